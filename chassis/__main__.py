@@ -1,0 +1,42 @@
+"""Every process of a service: `python -m chassis web|worker|celery|migrate|openapi services.<name>`."""
+
+import argparse
+import importlib
+import json
+import sys
+
+from chassis.service import Service
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m chassis", description=__doc__)
+    parser.add_argument("command", choices=["web", "worker", "celery", "migrate", "openapi"])
+    parser.add_argument("package", help="the service's package, e.g. services.orders")
+    arguments = parser.parse_args()
+    package = importlib.import_module(arguments.package)
+    service: Service = importlib.import_module(f"{arguments.package}.app").service
+    # Each process imports only what it runs: memory is paid per process.
+    match arguments.command:
+        case "web":
+            from chassis import web
+
+            web.run(service.flask, service.settings)
+        case "worker":
+            from chassis import worker
+
+            worker.run(service)
+        case "celery":
+            from chassis import celery_worker
+
+            celery_worker.run(service)
+        case "migrate":
+            from chassis import migrate
+
+            migrate.upgrade(package, service.settings.database_url)
+        case "openapi":
+            document = service.flask().test_client().get("/openapi.json").json
+            json.dump(document, sys.stdout, indent=2)
+
+
+if __name__ == "__main__":
+    main()

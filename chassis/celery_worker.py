@@ -1,0 +1,46 @@
+"""A service's Celery process: one process, a pool of threads, health and metrics beside it."""
+
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
+
+from chassis import health, telemetry
+from chassis.service import Service
+
+
+def run(service: Service) -> None:
+    """Work until SIGTERM; then finish the tasks in hand."""
+    assert service.tasks is not None, f"{service.name} has no tasks."
+    settings = service.settings
+    telemetry.configure_logging(service.name, settings.log_level)
+    service.tasks.bind(service.store, settings.broker_url)
+    consuming = False
+
+    @setup_logging.connect(weak=False)
+    def keep_our_logging(**_: object) -> None:
+        """Celery configures logging only when nobody listens to this signal."""
+
+    @worker_ready.connect(weak=False)
+    def ready(**_: object) -> None:
+        nonlocal consuming
+        consuming = True
+
+    @worker_shutting_down.connect(weak=False)
+    def stopping(**_: object) -> None:
+        nonlocal consuming
+        consuming = False
+
+    def check() -> None:
+        if not consuming:
+            raise ConnectionError("Celery does not consume.")
+
+    health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
+    service.tasks.app.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--concurrency={settings.threads}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--loglevel=WARNING",
+        ]
+    )

@@ -1,0 +1,76 @@
+"""Is this process alive, and are the things it depends on there? Also the small HTTP server of processes without an API."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from socketserver import ThreadingMixIn
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+from prometheus_client import make_wsgi_app
+
+CACHE_SECONDS = 1.0
+"""How long an answer is reused, so that probes cannot load what they probe."""
+
+
+class Health:
+    """Readiness of one process. Each check raises when its dependency is away, and bounds its own time."""
+
+    def __init__(self, checks: Mapping[str, Callable[[], None]]) -> None:
+        self._checks = checks
+        self._lock = threading.Lock()
+        self._expires = 0.0
+        self._report: dict[str, str] = {}
+
+    def report(self) -> dict[str, str]:
+        """ "ok" or what is wrong, by name of the dependency."""
+        with self._lock:
+            if time.monotonic() >= self._expires:
+                self._report = {name: _outcome(check) for name, check in self._checks.items()}
+                self._expires = time.monotonic() + CACHE_SECONDS
+            return self._report
+
+    def answer(self, path: str) -> tuple[int, bytes] | None:
+        """Status and JSON body for the health paths, None for any other."""
+        if path == "/health/live":
+            return 200, b'{"status": "alive"}'
+        if path == "/health/ready":
+            report = self.report()
+            ready = all(outcome == "ok" for outcome in report.values())
+            body = {"status": "ready" if ready else "not ready", "checks": report}
+            return (200 if ready else 503), json.dumps(body).encode()
+        return None
+
+
+def _outcome(check: Callable[[], None]) -> str:
+    try:
+        check()
+    except Exception as error:  # whatever a dependency raises, it is not ready
+        return type(error).__name__
+    return "ok"
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
+        """Probes are not worth a log line."""
+
+
+def serve(health: Health, host: str, port: int) -> WSGIServer:
+    """Answer /health/live, /health/ready and /metrics from a thread of this process."""
+    metrics = make_wsgi_app()
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/metrics":
+            return metrics(environ, start_response)
+        status, body = health.answer(environ["PATH_INFO"]) or (404, b"{}")
+        start_response(f"{status} -", [("Content-Type", "application/json")])
+        return [body]
+
+    server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server

@@ -1,0 +1,77 @@
+"""What a process is told by its environment, read once. A service subclasses `Settings` with what only it needs."""
+
+import sys
+from typing import Any, Self, cast
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings every process has. Each is read from `SOUK_<NAME>`; dictionaries are JSON."""
+
+    model_config = SettingsConfigDict(env_prefix="SOUK_", extra="ignore", frozen=True)
+
+    environment: str = "development"
+    """`production` refuses what only suits a developer's machine."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Where this process listens: its API, or its health and metrics. 0 lets the system choose."""
+
+    threads: int = Field(default=8, ge=1, le=256)
+    """Requests (or tasks) one process works on at once. Each may hold one database connection."""
+
+    log_level: str = "info"
+
+    database_url: str = ""
+    """postgresql://role:password@host:port/database of this service; empty for a service without one."""
+
+    mongo_url: str = ""
+    broker_url: str = ""
+    """amqp://... (RabbitMQ), or redis://... which has neither delay queues nor publisher confirms."""
+
+    redis_url: str = ""
+    consul_url: str = ""
+
+    services: dict[str, str] = Field(default_factory=dict)
+    """Base URL of each neighbour by name, for static discovery."""
+
+    jwt_keys: dict[str, SecretStr] = Field(default_factory=dict)
+    """HS256 secrets by key id. The first signs, all verify, so that a rotation drops no session."""
+
+    jwt_issuer: str = "souk-users"
+    jwt_audience: str = "souk"
+
+    api_key: SecretStr = SecretStr("")
+    """What this service shows to its neighbours."""
+
+    api_callers: dict[str, str] = Field(default_factory=dict)
+    """SHA-256 (hex) of the API key of each service that may call this one."""
+
+    @classmethod
+    def current(cls) -> Self:
+        """The settings of this process. Ends the process with one line per wrong variable."""
+        if cls not in _CURRENT:
+            _CURRENT[cls] = cls._read()
+        return cast(Self, _CURRENT[cls])
+
+    @classmethod
+    def use(cls, **values: Any) -> Self:
+        """Make these values, over the environment's, the current settings: a test runs several services in one process."""
+        settings = cls(**values)
+        _CURRENT[cls] = settings
+        return settings
+
+    @classmethod
+    def _read(cls) -> Self:
+        try:
+            return cls()
+        except ValidationError as error:
+            for wrong in error.errors():
+                name = "SOUK_" + "_".join(str(part).upper() for part in wrong["loc"][:1])
+                print(f"{name}: {wrong['msg']}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+_CURRENT: dict[type[Settings], Settings] = {}

@@ -1,0 +1,104 @@
+"""What is seen from outside: structured logs without secrets, the trace that ties hops together, domain metrics."""
+
+import logging
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+from prometheus_client import Counter, Gauge, Histogram
+from structlog.contextvars import bound_contextvars, get_contextvars
+
+OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest message that waits to be sent.")
+MESSAGES_SENT = Counter("souk_messages_sent_total", "Messages confirmed by the broker.", ["type"])
+MESSAGES_HANDLED = Counter(
+    "souk_messages_handled_total",
+    "Messages taken from the queue, by what became of them: done, known, retried or dead.",
+    ["type", "outcome"],
+)
+HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Time a handler and its commit took.", ["type"])
+
+_SECRET_FIELDS = frozenset(
+    {
+        "password",
+        "token",
+        "access_token",
+        "refresh_token",
+        "authorization",
+        "secret",
+        "api_key",
+        "card",
+        "payment_method",
+    }
+)
+
+
+def configure_logging(service: str, level: str) -> None:
+    """JSON lines on standard output, one event each; library loggers included."""
+
+    def name_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return {"service": service, **event}
+
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        name_service,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        redact,
+    ]
+    structlog.configure(
+        processors=[
+            *shared,
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stdout),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    # Libraries speak up only when something is wrong: our own events tell the story.
+    root.setLevel(logging.WARNING)
+
+
+def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Blank the value of every field whose name says that it is a secret, at any depth."""
+    return {name: _blank(name, value) for name, value in event.items()}
+
+
+def _blank(name: str, value: Any) -> Any:
+    if name.lower() in _SECRET_FIELDS:
+        return "[redacted]"
+    if isinstance(value, dict):
+        return {inner: _blank(str(inner), content) for inner, content in value.items()}
+    return value
+
+
+def traceparent() -> str:
+    """The W3C trace context of the present work, to hand on; "" outside of any."""
+    return str(get_contextvars().get("traceparent", ""))
+
+
+@contextmanager
+def trace(incoming: str = "", **fields: Any) -> Iterator[None]:
+    """Work in the block belongs to the trace of `incoming` (a traceparent), or to a new one; logs carry it and `fields`."""
+    parts = incoming.split("-")
+    valid = len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16
+    trace_id = parts[1] if valid else secrets.token_hex(16)
+    context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
+    with bound_contextvars(traceparent=context, trace_id=trace_id, **fields):
+        yield

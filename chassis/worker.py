@@ -1,0 +1,158 @@
+"""A service's worker: consumes its queue, relays its outbox, runs its timers, until SIGTERM; then finishes what is in hand."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Table, delete
+from structlog import get_logger
+
+from chassis import db, health, idempotency, inbox, outbox, store, telemetry
+from chassis.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, Consumer, Publisher
+from chassis.messages import Envelope
+from chassis.outbox import TASK_PREFIX, Relay
+from chassis.problems import Problem
+from chassis.service import Service, Timer
+from chassis.store import SQLStore
+
+log = get_logger(__name__)
+
+KEPT = timedelta(days=2)
+"""How long what was received, sent or answered is remembered: longer than anything is repeated."""
+
+
+def handle(service: Service, envelope: Envelope) -> bool:
+    """Do what `service` does about the message, in one transaction. False when it was known already."""
+    assert service.listener is not None
+    message = envelope.message()
+    with store.active(service.store), telemetry.trace(envelope.traceparent, subject=envelope.subject):
+        started = time.perf_counter()
+        with service.store.transaction():
+            if not service.store.first_time(envelope.id):
+                return False
+            service.listener.handlers[envelope.type](message)
+        service.store.source.wake()
+        telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
+    return True
+
+
+def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str, Any] | None:
+    """Handle one delivery; what becomes of it: None (done), ("retry", attempt) or ("dead", reason)."""
+    type_, outcome = "unknown", "done"
+    verdict: tuple[str, Any] | None = None
+    try:
+        envelope = Envelope.from_json(body)
+        envelope.message()
+        type_ = envelope.type
+        outcome = "done" if handle(service, envelope) else "known"
+    except Problem as problem:
+        log.error("message is dead", type=type_, reason=problem.detail)
+        outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
+    except Exception as error:  # a dependency may be back later, so the message is tried again
+        attempt = int(headers.get(ATTEMPT_HEADER, 0))
+        log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
+        dead = attempt >= len(DELAYS_MILLISECONDS)
+        outcome, verdict = ("dead", ("dead", repr(error))) if dead else ("retried", ("retry", attempt))
+    telemetry.MESSAGES_HANDLED.labels(type_, outcome).inc()
+    return verdict
+
+
+def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]:
+    """How the relay sends a row: a task to Celery, anything else to the exchange."""
+
+    def send(envelope: Envelope) -> None:
+        if envelope.type.startswith(TASK_PREFIX):
+            assert service.tasks is not None
+            service.tasks.send(envelope)
+        else:
+            publisher.publish(envelope)
+
+    return send
+
+
+def forget_old_rows(sent: Table) -> None:
+    """Delete what nobody will ask for again; of the rows sent from `sent` only if it is an outbox and nothing more."""
+    before = db.now() - KEPT
+    session = db.session()
+    session.execute(delete(inbox.inbox).where(inbox.inbox.c.received_at < before))
+    session.execute(delete(idempotency.records).where(idempotency.records.c.created_at < before))
+    if sent is outbox.outbox:
+        session.execute(delete(sent).where(sent.c.sent_at < before))
+
+
+def run_timers(service: Service, stopping: threading.Event) -> None:
+    timers = list(service.timers)
+    if isinstance(service.store, SQLStore):
+        timers.append(Timer(3_600, partial(forget_old_rows, service.outbox)))
+    due = {index: time.monotonic() + timer.every_seconds for index, timer in enumerate(timers)}
+    while due and not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
+        for index, timer in enumerate(timers):
+            if due[index] <= time.monotonic():
+                _run(service, timer)
+                due[index] = time.monotonic() + timer.every_seconds
+
+
+def _run(service: Service, timer: Timer) -> None:
+    with store.active(service.store), telemetry.trace():
+        try:
+            with service.store.transaction():
+                timer.run()
+        except Exception as error:  # the next turn comes anyway
+            log.warning("timer failed", timer=repr(timer.run), exc_info=error)
+
+
+def run(service: Service) -> None:
+    """Work until SIGTERM or SIGINT."""
+    settings = service.settings
+    telemetry.configure_logging(service.name, settings.log_level)
+    stopping = threading.Event()
+    if service.tasks is not None:
+        service.tasks.bind(service.store, settings.broker_url)
+    publisher = Publisher(settings.broker_url)
+    relay = Relay(service.store.source, sender(service, publisher))
+    consumer = _consumer(service)
+    checks: dict[str, Callable[[], None]] = {"database": service.store.check}
+    if consumer is not None:
+        checks["broker"] = lambda: _expect(consumer.is_ready)
+
+    def stop(*_: object) -> None:
+        stopping.set()
+        if consumer is not None:
+            consumer.should_stop = True
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    threads = [
+        threading.Thread(target=relay.run, args=[stopping], name="relay"),
+        threading.Thread(target=run_timers, args=[service, stopping], name="timers"),
+    ]
+    for thread in threads:
+        thread.start()
+    health.serve(health.Health(checks), settings.host, settings.port)
+    if consumer is not None:
+        consumer.run()
+    stopping.wait()
+    for thread in threads:
+        thread.join()
+    publisher.close()
+
+
+def _consumer(service: Service) -> Consumer | None:
+    if service.listener is None:
+        return None
+    types = sorted(service.listener.handlers)
+    return Consumer(
+        service.settings.broker_url,
+        service.name,
+        types,
+        lambda body, headers: receive(service, body, headers),
+    )
+
+
+def _expect(ready: threading.Event) -> None:
+    if not ready.is_set():
+        raise ConnectionError("The consumer has no connection.")

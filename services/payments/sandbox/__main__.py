@@ -1,0 +1,19 @@
+"""Runs the bank: `python -m services.payments.sandbox`."""
+
+from pathlib import Path
+
+from services import standin
+from services.payments.sandbox import create_app
+
+
+def main() -> None:
+    directory = standin.environment("SOUK_BANK_DIRECTORY", "")
+    store_path = Path(directory) / "bank.sqlite3" if directory else None
+    stopping = standin.stop_signal()
+    app = create_app(store_path, standin.environment("SOUK_SANDBOX_KEY"), stopping)
+    with standin.listening(app, standin.host(), standin.port_number("SOUK_PORT")):
+        stopping.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""The bank's HTTP API, in the style of real providers: charge, capture, void, refund, and look things up.
+
+Whoever calls shows the bearer key; whatever moves money carries an `Idempotency-Key`, and the same request
+with the same key gets the same answer and moves nothing again.
+"""
+
+import hashlib
+import hmac
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask, Response, abort, json, request
+from werkzeug.datastructures import WWWAuthenticate
+from werkzeug.exceptions import Unauthorized
+
+from services import standin
+from services.payments.sandbox import fields, rules
+from services.payments.sandbox.ledger import KeyReused, Ledger, Row
+
+REPLAYED = "Idempotent-Replayed"
+
+
+def create_app(
+    store_path: Path | None,
+    key: str,
+    stopping: threading.Event | None = None,
+    slow_seconds: float = 3.0,
+) -> Flask:
+    """`store_path`: the SQLite file, or None to forget all at the end; `stopping` cuts slow answers short."""
+    ledger = Ledger(store_path)
+    stop = stopping or threading.Event()
+    app = standin.create_app(__name__, ledger.is_open)
+
+    @app.before_request
+    def ask_for_the_key() -> None:
+        if not request.path.startswith("/health/"):
+            _require(key)
+
+    @app.post("/charges")
+    def charge() -> Response:
+        order = fields.charge_order(fields.body(), rules.TOKENS)
+        response = _once(ledger, 201, lambda: rules.charge(ledger, order))
+        if order.source == "tok_slow" and REPLAYED not in response.headers:
+            stop.wait(slow_seconds)
+        return response
+
+    @app.post("/charges/<charge_id>/capture")
+    def capture(charge_id: str) -> Response:
+        wanted = fields.optional_amount(fields.body())
+        return _once(ledger, 200, lambda: rules.capture(ledger, charge_id, wanted))
+
+    @app.post("/charges/<charge_id>/void")
+    def void(charge_id: str) -> Response:
+        fields.nothing(fields.body())
+        return _once(ledger, 200, lambda: rules.void(ledger, charge_id))
+
+    @app.post("/charges/<charge_id>/refunds")
+    def refund(charge_id: str) -> Response:
+        amount = fields.amount(fields.body())
+        return _once(ledger, 201, lambda: rules.refund(ledger, charge_id, amount))
+
+    @app.get("/charges/<charge_id>")
+    def get_charge(charge_id: str) -> Row:
+        return rules.shown_charge(rules.find(ledger, charge_id))
+
+    @app.get("/charges/<charge_id>/refunds")
+    def get_refunds(charge_id: str) -> Row:
+        rules.find(ledger, charge_id)
+        return {"items": [rules.shown_refund(row) for row in ledger.refunds(charge_id)]}
+
+    @app.get("/charges")
+    def get_charges() -> Row:
+        after, limit = fields.page(request.args)
+        # One more than the page holds tells whether there is a next one.
+        rows = ledger.charges(request.args.get("reference"), after, limit + 1)
+        following = str(rows[limit - 1]["position"]) if len(rows) > limit else None
+        return {"items": [rules.shown_charge(row) for row in rows[:limit]], "next": following}
+
+    return app
+
+
+def _require(key: str) -> None:
+    shown = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(shown.encode(), f"Bearer {key}".encode()):
+        raise Unauthorized("The bearer key is missing or wrong.", www_authenticate=WWWAuthenticate("bearer"))
+
+
+def _once(ledger: Ledger, status: int, act: Callable[[], Row]) -> Response:
+    """The answer to the request in hand, which acts only if its key is new."""
+    key = fields.idempotency_key(request.headers)
+    asked = json.dumps([request.path, fields.body()], sort_keys=True).encode()
+    try:
+        answer, is_replay = ledger.once(key, hashlib.sha256(asked).hexdigest(), lambda: json.dumps(act()))
+    except KeyReused:
+        abort(422, "This Idempotency-Key was used before, for another request.")
+    response = Response(answer, status, content_type="application/json")
+    if is_replay:
+        response.headers[REPLAYED] = "true"
+    return response

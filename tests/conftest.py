@@ -1,0 +1,195 @@
+"""Fixtures for every test: real servers given by `./souk test`, each service on a database of its own.
+
+`users`, `products`, `orders`, `payments`, `notifications` are the Services, migrated, emptied after each test that used them.
+`client(service)` is its HTTP client, `system(*services)` moves their messages.
+"""
+
+import importlib
+import os
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import mongoengine
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import create_engine, text
+from werkzeug.serving import make_server
+
+from chassis import migrate
+from chassis.service import Service
+from chassis.store import SQLStore
+from chassis.testing import System
+
+JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
+API_KEYS = {"orders": "orders-key"}
+
+
+def server_url(name: str) -> str:
+    """The URL of a server that `./souk test` started for this run."""
+    try:
+        return os.environ[f"SOUK_TEST_{name}_URL"]
+    except KeyError:
+        pytest.exit("These tests need servers of their own: run ./souk test", returncode=1)
+
+
+@pytest.fixture(scope="session")
+def make_database() -> Iterator[Callable[[str], str]]:
+    """Creates an empty PostgreSQL database; gives its URL. All are dropped at the end."""
+    server = server_url("POSTGRES")
+    admin = create_engine(server.replace("postgresql://", "postgresql+psycopg2://", 1), isolation_level="AUTOCOMMIT")
+    made: list[str] = []
+
+    def make(prefix: str) -> str:
+        name = f"{prefix}_{uuid.uuid4().hex[:12]}"
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        made.append(name)
+        return admin.url.set(drivername="postgresql", database=name).render_as_string(hide_password=False)
+
+    yield make
+    with admin.connect() as connection:
+        for name in made:
+            connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    admin.dispose()
+
+
+def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Service:
+    """The service `name`, with settings for this run and its schema in place."""
+    package = importlib.import_module(f"services.{name}")
+    service: Service = importlib.import_module(f"services.{name}.app").service
+    if service.collection is None:
+        values["database_url"] = make_database(name)
+    service.settings_class.use(
+        jwt_keys=JWT_KEYS,
+        api_key=API_KEYS.get(name, f"{name}-key"),
+        api_callers={caller: _sha256(key) for caller, key in API_KEYS.items()},
+        mongo_url=f"{server_url('MONGO').rstrip('/')}/souk_{uuid.uuid4().hex[:12]}",
+        broker_url=server_url("BROKER"),
+        redis_url=server_url("REDIS"),
+        log_level="warning",
+        **values,
+    )
+    if service.collection is None:
+        migrate.upgrade(package, service.settings.database_url)
+    return service
+
+
+def _sha256(key: str) -> str:
+    import hashlib
+
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def empty(service: Service) -> None:
+    """Delete all that tests left in the service's database."""
+    if isinstance(service.store, SQLStore):
+        with service.store.database.engine.begin() as connection:
+            names = connection.scalars(
+                text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
+            ).all()
+            connection.execute(text(f"TRUNCATE {', '.join(names)} RESTART IDENTITY CASCADE"))
+    else:
+        database = mongoengine.get_db()
+        for collection in database.list_collection_names():
+            database[collection].delete_many({})
+
+
+@pytest.fixture(scope="session")
+def _users(make_database: Callable[[str], str]) -> Service:
+    return prepare("users", make_database)
+
+
+@pytest.fixture(scope="session")
+def _products(make_database: Callable[[str], str]) -> Service:
+    return prepare("products", make_database)
+
+
+@pytest.fixture(scope="session")
+def _orders(make_database: Callable[[str], str], products_address: str) -> Service:
+    return prepare("orders", make_database, services={"products": products_address})
+
+
+@pytest.fixture(scope="session")
+def _payments(make_database: Callable[[str], str], bank_address: str) -> Service:
+    return prepare("payments", make_database, sandbox_url=bank_address, sandbox_key="sandbox-key")
+
+
+@pytest.fixture(scope="session")
+def _notifications(make_database: Callable[[str], str], mailbox_address: str) -> Service:
+    return prepare("notifications", make_database, smtp_url=mailbox_address)
+
+
+@pytest.fixture()
+def users(_users: Service) -> Iterator[Service]:
+    yield _users
+    empty(_users)
+
+
+@pytest.fixture()
+def products(_products: Service) -> Iterator[Service]:
+    yield _products
+    empty(_products)
+
+
+@pytest.fixture()
+def orders(_orders: Service, products: Service) -> Iterator[Service]:
+    yield _orders
+    empty(_orders)
+
+
+@pytest.fixture()
+def payments(_payments: Service) -> Iterator[Service]:
+    yield _payments
+    empty(_payments)
+
+
+@pytest.fixture()
+def notifications(_notifications: Service) -> Iterator[Service]:
+    yield _notifications
+    empty(_notifications)
+
+
+_APPS: dict[str, Flask] = {}
+
+
+def app_of(service: Service) -> Flask:
+    if service.name not in _APPS:
+        _APPS[service.name] = service.flask()
+    return _APPS[service.name]
+
+
+@pytest.fixture()
+def client() -> Callable[[Service], FlaskClient]:
+    """The HTTP client of a service."""
+    return lambda service: app_of(service).test_client()
+
+
+@pytest.fixture()
+def system() -> Callable[..., System]:
+    """A System of the given services."""
+    return lambda *services: System(services)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Callable[[Any], str]]:
+    """Serves a WSGI application on a free port of the loopback; gives its base URL."""
+    servers = []
+
+    def start(application: Any) -> str:
+        server = make_server("127.0.0.1", 0, application, threaded=True)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def products_address(_products: Service, serve: Callable[[Any], str]) -> str:
+    """Base URL of the products service, on a real port: orders asks it for prices."""
+    return serve(app_of(_products))
