@@ -1,0 +1,70 @@
+"""What an order would cost: price, name and availability come from the products service, never from the client."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from pydantic import TypeAdapter, ValidationError
+
+from chassis import money
+from chassis.clients import BadAnswer, Client
+from chassis.messages import Line
+from chassis.problems import Invalid
+from services.orders.api.schemas import NewOrder
+from services.orders.settings import Settings
+
+products = Client("products")
+
+
+@dataclass(frozen=True)
+class Product:
+    """The part of a product that an order keeps; `amount` is the price in minor units."""
+
+    id: UUID
+    name: str
+    amount: int
+    currency: str
+    is_active: bool
+
+
+_PRODUCTS = TypeAdapter(list[Product])
+
+
+@dataclass(frozen=True)
+class Quote:
+    lines: list[Line]
+    currency: str
+
+    @property
+    def amount(self) -> int:
+        """The total in minor units."""
+        return sum(line.unit_amount * line.quantity for line in self.lines)
+
+
+def quote(body: NewOrder) -> Quote:
+    """Raises Invalid, naming the line, for a product that cannot be ordered, and what the client raises."""
+    settings = Settings.current()
+    known = _ask([line.product_id for line in body.lines], settings)
+    errors = []
+    lines = []
+    for index, wanted in enumerate(body.lines):
+        product = known.get(wanted.product_id)
+        if product is None or not product.is_active:
+            errors.append({"field": f"lines.{index}.product_id", "message": "is not a product on sale"})
+        elif product.currency != settings.currency:
+            errors.append({"field": f"lines.{index}.product_id", "message": f"is not sold in {settings.currency}"})
+        else:
+            lines.append(Line(product.id, product.name, wanted.quantity, product.amount))
+    offer = Quote(lines, settings.currency)
+    if offer.amount > money.LARGEST:
+        errors.append({"field": "lines", "message": "cost more than one order may"})
+    if errors:
+        raise Invalid("; ".join(f"{wrong['field']} {wrong['message']}" for wrong in errors), errors=errors)
+    return offer
+
+
+def _ask(product_ids: list[UUID], settings: Settings) -> dict[UUID, Product]:
+    answer = products.get("/internal/products", {"ids": ",".join(map(str, product_ids))}, settings)
+    try:
+        return {product.id: product for product in _PRODUCTS.validate_python(answer["items"])}
+    except (ValidationError, KeyError, TypeError) as error:
+        raise BadAnswer("The products service answered in a form we do not know.") from error

@@ -1,0 +1,290 @@
+"""The HTTP edge through a small service of its own: what it refuses, how it says so, and that it is one transaction."""
+
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+import jwt
+import pytest
+from flask.testing import FlaskClient
+from pydantic import Field
+from sqlalchemy import text
+
+from chassis import auth, db, outbox
+from chassis.api import Body, Query, Resource, View, endpoint
+from chassis.messages import UserDeleted
+from chassis.problems import Conflict
+from chassis.service import Service
+from chassis.settings import Settings
+from chassis.store import SQLStore
+from chassis.testing import bearer
+from tests.chassis.support import chassis_service
+
+
+class NewNote(Body):
+    words: str = Field(min_length=1, max_length=50)
+    stars: int = Field(default=1, ge=1, le=5)
+
+
+class NoteQuery(Query):
+    limit: int = Field(default=10, ge=1, le=100)
+
+
+class NoteView(View):
+    id: UUID
+    words: str
+    hint: str = ""
+
+
+class Notes(Resource):
+    @endpoint(allow=auth.CUSTOMER, status=201, location="/notes/{id}", idempotency="optional")
+    def post(self, body: NewNote) -> NoteView:
+        """Keep a note: a row, and a message about it."""
+        note_id = uuid4()
+        db.session().execute(text("INSERT INTO notes VALUES (:id, :words)"), {"id": note_id, "words": body.words})
+        outbox.emit(UserDeleted(note_id))
+        if body.words == "explode":
+            raise RuntimeError("a bug")
+        if body.words == "refuse":
+            raise Conflict("These words are taken.", words=body.words)
+        return NoteView(id=note_id, words=body.words)
+
+    @endpoint(allow=auth.ANYONE)
+    def get(self, query: NoteQuery) -> NoteView:
+        return NoteView(id=UUID(int=0), words=f"at most {query.limit}")
+
+
+class Prepared(Resource):
+    @endpoint(allow=auth.STAFF, idempotency="required", before=lambda body: f"{body.words} {db.in_transaction()}")
+    def post(self, body: NewNote, prepared: str) -> NoteView:
+        return NoteView(id=UUID(int=0), words=body.words, hint=prepared)
+
+    @endpoint(allow=auth.service("orders"))
+    def get(self) -> NoteView:
+        return NoteView(id=UUID(int=0), words=str(auth.caller().service))
+
+
+@pytest.fixture(scope="module")
+def _notes(make_database: Callable[[str], str]) -> Service:
+    return chassis_service("notes", make_database, {"/notes/": Notes, "/prepared": Prepared}, "CREATE TABLE notes (id uuid, words text)")
+
+
+@pytest.fixture()
+def notes(_notes: Service) -> Iterator[FlaskClient]:
+    yield _notes.flask().test_client()
+    with database(_notes).engine.begin() as connection:
+        connection.execute(text("TRUNCATE notes, outbox, idempotency"))
+
+
+def database(service: Service) -> db.Database:
+    assert isinstance(service.store, SQLStore)
+    return service.store.database
+
+
+def count(service: Service, table: str) -> int:
+    with database(service).engine.connect() as connection:
+        return int(connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one())
+
+
+ME = UUID(int=7)
+
+
+def test_what_a_request_did_is_kept_with_its_message(_notes: Service, notes: FlaskClient) -> None:
+    answer = notes.post("/notes/", json={"words": "hello"}, headers=bearer(_notes, ME))
+    assert answer.status_code == 201
+    assert answer.headers["Location"] == f"/notes/{answer.json['id']}"
+    assert (count(_notes, "notes"), count(_notes, "outbox")) == (1, 1)
+
+
+@pytest.mark.parametrize(("words", "status"), [("explode", 500), ("refuse", 409)])
+def test_what_fails_leaves_nothing(_notes: Service, notes: FlaskClient, words: str, status: int) -> None:
+    answer = notes.post("/notes/", json={"words": words}, headers=bearer(_notes, ME))
+    assert answer.status_code == status
+    assert answer.content_type == "application/problem+json"
+    assert "Traceback" not in answer.text
+    assert (count(_notes, "notes"), count(_notes, "outbox")) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "field"),
+    [
+        ("{", "application/json", 400, None),
+        ('{"words": "a"}', "text/plain", 415, None),
+        ("[]", "application/json", 422, "body"),
+        ('{"words": 5}', "application/json", 422, "words"),
+        ('{"words": ""}', "application/json", 422, "words"),
+        ('{"words": "' + "a" * 51 + '"}', "application/json", 422, "words"),
+        ('{"stars": 3}', "application/json", 422, "words"),
+        ('{"words": "a", "stars": "3"}', "application/json", 422, "stars"),
+        ('{"words": "a", "stars": 6}', "application/json", 422, "stars"),
+        ('{"words": "a", "stars": NaN}', "application/json", 422, "stars"),
+        ('{"words": "a", "colour": "red"}', "application/json", 422, "colour"),
+        ('{"words": "a\\u0000"}', "application/json", 422, "body"),
+        ('{"words": "' + "a" * 1_000_001 + '"}', "application/json", 413, None),
+        (b"\xff\xfe", "application/json", 400, None),
+    ],
+)
+def test_a_bad_body_is_refused_and_the_field_named(
+    _notes: Service, notes: FlaskClient, body: str | bytes, content_type: str, status: int, field: str | None
+) -> None:
+    answer = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(_notes, ME))
+    problem = json.loads(answer.data)
+    assert (answer.status_code, problem["status"]) == (status, status)
+    assert answer.content_type == "application/problem+json"
+    assert [wrong["field"] for wrong in problem.get("errors", [])] == ([field] if field else [])
+    assert count(_notes, "notes") == 0
+
+
+@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("size=1", "size"), ("limit=%00", "limit")])
+def test_a_bad_query_is_refused_and_the_field_named(notes: FlaskClient, query: str, field: str) -> None:
+    answer = notes.get(f"/notes/?{query}")
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == field
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/notes/", 405)])
+def test_unknown_paths_and_methods_are_problems(notes: FlaskClient, method: str, path: str, status: int) -> None:
+    answer = notes.open(path, method=method)
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+
+
+def forged(service: Service, **changes: object) -> str:
+    claims: dict[str, object] = {
+        "iss": "souk-users", "aud": "souk", "sub": str(ME), "roles": ["staff"], "jti": "1",
+        "iat": db.now(), "exp": db.now() + timedelta(minutes=5), **changes,
+    }  # fmt: skip
+    key = service.settings.jwt_keys["test"].get_secret_value()
+    return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "test"})
+
+
+def bad_tokens(service: Service) -> dict[str, str]:
+    whole = forged(service)
+    return {
+        "expired": forged(service, exp=db.now() - timedelta(seconds=1)),
+        "another audience": forged(service, aud="elsewhere"),
+        "another issuer": forged(service, iss="elsewhere"),
+        "no user": forged(service, sub="not a uuid"),
+        "tampered": whole[:-4] + ("AAAA" if whole[-4:] != "AAAA" else "BBBB"),
+        "unsigned": jwt.encode({"sub": str(ME)}, None, algorithm="none", headers={"kid": "test"}),
+        "unknown key": jwt.encode({"sub": str(ME)}, "x" * 40, headers={"kid": "other"}),
+        "nonsense": "nonsense",
+    }
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["expired", "another audience", "another issuer", "no user", "tampered", "unsigned", "unknown key", "nonsense"],
+)
+def test_a_token_that_does_not_hold_is_refused(_notes: Service, notes: FlaskClient, kind: str) -> None:
+    token = bad_tokens(_notes)[kind]
+    answer = notes.post("/notes/", json={"words": "a"}, headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert "invalid_token" in answer.headers["WWW-Authenticate"]
+
+
+def test_a_route_lets_in_only_whom_it_names(_notes: Service, notes: FlaskClient) -> None:
+    words = {"json": {"words": "a"}}
+    assert notes.post("/notes/", **words).status_code == 401
+    assert notes.post("/notes/", headers={"Authorization": "Basic abc"}, **words).status_code == 401
+    assert notes.post("/notes/", headers={"X-API-Key": "orders-key"}, **words).status_code == 403
+    assert notes.post("/prepared", headers=bearer(_notes, ME), **words).status_code == 403
+    assert notes.get("/prepared").status_code == 401
+    assert notes.get("/prepared", headers={"X-API-Key": "stolen"}).status_code == 401
+    assert notes.get("/prepared", headers=bearer(_notes, ME, "admin")).status_code == 403
+    assert notes.get("/prepared", headers={"X-API-Key": "orders-key"}).json["words"] == "orders"
+
+
+def test_a_method_without_a_declaration_does_not_start() -> None:
+    class Open(Resource):
+        def get(self) -> NoteView:
+            return NoteView(id=UUID(int=0), words="")
+
+    service = Service("open", Settings, {"/open": Open})
+    with pytest.raises(TypeError, match="does not declare who may call it"):
+        service.flask()
+
+
+def test_slow_preparation_runs_ahead_of_the_transaction(_notes: Service, notes: FlaskClient) -> None:
+    headers = {**bearer(_notes, ME, "staff"), "Idempotency-Key": "k"}
+    assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a False"
+
+
+@pytest.mark.parametrize(("key", "status"), [(None, 400), ("", 400), ("k" * 129, 400), ("ü", 400), ("fine", 200)])
+def test_a_required_idempotency_key_is_asked_for(_notes: Service, notes: FlaskClient, key: str | None, status: int) -> None:
+    headers = bearer(_notes, ME, "staff") | ({} if key is None else {"Idempotency-Key": key})
+    assert notes.post("/prepared", json={"words": "a"}, headers=headers).status_code == status
+
+
+def test_a_request_sent_again_gets_the_first_answer(_notes: Service, notes: FlaskClient) -> None:
+    headers = bearer(_notes, ME) | {"Idempotency-Key": "one"}
+    first = notes.post("/notes/", json={"words": "a"}, headers=headers)
+    again = notes.post("/notes/", json={"words": "a"}, headers=headers)
+    assert (again.status_code, again.data, again.headers["Location"]) == (201, first.data, first.headers["Location"])
+    assert count(_notes, "notes") == 1
+    other_body = notes.post("/notes/", json={"words": "b"}, headers=headers)
+    assert (other_body.status_code, other_body.json["type"]) == (422, "/problems/idempotency-key-reused")
+    somebody_else = notes.post("/notes/", json={"words": "b"}, headers=bearer(_notes, uuid4()) | {"Idempotency-Key": "one"})
+    assert somebody_else.status_code == 201
+
+
+def test_a_failed_request_leaves_its_key_free(_notes: Service, notes: FlaskClient) -> None:
+    headers = bearer(_notes, ME) | {"Idempotency-Key": "free"}
+    assert notes.post("/notes/", json={"words": "refuse"}, headers=headers).status_code == 409
+    assert notes.post("/notes/", json={"words": "fine"}, headers=headers).status_code == 201
+
+
+def test_twenty_requests_at_once_with_one_key_are_one(_notes: Service, notes: FlaskClient) -> None:
+    headers = bearer(_notes, ME) | {"Idempotency-Key": "many"}
+
+    def send(_: int) -> bytes:
+        return _notes_client(_notes).post("/notes/", json={"words": "once"}, headers=headers).data
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = set(pool.map(send, range(20)))
+    assert len(answers) == 1
+    assert count(_notes, "notes") == 1
+
+
+_CLIENTS: dict[str, object] = {}
+
+
+def _notes_client(service: Service) -> FlaskClient:
+    app = _CLIENTS.setdefault(service.name, service.flask())
+    return app.test_client()  # type: ignore[attr-defined]
+
+
+def test_an_unchanged_answer_is_not_sent_again(notes: FlaskClient) -> None:
+    first = notes.get("/notes/")
+    again = notes.get("/notes/", headers={"If-None-Match": first.headers["ETag"]})
+    assert (again.status_code, again.data) == (304, b"")
+
+
+def test_the_service_describes_itself(notes: FlaskClient) -> None:
+    document = notes.get("/openapi.json").json
+    post = document["paths"]["/notes/"]["post"]
+    assert post["security"] == [{"user": []}]
+    assert set(document["components"]["schemas"]) >= {"NewNote", "NoteView", "ProblemView"}
+    assert any(parameter["name"] == "Idempotency-Key" for parameter in post["parameters"])
+    assert document["paths"]["/prepared"]["get"]["security"] == [{"service": []}]
+
+
+def test_health_and_metrics_answer(notes: FlaskClient) -> None:
+    assert notes.get("/health/live").status_code == 200
+    assert notes.get("/health/ready").json == {"status": "ready", "checks": {"database": "ok"}}
+    notes.get("/notes/")
+    metrics = notes.get("/metrics").text
+    assert 'url_rule="/notes/"' in metrics
+    assert "souk_outbox_oldest_unsent_seconds" in metrics
+
+
+def test_a_database_that_is_away_is_a_503_that_says_when_to_return() -> None:
+    settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
+    service = Service("away", Settings, {"/notes/": Notes})
+    service.settings = settings
+    client = service.flask().test_client()
+    answer = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    ready = client.get("/health/ready")
+    assert (ready.status_code, ready.json["checks"]["database"]) == (503, "OperationalError")

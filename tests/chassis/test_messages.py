@@ -1,0 +1,223 @@
+"""Messages leave with their transaction, arrive once, and what cannot be handled is kept."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy import text
+
+from chassis import db, outbox, worker
+from chassis.inbox import Listener
+from chassis.messages import REGISTRY, Envelope, Line, OrderConfirmed, ReserveStock, UserDeleted
+from chassis.outbox import Relay
+from chassis.problems import Conflict, Malformed
+from chassis.service import Service
+from chassis.store import SQLStore
+from chassis.testing import System
+from tests.chassis.support import chassis_service
+
+listener = Listener("counting")
+heard: list[UUID] = []
+
+
+@listener.on(UserDeleted)
+def count(event: UserDeleted) -> None:
+    heard.append(event.user_id)
+    db.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": event.user_id})
+    if event.user_id == HOPELESS:
+        raise Conflict("This will never be possible.")
+    if event.user_id == UNLUCKY and heard.count(UNLUCKY) == 1:
+        raise ConnectionError("not now")
+
+
+HOPELESS, UNLUCKY = UUID(int=1), UUID(int=2)
+
+
+@pytest.fixture(scope="module")
+def _counting(make_database: Callable[[str], str]) -> Service:
+    return chassis_service("counting", make_database, {}, "CREATE TABLE counted (id uuid)", listener=listener)
+
+
+@pytest.fixture()
+def counting(_counting: Service) -> Iterator[Service]:
+    heard.clear()
+    yield _counting
+    with engine(_counting).begin() as connection:
+        connection.execute(text("TRUNCATE counted, outbox, inbox"))
+
+
+def engine(service: Service) -> db.Engine:
+    assert isinstance(service.store, SQLStore)
+    return service.store.database.engine
+
+
+def counted(service: Service) -> int:
+    with engine(service).connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM counted")).scalar_one())
+
+
+def envelope(message: UserDeleted) -> Envelope:
+    return Envelope(uuid4(), "test", message.type, str(message.subject), db.now(), message.data())
+
+
+def test_an_emitted_message_reaches_its_listener_once(counting: Service) -> None:
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    system = System([counting])
+    system.drain()
+    system.drain()
+    assert (len(system.sent), counted(counting)) == (1, 1)
+
+
+def test_a_message_delivered_twice_is_handled_once(counting: Service) -> None:
+    system = System([counting])
+    message = envelope(UserDeleted(uuid4()))
+    system.deliver(counting, message)
+    system.deliver(counting, message)
+    assert counted(counting) == 1
+
+
+def test_two_deliveries_at_the_same_time_are_one(counting: Service) -> None:
+    message = envelope(UserDeleted(uuid4()))
+    both = [threading.Thread(target=worker.handle, args=[counting, message]) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert counted(counting) == 1
+
+
+def test_a_failed_handler_leaves_nothing_and_is_tried_again(counting: Service) -> None:
+    system = System([counting])
+    system.deliver(counting, envelope(UserDeleted(UNLUCKY)))
+    assert (counted(counting), len(system.retried)) == (0, 1)
+    system.redrain()
+    assert (counted(counting), system.retried) == (1, [])
+
+
+def test_a_problem_in_a_handler_makes_the_message_dead(counting: Service) -> None:
+    system = System([counting])
+    system.deliver(counting, envelope(UserDeleted(HOPELESS)))
+    assert counted(counting) == 0
+    assert "never be possible" in system.dead[0][2]
+
+
+def test_a_message_that_failed_too_often_is_dead(counting: Service) -> None:
+    body = envelope(UserDeleted(UNLUCKY)).to_json()
+    last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
+    verdict = worker.receive(counting, body, last)
+    assert verdict is not None
+    assert verdict[0] == "dead"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"not json",
+        b"{}",
+        json.dumps({"id": "x"}).encode(),
+        replace(envelope(UserDeleted(uuid4())), type="no.such.message").to_json(),
+        replace(envelope(UserDeleted(uuid4())), data={"user_id": "nobody"}).to_json(),
+    ],
+)
+def test_what_is_no_message_is_dead(counting: Service, body: bytes) -> None:
+    verdict = worker.receive(counting, body, {})
+    assert verdict is not None
+    assert verdict[0] == "dead"
+
+
+def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> None:
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+        outbox.emit(UserDeleted(uuid4()))
+    sent: list[Envelope] = []
+
+    def second_is_lost(message: Envelope) -> None:
+        if len(sent) == 1:
+            sent.append(message)
+            raise ConnectionError("broker away")
+        sent.append(message)
+
+    with pytest.raises(ConnectionError):
+        Relay(counting.store.source, second_is_lost).send_batch()
+    assert Relay(counting.store.source, sent.append).send_batch() == 2
+    assert Relay(counting.store.source, sent.append).send_batch() == 0
+
+
+def test_two_relays_share_the_work(counting: Service) -> None:
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    with counting.store.source.unsent() as first, counting.store.source.unsent() as second:
+        assert (len(first), len(second)) == (1, 0)
+
+
+def test_a_commit_wakes_the_relay(counting: Service) -> None:
+    arrived, stopping = threading.Event(), threading.Event()
+    # Polling alone would take a minute: only the wake-up can bring the message in time.
+    relay = Relay(counting.store.source, lambda _: arrived.set(), poll_seconds=60)
+    counting.store.source.wait(0)
+    thread = threading.Thread(target=relay.run, args=[stopping], daemon=True)
+    thread.start()
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    assert arrived.wait(10)
+    stopping.set()
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_code_below_the_edge_opens_no_transaction_of_its_own(counting: Service) -> None:
+    with pytest.raises(RuntimeError, match="No transaction is open"):
+        outbox.emit(UserDeleted(uuid4()))
+    with counting.store.transaction(), pytest.raises(RuntimeError, match="already open"), counting.store.transaction():
+        pass
+
+
+def test_rows_nobody_will_ask_for_again_are_forgotten(counting: Service) -> None:
+    system = System([counting])
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    system.drain()
+    with engine(counting).begin() as connection:
+        connection.execute(text("UPDATE outbox SET sent_at = sent_at - interval '3 days'"))
+        connection.execute(text("UPDATE inbox SET received_at = received_at - interval '3 days'"))
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    with counting.store.transaction():
+        worker.forget_old_rows(outbox.outbox)
+    with engine(counting).connect() as connection:
+        left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in ("outbox", "inbox")]
+    assert left == [1, 0]
+
+
+def test_every_message_survives_its_envelope() -> None:
+    order_id, product_id = uuid4(), uuid4()
+    for message in (
+        ReserveStock(order_id, {product_id: 2}),
+        OrderConfirmed(order_id, uuid4(), [Line(product_id, "Tea", 2, 1250)], 2500, "EUR"),
+    ):
+        packed = Envelope(uuid4(), "orders", message.type, str(message.subject), db.now(), message.data(), "00-a-b-01")
+        unpacked = Envelope.from_json(packed.to_json())
+        assert unpacked == packed
+        assert unpacked.message() == message
+
+
+def test_two_messages_of_one_name_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"user\.deleted"):
+        type("Again", (UserDeleted,), {}, type="user.deleted")
+    assert REGISTRY["user.deleted"] is UserDeleted
+
+
+def test_two_handlers_of_one_message_are_refused() -> None:
+    with pytest.raises(TypeError, match="twice"):
+        listener.on(UserDeleted)(count)
+
+
+def test_an_envelope_of_an_unknown_type_says_so() -> None:
+    with pytest.raises(Malformed, match=r"no\.such"):
+        replace(envelope(UserDeleted(uuid4())), type="no.such").message()
