@@ -25,9 +25,9 @@ PREFETCH = 16
 PUBLISH_TIMEOUT_SECONDS = 10
 
 # What no queue is bound for is kept and counted instead of dropped by the broker.
-_UNROUTED = "souk.unrouted"
+UNROUTED = "souk.unrouted"
 _QUORUM = {"x-queue-type": "quorum"}
-EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": _UNROUTED})
+EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
 
 
 def connect(url: str) -> Connection:
@@ -113,10 +113,10 @@ def declare(url: str, service: str, types: list[str]) -> None:
     with connect(url) as connection:
         channel = connection.default_channel
         if is_amqp(url):
-            Exchange(_UNROUTED, type="fanout", durable=True)(channel).declare()
+            Exchange(UNROUTED, type="fanout", durable=True)(channel).declare()
             unrouted = Queue(
-                _UNROUTED,
-                Exchange(_UNROUTED, type="fanout", durable=True),
+                UNROUTED,
+                Exchange(UNROUTED, type="fanout", durable=True),
                 durable=True,
                 queue_arguments={**_QUORUM, "x-max-length": 100_000},
             )

@@ -122,31 +122,31 @@ def _notifications(make_database: Callable[[str], str], mailbox_address: str) ->
     return prepare("notifications", make_database, smtp_url=mailbox_address)
 
 
-@pytest.fixture()
+@pytest.fixture
 def users(_users: Service) -> Iterator[Service]:
     yield _users
     empty(_users)
 
 
-@pytest.fixture()
+@pytest.fixture
 def products(_products: Service) -> Iterator[Service]:
     yield _products
     empty(_products)
 
 
-@pytest.fixture()
+@pytest.fixture
 def orders(_orders: Service, products: Service) -> Iterator[Service]:
     yield _orders
     empty(_orders)
 
 
-@pytest.fixture()
+@pytest.fixture
 def payments(_payments: Service) -> Iterator[Service]:
     yield _payments
     empty(_payments)
 
 
-@pytest.fixture()
+@pytest.fixture
 def notifications(_notifications: Service) -> Iterator[Service]:
     yield _notifications
     empty(_notifications)
@@ -161,13 +161,13 @@ def app_of(service: Service) -> Flask:
     return _APPS[service.name]
 
 
-@pytest.fixture()
+@pytest.fixture
 def client() -> Callable[[Service], FlaskClient]:
     """The HTTP client of a service."""
     return lambda service: app_of(service).test_client()
 
 
-@pytest.fixture()
+@pytest.fixture
 def system() -> Callable[..., System]:
     """A System of the given services."""
     return lambda *services: System(services)

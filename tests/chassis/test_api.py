@@ -68,10 +68,12 @@ class Prepared(Resource):
 
 @pytest.fixture(scope="module")
 def _notes(make_database: Callable[[str], str]) -> Service:
-    return chassis_service("notes", make_database, {"/notes/": Notes, "/prepared": Prepared}, "CREATE TABLE notes (id uuid, words text)")
+    return chassis_service(
+        "notes", make_database, {"/notes/": Notes, "/prepared": Prepared}, "CREATE TABLE notes (id uuid, words text)"
+    )
 
 
-@pytest.fixture()
+@pytest.fixture
 def notes(_notes: Service) -> Iterator[FlaskClient]:
     yield _notes.flask().test_client()
     with database(_notes).engine.begin() as connection:
@@ -137,7 +139,9 @@ def test_a_bad_body_is_refused_and_the_field_named(
     assert count(_notes, "notes") == 0
 
 
-@pytest.mark.parametrize(("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("size=1", "size"), ("limit=%00", "limit")])
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("size=1", "size"), ("limit=%00", "limit")]
+)
 def test_a_bad_query_is_refused_and_the_field_named(notes: FlaskClient, query: str, field: str) -> None:
     answer = notes.get(f"/notes/?{query}")
     assert answer.status_code == 422
@@ -212,7 +216,9 @@ def test_slow_preparation_runs_ahead_of_the_transaction(_notes: Service, notes: 
 
 
 @pytest.mark.parametrize(("key", "status"), [(None, 400), ("", 400), ("k" * 129, 400), ("ü", 400), ("fine", 200)])
-def test_a_required_idempotency_key_is_asked_for(_notes: Service, notes: FlaskClient, key: str | None, status: int) -> None:
+def test_a_required_idempotency_key_is_asked_for(
+    _notes: Service, notes: FlaskClient, key: str | None, status: int
+) -> None:
     headers = bearer(_notes, ME, "staff") | ({} if key is None else {"Idempotency-Key": key})
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).status_code == status
 
@@ -225,7 +231,9 @@ def test_a_request_sent_again_gets_the_first_answer(_notes: Service, notes: Flas
     assert count(_notes, "notes") == 1
     other_body = notes.post("/notes/", json={"words": "b"}, headers=headers)
     assert (other_body.status_code, other_body.json["type"]) == (422, "/problems/idempotency-key-reused")
-    somebody_else = notes.post("/notes/", json={"words": "b"}, headers=bearer(_notes, uuid4()) | {"Idempotency-Key": "one"})
+    somebody_else = notes.post(
+        "/notes/", json={"words": "b"}, headers=bearer(_notes, uuid4()) | {"Idempotency-Key": "one"}
+    )
     assert somebody_else.status_code == 201
 
 

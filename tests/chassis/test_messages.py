@@ -41,7 +41,7 @@ def _counting(make_database: Callable[[str], str]) -> Service:
     return chassis_service("counting", make_database, {}, "CREATE TABLE counted (id uuid)", listener=listener)
 
 
-@pytest.fixture()
+@pytest.fixture
 def counting(_counting: Service) -> Iterator[Service]:
     heard.clear()
     yield _counting

@@ -72,9 +72,7 @@ def bank(tmp_path, stopping):
         stopping.set()
 
 
-@pytest.mark.parametrize(
-    ("capture", "status", "captured"), [(False, "authorized", 0), (True, "captured", 1250)]
-)
+@pytest.mark.parametrize(("capture", "status", "captured"), [(False, "authorized", 0), (True, "captured", 1250)])
 def test_a_charge_is_held_or_taken_as_asked(bank, capture, status, captured):
     answer = bank.charge(capture=capture)
     charge = answer.json()
@@ -114,9 +112,7 @@ def test_the_same_request_twenty_times_at_once_is_one_charge(bank):
     assert len(bank.get("/charges").json()["items"]) == 1
 
 
-@pytest.mark.parametrize(
-    "changes", [{"amount": 1251}, {"source": "tok_declined_stolen_card"}, {"capture": True}]
-)
+@pytest.mark.parametrize("changes", [{"amount": 1251}, {"source": "tok_declined_stolen_card"}, {"capture": True}])
 def test_a_key_that_was_used_for_another_request_is_refused(bank, changes):
     bank.charge(key="used")
     refused = bank.charge(key="used", **changes)

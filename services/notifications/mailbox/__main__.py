@@ -1,6 +1,7 @@
 """Runs the mailbox: `python -m services.notifications.mailbox`."""
 
 import sys
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +13,16 @@ from services.notifications.mailbox.smtp import answers, receiving
 
 def main() -> None:
     stopping = standin.stop_signal()
+    host, smtp_port = standin.host(), standin.port_number("SOUK_SMTP_PORT")
     inbox = Inbox(Path(standin.environment("SOUK_MAIL_DIRECTORY")))
-    host, smtp_port, port = standin.host(), standin.port_number("SOUK_SMTP_PORT"), standin.port_number("SOUK_PORT")
-    try:
-        with receiving(inbox, host, smtp_port) as receiving_port:
-            app = create_app(inbox, partial(answers, host, receiving_port))
-            with standin.listening(app, host, port):
-                stopping.wait()
-    except OSError as error:
-        sys.exit(f"The mailbox cannot listen on {host}:{smtp_port}: {error.strerror}")
+    app = create_app(inbox, partial(answers, host, smtp_port))
+    with ExitStack() as stack:
+        stack.enter_context(standin.listening(app, host, standin.port_number("SOUK_PORT")))
+        try:
+            stack.enter_context(receiving(inbox, host, smtp_port))
+        except OSError as error:
+            sys.exit(f"The mailbox cannot listen on {host}:{smtp_port}: {error.strerror}")
+        stopping.wait()
 
 
 if __name__ == "__main__":

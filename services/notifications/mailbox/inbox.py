@@ -5,6 +5,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Sequence
+from email.header import Header
 from pathlib import Path
 
 from services.notifications.mailbox.letter import Letter, Summary, read_letter, read_summary
@@ -29,9 +30,9 @@ class Inbox:
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
         """On the disk, synced and renamed into place, when it returns."""
         # The envelope, not the mail, says for whom it is; a header of the mail's own comes after these.
-        envelope = f"X-Envelope-From: {_line(sender)}\r\nX-Envelope-To: {_line(', '.join(recipients))}\r\n"
+        envelope = f"X-Envelope-From: {_encoded(sender)}\r\nX-Envelope-To: {_encoded(', '.join(recipients))}\r\n"
         with self._turn:
-            name = self._folder.add(envelope.encode() + content)
+            name = self._folder.add(envelope.encode("ascii") + content)
             self._summaries.append(self._summary(name))
             self._forget_oldest()
 
@@ -45,7 +46,7 @@ class Inbox:
     def read(self, mail_id: str) -> Letter | None:
         with self._turn:
             summary = next((mail for mail in self._summaries if mail.id == mail_id), None)
-            return summary and read_letter(summary, self._folder.get_bytes(mail_id))
+            return read_letter(summary, self._folder.get_bytes(mail_id)) if summary else None
 
     def _summary(self, name: str) -> Summary:
         seconds, microseconds, _ = _age(name)
@@ -61,6 +62,6 @@ def _age(name: str) -> tuple[int, int, int]:
     return (int(stamp[1]), int(stamp[2]), int(stamp[3])) if stamp else (0, 0, 0)
 
 
-def _line(text: str) -> str:
-    """`text` as one header line, whatever a client put into its addresses."""
-    return "".join(character if character.isprintable() else "?" for character in text)
+def _encoded(text: str) -> str:
+    """`text` as the value of one header line, whatever a client put into its addresses."""
+    return Header("".join(char if char.isprintable() else "?" for char in text)).encode(maxlinelen=0)

@@ -8,6 +8,9 @@ from email.errors import HeaderParseError
 from email.header import Header, decode_header, make_header
 from email.message import Message
 from email.parser import BytesHeaderParser
+from typing import TypeAlias
+
+Part: TypeAlias = "Message[str, str]"
 
 # Long enough for a list; the mail itself is shown whole.
 LONGEST_SUBJECT = 200
@@ -48,7 +51,7 @@ def read_summary(mail_id: str, received: float, content: bytes) -> Summary:
     return Summary(
         id=mail_id,
         sender=_readable(message["From"]) or _readable(message["X-Envelope-From"]),
-        recipients=tuple(_readable(message["X-Envelope-To"]).split(", ")),
+        recipients=tuple(filter(None, _readable(message["X-Envelope-To"]).split(", "))),
         subject=_readable(message["Subject"])[:LONGEST_SUBJECT],
         received_at=datetime.fromtimestamp(received, UTC),
     )
@@ -71,15 +74,15 @@ def read_letter(summary: Summary, content: bytes) -> Letter:
     )
 
 
-def _parts(message: "Message[str, str]") -> "Iterator[Message[str, str]]":
+def _parts(message: Part) -> Iterator[Part]:
     return (part for part in message.walk() if not part.is_multipart())
 
 
-def _is_attachment(part: "Message[str, str]") -> bool:
+def _is_attachment(part: Part) -> bool:
     return part.get_content_disposition() == "attachment" or not part.get_content_type().startswith("text/")
 
 
-def _attachment(part: "Message[str, str]") -> Attachment:
+def _attachment(part: Part) -> Attachment:
     return Attachment(
         filename=_readable(part.get_filename()) or "without a name",
         content_type=_readable(part.get_content_type()),
@@ -87,19 +90,19 @@ def _attachment(part: "Message[str, str]") -> Attachment:
     )
 
 
-def _first(parts: "list[Message[str, str]]", content_type: str) -> str | None:
+def _first(parts: list[Part], content_type: str) -> str | None:
     return next((_text(part) for part in parts if part.get_content_type() == content_type), None)
 
 
-def _text(part: "Message[str, str]") -> str:
+def _text(part: Part) -> str:
     try:
         decoded = _payload(part).decode(part.get_content_charset("utf-8"), "replace")
     except (LookupError, ValueError):
         decoded = _payload(part).decode("utf-8", "replace")
-    return _whole(decoded)
+    return _whole(decoded).replace("\r\n", "\n")
 
 
-def _payload(part: "Message[str, str]") -> bytes:
+def _payload(part: Part) -> bytes:
     payload = part.get_payload(decode=True)
     return payload if isinstance(payload, bytes) else b""
 

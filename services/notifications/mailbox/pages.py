@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from flask import Flask, Response, abort, render_template, request
+from flask import Flask, Response, abort, render_template, request, send_from_directory
 
 from services import standin
 from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
@@ -54,7 +54,7 @@ def create_app(inbox: Inbox, is_receiving: Callable[[], bool]) -> Flask:
 
     @app.get("/style.css")
     def style() -> Response:
-        return Response(render_template("style.css"), content_type="text/css; charset=utf-8")
+        return send_from_directory(app.root_path, "style.css")
 
     @app.get("/messages")
     def list_messages() -> dict[str, Any]:

@@ -41,7 +41,7 @@ Row = dict[str, Any]
 Values = tuple[str | int, ...] | dict[str, str | int | None]
 
 
-class KeyReused(Exception):  # noqa: N818 - an event of the books, not a fault of the program
+class KeyReused(Exception):
     """The idempotency key was used before, for another request."""
 
 

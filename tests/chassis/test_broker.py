@@ -1,0 +1,145 @@
+"""Through a real RabbitMQ: what is published arrives, is tried again later, ends as a dead letter, and is never dropped."""
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import Queue as Mailbox
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from kombu import Queue
+
+from chassis import broker, db
+from chassis.broker import Consumer, Publisher
+from chassis.messages import Envelope
+from tests.conftest import server_url
+
+Start = Callable[[Callable[[bytes, dict[str, Any]], Any]], Consumer]
+DEADLINE_SECONDS = 20
+
+
+@pytest.fixture
+def name() -> Iterator[str]:
+    """A service name of this test's own, whose queues are deleted after it."""
+    service = f"test-{uuid4().hex[:8]}"
+    yield service
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        delays = [broker.delay_queue(service, milliseconds).name for milliseconds in broker.DELAYS_MILLISECONDS]
+        for queue in (service, broker.dead_queue(service).name, *delays):
+            channel.queue_delete(queue)
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    opened = Publisher(server_url("BROKER"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def consume(name: str) -> Iterator[Start]:
+    """Runs a consumer of `name` in a thread until the test ends."""
+    running: list[tuple[Consumer, threading.Thread]] = []
+
+    def start(handle: Callable[[bytes, dict[str, Any]], Any]) -> Consumer:
+        consumer = Consumer(server_url("BROKER"), name, [f"{name}.said"], handle)
+        thread = threading.Thread(target=consumer.run, daemon=True)
+        thread.start()
+        assert consumer.is_ready.wait(DEADLINE_SECONDS)
+        running.append((consumer, thread))
+        return consumer
+
+    yield start
+    for consumer, thread in running:
+        consumer.should_stop = True
+        thread.join(DEADLINE_SECONDS)
+        assert not thread.is_alive()
+
+
+def said(name: str) -> Envelope:
+    return Envelope(uuid4(), "test", f"{name}.said", "x", db.now(), {})
+
+
+def taken_from(queue: str, envelope: Envelope) -> Any:
+    """The message of `envelope`, waited for in `queue`."""
+    found: list[Any] = []
+
+    def look(message: Any) -> None:
+        message.ack()
+        if str(envelope.id) in str(message.body):
+            found.append(message)
+
+    with (
+        broker.connect(server_url("BROKER")) as connection,
+        connection.Consumer([Queue(queue)], on_message=look, auto_declare=False),
+    ):
+        while not found:
+            connection.drain_events(timeout=DEADLINE_SECONDS)
+    return found[0]
+
+
+def test_what_is_published_arrives_whole(name: str, publisher: Publisher, consume: Start) -> None:
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    envelope = said(name)
+    publisher.publish(envelope)
+    assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
+
+
+def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
+    name: str, publisher: Publisher, consume: Start
+) -> None:
+    attempts: Mailbox[int] = Mailbox()
+
+    def fail_once(body: bytes, headers: dict[str, Any]) -> Any:
+        attempt = int(headers.get(broker.ATTEMPT_HEADER, 0))
+        attempts.put(attempt)
+        return ("retry", attempt) if attempt == 0 else None
+
+    consume(fail_once)
+    publisher.publish(said(name))
+    assert [attempts.get(timeout=DEADLINE_SECONDS) for _ in range(2)] == [0, 1]
+
+
+def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
+    name: str, publisher: Publisher, consume: Start
+) -> None:
+    consume(lambda body, headers: ("dead", "it can never be done"))
+    envelope = said(name)
+    publisher.publish(envelope)
+    letter = taken_from(broker.dead_queue(name).name, envelope)
+    assert letter.headers["x-souk-error"] == "it can never be done"
+
+
+def test_a_message_that_nobody_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:
+    consume(lambda body, headers: None)
+    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", db.now(), {})
+    publisher.publish(envelope)
+    assert taken_from(broker.UNROUTED, envelope)
+
+
+def test_a_message_handled_by_a_consumer_that_vanished_is_delivered_again(name: str, publisher: Publisher) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.said"])
+    envelope = said(name)
+    publisher.publish(envelope)
+    for _ in range(2):
+        with broker.connect(server_url("BROKER")) as connection:
+            seen: list[Any] = []
+            queue = broker.service_queue(name, [f"{name}.said"])
+            with connection.Consumer([queue], on_message=seen.append, auto_declare=False):
+                connection.drain_events(timeout=DEADLINE_SECONDS)
+            assert str(envelope.id) in str(seen[0].body)
+
+
+def test_a_publisher_survives_the_loss_of_its_connection(name: str, publisher: Publisher, consume: Start) -> None:
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    publisher.publish(said(name))
+    arrived.get(timeout=DEADLINE_SECONDS)
+    publisher._connection.connection.transport.sock.close()
+    with pytest.raises(OSError, match=".*"):
+        publisher.publish(said(name))
+    again = said(name)
+    publisher.publish(again)
+    assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == again

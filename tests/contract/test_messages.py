@@ -1,0 +1,16 @@
+"""Where senders and receivers must agree."""
+
+import importlib
+
+from chassis.messages import REGISTRY
+
+RECORDED = {"order.placed", "order.shipped", "order.delivered"}
+"""Facts of an order's own stream, which are not sent to anybody yet."""
+
+
+def test_every_message_has_a_listener_or_is_only_recorded() -> None:
+    heard: set[str] = set()
+    for service in ("users", "products", "orders", "payments", "notifications"):
+        listener = importlib.import_module(f"services.{service}.app").service.listener
+        heard |= set(listener.handlers) if listener is not None else set()
+    assert set(REGISTRY) - heard == RECORDED
