@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeVar
 
 import flask_restful
-from flask import Flask, Response, g, json, request
+from flask import Flask, Response, json, request
 from pydantic import BaseModel, ConfigDict, ValidationError
 from spectree import Response as Documented
 from spectree import SecurityScheme, SpecTree
@@ -20,30 +20,15 @@ from spectree.models import InType, SecureType, SecuritySchemeData
 
 from chassis import auth, idempotency, store
 from chassis.auth import Caller, Permission
-from chassis.idempotency import Answer
+from chassis.idempotency import Answer, Record
 from chassis.problems import Invalid, Malformed, UnsupportedMedia
+from chassis.schemas import Body, Query, View
 from chassis.settings import Settings
+
+__all__ = ["Body", "Query", "Resource", "View", "endpoint"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("get", "post", "put", "patch", "delete")
-
-
-class Body(BaseModel):
-    """A request's JSON: bounded, strict, and without fields that we do not know."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
-
-
-class Query(BaseModel):
-    """A request's query string. Values arrive as text and are converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
-
-
-class View(BaseModel):
-    """What an endpoint answers."""
-
-    model_config = ConfigDict(from_attributes=True, frozen=True)
 
 
 class ProblemView(BaseModel):
@@ -154,14 +139,14 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
 
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
-        caller = g.caller = auth.authenticate(settings)
+        caller = auth.authenticate(request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings)
         declaration.allow.check(caller)
-        key = idempotency.key(declaration.idempotency == "required") if declaration.idempotency != "none" else None
+        record = _idempotency_record(declaration, caller)
         arguments = {**path, **_arguments(declaration)}
         if declaration.before is not None:
             arguments["prepared"] = declaration.before(**arguments)
         with store.transaction():
-            answer = _answer(declaration, caller, key, lambda: function(resource, **arguments))
+            answer = _answer(declaration, record, lambda: function(resource, **arguments))
         response = Response(answer.body, answer.status, answer.headers)
         if request.method == "GET":
             response.add_etag(weak=True)
@@ -171,20 +156,27 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
     return _documented(spec, edge, declaration)
 
 
-def _answer(declaration: Declaration, caller: Caller, key: str | None, run: Callable[[], Any]) -> Answer:
-    who = str(caller.user_id or caller.service)
-    if key is not None and (known := idempotency.claim(who, key)):
+def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | None:
+    if declaration.idempotency == "none":
+        return None
+    key = idempotency.checked(
+        request.headers.get(idempotency.HEADER), is_required=declaration.idempotency == "required"
+    )
+    route = f"{request.method} {request.path}"
+    return None if key is None else Record(str(caller.user_id or caller.service), route, key, request.get_data())
+
+
+def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer:
+    if record is not None and (known := record.claim()):
         return known
     view = run()
-    if isinstance(view, Answer):
-        return view
     headers = {"Content-Type": "application/json"} if view is not None else {}
     if declaration.location is not None:
         headers["Location"] = declaration.location.format(**dict(view))
     body = view.model_dump_json().encode() if view is not None else b""
     answer = Answer(declaration.status, headers, body)
-    if key is not None:
-        idempotency.keep(who, key, answer)
+    if record is not None:
+        record.keep(answer)
     return answer
 
 

@@ -3,12 +3,10 @@
 import hashlib
 import hmac
 import secrets
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
-
-import jwt
-from flask import g, request
 
 from chassis import db
 from chassis.problems import Forbidden, Unauthorized
@@ -69,6 +67,8 @@ def service(*names: str) -> Permission:
 
 def sign_token(user_id: UUID, roles: list[str], settings: Settings) -> str:
     """An access token for `user_id`, signed with the first key."""
+    import jwt
+
     key_id, key = next(iter(settings.jwt_keys.items()))
     now = db.now()
     claims = {
@@ -83,12 +83,24 @@ def sign_token(user_id: UUID, roles: list[str], settings: Settings) -> str:
     return jwt.encode(claims, key.get_secret_value(), algorithm="HS256", headers={"kid": key_id})
 
 
-def authenticate(settings: Settings) -> Caller:
-    """The caller by the request's credentials. Raises Unauthorized for credentials that do not hold."""
-    key = request.headers.get("X-API-Key")
-    if key is not None:
-        return Caller(service=_service_of(key, settings))
-    authorization = request.headers.get("Authorization")
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+def caller() -> Caller:
+    """The caller of the present request, as the edge found it."""
+    return _caller.get()
+
+
+def authenticate(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
+    """The caller by the request's headers, also to be had from `caller()`. Raises Unauthorized when they do not hold."""
+    found = _identified(authorization, api_key, settings)
+    _caller.set(found)
+    return found
+
+
+def _identified(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
+    if api_key is not None:
+        return Caller(service=_service_of(api_key, settings))
     if authorization is None:
         return NOBODY
     scheme, _, token = authorization.partition(" ")
@@ -99,6 +111,9 @@ def authenticate(settings: Settings) -> Caller:
 
 def verify_token(token: str, settings: Settings) -> Caller:
     """Raises Unauthorized unless `token` is one of ours, untampered, for us and in time."""
+    # PyJWT brings cryptography, 5 MB a process: only processes that see tokens import it.
+    import jwt
+
     try:
         key = settings.jwt_keys.get(str(jwt.get_unverified_header(token).get("kid")))
         if key is None:
@@ -128,9 +143,3 @@ def _service_of(key: str, settings: Settings) -> str:
         if hmac.compare_digest(shown, known):
             return name
     raise Unauthorized("The API key is not known.", headers={"WWW-Authenticate": "ApiKey"})
-
-
-def caller() -> Caller:
-    """The caller of the present request, as the edge found it."""
-    found: Caller = g.caller
-    return found

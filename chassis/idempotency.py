@@ -7,7 +7,6 @@ waits on the row until the first has committed, and then finds its answer.
 import hashlib
 from dataclasses import dataclass
 
-from flask import request
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, String, Table, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
@@ -52,37 +51,49 @@ class Answer:
     body: bytes
 
 
-def key(required: bool) -> str | None:
-    """The request's key. Raises KeyMissing, or Malformed when it is empty, too long or not printable ASCII."""
-    value = request.headers.get(HEADER)
-    if value is None:
-        if required:
+@dataclass(frozen=True)
+class Record:
+    """The place of one request: the caller's `key` on a route, and the `body` it must have."""
+
+    caller: str
+    route: str
+    key: str
+    body: bytes
+
+    def claim(self) -> Answer | None:
+        """Take the key for the present transaction, or give the answer that its first request got.
+
+        Raises KeyReused when that request had another body.
+        """
+        statement = insert(records).values(**self._place, request_hash=self._hash, created_at=db.now())
+        taken = db.session().execute(statement.on_conflict_do_nothing().returning(records.c.key)).first()
+        if taken is not None:
+            return None
+        first = db.session().execute(select(records).filter_by(**self._place)).one()
+        if first.request_hash != self._hash:
+            raise KeyReused("Its first use had another body.", field=HEADER)
+        return Answer(first.status, first.headers, first.body)
+
+    def keep(self, answer: Answer) -> None:
+        """Remember the answer that the present transaction gives."""
+        kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}
+        db.session().execute(update(records).filter_by(**self._place).values(**kept))
+
+    @property
+    def _place(self) -> dict[str, str]:
+        return {"caller": self.caller, "route": self.route, "key": self.key}
+
+    @property
+    def _hash(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def checked(key: str | None, is_required: bool) -> str | None:
+    """The key as sent. Raises KeyMissing, or Malformed when it is empty, too long or not printable ASCII."""
+    if key is None:
+        if is_required:
             raise KeyMissing(f"Send {HEADER}, a value of your own that is new for each new request.", field=HEADER)
         return None
-    if not (0 < len(value) <= LONGEST_KEY and value.isascii() and value.isprintable()):
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
         raise Malformed(f"{HEADER} must be 1 to {LONGEST_KEY} printable ASCII characters.", field=HEADER)
-    return value
-
-
-def claim(caller: str, key: str) -> Answer | None:
-    """Take `key` for the present transaction, or give the answer that its first request got.
-
-    Raises KeyReused when that request had another body.
-    """
-    place = {"caller": caller, "route": f"{request.method} {request.path}", "key": key}
-    request_hash = hashlib.sha256(request.get_data()).hexdigest()
-    statement = insert(records).values(**place, request_hash=request_hash, created_at=db.now())
-    taken = db.session().execute(statement.on_conflict_do_nothing().returning(records.c.key)).first()
-    if taken is not None:
-        return None
-    first = db.session().execute(select(records).filter_by(**place)).one()
-    if first.request_hash != request_hash:
-        raise KeyReused("Its first use had another body.", field=HEADER)
-    return Answer(first.status, first.headers, first.body)
-
-
-def keep(caller: str, key: str, answer: Answer) -> None:
-    """Remember the answer that the present transaction gives to the request with `key`."""
-    place = {"caller": caller, "route": f"{request.method} {request.path}", "key": key}
-    kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}
-    db.session().execute(update(records).filter_by(**place).values(**kept))
+    return key

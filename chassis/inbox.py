@@ -1,6 +1,9 @@
 """What a service hears: handlers by message, each message handled once however often it arrives."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -8,7 +11,7 @@ from sqlalchemy import Column, DateTime, Table, Uuid
 from sqlalchemy.dialects.postgresql import insert
 
 from chassis import db
-from chassis.messages import Message
+from chassis.messages import Envelope, Message
 
 inbox = Table(
     "inbox",
@@ -47,3 +50,21 @@ def first_time(message_id: UUID) -> bool:
     """
     statement = insert(inbox).values(message_id=message_id, received_at=db.now()).on_conflict_do_nothing()
     return db.session().execute(statement.returning(inbox.c.message_id)).first() is not None
+
+
+_in_hand: ContextVar[Envelope] = ContextVar("envelope")
+
+
+@contextmanager
+def receiving(envelope: Envelope) -> Iterator[None]:
+    """The block handles this message."""
+    token = _in_hand.set(envelope)
+    try:
+        yield
+    finally:
+        _in_hand.reset(token)
+
+
+def occurred_at() -> datetime:
+    """When that happened which the message in hand tells, by its sender's clock: late news must not undo later ones."""
+    return _in_hand.get().time

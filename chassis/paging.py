@@ -13,8 +13,8 @@ from sqlalchemy import Select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from chassis import db
-from chassis.api import Query, View
 from chassis.problems import Invalid
+from chassis.schemas import Query, View
 
 T = TypeVar("T")
 

@@ -2,13 +2,6 @@
 
 from typing import Any, ClassVar
 
-from flask import Flask, Response, json
-from sqlalchemy.exc import OperationalError
-from structlog import get_logger
-from werkzeug.exceptions import HTTPException
-
-log = get_logger(__name__)
-
 
 class Problem(Exception):
     """Base of every expected error.
@@ -27,8 +20,9 @@ class Problem(Exception):
         self.headers = headers or {}
         self.extensions = extensions
 
-    def response(self) -> Response:
-        return render(self.status, self.title, self.type, self.detail, self.headers, self.extensions)
+    def body(self) -> dict[str, Any]:
+        """The members of its application/problem+json."""
+        return problem_body(self.status, self.title, self.type, self.detail, **self.extensions)
 
 
 class Malformed(Problem):
@@ -70,39 +64,12 @@ class Unavailable(Problem):
         super().__init__(detail, {"Retry-After": str(retry_after_seconds)}, **extensions)
 
 
-def render(
+def problem_body(
     status: int,
     title: str,
     type: str = "about:blank",  # noqa: A002 - RFC 9457 names the member so
     detail: str = "",
-    headers: dict[str, str] | None = None,
-    extensions: dict[str, Any] | None = None,
-) -> Response:
-    body: dict[str, Any] = {"type": type, "title": title, "status": status}
-    if detail:
-        body["detail"] = detail
-    body.update(extensions or {})
-    return Response(json.dumps(body), status=status, headers=headers, content_type="application/problem+json")
-
-
-def register(app: Flask) -> None:
-    """Make every error of `app` a problem+json: ours, Werkzeug's, a lost dependency and a bug."""
-    app.register_error_handler(Problem, Problem.response)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(OperationalError, _database_error)
-    app.register_error_handler(Exception, _bug)
-
-
-def _http_error(error: HTTPException) -> Response:
-    headers = {name: value for name, value in error.get_headers() if name in ("Allow", "Retry-After", "Location")}
-    return render(error.code or 500, error.name, detail=error.description or "", headers=headers)
-
-
-def _database_error(error: OperationalError) -> Response:
-    log.error("database unavailable", error=str(error.orig))
-    return Unavailable("The database did not answer in time.").response()
-
-
-def _bug(error: Exception) -> Response:
-    log.exception("unhandled error", exc_info=error)
-    return render(500, "Internal Server Error", detail="This is our fault and has been recorded.")
+    **extensions: Any,
+) -> dict[str, Any]:
+    described = {"detail": detail} if detail else {}
+    return {"type": type, "title": title, "status": status, **described, **extensions}

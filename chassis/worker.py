@@ -34,7 +34,8 @@ def handle(service: Service, envelope: Envelope) -> bool:
         with service.store.transaction():
             if not service.store.first_time(envelope.id):
                 return False
-            service.listener.handlers[envelope.type](message)
+            with inbox.receiving(envelope):
+                service.listener.handlers[envelope.type](message)
         service.store.source.wake()
         telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
     return True

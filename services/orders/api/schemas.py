@@ -8,9 +8,9 @@ from uuid import UUID
 from pydantic import Field, computed_field, field_validator
 
 from chassis import money
-from chassis.api import Body, View
 from chassis.messages import Line
 from chassis.paging import PageView
+from chassis.schemas import Body, View
 from services.orders.models import Event
 
 

@@ -1,0 +1,89 @@
+"""A service's web application: its routes behind the edge, with errors, health, metrics and logs."""
+
+import importlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_flask_exporter import PrometheusMetrics
+from structlog import get_logger
+
+from chassis import api, errors, store, telemetry
+from chassis.health import Health
+
+if TYPE_CHECKING:
+    from chassis.service import Service
+
+log = get_logger(__name__)
+
+LARGEST_BODY_BYTES = 1_000_000
+_UNLOGGED = ("/health/", "/metrics")
+
+
+def build(service: "Service") -> Flask:
+    """Raises TypeError when a route does not declare who may call it."""
+    telemetry.configure_logging(service.name, service.settings.log_level)
+    app = Flask(service.name)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    # A URL is one thing: /orders and /orders/ are the same list, without a redirect that a POST would not survive.
+    app.url_map.strict_slashes = False
+    errors.register(app)
+    _observe(app)
+    spec = api.mount(app, _routes(service), service.settings, title=service.name)
+    app.add_url_rule("/openapi.json", view_func=api.openapi(spec), endpoint="openapi")
+    _probe(app, Health({"database": service.store.check}))
+    _activate(app, service)
+    return app
+
+
+def _routes(service: "Service") -> dict[str, type[api.Resource]]:
+    if isinstance(service.routes, str):
+        return dict(importlib.import_module(service.routes).ROUTES)
+    return dict(service.routes)
+
+
+def _activate(app: Flask, service: "Service") -> None:
+    """Each request works for this service's store, in the trace it came with."""
+    inner = app.wsgi_app
+
+    def activated(environ: Any, start_response: Any) -> Any:
+        with store.active(service.store), telemetry.trace(environ.get("HTTP_TRACEPARENT", "")):
+            return inner(environ, start_response)
+
+    app.wsgi_app = activated  # type: ignore[method-assign]
+
+
+def _probe(app: Flask, health: Health) -> None:
+    def probe() -> Response:
+        status, body = health.answer(request.path) or (404, b"{}")
+        return Response(body, status, content_type="application/json")
+
+    app.add_url_rule("/health/live", view_func=probe, endpoint="live")
+    app.add_url_rule("/health/ready", view_func=probe, endpoint="ready")
+
+
+def _observe(app: Flask) -> None:
+    # An application has its own registry, so that several fit in one process, and shows the process's metrics as well.
+    registry = CollectorRegistry()
+    registry.register(REGISTRY)
+    PrometheusMetrics(app, path="/metrics", group_by="url_rule", registry=registry)
+
+    @app.before_request
+    def start() -> None:
+        g.started = time.perf_counter()
+
+    @app.after_request
+    def finish(response: Response) -> Response:
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
+        if not request.path.startswith(_UNLOGGED):
+            milliseconds = round((time.perf_counter() - g.started) * 1000, 1)
+            log.info(
+                "request",
+                method=request.method,
+                path=request.path,
+                status=response.status_code,
+                milliseconds=milliseconds,
+            )
+        return response

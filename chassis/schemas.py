@@ -1,0 +1,21 @@
+"""The pydantic bases of everything that enters and leaves: bounded, strict, and without fields that we do not know."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Body(BaseModel):
+    """A request's JSON."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
+
+
+class Query(BaseModel):
+    """A request's query string. Values arrive as text and are converted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
+
+
+class View(BaseModel):
+    """What an endpoint answers."""
+
+    model_config = ConfigDict(from_attributes=True, frozen=True)
