@@ -30,9 +30,7 @@ def main() -> None:
 
             celery_worker.run(service)
         case "migrate":
-            from chassis import migrate
-
-            migrate.upgrade(package, service.settings.database_url)
+            service.store.migrate(package)
         case "openapi":
             document = service.flask().test_client().get("/openapi.json").json
             json.dump(document, sys.stdout, indent=2)

@@ -62,7 +62,7 @@ class Declaration:
     allow: Permission
     status: int
     location: str | None
-    idempotency: Literal["none", "optional", "required"]
+    idempotency: Literal["none", "optional", "required", "own"]
     body: type[BaseModel] | None
     query: type[BaseModel] | None
     view: type[BaseModel] | None
@@ -76,13 +76,14 @@ def endpoint(
     allow: Permission,
     status: int = 200,
     location: str | None = None,
-    idempotency: Literal["none", "optional", "required"] = "none",
+    idempotency: Literal["none", "optional", "required", "own"] = "none",
     before: Callable[..., Any] | None = None,
 ) -> Callable[[F], F]:
     """Declare a Resource's method.
 
     `location` is the new thing's URL with fields of the answer in braces, e.g. "/orders/{id}". `before` is called with the
     method's arguments ahead of the transaction, for what is slow (a neighbour, a hash); the method gets its result as `prepared`.
+    With "own" idempotency the method itself heeds the key: a store without transactions cannot keep the record beside the work.
     """
 
     def declare(function: F) -> F:
@@ -157,7 +158,7 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
 
 
 def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | None:
-    if declaration.idempotency == "none":
+    if declaration.idempotency in ("none", "own"):
         return None
     key = idempotency.checked(
         request.headers.get(idempotency.HEADER), is_required=declaration.idempotency == "required"
@@ -173,6 +174,8 @@ def _answer(declaration: Declaration, record: Record | None, run: Callable[[], A
     headers = {"Content-Type": "application/json"} if view is not None else {}
     if declaration.location is not None:
         headers["Location"] = declaration.location.format(**dict(view))
+    if view is not None and (etag := view.etag()) is not None:
+        headers["ETag"] = f'"{etag}"'
     body = view.model_dump_json().encode() if view is not None else b""
     answer = Answer(declaration.status, headers, body)
     if record is not None:
@@ -223,12 +226,12 @@ def _documented(spec: SpecTree, edge: Callable[..., Any], declaration: Declarati
     answers: dict[str, Any] = {f"HTTP_{declaration.status}": declaration.view}
     refusals = [400, 404, 409, 422, 503] + ([] if allow.anyone else [401, 403])
     answers.update({f"HTTP_{status}": ProblemView for status in refusals})
-    headers = {"none": None, "optional": IdempotencyHeader, "required": RequiredIdempotencyHeader}
+    headers = {"none": None, "required": RequiredIdempotencyHeader}
     schemes = (["user"] if allow.roles else []) + (["service"] if allow.services else [])
     return spec.validate(
         json=declaration.body,
         query=declaration.query,
-        headers=headers[declaration.idempotency],
+        headers=headers.get(declaration.idempotency, IdempotencyHeader),
         resp=Documented(**answers),
         security={scheme: [] for scheme in schemes},
         skip_validation=True,

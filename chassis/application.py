@@ -28,7 +28,7 @@ def build(service: "Service") -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
     # A URL is one thing: /orders and /orders/ are the same list, without a redirect that a POST would not survive.
     app.url_map.strict_slashes = False
-    errors.register(app)
+    errors.register(app, service.store.unavailable)
     _observe(app)
     spec = api.mount(app, _routes(service), service.settings, title=service.name)
     app.add_url_rule("/openapi.json", view_func=api.openapi(spec), endpoint="openapi")
@@ -82,7 +82,8 @@ def _observe(app: Flask) -> None:
             log.info(
                 "request",
                 method=request.method,
-                path=request.path,
+                # The rule, not the path: what a client typed into a URL may be anything, a card number too.
+                route=request.url_rule.rule if request.url_rule else "none",
                 status=response.status_code,
                 milliseconds=milliseconds,
             )

@@ -35,6 +35,7 @@ def run(service: Service) -> None:
     health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
     service.tasks.app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=threads",
             f"--concurrency={settings.threads}",

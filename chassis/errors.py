@@ -1,9 +1,9 @@
 """Every error of a web application as problem+json: ours, Werkzeug's, a dependency that is away, and a bug."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask, Response, json
-from sqlalchemy.exc import OperationalError
 from structlog import get_logger
 from werkzeug.exceptions import HTTPException
 
@@ -14,10 +14,12 @@ log = get_logger(__name__)
 _KEPT_HEADERS = ("Allow", "Retry-After", "Location")
 
 
-def register(app: Flask) -> None:
+def register(app: Flask, unavailable: Iterable[type[Exception]]) -> None:
+    """`unavailable` are the errors by which the service's store says that it is away."""
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(OperationalError, _database_error)
+    for error in unavailable:
+        app.register_error_handler(error, _database_error)
     app.register_error_handler(Exception, _bug)
 
 
@@ -30,8 +32,9 @@ def _http_error(error: HTTPException) -> Response:
     return _response(problem_body(error.code or 500, error.name, detail=error.description or ""), headers)
 
 
-def _database_error(error: OperationalError) -> Response:
-    log.error("database unavailable", error=str(error.orig))
+def _database_error(error: Exception) -> Response:
+    # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
+    log.error("database unavailable", error=str(getattr(error, "orig", error)))
     return _problem(Unavailable("The database did not answer in time."))
 
 

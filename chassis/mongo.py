@@ -8,11 +8,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
+from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
 
 import mongoengine
+import pymongo
 from pymongo.collection import Collection
+from pymongo.errors import ConnectionFailure, ExecutionTimeout
 
 from chassis import db, outbox, telemetry
 from chassis.messages import Envelope, Message
@@ -20,6 +23,19 @@ from chassis.outbox import Source
 
 UNSENT = "unsent"
 """The field in which a document carries its unsent messages."""
+
+OLDEST = f"{UNSENT}.occurred_at"
+
+OPERATION_TIMEOUT_MILLISECONDS = 3_000
+"""Longest that one operation may take, with finding the server, connecting and retrying."""
+
+INDEX_TIMEOUT_SECONDS = 600
+
+
+def now() -> datetime:
+    """This moment as MongoDB keeps it: in whole milliseconds."""
+    moment = db.now()
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def unsent(message: Message) -> dict[str, Any]:
@@ -35,7 +51,10 @@ def unsent(message: Message) -> dict[str, Any]:
 
 
 class DocumentSource:
-    """Unsent messages inside the documents of one collection."""
+    """Unsent messages inside the documents of one collection.
+
+    Nothing holds them for one relay: where several relays run, a message may be sent by each of them.
+    """
 
     def __init__(self, collection: str, name: str) -> None:
         self.name = name
@@ -45,7 +64,9 @@ class DocumentSource:
     @contextmanager
     def unsent(self) -> Iterator[list[Envelope]]:
         collection: Collection[Any] = mongoengine.get_db()[self._collection]
-        found = list(collection.find({f"{UNSENT}.0": {"$exists": True}}, {UNSENT: 1}).limit(outbox.BATCH))
+        # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
+        waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
+        found = list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(outbox.BATCH))
         envelopes = [self._envelope(entry) for document in found for entry in document[UNSENT]]
         oldest = min((envelope.time for envelope in envelopes), default=None)
         telemetry.OUTBOX_AGE.set((db.now() - oldest).total_seconds() if oldest else 0)
@@ -76,10 +97,31 @@ class DocumentSource:
 class MongoStore:
     """One MongoDB database whose messages leave from `collection`."""
 
+    unavailable: tuple[type[Exception], ...] = (ConnectionFailure, ExecutionTimeout)
+
     def __init__(self, url: str, collection: str, name: str) -> None:
         self.source: Source = DocumentSource(collection, name)
+        self._collection = collection
         # pymongo connects in the background and at first use, not here.
-        mongoengine.connect(host=url, uuidRepresentation="standard", serverSelectionTimeoutMS=3_000, tz_aware=True)
+        mongoengine.connect(
+            host=url,
+            uuidRepresentation="standard",
+            tz_aware=True,
+            timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
+            serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
+        )
+
+    def migrate(self, package: ModuleType) -> None:
+        """Create the indexes that the documents of `package` declare, and the one that finds unsent messages.
+
+        Done here and nowhere else: MongoEngine's own way, at a document's first use, is not tried again in a process
+        that started while the server was away.
+        """
+        with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
+            mongoengine.get_db()[self._collection].create_index(OLDEST, sparse=True)
+            for document in mongoengine.Document.__subclasses__():
+                if document.__module__.startswith(f"{package.__name__}."):
+                    document.ensure_indexes()
 
     def transaction(self) -> AbstractContextManager[None]:
         return nullcontext()

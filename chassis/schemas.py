@@ -19,3 +19,7 @@ class View(BaseModel):
     """What an endpoint answers."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
+
+    def etag(self) -> str | None:
+        """The state shown, as `If-Match` names it (RFC 9110); None for what cannot be changed under that condition."""
+        return None

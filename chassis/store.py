@@ -6,10 +6,12 @@ The edges (HTTP, messages, tasks, timers) work for the store that is active; a p
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import Table
+from sqlalchemy.exc import OperationalError
 
 from chassis import inbox
 from chassis.db import Database
@@ -18,6 +20,12 @@ from chassis.outbox import Source, TableSource
 
 class Store(Protocol):
     source: Source
+    unavailable: tuple[type[Exception], ...]
+    """The errors by which it says that it is away."""
+
+    def migrate(self, package: ModuleType) -> None:
+        """Bring the schema to what the service in `package` declares. Idempotent."""
+        ...
 
     def transaction(self) -> AbstractContextManager[None]:
         """Keep everything done in the block, or, if it raises, nothing."""
@@ -35,9 +43,16 @@ class Store(Protocol):
 class SQLStore:
     """One PostgreSQL database: its inbox and outbox are tables of it."""
 
+    unavailable: tuple[type[Exception], ...] = (OperationalError,)
+
     def __init__(self, database: Database, outbox: Table, name: str) -> None:
         self.database = database
         self.source: Source = TableSource(database, outbox, name)
+
+    def migrate(self, package: ModuleType) -> None:
+        from chassis import migrate
+
+        migrate.upgrade(package, self.database.url)
 
     def transaction(self) -> AbstractContextManager[None]:
         return self.database.transaction()

@@ -6,6 +6,7 @@
 
 import importlib
 import os
+import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,10 +19,12 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 from werkzeug.serving import make_server
 
-from chassis import migrate
 from chassis.service import Service
 from chassis.store import SQLStore
 from chassis.testing import System
+from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
+from services.notifications.mailbox.letter import Letter
+from services.notifications.mailbox.smtp import receiving
 
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
 API_KEYS = {"orders": "orders-key"}
@@ -72,8 +75,7 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
         log_level="warning",
         **values,
     )
-    if service.collection is None:
-        migrate.upgrade(package, service.settings.database_url)
+    service.store.migrate(package)
     return service
 
 
@@ -193,3 +195,56 @@ def serve() -> Iterator[Callable[[Any], str]]:
 def products_address(_products: Service, serve: Callable[[Any], str]) -> str:
     """Base URL of the products service, on a real port: orders asks it for prices."""
     return serve(app_of(_products))
+
+
+@pytest.fixture(scope="session")
+def bank_address(serve: Callable[[Any], str]) -> str:
+    """Base URL of the sandbox payment provider, whose key is "sandbox-key"."""
+    from services.payments import sandbox
+
+    return serve(sandbox.create_app(None, "sandbox-key"))
+
+
+class Mailbox:
+    """A running development mail server, read in this process."""
+
+    def __init__(self, inbox: Inbox, smtp_port: int) -> None:
+        self.url = f"smtp://127.0.0.1:{smtp_port}"
+        self._inbox = inbox
+        self._emptied: set[str] = set()
+
+    def letters(self, recipient: str = "") -> list[Letter]:
+        """What came since it was last emptied, oldest first; for `recipient` only, if one is given."""
+        new = [mail.id for mail in self._inbox.latest(KEPT_MAILS, recipient) if mail.id not in self._emptied]
+        return [letter for mail_id in reversed(new) if (letter := self._inbox.read(mail_id))]
+
+    def empty(self) -> None:
+        self._emptied = {mail.id for mail in self._inbox.latest(KEPT_MAILS)}
+
+
+@pytest.fixture(scope="session")
+def _mailbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mailbox]:
+    inbox = Inbox(tmp_path_factory.mktemp("mails"))
+    with receiving(inbox, "127.0.0.1", 0) as smtp_port:
+        yield Mailbox(inbox, smtp_port)
+
+
+@pytest.fixture(scope="session")
+def mailbox_address(_mailbox: Mailbox) -> str:
+    """SMTP URL of the development mail server."""
+    return _mailbox.url
+
+
+@pytest.fixture
+def mailbox(_mailbox: Mailbox) -> Mailbox:
+    """What `notifications` sent in this test."""
+    _mailbox.empty()
+    return _mailbox
+
+
+def free_port() -> int:
+    """A port of the loopback on which nothing listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -67,16 +67,16 @@ class Prepared(Resource):
 
 
 @pytest.fixture(scope="module")
-def _notes(make_database: Callable[[str], str]) -> Service:
+def service(make_database: Callable[[str], str]) -> Service:
     return chassis_service(
         "notes", make_database, {"/notes/": Notes, "/prepared": Prepared}, "CREATE TABLE notes (id uuid, words text)"
     )
 
 
 @pytest.fixture
-def notes(_notes: Service) -> Iterator[FlaskClient]:
-    yield _notes.flask().test_client()
-    with database(_notes).engine.begin() as connection:
+def notes(service: Service) -> Iterator[FlaskClient]:
+    yield service.flask().test_client()
+    with database(service).engine.begin() as connection:
         connection.execute(text("TRUNCATE notes, outbox, idempotency"))
 
 
@@ -93,20 +93,20 @@ def count(service: Service, table: str) -> int:
 ME = UUID(int=7)
 
 
-def test_what_a_request_did_is_kept_with_its_message(_notes: Service, notes: FlaskClient) -> None:
-    answer = notes.post("/notes/", json={"words": "hello"}, headers=bearer(_notes, ME))
+def test_what_a_request_did_is_kept_with_its_message(service: Service, notes: FlaskClient) -> None:
+    answer = notes.post("/notes/", json={"words": "hello"}, headers=bearer(service, ME))
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"/notes/{answer.json['id']}"
-    assert (count(_notes, "notes"), count(_notes, "outbox")) == (1, 1)
+    assert (count(service, "notes"), count(service, "outbox")) == (1, 1)
 
 
 @pytest.mark.parametrize(("words", "status"), [("explode", 500), ("refuse", 409)])
-def test_what_fails_leaves_nothing(_notes: Service, notes: FlaskClient, words: str, status: int) -> None:
-    answer = notes.post("/notes/", json={"words": words}, headers=bearer(_notes, ME))
+def test_what_fails_leaves_nothing(service: Service, notes: FlaskClient, words: str, status: int) -> None:
+    answer = notes.post("/notes/", json={"words": words}, headers=bearer(service, ME))
     assert answer.status_code == status
     assert answer.content_type == "application/problem+json"
     assert "Traceback" not in answer.text
-    assert (count(_notes, "notes"), count(_notes, "outbox")) == (0, 0)
+    assert (count(service, "notes"), count(service, "outbox")) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -129,14 +129,14 @@ def test_what_fails_leaves_nothing(_notes: Service, notes: FlaskClient, words: s
     ],
 )
 def test_a_bad_body_is_refused_and_the_field_named(
-    _notes: Service, notes: FlaskClient, body: str | bytes, content_type: str, status: int, field: str | None
+    service: Service, notes: FlaskClient, body: str | bytes, content_type: str, status: int, field: str | None
 ) -> None:
-    answer = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(_notes, ME))
+    answer = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(service, ME))
     problem = json.loads(answer.data)
     assert (answer.status_code, problem["status"]) == (status, status)
     assert answer.content_type == "application/problem+json"
     assert [wrong["field"] for wrong in problem.get("errors", [])] == ([field] if field else [])
-    assert count(_notes, "notes") == 0
+    assert count(service, "notes") == 0
 
 
 @pytest.mark.parametrize(
@@ -181,22 +181,22 @@ def bad_tokens(service: Service) -> dict[str, str]:
     "kind",
     ["expired", "another audience", "another issuer", "no user", "tampered", "unsigned", "unknown key", "nonsense"],
 )
-def test_a_token_that_does_not_hold_is_refused(_notes: Service, notes: FlaskClient, kind: str) -> None:
-    token = bad_tokens(_notes)[kind]
+def test_a_token_that_does_not_hold_is_refused(service: Service, notes: FlaskClient, kind: str) -> None:
+    token = bad_tokens(service)[kind]
     answer = notes.post("/notes/", json={"words": "a"}, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
     assert "invalid_token" in answer.headers["WWW-Authenticate"]
 
 
-def test_a_route_lets_in_only_whom_it_names(_notes: Service, notes: FlaskClient) -> None:
+def test_a_route_lets_in_only_whom_it_names(service: Service, notes: FlaskClient) -> None:
     words = {"json": {"words": "a"}}
     assert notes.post("/notes/", **words).status_code == 401
     assert notes.post("/notes/", headers={"Authorization": "Basic abc"}, **words).status_code == 401
     assert notes.post("/notes/", headers={"X-API-Key": "orders-key"}, **words).status_code == 403
-    assert notes.post("/prepared", headers=bearer(_notes, ME), **words).status_code == 403
+    assert notes.post("/prepared", headers=bearer(service, ME), **words).status_code == 403
     assert notes.get("/prepared").status_code == 401
     assert notes.get("/prepared", headers={"X-API-Key": "stolen"}).status_code == 401
-    assert notes.get("/prepared", headers=bearer(_notes, ME, "admin")).status_code == 403
+    assert notes.get("/prepared", headers=bearer(service, ME, "admin")).status_code == 403
     assert notes.get("/prepared", headers={"X-API-Key": "orders-key"}).json["words"] == "orders"
 
 
@@ -210,55 +210,55 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
         service.flask()
 
 
-def test_slow_preparation_runs_ahead_of_the_transaction(_notes: Service, notes: FlaskClient) -> None:
-    headers = {**bearer(_notes, ME, "staff"), "Idempotency-Key": "k"}
+def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes: FlaskClient) -> None:
+    headers = {**bearer(service, ME, "staff"), "Idempotency-Key": "k"}
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a False"
 
 
 @pytest.mark.parametrize(("key", "status"), [(None, 400), ("", 400), ("k" * 129, 400), ("ü", 400), ("fine", 200)])
 def test_a_required_idempotency_key_is_asked_for(
-    _notes: Service, notes: FlaskClient, key: str | None, status: int
+    service: Service, notes: FlaskClient, key: str | None, status: int
 ) -> None:
-    headers = bearer(_notes, ME, "staff") | ({} if key is None else {"Idempotency-Key": key})
+    headers = bearer(service, ME, "staff") | ({} if key is None else {"Idempotency-Key": key})
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).status_code == status
 
 
-def test_a_request_sent_again_gets_the_first_answer(_notes: Service, notes: FlaskClient) -> None:
-    headers = bearer(_notes, ME) | {"Idempotency-Key": "one"}
+def test_a_request_sent_again_gets_the_first_answer(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME) | {"Idempotency-Key": "one"}
     first = notes.post("/notes/", json={"words": "a"}, headers=headers)
     again = notes.post("/notes/", json={"words": "a"}, headers=headers)
     assert (again.status_code, again.data, again.headers["Location"]) == (201, first.data, first.headers["Location"])
-    assert count(_notes, "notes") == 1
+    assert count(service, "notes") == 1
     other_body = notes.post("/notes/", json={"words": "b"}, headers=headers)
     assert (other_body.status_code, other_body.json["type"]) == (422, "/problems/idempotency-key-reused")
     somebody_else = notes.post(
-        "/notes/", json={"words": "b"}, headers=bearer(_notes, uuid4()) | {"Idempotency-Key": "one"}
+        "/notes/", json={"words": "b"}, headers=bearer(service, uuid4()) | {"Idempotency-Key": "one"}
     )
     assert somebody_else.status_code == 201
 
 
-def test_a_failed_request_leaves_its_key_free(_notes: Service, notes: FlaskClient) -> None:
-    headers = bearer(_notes, ME) | {"Idempotency-Key": "free"}
+def test_a_failed_request_leaves_its_key_free(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME) | {"Idempotency-Key": "free"}
     assert notes.post("/notes/", json={"words": "refuse"}, headers=headers).status_code == 409
     assert notes.post("/notes/", json={"words": "fine"}, headers=headers).status_code == 201
 
 
-def test_twenty_requests_at_once_with_one_key_are_one(_notes: Service, notes: FlaskClient) -> None:
-    headers = bearer(_notes, ME) | {"Idempotency-Key": "many"}
+def test_twenty_requests_at_once_with_one_key_are_one(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME) | {"Idempotency-Key": "many"}
 
     def send(_: int) -> bytes:
-        return _notes_client(_notes).post("/notes/", json={"words": "once"}, headers=headers).data
+        return client_of(service).post("/notes/", json={"words": "once"}, headers=headers).data
 
     with ThreadPoolExecutor(20) as pool:
         answers = set(pool.map(send, range(20)))
     assert len(answers) == 1
-    assert count(_notes, "notes") == 1
+    assert count(service, "notes") == 1
 
 
 _CLIENTS: dict[str, object] = {}
 
 
-def _notes_client(service: Service) -> FlaskClient:
+def client_of(service: Service) -> FlaskClient:
     app = _CLIENTS.setdefault(service.name, service.flask())
     return app.test_client()  # type: ignore[attr-defined]
 

@@ -138,7 +138,7 @@ def test_a_publisher_survives_the_loss_of_its_connection(name: str, publisher: P
     publisher.publish(said(name))
     arrived.get(timeout=DEADLINE_SECONDS)
     publisher._connection.connection.transport.sock.close()
-    with pytest.raises(OSError, match=".*"):
+    with pytest.raises(OSError):
         publisher.publish(said(name))
     again = said(name)
     publisher.publish(again)

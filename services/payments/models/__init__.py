@@ -1,0 +1,7 @@
+"""What the payments service keeps."""
+
+from services.payments.models.payment import Payment
+from services.payments.models.status import CANCELLED, Status
+from services.payments.models.terms import Terms
+
+__all__ = ["CANCELLED", "Payment", "Status", "Terms"]

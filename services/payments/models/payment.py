@@ -1,0 +1,207 @@
+"""One payment: what the provider has said of it (`status`), where it is to end (`goal`), and the only ways to change them.
+
+The two together are the memory that no crash takes: as long as they differ there is something to do.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import Select, String, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from chassis import db, money
+from chassis.auth import Caller
+from chassis.paging import Page, newest_first
+from chassis.problems import NotFound
+from services.payments.models.status import CANCELLED, NEXT, OutOfTurn, Status
+from services.payments.models.terms import Terms
+
+NO_CURRENCY = "XXX"
+"""ISO 4217 for "no currency": of a payment that was called off before anybody said what it is about."""
+
+PATIENCE = timedelta(seconds=90)
+"""How long the sweeper leaves an unfinished payment alone: longer than a task's longest wait between two tries."""
+
+LONGEST_PATIENCE = timedelta(minutes=10)
+"""The same for what has been unfinished for long, so that hopeless payments do not crowd out the others."""
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = db.COLUMN_TYPES
+
+
+class Payment(Base):
+    __tablename__ = "payments"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    """Also our idempotency key at the provider."""
+
+    order_id: Mapped[UUID | None] = mapped_column(unique=True)
+    user_id: Mapped[UUID | None]
+    """Empty for a payment that was called off before it was asked for."""
+
+    amount: Mapped[Decimal]
+    currency: Mapped[str] = mapped_column(String(3))
+    payment_method: Mapped[str] = mapped_column(String(64))
+    """The provider's token; empty where what we were given was none."""
+
+    status: Mapped[str] = mapped_column(String(50), default=Status.PENDING)
+    goal: Mapped[str] = mapped_column(String(50))
+    """AUTHORIZED, CAPTURED or VOIDED."""
+
+    decline_reason: Mapped[str | None] = mapped_column(String(100))
+    provider: Mapped[str] = mapped_column(String(50))
+    provider_reference: Mapped[str | None] = mapped_column(String(255))
+    """The provider's id of the charge."""
+
+    is_direct: Mapped[bool]
+    """Made by POST /payments/process: the saga of an order neither moves it nor hears of it."""
+
+    captures_at_once: Mapped[bool]
+    """Whether authorisation captures as well. Never changes: a request that is repeated to the provider must be the same."""
+
+    asked_at: Mapped[datetime | None]
+    """When the provider was first asked. From then on only the provider knows whether there is a charge."""
+
+    due_at: Mapped[datetime | None]
+    """When the sweeper takes the payment up if nobody has moved it by then; empty when there is nothing to do."""
+
+    created_at: Mapped[datetime] = mapped_column(default=db.now)
+    updated_at: Mapped[datetime] = mapped_column(default=db.now)
+    """When status or goal last changed."""
+
+    @classmethod
+    def direct(cls, terms: Terms, capture: bool, order_id: UUID | None, provider: str) -> "Payment":
+        """A payment of the user's own. Raises IntegrityError when the order has one already."""
+        values = _new(Status.CAPTURED if capture else Status.AUTHORIZED, provider)
+        payment = cls(order_id=order_id, is_direct=True, captures_at_once=capture, **values, **terms.columns())
+        with db.session().begin_nested():
+            db.session().add(payment)
+        return payment
+
+    @classmethod
+    def for_order(cls, order_id: UUID, terms: Terms, provider: str) -> "Payment":
+        """The one payment of the order, locked; made now if there is none."""
+        payment = cls._take(order_id, **_new(Status.AUTHORIZED, provider), **terms.columns())
+        if payment.user_id is None:
+            for name, value in terms.columns().items():
+                setattr(payment, name, value)
+        return payment
+
+    @classmethod
+    def called_off(cls, order_id: UUID, provider: str) -> "Payment":
+        """The one payment of the order, locked; if there is none, one that is voided before it is asked for."""
+        nothing = {"amount": money.from_minor(0), "currency": NO_CURRENCY, "payment_method": ""}
+        voided = {"status": Status.VOIDED, "decline_reason": CANCELLED, "due_at": None}
+        return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
+
+    @classmethod
+    def _take(cls, order_id: UUID, **values: Any) -> "Payment":
+        # Insert first: of two messages about one new order, the second waits here until the first is committed.
+        row = insert(cls).values(order_id=order_id, is_direct=False, captures_at_once=False, **values)
+        db.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
+        return db.session().scalars(cls._of_order(order_id)).one()
+
+    @classmethod
+    def asked_for_by(cls, order_id: UUID) -> "Payment":
+        """The payment that the order's saga asked for, locked. Raises NotFound."""
+        payment = db.session().scalars(cls._of_order(order_id).where(cls.is_direct.is_(False))).one_or_none()
+        if payment is None:
+            raise NotFound(f"The order {order_id} has asked for no payment.")
+        return payment
+
+    @classmethod
+    def _of_order(cls, order_id: UUID) -> Select["Payment"]:
+        return select(cls).where(cls.order_id == order_id).with_for_update()
+
+    @classmethod
+    def locked(cls, payment_id: UUID) -> "Payment":
+        return db.session().get_one(cls, payment_id, with_for_update=True)
+
+    @classmethod
+    def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
+        """The payment, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
+        payment = db.session().get(cls, payment_id)
+        if payment is None or not (caller.is_staff or caller.user_id == payment.user_id):
+            raise NotFound("You have no such payment.")
+        return payment
+
+    @classmethod
+    def page(cls, page: Page, user_id: UUID) -> tuple[Sequence["Payment"], str | None]:
+        """One user's payments, newest first."""
+        return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
+
+    @classmethod
+    def overdue(cls, now: datetime, limit: int) -> Sequence["Payment"]:
+        """Unfinished payments that nobody has moved for long, those due first first, locked; locked ones are skipped."""
+        query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
+        return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+
+    @property
+    def is_unfinished(self) -> bool:
+        return self.status in NEXT and self.status != self.goal
+
+    @property
+    def is_cancelled(self) -> bool:
+        return self.goal == Status.VOIDED
+
+    @property
+    def went_wrong(self) -> bool:
+        """It ended as nobody wanted it, behind our back at the provider: somebody has to look."""
+        return self.status == Status.FAILED or {self.status, self.goal} == {Status.CAPTURED, Status.VOIDED}
+
+    @property
+    def minor_amount(self) -> int:
+        return money.to_minor(self.amount)
+
+    def become(self, status: Status, reason: str | None = None) -> None:
+        """Raises OutOfTurn for a step that the present status does not allow."""
+        if status not in NEXT.get(Status(self.status), ()):
+            raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
+        self.status = status
+        self.decline_reason = reason
+        self._changed()
+
+    def capture(self) -> None:
+        """Let the money be taken; again changes nothing. Raises OutOfTurn where there is none to take."""
+        if self.is_cancelled or self.status not in (Status.PENDING, Status.AUTHORIZED, Status.CAPTURED):
+            raise OutOfTurn(f"The payment is {self.status}: it cannot be captured.", current=self.status)
+        if self.goal != Status.CAPTURED:
+            self.goal = Status.CAPTURED
+            self._changed()
+
+    def cancel(self) -> None:
+        """Call it off: now if the provider was never asked, else once the provider has said what became of the charge.
+
+        Raises OutOfTurn when its capture was asked for before: only a refund undoes that.
+        """
+        if self.goal == Status.CAPTURED:
+            raise OutOfTurn("The payment's capture was asked for: it cannot be voided.", current=self.status)
+        if self.is_cancelled or self.status not in NEXT:
+            return
+        self.goal = Status.VOIDED
+        self._changed()
+        if self.asked_at is None:
+            self.become(Status.VOIDED, CANCELLED)
+
+    def ask(self) -> None:
+        """The provider is about to be asked."""
+        now = db.now()
+        self.asked_at = self.asked_at or now
+        self.put_off(now)
+
+    def put_off(self, now: datetime) -> None:
+        """Let the sweeper wait: the longer, the longer the payment has been as it is."""
+        self.due_at = now + min(max(PATIENCE, now - self.updated_at), LONGEST_PATIENCE)
+
+    def _changed(self) -> None:
+        self.updated_at = db.now()
+        self.due_at = self.updated_at + PATIENCE if self.is_unfinished else None
+
+
+def _new(goal: Status, provider: str) -> dict[str, Any]:
+    return {"goal": goal, "provider": provider, "due_at": db.now() + PATIENCE}

@@ -1,0 +1,29 @@
+"""Who pays how much with what: the part of a payment that never changes."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from chassis import money
+
+TOKEN = "^tok_[a-z0-9_]{1,60}$"  # noqa: S105 - the shape of one
+"""What a payment method looks like. A card number does not, so that none can get in."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """`amount` in minor units. A payment method that is no token is forgotten at once: it might be a card number."""
+
+    user_id: UUID
+    amount: int
+    currency: str
+    payment_method: str
+
+    def columns(self) -> dict[str, Any]:
+        return {
+            "user_id": self.user_id,
+            "amount": money.from_minor(self.amount),
+            "currency": self.currency,
+            "payment_method": self.payment_method if re.fullmatch(TOKEN, self.payment_method) else "",
+        }

@@ -1,0 +1,93 @@
+"""The processes of a service, as `python -m chassis` runs them: they become ready, stop on SIGTERM, and die with their parent."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import urllib3
+
+from tests.conftest import free_port, server_url
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 40
+Run = Callable[[str, str], tuple[subprocess.Popen[bytes], int]]
+
+
+@pytest.fixture(scope="module")
+def environment(make_database: Callable[[str], str]) -> dict[str, str]:
+    values = {
+        "SOUK_DATABASE_URL": make_database("processes"),
+        "SOUK_BROKER_URL": server_url("BROKER"),
+        "SOUK_JWT_KEYS": '{"test": "a secret that is long enough for HS256!"}',
+        "SOUK_SMTP_URL": "smtp://127.0.0.1:1",
+    }
+    return {**os.environ, **values}
+
+
+@pytest.fixture
+def run(environment: dict[str, str]) -> Iterator[Run]:
+    """Runs `python -m chassis COMMAND PACKAGE` on a free port; what still runs at the end is killed."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(command: str, package: str) -> tuple[subprocess.Popen[bytes], int]:
+        port = free_port()
+        arguments = [sys.executable, "-m", "chassis", command, package]
+        process = subprocess.Popen(arguments, cwd=ROOT, env={**environment, "SOUK_PORT": str(port)})
+        running.append(process)
+        return process, port
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.wait(DEADLINE_SECONDS)
+
+
+def get(port: int, path: str) -> urllib3.BaseHTTPResponse:
+    retries = urllib3.Retry(connect=60, backoff_factor=0.1, backoff_max=1, status=60, status_forcelist=[503])
+    return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", retries=retries, timeout=DEADLINE_SECONDS)
+
+
+def test_migrations_run_twice_and_openapi_prints(environment: dict[str, str]) -> None:
+    for command in ("migrate", "migrate", "openapi"):
+        arguments = [sys.executable, "-m", "chassis", command, "services.notifications"]
+        done = subprocess.run(
+            arguments, cwd=ROOT, env=environment, capture_output=True, timeout=DEADLINE_SECONDS, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert b'"openapi"' in done.stdout
+
+
+@pytest.mark.parametrize("command", ["web", "worker", "celery"])
+def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) -> None:
+    process, port = run(command, "services.notifications")
+    assert get(port, "/health/ready").status == 200
+    assert get(port, "/health/live").status == 200
+    assert b"souk_" in get(port, "/metrics").data
+    assert get(port, "/nothing").status == 404
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_killed_web_process_takes_its_server_along(run: Run) -> None:
+    process, port = run("web", "services.notifications")
+    assert get(port, "/health/live").status == 200
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait(DEADLINE_SECONDS)
+    _, alive = psutil.wait_procs(children, timeout=DEADLINE_SECONDS)
+    assert alive == []
+
+
+def test_a_wrong_setting_is_one_line(environment: dict[str, str]) -> None:
+    arguments = [sys.executable, "-m", "chassis", "web", "services.notifications"]
+    wrong = {**environment, "SOUK_PORT": "eighty"}
+    done = subprocess.run(arguments, cwd=ROOT, env=wrong, capture_output=True, timeout=DEADLINE_SECONDS, check=False)
+    assert done.returncode == 1
+    assert done.stderr.decode().startswith("SOUK_PORT: ")
+    assert len(done.stderr.decode().splitlines()) == 1

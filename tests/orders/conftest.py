@@ -1,0 +1,86 @@
+"""What the orders tests share: products to order, placed orders, and answers from the neighbours."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from chassis import db
+from chassis.messages import Envelope, Message
+from chassis.service import Service
+from chassis.testing import System, bearer
+
+CUSTOMER = UUID(int=100)
+
+
+@pytest.fixture
+def http(orders: Service, client: Callable[[Service], FlaskClient]) -> FlaskClient:
+    return client(orders)
+
+
+@pytest.fixture
+def product(products: Service, client: Callable[[Service], FlaskClient]) -> Callable[..., dict[str, Any]]:
+    """Puts a product on sale; gives it as the products service shows it."""
+
+    def make(**fields: Any) -> dict[str, Any]:
+        body = {
+            "sku": uuid4().hex[:12],
+            "name": "Copper kettle",
+            "description": "Holds a litre.",
+            "category": "kitchen",
+            "price": "12.50",
+            "currency": "EUR",
+            "stock_quantity": 5,
+            **fields,
+        }
+        answer = client(products).post("/products/", json=body, headers=bearer(products, uuid4(), "staff"))
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json
+        return made
+
+    return make
+
+
+@pytest.fixture
+def customer(orders: Service) -> dict[str, str]:
+    return bearer(orders, CUSTOMER)
+
+
+@pytest.fixture
+def staff(orders: Service) -> dict[str, str]:
+    return bearer(orders, uuid4(), "staff")
+
+
+def order_of(*lines: tuple[dict[str, Any], int], payment_method: str = "tok_success") -> dict[str, Any]:
+    wanted = [{"product_id": product["id"], "quantity": quantity} for product, quantity in lines]
+    return {"lines": wanted, "payment_method": payment_method}
+
+
+def fresh_key() -> dict[str, str]:
+    return {"Idempotency-Key": uuid4().hex}
+
+
+@pytest.fixture
+def placed(http: FlaskClient, product: Callable[..., dict[str, Any]], customer: dict[str, str]) -> dict[str, Any]:
+    """A pending order of two kettles."""
+    answer = http.post("/orders/", json=order_of((product(), 2)), headers=customer | fresh_key())
+    assert answer.status_code == 201, answer.text
+    order: dict[str, Any] = answer.json
+    return order
+
+
+@pytest.fixture
+def hear(orders: Service) -> Callable[..., System]:
+    """Delivers messages to orders, each in an envelope of its own; gives the System with what orders said."""
+
+    def deliver(*messages: Message) -> System:
+        system = System([orders])
+        for message in messages:
+            envelope = Envelope(uuid4(), "test", message.type, str(message.subject), db.now(), message.data())
+            system.deliver(orders, envelope)
+        system.drain()
+        return system
+
+    return deliver

@@ -1,0 +1,116 @@
+"""What the tests of payments share: the orders service's side of the conversation, and a look into the bank."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+import urllib3
+from flask.testing import FlaskClient
+
+from chassis import db
+from chassis.messages import AuthorizePayment, Envelope, Message
+from chassis.outbox import TASK_PREFIX
+from chassis.service import Service
+from chassis.testing import System, bearer
+from services.payments.settings import Settings
+
+
+class Orders:
+    """Speaks to the payments service as orders does, and hears its answers."""
+
+    def __init__(self, payments: Service, system: System) -> None:
+        self.payments = payments
+        self.system = system
+
+    def wants(self, order_id: UUID, method: str = "tok_success", amount: int = 1250, **changes: Any) -> Message:
+        terms = {"user_id": uuid4(), "currency": "EUR"} | changes
+        return AuthorizePayment(order_id, amount=amount, payment_method=method, **terms)
+
+    def say(self, *messages: Message) -> None:
+        """Each message as one delivery, and all that follows from it before the next."""
+        for message in messages:
+            self.post(message)
+            self.system.drain()
+
+    def post(self, message: Message) -> None:
+        """Deliver the message, and leave what follows from it in the outbox."""
+        subject = str(message.subject)
+        envelope = Envelope(uuid4(), "orders", message.type, subject, db.now(), message.data())
+        self.system.deliver(self.payments, envelope)
+
+    @property
+    def payment_ids(self) -> list[str]:
+        """Of the payments that the provider was asked about, in the order of the tasks."""
+        return [sent.subject for sent in self.system.sent if sent.type.startswith(TASK_PREFIX)]
+
+    @property
+    def heard(self) -> list[Message]:
+        """Every answer so far, oldest first."""
+        return [sent.message() for sent in self.system.sent if not sent.type.startswith(TASK_PREFIX)]
+
+    @property
+    def heard_types(self) -> list[str]:
+        return [message.type for message in self.heard]
+
+
+class Bank:
+    """What the bank knows, asked over HTTP."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._http = urllib3.PoolManager(headers={"Authorization": "Bearer sandbox-key"}, timeout=5)
+
+    def charges(self, payment_id: UUID | str) -> list[dict[str, Any]]:
+        answer = self._http.request("GET", f"{self.address}/charges?reference={payment_id}")
+        return list(answer.json()["items"])
+
+    def do(self, path: str, key: str | None = None, **body: Any) -> None:
+        """Move a charge behind the payments service's back."""
+        headers = {"Authorization": "Bearer sandbox-key", "Idempotency-Key": key or str(uuid4())}
+        answer = self._http.request("POST", f"{self.address}/charges{path}", json=body, headers=headers)
+        assert answer.status in (200, 201)
+
+
+class Staff:
+    """Sees every payment over the API."""
+
+    def __init__(self, payments: Service, client: FlaskClient) -> None:
+        self._headers = bearer(payments, uuid4(), "staff")
+        self._client = client
+
+    def sees(self, payment_id: UUID) -> dict[str, Any]:
+        answer = self._client.get(f"/payments/{payment_id}", headers=self._headers)
+        assert answer.status_code == 200
+        return dict(answer.json or {})
+
+
+@pytest.fixture
+def orders(payments: Service, system: Callable[..., System]) -> Orders:
+    return Orders(payments, system(payments))
+
+
+@pytest.fixture
+def bank(bank_address: str) -> Bank:
+    return Bank(bank_address)
+
+
+@pytest.fixture
+def staff(payments: Service, client: Callable[[Service], FlaskClient]) -> Staff:
+    return Staff(payments, client(payments))
+
+
+@pytest.fixture
+def settings(payments: Service) -> Iterator[Callable[..., AbstractContextManager[None]]]:
+    """Other settings for a while: `with settings(provider_timeout_seconds=0.2): ...`"""
+    usual = Settings.current().model_dump()
+
+    @contextmanager
+    def changed(**changes: Any) -> Iterator[None]:
+        Settings.use(**(usual | changes))
+        yield
+        Settings.use(**usual)
+
+    yield changed
+    Settings.use(**usual)

@@ -1,0 +1,99 @@
+"""The whole platform in one process: five services on their real stores, with the real bank and the real mailbox."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from chassis.service import Service
+from chassis.testing import System, bearer
+from tests.conftest import app_of
+
+
+@dataclass
+class Platform:
+    """The services by name, and the System that moves their messages."""
+
+    services: dict[str, Service]
+    system: System
+
+    def call(self, service: str, method: str, path: str, who: dict[str, str], json: Any = None) -> Any:
+        """The JSON answer (None without one); raises AssertionError for a refusal."""
+        headers = who | ({"Idempotency-Key": uuid4().hex} if method == "POST" else {})
+        answer = app_of(self.services[service]).test_client().open(path, method=method, headers=headers, json=json)
+        assert answer.status_code < 300, answer.text
+        return answer.json if answer.data else None
+
+    def someone(self, user_id: UUID, *roles: str) -> dict[str, str]:
+        return bearer(self.services["users"], user_id, *roles)
+
+    def product(self, stock_quantity: int = 5, price: str = "12.50") -> str:
+        """Puts a product on sale; gives its id."""
+        body = {
+            "sku": uuid4().hex[:12],
+            "name": "Copper kettle",
+            "description": "Holds a litre.",
+            "category": "kitchen",
+            "price": price,
+            "currency": "EUR",
+            "stock_quantity": stock_quantity,
+        }
+        made: str = self.call("products", "POST", "/products/", self.someone(uuid4(), "staff"), body)["id"]
+        return made
+
+    def stock(self, product_id: str) -> int:
+        quantity: int = self.call("products", "GET", f"/products/{product_id}", {})["stock_quantity"]
+        return quantity
+
+
+@dataclass
+class Customer:
+    platform: Platform
+    id: UUID
+    email: str
+    headers: dict[str, str]
+
+    def order(self, *lines: tuple[str, int], payment_method: str = "tok_success") -> str:
+        """Places an order; gives its id."""
+        wanted = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in lines]
+        body = {"lines": wanted, "payment_method": payment_method}
+        placed: str = self.platform.call("orders", "POST", "/orders/", self.headers, body)["id"]
+        return placed
+
+    def sees(self, order_id: str) -> Any:
+        return self.platform.call("orders", "GET", f"/orders/{order_id}", self.headers)
+
+    def payments(self) -> list[Any]:
+        listed: list[Any] = self.platform.call("payments", "GET", f"/payments/user/{self.id}", self.headers)["items"]
+        return listed
+
+
+@pytest.fixture
+def platform(
+    users: Service, products: Service, orders: Service, payments: Service, notifications: Service
+) -> Iterator[Platform]:
+    services = [users, products, orders, payments, notifications]
+    yield Platform({service.name: service for service in services}, System(services))
+
+
+@pytest.fixture
+def customer(platform: Platform) -> Callable[[], Customer]:
+    """Registers a customer through the API."""
+
+    def register() -> Customer:
+        name = uuid4().hex[:10]
+        body = {
+            "email": f"{name}@example.com",
+            "username": name,
+            "password": "correct horse battery",
+            "first_name": "Leila",
+            "last_name": "Haddad",
+        }
+        user_id = UUID(platform.call("users", "POST", "/users/register", {}, body)["id"])
+        login = {"email": body["email"], "password": body["password"]}
+        token = platform.call("users", "POST", "/users/login", {}, login)["access_token"]
+        return Customer(platform, user_id, body["email"], {"Authorization": f"Bearer {token}"})
+
+    return register

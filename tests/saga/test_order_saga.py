@@ -1,0 +1,88 @@
+"""An order's life through all five services: paid, refused for stock, declined, cancelled; and everything delivered twice."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chassis.outbox import TASK_PREFIX
+from tests.saga.conftest import Customer, Platform
+
+Register = Callable[[], Customer]
+
+
+def test_a_paid_order_goes_through_every_service(platform: Platform, customer: Register, mailbox: Any) -> None:
+    leila, kettle = customer(), platform.product(stock_quantity=5)
+    order_id = leila.order((kettle, 2))
+    platform.system.drain()
+    order = leila.sees(order_id)
+    assert (order["status"], order["total_amount"]) == ("confirmed", "25.00")
+    assert platform.stock(kettle) == 3
+    [payment] = leila.payments()
+    assert (payment["status"], payment["amount"], payment["order_id"]) == ("captured", "25.00", order_id)
+    [mail] = mailbox.messages(to=leila.email)
+    assert "confirmed" in mail["subject"].lower()
+    assert platform.system.dead == []
+
+
+def test_an_order_for_more_than_there_is_ends_cancelled_and_costs_nothing(
+    platform: Platform, customer: Register, mailbox: Any
+) -> None:
+    leila, kettle, lamp = customer(), platform.product(stock_quantity=1), platform.product(stock_quantity=9)
+    order_id = leila.order((lamp, 2), (kettle, 2))
+    platform.system.drain()
+    order = leila.sees(order_id)
+    assert (order["status"], bool(order["reason"])) == ("cancelled", True)
+    assert (platform.stock(kettle), platform.stock(lamp)) == (1, 9)
+    assert leila.payments() == []
+    assert len(mailbox.messages(to=leila.email)) == 1
+
+
+def test_a_declined_payment_gives_the_stock_back(platform: Platform, customer: Register, mailbox: Any) -> None:
+    leila, kettle = customer(), platform.product(stock_quantity=2)
+    order_id = leila.order((kettle, 2), payment_method="tok_declined_insufficient_funds")
+    platform.system.drain()
+    assert leila.sees(order_id)["status"] == "cancelled"
+    assert platform.stock(kettle) == 2
+    assert [payment["status"] for payment in leila.payments()] == ["declined"]
+    assert len(mailbox.messages(to=leila.email)) == 1
+
+
+def test_two_orders_for_the_last_item_end_as_one_sale(platform: Platform, customer: Register) -> None:
+    leila, omar, kettle = customer(), customer(), platform.product(stock_quantity=1)
+    first, second = leila.order((kettle, 1)), omar.order((kettle, 1))
+    platform.system.drain()
+    assert {leila.sees(first)["status"], omar.sees(second)["status"]} == {"confirmed", "cancelled"}
+    assert platform.stock(kettle) == 0
+    assert len([payment for who in (leila, omar) for payment in who.payments()]) == 1
+
+
+def test_an_order_cancelled_before_its_answers_leaves_no_trace(platform: Platform, customer: Register) -> None:
+    leila, kettle = customer(), platform.product(stock_quantity=2)
+    order_id = leila.order((kettle, 2))
+    platform.call("orders", "DELETE", f"/orders/{order_id}", leila.headers)
+    platform.system.drain()
+    assert leila.sees(order_id)["status"] == "cancelled"
+    assert platform.stock(kettle) == 2
+    assert [payment for payment in leila.payments() if payment["status"] not in ("voided", "declined")] == []
+    assert platform.system.dead == []
+
+
+@pytest.mark.parametrize("payment_method", ["tok_success", "tok_declined_stolen_card"])
+def test_everything_delivered_twice_changes_nothing(
+    platform: Platform, customer: Register, mailbox: Any, payment_method: str
+) -> None:
+    leila, kettle = customer(), platform.product(stock_quantity=5)
+    order_id = leila.order((kettle, 2), payment_method=payment_method)
+    platform.system.drain()
+    before = (leila.sees(order_id), platform.stock(kettle), leila.payments())
+    for envelope in list(platform.system.sent):
+        for service in platform.services.values():
+            is_task = envelope.type.startswith(TASK_PREFIX)
+            is_heard = service.listener is not None and envelope.type in service.listener.handlers
+            if envelope.source == service.name if is_task else is_heard:
+                platform.system.deliver(service, envelope)
+    platform.system.drain()
+    assert (leila.sees(order_id), platform.stock(kettle), leila.payments()) == before
+    assert len(mailbox.messages(to=leila.email)) == 1
+    assert platform.system.dead == []
