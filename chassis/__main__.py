@@ -20,16 +20,20 @@ def main() -> None:
         case "web":
             from chassis import web
 
+            service.needs("jwt_keys")
             web.run(service.flask, service.settings)
         case "worker":
             from chassis import worker
 
+            service.needs("broker_url")
             worker.run(service)
         case "celery":
             from chassis import celery_worker
 
+            service.needs("broker_url")
             celery_worker.run(service)
         case "migrate":
+            service.needs()
             service.store.migrate(package)
         case "openapi":
             document = service.flask().test_client().get("/openapi.json").json

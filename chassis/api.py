@@ -140,8 +140,9 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
 
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
-        caller = auth.authenticate(request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings)
-        declaration.allow.check(caller)
+        caller = auth.admit(
+            declaration.allow, request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings
+        )
         record = _idempotency_record(declaration, caller)
         arguments = {**path, **_arguments(declaration)}
         if declaration.before is not None:
@@ -164,7 +165,7 @@ def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | No
         request.headers.get(idempotency.HEADER), is_required=declaration.idempotency == "required"
     )
     route = f"{request.method} {request.path}"
-    return None if key is None else Record(str(caller.user_id or caller.service), route, key, request.get_data())
+    return None if key is None else Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
 
 
 def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer:
@@ -191,10 +192,23 @@ def _arguments(declaration: Declaration) -> dict[str, Any]:
         if request.mimetype != "application/json":
             raise UnsupportedMedia("Send the body as application/json.")
         raw = request.get_data()
-        if b"\\u0000" in raw:
+        if b"\\u0000" in raw and _has_nul(raw):
             raise _invalid([("", "must not contain NUL characters")])
         arguments["body"] = _checked(lambda model: model.model_validate_json(raw), declaration.body)
     return arguments
+
+
+def _has_nul(raw: bytes) -> bool:
+    """Whether a text in the JSON holds a NUL, which no database column takes. What is no JSON is refused elsewhere."""
+    try:
+        todo = [json.loads(raw)]
+    except ValueError:
+        return False
+    for value in todo:
+        if isinstance(value, str) and "\0" in value:
+            return True
+        todo += value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
+    return False
 
 
 def _query() -> dict[str, str]:
@@ -225,6 +239,7 @@ def _documented(spec: SpecTree, edge: Callable[..., Any], declaration: Declarati
     allow = declaration.allow
     answers: dict[str, Any] = {f"HTTP_{declaration.status}": declaration.view}
     refusals = [400, 404, 409, 422, 503] + ([] if allow.anyone else [401, 403])
+    refusals += [413, 415] if declaration.body is not None else []
     answers.update({f"HTTP_{status}": ProblemView for status in refusals})
     headers = {"none": None, "required": RequiredIdempotencyHeader}
     schemes = (["user"] if allow.roles else []) + (["service"] if allow.services else [])

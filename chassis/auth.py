@@ -91,9 +91,18 @@ def caller() -> Caller:
     return _caller.get()
 
 
-def authenticate(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """The caller by the request's headers, also to be had from `caller()`. Raises Unauthorized when they do not hold."""
-    found = _identified(authorization, api_key, settings)
+def admit(permission: Permission, authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
+    """The caller by the request's headers, also to be had from `caller()`, if the route is for them.
+
+    Raises Unauthorized or Forbidden; where anyone may come, credentials that do not hold are as good as none.
+    """
+    try:
+        found = _identified(authorization, api_key, settings)
+    except Unauthorized:
+        if not permission.anyone:
+            raise
+        found = NOBODY
+    permission.check(found)
     _caller.set(found)
     return found
 

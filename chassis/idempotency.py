@@ -5,6 +5,7 @@ waits on the row until the first has committed, and then finds its answer.
 """
 
 import hashlib
+import hmac
 from dataclasses import dataclass
 
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, String, Table, select, update
@@ -21,7 +22,7 @@ records = Table(
     db.metadata,
     Column("caller", String(100), primary_key=True),
     Column("route", String(200), primary_key=True),
-    Column("key", String(LONGEST_KEY), primary_key=True),
+    Column("key_hash", String(64), primary_key=True),
     Column("request_hash", String(64), nullable=False),
     Column("status", Integer),
     Column("headers", JSONB),
@@ -53,7 +54,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Record:
-    """The place of one request: the caller's `key` on a route, and the `body` it must have."""
+    """The place of one request: the caller's `key` on a route, and the `body` it must have. `caller` is "" for a stranger."""
 
     caller: str
     route: str
@@ -66,7 +67,7 @@ class Record:
         Raises KeyReused when that request had another body.
         """
         statement = insert(records).values(**self._place, request_hash=self._hash, created_at=db.now())
-        taken = db.session().execute(statement.on_conflict_do_nothing().returning(records.c.key)).first()
+        taken = db.session().execute(statement.on_conflict_do_nothing().returning(records.c.key_hash)).first()
         if taken is not None:
             return None
         first = db.session().execute(select(records).filter_by(**self._place)).one()
@@ -81,11 +82,14 @@ class Record:
 
     @property
     def _place(self) -> dict[str, str]:
-        return {"caller": self.caller, "route": self.route, "key": self.key}
+        # Strangers share no namespace: for them the same key with another body is another request.
+        caller = self.caller or f"anyone:{self._hash}"
+        return {"caller": caller, "route": self.route, "key_hash": hashlib.sha256(self.key.encode()).hexdigest()}
 
     @property
     def _hash(self) -> str:
-        return hashlib.sha256(self.body).hexdigest()
+        # Keyed by what only the client knows: the table must not help to guess a password that a body held.
+        return hmac.new(self.key.encode(), self.body, hashlib.sha256).hexdigest()
 
 
 def checked(key: str | None, is_required: bool) -> str | None:

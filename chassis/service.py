@@ -59,6 +59,10 @@ class Service:
             return MongoStore(self.settings.mongo_url, self.collection, self.name)
         return SQLStore(Database(self.settings.database_url, self.settings.threads), self.outbox, self.name)
 
+    def needs(self, *more: str) -> None:
+        """End the process with one line per setting that it cannot run without: the store's, and `more`."""
+        self.settings.demand("database_url" if self.collection is None else "mongo_url", *more)
+
     def flask(self) -> "Flask":
         """The service's web application."""
         from chassis import application

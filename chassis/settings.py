@@ -63,6 +63,14 @@ class Settings(BaseSettings):
         _CURRENT[cls] = settings
         return settings
 
+    def demand(self, *names: str) -> None:
+        """End the process with one line per setting of `names` that is empty."""
+        missing = [name for name in names if not getattr(self, name)]
+        for name in missing:
+            print(f"SOUK_{name.upper()}: this process needs it", file=sys.stderr)
+        if missing:
+            raise SystemExit(1)
+
     @classmethod
     def _read(cls) -> Self:
         try:

@@ -1,0 +1,67 @@
+"""Accounts over HTTP: open one, look at it, change it, close it. What others must know leaves as messages."""
+
+from typing import TypeVar
+from uuid import UUID
+
+from sqlalchemy import select
+
+from chassis import auth, paging
+from chassis.api import Resource, endpoint
+from chassis.messages import UserDeleted, UserRegistered, UserUpdated
+from chassis.outbox import emit
+from services.users import passwords
+from services.users.api.schemas import NewUser, Profile, UserPage, UserView
+from services.users.models.user import User
+
+M = TypeVar("M", UserRegistered, UserUpdated)
+
+
+def hash_password(body: NewUser) -> str:
+    """Slow, so it comes before the transaction: meanwhile no connection is taken and no row is locked."""
+    return passwords.hashed(body.password.get_secret_value())
+
+
+class Registration(Resource):
+    @endpoint(allow=auth.ANYONE, status=201, location="/users/{id}", idempotency="optional", before=hash_password)
+    def post(self, body: NewUser, prepared: str) -> UserView:
+        user = User.register(body.profile, hashed_password=prepared)
+        emit(_telling(UserRegistered, user))
+        return UserView.model_validate(user)
+
+
+class Me(Resource):
+    @endpoint(allow=auth.CUSTOMER)
+    def get(self) -> UserView:
+        caller = auth.caller()
+        assert caller.user_id is not None
+        return UserView.model_validate(User.visible_to(caller, caller.user_id))
+
+
+class OneUser(Resource):
+    @endpoint(allow=auth.CUSTOMER)
+    def get(self, user_id: UUID) -> UserView:
+        return UserView.model_validate(User.visible_to(auth.caller(), user_id))
+
+    @endpoint(allow=auth.CUSTOMER)
+    def put(self, user_id: UUID, body: Profile) -> UserView:
+        user = User.changeable_by(auth.caller(), user_id)
+        if user.describe(body.model_dump()):
+            emit(_telling(UserUpdated, user))
+        return UserView.model_validate(user)
+
+    @endpoint(allow=auth.CUSTOMER, status=204)
+    def delete(self, user_id: UUID) -> None:
+        user = User.changeable_by(auth.caller(), user_id, even_closed=True)
+        if user.close():
+            emit(UserDeleted(user.id))
+
+
+class Users(Resource):
+    @endpoint(allow=auth.STAFF)
+    def get(self, query: paging.Page) -> UserPage:
+        users, cursor = paging.newest_first(select(User), User.created_at, User.id, query)
+        return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
+
+
+def _telling(message: type[M], user: User) -> M:
+    return message(user.id, user.email, user.username, user.first_name or "", user.last_name or "")

@@ -1,0 +1,9 @@
+"""The tables of users; a model's methods are the only ways to change its rows."""
+
+from sqlalchemy.orm import DeclarativeBase
+
+from chassis import db
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = db.COLUMN_TYPES

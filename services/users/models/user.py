@@ -1,0 +1,145 @@
+"""An account: opened by its owner, changed by its owner or by those above, closed without a trace of the person."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Self
+from uuid import UUID
+
+from sqlalchemy import ARRAY, Index, String, func, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from chassis.auth import Caller
+from chassis.problems import Conflict, Forbidden, NotFound
+from services.users.models import Base
+
+UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
+"""The field behind each unique index."""
+
+
+class AlreadyTaken(Conflict):
+    type, title = "/problems/already-taken", "Another account has this"
+
+
+class AccountClosed(Conflict):
+    type, title = "/problems/account-closed", "The account is closed"
+
+
+class User(Base):
+    """`email` is kept in lower case: no provider tells addresses apart by case, but people type them in either.
+
+    `username` is kept as its owner writes it and is unique in any case. A closed account has no name and no password.
+    """
+
+    __tablename__ = "users"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    email: Mapped[str] = mapped_column(String(255), unique=True)
+    username: Mapped[str] = mapped_column(String(100))
+    hashed_password: Mapped[str | None] = mapped_column(String(255))
+    first_name: Mapped[str | None] = mapped_column(String(100))
+    last_name: Mapped[str | None] = mapped_column(String(100))
+    roles: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
+    is_active: Mapped[bool]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index("users_username_key", func.lower(username), unique=True),
+        Index("users_newest", "created_at", "id"),
+    )
+
+    @classmethod
+    def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
+        """A new customer. `profile` has email, username, first_name, last_name. Raises AlreadyTaken."""
+        now = db.now()
+        user = cls(
+            **profile,
+            hashed_password=hashed_password,
+            roles=["customer"],
+            is_active=True,
+            created_at=now,
+            updated_at=now,
+        )
+        with _unique():
+            db.session().add(user)
+        return user
+
+    @classmethod
+    def by_email(cls, email: str) -> Self | None:
+        return db.session().scalar(select(cls).where(cls.email == email))
+
+    @classmethod
+    def visible_to(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False, lock: bool = False) -> Self:
+        """The account, for its owner and for staff; closed, for staff only unless `even_closed`. Raises NotFound."""
+        user = db.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
+        if user is None or not (user.is_active or even_closed or caller.is_staff):
+            raise NotFound(f"There is no user {user_id}.")
+        return user
+
+    @classmethod
+    def changeable_by(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False) -> Self:
+        """The account, locked: one's own, a customer's for staff, anyone's for admins. Raises NotFound or Forbidden."""
+        user = cls.visible_to(caller, user_id, even_closed=even_closed, lock=True)
+        # Who may write an account's e-mail address may become its owner: staff would make themselves admins.
+        if user.roles != ["customer"] and user_id != caller.user_id and "admin" not in caller.roles:
+            raise Forbidden("Only admins change the accounts of staff.")
+        return user
+
+    def describe(self, profile: dict[str, str | None]) -> bool:
+        """Take over `profile`, as in `register`; whether that changed anything. Raises AccountClosed or AlreadyTaken."""
+        if not self.is_active:
+            raise AccountClosed("Nothing of it can be changed any more.")
+        changes = {field: value for field, value in profile.items() if getattr(self, field) != value}
+        if changes:
+            with _unique():
+                self._set(**changes)
+        return bool(changes)
+
+    def close(self) -> bool:
+        """Let nobody in any more and forget the person; whether the account was open. Its id stays, orders need it."""
+        if not self.is_active:
+            return False
+        self._set(
+            # Names that no registration accepts, so that nobody can take them beforehand.
+            email=f"{self.id}@deleted.invalid",
+            username=f"deleted:{self.id}",
+            hashed_password=None,
+            first_name=None,
+            last_name=None,
+            roles=["customer"],
+            is_active=False,
+        )
+        return True
+
+    def grant(self, role: str) -> bool:
+        """Add `role`; whether it is new. It is in the tokens of later logins."""
+        if role in self.roles:
+            return False
+        self._set(roles=[*self.roles, role])
+        return True
+
+    def rehash(self, hashed_password: str) -> None:
+        """Keep the same password under a new hash, unless it was changed to another one meanwhile."""
+        unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
+        db.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
+
+    def _set(self, **values: object) -> None:
+        for field, value in values.items():
+            setattr(self, field, value)
+        self.updated_at = db.now()
+
+
+@contextmanager
+def _unique() -> Iterator[None]:
+    """Write what the block changes. Raises AlreadyTaken, and the transaction goes on."""
+    try:
+        with db.session().begin_nested():
+            yield
+    except IntegrityError as error:
+        violated: Any = error.orig
+        field = UNIQUE_FIELDS[violated.diag.constraint_name]
+        message = "belongs to another account"
+        raise AlreadyTaken(f"{field}: {message}", errors=[{"field": field, "message": message}]) from error

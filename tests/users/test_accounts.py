@@ -1,0 +1,176 @@
+from uuid import UUID, uuid4
+
+import pytest
+
+from chassis.testing import bearer
+
+from .conftest import person
+
+
+@pytest.fixture
+def ada(register, users):
+    """Ada's account, and the headers of her requests."""
+    account = register()
+    return account, bearer(users, UUID(account["id"]))
+
+
+def profile(name: str = "ada", **changes):
+    registered = person(name)
+    del registered["password"]
+    return registered | changes
+
+
+def test_me_is_the_caller(http, ada):
+    account, headers = ada
+    assert http.get("/users/me", headers=headers).json == account
+
+
+def test_an_account_is_its_owners_and_staffs(http, ada, users):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    assert http.get(url, headers=headers).status_code == 200
+    assert http.get(url, headers=bearer(users, uuid4(), "staff")).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete"])
+def test_someone_elses_account_is_as_if_it_were_not(http, ada, users, method):
+    account, _ = ada
+    stranger = bearer(users, uuid4())
+    body = {"json": profile("eve")} if method == "put" else {}
+    theirs = http.open(f"/users/{account['id']}", method=method, headers=stranger, **body)
+    nobodys = http.open(f"/users/{uuid4()}", method=method, headers=stranger, **body)
+    assert (theirs.status_code, nobodys.status_code) == (404, 404)
+    assert theirs.json["title"] == nobodys.json["title"]
+
+
+def test_an_unchanged_account_is_not_sent_again(http, ada):
+    _, headers = ada
+    etag = http.get("/users/me", headers=headers).headers["ETag"]
+    assert http.get("/users/me", headers={**headers, "If-None-Match": etag}).status_code == 304
+
+
+def test_a_put_replaces_the_whole_profile(http, ada):
+    account, headers = ada
+    body = {"email": "Countess@Example.com", "username": "countess"}
+    answer = http.put(f"/users/{account['id']}", json=body, headers=headers)
+    assert answer.status_code == 200
+    changed = {name: answer.json[name] for name in ("email", "username", "first_name", "last_name")}
+    assert changed == {"email": "countess@example.com", "username": "countess", "first_name": None, "last_name": None}
+    assert answer.json["updated_at"] > account["updated_at"]
+    assert answer.json["created_at"] == account["created_at"]
+    assert http.get("/users/me", headers=headers).json == answer.json
+
+
+def test_an_owner_may_change_the_case_of_the_username(http, ada):
+    account, headers = ada
+    answer = http.put(f"/users/{account['id']}", json=profile(username="ADA"), headers=headers)
+    assert (answer.status_code, answer.json["username"]) == (200, "ADA")
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [({"roles": ["admin"]}, "roles"), ({"password": "a new password"}, "password"), ({"is_active": True}, "is_active")],
+)
+def test_a_profile_holds_neither_roles_nor_password(http, ada, changes, field):
+    account, headers = ada
+    answer = http.put(f"/users/{account['id']}", json=profile(**changes), headers=headers)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+
+
+@pytest.mark.parametrize(("field", "value"), [("email", "BOB@example.com"), ("username", "Bob")])
+def test_a_profile_does_not_take_what_another_has(http, ada, register, field, value):
+    account, headers = ada
+    register("bob")
+    answer = http.put(f"/users/{account['id']}", json=profile(**{field: value}), headers=headers)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (409, field)
+    assert http.get("/users/me", headers=headers).json == account
+
+
+def test_a_closed_account_is_anonymous(http, ada, users):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    answer = http.delete(url, headers=headers)
+    assert (answer.status_code, answer.data) == (204, b"")
+    left = http.get(url, headers=bearer(users, uuid4(), "staff")).json
+    assert left == {
+        "id": account["id"],
+        "email": f"{account['id']}@deleted.invalid",
+        "username": f"deleted:{account['id']}",
+        "first_name": None,
+        "last_name": None,
+        "roles": ["customer"],
+        "is_active": False,
+        "created_at": account["created_at"],
+        "updated_at": left["updated_at"],
+    }
+
+
+def test_a_closed_account_is_gone_for_its_owner_and_closes_again_quietly(http, ada):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    for _ in range(2):
+        assert http.delete(url, headers=headers).status_code == 204
+    assert http.get(url, headers=headers).status_code == 404
+    assert http.get("/users/me", headers=headers).status_code == 404
+    assert http.put(url, json=profile(), headers=headers).status_code == 404
+
+
+def test_a_closed_account_is_not_filled_again(http, ada, users):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    http.delete(url, headers=headers)
+    answer = http.put(url, json=profile(), headers=bearer(users, uuid4(), "staff"))
+    assert (answer.status_code, answer.json["type"]) == (409, "/problems/account-closed")
+
+
+def test_names_of_a_closed_account_are_free_again(http, ada, register):
+    account, headers = ada
+    http.delete(f"/users/{account['id']}", headers=headers)
+    assert register()["id"] != account["id"]
+
+
+@pytest.mark.parametrize("method", ["put", "delete"])
+@pytest.mark.parametrize(("role", "status"), [("staff", 403), ("admin", (200, 204))])
+def test_only_admins_change_the_accounts_of_staff(http, ada, users, method, role, status, make_staff):
+    account, _ = ada
+    make_staff("ada@example.com", "staff")
+    body = {"json": profile("grace")} if method == "put" else {}
+    other = bearer(users, uuid4(), role)
+    answer = http.open(f"/users/{account['id']}", method=method, headers=other, **body)
+    assert answer.status_code == (status if role == "staff" else status[method == "delete"])
+
+
+def test_staff_may_change_and_close_a_customers_account_and_their_own(http, ada, register, users, make_staff):
+    account, _ = ada
+    grace = register("grace")
+    make_staff("grace@example.com", "staff")
+    headers = bearer(users, UUID(grace["id"]), "customer", "staff")
+    assert http.put(f"/users/{account['id']}", json=profile("lady"), headers=headers).status_code == 200
+    assert http.delete(f"/users/{account['id']}", headers=headers).status_code == 204
+    assert http.delete(f"/users/{grace['id']}", headers=headers).status_code == 204
+
+
+def test_customers_do_not_list_accounts(http, ada):
+    assert http.get("/users/", headers=ada[1]).status_code == 403
+
+
+def test_staff_page_through_all_accounts_newest_first(http, register, users):
+    registered = [register(f"user{number}")["id"] for number in range(5)]
+    staff = bearer(users, uuid4(), "staff")
+    seen, cursor = [], None
+    while True:
+        query = {"limit": 2, **({"cursor": cursor} if cursor else {})}
+        page = http.get("/users/", query_string=query, headers=staff).json
+        seen += [user["id"] for user in page["items"]]
+        cursor = page["next"]
+        if cursor is None:
+            break
+    assert seen == registered[::-1]
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("limit=0", "limit"), ("limit=101", "limit"), ("cursor=x", "cursor"), ("page=2", "page")]
+)
+def test_a_page_that_cannot_be_is_refused_by_name(http, users, query, field):
+    answer = http.get(f"/users/?{query}", headers=bearer(users, uuid4(), "staff"))
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)

@@ -1,0 +1,184 @@
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import jwt
+import pytest
+
+from chassis import auth, db
+from chassis.settings import Settings as AnyServiceSettings
+from services.users import passwords
+from services.users.models.user import User
+from services.users.settings import Settings
+
+from .conftest import PASSWORD
+
+
+@pytest.fixture
+def costlier():
+    """From here on passwords are hashed at another cost."""
+    settings = Settings.current()
+
+    def change() -> None:
+        Settings.use(**{**settings.model_dump(), "argon2_passes": settings.argon2_passes + 1})
+
+    yield change
+    Settings.use(**settings.model_dump())
+
+
+def stored_hash(users, user_id: str) -> str:
+    with users.store.transaction():
+        return db.session().get_one(User, UUID(user_id)).hashed_password
+
+
+def test_a_login_gives_a_token_that_any_service_verifies(register, log_in, users):
+    account = register()
+    answer = log_in()
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    token = answer.json
+    assert (token["token_type"], token["expires_in"], token["user_id"]) == ("Bearer", 900, account["id"])
+    elsewhere = AnyServiceSettings(jwt_keys=users.settings.jwt_keys)
+    caller = auth.verify_token(token["access_token"], elsewhere)
+    assert (caller.user_id, caller.roles) == (UUID(account["id"]), {"customer"})
+    claims = jwt.decode(token["access_token"], options={"verify_signature": False})
+    assert claims["exp"] - claims["iat"] == 900
+    assert jwt.get_unverified_header(token["access_token"])["kid"] == "test"
+
+
+def test_an_address_is_known_in_any_case(register, log_in):
+    register(email="Ada.Lovelace@Example.com")
+    assert log_in("ADA.lovelace@EXAMPLE.COM").status_code == 200
+
+
+def test_one_password_typed_on_two_keyboards_is_one_password(register, log_in):
+    register(password="na\u00efve caf\u00e9s")
+    assert log_in(password="nai\u0308ve cafe\u0301s").status_code == 200
+
+
+def test_unknown_address_and_wrong_password_get_the_same_answer(register, log_in):
+    register()
+    wrong, unknown = log_in(password="wrong password"), log_in("eve@example.com")
+    assert (wrong.status_code, unknown.status_code) == (401, 401)
+    assert wrong.json == unknown.json
+    assert wrong.headers["WWW-Authenticate"] == unknown.headers["WWW-Authenticate"] == "Bearer"
+    assert wrong.json["type"] == "/problems/wrong-credentials"
+
+
+def test_unknown_address_and_wrong_password_take_the_same_work(register, log_in):
+    register()
+
+    def fastest(**credentials: str) -> float:
+        seconds = []
+        for _ in range(5):
+            started = time.perf_counter()
+            assert log_in(**credentials).status_code == 401
+            seconds.append(time.perf_counter() - started)
+        return min(seconds)
+
+    # Without the same work the unknown address would take a tenth.
+    assert fastest(email="eve@example.com") > 0.5 * fastest(password="wrong password")
+
+
+def test_a_closed_account_opens_to_nobody(register, log_in, http, users):
+    account = register()
+    headers = {"Authorization": f"Bearer {log_in().json['access_token']}"}
+    refused = log_in(password="wrong password").json
+    assert http.delete(f"/users/{account['id']}", headers=headers).status_code == 204
+    for email in ("ada@example.com", "eve@example.com"):
+        assert (log_in(email).status_code, log_in(email).json) == (401, refused)
+    assert stored_hash(users, account["id"]) is None
+
+
+def test_an_account_that_is_not_active_is_refused_even_with_its_password(register, log_in, users):
+    account = register()
+    with users.store.transaction():
+        db.session().get_one(User, UUID(account["id"])).is_active = False
+    assert log_in().status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"email": "ada@example.com"}, "password"),
+        ({"email": "ada", "password": PASSWORD}, "email"),
+        ({"email": "ada@example.com", "password": "x" * 201}, "password"),
+        ({"email": "ada@example.com", "password": PASSWORD, "remember": True}, "remember"),
+    ],
+)
+def test_what_is_no_login_is_refused_by_name(http, body, field):
+    answer = http.post("/users/login", json=body)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+
+
+def test_a_login_brings_the_hash_to_the_present_cost(register, log_in, users, costlier):
+    account = register()
+    costlier()
+    before = stored_hash(users, account["id"])
+    assert passwords.is_outdated(before)
+    assert log_in(password="wrong password").status_code == 401
+    assert stored_hash(users, account["id"]) == before
+    assert log_in().status_code == 200
+    assert not passwords.is_outdated(stored_hash(users, account["id"]))
+    assert log_in().status_code == 200
+
+
+def test_a_new_hash_of_an_old_password_does_not_undo_a_change(register, users):
+    account = register()
+    with users.store.transaction():
+        read_at_login = db.session().get_one(User, UUID(account["id"]))
+    with users.store.transaction():
+        db.session().get_one(User, UUID(account["id"])).hashed_password = "changed meanwhile"
+    with users.store.transaction():
+        read_at_login.rehash("the old password at a new cost")
+    assert stored_hash(users, account["id"]) == "changed meanwhile"
+
+
+def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **changes) -> str:
+    """A token as ours, but for `changes`; a claim that is None is left out."""
+    now = db.now()
+    claims = {"iss": "souk-users", "aud": "souk", "sub": user_id, "roles": ["customer"], "jti": "1"}
+    claims |= {"iat": now, "exp": now + timedelta(minutes=5), **changes}
+    claims = {name: value for name, value in claims.items() if value is not None}
+    secret = key or users.settings.jwt_keys["test"].get_secret_value()
+    return jwt.encode(claims, secret if algorithm != "none" else None, algorithm=algorithm, headers={"kid": "test"})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": db.now() - timedelta(seconds=1)},
+        {"exp": None},
+        {"aud": "another"},
+        {"aud": None},
+        {"iss": "another"},
+        {"sub": "nobody"},
+        {"algorithm": "none"},
+        {"key": "a secret of somebody else, long enough!"},
+    ],
+    ids=str,
+)
+def test_a_token_that_is_not_ours_opens_nothing(register, http, users, changes):
+    account = register()
+
+    def me(token: str):
+        return http.get("/users/me", headers={"Authorization": f"Bearer {token}"})
+
+    assert me(forged(users, account["id"])).status_code == 200
+    answer = me(forged(users, account["id"], **changes))
+    assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
+    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+
+
+def test_a_tampered_token_opens_nothing(register, log_in, http):
+    register()
+    head, _, signature = log_in().json["access_token"].split(".")
+    claims = jwt.utils.base64url_encode(b'{"sub": "eve", "roles": ["admin"]}').decode()
+    answer = http.get("/users/me", headers={"Authorization": f"Bearer {head}.{claims}.{signature}"})
+    assert answer.status_code == 401
+
+
+def test_without_a_token_nothing_opens(http):
+    for path in ("/users/me", "/users/", "/users/7d3c1f0a-5b0e-4c2e-9a3a-0a4d2a5f1b11"):
+        answer = http.get(path)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")

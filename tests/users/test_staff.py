@@ -1,0 +1,51 @@
+import os
+import subprocess
+import sys
+from uuid import UUID
+
+import pytest
+
+from chassis.testing import bearer
+from services.users import staff
+
+from .conftest import PASSWORD
+
+
+def test_a_granted_role_is_in_the_next_token(register, log_in, http, make_staff, capsys):
+    register()
+    make_staff("Ada@Example.com", "admin")
+    assert capsys.readouterr().out.startswith("ada is now admin")
+    make_staff("ada@example.com", "admin")
+    assert capsys.readouterr().out.startswith("ada was already admin")
+    headers = {"Authorization": f"Bearer {log_in(password=PASSWORD).json['access_token']}"}
+    assert http.get("/users/", headers=headers).json["items"][0]["roles"] == ["customer", "admin"]
+
+
+def test_an_account_that_is_closed_loses_its_roles(register, http, users, make_staff):
+    account = register()
+    make_staff("ada@example.com", "admin")
+    owner = bearer(users, UUID(account["id"]), "admin")
+    http.delete(f"/users/{account['id']}", headers=owner)
+    assert http.get(f"/users/{account['id']}", headers=owner).json["roles"] == ["customer"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--email", "eve@example.com", "--role", "admin"], "Nobody is registered as eve@example.com"),
+        (["--email", "eve", "--role", "admin"], "is not an e-mail address"),
+        (["--email", "eve@example.com", "--role", "king"], "invalid choice"),
+    ],
+)
+def test_what_cannot_be_granted_is_said(users, capsys, arguments, reason):
+    with pytest.raises(SystemExit) as end:
+        staff.main(arguments)
+    assert reason in f"{end.value.code}{capsys.readouterr().err}"
+
+
+def test_the_command_says_what_its_environment_lacks():
+    command = [sys.executable, "-m", "services.users.staff", "--email", "ada@example.com", "--role", "admin"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SOUK_")}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "SOUK_DATABASE_URL is not set" in ended.stderr
