@@ -1,0 +1,129 @@
+"""A notifications service that hears what a test says, and mail servers of every temper."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from aiosmtpd.controller import Controller
+from sqlalchemy import select, text
+
+from chassis import db, store
+from chassis.messages import Envelope, Line, Message, OrderCancelled, OrderConfirmed, UserRegistered
+from chassis.service import Service
+from chassis.testing import System
+from services.notifications.models import Contact, Notification
+from services.notifications.settings import Settings
+from services.notifications.tasks import sweep
+
+MONDAY = datetime(2025, 3, 3, 9, tzinfo=UTC)
+AMAL = UUID("0a7a1000-0000-4000-8000-000000000001")
+ADDRESS = "amal@example.com"
+LINES = [Line(uuid4(), "Copper teapot", 2, 45_00), Line(uuid4(), "Saffron, 1 g", 1, 12_50)]
+
+
+def registered(user_id: UUID = AMAL, email: str = ADDRESS, first_name: str = "Amal") -> UserRegistered:
+    return UserRegistered(user_id, email, "amal", first_name, "Haddad")
+
+
+def confirmed(order_id: UUID | None = None, lines: list[Line] = LINES, user_id: UUID = AMAL) -> OrderConfirmed:
+    total = sum(line.quantity * line.unit_amount for line in lines)
+    return OrderConfirmed(order_id or uuid4(), user_id, lines, total, "EUR")
+
+
+def cancelled(reason: str) -> OrderCancelled:
+    return OrderCancelled(uuid4(), AMAL, reason)
+
+
+class Desk:
+    """The notifications service as the other services and its own worker meet it."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.system = System([service])
+
+    def hear(self, *messages: Message, at: datetime = MONDAY) -> None:
+        """Deliver the messages, which tell of `at`, and do all that follows."""
+        for message in messages:
+            self.receive(envelope(message, at))
+
+    def receive(self, envelope: Envelope) -> None:
+        self.system.deliver(self.service, envelope)
+        self.system.drain()
+
+    def deliver(self, notification_id: UUID) -> None:
+        """Run the delivery task."""
+        assert self.service.tasks is not None
+        self.service.tasks.run("notifications.deliver", notification_id)
+
+    def sweep(self, after: timedelta) -> None:
+        """The sweeper's turn as it would be `after` from now, and what follows."""
+        with self.transaction():
+            sweep(db.now() + after)
+        self.system.drain()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with store.active(self.service.store), store.transaction():
+            yield
+
+    def notifications(self) -> list[Notification]:
+        """Every notification, oldest first."""
+        with self.transaction():
+            return list(db.session().scalars(select(Notification).order_by(Notification.created_at)))
+
+    def contacts(self) -> list[Contact]:
+        with self.transaction():
+            return list(db.session().scalars(select(Contact)))
+
+    def change(self, assignment: str) -> None:
+        """Bring every notification into a state that takes days or a crash to come about."""
+        with self.transaction():
+            db.session().execute(text(f"UPDATE notifications SET {assignment}"))
+
+
+def envelope(message: Message, at: datetime = MONDAY) -> Envelope:
+    return Envelope(uuid4(), "tests", message.type, str(message.subject), at, message.data())
+
+
+@pytest.fixture
+def desk(notifications: Service) -> Desk:
+    return Desk(notifications)
+
+
+@pytest.fixture
+def smtp_url() -> Iterator[Callable[[str], None]]:
+    """Point the service to another mail server until the test ends."""
+    before = Settings.current()
+
+    def use(url: str) -> None:
+        Settings.use(**before.model_dump() | {"smtp_url": url, "smtp_timeout_seconds": 5})
+
+    yield use
+    Settings.use(**before.model_dump())
+
+
+@pytest.fixture
+def mail_server() -> Iterator[Callable[..., int]]:
+    """Starts a mail server on a free port with aiosmtpd's `handler` and options; gives the port."""
+    running: list[Controller] = []
+
+    def start(handler: Any, **options: Any) -> int:
+        port = free_port()
+        controller = Controller(handler, "127.0.0.1", port, **options)
+        controller.start()
+        running.append(controller)
+        return port
+
+    yield start
+    for controller in running:
+        controller.stop()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

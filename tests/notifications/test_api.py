@@ -1,0 +1,137 @@
+"""Users read what they were told; staff write to them."""
+
+from uuid import uuid4
+
+import pytest
+
+from chassis.messages import UserDeleted
+from chassis.testing import bearer
+from tests.notifications.conftest import ADDRESS, AMAL, cancelled, confirmed, registered
+
+MAIL = {"user_id": str(AMAL), "subject": "Your question", "body": "The teapot holds\none litre <i>and more</i>."}
+
+
+@pytest.fixture
+def http(client, notifications):
+    return client(notifications)
+
+
+@pytest.fixture
+def owner(notifications):
+    return bearer(notifications, AMAL)
+
+
+@pytest.fixture
+def staff(notifications):
+    return bearer(notifications, uuid4(), "staff")
+
+
+@pytest.fixture
+def write(http, staff):
+    """Post a mail as staff, with a fresh key unless one is given."""
+
+    def post(mail=MAIL, key=None, **changes):
+        headers = staff | {"Idempotency-Key": key or uuid4().hex}
+        return http.post("/notifications/email", json=mail | changes, headers=headers)
+
+    return post
+
+
+def test_a_user_reads_what_they_were_told_newest_first_page_by_page(desk, http, owner, mailbox):
+    orders = [confirmed(), confirmed(), cancelled("out_of_stock")]
+    desk.hear(registered(), *orders)
+    first = http.get(f"/notifications/{AMAL}?limit=2", headers=owner).json
+    second = http.get(f"/notifications/{AMAL}?limit=2&cursor={first['next']}", headers=owner).json
+    shown = first["items"] + second["items"]
+    assert [item["subject_id"] for item in shown] == [str(order.order_id) for order in reversed(orders)]
+    assert second["next"] is None
+    newest = shown[0]
+    assert (newest["kind"], newest["channel"], newest["recipient"]) == ("order.cancelled", "email", ADDRESS)
+    assert newest["status"] == "sent"
+    assert "out of stock" in newest["text"]
+    assert newest["created_at"] <= newest["sent_at"]
+
+
+def test_staff_read_what_anybody_was_told(desk, http, staff, mailbox):
+    desk.hear(registered(), confirmed())
+    assert len(http.get(f"/notifications/{AMAL}", headers=staff).json["items"]) == 1
+
+
+def test_someone_elses_list_is_not_there(desk, http, notifications, mailbox):
+    desk.hear(registered(), confirmed())
+    answer = http.get(f"/notifications/{AMAL}", headers=bearer(notifications, uuid4()))
+    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+
+
+def test_nobody_reads_without_a_token(http):
+    assert http.get(f"/notifications/{AMAL}").status_code == 401
+
+
+def test_a_mail_that_staff_write_is_taken_and_then_sent(desk, http, owner, write, mailbox):
+    desk.hear(registered())
+    answer = write()
+    assert (answer.status_code, answer.json["status"]) == (202, "pending")
+    desk.system.drain()
+    [letter] = mailbox.letters(ADDRESS)
+    assert letter.summary.subject == "Your question"
+    assert "The teapot holds\none litre <i>and more</i>." in letter.text
+    assert "one litre &lt;i&gt;and more&lt;/i&gt;." in letter.html
+    [item] = http.get(f"/notifications/{AMAL}", headers=owner).json["items"]
+    assert (item["id"], item["status"]) == (answer.json["id"], "sent")
+
+
+def test_a_mail_posted_again_with_its_key_is_one_mail(desk, write, mailbox):
+    desk.hear(registered())
+    answers = [write(key="the-same").json["id"] for _ in range(2)]
+    desk.system.drain()
+    assert answers[0] == answers[1]
+    assert len(mailbox.letters()) == 1
+    assert write(key="the-same", body="Another.").status_code == 422
+
+
+def test_two_mails_of_the_same_words_are_two_mails(desk, write, mailbox):
+    desk.hear(registered())
+    write()
+    write()
+    desk.system.drain()
+    assert len(mailbox.letters()) == 2
+
+
+def test_a_mail_without_a_key_is_refused(http, staff):
+    assert http.post("/notifications/email", json=MAIL, headers=staff).status_code == 400
+
+
+def test_customers_write_no_mails(http, owner):
+    answer = http.post("/notifications/email", json=MAIL, headers=owner | {"Idempotency-Key": "mine"})
+    assert answer.status_code == 403
+
+
+def test_nobody_can_be_written_to_who_is_not_known_or_has_left(desk, write, mailbox):
+    assert write().status_code == 404
+    desk.hear(registered(), UserDeleted(AMAL))
+    assert write().status_code == 404
+    assert desk.notifications() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("subject", ""),
+        ("subject", "s" * 201),
+        ("subject", "Hello\r\nBcc: all@example.com"),
+        ("body", ""),
+        ("body", "b" * 10_001),
+        ("user_id", "amal"),
+        ("sms", "not a field"),
+    ],
+)
+def test_what_cannot_be_mailed_is_refused_with_the_fields_name(desk, write, field, value):
+    desk.hear(registered())
+    answer = write(**{field: value})
+    assert answer.status_code == 422
+    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+    assert desk.notifications() == []
+
+
+def test_there_is_nothing_to_get_at_the_door_for_mails(http, staff):
+    assert http.get("/notifications/email", headers=staff).status_code == 405

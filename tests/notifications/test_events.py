@@ -1,0 +1,140 @@
+"""What notifications makes of the news of users and orders."""
+
+from datetime import timedelta
+from itertools import permutations
+from uuid import uuid4
+
+import pytest
+
+from chassis.messages import Line, UserDeleted, UserUpdated
+from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered
+
+
+def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox):
+    order = confirmed()
+    desk.hear(registered(), order)
+    [letter] = mailbox.letters(ADDRESS)
+    headers = dict(letter.headers)
+    assert letter.summary.subject == f"Your order {str(order.order_id)[:8]} is confirmed"
+    assert (headers["To"], headers["From"]) == (ADDRESS, "Souk <orders@souk.example>")
+    for part in (letter.text, letter.html):
+        for shown in ("Hello Amal,", "Copper teapot", "90.00 EUR", "Saffron, 1 g", "102.50 EUR", str(order.order_id)):
+            assert shown in part
+    [notification] = desk.notifications()
+    assert (notification.status, notification.attempts, notification.recipient) == ("sent", 1, ADDRESS)
+    assert headers["Message-ID"] == f"<{notification.id}@souk.example>"
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        ("insufficient_funds", "Your bank declined the payment because the account does not hold enough money."),
+        ("Cancelled by the customer.", "Cancelled by the customer."),
+    ],
+)
+def test_a_cancelled_order_is_mailed_with_the_reason_in_words(desk, mailbox, reason, said):
+    desk.hear(registered(), cancelled(reason))
+    [letter] = mailbox.letters()
+    assert said in letter.text
+    assert said in letter.html
+    assert letter.summary.subject.endswith("was cancelled")
+
+
+def test_an_order_confirmed_before_its_customer_is_known_is_mailed_once_they_are(desk, mailbox):
+    desk.hear(confirmed())
+    assert [name for name, _ in desk.system.retried] == ["notifications"]
+    desk.system.redrain()
+    assert mailbox.letters() == []
+    desk.hear(registered())
+    desk.system.redrain()
+    assert len(mailbox.letters(ADDRESS)) == 1
+    assert (desk.system.retried, desk.system.dead) == ([], [])
+
+
+def test_an_order_is_told_once_however_often_it_is_confirmed(desk, mailbox):
+    order = confirmed()
+    message = envelope(order)
+    desk.hear(registered())
+    desk.receive(message)
+    desk.receive(message)
+    desk.hear(order)
+    assert len(mailbox.letters()) == 1
+    assert len(desk.notifications()) == 1
+
+
+def test_each_order_and_each_of_its_turns_is_told(desk, mailbox):
+    desk.hear(registered(), confirmed(), confirmed(), cancelled("Cancelled by the shop."))
+    assert len(mailbox.letters()) == 3
+
+
+def test_what_a_product_is_called_is_text_in_the_mail_never_markup(desk, mailbox):
+    name = "<script>alert('tea')</script> & co"
+    desk.hear(registered(first_name="<b>Amal</b>"), confirmed(lines=[Line(uuid4(), name, 1, 100)]))
+    [letter] = mailbox.letters()
+    assert "<script" not in letter.html
+    assert "<b>" not in letter.html
+    assert "&lt;script&gt;alert(&#39;tea&#39;)&lt;/script&gt; &amp; co" in letter.html
+    assert name in letter.text
+
+
+def test_a_name_with_line_breaks_adds_no_header_and_no_line(desk, mailbox):
+    desk.hear(registered(first_name="Amal\r\nBcc: all@example.com\n\nBuy"), confirmed())
+    [letter] = mailbox.letters()
+    assert letter.summary.recipients == (ADDRESS,)
+    assert "Bcc" not in dict(letter.headers)
+    assert "Hello Amal Bcc: all@example.com Buy,\n" in letter.text
+
+
+def test_a_customer_without_a_first_name_is_greeted_by_username(desk, mailbox):
+    desk.hear(registered(first_name=""), confirmed())
+    assert mailbox.letters()[0].text.startswith("Hello amal,")
+
+
+NEWS = [
+    (registered(), 0),
+    (UserUpdated(AMAL, "new@example.com", "amal", "Amal", "Haddad"), 1),
+    (UserUpdated(AMAL, "newest@example.com", "amal", "Amal", "Haddad"), 2),
+]
+
+
+@pytest.mark.parametrize("order", list(permutations(NEWS)))
+def test_the_latest_news_of_a_user_win_in_whatever_order_they_come(desk, mailbox, order):
+    for message, hours in [*order, order[0]]:
+        desk.hear(message, at=MONDAY + timedelta(hours=hours))
+    desk.hear(confirmed())
+    [letter] = mailbox.letters()
+    assert letter.summary.recipients == ("newest@example.com",)
+
+
+@pytest.mark.parametrize("order", list(permutations([*NEWS[:2], (UserDeleted(AMAL), 2)])))
+def test_a_deleted_user_is_told_nothing_and_nothing_of_them_is_kept(desk, mailbox, order):
+    for message, hours in order:
+        desk.hear(message, at=MONDAY + timedelta(hours=hours))
+    desk.hear(confirmed())
+    assert mailbox.letters() == []
+    [contact] = desk.contacts()
+    assert (contact.email, contact.username, contact.first_name, contact.last_name) == (None, None, None, None)
+    [notification] = desk.notifications()
+    assert (notification.status, notification.recipient, notification.text) == ("suppressed", "", "")
+
+
+def test_a_deletion_holds_even_against_a_clock_that_is_ahead(desk, mailbox):
+    desk.hear(UserDeleted(AMAL), at=MONDAY)
+    desk.hear(registered(), at=MONDAY + timedelta(days=1))
+    desk.hear(confirmed())
+    assert mailbox.letters() == []
+
+
+def test_what_a_user_was_told_is_blanked_when_they_delete_the_account(desk, mailbox):
+    desk.hear(registered(), confirmed(), UserDeleted(AMAL))
+    [notification] = desk.notifications()
+    kept = (notification.recipient, notification.subject, notification.text, notification.html)
+    assert kept == ("", "", "", "")
+    assert notification.status == "sent"
+    assert notification.kind == "order.confirmed"
+
+
+def test_other_users_keep_what_they_were_told(desk, mailbox):
+    omar = uuid4()
+    desk.hear(registered(), registered(omar, "omar@example.com"), confirmed(user_id=omar), UserDeleted(AMAL))
+    assert desk.notifications()[0].recipient == "omar@example.com"

@@ -1,0 +1,227 @@
+"""A mail is sent once, retried while that can help, and given up when it cannot."""
+
+import asyncio
+import threading
+from contextlib import suppress
+from datetime import timedelta
+from smtplib import SMTPException
+
+import pytest
+
+from chassis import db
+from chassis.messages import UserDeleted
+from services.notifications.models import Notification
+from services.notifications.models.notification import ATTEMPT_LASTS
+from services.notifications.tasks import sweep
+from tests.notifications.conftest import ADDRESS, AMAL, confirmed, free_port, registered
+
+SECONDS_70 = timedelta(seconds=70)
+
+
+class Moody:
+    """Answers RCPT with `rcpt` and the mail with `data`, and keeps what it took."""
+
+    def __init__(self, rcpt="250 OK", data="250 OK"):
+        self.rcpt, self.data, self.taken = rcpt, data, []
+
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
+        envelope.rcpt_tos.append(address)
+        return self.rcpt
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        if self.data.startswith("250"):
+            self.taken.append(envelope.content)
+        return self.data
+
+
+class Slow(Moody):
+    """Takes a mail only when it is `allowed` to."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked, self.allowed = threading.Event(), threading.Event()
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.asked.set()
+        await asyncio.to_thread(self.allowed.wait, 10)
+        return await super().handle_DATA(server, session, envelope)
+
+
+@pytest.fixture
+def away(smtp_url):
+    """No mail server answers."""
+    smtp_url(f"smtp://127.0.0.1:{free_port()}")
+
+
+def pending(desk):
+    """A notification that found no mail server, or none in the mood."""
+    with pytest.raises((ConnectionRefusedError, SMTPException)):
+        desk.hear(registered(), confirmed())
+    [notification] = desk.notifications()
+    return notification
+
+
+@pytest.fixture
+def server_of(mail_server, smtp_url):
+    """Send to a server of this temper from now on."""
+
+    def start(handler):
+        smtp_url(f"smtp://127.0.0.1:{mail_server(handler)}")
+        return handler
+
+    return start
+
+
+@pytest.mark.usefixtures("away")
+def test_a_mail_waits_for_the_mail_server_and_the_sweeper_brings_it_back(desk, mailbox, smtp_url):
+    notification = pending(desk)
+    assert (notification.status, notification.attempts) == ("pending", 1)
+    assert "ConnectionRefusedError" in notification.error
+    smtp_url(mailbox.url)
+    desk.sweep(after=timedelta(seconds=50))
+    assert mailbox.letters() == []
+    desk.sweep(after=SECONDS_70)
+    assert len(mailbox.letters(ADDRESS)) == 1
+    [notification] = desk.notifications()
+    assert (notification.status, notification.attempts, notification.error) == ("sent", 2, None)
+    desk.sweep(after=timedelta(days=1))
+    assert len(mailbox.letters()) == 1
+
+
+@pytest.mark.usefixtures("away")
+def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
+    pending(desk)
+    waits = []
+    for age in (timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=5)):
+        with desk.transaction():
+            at = db.now() + age
+            sweep(at)
+        waits.append(round((desk.notifications()[0].due_at - at) / timedelta(minutes=1)))
+    assert waits == [2, 5, 10]
+
+
+@pytest.mark.usefixtures("away")
+def test_two_sweepers_at_once_share_the_work(desk):
+    pending(desk)
+    with desk.transaction():
+        sweep(db.now() + SECONDS_70)
+        second = threading.Thread(target=desk.sweep, args=[SECONDS_70])
+        second.start()
+        second.join()
+        assert [sent.type for sent in desk.system.sent] == ["task.notifications.deliver"]
+
+
+def test_a_mail_that_was_sent_is_not_sent_again(desk, mailbox):
+    desk.hear(registered(), confirmed())
+    [notification] = desk.notifications()
+    desk.deliver(notification.id)
+    assert len(mailbox.letters()) == 1
+    assert desk.notifications()[0].attempts == 1
+
+
+def test_a_mail_that_is_being_sent_is_left_to_who_sends_it(desk, server_of):
+    server = server_of(Slow())
+    first = threading.Thread(target=desk.hear, args=[registered(), confirmed()])
+    first.start()
+    assert server.asked.wait(10)
+    [notification] = desk.notifications()
+    desk.deliver(notification.id)
+    server.allowed.set()
+    first.join()
+    assert len(server.taken) == 1
+    assert desk.notifications()[0].attempts == 1
+
+
+@pytest.mark.usefixtures("away")
+def test_a_mail_whose_sender_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
+    notification = pending(desk)
+    with desk.transaction():
+        assert Notification.take(notification.id) is not None
+    smtp_url(mailbox.url)
+    desk.sweep(after=SECONDS_70)
+    assert mailbox.letters() == []
+    desk.change(f"taken_until = taken_until - interval '{ATTEMPT_LASTS.total_seconds()} seconds'")
+    desk.sweep(after=ATTEMPT_LASTS)
+    assert len(mailbox.letters()) == 1
+
+
+def test_a_mail_sent_twice_by_a_crash_has_one_message_id(desk, mailbox):
+    desk.hear(registered(), confirmed())
+    desk.change("status = 'pending', taken_until = NULL, sent_at = NULL")
+    desk.sweep(after=ATTEMPT_LASTS)
+    first, second = mailbox.letters()
+    ours = [{name: value for name, value in copy.headers if name in ("Message-ID", "Date")} for copy in (first, second)]
+    assert ours[0] == ours[1]
+    assert ours[0]["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    ("temper", "error"),
+    [
+        ({"rcpt": "550 5.1.1 No such mailbox"}, "550 5.1.1 No such mailbox"),
+        ({"data": "554 5.7.1 Looks like spam"}, "554 5.7.1 Looks like spam"),
+    ],
+)
+def test_a_mail_that_is_refused_for_good_has_failed(desk, server_of, temper, error):
+    server = server_of(Moody(**temper))
+    desk.hear(registered(), confirmed())
+    [notification] = desk.notifications()
+    assert (notification.status, notification.error, notification.attempts) == ("failed", error, 1)
+    server.rcpt = server.data = "250 OK"
+    desk.sweep(after=timedelta(days=1))
+    assert server.taken == []
+
+
+@pytest.mark.parametrize("temper", [{"rcpt": "451 4.7.1 Greylisted"}, {"data": "452 4.3.1 Disk full"}])
+def test_a_mail_that_is_refused_for_now_is_tried_again(desk, server_of, temper):
+    server = server_of(Moody(**temper))
+    notification = pending(desk)
+    assert notification.status == "pending"
+    server.rcpt = server.data = "250 OK"
+    desk.deliver(notification.id)
+    assert desk.notifications()[0].status == "sent"
+    assert len(server.taken) == 1
+
+
+@pytest.mark.usefixtures("away")
+def test_a_mail_that_cannot_be_sent_for_three_days_has_failed(desk):
+    notification = pending(desk)
+    desk.change("created_at = created_at - interval '73 hours'")
+    with pytest.raises(ConnectionRefusedError):
+        desk.deliver(notification.id)
+    [notification] = desk.notifications()
+    assert notification.status == "failed"
+    assert "ConnectionRefusedError" in notification.error
+
+
+@pytest.mark.usefixtures("away")
+def test_a_mail_that_waits_is_not_sent_to_a_user_who_has_left(desk, mailbox, smtp_url):
+    pending(desk)
+    desk.hear(UserDeleted(AMAL))
+    smtp_url(mailbox.url)
+    desk.sweep(after=SECONDS_70)
+    assert mailbox.letters() == []
+    [notification] = desk.notifications()
+    assert (notification.status, notification.recipient, notification.error) == ("suppressed", "", None)
+
+
+@pytest.mark.parametrize(
+    ("temper", "status"), [({}, "sent"), ({"data": "451 Later"}, "suppressed"), ({"data": "554 No"}, "suppressed")]
+)
+def test_a_user_who_leaves_while_their_mail_is_sent_leaves_nothing_behind(desk, server_of, temper, status):
+    server = server_of(Slow())
+    server.data = temper.get("data", server.data)
+    first = threading.Thread(target=sending, args=[desk])
+    first.start()
+    assert server.asked.wait(10)
+    desk.hear(UserDeleted(AMAL))
+    server.allowed.set()
+    first.join()
+    [notification] = desk.notifications()
+    assert (notification.status, notification.recipient, notification.error) == (status, "", None)
+
+
+def sending(desk):
+    # Being refused for now is the task's business.
+    with suppress(SMTPException):
+        desk.hear(registered(), confirmed())
