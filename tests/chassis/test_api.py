@@ -1,5 +1,6 @@
 """The HTTP edge through a small service of its own: what it refuses, how it says so, and that it is one transaction."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +125,8 @@ def test_what_fails_leaves_nothing(service: Service, notes: FlaskClient, words: 
         ('{"words": "a", "stars": NaN}', "application/json", 422, "stars"),
         ('{"words": "a", "colour": "red"}', "application/json", 422, "colour"),
         ('{"words": "a\\u0000"}', "application/json", 422, "body"),
+        ('{"words": "a", "more": [{"a\\u0000": 1}]}', "application/json", 422, "body"),
+        ('{"words": "\\u0000', "application/json", 400, None),
         ('{"words": "' + "a" * 1_000_001 + '"}', "application/json", 413, None),
         (b"\xff\xfe", "application/json", 400, None),
     ],
@@ -206,6 +209,7 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
             return NoteView(id=UUID(int=0), words="")
 
     service = Service("open", Settings, {"/open": Open})
+    service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     with pytest.raises(TypeError, match="does not declare who may call it"):
         service.flask()
 
@@ -235,6 +239,27 @@ def test_a_request_sent_again_gets_the_first_answer(service: Service, notes: Fla
         "/notes/", json={"words": "b"}, headers=bearer(service, uuid4()) | {"Idempotency-Key": "one"}
     )
     assert somebody_else.status_code == 201
+
+
+def test_an_escaped_backslash_is_not_a_nul(service: Service, notes: FlaskClient) -> None:
+    answer = notes.post(
+        "/notes/", data=r'{"words": "\\u0000"}', content_type="application/json", headers=bearer(service, ME)
+    )
+    assert (answer.status_code, answer.json["words"]) == (201, r"\u0000")
+
+
+def test_an_open_route_takes_a_stale_token_for_none(service: Service, notes: FlaskClient) -> None:
+    token = bad_tokens(service)["expired"]
+    assert notes.get("/notes/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_the_record_holds_neither_key_nor_body(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME) | {"Idempotency-Key": "guess-me"}
+    notes.post("/notes/", json={"words": "canary"}, headers=headers)
+    with database(service).engine.connect() as connection:
+        row = connection.execute(text("SELECT key_hash, request_hash FROM idempotency")).one()
+    assert "guess-me" not in str(row)
+    assert row.request_hash != hashlib.sha256(b'{"words": "canary"}').hexdigest()
 
 
 def test_a_failed_request_leaves_its_key_free(service: Service, notes: FlaskClient) -> None:

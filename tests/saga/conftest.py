@@ -1,6 +1,6 @@
 """The whole platform in one process: five services on their real stores, with the real bank and the real mailbox."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
@@ -71,11 +71,9 @@ class Customer:
 
 
 @pytest.fixture
-def platform(
-    users: Service, products: Service, orders: Service, payments: Service, notifications: Service
-) -> Iterator[Platform]:
+def platform(users: Service, products: Service, orders: Service, payments: Service, notifications: Service) -> Platform:
     services = [users, products, orders, payments, notifications]
-    yield Platform({service.name: service for service in services}, System(services))
+    return Platform({service.name: service for service in services}, System(services))
 
 
 @pytest.fixture

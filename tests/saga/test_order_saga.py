@@ -1,17 +1,17 @@
 """An order's life through all five services: paid, refused for stock, declined, cancelled; and everything delivered twice."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from chassis.outbox import TASK_PREFIX
+from tests.conftest import Mailbox
 from tests.saga.conftest import Customer, Platform
 
 Register = Callable[[], Customer]
 
 
-def test_a_paid_order_goes_through_every_service(platform: Platform, customer: Register, mailbox: Any) -> None:
+def test_a_paid_order_goes_through_every_service(platform: Platform, customer: Register, mailbox: Mailbox) -> None:
     leila, kettle = customer(), platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2))
     platform.system.drain()
@@ -20,13 +20,13 @@ def test_a_paid_order_goes_through_every_service(platform: Platform, customer: R
     assert platform.stock(kettle) == 3
     [payment] = leila.payments()
     assert (payment["status"], payment["amount"], payment["order_id"]) == ("captured", "25.00", order_id)
-    [mail] = mailbox.messages(to=leila.email)
-    assert "confirmed" in mail["subject"].lower()
+    [letter] = mailbox.letters(leila.email)
+    assert "confirmed" in letter.summary.subject.lower()
     assert platform.system.dead == []
 
 
 def test_an_order_for_more_than_there_is_ends_cancelled_and_costs_nothing(
-    platform: Platform, customer: Register, mailbox: Any
+    platform: Platform, customer: Register, mailbox: Mailbox
 ) -> None:
     leila, kettle, lamp = customer(), platform.product(stock_quantity=1), platform.product(stock_quantity=9)
     order_id = leila.order((lamp, 2), (kettle, 2))
@@ -35,17 +35,17 @@ def test_an_order_for_more_than_there_is_ends_cancelled_and_costs_nothing(
     assert (order["status"], bool(order["reason"])) == ("cancelled", True)
     assert (platform.stock(kettle), platform.stock(lamp)) == (1, 9)
     assert leila.payments() == []
-    assert len(mailbox.messages(to=leila.email)) == 1
+    assert len(mailbox.letters(leila.email)) == 1
 
 
-def test_a_declined_payment_gives_the_stock_back(platform: Platform, customer: Register, mailbox: Any) -> None:
+def test_a_declined_payment_gives_the_stock_back(platform: Platform, customer: Register, mailbox: Mailbox) -> None:
     leila, kettle = customer(), platform.product(stock_quantity=2)
     order_id = leila.order((kettle, 2), payment_method="tok_declined_insufficient_funds")
     platform.system.drain()
     assert leila.sees(order_id)["status"] == "cancelled"
     assert platform.stock(kettle) == 2
     assert [payment["status"] for payment in leila.payments()] == ["declined"]
-    assert len(mailbox.messages(to=leila.email)) == 1
+    assert len(mailbox.letters(leila.email)) == 1
 
 
 def test_two_orders_for_the_last_item_end_as_one_sale(platform: Platform, customer: Register) -> None:
@@ -70,7 +70,7 @@ def test_an_order_cancelled_before_its_answers_leaves_no_trace(platform: Platfor
 
 @pytest.mark.parametrize("payment_method", ["tok_success", "tok_declined_stolen_card"])
 def test_everything_delivered_twice_changes_nothing(
-    platform: Platform, customer: Register, mailbox: Any, payment_method: str
+    platform: Platform, customer: Register, mailbox: Mailbox, payment_method: str
 ) -> None:
     leila, kettle = customer(), platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2), payment_method=payment_method)
@@ -84,5 +84,5 @@ def test_everything_delivered_twice_changes_nothing(
                 platform.system.deliver(service, envelope)
     platform.system.drain()
     assert (leila.sees(order_id), platform.stock(kettle), leila.payments()) == before
-    assert len(mailbox.messages(to=leila.email)) == 1
+    assert len(mailbox.letters(leila.email)) == 1
     assert platform.system.dead == []
