@@ -107,6 +107,8 @@ class MongoStore:
             host=url,
             uuidRepresentation="standard",
             tz_aware=True,
+            # A web process forks after this: a client that had connected, or watched its server, would not survive it.
+            connect=False,
             timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
             serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
         )
@@ -117,6 +119,7 @@ class MongoStore:
         Done here and nowhere else: MongoEngine's own way, at a document's first use, is not tried again in a process
         that started while the server was away.
         """
+        self.check()
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
             mongoengine.get_db()[self._collection].create_index(OLDEST, sparse=True)
             for document in mongoengine.Document.__subclasses__():

@@ -22,7 +22,9 @@ def die_with_parent() -> None:
 
 
 def run(application: Any, settings: Settings) -> None:
-    """Serve the WSGI application that the factory `application` makes, until SIGTERM."""
+    """Serve the WSGI application that the factory `application` makes, until SIGTERM. Making it must open no connection."""
+    # The server's worker is forked: what is made and frozen before is shared with it, some 25 MB a service.
+    made = application()
     server = Granian(
         str(Path(__file__)),  # named for granian's logs only: the loader below brings the application
         address=settings.host,
@@ -40,9 +42,8 @@ def run(application: Any, settings: Settings) -> None:
 
     def load(*_: Any, **__: Any) -> Any:
         die_with_parent()
-        return application()
+        return made
 
-    # The worker is forked: what is imported and frozen here is shared with it instead of copied.
     gc.collect()
     gc.freeze()
     server.serve(target_loader=load)

@@ -49,7 +49,7 @@ def run(environment: dict[str, str]) -> Iterator[Run]:
 
 
 def get(port: int, path: str) -> urllib3.BaseHTTPResponse:
-    retries = urllib3.Retry(connect=60, backoff_factor=0.1, backoff_max=1, status=60, status_forcelist=[503])
+    retries = urllib3.Retry(total=60, backoff_factor=0.1, backoff_max=1, status_forcelist=[503])
     return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", retries=retries, timeout=DEADLINE_SECONDS)
 
 

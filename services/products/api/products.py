@@ -1,0 +1,75 @@
+"""/products: browse, read, and for staff create, change and take off sale."""
+
+import hashlib
+from uuid import UUID, uuid4, uuid5
+
+from flask import request
+
+from chassis import auth, idempotency
+from chassis.api import Resource, endpoint
+from services.products import listing
+from services.products.api.precondition import PreconditionRequired, seen_versions
+from services.products.api.schemas import (
+    CategoryPage,
+    CategoryQuery,
+    CategoryView,
+    NewProduct,
+    ProductChange,
+    ProductPage,
+    ProductQuery,
+    ProductView,
+)
+from services.products.models import Product
+
+
+class Products(Resource):
+    @endpoint(allow=auth.ANYONE)
+    def get(self, query: ProductQuery) -> ProductPage:
+        """The products on sale, newest first or by name, of one category or all."""
+        rows, following = listing.products(query, query.sort, query.category)
+        return ProductPage(items=[ProductView.model_validate(row) for row in rows], next=following)
+
+    @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
+    def post(self, body: NewProduct) -> ProductView:
+        """Add a product. The request sent again with its Idempotency-Key gets the product as it is by then."""
+        request_hash = hashlib.sha256(request.get_data()).hexdigest()
+        product = Product.create(_new_id(), request_hash=request_hash, **body.model_dump())
+        return ProductView.model_validate(product)
+
+
+class OneProduct(Resource):
+    @endpoint(allow=auth.ANYONE)
+    def get(self, product_id: UUID) -> ProductView:
+        return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
+
+    @endpoint(allow=auth.STAFF)
+    def put(self, product_id: UUID, body: ProductChange) -> ProductView:
+        """Replace what is said of the product; with `If-Match`, only if it is as the caller saw it."""
+        seen = seen_versions()
+        if body.stock_quantity is not None and seen is None:
+            raise PreconditionRequired("Send If-Match with the ETag you saw, or a sale meanwhile would be undone.")
+        given = body.model_dump()
+        unless_given = [name for name in ("stock_quantity", "is_active") if given[name] is None]
+        Product.change(product_id, seen, **{name: given[name] for name in given if name not in unless_given})
+        return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
+
+    @endpoint(allow=auth.STAFF, status=204)
+    def delete(self, product_id: UUID) -> None:
+        """Take it off sale. Orders and staff still find it; what is held for orders stays held."""
+        Product.change(product_id, seen_versions(), is_active=False)
+
+
+class Categories(Resource):
+    @endpoint(allow=auth.ANYONE)
+    def get(self, query: CategoryQuery) -> CategoryPage:
+        """Every category with something on sale, by name, with how many products that is."""
+        counted, following = listing.categories(query)
+        items = [CategoryView(category=category, products=products) for category, products in counted]
+        return CategoryPage(items=items, next=following)
+
+
+def _new_id() -> UUID:
+    """One id for each caller and Idempotency-Key, so that a repeated request finds what the first one made."""
+    key = idempotency.checked(request.headers.get(idempotency.HEADER), is_required=False)
+    user_id = auth.caller().user_id
+    return uuid4() if key is None or user_id is None else uuid5(user_id, key)

@@ -1,0 +1,125 @@
+"""What the products tests share: products on sale, messages as orders sends them, and the books that must balance."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from chassis import db, worker
+from chassis.messages import Envelope, Message
+from chassis.service import Service
+from chassis.testing import System, bearer
+from services.products.models import Product, Reservation
+from services.products.models.reservation import COMMITTED, RESERVED
+
+STAFF = UUID(int=1)
+CUSTOMER = UUID(int=2)
+
+
+@pytest.fixture
+def http(products: Service, client: Callable[[Service], FlaskClient]) -> FlaskClient:
+    return client(products)
+
+
+@pytest.fixture
+def staff(products: Service) -> dict[str, str]:
+    """The headers of a member of the staff."""
+    return bearer(products, STAFF, "staff")
+
+
+@pytest.fixture
+def customer(products: Service) -> dict[str, str]:
+    return bearer(products, CUSTOMER)
+
+
+def described(**fields: Any) -> dict[str, Any]:
+    """A product as the staff would send it."""
+    return {
+        "sku": f"SKU-{uuid4().hex[:12]}",
+        "name": "Copper kettle",
+        "description": "Holds a litre.",
+        "category": "kitchen",
+        "price": "12.50",
+        **fields,
+    }
+
+
+@pytest.fixture
+def add(http: FlaskClient, staff: dict[str, str]) -> Callable[..., dict[str, Any]]:
+    """Puts a product on sale; gives it as it is answered."""
+
+    def post(**fields: Any) -> dict[str, Any]:
+        answer = http.post("/products/", json=described(**fields), headers=staff)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json
+        return made
+
+    return post
+
+
+@pytest.fixture
+def stocked(products: Service) -> Callable[..., list[UUID]]:
+    """Products with these numbers of pieces on hand, in the order in which a handler walks them."""
+
+    def make(*quantities: int) -> list[UUID]:
+        product_ids = sorted((uuid4() for _ in quantities), key=str)
+        for product_id, quantity in zip(product_ids, quantities, strict=True):
+            text = str(product_id)
+            said = {"sku": text, "name": text, "category": "kitchen", "price": Decimal(1), "currency": "EUR"}
+            Product.create(product_id, stock_quantity=quantity, request_hash="", **said)
+        return product_ids
+
+    return make
+
+
+def envelope(message: Message) -> Envelope:
+    return Envelope(uuid4(), "orders", message.type, str(message.subject), db.now(), message.data())
+
+
+@pytest.fixture
+def tell(products: Service) -> Callable[[Message], Any]:
+    """Delivers a message to the service as its worker gets it; the verdict is None, ("retry", ...) or ("dead", ...)."""
+    return lambda message: worker.receive(products, envelope(message).to_json(), {})
+
+
+@pytest.fixture
+def answers(products: Service, system: Callable[..., System]) -> Callable[[], list[Message]]:
+    """Sends what waits to be sent; gives those messages."""
+
+    def collect() -> list[Message]:
+        outside = system(products)
+        outside.drain()
+        return [sent.message() for sent in outside.sent]
+
+    return collect
+
+
+def stock(product_id: UUID) -> tuple[int, int, int]:
+    """Pieces on hand, held and sold."""
+    product = Product.objects.get(id=str(product_id))
+    return product.stock_quantity, sum(hold.quantity for hold in product.holds), product.sold_quantity
+
+
+def assert_nothing_lost(received: Mapping[UUID, int]) -> None:
+    """On hand + held + sold = received, at any moment, of each product."""
+    for product_id, quantity in received.items():
+        moved = stock(product_id)
+        assert min(moved) >= 0
+        assert sum(moved) == quantity, moved
+
+
+def assert_settled(received: Mapping[UUID, int]) -> None:
+    """And once every message was handled, exactly what is promised is held and what is committed is sold."""
+    assert_nothing_lost(received)
+    held: Counter[str] = Counter()
+    sold: Counter[str] = Counter()
+    for reservation in Reservation.objects(lines__product_id__in=[str(product_id) for product_id in received]):
+        for line in reservation.lines:
+            held[line.product_id] += line.quantity if reservation.state == RESERVED else 0
+            sold[line.product_id] += line.quantity if reservation.state == COMMITTED else 0
+    for product_id in received:
+        assert stock(product_id)[1:] == (held[str(product_id)], sold[str(product_id)])

@@ -1,0 +1,195 @@
+"""Products as customers read and staff change them."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from chassis.testing import bearer
+from tests.products.conftest import described
+
+
+def test_what_staff_add_customers_read(http, add, customer):
+    made = add(sku="K-1", name="  Copper kettle ", price="12.5", stock_quantity=7)
+    shown = http.get(f"/products/{made['id']}", headers=customer).json
+    assert shown == made
+    assert shown["name"] == "Copper kettle"
+    assert (shown["price"], shown["currency"], shown["stock_quantity"]) == ("12.50", "EUR", 7)
+    assert http.get(f"/products/{made['id']}").json == made
+
+
+def test_the_new_product_is_where_the_location_says(http, staff):
+    answer = http.post("/products/", json=described(), headers=staff)
+    assert http.get(answer.headers["Location"]).json == answer.json
+
+
+@pytest.mark.parametrize("price", ["0.01", "0.1", "19.99", "99999999.99"])
+def test_a_price_is_kept_to_the_cent(http, add, price):
+    shown = http.get(f"/products/{add(price=price)['id']}").json["price"]
+    assert (float(shown), shown[-3]) == (float(price), ".")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("price", "0.00"),
+        ("price", "-1.00"),
+        ("price", "0.001"),
+        ("price", "100000000.00"),
+        ("price", "NaN"),
+        ("price", "cheap"),
+        ("price", None),
+        ("name", " "),
+        ("name", "x" * 201),
+        ("sku", "two words"),
+        ("sku", ""),
+        ("category", ""),
+        ("currency", "euro"),
+        ("stock_quantity", -1),
+        ("stock_quantity", 1.5),
+        ("stock_quantity", "7"),
+        ("description", "x" * 5_001),
+        ("colour", "red"),
+    ],
+)
+def test_a_field_that_does_not_hold_is_named(http, staff, field, value):
+    answer = http.post("/products/", json=described(**{field: value}), headers=staff)
+    assert answer.status_code == 422
+    assert answer.content_type == "application/problem+json"
+    assert {wrong["field"] for wrong in answer.json["errors"]} == {field}
+
+
+def test_a_sku_belongs_to_one_product(http, add, staff):
+    add(sku="K-1")
+    other = add(sku="K-2")
+    added = http.post("/products/", json=described(sku="K-1"), headers=staff)
+    changed = http.put(f"/products/{other['id']}", json=described(sku="K-1"), headers=staff)
+    for answer in (added, changed):
+        assert answer.status_code == 409
+        assert [wrong["field"] for wrong in answer.json["errors"]] == ["sku"]
+    assert http.get(f"/products/{other['id']}").json == other
+
+
+def test_twenty_at_once_with_one_sku_add_one_product(http, staff):
+    client = http.application.test_client
+    body = described()
+    with ThreadPoolExecutor(8) as pool:
+        tried = [pool.submit(lambda: client().post("/products/", json=body, headers=staff)) for _ in range(20)]
+    assert sorted(answer.result().status_code for answer in tried) == [201] + [409] * 19
+
+
+def test_a_repeated_request_adds_one_product(http, staff):
+    headers = {**staff, "Idempotency-Key": "monday-1"}
+    body = described()
+    with ThreadPoolExecutor(8) as pool:
+        client = http.application.test_client
+        tried = [pool.submit(lambda: client().post("/products/", json=body, headers=headers)) for _ in range(20)]
+    answers = [answer.result() for answer in tried]
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json["id"] for answer in answers}) == 1
+    assert len(http.get("/products/").json["items"]) == 1
+
+
+def test_a_key_belongs_to_its_request_and_its_caller(http, staff, products):
+    headers = {**staff, "Idempotency-Key": "monday-1"}
+    first = http.post("/products/", json=described(), headers=headers)
+    other_body = http.post("/products/", json=described(), headers=headers)
+    assert other_body.status_code == 422
+    assert other_body.json["type"] == "/problems/idempotency-key-reused"
+    colleague = {**bearer(products, uuid4(), "staff"), "Idempotency-Key": "monday-1"}
+    theirs = http.post("/products/", json=described(), headers=colleague)
+    assert theirs.status_code == 201
+    assert theirs.json["id"] != first.json["id"]
+    assert http.post("/products/", json=described(), headers={**staff, "Idempotency-Key": ""}).status_code == 400
+
+
+def test_put_replaces_what_is_said_and_leaves_the_stock(http, add, staff):
+    made = add(stock_quantity=7)
+    body = described(sku=made["sku"], name="Tin kettle", price="9.00", category="camping")
+    answer = http.put(f"/products/{made['id']}", json=body, headers=staff)
+    assert answer.status_code == 200
+    assert http.get(f"/products/{made['id']}").json == answer.json
+    assert answer.json == {
+        **made,
+        **body,
+        "version": 2,
+        "updated_at": answer.json["updated_at"],
+    }
+    assert answer.json["updated_at"] >= made["updated_at"]
+
+
+def test_a_change_applies_only_to_what_its_caller_saw(http, add, staff):
+    made = add()
+    path = f"/products/{made['id']}"
+    seen = http.get(path).headers["ETag"]
+    first = http.put(path, json=described(name="Mine"), headers={**staff, "If-Match": seen})
+    late = http.put(path, json=described(name="Too late"), headers={**staff, "If-Match": seen})
+    assert (first.status_code, late.status_code) == (200, 412)
+    assert late.json["version"] == 2
+    assert http.delete(path, headers={**staff, "If-Match": seen}).status_code == 412
+    assert http.get(path).json["name"] == "Mine"
+    now = first.headers["ETag"]
+    for condition in (f'"1", {now}', "*"):
+        again = http.put(path, json=described(), headers={**staff, "If-Match": condition})
+        assert again.status_code == 200
+        now = again.headers["ETag"]
+
+
+@pytest.mark.parametrize("condition", ['"abc"', 'W/"1"', '"-1"', '"٣"', f'"{"9" * 30}"', "nonsense", ""])
+def test_a_condition_that_names_no_version_of_ours_does_not_hold(http, add, staff, condition):
+    path = f"/products/{add()['id']}"
+    assert http.put(path, json=described(), headers={**staff, "If-Match": condition.encode()}).status_code == 412
+
+
+def test_of_many_changes_to_one_version_one_is_made(http, add, staff):
+    path = f"/products/{add()['id']}"
+    headers = {**staff, "If-Match": '"1"'}
+    client = http.application.test_client
+    with ThreadPoolExecutor(8) as pool:
+        tried = [pool.submit(lambda: client().put(path, json=described(), headers=headers)) for _ in range(10)]
+    assert sorted(answer.result().status_code for answer in tried) == [200] + [412] * 9
+
+
+def test_counted_stock_needs_the_state_it_was_counted_in(http, add, staff):
+    made = add(stock_quantity=7)
+    path = f"/products/{made['id']}"
+    counted = described(stock_quantity=9)
+    assert http.put(path, json=counted, headers=staff).status_code == 428
+    assert http.put(path, json=counted, headers={**staff, "If-Match": "*"}).status_code == 428
+    assert http.put(path, json=counted, headers={**staff, "If-Match": '"1"'}).json["stock_quantity"] == 9
+
+
+def test_a_reader_who_has_it_is_told_so(http, add):
+    path = f"/products/{add()['id']}"
+    etag = http.get(path).headers["ETag"]
+    assert http.get(path, headers={"If-None-Match": etag}).status_code == 304
+    assert http.get(path, headers={"If-None-Match": '"0"'}).status_code == 200
+
+
+def test_what_is_off_sale_is_there_for_staff_only(http, add, staff, customer):
+    made = add()
+    path = f"/products/{made['id']}"
+    assert http.delete(path, headers=staff).status_code == 204
+    assert http.delete(path, headers=staff).status_code == 204
+    assert http.get(path, headers=customer).status_code == 404
+    assert http.get(path).status_code == 404
+    assert http.get("/products/").json["items"] == []
+    assert http.get(path, headers=staff).json["is_active"] is False
+    assert http.put(path, json=described(is_active=True), headers=staff).json["is_active"] is True
+    assert http.get(path, headers=customer).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["get", "put", "delete"])
+def test_what_was_never_there_is_not_found(http, add, staff, method):
+    body = {"json": described()} if method == "put" else {}
+    answer = getattr(http, method)(f"/products/{uuid4()}", headers=staff, **body)
+    assert answer.status_code == 404
+    assert answer.content_type == "application/problem+json"
+
+
+def test_only_staff_change_the_catalogue(http, add, customer):
+    path = f"/products/{add()['id']}"
+    for headers, status in ((customer, 403), ({}, 401), ({"X-API-Key": "orders-key"}, 403)):
+        assert http.post("/products/", json=described(), headers=headers).status_code == status
+        assert http.put(path, json=described(), headers=headers).status_code == status
+        assert http.delete(path, headers=headers).status_code == status

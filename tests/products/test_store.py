@@ -1,0 +1,116 @@
+"""MongoDB as the service's store: what waits to be sent, the indexes, and what happens while the server is away."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import urllib3
+
+import services.products
+from chassis import mongo, telemetry
+from chassis.messages import ReserveStock, StockReserved
+from chassis.outbox import Relay
+from services.products.models import Product, Reservation
+from tests.conftest import JWT_KEYS, free_port
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60
+
+
+def test_what_the_broker_did_not_take_is_sent_later(products, stocked, tell, answers):
+    (cups,) = stocked(5)
+    orders = [uuid4() for _ in range(3)]
+    for order_id in orders:
+        tell(ReserveStock(order_id, {cups: 1}))
+    taken = []
+
+    def broken_after_one(envelope):
+        if taken:
+            raise ConnectionError("The broker is away.")
+        taken.append(envelope)
+
+    with pytest.raises(ConnectionError):
+        Relay(products.store.source, broken_after_one).send_batch()
+    assert telemetry.OUTBOX_AGE._value.get() > 0
+    assert answers() == [StockReserved(order_id) for order_id in orders]
+    assert answers() == []
+    assert telemetry.OUTBOX_AGE._value.get() == 0
+
+
+def test_a_message_carries_the_trace_it_came_from(products, stocked, answers, system):
+    (cups,) = stocked(5)
+    with telemetry.trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"):
+        Reservation.begin(uuid4(), {cups: 1}).keep()
+    outside = system(products)
+    outside.drain()
+    (sent,) = outside.sent
+    assert sent.traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
+    assert (sent.source, sent.type) == ("products", "stock.reserved")
+
+
+def test_migrating_declares_every_index_and_may_be_repeated(products):
+    for _ in range(2):
+        products.store.migrate(services.products)
+    catalogue = Product._get_collection().index_information()
+    assert catalogue["sku_1"]["unique"]
+    assert "is_active_1_created_at_-1__id_-1" in catalogue
+    assert f"{mongo.OLDEST}_1" in Reservation._get_collection().index_information()
+
+
+@pytest.mark.parametrize(
+    ("document", "condition"),
+    [
+        (Reservation, {mongo.OLDEST: {"$gt": ""}}),
+        (Product, {"sku": "K-1"}),
+        (Product, {"is_active": True, "category": "tea"}),
+        (Product, {"is_active": True, "created_at": {"$lte": mongo.now()}}),
+        (Product, {"is_active": True, "name": {"$gte": "m"}}),
+    ],
+)
+def test_what_is_asked_often_is_found_by_an_index(products, stocked, tell, document, condition):
+    (cups,) = stocked(5)
+    tell(ReserveStock(uuid4(), {cups: 1}))
+    plan = document._get_collection().find(condition).explain()["queryPlanner"]["winningPlan"]
+    stages = []
+    while plan:
+        stages.append(plan["stage"])
+        plan = plan.get("inputStage")
+    assert stages[-1] == "IXSCAN"
+
+
+@pytest.fixture(params=["refuses", "hangs"])
+def away(request) -> Iterator[str]:
+    """The address of a MongoDB that is not there, or takes connections and says nothing."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if request.param == "hangs":
+            server.listen()
+        yield f"mongodb://127.0.0.1:{server.getsockname()[1]}/products"
+
+
+def test_without_its_database_the_service_says_so_soon(away):
+    port = free_port()
+    values = {"SOUK_MONGO_URL": away, "SOUK_PORT": str(port), "SOUK_JWT_KEYS": str(JWT_KEYS).replace("'", '"')}
+    arguments = [sys.executable, "-m", "chassis", "web", "services.products"]
+    process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **values}, stdout=subprocess.DEVNULL)
+    try:
+        base = f"http://127.0.0.1:{port}"
+        patient = urllib3.Retry(total=60, backoff_factor=0.1, backoff_max=1)
+        assert urllib3.request("GET", f"{base}/health/live", retries=patient, timeout=DEADLINE_SECONDS).status == 200
+        for path in ("/products/", "/products/categories"):
+            started = time.monotonic()
+            answer = urllib3.request("GET", base + path, retries=False, timeout=DEADLINE_SECONDS)
+            assert time.monotonic() - started < mongo.OPERATION_TIMEOUT_MILLISECONDS / 1000 + 2
+            assert answer.status == 503
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert int(answer.headers["Retry-After"]) > 0
+        assert urllib3.request("GET", f"{base}/health/ready", retries=False, timeout=DEADLINE_SECONDS).status == 503
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
