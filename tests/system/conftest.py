@@ -1,0 +1,136 @@
+"""A whole running installation on free ports, as `./souk up` makes it: every program under its supervisor, behind the gateway."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import urllib3
+
+from launcher.stack import Stack
+from tests.conftest import server_url
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60
+POLL_SECONDS = 0.05
+
+_pool = urllib3.PoolManager(maxsize=32, timeout=30, retries=False)
+
+
+def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
+    """What `condition` gives once that is true. Raises AssertionError after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+class Person:
+    """Speaks to the platform through its gateway; with a token after `enter`."""
+
+    def __init__(self, gateway_url: str) -> None:
+        self.url = gateway_url
+        self.headers: dict[str, str] = {}
+        self.id = ""
+        self.email = f"{uuid4().hex[:12]}@example.com"
+
+    def send(self, method: str, path: str, body: Any = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **self.headers, **headers}
+        return _pool.request(method, self.url + path, body=data, headers=sent)
+
+    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """The JSON answer. Raises AssertionError for a refusal."""
+        answer = self.send(method, path, body, **headers)
+        assert answer.status < 300, (answer.status, answer.data)
+        return json.loads(answer.data) if answer.data else None
+
+    def enter(self) -> "Person":
+        """Register and log in."""
+        names = {"username": self.email.partition("@")[0], "first_name": "Leila", "last_name": "Haddad"}
+        password = {"email": self.email, "password": "correct horse battery"}
+        self.id = self.ask("POST", "/users/register", {**password, **names})["id"]
+        self.headers = {"Authorization": f"Bearer {self.ask('POST', '/users/login', password)['access_token']}"}
+        return self
+
+    def order(self, product_id: str, quantity: int = 1, payment_method: str = "tok_success", key: str = "") -> Any:
+        body = {"lines": [{"product_id": product_id, "quantity": quantity}], "payment_method": payment_method}
+        return self.ask("POST", "/orders/", body, **{"Idempotency-Key": key or uuid4().hex})
+
+    def settled(self, order_id: str) -> Any:
+        """The order once it is no longer pending."""
+
+        def look() -> Any:
+            order = self.ask("GET", f"/orders/{order_id}")
+            return order if order["status"] != "pending" else None
+
+        return until(look)
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
+    folder: Path = tmp_path_factory.mktemp("installation")
+    running = Stack(folder / "state", standard_ports=False)
+    running.up()
+    yield running
+    running.down(wipe=True)
+
+
+@pytest.fixture
+def person(stack: Stack) -> Callable[[], Person]:
+    """Registers somebody new and logs them in."""
+    return lambda: Person(stack.gateway_url).enter()
+
+
+@pytest.fixture
+def kill(stack: Stack) -> Callable[[str], None]:
+    """Kills a program, and returns when the supervisor has it running again and it is ready."""
+
+    def kill_and_wait(program: str) -> None:
+        pid = stack.supervisor.statuses()[program].pid
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: stack.supervisor.statuses()[program].pid not in (0, pid))
+        stack.wait_ready(program)
+
+    return kill_and_wait
+
+
+@pytest.fixture(scope="session")
+def staff(stack: Stack) -> Person:
+    """Somebody of the staff, made so by the operator's command."""
+    somebody = Person(stack.gateway_url).enter()
+    command, environment = stack.services.one_shot(
+        "users", "services.users.staff", "--email", somebody.email, "--role", "staff"
+    )
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
+    password = {"email": somebody.email, "password": "correct horse battery"}
+    somebody.headers = {"Authorization": f"Bearer {somebody.ask('POST', '/users/login', password)['access_token']}"}
+    return somebody
+
+
+@pytest.fixture
+def product(staff: Person) -> Callable[[int], str]:
+    """Puts so many pieces of a product on sale; gives its id."""
+
+    def make(stock_quantity: int) -> str:
+        body = {
+            "sku": uuid4().hex[:12],
+            "name": "Copper kettle",
+            "description": "Holds a litre.",
+            "category": "kitchen",
+            "price": "12.50",
+            "currency": "EUR",
+            "stock_quantity": stock_quantity,
+        }
+        made: str = staff.ask("POST", "/products/", body)["id"]
+        return made
+
+    return make
