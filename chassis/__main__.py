@@ -36,8 +36,7 @@ def main() -> None:
             service.needs()
             service.store.migrate(package)
         case "openapi":
-            document = service.flask().test_client().get("/openapi.json").json
-            json.dump(document, sys.stdout, indent=2)
+            json.dump(service.flask().extensions["openapi"].spec, sys.stdout, indent=2)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ def build(service: "Service") -> Flask:
     errors.register(app, service.store.unavailable)
     _observe(app)
     spec = api.mount(app, _routes(service), service.settings, title=service.name)
+    app.extensions["openapi"] = spec
     app.add_url_rule("/openapi.json", view_func=api.openapi(spec), endpoint="openapi")
     _probe(app, Health({"database": service.store.check}))
     _activate(app, service)

@@ -46,6 +46,7 @@ def line(**changes: Any) -> dict[str, Any]:
             "amount",
         ),
         ("GET", "/no/such/path", None, 404, None),
+        ("PATCH", "/orders/", {}, 404, None),
     ],
 )
 def test_a_bad_request_is_a_problem_that_names_the_field(
@@ -59,9 +60,9 @@ def test_a_bad_request_is_a_problem_that_names_the_field(
     assert [wrong["field"] for wrong in errors][:1] == ([field] if field else [])
 
 
-def test_a_huge_body_never_reaches_a_service(person: Enter) -> None:
+def test_a_huge_body_is_refused(person: Enter) -> None:
     answer = person().send("POST", "/orders/", b"x" * 2_000_000, **{"Idempotency-Key": "k"})
-    assert answer.status == 413
+    assert (answer.status, answer.headers["Content-Type"]) == (413, "application/problem+json")
 
 
 def test_someone_elses_order_is_not_there(person: Enter, product: Sell) -> None:

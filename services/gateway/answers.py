@@ -1,0 +1,97 @@
+"""What the gateway itself says: Kong's error bodies, in the form that the client accepts, under Kong's headers."""
+
+import json
+from typing import Any
+
+from flask import Response
+from werkzeug.http import http_date
+
+from services.gateway.exchange import Exchange
+
+SERVER = "souk-gateway"
+
+NO_ROUTE = (404, "no Route matched with those values")
+NO_SERVICE = (503, "no Service found with those values")
+BAD_REQUEST = (400, "Bad request")
+INVALID_RESPONSE = (502, "An invalid response was received from the upstream server")
+TIMING_OUT = (504, "The upstream server is timing out")
+NO_PEER = (503, "failure to get a peer from the ring-balancer")
+NAME_RESOLUTION_FAILED = (503, "name resolution failed")
+UNEXPECTED = (500, "An unexpected error occurred")
+
+_PLAIN_BY_DEFAULT = frozenset({400, 414, 502, 504})
+"""Those that Kong writes as text when the client says nothing of what it accepts."""
+
+_JSON = "application/json; charset=utf-8"
+_BODIES = {
+    _JSON: '{\n  "message":%s,\n  "request_id":"%s"\n}',
+    "text/plain; charset=utf-8": "%s\nrequest_id: %s\n",
+    "text/html; charset=utf-8": (
+        '<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8">\n    <title>Error</title>\n  </head>\n'
+        "  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n"
+    ),
+    "application/xml; charset=utf-8": (
+        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>%s</message>\n  <requestid>%s</requestid>\n</error>'
+    ),
+}
+
+
+class Answer(Response):
+    """A response whose headers and body go out exactly as they are here, without Werkzeug's improvements."""
+
+    default_mimetype = None
+    autocorrect_location_header = False
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: Any) -> None:
+        super().__init__(body, status, headers, direct_passthrough=True)
+
+    def get_wsgi_headers(self, environ: Any) -> Any:
+        return self.headers
+
+
+def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Answer:
+    """Kong's common shape, negotiated by Accept."""
+    status, message = kind
+    content_type = _accepted(exchange.header("Accept"), status)
+    text = json.dumps(message) if content_type == _JSON else message
+    body = (_BODIES[content_type] % (text, exchange.request_id)).encode()
+    return answer(status, content_type, body, headers)
+
+
+def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
+    """The compact shape of jwt's answers: never negotiated, without request_id."""
+    body = json.dumps(content, separators=(",", ":")).encode()
+    return answer(status, _JSON, body, headers)
+
+
+def answer(status: int, content_type: str | None, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+    fields = [("Date", http_date()), ("Server", SERVER), ("Content-Length", str(len(body)))]
+    if content_type is not None:
+        fields.append(("Content-Type", content_type))
+    fields += (headers or {}).items()
+    return Answer(status, fields, [body])
+
+
+def _accepted(accept: str | None, status: int) -> str:
+    plain = next(content_type for content_type in _BODIES if content_type.startswith("text/plain"))
+    if accept is None:
+        return plain if status in _PLAIN_BY_DEFAULT else _JSON
+    best, best_quality = _JSON, 0.0
+    for part in accept.lower().split(","):
+        media_type, _, parameters = part.strip().partition(";")
+        offered = next((known for known in _BODIES if known.startswith(media_type.strip() + ";")), None)
+        quality = _quality(parameters)
+        if offered is not None and quality > best_quality:
+            best, best_quality = offered, quality
+    return best
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return float(value)
+            except ValueError:
+                return 0.0
+    return 1.0

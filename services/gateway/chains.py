@@ -1,0 +1,74 @@
+"""Which plugins run for an exchange: of each name the most specific entry, in Kong's fixed order."""
+
+from dataclasses import dataclass
+
+from services.gateway import plugins
+from services.gateway.configuration import Configuration, InvalidConfiguration
+from services.gateway.plugins import ORDER
+from services.gateway.plugins.base import Plugin
+from services.gateway.routing import Match
+from services.gateway.schema import Consumer
+
+Chain = tuple[Plugin | None, ...]
+"""One place for each name in ORDER, so that a chain can be exchanged for a consumer's own half way through."""
+
+# What an entry names, strongest first: consumer, route, service.
+_SPECIFICITY = [
+    (True, True, True),
+    (True, True, False),
+    (True, False, True),
+    (False, True, True),
+    (True, False, False),
+    (False, True, False),
+    (False, False, True),
+    (False, False, False),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    plugin: Plugin
+    consumer: str | None
+    route: str | None
+    service: str | None
+
+    def covers(self, consumer: str | None, route: str | None, service: str | None) -> bool:
+        return self.consumer in (None, consumer) and self.route in (None, route) and self.service in (None, service)
+
+    @property
+    def rank(self) -> int:
+        return _SPECIFICITY.index((self.consumer is not None, self.route is not None, self.service is not None))
+
+
+class Chains:
+    def __init__(self, configuration: Configuration) -> None:
+        """Raises InvalidConfiguration, with the faults of all plugins."""
+        self._entries: list[Entry] = []
+        self._chosen: dict[tuple[str | None, str | None], Chain] = {}
+        faults: list[str] = []
+        for entry in configuration.plugins.values():
+            try:
+                plugin = plugins.build(entry, configuration)
+            except InvalidConfiguration as invalid:
+                faults += invalid.faults
+            else:
+                if entry.enabled:
+                    self._entries.append(Entry(plugin, entry.consumer, entry.route, entry.service))
+        if faults:
+            raise InvalidConfiguration(faults)
+
+    def choose(self, match: Match | None, consumer: Consumer | None) -> Chain:
+        """Without a match, the global plugins."""
+        route = match.route.id if match else None
+        who = consumer.id if consumer else None
+        chain = self._chosen.get((route, who))
+        if chain is None:
+            service = match.route.service if match else None
+            chain = self._chosen[route, who] = self._best(who, route, service)
+        return chain
+
+    def _best(self, consumer: str | None, route: str | None, service: str | None) -> Chain:
+        covering = [entry for entry in self._entries if entry.covers(consumer, route, service)]
+        strongest_last = sorted(covering, key=lambda entry: -entry.rank)
+        by_name = {entry.plugin.name: entry.plugin for entry in strongest_last}
+        return tuple(by_name.get(name) for name in ORDER)

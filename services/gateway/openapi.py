@@ -1,0 +1,107 @@
+"""One OpenAPI document of the whole platform, joined from the services' own; it shows only what the edge lets in."""
+
+import copy
+import json
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import urllib3
+from structlog import get_logger
+
+from services.gateway.routing import Router
+
+log = get_logger(__name__)
+
+KEPT_SECONDS = 30.0
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
+
+_TIMEOUT = urllib3.Timeout(connect=0.5, read=3.0)
+_PARAMETER = re.compile(r"\{[^}]+\}")
+_SAMPLE = "00000000-0000-0000-0000-000000000000"
+
+Document = dict[str, Any]
+
+
+class JoinedDocument:
+    """`services` has the base URL of each; `router` gives the router of the present configuration."""
+
+    def __init__(self, services: Mapping[str, str], router: Callable[[], Router]) -> None:
+        self._services, self._router = services, router
+        self._pool = urllib3.PoolManager(retries=False)
+        self._lock = threading.Lock()
+        self._document: Document = {}
+        self._expires = 0.0
+
+    def get(self) -> Document:
+        """The document; at most KEPT_SECONDS old, or younger while a service is missing from it."""
+        with self._lock:
+            if time.monotonic() >= self._expires:
+                found = {name: self._fetch(name, url) for name, url in sorted(self._services.items())}
+                documents = {name: document for name, document in found.items() if document is not None}
+                self._document = join(documents, self._router())
+                kept = KEPT_SECONDS if len(documents) == len(found) else 1.0
+                self._expires = time.monotonic() + kept
+            return self._document
+
+    def _fetch(self, name: str, url: str) -> Document | None:
+        """None when the service has no document, or does not answer."""
+        try:
+            response = self._pool.request("GET", f"{url.rstrip('/')}/openapi.json", timeout=_TIMEOUT)
+            document: Document = json.loads(response.data) if response.status == 200 else {}
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
+            log.warning("no OpenAPI document", service=name, error=repr(error))
+            return None
+        return document if isinstance(document, dict) and "paths" in document else None
+
+
+def join(documents: Mapping[str, Document], router: Router) -> Document:
+    """Names of components and operations get their service's name in front; security schemes are common to all."""
+    joined: Document = {
+        "openapi": max((str(document.get("openapi", "")) for document in documents.values()), default="3.0.3"),
+        "info": {"title": "Souk", "version": "1", "description": "Every public operation, as the edge serves it."},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in documents],
+        "paths": {},
+        "components": {},
+    }
+    for service, document in documents.items():
+        document = _renamed(copy.deepcopy(document), service)
+        for path, item in document["paths"].items():
+            kept = {key: value for key, value in item.items() if key not in METHODS or _is_routed(router, key, path)}
+            if any(method in kept for method in METHODS):
+                joined["paths"].setdefault(path, {}).update(kept)
+                _label(kept, service)
+        for kind, components in document.get("components", {}).items():
+            common = kind == "securitySchemes"
+            names = {name if common else f"{service}.{name}": content for name, content in components.items()}
+            joined["components"].setdefault(kind, {}).update(names)
+    return joined
+
+
+def _is_routed(router: Router, method: str, path: str) -> bool:
+    sample = _PARAMETER.sub(_SAMPLE, path)
+    match = router.match(method.upper(), sample, "", lambda _: None)
+    return match is not None and match.service is not None
+
+
+def _label(item: Document, service: str) -> None:
+    """One group of operations for each service, and operation ids that are unique."""
+    for operation in (item[method] for method in METHODS if method in item):
+        operation["tags"] = [service]
+        if "operationId" in operation:
+            operation["operationId"] = f"{service}.{operation['operationId']}"
+
+
+def _renamed(content: Any, service: str) -> Any:
+    """`content` with every pointer to a component following the component's new name."""
+    if isinstance(content, dict):
+        return {key: _renamed(value, service) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_renamed(value, service) for value in content]
+    if isinstance(content, str) and content.startswith("#/components/"):
+        _, _, kind, name = content.split("/", 3)
+        return content if kind == "securitySchemes" else f"#/components/{kind}/{service}.{name}"
+    return content

@@ -1,0 +1,118 @@
+"""Cross-origin requests from browsers: answers the preflight before authentication, and labels every answer."""
+
+import re
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import Field
+
+from services.gateway import answers
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+
+ALL_METHODS = "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT"
+
+_PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9.:/-]+")
+
+
+class CORSConfig(PluginConfig):
+    origins: list[str] = Field(default=[])
+    headers: list[str] = Field(default=[])
+    methods: list[Annotated[str, Field(pattern="^[A-Z]+$")]] = Field(default=[])
+    exposed_headers: list[str] = Field(default=[])
+    max_age: int | None = None
+    credentials: bool = False
+    private_network: bool = False
+    preflight_continue: bool = False
+    allow_origin_absent: bool = True
+
+
+class CORS(Plugin):
+    name, priority, takes_consumer = "cors", 2000, False
+
+    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
+        self._config = CORSConfig.model_validate(config)
+        self._allows_any = self._config.origins in ([], ["*"])
+        self._origins = [_OriginTest(origin) for origin in self._config.origins]
+
+    def access(self, exchange: Exchange) -> Answer | None:
+        if not _is_preflight(exchange) or self._config.preflight_continue:
+            return None
+        answer = answers.answer(200, None, b"")
+        self._label(exchange, answer)
+        answer.headers["Access-Control-Allow-Methods"] = ",".join(self._config.methods) or ALL_METHODS
+        asked = exchange.header("Access-Control-Request-Headers")
+        allowed = ",".join(self._config.headers) or asked
+        if allowed:
+            answer.headers["Access-Control-Allow-Headers"] = allowed
+        if self._config.max_age is not None:
+            answer.headers["Access-Control-Max-Age"] = str(self._config.max_age)
+        asks_private = exchange.header("Access-Control-Request-Private-Network") == "true"
+        if self._config.private_network and asks_private:
+            answer.headers["Access-Control-Allow-Private-Network"] = "true"
+        return answer
+
+    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+        if exchange.match is not None and _is_preflight(exchange):
+            return
+        if exchange.header("Origin") is None and not self._config.allow_origin_absent:
+            return
+        self._label(exchange, answer)
+        if self._config.exposed_headers:
+            answer.headers["Access-Control-Expose-Headers"] = ",".join(self._config.exposed_headers)
+
+    def _label(self, exchange: Exchange, answer: Answer) -> None:
+        """Access-Control-Allow-Origin and -Credentials, and Vary where the answer depends on the Origin."""
+        origin = exchange.header("Origin")
+        allowed = self._allowed_origin(origin)
+        if allowed is None:
+            answer.headers.pop("Access-Control-Allow-Origin", None)
+        else:
+            answer.headers["Access-Control-Allow-Origin"] = allowed
+        if not self._allows_any or allowed not in ("*", None):
+            answer.headers.add("Vary", "Origin")
+        if self._config.credentials and allowed != "*":
+            answer.headers["Access-Control-Allow-Credentials"] = "true"
+
+    def _allowed_origin(self, origin: str | None) -> str | None:
+        if self._allows_any or (origin is not None and "*" in self._config.origins):
+            # Browsers refuse credentials from "*": then the asking origin is named.
+            return origin if self._config.credentials and origin is not None else "*"
+        if len(self._origins) == 1 and self._origins[0].pattern is None:
+            return self._config.origins[0]
+        if origin is None:
+            return None
+        asking = _normalised(origin)
+        return asking if any(test.fits(asking) for test in self._origins) else None
+
+
+class _OriginTest:
+    """One configured origin: plain, or a regular expression of the whole origin (of its host, if it has no colon)."""
+
+    def __init__(self, origin: str) -> None:
+        self.plain = _normalised(origin)
+        self.pattern = None if _PLAIN_ORIGIN.fullmatch(origin) or origin == "*" else re.compile(origin.strip("^$"))
+        self.by_host = ":" not in origin
+
+    def fits(self, asking: str) -> bool:
+        if self.pattern is None:
+            return asking == self.plain
+        subject = (urlsplit(asking).hostname or asking) if self.by_host else asking
+        return self.pattern.fullmatch(subject) is not None
+
+
+def _normalised(origin: str) -> str:
+    """Without the scheme's default port."""
+    scheme, separator, authority = origin.partition("://")
+    default = {"http": ":80", "https": ":443"}.get(scheme, "")
+    return f"{scheme}{separator}{authority.removesuffix(default)}" if separator and default else origin
+
+
+def _is_preflight(exchange: Exchange) -> bool:
+    return (
+        exchange.method == "OPTIONS"
+        and exchange.header("Origin") is not None
+        and exchange.header("Access-Control-Request-Method") is not None
+    )

@@ -1,0 +1,120 @@
+"""Lets only requests pass that carry a token signed with one of the consumers' keys."""
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from jwt.exceptions import InvalidKeyError
+from pydantic import Field, model_validator
+from werkzeug.http import parse_cookie
+
+from services.gateway import answers
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration, InvalidConfiguration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins import tokens
+from services.gateway.plugins.authentication import find_consumer, identify
+from services.gateway.plugins.base import Plugin, PluginConfig
+from services.gateway.plugins.tokens import Refused, Token
+from services.gateway.schema import JWTSecret
+
+_BEARER = re.compile(r"\s*[Bb]earer\s+(.+)")
+
+
+class JWTConfig(PluginConfig):
+    uri_param_names: list[str] = Field(default=["jwt"])
+    cookie_names: list[str] = Field(default=[])
+    header_names: list[str] = Field(default=["authorization"])
+    key_claim_name: str = "iss"
+    secret_is_base64: bool = False
+    claims_to_verify: list[Literal["exp", "nbf"]] = Field(default=[])
+    anonymous: str | None = None
+    run_on_preflight: bool = True
+    maximum_expiration: Annotated[float, Field(ge=0, le=31536000)] = 0
+    realm: str | None = None
+
+    @model_validator(mode="after")
+    def _maximum_needs_exp(self) -> Self:
+        if self.maximum_expiration > 0 and "exp" not in self.claims_to_verify:
+            raise ValueError("maximum_expiration needs exp among claims_to_verify")
+        return self
+
+
+class JWT(Plugin):
+    name, priority, takes_consumer = "jwt", 1450, False
+
+    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
+        self._config = JWTConfig.model_validate(config)
+        self._anonymous = find_consumer(self._config.anonymous, configuration)
+        self._consumers = configuration.consumers
+        self._credentials = {
+            credential.key: (credential, self._prepared(credential))
+            for credential in configuration.jwt_secrets.values()
+        }
+        challenge = f'Bearer realm="{self._config.realm}"' if self._config.realm else "Bearer"
+        self._challenges = {False: challenge, True: f'{challenge} error="invalid_token"'}
+
+    def _prepared(self, credential: JWTSecret) -> tokens.Key:
+        try:
+            return tokens.prepare(
+                credential.algorithm, credential.secret, credential.rsa_public_key, self._config.secret_is_base64
+            )
+        except (InvalidKeyError, ValueError) as error:
+            raise InvalidConfiguration([f"jwt_secrets {credential.key}: {error}"]) from error
+
+    def access(self, exchange: Exchange) -> Answer | None:
+        if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
+            return None
+        if self._anonymous is not None and exchange.is_authenticated:
+            return None  # another plugin has let it pass already
+        found = self._found(exchange)
+        try:
+            credential = self._verified(found)
+        except Refused as refused:
+            if self._anonymous is None:
+                challenge = {"WWW-Authenticate": self._challenges[bool(found)]}
+                return answers.plain_json(401, refused.content, challenge)
+            identify(exchange, self._anonymous, None)
+            return None
+        identify(exchange, self._consumers[str(credential.consumer)], credential)
+        return None
+
+    def _found(self, exchange: Exchange) -> set[str]:
+        """Every token the request carries, wherever it may."""
+        config = self._config
+        found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
+        if config.cookie_names:
+            cookies = parse_cookie(exchange.environ)
+            found += [cookies[name] for name in config.cookie_names if cookies.get(name)]
+        for name in config.header_names:
+            bearer = _BEARER.match(exchange.header(name) or "")
+            if bearer is not None:
+                found.append(bearer[1])
+        return set(found)
+
+    def _verified(self, found: set[str]) -> JWTSecret:
+        """Whose token it is. Raises Refused."""
+        if len(found) != 1:
+            raise Refused("Multiple tokens provided" if found else "Unauthorized")
+        token = tokens.decode(next(iter(found)))
+        credential, key = self._credentials.get(self._key_of(token), (None, None))
+        if credential is None or key is None:
+            raise Refused(f"No credentials found for given '{self._config.key_claim_name}'")
+        if token.header["alg"] != key.algorithm:
+            raise Refused("Invalid algorithm")
+        if key.material is None:
+            raise Refused("Invalid key/secret")
+        if not key.signed(token):
+            raise Refused("Invalid signature")
+        tokens.check_claims(token.claims, self._config.claims_to_verify, self._config.maximum_expiration)
+        return credential
+
+    def _key_of(self, token: Token) -> str:
+        name = self._config.key_claim_name
+        key = token.claims.get(name)
+        if key in (None, False):
+            key = token.header.get(name)
+        if key in (None, False):
+            raise Refused(f"No mandatory '{name}' in claims")
+        if key == "":
+            raise Refused(f"Invalid '{name}' in claims")
+        return str(key)

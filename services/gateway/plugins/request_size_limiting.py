@@ -1,0 +1,45 @@
+"""Refuses bodies larger than the services behind should have to read."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from services.gateway import answers
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import BodyTooLarge, Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+
+UNITS = {"megabytes": 2**20, "kilobytes": 1024, "bytes": 1}
+
+_MESSAGE = "Request size limit exceeded"
+
+
+class RequestSizeLimitingConfig(PluginConfig):
+    allowed_payload_size: int = Field(default=128, ge=0)
+    size_unit: Literal["megabytes", "kilobytes", "bytes"] = "megabytes"
+    require_content_length: bool = False
+
+
+class RequestSizeLimiting(Plugin):
+    name, priority = "request-size-limiting", 951
+
+    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
+        checked = RequestSizeLimitingConfig.model_validate(config)
+        self._limit_bytes = checked.allowed_payload_size * UNITS[checked.size_unit]
+        self._requires_length = checked.require_content_length
+
+    def access(self, exchange: Exchange) -> Answer | None:
+        announced = exchange.announced_length
+        is_chunked = exchange.header("Transfer-Encoding") is not None
+        if self._requires_length and announced is None and not is_chunked:
+            return answers.error(exchange, (411, "A valid Content-Length header is required"))
+        if announced is not None and announced > self._limit_bytes:
+            expects = (exchange.header("Expect") or "").strip().lower() == "100-continue"
+            return answers.error(exchange, (417 if expects else 413, _MESSAGE))
+        if is_chunked:
+            try:
+                exchange.body(self._limit_bytes)
+            except BodyTooLarge:
+                return answers.error(exchange, (413, _MESSAGE))
+        return None

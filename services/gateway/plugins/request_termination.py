@@ -1,0 +1,39 @@
+"""Answers by itself, so that the upstream is never asked: for what is closed for a while, or is not there at all."""
+
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from services.gateway import answers
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+
+
+class RequestTerminationConfig(PluginConfig):
+    status_code: int = Field(default=503, ge=100, le=599)
+    message: str | None = None
+    body: str | None = None
+    content_type: str | None = None
+
+    @model_validator(mode="after")
+    def either_message_or_body(self) -> Self:
+        if self.message is not None and (self.body is not None or self.content_type is not None):
+            raise ValueError("message cannot be used with body or content_type")
+        if self.content_type is not None and self.body is None:
+            raise ValueError("content_type requires body")
+        return self
+
+
+class RequestTermination(Plugin):
+    name, priority = "request-termination", 2
+
+    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
+        self._config = RequestTerminationConfig.model_validate(config)
+
+    def access(self, exchange: Exchange) -> Answer | None:
+        config = self._config
+        if config.body is not None:
+            return answers.answer(config.status_code, config.content_type, config.body.encode())
+        return answers.plain_json(config.status_code, {"message": config.message or "Service unavailable"})

@@ -1,0 +1,180 @@
+"""The part of Kong's declarative format that this gateway executes, field by field. Anything else in a file is refused.
+
+Kong's own names and defaults; a list of children stands for entities that refer to the one around them.
+"""
+
+import re
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from services.gateway.patterns import compile_path
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 2)]
+Method = Annotated[str, Field(pattern=r"^[A-Z]+$")]
+Reference = str
+"""The name or the id of another entity; once loaded, always the id."""
+
+
+def _path(path: str) -> str:
+    if not path.startswith(("/", "~/")):
+        raise ValueError("must start with / or ~/")
+    if path.startswith("~"):
+        try:
+            compile_path(path[1:])
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+    return path
+
+
+def _host(host: str) -> str:
+    name = host.partition(":")[0]
+    if "*" in name.removeprefix("*.").removesuffix(".*"):
+        raise ValueError("may have one wildcard, leftmost or rightmost")
+    return host
+
+
+EntityID = Annotated[str, AfterValidator(lambda id_: str(UUID(id_)))]
+RoutePath = Annotated[str, AfterValidator(_path)]
+RouteHost = Annotated[str, Field(min_length=1), AfterValidator(_host)]
+
+
+class Entity(BaseModel):
+    """What every entity may have. From its natural key a missing id is derived, so that it is stable over reloads."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    id: EntityID = ""
+    """A UUID; given when the configuration is loaded, if the file has none."""
+    tags: list[str] = []
+
+    @property
+    def natural_key(self) -> str | None:
+        name: str | None = getattr(self, "name", None)
+        return name
+
+
+class Plugin(Entity):
+    """`name` says which plugin; it is no natural key, as one plugin may stand in many places."""
+
+    name: str
+    instance_name: str | None = None
+    enabled: bool = True
+    config: dict[str, Any] | None = None
+    service: Reference | None = None
+    route: Reference | None = None
+    consumer: Reference | None = None
+
+    @property
+    def natural_key(self) -> None:
+        return None
+
+
+class Route(Entity):
+    name: str | None = None
+    protocols: list[Literal["http", "https"]] = ["http", "https"]
+    methods: list[Method] = []
+    hosts: list[RouteHost] = []
+    headers: dict[str, list[str]] = {}
+    paths: list[RoutePath] = []
+    strip_path: bool = True
+    preserve_host: bool = False
+    regex_priority: int = 0
+    path_handling: Literal["v0", "v1"] = "v0"
+    https_redirect_status_code: Literal[426, 301, 302, 307, 308] = 426
+    service: Reference | None = None
+    plugins: list[Plugin] = []
+
+    @model_validator(mode="after")
+    def _selects_something(self) -> Self:
+        if not (self.methods or self.hosts or self.headers or self.paths):
+            raise ValueError("needs at least one of methods, hosts, headers, paths")
+        return self
+
+
+class Service(Entity):
+    name: str | None = None
+    enabled: bool = True
+    protocol: Literal["http"] = "http"
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 80
+    path: Annotated[str, Field(pattern="^/")] | None = None
+    retries: Annotated[int, Field(ge=0, le=32767)] = 5
+    connect_timeout: Milliseconds = 60_000
+    write_timeout: Milliseconds = 60_000
+    read_timeout: Milliseconds = 60_000
+    routes: list[Route] = []
+    plugins: list[Plugin] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_url(cls, fields: Any) -> Any:
+        """`url` is shorthand for protocol, host, port and path."""
+        if not isinstance(fields, dict) or "url" not in fields:
+            return fields
+        fields = dict(fields)
+        url = urlsplit(str(fields.pop("url")))
+        parts = {"protocol": url.scheme, "host": url.hostname, "port": url.port, "path": url.path}
+        return {**{name: value for name, value in parts.items() if value}, **fields}
+
+
+class JWTSecret(Entity):
+    key: Annotated[str, Field(min_length=1)]
+    secret: str | None = None
+    rsa_public_key: str | None = None
+    algorithm: str = "HS256"
+    consumer: Reference | None = None
+
+    @property
+    def natural_key(self) -> str:
+        return self.key
+
+
+class Consumer(Entity):
+    username: str | None = None
+    custom_id: str | None = None
+    jwt_secrets: list[JWTSecret] = []
+    plugins: list[Plugin] = []
+
+    @property
+    def natural_key(self) -> str | None:
+        return self.username
+
+    @model_validator(mode="after")
+    def _is_somebody(self) -> Self:
+        if self.username is None and self.custom_id is None:
+            raise ValueError("needs username or custom_id")
+        return self
+
+
+class Target(Entity):
+    target: Annotated[str, Field(min_length=1)]
+    weight: Annotated[int, Field(ge=0, le=65535)] = 100
+    upstream: Reference | None = None
+
+
+class Upstream(Entity):
+    name: str
+    algorithm: Literal["round-robin"] = "round-robin"
+    host_header: str | None = None
+    targets: list[Target] = []
+
+
+class Document(BaseModel):
+    """One declarative file. `format_version` is a string: YAML reads an unquoted 3.0 as a number, which Kong refuses."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    format_version: Literal["1.1", "2.1", "3.0"] = Field(alias="_format_version")
+    transform: bool = Field(default=True, alias="_transform")
+    comment: str = Field(default="", alias="_comment")
+    services: list[Service] = []
+    routes: list[Route] = []
+    consumers: list[Consumer] = []
+    jwt_secrets: list[JWTSecret] = []
+    plugins: list[Plugin] = []
+    upstreams: list[Upstream] = []
+    targets: list[Target] = []

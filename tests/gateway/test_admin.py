@@ -1,0 +1,134 @@
+"""The admin port and the documentation that the edge shows."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from services.gateway import configuration
+from services.gateway.admin import create_admin, listen, start
+from services.gateway.app import Gateway
+from services.gateway.edge import Edge
+from tests.gateway.upstream import Answer, Client, Upstream, running
+
+FILE = """
+_format_version: "3.0"
+services:
+  - {name: shop, host: shop, routes: [{methods: [GET, POST], paths: ["~/items/[^/]+$", "~/items/?$"]}]}
+"""
+
+SHOP: dict[str, Any] = {
+    "openapi": "3.1.0",
+    "paths": {
+        "/items/": {"get": {"operationId": "list", "responses": {}}, "delete": {"responses": {}}},
+        "/items/{item_id}": {
+            "parameters": [{"name": "item_id", "in": "path"}],
+            "get": {"security": [{"token": []}], "schema": {"$ref": "#/components/schemas/Item"}},
+        },
+        "/internal/stock": {"post": {"responses": {}}},
+    },
+    "components": {
+        "schemas": {
+            "Item": {"properties": {"parts": {"items": {"$ref": "#/components/schemas/Item"}}}},
+            "Pet": {"discriminator": {"mapping": {"cat": "#/components/schemas/Item"}}},
+        },
+        "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+    },
+}
+
+
+@pytest.fixture
+def gateway() -> Gateway:
+    return Gateway(Edge(configuration.load(FILE), 1))
+
+
+@pytest.fixture
+def admin(gateway: Gateway) -> FlaskClient:
+    return create_admin(gateway, {}).test_client()
+
+
+@pytest.fixture
+def shop() -> Iterator[Upstream]:
+    with running(Upstream()) as upstream:
+        yield upstream
+
+
+def test_status_has_kongs_shape(gateway: Gateway, admin: FlaskClient) -> None:
+    gateway.test_client().get("/nowhere")
+    status = admin.get("/status").json
+    assert status is not None
+    assert status["server"]["total_requests"] == 1
+    assert status["configuration_hash"] == gateway.edge.configuration.hash
+    assert set(status["memory"]) == {"workers_lua_vms", "lua_shared_dicts"}
+
+
+def test_metrics_are_prometheus_text(admin: FlaskClient) -> None:
+    reply = admin.get("/metrics")
+    assert reply.content_type.startswith("text/plain")
+    assert b"kong_http_requests" in reply.data
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+def test_it_is_well_once_it_answers(admin: FlaskClient, path: str) -> None:
+    assert admin.get(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/"])
+def test_the_page_needs_nothing_from_elsewhere(admin: FlaskClient, path: str) -> None:
+    page = admin.get(path)
+    assert page.status_code == 200
+    assert b"/openapi.json" in page.data
+    assert set(re.findall(rb'(?:src|href)="(/docs/|.{6})', page.data)) == {b"/docs/"}
+    assert len(admin.get("/docs/swagger-ui-bundle.js").data) > 100_000
+
+
+def test_the_documents_of_all_services_are_one(shop: Upstream, gateway: Gateway) -> None:
+    shop.answers = [Answer(body=json.dumps(SHOP).encode())]
+    admin = create_admin(gateway, {"shop": f"http://{shop.address}/"}).test_client()
+    joined = admin.get("/openapi.json").json
+    assert joined is not None
+    assert joined["openapi"] == "3.1.0"
+    assert joined["servers"] == [{"url": "/"}]
+    assert joined["paths"] == {
+        "/items/": {"get": {"operationId": "shop.list", "responses": {}, "tags": ["shop"]}},
+        "/items/{item_id}": {
+            "parameters": [{"name": "item_id", "in": "path"}],
+            "get": {
+                "security": [{"token": []}],
+                "schema": {"$ref": "#/components/schemas/shop.Item"},
+                "tags": ["shop"],
+            },
+        },
+    }
+    assert set(joined["components"]["schemas"]) == {"shop.Item", "shop.Pet"}
+    pet = joined["components"]["schemas"]["shop.Pet"]
+    assert pet["discriminator"]["mapping"] == {"cat": "#/components/schemas/shop.Item"}
+    assert set(joined["components"]["securitySchemes"]) == {"token"}
+    assert shop.last.target == "/openapi.json"
+
+
+def test_the_document_is_fetched_once_for_many(shop: Upstream, gateway: Gateway) -> None:
+    shop.answers = [Answer(body=json.dumps(SHOP).encode())]
+    admin = create_admin(gateway, {"shop": f"http://{shop.address}"}).test_client()
+    for _ in range(3):
+        admin.get("/openapi.json")
+    assert len(shop.seen) == 1
+
+
+@pytest.mark.parametrize("answer", [Answer(404), Answer(body=b"no JSON"), Answer(body=b"[]"), Answer(hang_up=True)])
+def test_a_service_without_a_document_spoils_nothing(shop: Upstream, gateway: Gateway, answer: Answer) -> None:
+    shop.answers = [answer]
+    admin = create_admin(gateway, {"shop": f"http://{shop.address}"}).test_client()
+    reply = admin.get("/openapi.json")
+    assert (reply.status_code, (reply.json or {})["paths"]) == (200, {})
+
+
+def test_the_admin_port_is_served_from_a_thread(gateway: Gateway) -> None:
+    server = listen(create_admin(gateway, {}), "127.0.0.1", 0)
+    start(server)
+    assert Client(server.server_port).get("/health/live").status == 200
+    server.shutdown()
+    server.server_close()

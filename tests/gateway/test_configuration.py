@@ -1,0 +1,98 @@
+"""Section 1 of what Kong does: a declarative file is taken as a whole, or refused with the place and the reason."""
+
+from uuid import UUID, uuid5
+
+import pytest
+
+from services.gateway import configuration
+from services.gateway.configuration import InvalidConfiguration
+from services.gateway.edge import Edge
+
+HEAD = '_format_version: "3.0"\n'
+SERVICE = "services: [{name: s, host: h, routes: [{name: r, paths: [/]}]}]\n"
+
+
+def edge(text: str) -> Edge:
+    return Edge(configuration.load(text), idle_connections=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("a: [", "not YAML: "),
+        ("", "file: "),
+        ("- a", "file: "),
+        ("services: []", "_format_version: Field required"),
+        ("_format_version: 3.0", "_format_version: "),
+        ('_format_version: "9"', "_format_version: "),
+        (HEAD + "sevices: []", "sevices: unknown field"),
+        (HEAD + "services: [{host: h, hots: x}]", "services[0].hots: unknown field"),
+        (HEAD + "services: [{name: s}]", "services[0].host: Field required"),
+        (HEAD + "services: [{host: h, retries: '5'}]", "services[0].retries: "),
+        (HEAD + "services: [{url: 'https://h'}]", "services[0].protocol: Input should be 'http'"),
+        (HEAD + "services: [1]", "services[0]: "),
+        (HEAD + "services: [{host: h, port: 70000}]", "services[0].port: "),
+        (HEAD + "services: [{host: h, routes: [{name: r}]}]", "services[0].routes[0]: needs at least one of methods"),
+        (HEAD + "routes: [{paths: [x]}]", "routes[0].paths[0]: must start with / or ~/"),
+        (HEAD + "routes: [{paths: ['~/(']}]", "routes[0].paths[0]: is no regular expression: "),
+        (HEAD + "routes: [{methods: [get]}]", "routes[0].methods[0]: "),
+        (HEAD + "routes: [{hosts: ['a.*.b']}]", "routes[0].hosts[0]: may have one wildcard"),
+        (HEAD + "routes: [{paths: [/], service: gone}]", ": no service is called gone"),
+        (HEAD + "consumers: [{}]", "consumers[0]: needs username or custom_id"),
+        (HEAD + "plugins: [{name: jwt, route: gone}]", "plugins jwt: no route is called gone"),
+        (HEAD + "plugins: [{name: cors, consumer: gone}]", "plugins cors: no consumer is called gone"),
+        (HEAD + "targets: [{target: 'h:1', upstream: gone}]", ": no upstream is called gone"),
+        (HEAD + "upstreams: [{name: u, algorithm: latency}]", "upstreams[0].algorithm: Input should be 'round-robin'"),
+        (HEAD + "services: [{name: s, host: h}, {name: s, host: i}]", "services: s is declared twice"),
+        (HEAD + "plugins: [{name: cors}, {name: cors}]", "plugins: cors is declared twice in the same place"),
+        (HEAD + "plugins: [{name: magic}]", "plugins: magic is not supported"),
+        (HEAD + "plugins: [{name: cors, config: {orgins: []}}]", "plugins: cors: config.orgins: unknown field"),
+        (HEAD + "plugins: [{name: prometheus, config: {bandwidth_metrics: true}}]", "config.bandwidth_metrics: "),
+        (HEAD + "consumers: [{username: a, plugins: [{name: jwt}]}]", "plugins: jwt cannot be for one consumer"),
+        (
+            HEAD + "consumers: [{username: a, jwt_secrets: [{key: k}]}, {username: b, jwt_secrets: [{key: k}]}]",
+            "jwt_secrets: k is declared twice",
+        ),
+        (HEAD + "services: [{id: x, host: h}]", "services[0].id: "),
+    ],
+)
+def test_a_file_that_cannot_be_executed_is_refused(text: str, fault: str) -> None:
+    with pytest.raises(InvalidConfiguration) as refused:
+        edge(text)
+    assert any(fault in line for line in refused.value.faults), refused.value.faults
+
+
+def test_all_faults_are_told_at_once() -> None:
+    with pytest.raises(InvalidConfiguration) as refused:
+        edge(HEAD + "plugins: [{name: magic}, {name: jwt, config: {x: 1}}, {name: cors, config: {y: 1}}]")
+    assert len(refused.value.faults) == 3
+
+
+def test_entities_may_stand_inside_each_other_or_refer_by_name_or_id() -> None:
+    inside = configuration.load(HEAD + SERVICE)
+    (route,) = inside.routes.values()
+    (service_id,) = inside.services
+    for reference in ("s", service_id):
+        beside = configuration.load(
+            HEAD + f"services: [{{name: s, host: h}}]\nroutes: [{{name: r, paths: [/], service: {reference}}}]"
+        )
+        assert beside.routes == {route.id: route}
+
+
+def test_ids_are_those_that_kong_derives() -> None:
+    """Routes of equal strength are ranked by id, so the ids must be Kong's."""
+    loaded = configuration.load(HEAD + SERVICE)
+    namespace = uuid5(UUID("fd02801f-0957-4a15-a55a-c8d9606f30b5"), "routes")
+    assert list(loaded.routes) == [str(uuid5(namespace, "r"))]
+    assert list(configuration.load(HEAD + SERVICE).routes) == list(loaded.routes)
+
+
+def test_url_is_short_for_its_parts() -> None:
+    (service,) = configuration.load(HEAD + "services: [{url: 'http://h:81/p'}]").services.values()
+    assert (service.protocol, service.host, service.port, service.path) == ("http", "h", 81, "/p")
+
+
+def test_the_hash_follows_the_text() -> None:
+    first, second = configuration.load(HEAD), configuration.load(HEAD + SERVICE)
+    assert len(first.hash) == 32
+    assert first.hash != second.hash

@@ -1,0 +1,181 @@
+"""The installation's own file: what is open, what is closed, what is not there; and how it is rendered."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.gateway import configuration
+from services.gateway.edge import Edge
+from services.gateway.render import MissingValue, RenderSettings, main, render, values_of
+from services.gateway.routing import Router
+
+FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
+UPSTREAMS = ("users", "products", "orders", "payments", "notifications", "docs")
+ID = "00000000-0000-4000-8000-000000000000"
+TARGETS = {name: [f"{name}.test:1", f"{name}.test:2"] for name in UPSTREAMS}
+VALUES = {"jwt_keys": {"k1": 'quo"te: {', "k2": "second"}, "targets": TARGETS}
+
+OPEN = [
+    ("POST", "/users/register"),
+    ("POST", "/users/login"),
+    ("GET", "/products/"),
+    ("GET", "/products"),
+    ("HEAD", "/products/"),
+    ("GET", f"/products/{ID}"),
+    ("GET", "/products/categories"),
+    ("GET", "/docs"),
+    ("GET", "/docs/"),
+    ("GET", "/docs/swagger-ui.css"),
+    ("GET", "/openapi.json"),
+]
+CLOSED = [
+    ("GET", f"/users/{ID}"),
+    ("PUT", f"/users/{ID}"),
+    ("DELETE", f"/users/{ID}"),
+    ("GET", "/users/me"),
+    ("POST", "/products/"),
+    ("PUT", f"/products/{ID}"),
+    ("DELETE", f"/products/{ID}"),
+    ("GET", "/orders/"),
+    ("POST", "/orders/"),
+    ("GET", f"/orders/{ID}"),
+    ("DELETE", f"/orders/{ID}"),
+    ("PUT", f"/orders/{ID}/status"),
+    ("GET", f"/orders/{ID}/events"),
+    ("GET", f"/orders/user/{ID}"),
+    ("POST", "/payments/process"),
+    ("GET", f"/payments/{ID}"),
+    ("GET", f"/payments/user/{ID}"),
+    ("GET", f"/notifications/{ID}"),
+    ("POST", "/notifications/email"),
+]
+ABSENT = [
+    ("GET", "/"),
+    ("GET", "/internal/products"),
+    ("POST", "/internal/stock"),
+    ("GET", "/metrics"),
+    ("GET", "/status"),
+    ("GET", "/health/live"),
+    ("GET", "/health/ready"),
+    ("GET", "/products/x/internal"),
+    ("GET", "/products/internal%2Fx"),
+    ("GET", f"/orders/{ID}%2Fevents"),
+    ("GET", "/docs/../metrics"),
+    ("GET", "/docsx"),
+    ("GET", "/docs/a/b"),
+    ("GET", "/openapi.jsonx"),
+    ("PATCH", f"/users/{ID}"),
+    ("DELETE", "/products/"),
+    ("GET", "/users/register/x"),
+]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> configuration.Configuration:
+    return configuration.load(render(FILE.read_text(), VALUES))
+
+
+@pytest.fixture(scope="module")
+def router(loaded: configuration.Configuration) -> Router:
+    return Edge(loaded, 1).router
+
+
+def is_open(loaded: configuration.Configuration, router: Router, method: str, path: str) -> bool | None:
+    """None when no route takes it to a service."""
+    match = router.match(method, path, "souk.test", lambda _: None)
+    if match is None or match.service is None:
+        return None
+    return any(
+        plugin.name == "jwt" and plugin.route == match.route.id and (plugin.config or {}).get("anonymous")
+        for plugin in loaded.plugins.values()
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [*[(*o, True) for o in OPEN], *[(*c, False) for c in CLOSED], *[(*a, None) for a in ABSENT]],
+)
+def test_exactly_the_public_paths_are_routed_and_exactly_the_open_ones_are_open(
+    loaded: configuration.Configuration, router: Router, method: str, path: str, expected: bool | None
+) -> None:
+    assert is_open(loaded, router, method, path) is expected
+
+
+def test_every_public_path_answers_a_preflight(router: Router) -> None:
+    for _, path in OPEN[:7] + CLOSED:
+        assert router.match("OPTIONS", path, "souk.test", lambda _: None), path
+
+
+def test_every_route_belongs_to_the_service_whose_path_it_is(
+    loaded: configuration.Configuration, router: Router
+) -> None:
+    for method, path in OPEN + CLOSED:
+        match = router.match(method, path, "souk.test", lambda _: None)
+        assert match is not None
+        assert match.service is not None
+        assert match.service.name in (path.split("/")[1], "docs")
+
+
+def test_the_token_is_wanted_wherever_a_route_does_not_say_otherwise(loaded: configuration.Configuration) -> None:
+    everywhere = [plugin for plugin in loaded.plugins.values() if plugin.name == "jwt" and plugin.route is None]
+    assert [plugin.service for plugin in everywhere] == [None]
+    assert all("anonymous" not in (plugin.config or {}) for plugin in everywhere)
+
+
+def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Configuration) -> None:
+    assert {secret.key: secret.secret for secret in loaded.jwt_secrets.values()} == VALUES["jwt_keys"]
+    assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
+
+
+@pytest.mark.parametrize(
+    ("values", "missing"),
+    [
+        ({"targets": TARGETS}, "jwt_keys"),
+        ({"jwt_keys": {}}, "targets"),
+        ({"jwt_keys": {}, "targets": {**TARGETS, "orders": None} | {"docs": []}}, "orders"),
+    ],
+)
+def test_a_missing_value_is_named(values: dict[str, object], missing: str) -> None:
+    if missing == "orders":
+        del values["targets"]["orders"]  # type: ignore[attr-defined]
+    with pytest.raises(MissingValue, match=missing):
+        render(FILE.read_text(), values)
+
+
+def test_targets_are_the_addresses_of_the_services() -> None:
+    settings = RenderSettings(
+        services={"users": "http://10.0.0.1:81/"}, jwt_keys={"k": "s"}, admin_port=9, admin_host="10.0.0.2"
+    )
+    assert values_of(settings) == {
+        "jwt_keys": {"k": "s"},
+        "targets": {"users": ["10.0.0.1:81"], "docs": ["10.0.0.2:9"]},
+    }
+
+
+def test_the_command_prints_the_rendered_file() -> None:
+    services = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(UPSTREAMS[:-1], start=1)}
+    environment = {
+        "SOUK_SERVICES": json.dumps(services),
+        "SOUK_JWT_KEYS": '{"k1": "s"}',
+        "SOUK_ADMIN_PORT": "99",
+        "PATH": "",
+    }
+    command = [sys.executable, "-m", "services.gateway.render", str(FILE)]
+    printed = subprocess.run(command, env=environment, cwd=FILE.parents[1], capture_output=True, text=True, check=True)
+    assert yaml.safe_load(printed.stdout)["upstreams"][0]["targets"] == [{"target": "127.0.0.1:1"}]
+
+
+@pytest.mark.parametrize("template", ["{{ nothing }}", "{% for"])
+def test_the_command_says_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], template: str
+) -> None:
+    RenderSettings.use(admin_port=1)
+    broken = tmp_path / "broken.yml"
+    broken.write_text(template)
+    assert main(str(broken)) == 1
+    assert capsys.readouterr().err.startswith(f"{broken}: ")
+    assert main(str(tmp_path / "absent.yml")) == 1

@@ -1,0 +1,246 @@
+"""The gateway as a process: `python -m services.gateway` on granian, from its rendered file to its end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
+from tests.gateway.waiting import until
+
+ROOT = Path(__file__).parents[2]
+UPSTREAMS = ("users", "products", "orders", "payments", "notifications")
+
+
+def free_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        return port
+
+
+class Process:
+    """A gateway on ports of its own, with every upstream at `address`."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.port, self.admin_port = free_port(), free_port()
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "SOUK_PORT": str(self.port),
+            "SOUK_ADMIN_PORT": str(self.admin_port),
+            "SOUK_KONG_FILE": str(folder / "kong.yml"),
+            "SOUK_SERVICES": json.dumps(dict.fromkeys(UPSTREAMS, f"http://{address}")),
+            "SOUK_JWT_KEYS": '{"k1": "a secret that is long enough for HS256!"}',
+            # A variable that granian would pass off as a header.
+            "HTTP_X_CONSUMER_USERNAME": "admin",
+        }
+        render = self.command("services.gateway.render", "kong/kong.yml")
+        (folder / "kong.yml").write_bytes(subprocess.run(**render, capture_output=True, check=True).stdout)
+        self.log = folder / "log"
+        self.start()
+
+    def command(self, *arguments: str) -> dict[str, Any]:
+        return {"args": [sys.executable, "-m", *arguments], "cwd": ROOT, "env": self.environment}
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.running = subprocess.Popen(**self.command("services.gateway"), stdout=log, stderr=log)
+        until(self.answers, self.log.read_text)
+
+    def answers(self) -> bool:
+        try:
+            return Client(self.port).get("/nowhere").status == 404
+        except OSError:
+            return False
+
+    def raw(self, request: bytes) -> bytes:
+        """Whatever comes back until the gateway closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as connection:
+            connection.sendall(request)
+            answer = b""
+            while block := connection.recv(65536):
+                answer += block
+            return answer
+
+
+@pytest.fixture(scope="module")
+def upstream() -> Iterator[Upstream]:
+    with running(Upstream()) as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def process(tmp_path_factory: pytest.TempPathFactory, upstream: Upstream) -> Iterator[Process]:
+    process = Process(tmp_path_factory.mktemp("gateway"), upstream.address)
+    yield process
+    process.running.terminate()
+    assert process.running.wait(DEADLINE_SECONDS) == 0
+
+
+@pytest.fixture
+def client(process: Process, upstream: Upstream) -> Client:
+    upstream.reset()
+    return Client(process.port)
+
+
+def test_open_routes_are_proxied(client: Client, upstream: Upstream) -> None:
+    upstream.answers = [Answer(body=b'{"items": []}', headers=[("ETag", '"1"')])]
+    reply = client.get("/products/?limit=1&q=a%2Fb")
+    assert (reply.status, reply.body, reply.header("ETag")) == (200, b'{"items": []}', '"1"')
+    assert upstream.last.target == "/products/?limit=1&q=a%2Fb"
+    assert reply.header("X-Correlation-ID") == upstream.last.header("X-Correlation-ID")
+
+
+def test_others_want_a_token(client: Client, upstream: Upstream) -> None:
+    assert client.get("/orders/").json == {"message": "Unauthorized"}
+    assert not upstream.seen
+
+
+def test_the_process_environment_stays_out_of_requests(client: Client, upstream: Upstream) -> None:
+    client.get("/products/")
+    assert upstream.last.header("X-Consumer-Username") == "anonymous"
+
+
+def test_a_head_has_no_body(client: Client, upstream: Upstream) -> None:
+    upstream.answers = [Answer(body=b"12345")]
+    reply = client.send("HEAD", "/products/")
+    assert (reply.status, reply.body, reply.header("Content-Length")) == (200, b"", "5")
+
+
+@pytest.mark.parametrize("size", [1_000, 5_000_000])
+def test_answers_of_any_size_pass(client: Client, upstream: Upstream, size: int) -> None:
+    upstream.answers = [Answer(body=b"x" * size)]
+    assert len(client.get("/products/").body) == size
+
+
+def test_an_answer_that_breaks_off_is_not_made_whole(process: Process, client: Client, upstream: Upstream) -> None:
+    upstream.answers = [Answer(body=b"x" * 200_000, missing_bytes=5)]
+    answer = process.raw(b"GET /products/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert len(answer.partition(b"\r\n\r\n")[2]) <= 200_000
+
+
+def test_too_large_a_body_is_refused_before_it_is_sent(process: Process, client: Client, upstream: Upstream) -> None:
+    head = f"POST /users/register HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {8 * 2**20 + 1}\r\n\r\n"
+    assert process.raw(head.encode()).startswith(b"HTTP/1.1 413 ")
+    assert not upstream.seen
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/internal/x",
+        "/metrics",
+        "/health/ready",
+        "/products/../internal/x",
+        "/products/%2e%2e/internal/x",
+        "/products/..%2finternal/x",
+        "/products/%252e%252e/internal/x",
+        "/products/%2e%2e%2finternal%2fx",
+        "//internal/x",
+        "/products//../metrics",
+        "/docs/../metrics",
+        "/docs/%2e%2e/status",
+        "/users/..;/internal/x",
+    ],
+)
+def test_nothing_internal_can_be_reached(client: Client, upstream: Upstream, path: str) -> None:
+    assert client.get(path).status in (401, 404)
+    assert not upstream.seen
+
+
+def test_a_client_that_leaves_half_way_is_not_forwarded(process: Process, client: Client, upstream: Upstream) -> None:
+    with socket.create_connection(("127.0.0.1", process.port), timeout=DEADLINE_SECONDS) as leaving:
+        leaving.sendall(b"POST /users/login HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
+    assert client.get("/products/").status == 200
+    assert [seen.method for seen in upstream.seen] == ["GET"]
+    assert "unhandled" not in process.log.read_text()
+
+
+SMUGGLED = b"POST /internal/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Content-Length: 4\r\nTransfer-Encoding: chunked", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked\r\nContent-Length: 4", b"0\r\n\r\n" + SMUGGLED),
+        (b"Content-Length: 0\r\nContent-Length: 60", SMUGGLED),
+        (b"Content-Length: 0, 60", SMUGGLED),
+        (b"Content-Length: +4", b"abcd" + SMUGGLED),
+        (b"Transfer-Encoding: gzip", SMUGGLED),
+        (b"Transfer-Encoding: chunked, gzip", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding : chunked", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"zz\r\nabc\r\n0\r\n\r\n"),
+        (b"Content_Length: 500", SMUGGLED),
+        (b"X: 1\r\n continued: 2", b""),
+        (b"X: a\rb", b""),
+    ],
+)
+def test_what_is_smuggled_reaches_nobody(
+    process: Process, client: Client, upstream: Upstream, head: bytes, body: bytes
+) -> None:
+    request = b"POST /users/login HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n" + body
+    process.raw(request + b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    # At most the outer request, and what of it reached the upstream is framed by one length only.
+    assert [seen.target for seen in upstream.seen] in ([], ["/users/login"])
+    for seen in upstream.seen:
+        assert seen.header("Transfer-Encoding") is None
+        assert int(seen.header("Content-Length") or 0) == len(seen.body)
+
+
+def test_the_documentation_is_shown_at_the_edge_and_nothing_else_of_the_admin_port(client: Client) -> None:
+    assert b"swagger-ui" in client.get("/docs").body
+    assert client.get("/docs/swagger-ui.css").status == 200
+    assert client.get("/openapi.json").json["info"]["title"] == "Souk"
+    assert client.get("/status").status == 404
+
+
+def test_the_admin_port_counts(process: Process, client: Client) -> None:
+    client.get("/products/")
+    text = Client(process.admin_port).get("/metrics").body
+    assert b'route="products-read",service="products",source="service"' in text
+
+
+def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client: Client) -> None:
+    process.running.send_signal(signal.SIGKILL)
+    process.running.wait(DEADLINE_SECONDS)
+    process.start()
+    assert client.get("/products/").status == 200
+
+
+@pytest.mark.parametrize(
+    ("spoil", "line"),
+    [
+        (lambda path: path.write_text('_format_version: "3.0"\nservices: [{hots: x}]'), "kong.yml: services[0].hots: "),
+        (lambda path: path.unlink(), "SOUK_KONG_FILE: "),
+    ],
+)
+def test_a_file_that_cannot_be_executed_stops_it_with_a_line(
+    tmp_path: Path, process: Process, spoil: Callable[[Path], None], line: str
+) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text("")
+    spoil(file)
+    environment = process.environment | {"SOUK_KONG_FILE": str(file)}
+    ended = subprocess.run(
+        **process.command("services.gateway") | {"env": environment}, capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 1
+    assert line in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_an_environment_that_lacks_something_stops_it_with_a_line(process: Process) -> None:
+    environment = {"PATH": os.environ["PATH"]}
+    ended = subprocess.run(
+        **process.command("services.gateway") | {"env": environment}, capture_output=True, text=True, timeout=30
+    )
+    assert ended.returncode == 1
+    assert "SOUK_KONG_FILE: Field required" in ended.stderr
