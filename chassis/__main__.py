@@ -36,7 +36,9 @@ def main() -> None:
             service.needs()
             service.store.migrate(package)
         case "openapi":
-            json.dump(service.flask().extensions["openapi"].spec, sys.stdout, indent=2)
+            app = service.flask()
+            with app.app_context():
+                json.dump(app.extensions["openapi"].spec, sys.stdout, indent=2)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,9 @@ from chassis.service import Service
 
 def run(service: Service) -> None:
     """Work until SIGTERM; then finish the tasks in hand."""
-    assert service.tasks is not None, f"{service.name} has no tasks."
+    assert service.celery is not None, f"{service.name} has no tasks."
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
-    service.tasks.bind(service.store, settings.broker_url)
     consuming = False
 
     @setup_logging.connect(weak=False)
@@ -33,7 +32,7 @@ def run(service: Service) -> None:
             raise ConnectionError("Celery does not consume.")
 
     health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
-    service.tasks.app.worker_main(
+    service.celery.app.worker_main(
         [
             "--quiet",
             "worker",

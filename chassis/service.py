@@ -3,6 +3,7 @@
 Memory is paid per process, so what only some processes need is imported where they need it.
 """
 
+import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -35,6 +36,7 @@ class Timer:
 class Service:
     """`routes` are Resources by URL, or the name of the module whose ROUTES they are, which only web processes import.
 
+    `tasks` names the module whose `tasks` they are, which only processes that send or run them import.
     `collection` names the MongoDB collection that carries unsent messages; without it the service is on PostgreSQL.
     """
 
@@ -42,7 +44,7 @@ class Service:
     settings_class: type[Settings]
     routes: "Mapping[str, type[Resource]] | str"
     listener: Listener | None = None
-    tasks: "Tasks | None" = None
+    tasks: str | None = None
     timers: Sequence[Timer] = ()
     outbox: Table = field(default_factory=lambda: outbox.outbox)
     collection: str | None = None
@@ -50,6 +52,15 @@ class Service:
     @cached_property
     def settings(self) -> Settings:
         return self.settings_class.current()
+
+    @cached_property
+    def celery(self) -> "Tasks | None":
+        """The service's tasks, if it has any, bound to its store and broker."""
+        if self.tasks is None:
+            return None
+        tasks: Tasks = importlib.import_module(self.tasks).tasks
+        tasks.bind(self.store, self.settings.broker_url)
+        return tasks
 
     @cached_property
     def store(self) -> Store:

@@ -23,9 +23,6 @@ class System:
         self.dead: list[tuple[str, Envelope, str]] = []
         self.retried: list[tuple[str, Envelope]] = []
         self._moving: deque[tuple[Service, Envelope]] = deque()
-        for service in services:
-            if service.tasks is not None:
-                service.tasks.bind(service.store, "memory://")
 
     def drain(self) -> None:
         """Send and handle until every outbox is empty. A message to be retried waits for the next drain."""
@@ -44,8 +41,8 @@ class System:
     def deliver(self, service: Service, envelope: Envelope) -> None:
         """One delivery of `envelope` to `service`, as its worker would get it."""
         if envelope.type.startswith(TASK_PREFIX):
-            assert service.tasks is not None
-            service.tasks.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
+            assert service.celery is not None
+            service.celery.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
             return
         verdict = worker.receive(service, envelope.to_json(), {})
         if verdict is not None and verdict[0] == "dead":

@@ -67,8 +67,8 @@ def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]
 
     def send(envelope: Envelope) -> None:
         if envelope.type.startswith(TASK_PREFIX):
-            assert service.tasks is not None
-            service.tasks.send(envelope)
+            assert service.celery is not None
+            service.celery.send(envelope)
         else:
             publisher.publish(envelope)
 
@@ -111,8 +111,6 @@ def run(service: Service) -> None:
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
     stopping = threading.Event()
-    if service.tasks is not None:
-        service.tasks.bind(service.store, settings.broker_url)
     publisher = Publisher(settings.broker_url)
     relay = Relay(service.store.source, sender(service, publisher))
     consumer = _consumer(service)

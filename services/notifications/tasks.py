@@ -5,14 +5,12 @@ out again. The two copies have one Message-ID.
 """
 
 from collections.abc import Callable
-from datetime import datetime
 from uuid import UUID
 
 from prometheus_client import Counter
 from structlog import get_logger
 
-from chassis import db, store
-from chassis.outbox import enqueue
+from chassis import store
 from chassis.tasks import Tasks
 from services.notifications import mail
 from services.notifications.models import Notification
@@ -54,11 +52,3 @@ def _record(notification_id: UUID, outcome: str, change: Callable[[Notification]
         change(notification)
     ATTEMPTS.labels(notification.kind, outcome).inc()
     log.info("delivery attempted", kind=notification.kind, outcome=outcome, error=notification.error)
-
-
-def sweep(at: datetime | None = None) -> None:
-    """Enqueue again what is still pending although its time has come; `at` is now unless given."""
-    at = at or db.now()
-    for notification in Notification.overdue(at):
-        notification.postpone(at)
-        enqueue("notifications.deliver", notification.id)

@@ -4,13 +4,12 @@ from chassis.service import Service, Timer
 from services.payments import sweeper
 from services.payments.saga import listener
 from services.payments.settings import Settings
-from services.payments.tasks import tasks
 
 service = Service(
     name="payments",
     settings_class=Settings,
     routes="services.payments.api.routes",
     listener=listener,
-    tasks=tasks,
+    tasks="services.payments.tasks",
     timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep)],
 )

@@ -17,7 +17,7 @@ from chassis.service import Service
 from chassis.testing import System
 from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
-from services.notifications.tasks import sweep
+from services.notifications.sweeper import sweep
 
 MONDAY = datetime(2025, 3, 3, 9, tzinfo=UTC)
 AMAL = UUID("0a7a1000-0000-4000-8000-000000000001")
@@ -56,8 +56,8 @@ class Desk:
 
     def deliver(self, notification_id: UUID) -> None:
         """Run the delivery task."""
-        assert self.service.tasks is not None
-        self.service.tasks.run("notifications.deliver", notification_id)
+        assert self.service.celery is not None
+        self.service.celery.run("notifications.deliver", notification_id)
 
     def sweep(self, after: timedelta) -> None:
         """The sweeper's turn as it would be `after` from now, and what follows."""

@@ -12,7 +12,7 @@ from chassis import db
 from chassis.messages import UserDeleted
 from services.notifications.models import Notification
 from services.notifications.models.notification import ATTEMPT_LASTS
-from services.notifications.tasks import sweep
+from services.notifications.sweeper import sweep
 from tests.notifications.conftest import ADDRESS, AMAL, confirmed, free_port, registered
 
 SECONDS_70 = timedelta(seconds=70)

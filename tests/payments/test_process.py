@@ -166,7 +166,7 @@ def test_a_charge_that_captures_at_once_is_one_even_if_its_answer_was_late(pay, 
     with settings(provider_timeout_seconds=0.3), pytest.raises(ProviderUnavailable):
         orders.system.drain()
     assert look(f"/payments/{paid['id']}").json["status"] == "pending"
-    orders.payments.tasks.run("payments.advance", UUID(paid["id"]))
+    orders.payments.celery.run("payments.advance", UUID(paid["id"]))
     assert look(f"/payments/{paid['id']}").json["status"] == "captured"
     assert [charge["amount_captured"] for charge in bank.charges(paid["id"])] == [1250]
 

@@ -1,0 +1,113 @@
+"""The smallest real stack, Redis alone: up, healed, unharmed by a second up, and nothing left when it cannot start."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from launcher import probes, processes, running
+from launcher.errors import LaunchError
+from launcher.stack import Stack
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "state", servers=("redis",), services=False, standard_ports=False)
+    yield stack
+    stack.down(wipe=True)
+
+
+def test_up_ends_with_a_server_that_answers(stack):
+    assert stack.up() == ["redis"]
+    probes.redis_ping(stack.url("redis"))
+    assert running.readiness(stack) == {"redis": True}
+
+
+def test_the_server_wants_its_password(stack):
+    stack.up()
+    port = stack.installation.ports["redis"]
+    with pytest.raises(Exception, match=r"HELLO must be called|Authentication required"):
+        probes.redis_ping(f"redis://127.0.0.1:{port}/0")
+
+
+def test_a_second_up_changes_nothing(stack):
+    stack.up()
+    before = stack.supervisor.statuses()
+    assert Stack(stack.state.path, servers=("redis",), services=False).up() == []
+    assert stack.supervisor.statuses() == before
+
+
+def test_a_second_up_repairs_what_is_down(stack):
+    stack.up()
+    stack.supervisor.stop(["redis"])
+    assert running.readiness(stack) == {"redis": False}
+    assert stack.up() == ["redis"]
+
+
+def test_up_again_after_the_supervisor_was_killed(stack):
+    stack.up()
+    os.kill(stack.supervisor.pid(), signal.SIGKILL)
+    time.sleep(0.1)
+    assert stack.up() == ["redis"]
+    probes.redis_ping(stack.url("redis"))
+
+
+def test_a_port_that_was_taken_while_it_was_down_is_chosen_again(stack):
+    stack.up()
+    port = stack.installation.ports["redis"]
+    stack.down()
+    with socket.create_server(("127.0.0.1", port)):
+        stack.up()
+        assert stack.installation.ports["redis"] != port
+        probes.redis_ping(stack.url("redis"))
+
+
+def test_data_survives_down_but_not_wipe(stack):
+    stack.up()
+    secret = stack.installation.secrets.get("redis")
+    stack.down()
+    assert f"requirepass {secret}" in (stack.state.path / "redis.conf").read_text()
+    stack.down(wipe=True)
+    assert not stack.state.path.exists()
+
+
+def test_a_failed_start_leaves_nothing_behind(stack):
+    # A folder where Redis wants a file: it dies at start.
+    (stack.state.data / "redis" / "appendonlydir").mkdir(parents=True)
+    stack.state.write("data/redis/appendonlydir/appendonly.aof.manifest", "not a manifest\n")
+    stack.state.write("data/redis/appendonly.aof", "not a log\n")
+    with pytest.raises(LaunchError, match="redis died at start") as failure:
+        stack.up()
+    assert failure.value.last_lines
+    assert not stack.supervisor.is_running()
+    assert processes.find(stack.state.token) == []
+
+
+def test_a_given_server_is_used_and_not_started(tmp_path, stack, monkeypatch):
+    stack.up()
+    monkeypatch.setenv("SOUK_REDIS_URL", stack.url("redis"))
+    guest = Stack(tmp_path / "guest", servers=("redis",), services=False)
+    try:
+        assert guest.up() == []
+        assert guest.url("redis") == stack.url("redis")
+    finally:
+        guest.down(wipe=True)
+
+
+def test_a_given_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOUK_REDIS_URL", "redis://127.0.0.1:1/0")
+    guest = Stack(tmp_path / "guest", servers=("redis",), services=False)
+    with pytest.raises(LaunchError, match="SOUK_REDIS_URL does not answer"):
+        guest.up()
+    assert not guest.supervisor.is_running()
+
+
+def test_only_what_souk_can_do_without_may_be_left_out(stack, monkeypatch):
+    monkeypatch.setenv("SOUK_WITHOUT", "redis")
+    other = Stack(stack.state.path, servers=("redis",), services=False)
+    with pytest.raises(LaunchError, match="may only name consul, prometheus, rabbitmq"):
+        other.up()

@@ -1,0 +1,147 @@
+"""A real supervisor and small real programs: they are started, killed, healed, and never left behind."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launcher import probes, processes
+from launcher.errors import LaunchError
+from launcher.program import Program
+from launcher.state import StateFolder
+from launcher.supervisor import SOCKET_PATH_LIMIT, Supervisor
+
+
+@pytest.fixture
+def port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def web(port: int, name: str = "web") -> Program:
+    return Program(
+        name, [sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"], folder=Path("/usr/share")
+    )
+
+
+def serves(port: int) -> Callable[[], None]:
+    return lambda: probes.tcp("127.0.0.1", port)
+
+
+def eventually(claim: Callable[[], bool], seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not claim() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return claim()
+
+
+def test_a_program_is_started_once_and_left_as_it_is(supervisor, port):
+    supervisor.start()
+    assert supervisor.ensure(web(port))
+    supervisor.wait_until("web", serves(port), 15)
+    pid = supervisor.statuses()["web"].pid
+    supervisor.start()
+    assert not supervisor.ensure(web(port))
+    assert supervisor.statuses()["web"].pid == pid
+
+
+def test_a_changed_program_is_started_again(supervisor, port):
+    supervisor.start()
+    supervisor.ensure(web(port))
+    pid = supervisor.statuses()["web"].pid
+    changed = web(port)
+    assert supervisor.ensure(Program("web", changed.command, {"COLOUR": "red"}, changed.folder))
+    supervisor.wait_until("web", serves(port), 15)
+    assert supervisor.statuses()["web"].pid != pid
+
+
+def test_a_killed_program_comes_back(supervisor, port):
+    supervisor.start()
+    supervisor.ensure(web(port))
+    supervisor.wait_until("web", serves(port), 15)
+    # Until it has stayed up for a second the supervisor counts its death as a failed start.
+    assert eventually(lambda: supervisor.statuses()["web"].state == "RUNNING")
+    pid = supervisor.statuses()["web"].pid
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: supervisor.statuses()["web"].pid not in (0, pid))
+    supervisor.wait_until("web", serves(port), 15)
+
+
+def test_children_of_a_killed_program_do_not_keep_its_port(supervisor, port):
+    listening = f"import socket, time, os; s = socket.create_server(('127.0.0.1', {port})); os.fork() or time.sleep(99); os.wait()"
+    supervisor.start()
+    supervisor.ensure(Program("parent", [sys.executable, "-c", listening]))
+    supervisor.wait_until("parent", serves(port), 15)
+    assert eventually(lambda: supervisor.statuses()["parent"].state == "RUNNING")
+    pid = supervisor.statuses()["parent"].pid
+    (child,) = psutil.Process(pid).children()
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)
+    assert eventually(lambda: supervisor.statuses()["parent"].pid not in (0, pid))
+    supervisor.wait_until("parent", serves(port), 15)
+
+
+def test_a_killed_supervisor_is_replaced_and_its_orphans_are_ended(supervisor, state, port):
+    supervisor.start()
+    supervisor.ensure(web(port))
+    supervisor.wait_until("web", serves(port), 15)
+    os.kill(supervisor.pid(), signal.SIGKILL)
+    assert eventually(lambda: not supervisor.is_running())
+    assert [orphan.pid for orphan in processes.find(state.token)]
+    supervisor.start()
+    assert [process.pid for process in processes.find(state.token)] == [supervisor.pid()]
+    assert supervisor.ensure(web(port))
+    supervisor.wait_until("web", serves(port), 15)
+
+
+def test_a_program_that_dies_at_start_is_told_by_its_last_lines(supervisor):
+    supervisor.start()
+    supervisor.ensure(Program("broken", [sys.executable, "-c", "raise SystemExit('no such table: souk')"]))
+    with pytest.raises(LaunchError, match="broken died at start") as failure:
+        supervisor.wait_until("broken", serves(1), 30)
+    assert failure.value.last_lines[-1] == "no such table: souk"
+
+
+def test_a_program_that_does_not_become_ready_in_time_is_told_with_the_reason(supervisor):
+    supervisor.start()
+    supervisor.ensure(Program("deaf", ["sleep", "60"]))
+    with pytest.raises(LaunchError, match=r"not ready after 1 s .*refused"):
+        supervisor.wait_until("deaf", serves(1), 1)
+
+
+def test_what_is_no_longer_wanted_is_stopped_and_forgotten(supervisor, state, port):
+    supervisor.start()
+    supervisor.ensure(web(port))
+    supervisor.ensure(Program("old", ["sleep", "60"]))
+    supervisor.forget_all_but(["web"])
+    assert set(supervisor.statuses()) == {"web"}
+    assert not (state.programs / "old.conf").exists()
+
+
+def test_nothing_is_left_after_shutting_down(supervisor, state, port):
+    supervisor.start()
+    supervisor.ensure(web(port))
+    supervisor.shut_down()
+    assert processes.find(state.token) == []
+    assert not supervisor.is_running()
+
+
+def test_a_deep_folder_gets_a_socket_elsewhere(tmp_path):
+    deep = StateFolder(tmp_path / ("folder" * 10) / ("folder" * 10))
+    deep.make()
+    supervisor = Supervisor(deep)
+    assert len(str(supervisor.socket)) <= SOCKET_PATH_LIMIT
+    assert supervisor.socket.parent.stat().st_mode & 0o077 == 0
+    try:
+        supervisor.start()
+        assert supervisor.is_running()
+    finally:
+        supervisor.shut_down()
+        supervisor.socket.parent.rmdir()

@@ -1,0 +1,36 @@
+import threading
+
+import pytest
+
+from launcher.errors import Cancelled
+from launcher.together import Together
+
+
+def test_a_part_begins_when_what_it_needs_is_done():
+    order: list[str] = []
+    together = Together(threading.Event())
+    first = together.start(order.append, "first")
+    second = together.start(order.append, "second", after=[first])
+    together.start(order.append, "third", after=[second])
+    together.finish()
+    assert order == ["first", "second", "third"]
+
+
+def test_a_failure_stops_the_others_and_is_what_is_raised():
+    cancelled = threading.Event()
+    together = Together(cancelled)
+
+    def wait() -> None:
+        assert cancelled.wait(10)
+        raise Cancelled
+
+    def fail() -> None:
+        raise ConnectionError("no")
+
+    reached: list[str] = []
+    together.start(wait)
+    failing = together.start(fail)
+    together.start(reached.append, "after", after=[failing])
+    with pytest.raises(ConnectionError, match="no"):
+        together.finish()
+    assert reached == []
