@@ -18,10 +18,10 @@ def main() -> None:
     # Each process imports only what it runs: memory is paid per process.
     match arguments.command:
         case "web":
-            from chassis import web
+            from chassis import application, web
 
             service.needs("jwt_keys")
-            web.run(service.flask, service.settings)
+            web.run(application.build(service), service.settings)
         case "worker":
             from chassis import worker
 
@@ -36,7 +36,9 @@ def main() -> None:
             service.needs()
             service.store.migrate(package)
         case "openapi":
-            app = service.flask()
+            from chassis import application
+
+            app = application.build(service)
             with app.app_context():
                 json.dump(app.extensions["openapi"].spec, sys.stdout, indent=2)
 

@@ -2,7 +2,7 @@
 
 import importlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask, Response, g, request
 from prometheus_client import REGISTRY, CollectorRegistry
@@ -11,9 +11,7 @@ from structlog import get_logger
 
 from chassis import api, errors, store, telemetry
 from chassis.health import Health
-
-if TYPE_CHECKING:
-    from chassis.service import Service
+from chassis.service import Service
 
 log = get_logger(__name__)
 
@@ -21,7 +19,7 @@ LARGEST_BODY_BYTES = 1_000_000
 _UNLOGGED = ("/health/", "/metrics")
 
 
-def build(service: "Service") -> Flask:
+def build(service: Service) -> Flask:
     """Raises TypeError when a route does not declare who may call it."""
     telemetry.configure_logging(service.name, service.settings.log_level)
     app = Flask(service.name)
@@ -38,13 +36,13 @@ def build(service: "Service") -> Flask:
     return app
 
 
-def _routes(service: "Service") -> dict[str, type[api.Resource]]:
+def _routes(service: Service) -> dict[str, type[api.Resource]]:
     if isinstance(service.routes, str):
         return dict(importlib.import_module(service.routes).ROUTES)
     return dict(service.routes)
 
 
-def _activate(app: Flask, service: "Service") -> None:
+def _activate(app: Flask, service: Service) -> None:
     """Each request works for this service's store, in the trace it came with."""
     inner = app.wsgi_app
 

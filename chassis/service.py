@@ -18,8 +18,6 @@ from chassis.settings import Settings
 from chassis.store import SQLStore, Store
 
 if TYPE_CHECKING:
-    from flask import Flask
-
     from chassis.api import Resource
     from chassis.tasks import Tasks
 
@@ -73,9 +71,3 @@ class Service:
     def needs(self, *more: str) -> None:
         """End the process with one line per setting that it cannot run without: the store's, and `more`."""
         self.settings.demand("database_url" if self.collection is None else "mongo_url", *more)
-
-    def flask(self) -> "Flask":
-        """The service's web application."""
-        from chassis import application
-
-        return application.build(self)

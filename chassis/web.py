@@ -22,9 +22,7 @@ def die_with_parent() -> None:
 
 
 def run(application: Any, settings: Settings) -> None:
-    """Serve the WSGI application that the factory `application` makes, until SIGTERM. Making it must open no connection."""
-    # The server's worker is forked: what is made and frozen before is shared with it, some 25 MB a service.
-    made = application()
+    """Serve the WSGI application until SIGTERM. It must have opened no connection yet: the server's worker is forked."""
     server = Granian(
         str(Path(__file__)),  # named for granian's logs only: the loader below brings the application
         address=settings.host,
@@ -36,14 +34,15 @@ def run(application: Any, settings: Settings) -> None:
         # Waiting requests beyond this are left in the socket's backlog rather than in memory.
         backpressure=max(settings.threads * 8, 64),
         respawn_failed_workers=True,
-        log_level=LogLevels.warning,
+        log_level=LogLevels.error,
         workers_kill_timeout=15,
     )
 
     def load(*_: Any, **__: Any) -> Any:
         die_with_parent()
-        return made
+        return application
 
+    # What is imported and made before the fork, and frozen, is shared with the worker: some 25 MB a service.
     gc.collect()
     gc.freeze()
     server.serve(target_loader=load)

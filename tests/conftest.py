@@ -19,6 +19,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 from werkzeug.serving import make_server
 
+from chassis import application
 from chassis.service import Service
 from chassis.store import SQLStore
 from chassis.testing import System
@@ -159,7 +160,7 @@ _APPS: dict[str, Flask] = {}
 
 def app_of(service: Service) -> Flask:
     if service.name not in _APPS:
-        _APPS[service.name] = service.flask()
+        _APPS[service.name] = application.build(service)
     return _APPS[service.name]
 
 

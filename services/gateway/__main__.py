@@ -29,7 +29,7 @@ def main() -> None:
     # Granian forks its worker, and only there is anything to be counted and asked.
     os.register_at_fork(after_in_child=lambda: admin.start(server))
     _hide_environment()
-    web.run(lambda: gateway, settings)
+    web.run(gateway, settings)
 
 
 def _hide_environment() -> None:

@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from pydantic import Field
 from sqlalchemy import text
 
-from chassis import auth, db, outbox
+from chassis import application, auth, db, outbox
 from chassis.api import Body, Query, Resource, View, endpoint
 from chassis.messages import UserDeleted
 from chassis.problems import Conflict
@@ -76,7 +76,7 @@ def service(make_database: Callable[[str], str]) -> Service:
 
 @pytest.fixture
 def notes(service: Service) -> Iterator[FlaskClient]:
-    yield service.flask().test_client()
+    yield application.build(service).test_client()
     with database(service).engine.begin() as connection:
         connection.execute(text("TRUNCATE notes, outbox, idempotency"))
 
@@ -211,7 +211,7 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
     service = Service("open", Settings, {"/open": Open})
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     with pytest.raises(TypeError, match="does not declare who may call it"):
-        service.flask()
+        application.build(service)
 
 
 def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes: FlaskClient) -> None:
@@ -284,7 +284,7 @@ _CLIENTS: dict[str, object] = {}
 
 
 def client_of(service: Service) -> FlaskClient:
-    app = _CLIENTS.setdefault(service.name, service.flask())
+    app = _CLIENTS.setdefault(service.name, application.build(service))
     return app.test_client()  # type: ignore[attr-defined]
 
 
@@ -316,7 +316,7 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_return() -> None:
     settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
     service = Service("away", Settings, {"/notes/": Notes})
     service.settings = settings
-    client = service.flask().test_client()
+    client = application.build(service).test_client()
     answer = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     ready = client.get("/health/ready")
