@@ -107,7 +107,7 @@ class MongoStore:
             host=url,
             uuidRepresentation="standard",
             tz_aware=True,
-            # A web process forks after this: a client that had connected, or watched its server, would not survive it.
+            # Connecting is for the first use, not for making the store.
             connect=False,
             timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
             serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,

@@ -1,48 +1,51 @@
-"""A service's web process on granian."""
+"""A service's web process on granian: one process, in which the server is a thread."""
 
-import ctypes
-import gc
-import signal
+import os
 from pathlib import Path
 from typing import Any
 
-from granian import Granian
 from granian.constants import Interfaces
 from granian.log import LogLevels
+from granian.server import MTServer
 
 from chassis.settings import Settings
 
-PR_SET_PDEATHSIG = 1
-"""linux/prctl.h: the signal a process gets when its parent dies."""
 
+class Server(MTServer):
+    """Granian's threaded server, on any Python.
 
-def die_with_parent() -> None:
-    """Granian's worker would outlive a killed parent and keep the port from its successor."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    Granian means it for Python without the GIL, where several such threads run at once, and refuses others. One thread is one
+    worker all the same. Its usual server keeps a parent beside each worker, which costs 30 MB a service and, when it is
+    killed, leaves the worker behind with the port in its hand.
+    """
+
+    def _check_gil(self) -> None:
+        pass
 
 
 def run(application: Any, settings: Settings) -> None:
-    """Serve the WSGI application until SIGTERM. It must have opened no connection yet: the server's worker is forked."""
-    server = Granian(
+    """Serve the WSGI application until SIGTERM; requests in hand are finished. Whatever the environment tells was read before."""
+    _hide_environment()
+    server = Server(
         str(Path(__file__)),  # named for granian's logs only: the loader below brings the application
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=settings.threads,
-        backlog=1024,
         # Waiting requests beyond this are left in the socket's backlog rather than in memory.
         backpressure=max(settings.threads * 8, 64),
-        respawn_failed_workers=True,
+        backlog=1024,
         log_level=LogLevels.error,
-        workers_kill_timeout=15,
     )
+    server.serve(target_loader=lambda *_: application)
 
-    def load(*_: Any, **__: Any) -> Any:
-        die_with_parent()
-        return application
 
-    # What is imported and made before the fork, and frozen, is shared with the worker: some 25 MB a service.
-    gc.collect()
-    gc.freeze()
-    server.serve(target_loader=load)
+def _hide_environment() -> None:
+    """Granian copies the process's variables into every request's WSGI environment.
+
+    Our secrets have no business there, and HTTP_PROXY would pass for a header named Proxy.
+    """
+    for name in list(os.environ):
+        if name.startswith(("HTTP_", "SOUK_")) or name in ("REQUEST_URI", "CONTENT_LENGTH", "CONTENT_TYPE"):
+            del os.environ[name]

@@ -1,6 +1,5 @@
 """`python -m services.gateway`: the proxy on SOUK_PORT, its admin on SOUK_ADMIN_PORT, until SIGTERM."""
 
-import os
 import sys
 
 from chassis import telemetry, web
@@ -26,20 +25,8 @@ def main() -> None:
     telemetry.configure_logging("gateway", settings.log_level)
     gateway = Gateway(load(settings))
     server = admin.listen(admin.create_admin(gateway, settings.services), settings.admin_host, settings.admin_port)
-    # Granian forks its worker, and only there is anything to be counted and asked.
-    os.register_at_fork(after_in_child=lambda: admin.start(server))
-    _hide_environment()
+    admin.start(server)
     web.run(gateway, settings)
-
-
-def _hide_environment() -> None:
-    """Granian copies the process's variables into every request's WSGI environment.
-
-    Our secrets have no business there, and HTTP_PROXY would pass for a header named Proxy.
-    """
-    for name in list(os.environ):
-        if name.startswith(("HTTP_", "SOUK_")) or name in ("REQUEST_URI", "CONTENT_LENGTH", "CONTENT_TYPE"):
-            del os.environ[name]
 
 
 if __name__ == "__main__":

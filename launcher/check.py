@@ -1,0 +1,60 @@
+"""`./souk check`: style, types, imports and the lock file, one line each."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.state import REPOSITORY
+
+LOCK = "requirements.lock"
+BIN = Path(sys.executable).parent
+
+
+@dataclass(frozen=True)
+class Outcome:
+    title: str
+    passed: bool
+    output: str
+
+
+def _command(*command: str) -> Callable[[], Outcome]:
+    return lambda: _run(" ".join(command), [str(BIN / command[0]), *command[1:]])
+
+
+def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
+    """Resolve again from the lock: nothing changes unless pyproject.toml asks for what the lock does not hold."""
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / LOCK
+        shutil.copy(project / LOCK, copy)
+        outcome = _run(f"{LOCK} is fresh", [str(BIN / "uv"), *compile_arguments(copy)], project)
+        fresh = copy.read_text() == (project / LOCK).read_text()
+    if outcome.passed and not fresh:
+        return Outcome(
+            outcome.title, False, f"pyproject.toml has changed: uv {' '.join(compile_arguments(Path(LOCK)))}"
+        )
+    return outcome
+
+
+def compile_arguments(target: Path) -> list[str]:
+    """Of the uv command that makes the lock; for every platform and Python, and without any index's address."""
+    groups = [argument for group in ("launcher", "dev") for argument in ("--group", group)]
+    flags = ["--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
+    return ["pip", "compile", "pyproject.toml", *groups, *flags, "--output-file", str(target)]
+
+
+CHECKS: tuple[Callable[[], Outcome], ...] = (
+    _command("ruff", "check", "."),
+    _command("ruff", "format", "--check", "."),
+    _command("mypy", "--strict"),
+    _command("lint-imports"),
+    lock_is_fresh,
+)
+
+
+def _run(title: str, command: list[str], folder: Path = REPOSITORY) -> Outcome:
+    outcome = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return Outcome(title, outcome.returncode == 0, (outcome.stdout + outcome.stderr).rstrip())

@@ -1,0 +1,136 @@
+"""A customer's first order, placed through the gateway as any customer would, and followed until it is paid."""
+
+import json
+import secrets
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from launcher.errors import LaunchError
+
+FOLLOW_SECONDS = 30.0
+TIMEOUT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Hop:
+    title: str
+    milliseconds: float
+    """Since the hop before."""
+
+
+@dataclass(frozen=True)
+class Order:
+    id: str
+    product: str
+    total: str
+    customer: str
+    timeline: list[Hop]
+    total_milliseconds: float
+    """From when it was placed until it was confirmed."""
+
+
+class Customer:
+    """Speaks the public API; keeps the access token."""
+
+    def __init__(self, gateway_url: str) -> None:
+        self._url = gateway_url
+        self._token = ""
+
+    def sign_up(self) -> dict[str, Any]:
+        """Register and log in as somebody new."""
+        name = f"mina.{secrets.token_hex(4)}"
+        email, password = f"{name}@example.com", secrets.token_urlsafe(16)
+        names = {"first_name": "Mina", "last_name": "Okafor"}
+        user = self.call("POST", "/users/register", {"email": email, "username": name, "password": password, **names})
+        login = self.call("POST", "/users/login", {"email": email, "password": password})
+        self._token = login["access_token"]
+        return user
+
+    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        """The JSON answer. Raises LaunchError with what the API said against it."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self._url + path, data, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            said = error.read(500).decode(errors="replace")
+            raise LaunchError(f"{method} {path} was answered {error.code}: {said}") from error
+        except (OSError, ValueError) as error:
+            raise LaunchError(f"{method} {path} got no answer that makes sense: {error}") from error
+
+
+def place_order(gateway_url: str) -> Order:
+    """Register, log in, choose, order, and follow it until it is paid and told. Raises LaunchError when it is not."""
+    customer = Customer(gateway_url)
+    user = customer.sign_up()
+    product = _something_in_stock(customer)
+    lines = [{"product_id": product["id"], "quantity": 1}]
+    placed = customer.call("POST", "/orders/", {"lines": lines, "payment_method": "tok_success"})
+    order = _until(lambda: _confirmed(customer, placed["id"]), "the order", "orders")
+    _until(lambda: _captured(customer, user["id"]), "the payment", "payments")
+    mail = _until(lambda: _told(customer, user["id"], order["id"]), "the mail", "notifications")
+    events = customer.call("GET", f"/orders/{order['id']}/events")["items"]
+    moments = [(event["type"], datetime.fromisoformat(event["occurred_at"])) for event in events]
+    moments.append((f"mail sent: {mail['subject']}", datetime.fromisoformat(mail["sent_at"])))
+    total = f"{order['total_amount']} {order['currency']}"
+    return Order(order["id"], product["name"], total, user["email"], *_timeline(moments))
+
+
+def _timeline(moments: list[tuple[str, datetime]]) -> tuple[list[Hop], float]:
+    """The hops in order, and the milliseconds until the order was confirmed."""
+    moments = sorted(moments, key=lambda moment: moment[1])
+    start = moments[0][1]
+    confirmed = next(at for title, at in moments if title == "order.confirmed")
+    hops = [
+        Hop(title, _milliseconds(earlier, at))
+        for (_, earlier), (title, at) in zip([moments[0], *moments], moments, strict=False)
+    ]
+    return hops, _milliseconds(start, confirmed)
+
+
+def _something_in_stock(customer: Customer) -> dict[str, Any]:
+    for product in customer.call("GET", "/products/?limit=100")["items"]:
+        if product["stock_quantity"] > 0:
+            return dict(product)
+    raise LaunchError("No product is in stock, so none can be ordered: ./souk down --wipe and ./souk up start anew.")
+
+
+def _confirmed(customer: Customer, order_id: str) -> dict[str, Any] | None:
+    order = customer.call("GET", f"/orders/{order_id}")
+    if order["status"] == "cancelled":
+        raise LaunchError(f"The order {order_id} was cancelled: {order['reason']}")
+    return order if order["status"] == "confirmed" else None
+
+
+def _captured(customer: Customer, user_id: str) -> dict[str, Any] | None:
+    payments = customer.call("GET", f"/payments/user/{user_id}")["items"]
+    return next((payment for payment in payments if payment["status"] == "captured"), None)
+
+
+def _told(customer: Customer, user_id: str, order_id: str) -> dict[str, Any] | None:
+    mails = customer.call("GET", f"/notifications/{user_id}")["items"]
+    return next((mail for mail in mails if mail["subject_id"] == order_id and mail["sent_at"]), None)
+
+
+def _until(seen: Callable[[], dict[str, Any] | None], what: str, service: str) -> dict[str, Any]:
+    """Ask until it is there."""
+    deadline = time.monotonic() + FOLLOW_SECONDS
+    while (found := seen()) is None:
+        if time.monotonic() > deadline:
+            raise LaunchError(f"After {FOLLOW_SECONDS:.0f} s {what} is still not done: ./souk logs {service} says why.")
+        time.sleep(0.05)
+    return found
+
+
+def _milliseconds(earlier: datetime, later: datetime) -> float:
+    return (later - earlier).total_seconds() * 1000

@@ -1,0 +1,29 @@
+"""What everything on one machine shares while it is set up: the state folder, its secrets, its ports, and a voice."""
+
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher import ports
+from launcher.narrator import Narrator
+from launcher.secrets import Secrets
+from launcher.state import StateFolder
+from launcher.supervisor import Supervisor
+
+
+@dataclass
+class Installation:
+    state: StateFolder
+    secrets: Secrets
+    supervisor: Supervisor
+    narrator: Narrator
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    ports: dict[str, int] = field(default_factory=dict)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @classmethod
+    def at(cls, path: Path | None, narrator: Narrator) -> "Installation":
+        state = StateFolder(path)
+        return cls(state, Secrets(state), Supervisor(state), narrator, ports=ports.recorded(state))

@@ -1,0 +1,55 @@
+"""Which port each program listens on: chosen once, kept, and chosen again when something else has taken it."""
+
+import random
+import socket
+from collections.abc import Collection, Mapping
+
+from launcher.errors import LaunchError
+from launcher.state import StateFolder
+
+# Below the range from which Linux gives out the ports of outgoing connections, any of which could take ours while
+# a program restarts.
+FREE_RANGE = range(20_000, 32_000)
+
+_FILE = "ports.json"
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    with socket.socket() as probe:
+        # As servers do: what merely lingers from a closed connection (TIME_WAIT) does not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True
+
+
+def recorded(state: StateFolder) -> dict[str, int]:
+    return {name: port for name, port in state.read_json(_FILE).items() if isinstance(port, int)}
+
+
+def choose(
+    state: StateFolder, preferred: Mapping[str, int], held: Collection[int] = (), standard: bool = True
+) -> dict[str, int]:
+    """A port for each name of `preferred` (0: no preference).
+
+    held: ports on which our own programs listen, so that "taken" means taken by us.
+    standard: prefer the ports people expect; without it every port is a random free one.
+    """
+    ports_before = recorded(state)
+    ports = {name: port for name, port in ports_before.items() if name in preferred and (port in held or is_free(port))}
+    for name, port in preferred.items():
+        if name not in ports:
+            taken = set(ports.values())
+            ports[name] = port if standard and port and port not in taken and is_free(port) else _any(taken)
+    if ports != ports_before:
+        state.write_json(_FILE, ports)
+    return ports
+
+
+def _any(taken: Collection[int]) -> int:
+    for port in random.sample(FREE_RANGE, k=len(FREE_RANGE)):
+        if port not in taken and is_free(port):
+            return port
+    raise LaunchError(f"No free port between {FREE_RANGE.start} and {FREE_RANGE.stop}: end some servers first.")

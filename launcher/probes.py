@@ -1,0 +1,61 @@
+"""Is a server there? Each probe speaks the server's own protocol, bounds its own time, and raises when it is not."""
+
+import json
+import socket
+import urllib.request
+from urllib.parse import urlsplit
+
+import amqp
+import psycopg2
+import pymongo
+import redis
+
+TIMEOUT_SECONDS = 2
+
+
+def tcp(host: str, port: int) -> None:
+    socket.create_connection((host, port), TIMEOUT_SECONDS).close()
+
+
+def postgres(url: str) -> None:
+    connection = psycopg2.connect(url, connect_timeout=TIMEOUT_SECONDS)
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()
+
+
+def mongo(url: str) -> None:
+    with pymongo.MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=TIMEOUT_SECONDS * 1000) as client:
+        client.admin.command("ping")
+
+
+def redis_ping(url: str) -> None:
+    with redis.Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS) as client:
+        client.ping()
+
+
+def rabbitmq(url: str) -> None:
+    parts = urlsplit(url)
+    connection = amqp.Connection(
+        f"{parts.hostname}:{parts.port or 5672}",
+        userid=parts.username or "guest",
+        password=parts.password or "guest",
+        virtual_host=parts.path.lstrip("/") or "/",
+        connect_timeout=TIMEOUT_SECONDS,
+    )
+    with connection:
+        connection.connect()
+
+
+def http(url: str) -> None:
+    """Raises unless the answer is a success."""
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+        answer.read()
+
+
+def consul_leader(url: str) -> None:
+    with urllib.request.urlopen(f"{url}/v1/status/leader", timeout=TIMEOUT_SECONDS) as answer:
+        if not json.load(answer):
+            raise ConnectionError("Consul has no leader yet.")

@@ -1,0 +1,65 @@
+"""One program under the supervisor, and the two small files that describe it: how it runs, and how it is watched."""
+
+import hashlib
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.state import REPOSITORY, StateFolder
+
+LOG_BYTES = 5_000_000
+"""A program's log is turned over at this size, once."""
+
+
+@dataclass(frozen=True)
+class Program:
+    name: str
+    command: Sequence[str | Path]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path = REPOSITORY
+    reads: Sequence[Path] = ()
+    """Configuration files; when one has changed, so has the program."""
+
+    stop_signal: str = "TERM"
+    stop_seconds: int = 15
+    """How long it may take to stop before it is killed."""
+
+    def script(self) -> str:
+        """A shell script, which anyone can also run by hand to see the program in the foreground."""
+        exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
+        command = shlex.join(str(part) for part in self.command)
+        return "\n".join(
+            ["#!/bin/sh", f"cd {shlex.quote(str(self.folder))} || exit 1", *exports, f"exec {command}", ""]
+        )
+
+    def section(self, state: StateFolder) -> str:
+        """The supervisor's configuration, with a digest of all that makes the program what it is."""
+        return f"""[program:{self.name}]
+command=/bin/sh {shlex.quote(_escaped(state.programs / self.name))}
+environment=SOUK_PROGRAM="{self._digest()}"
+autostart=false
+autorestart=true
+startsecs=1
+startretries=30
+stopsignal={self.stop_signal}
+stopwaitsecs={self.stop_seconds}
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={_escaped(state.logs / self.name)}.log
+stdout_logfile_maxbytes={LOG_BYTES}
+stdout_logfile_backups=1
+"""
+
+    def write(self, state: StateFolder) -> None:
+        state.write(f"programs/{self.name}", self.script())
+        state.write(f"programs/{self.name}.conf", self.section(state))
+
+    def _digest(self) -> str:
+        parts = [self.script().encode(), *(path.read_bytes() for path in self.reads)]
+        return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _escaped(path: Path) -> str:
+    # The supervisor expands %(name)s in its configuration.
+    return str(path).replace("%", "%%")

@@ -1,0 +1,71 @@
+"""What can be asked of an installation that is up: how its programs are, where they are; and to start some again."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+from launcher.errors import LaunchError
+from launcher.stack import Stack
+
+
+def pids(stack: Stack) -> dict[str, int]:
+    """By program, the supervisor included."""
+    found = {name: status.pid for name, status in stack.supervisor.statuses().items()}
+    return found | {"supervisor": stack.supervisor.pid() or 0}
+
+
+def readiness(stack: Stack) -> dict[str, bool]:
+    """Does each program answer now? Empty when nothing runs."""
+    statuses = stack.supervisor.statuses()
+
+    def is_ready(name: str) -> bool:
+        try:
+            stack.probe_of(name)()
+        except Exception:  # a probe speaks any of six protocols, and each library has its own errors
+            return False
+        return statuses[name].pid > 0
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(statuses, pool.map(is_ready, statuses), strict=True))
+
+
+def ensure_up(stack: Stack) -> None:
+    if not stack.supervisor.is_running():
+        raise LaunchError("Nothing is running: ./souk up starts it.")
+
+
+def named(stack: Stack, service: str) -> list[str]:
+    """The program of this name, or all programs of this service."""
+    known = sorted(file.stem for file in stack.state.programs.glob("*.conf"))
+    found = [name for name in known if service == name or name.partition("-")[0] == service]
+    if not found:
+        raise LaunchError(f"There is no {service} here; there are: {', '.join(known) or 'none, before ./souk up'}.")
+    return found
+
+
+def restart(stack: Stack, service: str) -> list[str]:
+    """Start again; returns when all are ready."""
+    ensure_up(stack)
+    names = named(stack, service)
+    with stack.state.lock():
+        for name in names:
+            stack.supervisor.start_again(name)
+        for name in names:
+            stack.wait_ready(name)
+    return names
+
+
+def addresses(stack: Stack) -> list[tuple[str, str]]:
+    """What a person can open, by title."""
+    ports, programs = stack.installation.ports, stack.supervisor.statuses()
+    found = [
+        ("API", stack.gateway_url),
+        ("API documentation", f"{stack.gateway_url}/docs"),
+        ("Mails sent", f"http://127.0.0.1:{ports['mailbox']}"),
+    ]
+    if "rabbitmq" in programs:
+        address = f"http://127.0.0.1:{ports['rabbitmq-management']}"
+        found.append(("RabbitMQ", f"{address} (user souk, password in {stack.state.path / 'secrets.json'})"))
+    for name in ("consul", "prometheus"):
+        server = stack.servers.get(name)
+        if server and (server.given or name in programs):
+            found.append((server.title, server.url))
+    return found

@@ -1,0 +1,28 @@
+"""Passwords and keys of one installation: made at its first start, kept for the owner only, never in the repository."""
+
+import hashlib
+import secrets
+import threading
+
+from launcher.state import StateFolder
+
+_FILE = "secrets.json"
+
+
+class Secrets:
+    def __init__(self, state: StateFolder) -> None:
+        self._state = state
+        self._lock = threading.Lock()
+        self._values: dict[str, str] = state.read_json(_FILE)
+
+    def get(self, name: str) -> str:
+        """The secret of this name, made when it is first asked for. Safe inside a URL and a shell's quotes."""
+        with self._lock:
+            if name not in self._values:
+                self._values[name] = secrets.token_urlsafe(32)
+                self._state.write_json(_FILE, self._values)
+            return self._values[name]
+
+    def digest(self, name: str) -> str:
+        """SHA-256 in hex: what is told to those who only need to recognise the secret."""
+        return hashlib.sha256(self.get(name).encode()).hexdigest()

@@ -1,0 +1,15 @@
+"""The backing servers, by the need each meets. A need whose URL is given is met by that; else one is started here."""
+
+from launcher.servers.consul import Consul
+from launcher.servers.mongo import Mongo
+from launcher.servers.postgres import Postgres
+from launcher.servers.prometheus import Prometheus
+from launcher.servers.rabbitmq import RabbitMQ
+from launcher.servers.redis import Redis
+from launcher.servers.server import Server
+
+SERVERS: dict[str, type[Server]] = {
+    server.name: server for server in (Postgres, Mongo, Redis, RabbitMQ, Consul, Prometheus)
+}
+
+__all__ = ["SERVERS", "Consul", "Mongo", "Postgres", "Prometheus", "RabbitMQ", "Redis", "Server"]

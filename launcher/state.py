@@ -1,0 +1,92 @@
+"""The state folder of one installation (`.souk/`): everything that is kept between runs, for the owner's eyes only."""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import LaunchError
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Where the files of the user that PostgreSQL runs as live when the launcher is root; see `servers/postgres.py`.
+SYSTEM_ROOT = Path("/var/lib/souk")
+
+ROOM_BYTES = 400_000_000
+"""For fresh data, logs and unpacked programs (100 MB), and what RabbitMQ wants to see free before it accepts messages."""
+
+
+class StateFolder:
+    def __init__(self, path: Path | None = None) -> None:
+        chosen = path or Path(os.environ.get("SOUK_STATE_DIR") or REPOSITORY / ".souk")
+        self.path = chosen.absolute()
+        self.logs = self.path / "logs"
+        self.data = self.path / "data"
+        self.programs = self.path / "programs"
+
+    @property
+    def token(self) -> str:
+        """Names this installation in the environment of each process it starts, by which orphans are recognised.
+
+        It follows from the place and the owner, so that it survives the loss of the folder.
+        """
+        return hashlib.sha256(f"{os.getuid()}:{self.path.resolve()}".encode()).hexdigest()[:32]
+
+    def make(self) -> None:
+        for folder in (self.path, self.logs, self.data, self.programs):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+    def ensure_room(self, least: int = ROOM_BYTES) -> None:
+        """Say so before a server finds out in its own words. Raises LaunchError."""
+        free = shutil.disk_usage(self.path).free
+        if free < least:
+            raise LaunchError(
+                f"{self.path} has {free / 1e6:.0f} MB left and Souk needs {least / 1e6:.0f}: free some space."
+            )
+
+    def write(self, name: str, text: str) -> Path:
+        """Replace a file at once or not at all. Only the owner can read it."""
+        target = self.path / name
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = target.with_name(target.name + ".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        fresh.replace(target)
+        return target
+
+    def write_json(self, name: str, value: Any) -> Path:
+        return self.write(name, json.dumps(value, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """What `write_json` left; empty where there is none or it is not whole."""
+        try:
+            value = json.loads((self.path / name).read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def wipe(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        shutil.rmtree(self.system_folder, ignore_errors=True)
+
+    @property
+    def system_folder(self) -> Path:
+        return SYSTEM_ROOT / self.token[:16]
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held while the installation is changed, so that two commands at once do not work against each other."""
+        self.make()
+        with open(self.path / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LaunchError("Another ./souk command is at work here: wait until it is done.") from None
+            yield

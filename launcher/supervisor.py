@@ -1,0 +1,239 @@
+"""Talks to this installation's supervisor over its socket: starts it, gives it programs, asks how they are."""
+
+import http.client
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import xmlrpc.client
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from launcher import processes
+from launcher.errors import Cancelled, LaunchError
+from launcher.logs import last_lines
+from launcher.program import Program
+from launcher.state import REPOSITORY, StateFolder
+
+RUNNING_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
+"""What the supervisor is keeping up, however well it goes."""
+
+UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
+"""What talking to a supervisor raises that is not there, or is just going."""
+
+DEATHS_TOLERATED = 3
+"""A program that died this often while it was waited for will not come."""
+
+# A socket's path has at most 107 characters, and the supervisor adds a dot and its pid while it makes it.
+SOCKET_PATH_LIMIT = 95
+
+# The start must not leak the user's shell (server URLs with passwords among it) into every service.
+INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+@dataclass(frozen=True)
+class Status:
+    state: str
+    pid: int
+    started_at: int
+    """Unix time of the last start."""
+
+
+class Supervisor:
+    def __init__(self, state: StateFolder) -> None:
+        self._state = state
+        self._configuring = threading.Lock()
+        self.socket = _socket_path(state)
+
+    # --- the supervisor itself
+
+    def is_running(self) -> bool:
+        return self.pid() is not None
+
+    def pid(self) -> int | None:
+        try:
+            with self._api() as api:
+                return int(api.getPID())
+        except UNREACHABLE:
+            return None
+
+    def start(self, seconds: float = 15.0) -> None:
+        """Start it where it does not run yet; what a killed one left running is ended first."""
+        if self.is_running():
+            return
+        processes.end(self._state.token)
+        self.socket.unlink(missing_ok=True)
+        log = self._state.logs / "supervisor.log"
+        environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        environment[processes.TOKEN_VARIABLE] = self._state.token
+        with open(log, "ab") as output:
+            daemon = subprocess.Popen(
+                [sys.executable, "-m", "launcher.daemon", "-n", "-c", self._write_configuration()],
+                cwd=REPOSITORY,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + seconds
+        while not self.is_running():
+            if daemon.poll() is not None or time.monotonic() > deadline:
+                raise LaunchError("The supervisor did not start.", last_lines(log))
+            time.sleep(0.05)
+
+    def shut_down(self, seconds: float = 20.0) -> None:
+        """Stop every program, all at once, then the supervisor, then whatever should still be there."""
+        with suppress(*UNREACHABLE):
+            self.stop(self.statuses())
+            with self._api() as api:
+                api.shutdown()
+        deadline = time.monotonic() + seconds
+        while self.is_running() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        processes.end(self._state.token)
+        self.socket.unlink(missing_ok=True)
+
+    # --- its programs
+
+    def statuses(self) -> dict[str, Status]:
+        """By name of the program; empty where no supervisor runs."""
+        try:
+            with self._api() as api:
+                return {each["name"]: _status(each) for each in api.getAllProcessInfo()}
+        except UNREACHABLE:
+            return {}
+
+    def ensure(self, program: Program) -> bool:
+        """Have it running as it is described now. True where that took a start."""
+        with self._configuring, self._api() as api:
+            program.write(self._state)
+            ((added, changed, _),) = api.reloadConfig()
+            if program.name in changed:
+                self.stop([program.name])
+                api.removeProcessGroup(program.name)
+            if program.name in (*added, *changed):
+                api.addProcessGroup(program.name)
+            if self.statuses()[program.name].state in RUNNING_STATES:
+                return False
+            api.startProcess(program.name, False)
+            return True
+
+    def forget_all_but(self, names: Iterable[str]) -> None:
+        """Stop and drop the programs that the installation no longer has."""
+        gone = set(self.statuses()) - set(names)
+        self.stop(gone)
+        for name in gone:
+            (self._state.programs / name).unlink(missing_ok=True)
+            (self._state.programs / f"{name}.conf").unlink(missing_ok=True)
+            with self._api() as api:
+                api.removeProcessGroup(name)
+
+    def start_again(self, name: str) -> None:
+        self.stop([name])
+        with self._api() as api:
+            api.startProcess(name, False)
+
+    def stop(self, names: Iterable[str]) -> None:
+        """All at once; each has the time to stop that its description gives, then the supervisor kills it."""
+        names = list(names)
+        with self._api() as api:
+            for name in names:
+                try:
+                    api.stopProcess(name, False)
+                except xmlrpc.client.Fault as fault:
+                    if fault.faultCode not in (Faults.NOT_RUNNING, Faults.BAD_NAME):
+                        raise
+            while any(s.state in {*RUNNING_STATES, "STOPPING"} for n, s in self.statuses().items() if n in names):
+                time.sleep(0.05)
+
+    def wait_until(
+        self, name: str, probe: Callable[[], None], seconds: float, cancelled: threading.Event | None = None
+    ) -> None:
+        """Until `probe` no longer raises. Fails early when the program keeps dying."""
+        cancelled = cancelled or threading.Event()
+        deadline = time.monotonic() + seconds
+        starts: set[int] = set()
+        while True:
+            try:
+                return probe()
+            except Exception as error:  # a probe speaks any of six protocols, and each library has its own errors
+                reason = " ".join(str(error).split()) or type(error).__name__
+            status = self.statuses().get(name)
+            if status:
+                starts.add(status.started_at)
+                if status.state in ("FATAL", "STOPPED") or len(starts) > DEATHS_TOLERATED:
+                    raise LaunchError(f"{name} died at start; its last log lines:", self.log_tail(name))
+            if time.monotonic() > deadline:
+                message = f"{name} was not ready after {seconds:.0f} s ({reason[:200]}); its last log lines:"
+                raise LaunchError(message, self.log_tail(name))
+            if cancelled.wait(0.1):
+                raise Cancelled(name)
+
+    def log_tail(self, name: str) -> list[str]:
+        return last_lines(self._state.logs / f"{name}.log")
+
+    # --- inside
+
+    @contextmanager
+    def _api(self) -> Iterator[Any]:
+        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        try:
+            # The address is not used: the transport knows the socket.
+            yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+        finally:
+            transport.close()
+
+    def _write_configuration(self) -> Path:
+        values: Mapping[str, object] = {
+            "socket": self.socket,
+            "log": self._state.logs / "supervisord.log",
+            "pid": self._state.path / "supervisord.pid",
+            "folder": self._state.path,
+            "programs": self._state.programs,
+        }
+        escaped = {name: str(value).replace("%", "%%") for name, value in values.items()}
+        return self._state.write("supervisord.conf", _CONFIGURATION.format(**escaped))
+
+
+_CONFIGURATION = """[unix_http_server]
+file={socket}
+chmod=0700
+
+[supervisord]
+logfile={log}
+logfile_maxbytes=1000000
+logfile_backups=1
+pidfile={pid}
+childlogdir={folder}
+silent=true
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[include]
+files={programs}/*.conf
+"""
+
+
+def _status(info: Mapping[str, Any]) -> Status:
+    return Status(str(info["statename"]), int(info["pid"]), int(info["start"]))
+
+
+def _socket_path(state: StateFolder) -> Path:
+    path = state.path / "supervisor.sock"
+    if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+        return path
+    folder = Path(tempfile.gettempdir()) / f"souk-{os.getuid()}-{state.token[:12]}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    owner = folder.lstat()
+    if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
+        raise LaunchError(f"{folder} belongs to someone else: remove it, or choose another SOUK_STATE_DIR.")
+    return folder / "supervisor.sock"

@@ -1,0 +1,64 @@
+"""`./souk test`: the whole suite on servers of its own, and then the coverage that each package has to have."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from launcher.narrator import Narrator
+from launcher.stack import Stack
+from launcher.state import REPOSITORY
+
+LEAST_PERCENT = 90.0
+PACKAGES = {
+    "chassis": "chassis/",
+    **{name: f"services/{name}/" for name in ("users", "products", "orders", "payments", "notifications", "gateway")},
+}
+"""Folder by package of which each has to be covered."""
+
+SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
+
+
+def run(arguments: Sequence[str], narrator: Narrator) -> tuple[int, dict[str, float | None]]:
+    """pytest's exit code, and the coverage in percent by package (None for a package without a file)."""
+    with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
+        stack = Stack(Path(name) / "state", servers=SERVERS, services=False, standard_ports=False, narrator=narrator)
+        try:
+            stack.up()
+            data = Path(name) / "coverage"
+            environment = {**os.environ, **test_urls(stack), "COVERAGE_FILE": str(data)}
+            command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
+            code = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+            return code, _coverage(Path(name), environment)
+        finally:
+            stack.down(wipe=True)
+
+
+def test_urls(stack: Stack) -> dict[str, str]:
+    return {
+        "SOUK_TEST_POSTGRES_URL": stack.url("postgres"),
+        "SOUK_TEST_MONGO_URL": stack.url("mongo"),
+        "SOUK_TEST_REDIS_URL": stack.url("redis"),
+        "SOUK_TEST_BROKER_URL": stack.backing.broker,
+    }
+
+
+def _coverage(folder: Path, environment: Mapping[str, str]) -> dict[str, float | None]:
+    report = folder / "coverage.json"
+    command = [sys.executable, "-m", "coverage", "json", "-q", "-o", str(report)]
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=False)
+    return percentages(json.loads(report.read_text())["files"]) if report.exists() else {}
+
+
+def percentages(files: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, float | None]:
+    """Covered lines and branches of each package among coverage.py's `files`."""
+    found: dict[str, float | None] = {}
+    for package, folder in PACKAGES.items():
+        summaries = [file["summary"] for path, file in files.items() if path.startswith(folder)]
+        whole = sum(each["num_statements"] + each.get("num_branches", 0) for each in summaries)
+        covered = sum(each["covered_lines"] + each.get("covered_branches", 0) for each in summaries)
+        found[package] = 100.0 * covered / whole if whole else None
+    return found

@@ -1,0 +1,47 @@
+"""Runs the parts of a start side by side: each when what it needs is done, and none any more once one has failed."""
+
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+from launcher.errors import Cancelled
+
+Result = TypeVar("Result")
+
+
+class Together:
+    def __init__(self, cancelled: threading.Event) -> None:
+        self._cancelled = cancelled
+        self._pool = ThreadPoolExecutor(max_workers=32, thread_name_prefix="start")
+        self._parts: list[Future[Any]] = []
+
+    def start(
+        self, part: Callable[..., Result], *arguments: object, after: Iterable[Future[Any]] = ()
+    ) -> Future[Result]:
+        """Call `part` once all of `after` are done."""
+
+        def run() -> Result:
+            for each in after:
+                each.result()
+            if self._cancelled.is_set():
+                raise Cancelled
+            return part(*arguments)
+
+        future = self._pool.submit(run)
+        self._parts.append(future)
+        return future
+
+    def finish(self) -> None:
+        """Wait for all. Raises what the first failing part raised, after the others have stopped."""
+        try:
+            wait(self._parts, return_when=FIRST_EXCEPTION)
+        finally:
+            failed = any(part.done() and part.exception() for part in self._parts)
+            if failed or not all(part.done() for part in self._parts):
+                self._cancelled.set()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        errors = [error for part in self._parts if not part.cancelled() and (error := part.exception())]
+        # What was cancelled only says that something else failed.
+        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
+            raise error
