@@ -26,7 +26,8 @@ PORTS: dict[str, int] = {
 }
 """Port by name, with the one that people expect (0: none)."""
 
-METRICS = [name for name in PORTS if name not in ("gateway-admin", "mailbox", "mailbox-smtp", "bank")]
+METRICS = [name for name in PORTS if name not in ("gateway", "mailbox", "mailbox-smtp", "bank")]
+"""Ports that serve /metrics; the gateway's are on its admin port."""
 
 
 @dataclass(frozen=True)

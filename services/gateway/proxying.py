@@ -4,6 +4,7 @@ import http.client
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -118,8 +119,10 @@ def _send(exchange: Exchange, backend: Backend, pool: Pool, connection: Connecti
     if body is not None:
         connection.putheader("Content-Length", str(exchange.body_length))
     connection.endheaders()
-    while body is not None and (block := body.read(SMALL_ANSWER_BYTES)):
-        connection.send(block)
+    # An upstream may refuse a body before it has read it all, and close: what it said then is the answer.
+    with suppress(BrokenPipeError, ConnectionResetError):
+        while body is not None and (block := body.read(SMALL_ANSWER_BYTES)):
+            connection.send(block)
 
 
 def _host(exchange: Exchange, backend: Backend, pool: Pool) -> str:

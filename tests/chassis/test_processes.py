@@ -91,3 +91,13 @@ def test_a_wrong_setting_is_one_line(environment: dict[str, str]) -> None:
     assert done.returncode == 1
     assert done.stderr.decode().startswith("SOUK_PORT: ")
     assert len(done.stderr.decode().splitlines()) == 1
+
+
+def test_a_body_that_is_too_large_is_read_on_so_that_its_sender_hears_the_answer(run: Run) -> None:
+    _, port = run("web", "services.notifications")
+    assert get(port, "/health/live").status == 200
+    body = b"x" * 4_000_000
+    headers = {"Content-Type": "application/json", "X-API-Key": "k", "Content-Length": str(len(body))}
+    for path, status in (("/notifications/email", 401), ("/nothing", 404)):
+        answer = urllib3.request("POST", f"http://127.0.0.1:{port}{path}", body=body, headers=headers)
+        assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
