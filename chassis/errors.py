@@ -1,9 +1,10 @@
 """Every error of a web application as problem+json: ours, Werkzeug's, a dependency that is away, and a bug."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
-from flask import Flask, Response, json
+from flask import Flask, Response
 from structlog import get_logger
 from werkzeug.exceptions import HTTPException
 

@@ -1,5 +1,6 @@
 """What can be asked of an installation that is up: how its programs are, where they are; and to start some again."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.errors import LaunchError
@@ -63,7 +64,8 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
     ]
     if "rabbitmq" in programs:
         address = f"http://127.0.0.1:{ports['rabbitmq-management']}"
-        found.append(("RabbitMQ", f"{address} (user souk, password in {stack.state.path / 'secrets.json'})"))
+        secrets = os.path.relpath(stack.state.path / "secrets.json")
+        found.append(("RabbitMQ", f"{address} (user souk, password in {secrets})"))
     for name in ("consul", "prometheus"):
         server = stack.servers.get(name)
         if server and (server.given or name in programs):

@@ -34,6 +34,7 @@ class Orders(Resource):
 class OneOrder(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, order_id: UUID) -> OrderView:
+        """One order: what was bought, at what price, and how it stands."""
         return OrderView.model_validate(Order.visible_to(auth.caller(), order_id))
 
     @endpoint(allow=auth.CUSTOMER, status=204)

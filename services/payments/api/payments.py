@@ -39,6 +39,7 @@ class Process(Resource):
 class OnePayment(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, payment_id: UUID) -> PaymentView:
+        """One payment, as the provider last told of it."""
         return PaymentView.model_validate(Payment.visible_to(auth.caller(), payment_id))
 
 

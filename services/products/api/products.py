@@ -40,6 +40,7 @@ class Products(Resource):
 class OneProduct(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID) -> ProductView:
+        """One product. What is no longer sold only staff can see."""
         return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
 
     @endpoint(allow=auth.STAFF)

@@ -24,6 +24,7 @@ def hash_password(body: NewUser) -> str:
 class Registration(Resource):
     @endpoint(allow=auth.ANYONE, status=201, location="/users/{id}", idempotency="optional", before=hash_password)
     def post(self, body: NewUser, prepared: str) -> UserView:
+        """Open an account."""
         user = User.register(body.profile, hashed_password=prepared)
         emit(_telling(UserRegistered, user))
         return UserView.model_validate(user)
@@ -32,6 +33,7 @@ class Registration(Resource):
 class Me(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self) -> UserView:
+        """The caller's own account."""
         caller = auth.caller()
         assert caller.user_id is not None
         return UserView.model_validate(User.visible_to(caller, caller.user_id))
@@ -40,10 +42,12 @@ class Me(Resource):
 class OneUser(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, user_id: UUID) -> UserView:
+        """One account: the caller's own, or any for staff."""
         return UserView.model_validate(User.visible_to(auth.caller(), user_id))
 
     @endpoint(allow=auth.CUSTOMER)
     def put(self, user_id: UUID, body: Profile) -> UserView:
+        """Replace the profile; names that are left out are forgotten."""
         user = User.changeable_by(auth.caller(), user_id)
         if user.describe(body.model_dump()):
             emit(_telling(UserUpdated, user))
@@ -51,6 +55,7 @@ class OneUser(Resource):
 
     @endpoint(allow=auth.CUSTOMER, status=204)
     def delete(self, user_id: UUID) -> None:
+        """Close the account for good and forget who it was. Closing twice is closing once."""
         user = User.changeable_by(auth.caller(), user_id, even_closed=True)
         if user.close():
             emit(UserDeleted(user.id))
@@ -59,6 +64,7 @@ class OneUser(Resource):
 class Users(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, query: paging.Page) -> UserPage:
+        """All accounts, newest first."""
         users, cursor = paging.newest_first(select(User), User.created_at, User.id, query)
         return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
 

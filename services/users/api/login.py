@@ -16,6 +16,7 @@ class WrongCredentials(Unauthorized):
 class Login(Resource):
     @endpoint(allow=auth.ANYONE)
     def post(self, body: Credentials) -> TokenView:
+        """Log in: an access token for an e-mail and its password."""
         user = _known_by(body.email, body.password.get_secret_value())
         return TokenView(
             access_token=auth.sign_token(user.id, user.roles, Settings.current()),
