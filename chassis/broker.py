@@ -147,6 +147,7 @@ class Consumer(ConsumerMixin):
         self._waiting: list[tuple[float, Any]] = []
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
+        self.is_ready.clear()
         declare(self.url, self.service, self.types)
         queue = service_queue(self.service, self.types)
         # With on_message kombu hands over the raw body; its own decoding would acknowledge what it cannot read.

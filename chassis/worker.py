@@ -129,15 +129,19 @@ def run(service: Service) -> None:
         threading.Thread(target=relay.run, args=[stopping], name="relay"),
         threading.Thread(target=run_timers, args=[service, stopping], name="timers"),
     ]
+    health.serve(health.Health(checks), settings.host, settings.port)
     for thread in threads:
         thread.start()
-    health.serve(health.Health(checks), settings.host, settings.port)
-    if consumer is not None:
-        consumer.run()
-    stopping.wait()
-    for thread in threads:
-        thread.join()
-    publisher.close()
+    try:
+        if consumer is not None:
+            consumer.run()
+        stopping.wait()
+    finally:
+        # Whatever ends the consumer ends the process: a worker that is restarted is seen, a deaf one is not.
+        stop()
+        for thread in threads:
+            thread.join()
+        publisher.close()
 
 
 def _consumer(service: Service) -> Consumer | None:

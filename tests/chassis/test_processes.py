@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from chassis import broker
 from tests.conftest import free_port, server_url
 
 ROOT = Path(__file__).parents[2]
@@ -73,6 +74,18 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
     assert get(port, "/nothing").status == 404
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_a_worker_that_cannot_have_its_queue_says_so_until_it_can(run: Run) -> None:
+    with broker.connect(server_url("BROKER")) as connection:
+        queue = connection.default_channel
+        queue.queue_declare("deaf", durable=True, auto_delete=False)
+        _, port = run("worker", "tests.chassis.deaf")
+        alive = get(port, "/health/live")
+        ready = urllib3.request("GET", f"http://127.0.0.1:{port}/health/ready", retries=False)
+        queue.queue_delete("deaf")
+    assert (alive.status, ready.status, ready.json()["checks"]["broker"]) == (200, 503, "ConnectionError")
+    assert get(port, "/health/ready").status == 200
 
 
 def test_a_killed_web_process_leaves_its_port_to_its_successor(run: Run) -> None:
