@@ -50,8 +50,6 @@ def capture_payment(command: CapturePayment) -> None:
 @listener.on(VoidPayment)
 def void_payment(command: VoidPayment) -> None:
     payment = Payment.called_off(command.order_id, provider.default())
-    if payment.is_direct:
-        return
     payment.cancel()
     if payment.is_unfinished:
         enqueue(ADVANCE, payment.id)
@@ -67,8 +65,6 @@ def objection(payment: Payment) -> str | None:
 def authorization(payment: Payment) -> PaymentAuthorized | PaymentDeclined | None:
     """What an order hears that asks for this payment; None as long as nobody knows."""
     assert payment.order_id is not None
-    if payment.is_direct:
-        return PaymentDeclined(payment.order_id, payment.id, "order_has_another_payment")
     if payment.is_cancelled:
         return PaymentDeclined(payment.order_id, payment.id, CANCELLED)
     if payment.status == Status.DECLINED:

@@ -72,7 +72,7 @@ def _keep(payment: Payment, charge: Charge) -> None:
     report("payment moved", **ids, status=payment.status, reason=payment.decline_reason)
     if payment.is_unfinished:
         enqueue(ADVANCE, payment.id)
-    if not payment.is_direct:
+    if payment.order_id is not None:
         _tell(payment, was_pending)
 
 

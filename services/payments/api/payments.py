@@ -2,22 +2,16 @@
 
 from uuid import UUID
 
-from sqlalchemy.exc import IntegrityError
-
 from chassis import auth
 from chassis.api import Resource, endpoint
 from chassis.money import to_minor
 from chassis.outbox import enqueue
 from chassis.paging import Page
-from chassis.problems import Conflict, NotFound
+from chassis.problems import NotFound
 from services.payments import provider
 from services.payments.api.schemas import NewPayment, PaymentPage, PaymentView
 from services.payments.models import Payment, Terms
 from services.payments.saga import ADVANCE
-
-
-class OrderHasPayment(Conflict):
-    type, title = "/problems/order-has-payment", "The order has a payment already"
 
 
 class Process(Resource):
@@ -27,11 +21,7 @@ class Process(Resource):
         user_id = auth.caller().user_id
         assert user_id is not None
         terms = Terms(user_id, to_minor(body.amount), body.currency, body.payment_method)
-        try:
-            payment = Payment.direct(terms, body.capture, body.order_id, provider.default())
-        except IntegrityError as error:
-            wrong = {"field": "order_id", "message": "has a payment already"}
-            raise OrderHasPayment("An order is paid once.", errors=[wrong]) from error
+        payment = Payment.direct(terms, body.capture, provider.default())
         enqueue(ADVANCE, payment.id)
         return PaymentView.model_validate(payment)
 

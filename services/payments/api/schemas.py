@@ -22,8 +22,6 @@ class NewPayment(Body):
     capture: bool = True
     """Take the money at once; false only reserves it."""
 
-    order_id: UUID | None = None
-
     @field_validator("currency")
     @classmethod
     def that_we_take(cls, currency: str) -> str:

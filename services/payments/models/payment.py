@@ -41,6 +41,8 @@ class Payment(Base):
     """Also our idempotency key at the provider."""
 
     order_id: Mapped[UUID | None] = mapped_column(unique=True)
+    """Empty for a direct payment. Only the saga sets it: an order has one payment, and no caller of the API may take its place."""
+
     user_id: Mapped[UUID | None]
     """Empty for a payment that was called off before it was asked for."""
 
@@ -58,9 +60,6 @@ class Payment(Base):
     provider_reference: Mapped[str | None] = mapped_column(String(255))
     """The provider's id of the charge."""
 
-    is_direct: Mapped[bool]
-    """Made by POST /payments/process: the saga of an order neither moves it nor hears of it."""
-
     captures_at_once: Mapped[bool]
     """Whether authorisation captures as well. Never changes: a request that is repeated to the provider must be the same."""
 
@@ -75,12 +74,12 @@ class Payment(Base):
     """When status or goal last changed."""
 
     @classmethod
-    def direct(cls, terms: Terms, capture: bool, order_id: UUID | None, provider: str) -> "Payment":
-        """A payment of the user's own. Raises IntegrityError when the order has one already."""
+    def direct(cls, terms: Terms, capture: bool, provider: str) -> "Payment":
+        """A payment of the user's own, for no order."""
         values = _new(Status.CAPTURED if capture else Status.AUTHORIZED, provider)
-        payment = cls(order_id=order_id, is_direct=True, captures_at_once=capture, **values, **terms.columns())
-        with db.session().begin_nested():
-            db.session().add(payment)
+        payment = cls(captures_at_once=capture, **values, **terms.columns())
+        db.session().add(payment)
+        db.session().flush()
         return payment
 
     @classmethod
@@ -102,14 +101,14 @@ class Payment(Base):
     @classmethod
     def _take(cls, order_id: UUID, **values: Any) -> "Payment":
         # Insert first: of two messages about one new order, the second waits here until the first is committed.
-        row = insert(cls).values(order_id=order_id, is_direct=False, captures_at_once=False, **values)
+        row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
         db.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
         return db.session().scalars(cls._of_order(order_id)).one()
 
     @classmethod
     def asked_for_by(cls, order_id: UUID) -> "Payment":
         """The payment that the order's saga asked for, locked. Raises NotFound."""
-        payment = db.session().scalars(cls._of_order(order_id).where(cls.is_direct.is_(False))).one_or_none()
+        payment = db.session().scalars(cls._of_order(order_id)).one_or_none()
         if payment is None:
             raise NotFound(f"The order {order_id} has asked for no payment.")
         return payment

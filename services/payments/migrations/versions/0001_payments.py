@@ -24,7 +24,6 @@ def upgrade() -> None:
         sa.Column("decline_reason", sa.String(100)),
         sa.Column("provider", sa.String(50), nullable=False),
         sa.Column("provider_reference", sa.String(255)),
-        sa.Column("is_direct", sa.Boolean, nullable=False),
         sa.Column("captures_at_once", sa.Boolean, nullable=False),
         sa.Column("asked_at", sa.DateTime(timezone=True)),
         sa.Column("due_at", sa.DateTime(timezone=True)),
