@@ -145,10 +145,15 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
         )
         record = _idempotency_record(declaration, caller)
         arguments = {**path, **_arguments(declaration)}
+        answer = None
         if declaration.before is not None:
-            arguments["prepared"] = declaration.before(**arguments)
-        with store.transaction():
-            answer = _answer(declaration, record, lambda: function(resource, **arguments))
+            # A request sent again gets its answer whether or not it could be prepared today.
+            answer = _known(record)
+            if answer is None:
+                arguments["prepared"] = declaration.before(**arguments)
+        if answer is None:
+            with store.transaction():
+                answer = _answer(declaration, record, lambda: function(resource, **arguments))
         response = Response(answer.body, answer.status, answer.headers)
         if request.method == "GET":
             response.add_etag(weak=True)
@@ -164,8 +169,15 @@ def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | No
     key = idempotency.checked(
         request.headers.get(idempotency.HEADER), is_required=declaration.idempotency == "required"
     )
-    route = f"{request.method} {request.path}"
+    route = f"{request.method} {request.path.rstrip('/')}"
     return None if key is None else Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
+
+
+def _known(record: Record | None) -> Answer | None:
+    if record is None:
+        return None
+    with store.transaction():
+        return record.known()
 
 
 def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer:
@@ -202,7 +214,7 @@ def _has_nul(raw: bytes) -> bool:
     """Whether a text in the JSON holds a NUL, which no database column takes. What is no JSON is refused elsewhere."""
     try:
         todo = [json.loads(raw)]
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     for value in todo:
         if isinstance(value, str) and "\0" in value:

@@ -6,7 +6,8 @@ and alternate exchanges: retries then wait inside the worker.
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kombu import Connection, Exchange, Producer, Queue, binding
@@ -23,6 +24,8 @@ DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
 ATTEMPT_HEADER = "x-souk-attempt"
 PREFETCH = 16
 PUBLISH_TIMEOUT_SECONDS = 10
+LONGEST_TURN_SECONDS = 45
+"""Longest that one message may keep the consumer: its database statements, locks and retries are bounded below this."""
 
 # What no queue is bound for is kept and counted instead of dropped by the broker.
 UNROUTED = "souk.unrouted"
@@ -30,10 +33,10 @@ _QUORUM = {"x-queue-type": "quorum"}
 EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
 
 
-def connect(url: str) -> Connection:
+def connect(url: str, heartbeat: int = 10) -> Connection:
     """An AMQP connection whose publishes wait for the broker's confirm (kombu's are off unless asked for)."""
     options = {"confirm_publish": True} if is_amqp(url) else {"visibility_timeout": 60}
-    return Connection(url, transport_options=options, connect_timeout=5, heartbeat=10)
+    return Connection(url, transport_options=options, connect_timeout=5, heartbeat=heartbeat)
 
 
 def is_amqp(url: str) -> bool:
@@ -75,22 +78,25 @@ class Publisher:
     """Publishes envelopes, each confirmed by the broker. For one thread; reconnects by itself."""
 
     def __init__(self, url: str) -> None:
-        self._connection = connect(url)
+        # Between two messages nobody would answer the broker's heartbeats; a dead connection shows at the next publish.
+        self._connection = connect(url, heartbeat=0)
+        self._is_amqp = is_amqp(url)
         self._confirmed = {"confirm_timeout": PUBLISH_TIMEOUT_SECONDS} if is_amqp(url) else {}
         self._producer: Producer | None = None
 
     def publish(self, envelope: Envelope) -> None:
-        """Raises when the broker did not confirm."""
-        self._send(envelope.to_json(), exchange=EXCHANGE, routing_key=envelope.type, declare=[EXCHANGE])
+        """Raises ConnectionError when the broker did not confirm."""
+        self._send(envelope.to_json(), exchange=EXCHANGE, routing_key=envelope.type)
 
     def park(self, body: bytes, queue: Queue, headers: dict[str, Any]) -> None:
-        """Put a message straight into `queue`, past the exchange."""
+        """Put a message straight into `queue`, past the exchange. Raises ConnectionError when the broker did not confirm."""
         self._send(body, exchange="", routing_key=queue.name, declare=[queue], headers=headers)
 
     def _send(self, body: bytes, **arguments: Any) -> None:
-        if self._producer is None:
-            self._producer = self._connection.Producer(auto_declare=False)
         try:
+            if self._producer is None:
+                declare_exchange(self._connection.default_channel, self._is_amqp)
+                self._producer = self._connection.Producer(auto_declare=False)
             self._producer.publish(
                 body,
                 content_type="application/cloudevents+json",
@@ -99,33 +105,39 @@ class Publisher:
                 **self._confirmed,
                 **arguments,
             )
-        except Exception:
+        except Exception as error:
             self.close()
-            raise
+            # In a consumer, kombu would take a bare timeout for its own: there is nothing to read, and go on.
+            raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
 
     def close(self) -> None:
         self._producer = None
         self._connection.release()
 
 
+def declare_exchange(channel: Any, with_alternate: bool) -> None:
+    """Create the exchange, and first of all what keeps the messages that it has no queue for. Idempotent."""
+    if with_alternate:
+        exchange = Exchange(UNROUTED, type="fanout", durable=True)
+        arguments = {**_QUORUM, "x-max-length": 100_000}
+        Queue(UNROUTED, exchange, durable=True, queue_arguments=arguments)(channel).declare()
+    EXCHANGE(channel).declare()
+
+
 def declare(url: str, service: str, types: list[str]) -> None:
     """Create the exchange and every queue of `service`. Idempotent."""
     with connect(url) as connection:
         channel = connection.default_channel
+        declare_exchange(channel, is_amqp(url))
         if is_amqp(url):
-            Exchange(UNROUTED, type="fanout", durable=True)(channel).declare()
-            unrouted = Queue(
-                UNROUTED,
-                Exchange(UNROUTED, type="fanout", durable=True),
-                durable=True,
-                queue_arguments={**_QUORUM, "x-max-length": 100_000},
-            )
-            unrouted(channel).declare()
             for milliseconds in DELAYS_MILLISECONDS:
                 delay_queue(service, milliseconds)(channel).declare()
-        EXCHANGE(channel).declare()
         dead_queue(service)(channel).declare()
         service_queue(service, types)(channel).declare()
+
+
+class _Stopping(Exception):
+    """The consumer was told to stop while it waited for the broker."""
 
 
 class Consumer(ConsumerMixin):
@@ -143,24 +155,50 @@ class Consumer(ConsumerMixin):
         self.handle = handle
         self.connection = connect(url)
         self.publisher = Publisher(url)
-        self.is_ready = threading.Event()
+        self._is_consuming = threading.Event()
+        self._turned_at = 0.0
         self._waiting: list[tuple[float, Any]] = []
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
-        self.is_ready.clear()
+        self._is_consuming.clear()
         declare(self.url, self.service, self.types)
         queue = service_queue(self.service, self.types)
         # With on_message kombu hands over the raw body; its own decoding would acknowledge what it cannot read.
         return [Consumer([queue], on_message=self._receive, prefetch_count=PREFETCH)]
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
-        self.is_ready.set()
+        self._turned_at = time.monotonic()
+        self._is_consuming.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has its queue, and has not hung in a message's handling for long."""
+        return self._is_consuming.is_set() and time.monotonic() - self._turned_at < LONGEST_TURN_SECONDS
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Whether it had its queue within that time."""
+        return self._is_consuming.wait(seconds)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(_Stopping):
+            super().run(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def establish_connection(self) -> Iterator[Connection]:
+        with self.connection.clone() as connection:
+            connection.ensure_connection(self.on_connection_error, interval_max=5, callback=self._leave_if_stopping)
+            yield connection
+
+    def _leave_if_stopping(self) -> None:
+        if self.should_stop:
+            raise _Stopping
 
     def on_connection_error(self, exc: Exception, interval: float) -> None:
-        self.is_ready.clear()
+        self._is_consuming.clear()
         log.warning("broker away", error=repr(exc), next_try_seconds=interval)
 
     def on_iteration(self) -> None:
+        self._turned_at = time.monotonic()
         due = [message for at, message in self._waiting if at <= time.monotonic()]
         self._waiting = [(at, message) for at, message in self._waiting if at > time.monotonic()]
         for message in due:

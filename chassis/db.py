@@ -39,6 +39,15 @@ _SESSION_OPTIONS = " ".join(
     )
 )
 
+_PATIENCE: dict[str, Any] = {
+    "connect_timeout": 3,
+    # A peer that vanished without a word is given up after 10 s, not when TCP's own patience ends after 15 minutes.
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+
 
 class Database:
     """The database of one service. Connects at first use."""
@@ -52,7 +61,9 @@ class Database:
             pool_size=pool_size,
             max_overflow=4,
             pool_timeout=5,
-            connect_args={"connect_timeout": 3, "options": _SESSION_OPTIONS},
+            # An error's text must not carry a row's values, which may be a person's, into the logs.
+            hide_parameters=True,
+            connect_args={**_PATIENCE, "options": _SESSION_OPTIONS},
         )
 
     @contextmanager
@@ -75,7 +86,7 @@ class Database:
 
     def listen(self, channel: str) -> psycopg2.extensions.connection:
         """A connection of its own, outside the pool, that is told of every NOTIFY on `channel`."""
-        connection = psycopg2.connect(self.url, connect_timeout=3)
+        connection = psycopg2.connect(self.url, **_PATIENCE)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {channel}")

@@ -70,7 +70,13 @@ class Record:
         taken = db.session().execute(statement.on_conflict_do_nothing().returning(records.c.key_hash)).first()
         if taken is not None:
             return None
-        first = db.session().execute(select(records).filter_by(**self._place)).one()
+        return self.known()
+
+    def known(self) -> Answer | None:
+        """The answer that the key's first request got, if it is there. Raises KeyReused when that had another body."""
+        first = db.session().execute(select(records).filter_by(**self._place)).one_or_none()
+        if first is None:
+            return None
         if first.request_hash != self._hash:
             raise KeyReused("Its first use had another body.", field=HEADER)
         return Answer(first.status, first.headers, first.body)

@@ -19,7 +19,7 @@ from pymongo.errors import ConnectionFailure, ExecutionTimeout
 
 from chassis import db, outbox, telemetry
 from chassis.messages import Envelope, Message
-from chassis.outbox import Source
+from chassis.outbox import Batch, Source
 
 UNSENT = "unsent"
 """The field in which a document carries its unsent messages."""
@@ -62,7 +62,7 @@ class DocumentSource:
         self._woken = threading.Event()
 
     @contextmanager
-    def unsent(self) -> Iterator[list[Envelope]]:
+    def unsent(self) -> Iterator[Batch]:
         collection: Collection[Any] = mongoengine.get_db()[self._collection]
         # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
         waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
@@ -70,10 +70,14 @@ class DocumentSource:
         envelopes = [self._envelope(entry) for document in found for entry in document[UNSENT]]
         oldest = min((envelope.time for envelope in envelopes), default=None)
         telemetry.OUTBOX_AGE.set((db.now() - oldest).total_seconds() if oldest else 0)
-        yield envelopes
-        for document in found:
-            sent = [entry["id"] for entry in document[UNSENT]]
-            collection.update_one({"_id": document["_id"]}, {"$pull": {UNSENT: {"id": {"$in": sent}}}})
+        batch = Batch(envelopes)
+        try:
+            yield batch
+        finally:
+            sent = {str(envelope.id) for envelope in batch.sent}
+            for document in found:
+                if gone := [entry["id"] for entry in document[UNSENT] if entry["id"] in sent]:
+                    collection.update_one({"_id": document["_id"]}, {"$pull": {UNSENT: {"id": {"$in": gone}}}})
 
     def _envelope(self, entry: dict[str, Any]) -> Envelope:
         return Envelope(

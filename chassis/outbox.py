@@ -5,8 +5,10 @@ A row is sent at least once: the relay publishes with confirms, then marks. Rece
 
 import select
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID, uuid4
 
@@ -30,6 +32,8 @@ CHANNEL = "outbox"
 """NOTIFY channel by which a commit wakes the relay; a trigger on the table speaks on it."""
 
 BATCH = 100
+LONGEST_BATCH_SECONDS = 5.0
+"""A slow broker must not hold the rows for longer than a transaction may be idle."""
 
 outbox = Table(
     "outbox",
@@ -73,11 +77,19 @@ def _write(type_: str, subject: str, data: dict[str, Any]) -> None:
     db.session().execute(insert(outbox).values(row))
 
 
+@dataclass
+class Batch:
+    """Unsent envelopes, oldest first, held for one relay; it tells by `sent` which of them are on their way."""
+
+    unsent: list[Envelope]
+    sent: list[Envelope] = field(default_factory=list)
+
+
 class Source(Protocol):
     """Where unsent messages are: the outbox table, or documents."""
 
-    def unsent(self) -> AbstractContextManager[list[Envelope]]:
-        """Up to BATCH unsent envelopes, oldest first, held for this caller. Leaving the block normally marks them sent."""
+    def unsent(self) -> AbstractContextManager[Batch]:
+        """Up to BATCH envelopes. Leaving the block, also by an exception, marks those that were sent."""
         ...
 
     def wait(self, timeout_seconds: float) -> None:
@@ -99,7 +111,7 @@ class TableSource:
         self._listening: psycopg2.extensions.connection | None = None
 
     @contextmanager
-    def unsent(self) -> Iterator[list[Envelope]]:
+    def unsent(self) -> Iterator[Batch]:
         table = self.table
         # Never "last position seen": positions commit out of order. SKIP LOCKED lets several relays share the work.
         query = (
@@ -109,13 +121,17 @@ class TableSource:
             .limit(BATCH)
             .with_for_update(skip_locked=True)
         )
-        with self.database.engine.begin() as connection:
+        with self.database.engine.connect() as connection:
             rows = connection.execute(query).all()
             telemetry.OUTBOX_AGE.set((db.now() - rows[0].occurred_at).total_seconds() if rows else 0)
-            yield [self._envelope(row) for row in rows]
-            if rows:
-                positions = [row.position for row in rows]
-                connection.execute(update(table).where(table.c.position.in_(positions)).values(sent_at=db.now()))
+            batch = Batch([self._envelope(row) for row in rows])
+            try:
+                yield batch
+            finally:
+                if batch.sent:
+                    sent = table.c.id.in_([envelope.id for envelope in batch.sent])
+                    connection.execute(update(table).where(sent).values(sent_at=db.now()))
+                connection.commit()
 
     def _envelope(self, row: Any) -> Envelope:
         subject = str(getattr(row, "subject", None) or row.stream)
@@ -149,12 +165,16 @@ class Relay:
         self.poll_seconds = poll_seconds
 
     def send_batch(self) -> int:
-        """Send what is unsent now; how many that were. Raises what the broker raises, and then nothing is marked."""
-        with self.source.unsent() as envelopes:
-            for envelope in envelopes:
+        """Send what is unsent now; how many that were. Raises what the broker raises for the one that it did not take."""
+        until = time.monotonic() + LONGEST_BATCH_SECONDS
+        with self.source.unsent() as batch:
+            for envelope in batch.unsent:
                 self.send(envelope)
+                batch.sent.append(envelope)
                 telemetry.MESSAGES_SENT.labels(envelope.type).inc()
-        return len(envelopes)
+                if time.monotonic() > until:
+                    break
+        return len(batch.sent)
 
     def run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():

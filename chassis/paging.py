@@ -4,7 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -39,8 +39,10 @@ def decode(cursor: str, length: int) -> list[str]:
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(values, list) and len(values) == length and all(isinstance(value, str) for value in values):
+            # A lone surrogate is a text to Python, but to no database.
+            "".join(values).encode()
             return values
-    except (binascii.Error, ValueError):
+    except (binascii.Error, ValueError, RecursionError):
         pass
     raise invalid_cursor()
 
@@ -60,8 +62,9 @@ def newest_first(
     if page.cursor is not None:
         try:
             moment, last = decode(page.cursor, 2)
-            query = query.where(tuple_(created_at, row_id) < (datetime.fromisoformat(moment), UUID(last)))
-        except ValueError:
+            seen = datetime.fromisoformat(moment).astimezone(UTC)
+            query = query.where(tuple_(created_at, row_id) < (seen, UUID(last)))
+        except (ValueError, OverflowError):
             raise invalid_cursor() from None
     query = query.order_by(created_at.desc(), row_id.desc()).limit(page.limit + 1)
     rows = db.session().scalars(query).all()

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import Table
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chassis import inbox
 from chassis.db import Database
@@ -43,7 +44,8 @@ class Store(Protocol):
 class SQLStore:
     """One PostgreSQL database: its inbox and outbox are tables of it."""
 
-    unavailable: tuple[type[Exception], ...] = (OperationalError,)
+    # A pool that had no connection in time raises SQLAlchemy's own TimeoutError.
+    unavailable: tuple[type[Exception], ...] = (OperationalError, PoolTimeout)
 
     def __init__(self, database: Database, outbox: Table, name: str) -> None:
         self.database = database

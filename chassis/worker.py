@@ -53,13 +53,25 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str
     except Problem as problem:
         log.error("message is dead", type=type_, reason=problem.detail)
         outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
+    except (
+        service.store.unavailable
+    ) as error:  # our own database is away: no message dies of that, however long it takes
+        attempt = min(_attempt(headers), len(DELAYS_MILLISECONDS) - 1)
+        log.warning("message waits for the database", type=type_, error=type(error).__name__)
+        outcome, verdict = "retried", ("retry", attempt)
     except Exception as error:  # a dependency may be back later, so the message is tried again
-        attempt = int(headers.get(ATTEMPT_HEADER, 0))
+        attempt = _attempt(headers)
         log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
         dead = attempt >= len(DELAYS_MILLISECONDS)
         outcome, verdict = ("dead", ("dead", repr(error))) if dead else ("retried", ("retry", attempt))
     telemetry.MESSAGES_HANDLED.labels(type_, outcome).inc()
     return verdict
+
+
+def _attempt(headers: dict[str, Any]) -> int:
+    """How often the message failed before; one that does not say so in a number has failed for the last time."""
+    value = headers.get(ATTEMPT_HEADER, 0)
+    return value if isinstance(value, int) and value >= 0 else len(DELAYS_MILLISECONDS)
 
 
 def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]:
@@ -90,7 +102,7 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
     if isinstance(service.store, SQLStore):
         timers.append(Timer(3_600, partial(forget_old_rows, service.outbox)))
     due = {index: time.monotonic() + timer.every_seconds for index, timer in enumerate(timers)}
-    while due and not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
+    while not stopping.wait(max(0.0, min(due.values()) - time.monotonic()) if due else None):
         for index, timer in enumerate(timers):
             if due[index] <= time.monotonic():
                 _run(service, timer)
@@ -116,7 +128,7 @@ def run(service: Service) -> None:
     consumer = _consumer(service)
     checks: dict[str, Callable[[], None]] = {"database": service.store.check}
     if consumer is not None:
-        checks["broker"] = lambda: _expect(consumer.is_ready)
+        checks["broker"] = lambda: _expect_ready(consumer)
 
     def stop(*_: object) -> None:
         stopping.set()
@@ -125,20 +137,30 @@ def run(service: Service) -> None:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
+
+    def ending_all(work: Callable[[], None]) -> Callable[[], None]:
+        """Whatever ends a part of the worker ends the process: one that is restarted is seen, one that lacks a part is not."""
+
+        def run_part() -> None:
+            try:
+                work()
+            finally:
+                stop()
+
+        return run_part
+
     threads = [
-        threading.Thread(target=relay.run, args=[stopping], name="relay"),
-        threading.Thread(target=run_timers, args=[service, stopping], name="timers"),
+        threading.Thread(target=ending_all(lambda: relay.run(stopping)), name="relay"),
+        threading.Thread(target=ending_all(lambda: run_timers(service, stopping)), name="timers"),
     ]
     health.serve(health.Health(checks), settings.host, settings.port)
     for thread in threads:
         thread.start()
     try:
         if consumer is not None:
-            consumer.run()
+            ending_all(consumer.run)()
         stopping.wait()
     finally:
-        # Whatever ends the consumer ends the process: a worker that is restarted is seen, a deaf one is not.
-        stop()
         for thread in threads:
             thread.join()
         publisher.close()
@@ -156,6 +178,6 @@ def _consumer(service: Service) -> Consumer | None:
     )
 
 
-def _expect(ready: threading.Event) -> None:
-    if not ready.is_set():
-        raise ConnectionError("The consumer has no connection.")
+def _expect_ready(consumer: Consumer) -> None:
+    if not consumer.is_ready:
+        raise ConnectionError("The consumer has no queue, or hangs.")

@@ -57,8 +57,17 @@ class Notes(Resource):
         return NoteView(id=UUID(int=0), words=f"at most {query.limit}")
 
 
+def prepare(body: NewNote) -> str:
+    if body.words in SOLD_OUT:
+        raise Conflict("It cannot be prepared today.")
+    return f"{body.words} {db.in_transaction()}"
+
+
+SOLD_OUT: set[str] = set()
+
+
 class Prepared(Resource):
-    @endpoint(allow=auth.STAFF, idempotency="required", before=lambda body: f"{body.words} {db.in_transaction()}")
+    @endpoint(allow=auth.STAFF, idempotency="required", before=prepare)
     def post(self, body: NewNote, prepared: str) -> NoteView:
         return NoteView(id=UUID(int=0), words=body.words, hint=prepared)
 
@@ -127,6 +136,7 @@ def test_what_fails_leaves_nothing(service: Service, notes: FlaskClient, words: 
         ('{"words": "a\\u0000"}', "application/json", 422, "body"),
         ('{"words": "a", "more": [{"a\\u0000": 1}]}', "application/json", 422, "body"),
         ('{"words": "\\u0000', "application/json", 400, None),
+        ('{"words": "\\u0000", "more": ' + "[" * 3_000 + "]" * 3_000 + "}", "application/json", 400, None),
         ('{"words": "' + "a" * 1_000_001 + '"}', "application/json", 413, None),
         (b"\xff\xfe", "application/json", 400, None),
     ],
@@ -219,6 +229,21 @@ def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes:
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a False"
 
 
+def test_a_request_sent_again_is_answered_though_it_could_not_be_prepared_now(
+    service: Service, notes: FlaskClient
+) -> None:
+    headers = {**bearer(service, ME, "staff"), "Idempotency-Key": "again"}
+    first = notes.post("/prepared", json={"words": "a"}, headers=headers)
+    SOLD_OUT.add("a")
+    try:
+        again = notes.post("/prepared", json={"words": "a"}, headers=headers)
+        fresh = notes.post("/prepared", json={"words": "a"}, headers={**headers, "Idempotency-Key": "new"})
+    finally:
+        SOLD_OUT.clear()
+    assert (again.status_code, again.data) == (200, first.data)
+    assert fresh.status_code == 409
+
+
 @pytest.mark.parametrize(("key", "status"), [(None, 400), ("", 400), ("k" * 129, 400), ("ü", 400), ("fine", 200)])
 def test_a_required_idempotency_key_is_asked_for(
     service: Service, notes: FlaskClient, key: str | None, status: int
@@ -232,6 +257,7 @@ def test_a_request_sent_again_gets_the_first_answer(service: Service, notes: Fla
     first = notes.post("/notes/", json={"words": "a"}, headers=headers)
     again = notes.post("/notes/", json={"words": "a"}, headers=headers)
     assert (again.status_code, again.data, again.headers["Location"]) == (201, first.data, first.headers["Location"])
+    assert notes.post("/notes", json={"words": "a"}, headers=headers).data == first.data
     assert count(service, "notes") == 1
     other_body = notes.post("/notes/", json={"words": "b"}, headers=headers)
     assert (other_body.status_code, other_body.json["type"]) == (422, "/problems/idempotency-key-reused")

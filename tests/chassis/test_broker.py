@@ -46,7 +46,7 @@ def consume(name: str) -> Iterator[Start]:
         consumer = Consumer(server_url("BROKER"), name, [f"{name}.said"], handle)
         thread = threading.Thread(target=consumer.run, daemon=True)
         thread.start()
-        assert consumer.is_ready.wait(DEADLINE_SECONDS)
+        assert consumer.wait_ready(DEADLINE_SECONDS)
         running.append((consumer, thread))
         return consumer
 
@@ -132,13 +132,24 @@ def test_a_message_handled_by_a_consumer_that_vanished_is_delivered_again(name: 
             assert str(envelope.id) in str(seen[0].body)
 
 
+def test_a_first_publisher_on_a_fresh_broker_loses_nothing(publisher: Publisher) -> None:
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        channel.exchange_delete(broker.EXCHANGE.name)
+        channel.queue_delete(broker.UNROUTED)
+        channel.exchange_delete(broker.UNROUTED)
+    envelope = said("nobody")
+    publisher.publish(envelope)
+    assert taken_from(broker.UNROUTED, envelope)
+
+
 def test_a_publisher_survives_the_loss_of_its_connection(name: str, publisher: Publisher, consume: Start) -> None:
     arrived: Mailbox[bytes] = Mailbox()
     consume(lambda body, headers: arrived.put(body))
     publisher.publish(said(name))
     arrived.get(timeout=DEADLINE_SECONDS)
     publisher._connection.connection.transport.sock.close()
-    with pytest.raises(OSError):
+    with pytest.raises(ConnectionError, match="did not confirm"):
         publisher.publish(said(name))
     again = said(name)
     publisher.publish(again)

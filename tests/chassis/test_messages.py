@@ -15,6 +15,7 @@ from chassis.messages import REGISTRY, Envelope, Line, OrderConfirmed, ReserveSt
 from chassis.outbox import Relay
 from chassis.problems import Conflict, Malformed
 from chassis.service import Service
+from chassis.settings import Settings
 from chassis.store import SQLStore
 from chassis.testing import System
 from tests.chassis.support import chassis_service
@@ -137,21 +138,34 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
 
     def second_is_lost(message: Envelope) -> None:
         if len(sent) == 1:
-            sent.append(message)
             raise ConnectionError("broker away")
         sent.append(message)
 
     with pytest.raises(ConnectionError):
         Relay(counting.store.source, second_is_lost).send_batch()
-    assert Relay(counting.store.source, sent.append).send_batch() == 2
+    assert Relay(counting.store.source, sent.append).send_batch() == 1
     assert Relay(counting.store.source, sent.append).send_batch() == 0
+
+
+def test_a_message_outlives_the_longest_absence_of_our_own_database() -> None:
+    service = Service("counting", Settings, {}, listener=listener)
+    service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
+    last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
+    verdict = worker.receive(service, envelope(UserDeleted(uuid4())).to_json(), last)
+    assert verdict == ("retry", len(worker.DELAYS_MILLISECONDS) - 1)
+
+
+def test_a_message_with_a_strange_attempt_is_dead_when_it_fails(counting: Service) -> None:
+    verdict = worker.receive(counting, envelope(UserDeleted(UNLUCKY)).to_json(), {worker.ATTEMPT_HEADER: "many"})
+    assert verdict is not None
+    assert verdict[0] == "dead"
 
 
 def test_two_relays_share_the_work(counting: Service) -> None:
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.source.unsent() as first, counting.store.source.unsent() as second:
-        assert (len(first), len(second)) == (1, 0)
+        assert (len(first.unsent), len(second.unsent)) == (1, 0)
 
 
 def test_a_commit_wakes_the_relay(counting: Service) -> None:

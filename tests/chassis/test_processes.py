@@ -79,6 +79,7 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
 def test_a_worker_that_cannot_have_its_queue_says_so_until_it_can(run: Run) -> None:
     with broker.connect(server_url("BROKER")) as connection:
         queue = connection.default_channel
+        queue.queue_delete("deaf")
         queue.queue_declare("deaf", durable=True, auto_delete=False)
         _, port = run("worker", "tests.chassis.deaf")
         alive = get(port, "/health/live")

@@ -1,5 +1,6 @@
 """Placing an order: at the shop's price, once, and only what can be ordered."""
 
+from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -8,6 +9,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from chassis.paging import encode
 from chassis.service import Service
 from chassis.testing import System, bearer
 from services.orders.settings import Settings
@@ -150,7 +152,18 @@ def test_the_list_is_paged_newest_first(http: FlaskClient, product: Product, cus
     assert seen == ids[::-1]
 
 
-@pytest.mark.parametrize("cursor", ["x", "WyJhIl0=", "WyJhIiwgImIiXQ==", "e30="])
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "x",
+        "WyJhIl0=",
+        "WyJhIiwgImIiXQ==",
+        "e30=",
+        encode("0001-01-01T00:00:00+23:59", uuid4()),
+        encode("9999-12-31T23:59:59.999999-23:59", uuid4()),
+        urlsafe_b64encode(rb'["\ud800", "\ud800"]').decode(),
+    ],
+)
 def test_a_cursor_of_another_list_is_refused(http: FlaskClient, customer: dict[str, str], cursor: str) -> None:
     answer = http.get(f"/orders/?cursor={cursor}", headers=customer)
     assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "cursor")

@@ -13,4 +13,6 @@ def seen_versions() -> list[int] | None:
     """The versions that `If-Match` names; None without the header, or when it says that any will do."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
-    return [int(tag) for tag in request.if_match.as_set() if tag.isascii() and tag.isdecimal() and len(tag) < 18]
+    return [
+        int(tag) for tag in request.if_match.as_set() if tag and tag.isascii() and tag.isdecimal() and len(tag) < 18
+    ]
