@@ -83,8 +83,8 @@ def test_a_declined_payment_stays_declined_when_it_is_asked_for_again(orders, ba
 
 def test_a_payment_that_five_tasks_bring_forward_at_once_is_one_charge_and_one_answer(orders, bank, payments):
     orders.post(orders.wants(uuid4()))
-    with payments.store.source.unsent() as unsent:
-        task = unsent[0]
+    with payments.store.source.unsent() as batch:
+        task = batch.unsent[0]
     with ThreadPoolExecutor(5) as pool:
         list(pool.map(lambda _: orders.system.deliver(payments, task), range(5)))
     orders.system.drain()

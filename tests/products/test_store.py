@@ -38,7 +38,7 @@ def test_what_the_broker_did_not_take_is_sent_later(products, stocked, tell, ans
     with pytest.raises(ConnectionError):
         Relay(products.store.source, broken_after_one).send_batch()
     assert telemetry.OUTBOX_AGE._value.get() > 0
-    assert answers() == [StockReserved(order_id) for order_id in orders]
+    assert answers() == [StockReserved(order_id) for order_id in orders[1:]]
     assert answers() == []
     assert telemetry.OUTBOX_AGE._value.get() == 0
 
