@@ -107,9 +107,5 @@ def session() -> Session:
     return current
 
 
-def in_transaction() -> bool:
-    return _session.get() is not None
-
-
 def now() -> datetime:
     return datetime.now(UTC)

@@ -60,9 +60,9 @@ def emit(message: Message) -> None:
     _write(message.type, str(message.subject), message.data())
 
 
-def enqueue(task: str, row_id: UUID, **arguments: Any) -> None:
+def enqueue(task: str, row_id: UUID) -> None:
     """Run the Celery task `task` on the row `row_id` if, and only after, the present transaction commits."""
-    _write(TASK_PREFIX + task, str(row_id), arguments)
+    _write(TASK_PREFIX + task, str(row_id), {})
 
 
 def _write(type_: str, subject: str, data: dict[str, Any]) -> None:

@@ -97,6 +97,8 @@ def _blank(name: str, value: Any) -> Any:
         return "[redacted]"
     if isinstance(value, dict):
         return {inner: _blank(str(inner), content) for inner, content in value.items()}
+    if isinstance(value, list | tuple):
+        return [_blank("", content) for content in value]
     return value
 
 

@@ -53,9 +53,8 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str
     except Problem as problem:
         log.error("message is dead", type=type_, reason=problem.detail)
         outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
-    except (
-        service.store.unavailable
-    ) as error:  # our own database is away: no message dies of that, however long it takes
+    except service.store.unavailable as error:
+        # Our own database is away: no message dies of that, however long it takes.
         attempt = min(_attempt(headers), len(DELAYS_MILLISECONDS) - 1)
         log.warning("message waits for the database", type=type_, error=type(error).__name__)
         outcome, verdict = "retried", ("retry", attempt)

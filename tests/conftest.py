@@ -249,3 +249,17 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def a_product(**fields: Any) -> dict[str, Any]:
+    """The body of a request that puts a product on sale, new at each call; `fields` replace its own."""
+    return {
+        "sku": uuid.uuid4().hex[:12],
+        "name": "Copper kettle",
+        "description": "Holds a litre.",
+        "category": "kitchen",
+        "price": "12.50",
+        "currency": "EUR",
+        "stock_quantity": 5,
+        **fields,
+    }

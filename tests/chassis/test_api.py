@@ -60,7 +60,9 @@ class Notes(Resource):
 def prepare(body: NewNote) -> str:
     if body.words in SOLD_OUT:
         raise Conflict("It cannot be prepared today.")
-    return f"{body.words} {db.in_transaction()}"
+    with pytest.raises(RuntimeError, match="No transaction is open"):
+        db.session()
+    return f"{body.words} prepared"
 
 
 SOLD_OUT: set[str] = set()
@@ -226,7 +228,7 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
 
 def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes: FlaskClient) -> None:
     headers = {**bearer(service, ME, "staff"), "Idempotency-Key": "k"}
-    assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a False"
+    assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a prepared"
 
 
 def test_a_request_sent_again_is_answered_though_it_could_not_be_prepared_now(

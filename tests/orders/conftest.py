@@ -11,6 +11,7 @@ from chassis import db
 from chassis.messages import Envelope, Message
 from chassis.service import Service
 from chassis.testing import System, bearer
+from tests.conftest import a_product
 
 CUSTOMER = UUID(int=100)
 
@@ -25,17 +26,9 @@ def product(products: Service, client: Callable[[Service], FlaskClient]) -> Call
     """Puts a product on sale; gives it as the products service shows it."""
 
     def make(**fields: Any) -> dict[str, Any]:
-        body = {
-            "sku": uuid4().hex[:12],
-            "name": "Copper kettle",
-            "description": "Holds a litre.",
-            "category": "kitchen",
-            "price": "12.50",
-            "currency": "EUR",
-            "stock_quantity": 5,
-            **fields,
-        }
-        answer = client(products).post("/products/", json=body, headers=bearer(products, uuid4(), "staff"))
+        answer = client(products).post(
+            "/products/", json=a_product(**fields), headers=bearer(products, uuid4(), "staff")
+        )
         assert answer.status_code == 201, answer.text
         made: dict[str, Any] = answer.json
         return made

@@ -9,7 +9,7 @@ import pytest
 
 from chassis.service import Service
 from chassis.testing import System, bearer
-from tests.conftest import app_of
+from tests.conftest import a_product, app_of
 
 
 @dataclass
@@ -31,15 +31,7 @@ class Platform:
 
     def product(self, stock_quantity: int = 5, price: str = "12.50") -> str:
         """Puts a product on sale; gives its id."""
-        body = {
-            "sku": uuid4().hex[:12],
-            "name": "Copper kettle",
-            "description": "Holds a litre.",
-            "category": "kitchen",
-            "price": price,
-            "currency": "EUR",
-            "stock_quantity": stock_quantity,
-        }
+        body = a_product(stock_quantity=stock_quantity, price=price)
         made: str = self.call("products", "POST", "/products/", self.someone(uuid4(), "staff"), body)["id"]
         return made
 

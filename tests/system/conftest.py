@@ -14,7 +14,7 @@ import pytest
 import urllib3
 
 from launcher.stack import Stack
-from tests.conftest import server_url
+from tests.conftest import a_product, server_url
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
@@ -121,16 +121,7 @@ def product(staff: Person) -> Callable[[int], str]:
     """Puts so many pieces of a product on sale; gives its id."""
 
     def make(stock_quantity: int) -> str:
-        body = {
-            "sku": uuid4().hex[:12],
-            "name": "Copper kettle",
-            "description": "Holds a litre.",
-            "category": "kitchen",
-            "price": "12.50",
-            "currency": "EUR",
-            "stock_quantity": stock_quantity,
-        }
-        made: str = staff.ask("POST", "/products/", body)["id"]
+        made: str = staff.ask("POST", "/products/", a_product(stock_quantity=stock_quantity))["id"]
         return made
 
     return make
