@@ -1,11 +1,12 @@
-"""`./souk test`: the whole suite on servers of its own, and then the coverage that each package has to have."""
+"""Servers of their own for tests and benchmarks; and `./souk test`, with the coverage that each package has to have."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from launcher.narrator import Narrator
@@ -24,15 +25,27 @@ SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
 
 def run(arguments: Sequence[str], narrator: Narrator) -> tuple[int, dict[str, float | None]]:
     """pytest's exit code, and the coverage in percent by package (None for a package without a file)."""
+    with servers(narrator) as (folder, urls):
+        environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
+        command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
+        code = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
+        return code, _coverage(folder, environment)
+
+
+def on_servers(narrator: Narrator, arguments: Sequence[str]) -> int:
+    """Exit code of Python run with `arguments` beside servers of its own."""
+    with servers(narrator) as (_, environment):
+        return subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
+
+
+@contextmanager
+def servers(narrator: Narrator) -> Iterator[tuple[Path, dict[str, str]]]:
+    """A temporary folder, and the environment that tells where fresh servers are; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         stack = Stack(Path(name) / "state", servers=SERVERS, services=False, standard_ports=False, narrator=narrator)
         try:
             stack.up()
-            data = Path(name) / "coverage"
-            environment = {**os.environ, **test_urls(stack), "COVERAGE_FILE": str(data)}
-            command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
-            code = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
-            return code, _coverage(Path(name), environment)
+            yield Path(name), {**os.environ, **test_urls(stack)}
         finally:
             stack.down(wipe=True)
 

@@ -1,0 +1,4 @@
+"""Benchmarks, one module each: `./souk bench NAME` runs `python -m bench.NAME` on servers of its own.
+
+Each measures a baseline and ours in the same run and prints both with their ratio. Nothing here asserts a time.
+"""

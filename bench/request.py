@@ -1,0 +1,45 @@
+"""What the chassis costs a read: the same handler in bare Flask, and as an endpoint with its checks and transaction."""
+
+import os
+import uuid
+from functools import partial
+
+from flask import Flask
+
+from bench._measure import measure, show
+from chassis import application
+from chassis.api import Resource, View, endpoint
+from chassis.auth import ANYONE
+from chassis.service import Service
+from chassis.settings import Settings
+
+CALLS = 4_000
+
+
+class Greeting(View):
+    text: str
+
+
+class Hello(Resource):
+    @endpoint(allow=ANYONE)
+    def get(self) -> Greeting:
+        return Greeting(text="hello")
+
+
+def main() -> None:
+    bare = Flask("bare")
+    bare.add_url_rule("/hello", view_func=lambda: {"text": "hello"})
+    Settings.use(
+        database_url=os.environ["SOUK_TEST_POSTGRES_URL"], jwt_keys={"bench": uuid.uuid4().hex}, log_level="warning"
+    )
+    ours = application.build(Service("bench", Settings, {"/hello": Hello}))
+    series = []
+    for name, app in {"bare Flask": bare, "chassis": ours}.items():
+        get = partial(app.test_client().get, "/hello")
+        measure("warm-up", get, CALLS // 10)
+        series.append(measure(name, get, CALLS))
+    show("A read, in one process without a socket", series)
+
+
+if __name__ == "__main__":
+    main()

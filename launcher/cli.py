@@ -1,0 +1,43 @@
+"""The door that every command of `./souk` stands behind: the Typer application, the consoles, and how a failure is told."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from launcher.errors import LaunchError
+
+app = typer.Typer(
+    help="Souk on this machine: one command from nothing to a paid order.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+console = Console(highlight=False)
+errors = Console(stderr=True, highlight=False)
+
+P = ParamSpec("P")
+Name = Annotated[
+    str, typer.Argument(metavar="SERVICE", help="A program as `status` names it, or a service for all of its.")
+]
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """A command whose expected failures are one line, the last log lines of what died, and exit code 1."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except LaunchError as error:
+            errors.print(f"[bold red]souk:[/] {escape(str(error))}", soft_wrap=True)
+            for line in error.last_lines:
+                errors.print(f"    {escape(line)}", soft_wrap=True)
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt:
+            errors.print("souk: interrupted; what was being started is stopped again.")
+            raise typer.Exit(130) from None
+
+    return run

@@ -1,0 +1,5 @@
+"""The commands of `./souk`, one module a topic. Importing this package registers them all."""
+
+from launcher.commands import bench, development, lifecycle
+
+__all__ = ["bench", "development", "lifecycle"]

@@ -1,0 +1,35 @@
+"""What a developer of Souk runs: the tests and the checks."""
+
+import typer
+
+from launcher import check as checks
+from launcher import narrator, report, testing
+from launcher.cli import app, command, console
+from launcher.errors import LaunchError
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@command
+def test(context: typer.Context) -> None:
+    """Run the tests on servers of their own; arguments go to pytest. The whole suite must cover 90 % of each package."""
+    code, covered = testing.run(context.args, narrator.for_terminal())
+    if code or context.args:
+        raise typer.Exit(code)
+    report.coverage(console, covered, testing.LEAST_PERCENT)
+    if any(percent is None or percent < testing.LEAST_PERCENT for percent in covered.values()) or not covered:
+        raise LaunchError(f"Some package is covered less than {testing.LEAST_PERCENT:.0f} %: see the table.")
+
+
+@app.command()
+@command
+def check() -> None:
+    """Check style, types, imports between packages, and that the lock file is fresh."""
+    failed = False
+    for each in checks.CHECKS:
+        outcome = each()
+        failed = failed or not outcome.passed
+        console.print(f"{'[green]OK    ' if outcome.passed else '[red]failed'}[/] {outcome.title}")
+        if not outcome.passed:
+            console.print(outcome.output, markup=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
