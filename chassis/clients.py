@@ -25,6 +25,10 @@ class BadAnswer(Problem):
     type, status, title = "/problems/bad-gateway", 502, "A neighbour answered with nonsense"
 
 
+class NotThere(BadAnswer):
+    """The neighbour does not have what was asked for (404): for some callers that is an answer."""
+
+
 class Client:
     """Calls to one neighbouring service."""
 
@@ -34,7 +38,8 @@ class Client:
     def get(self, path: str, query: Mapping[str, Any], settings: Settings) -> Any:
         """The JSON answer. A GET is safe, so a lost connection is tried once more.
 
-        Raises Unavailable when the neighbour is away, slow or failing, BadAnswer when it refuses or talks nonsense.
+        Raises Unavailable when the neighbour is away, slow or failing, NotThere when it does not have that, BadAnswer when it
+        refuses or talks nonsense.
         """
         url = f"{discovery.locate(self.service, settings)}{path}?{urlencode(query, doseq=True)}"
         headers = {"X-API-Key": settings.api_key.get_secret_value(), "traceparent": telemetry.traceparent()}
@@ -51,6 +56,8 @@ class Client:
             raise Unavailable(f"The {self.service} service does not answer.") from error
         if response.status >= 500:
             raise Unavailable(f"The {self.service} service is failing.")
+        if response.status == 404:
+            raise NotThere(f"The {self.service} service does not have it.")
         if response.status != 200:
             log.error("neighbour refused", neighbour=self.service, status=response.status, path=path)
             raise BadAnswer(f"The {self.service} service refused our request.")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, request
 
-from chassis.clients import BadAnswer, Client
+from chassis.clients import BadAnswer, Client, NotThere
 from chassis.problems import Unavailable
 from chassis.settings import Settings
 from tests.conftest import free_port
@@ -53,7 +53,8 @@ def test_a_call_shows_our_key_and_gives_the_answer(neighbour: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "error"), [("/failing", Unavailable), ("/refusing", BadAnswer), ("/nonsense", BadAnswer)]
+    ("path", "error"),
+    [("/failing", Unavailable), ("/refusing", BadAnswer), ("/nonsense", BadAnswer), ("/not-there", NotThere)],
 )
 def test_a_bad_answer_is_an_honest_problem(neighbour: str, path: str, error: type[Exception]) -> None:
     with pytest.raises(error):
