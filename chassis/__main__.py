@@ -15,6 +15,10 @@ def main() -> None:
     arguments = parser.parse_args()
     package = importlib.import_module(arguments.package)
     service: Service = importlib.import_module(f"{arguments.package}.app").service
+    if service.settings.faults_directory:
+        from chassis import faults
+
+        faults.arm(service.settings.faults_directory, f"{service.name}-{arguments.command}")
     # Each process imports only what it runs: memory is paid per process.
     match arguments.command:
         case "web":

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from spectree import Response as Documented
 from spectree import SecurityScheme, SpecTree
 from spectree.models import InType, SecureType, SecuritySchemeData
+from structlog.contextvars import bind_contextvars
 
 from chassis import auth, idempotency, store
 from chassis.auth import Caller, Permission
@@ -143,6 +144,7 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
         caller = auth.admit(
             declaration.allow, request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings
         )
+        bind_contextvars(work=f"{request.method} {url}")
         record = _idempotency_record(declaration, caller)
         arguments = {**path, **_arguments(declaration)}
         answer = None

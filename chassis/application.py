@@ -51,7 +51,10 @@ def _activate(app: Flask, service: Service) -> None:
     inner = app.wsgi_app
 
     def activated(environ: Any, start_response: Any) -> Any:
-        with store.active(service.store), telemetry.trace(environ.get("HTTP_TRACEPARENT", "")):
+        with (
+            store.active(service.store),
+            telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
+        ):
             answer = inner(environ, start_response)
             _read_on(environ)
             return answer

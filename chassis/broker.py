@@ -14,6 +14,7 @@ from kombu import Connection, Exchange, Producer, Queue, binding
 from kombu.mixins import ConsumerMixin
 from structlog import get_logger
 
+from chassis import faults
 from chassis.messages import Envelope
 
 log = get_logger(__name__)
@@ -93,6 +94,7 @@ class Publisher:
         self._send(body, exchange="", routing_key=queue.name, declare=[queue], headers=headers)
 
     def _send(self, body: bytes, **arguments: Any) -> None:
+        faults.point(f"publish {arguments['routing_key']}")
         try:
             if self._producer is None:
                 declare_exchange(self._connection.default_channel, self._is_amqp)
@@ -109,6 +111,7 @@ class Publisher:
             self.close()
             # In a consumer, kombu would take a bare timeout for its own: there is nothing to read, and go on.
             raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
+        faults.point(f"published {arguments['routing_key']}")
 
     def close(self) -> None:
         self._producer = None
@@ -206,13 +209,17 @@ class Consumer(ConsumerMixin):
 
     def _receive(self, message: Any) -> None:
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+        key = message.delivery_info.get("routing_key")
+        faults.point(f"receive {key}")
         verdict = self.handle(body, message.headers)
+        faults.point(f"acknowledge {key}")
         if verdict is None:
             message.ack()
         elif verdict[0] == "dead":
             self._bury(message, body, verdict[1])
         else:
             self._postpone(message, body, verdict[1])
+        faults.point(f"acknowledged {key}")
 
     def _bury(self, message: Any, body: bytes, reason: str) -> None:
         headers = {**message.headers, "x-souk-error": reason[:2_000]}

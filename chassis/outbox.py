@@ -19,6 +19,7 @@ from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import SQLAlchemyError
 from structlog import get_logger
+from structlog.contextvars import bound_contextvars
 
 from chassis import db, telemetry
 from chassis.messages import Envelope, Message
@@ -177,6 +178,10 @@ class Relay:
         return len(batch.sent)
 
     def run(self, stopping: threading.Event) -> None:
+        with bound_contextvars(work="relay"):
+            self._run(stopping)
+
+    def _run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
             try:
                 if not self.send_batch():

@@ -3,7 +3,7 @@
 import sys
 from typing import Any, Self, cast
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,6 +48,15 @@ class Settings(BaseSettings):
 
     api_callers: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of the API key of each service that may call this one."""
+
+    faults_directory: str = ""
+    """Where tests arm crash points (`chassis.faults`). Not in production."""
+
+    @model_validator(mode="after")
+    def _suits_its_environment(self) -> Self:
+        if self.environment == "production" and self.faults_directory:
+            raise ValueError("SOUK_FAULTS_DIRECTORY has no business in production.")
+        return self
 
     @classmethod
     def current(cls) -> Self:

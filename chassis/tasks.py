@@ -9,7 +9,7 @@ from uuid import UUID
 from celery import Celery, Task
 from structlog import get_logger
 
-from chassis import broker, store, telemetry
+from chassis import broker, faults, store, telemetry
 from chassis.messages import Envelope
 from chassis.outbox import TASK_PREFIX
 
@@ -61,8 +61,11 @@ class Tasks:
                 retry_jitter=True,
             )
             def run(task: Task, row_id: str) -> None:
-                with telemetry.trace(task.request.get("traceparent") or "", task=name, row_id=row_id):
+                with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
+                    faults.point("begin")
                     self.run(name, UUID(row_id))
+                    # Acknowledged late: Celery does it when this has returned.
+                    faults.point("acknowledge")
 
             return function
 
@@ -81,10 +84,13 @@ class Tasks:
 
     def send(self, envelope: Envelope) -> None:
         """Publish an outbox row as a task; its subject is the row's id. Raises when the broker does not confirm."""
+        name = envelope.type.removeprefix(TASK_PREFIX)
+        faults.point(f"send {name}")
         self.app.send_task(
-            envelope.type.removeprefix(TASK_PREFIX),
+            name,
             args=[envelope.subject],
             task_id=str(envelope.id),
             queue=self.queue,
             headers={"traceparent": envelope.traceparent},
         )
+        faults.point(f"sent {name}")

@@ -108,11 +108,11 @@ def traceparent() -> str:
 
 
 @contextmanager
-def trace(incoming: str = "", **fields: Any) -> Iterator[None]:
-    """Work in the block belongs to the trace of `incoming` (a traceparent), or to a new one; logs carry it and `fields`."""
+def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
+    """`work` in the block belongs to the trace of `incoming` (a traceparent), or to a new one; logs carry all of it and `fields`."""
     parts = incoming.split("-")
     valid = len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16
     trace_id = parts[1] if valid else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
-    with bound_contextvars(traceparent=context, trace_id=trace_id, **fields):
+    with bound_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields):
         yield

@@ -29,7 +29,10 @@ def handle(service: Service, envelope: Envelope) -> bool:
     """Do what `service` does about the message, in one transaction. False when it was known already."""
     assert service.listener is not None
     message = envelope.message()
-    with store.active(service.store), telemetry.trace(envelope.traceparent, subject=envelope.subject):
+    with (
+        store.active(service.store),
+        telemetry.trace(envelope.traceparent, work=envelope.type, subject=envelope.subject),
+    ):
         started = time.perf_counter()
         with service.store.transaction():
             if not service.store.first_time(envelope.id):
@@ -109,12 +112,17 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
 
 
 def _run(service: Service, timer: Timer) -> None:
-    with store.active(service.store), telemetry.trace():
+    with store.active(service.store), telemetry.trace(work=_title(timer)):
         try:
             with service.store.transaction():
                 timer.run()
         except Exception as error:  # the next turn comes anyway
-            log.warning("timer failed", timer=repr(timer.run), exc_info=error)
+            log.warning("timer failed", exc_info=error)
+
+
+def _title(timer: Timer) -> str:
+    function = timer.run.func if isinstance(timer.run, partial) else timer.run
+    return f"timer {getattr(function, '__name__', '')}"
 
 
 def run(service: Service) -> None:

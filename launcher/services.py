@@ -107,6 +107,7 @@ class Services:
             "SOUK_JWT_ISSUER": "souk-users",
             "SOUK_ENVIRONMENT": "development",
             "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),
+            "SOUK_FAULTS_DIRECTORY": self._installation.environment.get("SOUK_FAULTS_DIRECTORY", ""),
             "PYTHONUNBUFFERED": "1",
             # glibc keeps 8 heaps per core for a process's threads, and what was freed in them; 20 processes cannot afford it.
             "MALLOC_ARENA_MAX": "1",

@@ -27,6 +27,8 @@ from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
 from services.notifications.mailbox.letter import Letter
 from services.notifications.mailbox.smtp import receiving
 
+pytest_plugins = ["tests.installation"]
+
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
 API_KEYS = {"orders": "orders-key"}
 

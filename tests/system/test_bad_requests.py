@@ -11,7 +11,7 @@ import pytest
 
 from chassis import db
 from launcher.stack import Stack
-from tests.system.conftest import Person
+from tests.installation import Person
 
 Enter = Callable[[], Person]
 Sell = Callable[[int], str]

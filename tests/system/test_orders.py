@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from launcher.stack import Stack
-from tests.system.conftest import Person, until
+from tests.installation import Person, until
 
 Enter = Callable[[], Person]
 Sell = Callable[[int], str]

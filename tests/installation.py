@@ -1,4 +1,4 @@
-"""A whole running installation on free ports, as `./souk up` makes it: every program under its supervisor, behind the gateway."""
+"""For tests in any folder: a whole installation on free ports, as `./souk up` makes it, every program under its supervisor."""
 
 import json
 import os
@@ -16,9 +16,10 @@ import urllib3
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 DEADLINE_SECONDS = 60
 POLL_SECONDS = 0.05
+FAULTS = "faults"
 
 _pool = urllib3.PoolManager(maxsize=32, timeout=30, retries=False)
 
@@ -78,6 +79,9 @@ class Person:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
     folder: Path = tmp_path_factory.mktemp("installation")
+    # Its programs can be made to die at any point of their work: see chassis/faults.py.
+    (folder / FAULTS).mkdir()
+    os.environ["SOUK_FAULTS_DIRECTORY"] = str(folder / FAULTS)
     running = Stack(folder / "state", standard_ports=False)
     running.up()
     yield running
