@@ -104,12 +104,13 @@ _ENVELOPE = TypeAdapter(Envelope)
 
 @dataclass(frozen=True)
 class Line:
-    """One product of an order; `unit_amount` in minor units."""
+    """One product of an order, as it was when it was ordered; `unit_amount` in minor units."""
 
     product_id: UUID
     name: str
     quantity: int
     unit_amount: int
+    category: str = ""
 
 
 # Users
@@ -162,11 +163,37 @@ class StockRefused(Message, type="stock.refused"):
 
 @dataclass(frozen=True)
 class CommitStock(Message, type="stock.commit"):
+    """Sell what is held. Answered by StockRefused where the hold has expired and the pieces are gone."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockCommitted(Message, type="stock.committed"):
     order_id: UUID
 
 
 @dataclass(frozen=True)
 class ReleaseStock(Message, type="stock.release"):
+    """Let go what is held, and what may be asked for yet."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockReleased(Message, type="stock.released"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class RestockStock(Message, type="stock.restock"):
+    """The pieces of a sold order come back on hand, once however often this is asked."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockRestocked(Message, type="stock.restocked"):
     order_id: UUID
 
 
@@ -296,3 +323,30 @@ class OrderShipped(Message, type="order.shipped"):
 class OrderDelivered(Message, type="order.delivered"):
     order_id: UUID
     user_id: UUID
+
+
+@dataclass(frozen=True)
+class OrderRefunded(Message, type="order.refunded"):
+    """Money went back: `amount` of this one refund, of which an order may have several."""
+
+    order_id: UUID
+    user_id: UUID
+    amount: int
+    currency: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class OrderStuck(Message, type="order.stuck"):
+    """A compensation cannot finish: an operator has to look."""
+
+    order_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True)
+class OrderResumed(Message, type="order.resumed"):
+    """An operator has whatever is unanswered asked again."""
+
+    order_id: UUID
+    by: str

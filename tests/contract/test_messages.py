@@ -4,10 +4,21 @@ import importlib
 
 from chassis.messages import REGISTRY
 
-RECORDED = {"order.placed", "order.shipped", "order.delivered"}
+RECORDED = {"order.placed", "order.shipped", "order.delivered", "order.stuck", "order.resumed"}
 """Facts of an order's own stream, which are not sent to anybody yet."""
 
-UNHEARD = {f"payment.{name}" for name in ("capture_refused", "voided", "refund", "refunded", "refund_refused")}
+UNHEARD = {
+    "payment.refund",
+    "payment.capture_refused",
+    "payment.voided",
+    "payment.refunded",
+    "payment.refund_refused",
+    "stock.committed",
+    "stock.released",
+    "stock.restock",
+    "stock.restocked",
+    "order.refunded",
+}
 """Agreed on, and not sent before both sides are there: whoever listens takes it out of here."""
 
 
