@@ -42,9 +42,7 @@ def main() -> None:
         case "openapi":
             from chassis import application
 
-            app = application.build(service)
-            with app.app_context():
-                json.dump(app.extensions["openapi"].spec, sys.stdout, indent=2)
+            json.dump(application.build(service).extensions["openapi"](), sys.stdout, indent=2)
 
 
 if __name__ == "__main__":

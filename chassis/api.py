@@ -6,21 +6,17 @@ not start.
 """
 
 import functools
-import typing
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any
 
 import flask_restful
 from flask import Flask, Response, json, request
-from pydantic import BaseModel, ConfigDict, ValidationError
-from spectree import Response as Documented
-from spectree import SecurityScheme, SpecTree
-from spectree.models import InType, SecureType, SecuritySchemeData
+from pydantic import BaseModel, ValidationError
 from structlog.contextvars import bind_contextvars
 
-from chassis import auth, idempotency, store
-from chassis.auth import Caller, Permission
+from chassis import auth, idempotency, openapi, store
+from chassis.auth import Caller
+from chassis.declarations import Declaration, endpoint
 from chassis.idempotency import Answer, Record
 from chassis.problems import Invalid, Malformed, UnsupportedMedia
 from chassis.schemas import Body, Query, View
@@ -28,76 +24,11 @@ from chassis.settings import Settings
 
 __all__ = ["Body", "Query", "Resource", "View", "endpoint"]
 
-F = TypeVar("F", bound=Callable[..., Any])
 METHODS = ("get", "post", "put", "patch", "delete")
-
-
-class ProblemView(BaseModel):
-    """RFC 9457 problem details; `errors` names the fields where the request was invalid."""
-
-    type: str
-    title: str
-    status: int
-    detail: str = ""
-    errors: list[dict[str, str]] = []
-
-
-class IdempotencyHeader(BaseModel):
-    model_config = ConfigDict(alias_generator=lambda _: idempotency.HEADER)
-
-    key: str | None = None
-
-
-class RequiredIdempotencyHeader(IdempotencyHeader):
-    key: str
 
 
 class Resource(flask_restful.Resource):
     """One URL. Its methods are endpoints."""
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What an endpoint says of itself."""
-
-    allow: Permission
-    status: int
-    location: str | None
-    idempotency: Literal["none", "optional", "required", "own"]
-    body: type[BaseModel] | None
-    query: type[BaseModel] | None
-    view: type[BaseModel] | None
-    before: Callable[..., Any] | None
-
-    FIELD: ClassVar[str] = "__endpoint__"
-
-
-def endpoint(
-    *,
-    allow: Permission,
-    status: int = 200,
-    location: str | None = None,
-    idempotency: Literal["none", "optional", "required", "own"] = "none",
-    before: Callable[..., Any] | None = None,
-) -> Callable[[F], F]:
-    """Declare a Resource's method.
-
-    `location` is the new thing's URL with fields of the answer in braces, e.g. "/orders/{id}". `before` is called with the
-    method's arguments ahead of the transaction, for what is slow (a neighbour, a hash); the method gets its result as `prepared`.
-    With "own" idempotency the method itself heeds the key: a store without transactions cannot keep the record beside the work.
-    """
-
-    def declare(function: F) -> F:
-        hints = typing.get_type_hints(function)
-        answer = hints.get("return")
-        view = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
-        declaration = Declaration(
-            allow, status, location, idempotency, hints.get("body"), hints.get("query"), view, before
-        )
-        setattr(function, Declaration.FIELD, declaration)
-        return function
-
-    return declare
 
 
 class Api(flask_restful.Api):
@@ -107,38 +38,27 @@ class Api(flask_restful.Api):
         return original_handler(e)
 
 
-def mount(app: Flask, routes: dict[str, type[Resource]], settings: Settings, title: str) -> SpecTree:
-    """Serve `routes` from `app`; gives the OpenAPI description. Raises TypeError for an undeclared method."""
-    spec = SpecTree(
-        "flask",
-        mode="strict",
-        annotations=False,
-        title=title,
-        version="1",
-        validation_error_status=422,
-        naming_strategy=lambda model: model.__name__,
-        security_schemes=[
-            SecurityScheme(name="user", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer")),
-            SecurityScheme(
-                name="service",
-                data=SecuritySchemeData(type=SecureType.API_KEY, name="X-API-Key", field_in=InType.HEADER),
-            ),
-        ],
-    )
+def mount(
+    app: Flask, routes: dict[str, type[Resource]], settings: Settings, title: str
+) -> Callable[[], dict[str, Any]]:
+    """Serve `routes` from `app`; gives what writes their OpenAPI document. Raises TypeError for an undeclared method."""
+    spec = openapi.new(title)
     api = Api(app, catch_all_404s=False)
+    declared: dict[tuple[str, str], Declaration] = {}
     for url, resource in routes.items():
-        methods = {method: getattr(resource, method) for method in METHODS if hasattr(resource, method)}
-        edges = {name: _edge(spec, function, settings, url) for name, function in methods.items()}
+        edges = {}
+        for method in METHODS:
+            if hasattr(resource, method):
+                function = getattr(resource, method)
+                declaration = declared[method, url] = Declaration.of(function, url)
+                edge = _edge(function, declaration, settings, url)
+                edges[method] = openapi.described(spec, edge, declaration, method, url)
         api.add_resource(type(resource.__name__, (resource,), edges), url, endpoint=f"{resource.__name__}:{url}")
     spec.register(app)
-    return spec
+    return functools.cache(lambda: openapi.document(app, spec, declared))
 
 
-def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url: str) -> Callable[..., Any]:
-    declaration: Declaration | None = getattr(function, Declaration.FIELD, None)
-    if declaration is None:
-        raise TypeError(f"{function.__qualname__} ({url}) does not declare who may call it.")
-
+def _edge(function: Callable[..., Any], declaration: Declaration, settings: Settings, url: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
         caller = auth.admit(
@@ -162,7 +82,7 @@ def _edge(spec: SpecTree, function: Callable[..., Any], settings: Settings, url:
             response.make_conditional(request)
         return response
 
-    return _documented(spec, edge, declaration)
+    return edge
 
 
 def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | None:
@@ -186,6 +106,8 @@ def _answer(declaration: Declaration, record: Record | None, run: Callable[[], A
     if record is not None and (known := record.claim()):
         return known
     view = run()
+    if declaration.allow.owner and not auth.has_judged_ownership():
+        raise RuntimeError("This route is for owners, and nothing asked whose it is that was shown or changed.")
     headers = {"Content-Type": "application/json"} if view is not None else {}
     if declaration.location is not None:
         headers["Location"] = declaration.location.format(**dict(view))
@@ -246,31 +168,3 @@ def _checked(parse: Callable[[type[BaseModel]], BaseModel], model: type[BaseMode
 def _invalid(errors: list[tuple[str, str]]) -> Invalid:
     listed = [{"field": field or "body", "message": message} for field, message in errors]
     return Invalid("; ".join(f"{wrong['field']}: {wrong['message']}" for wrong in listed), errors=listed)
-
-
-def _documented(spec: SpecTree, edge: Callable[..., Any], declaration: Declaration) -> Callable[..., Any]:
-    """`edge` as SpecTree describes it. Validation is ours: SpecTree's takes what is no JSON for an empty object."""
-    allow = declaration.allow
-    answers: dict[str, Any] = {f"HTTP_{declaration.status}": declaration.view}
-    refusals = [400, 404, 409, 422, 503] + ([] if allow.anyone else [401, 403])
-    refusals += [413, 415] if declaration.body is not None else []
-    answers.update({f"HTTP_{status}": ProblemView for status in refusals})
-    headers = {"none": None, "required": RequiredIdempotencyHeader}
-    schemes = (["user"] if allow.roles else []) + (["service"] if allow.services else [])
-    return spec.validate(
-        json=declaration.body,
-        query=declaration.query,
-        headers=headers.get(declaration.idempotency, IdempotencyHeader),
-        resp=Documented(**answers),
-        security={scheme: [] for scheme in schemes},
-        skip_validation=True,
-    )(edge)
-
-
-def openapi(spec: SpecTree) -> Callable[[], Response]:
-    """A view that serves the OpenAPI document."""
-
-    def document() -> Response:
-        return Response(json.dumps(spec.spec), content_type="application/json")
-
-    return document

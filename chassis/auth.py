@@ -6,6 +6,7 @@ import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from chassis import db
@@ -27,9 +28,10 @@ class Caller:
     def is_staff(self) -> bool:
         return not self.roles.isdisjoint({"staff", "admin"})
 
-    def owns(self, user_id: UUID) -> bool:
-        """Whether what belongs to `user_id` is this caller's own, or staff's business."""
-        return self.user_id == user_id or self.is_staff
+    def owns(self, user_id: UUID | None) -> bool:
+        """Whether what belongs to `user_id` is this caller's own, or staff's business; what is nobody's is staff's."""
+        _judged.set(True)
+        return (user_id is not None and self.user_id == user_id) or self.is_staff
 
 
 NOBODY = Caller()
@@ -37,12 +39,25 @@ NOBODY = Caller()
 
 @dataclass(frozen=True)
 class Permission:
-    """Who may use a route: anyone, users with one of `roles`, or the named services."""
+    """Who may use a route: anyone, users with one of `roles`, or the named services.
+
+    With `owner`, users get only what is their own; its endpoints find it by an accessor that asks `Caller.owns`.
+    """
 
     name: str
     anyone: bool = False
     roles: frozenset[str] = frozenset()
     services: frozenset[str] = frozenset()
+    owner: bool = False
+
+    def described(self) -> dict[str, Any]:
+        """For programs, as the OpenAPI document shows it."""
+        return {
+            "anyone": self.anyone,
+            "roles": sorted(self.roles),
+            "services": sorted(self.services),
+            "owner": self.owner,
+        }
 
     def check(self, caller: Caller) -> None:
         """Raises Unauthorized when we do not know who calls, Forbidden when we do and they may not."""
@@ -56,6 +71,7 @@ class Permission:
 
 ANYONE = Permission("anyone", anyone=True)
 CUSTOMER = Permission("customers", roles=frozenset({"customer", "staff", "admin"}))
+OWNER = Permission("the owner and staff", roles=CUSTOMER.roles, owner=True)
 STAFF = Permission("staff", roles=frozenset({"staff", "admin"}))
 ADMIN = Permission("admins", roles=frozenset({"admin"}))
 
@@ -84,11 +100,17 @@ def sign_token(user_id: UUID, roles: list[str], settings: Settings) -> str:
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
+_judged: ContextVar[bool] = ContextVar("judged", default=False)
 
 
 def caller() -> Caller:
     """The caller of the present request, as the edge found it."""
     return _caller.get()
+
+
+def has_judged_ownership() -> bool:
+    """Whether the present request has asked whose something is."""
+    return _judged.get()
 
 
 def admit(permission: Permission, authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
@@ -104,6 +126,7 @@ def admit(permission: Permission, authorization: str | None, api_key: str | None
         found = NOBODY
     permission.check(found)
     _caller.set(found)
+    _judged.set(False)
     return found
 
 

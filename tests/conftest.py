@@ -26,6 +26,7 @@ from chassis.testing import System
 from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
 from services.notifications.mailbox.letter import Letter
 from services.notifications.mailbox.smtp import receiving
+from tests import documented
 
 pytest_plugins = ["tests.installation"]
 
@@ -162,7 +163,7 @@ _APPS: dict[str, Flask] = {}
 
 def app_of(service: Service) -> Flask:
     if service.name not in _APPS:
-        _APPS[service.name] = application.build(service)
+        _APPS[service.name] = documented.watch(application.build(service))
     return _APPS[service.name]
 
 

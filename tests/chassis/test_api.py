@@ -16,11 +16,12 @@ from sqlalchemy import text
 from chassis import application, auth, db, outbox
 from chassis.api import Body, Query, Resource, View, endpoint
 from chassis.messages import UserDeleted
-from chassis.problems import Conflict
+from chassis.problems import Conflict, NotFound
 from chassis.service import Service
 from chassis.settings import Settings
 from chassis.store import SQLStore
 from chassis.testing import bearer
+from tests import documented
 from tests.chassis.support import chassis_service
 
 
@@ -78,16 +79,32 @@ class Prepared(Resource):
         return NoteView(id=UUID(int=0), words=str(auth.caller().service))
 
 
+class Owned(Resource):
+    @endpoint(allow=auth.OWNER)
+    def get(self, user_id: UUID) -> NoteView:
+        if not auth.caller().owns(user_id):
+            raise NotFound("You have no such note.")
+        return NoteView(id=user_id, words="yours")
+
+    @endpoint(allow=auth.OWNER)
+    def put(self, user_id: UUID) -> NoteView:
+        db.session().execute(text("INSERT INTO notes VALUES (:id, 'anybody')"), {"id": user_id})
+        return NoteView(id=user_id, words="whoever you are")
+
+
 @pytest.fixture(scope="module")
 def service(make_database: Callable[[str], str]) -> Service:
     return chassis_service(
-        "notes", make_database, {"/notes/": Notes, "/prepared": Prepared}, "CREATE TABLE notes (id uuid, words text)"
+        "notes",
+        make_database,
+        {"/notes/": Notes, "/prepared": Prepared, "/notes/<uuid:user_id>": Owned},
+        "CREATE TABLE notes (id uuid, words text)",
     )
 
 
 @pytest.fixture
 def notes(service: Service) -> Iterator[FlaskClient]:
-    yield application.build(service).test_client()
+    yield documented.watch(application.build(service)).test_client()
     with database(service).engine.begin() as connection:
         connection.execute(text("TRUNCATE notes, outbox, idempotency"))
 
@@ -215,6 +232,18 @@ def test_a_route_lets_in_only_whom_it_names(service: Service, notes: FlaskClient
     assert notes.get("/prepared", headers={"X-API-Key": "orders-key"}).json["words"] == "orders"
 
 
+def test_a_route_for_owners_asks_who_owns(service: Service, notes: FlaskClient) -> None:
+    assert notes.get(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 200
+    assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4(), "staff")).status_code == 200
+    assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4())).status_code == 404
+
+
+def test_a_route_for_owners_that_does_not_ask_who_owns_does_nothing(service: Service, notes: FlaskClient) -> None:
+    assert notes.get(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 200
+    assert notes.put(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 500
+    assert count(service, "notes") == 0
+
+
 def test_a_method_without_a_declaration_does_not_start() -> None:
     class Open(Resource):
         def get(self) -> NoteView:
@@ -329,6 +358,32 @@ def test_the_service_describes_itself(notes: FlaskClient) -> None:
     assert set(document["components"]["schemas"]) >= {"NewNote", "NoteView", "ProblemView"}
     assert any(parameter["name"] == "Idempotency-Key" for parameter in post["parameters"])
     assert document["paths"]["/prepared"]["get"]["security"] == [{"service": []}]
+
+
+def test_the_service_describes_for_programs_who_may_call_it(notes: FlaskClient) -> None:
+    paths = notes.get("/openapi.json").json["paths"]
+    customers = ["admin", "customer", "staff"]
+    assert paths["/notes/"]["get"]["x-souk-allow"] == {"anyone": True, "roles": [], "services": [], "owner": False}
+    assert paths["/notes/"]["post"]["x-souk-allow"]["roles"] == customers
+    assert paths["/prepared"]["get"]["x-souk-allow"]["services"] == ["orders"]
+    assert paths["/notes/{user_id}"]["get"]["x-souk-allow"] == {
+        "anyone": False, "roles": customers, "services": [], "owner": True,
+    }  # fmt: skip
+
+
+def test_the_service_describes_its_refusals(notes: FlaskClient) -> None:
+    paths = notes.get("/openapi.json").json["paths"]
+    answers = paths["/notes/"]["post"]["responses"]
+    assert sorted(answers) == ["201", "400", "401", "403", "409", "413", "415", "422", "503"]
+    assert list(answers["422"]["content"]) == ["application/problem+json"]
+    assert list(answers["201"]["content"]) == ["application/json"]
+    assert sorted(paths["/notes/{user_id}"]["get"]["responses"]) == ["200", "304", "400", "401", "403", "404", "503"]
+
+
+@pytest.mark.parametrize("path", ["/notes/", "/nothing", "/notes/?limit=0", "/prepared", "/health/live", "/metrics"])
+def test_every_answer_tells_browsers_to_make_nothing_of_it(notes: FlaskClient, path: str) -> None:
+    headers = notes.get(path).headers
+    assert {name: headers[name] for name in application.SECURITY_HEADERS} == application.SECURITY_HEADERS
 
 
 def test_health_and_metrics_answer(notes: FlaskClient) -> None:

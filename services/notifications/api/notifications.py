@@ -12,7 +12,7 @@ from services.notifications.notify import notify
 
 
 class UserNotifications(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: Page) -> NotificationPage:
         """What the user was told, newest first; only that user and staff may look."""
         notifications, following = Notification.page(auth.caller(), user_id, query)
@@ -21,7 +21,7 @@ class UserNotifications(Resource):
 
 
 class Email(Resource):
-    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewEmail) -> NotificationView:
         """Write to one user. The mail is on its way when its status is `sent`."""
         # Each mail that staff writes is a fact of its own; a repeated request is known by its Idempotency-Key.

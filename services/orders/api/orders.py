@@ -4,6 +4,7 @@ from uuid import UUID, uuid4
 
 from chassis import auth
 from chassis.api import Resource, endpoint
+from chassis.clients import BadAnswer
 from chassis.messages import OrderPlaced
 from chassis.paging import Page
 from chassis.problems import NotFound
@@ -20,7 +21,14 @@ class Orders(Resource):
         caller = auth.caller()
         return _page(query, None if caller.is_staff else caller.user_id)
 
-    @endpoint(allow=auth.CUSTOMER, status=201, location="/orders/{id}", idempotency="required", before=quote)
+    @endpoint(
+        allow=auth.CUSTOMER,
+        status=201,
+        location="/orders/{id}",
+        idempotency="required",
+        before=quote,
+        raises=[BadAnswer],
+    )
     def post(self, body: NewOrder, prepared: Quote) -> OrderView:
         """Place an order at today's prices. It is pending until stock and payment have answered."""
         user_id = auth.caller().user_id
@@ -32,12 +40,12 @@ class Orders(Resource):
 
 
 class OneOrder(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, order_id: UUID) -> OrderView:
         """One order: what was bought, at what price, and how it stands."""
         return OrderView.model_validate(Order.visible_to(auth.caller(), order_id))
 
-    @endpoint(allow=auth.CUSTOMER, status=204)
+    @endpoint(allow=auth.OWNER, status=204)
     def delete(self, order_id: UUID) -> None:
         """Cancel the order, which only a pending one can be. Cancelling twice is cancelling once."""
         order = Order.visible_to(auth.caller(), order_id, for_update=True)
@@ -61,7 +69,7 @@ class Status(Resource):
 
 
 class Events(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, order_id: UUID) -> Timeline:
         """The order's timeline: every step that was asked for, answered or decided, oldest first."""
         order = Order.visible_to(auth.caller(), order_id)
@@ -69,7 +77,7 @@ class Events(Resource):
 
 
 class UserOrders(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: Page) -> OrderPage:
         """One user's orders, newest first; only that user and staff may look."""
         if not auth.caller().owns(user_id):

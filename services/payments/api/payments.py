@@ -27,14 +27,14 @@ class Process(Resource):
 
 
 class OnePayment(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, payment_id: UUID) -> PaymentView:
         """One payment, as the provider last told of it."""
         return PaymentView.model_validate(Payment.visible_to(auth.caller(), payment_id))
 
 
 class UserPayments(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: Page) -> PaymentPage:
         """One user's payments, newest first; only that user and staff may look."""
         if not auth.caller().owns(user_id):

@@ -125,7 +125,7 @@ class Payment(Base):
     def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
         """The payment, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
         payment = db.session().get(cls, payment_id)
-        if payment is None or not (caller.is_staff or caller.user_id == payment.user_id):
+        if payment is None or not caller.owns(payment.user_id):
             raise NotFound("You have no such payment.")
         return payment
 

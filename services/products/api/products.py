@@ -20,6 +20,7 @@ from services.products.api.schemas import (
     ProductView,
 )
 from services.products.models import Product
+from services.products.models.product import PreconditionFailed
 
 
 class Products(Resource):
@@ -43,7 +44,7 @@ class OneProduct(Resource):
         """One product. What is no longer sold only staff can see."""
         return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
 
-    @endpoint(allow=auth.STAFF)
+    @endpoint(allow=auth.STAFF, raises=[PreconditionRequired, PreconditionFailed])
     def put(self, product_id: UUID, body: ProductChange) -> ProductView:
         """Replace what is said of the product; with `If-Match`, only if it is as the caller saw it."""
         seen = seen_versions()
@@ -54,7 +55,7 @@ class OneProduct(Resource):
         Product.change(product_id, seen, **{name: given[name] for name in given if name not in unless_given})
         return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
 
-    @endpoint(allow=auth.STAFF, status=204)
+    @endpoint(allow=auth.STAFF, status=204, raises=[PreconditionFailed])
     def delete(self, product_id: UUID) -> None:
         """Take it off sale. Orders and staff still find it; what is held for orders stays held."""
         Product.change(product_id, seen_versions(), is_active=False)

@@ -9,6 +9,7 @@ from chassis import auth, paging
 from chassis.api import Resource, endpoint
 from chassis.messages import UserDeleted, UserRegistered, UserUpdated
 from chassis.outbox import emit
+from chassis.problems import NotFound
 from services.users import passwords
 from services.users.api.schemas import NewUser, Profile, UserPage, UserView
 from services.users.models.user import User
@@ -31,7 +32,7 @@ class Registration(Resource):
 
 
 class Me(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.CUSTOMER, raises=[NotFound])
     def get(self) -> UserView:
         """The caller's own account."""
         caller = auth.caller()
@@ -40,12 +41,12 @@ class Me(Resource):
 
 
 class OneUser(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID) -> UserView:
         """One account: the caller's own, or any for staff."""
         return UserView.model_validate(User.visible_to(auth.caller(), user_id))
 
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: Profile) -> UserView:
         """Replace the profile; names that are left out are forgotten."""
         user = User.changeable_by(auth.caller(), user_id)
@@ -53,7 +54,7 @@ class OneUser(Resource):
             emit(_telling(UserUpdated, user))
         return UserView.model_validate(user)
 
-    @endpoint(allow=auth.CUSTOMER, status=204)
+    @endpoint(allow=auth.OWNER, status=204)
     def delete(self, user_id: UUID) -> None:
         """Close the account for good and forget who it was. Closing twice is closing once."""
         user = User.changeable_by(auth.caller(), user_id, even_closed=True)

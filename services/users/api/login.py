@@ -14,7 +14,7 @@ class WrongCredentials(Unauthorized):
 
 
 class Login(Resource):
-    @endpoint(allow=auth.ANYONE)
+    @endpoint(allow=auth.ANYONE, raises=[WrongCredentials])
     def post(self, body: Credentials) -> TokenView:
         """Log in: an access token for an e-mail and its password."""
         user = _known_by(body.email, body.password.get_secret_value())
