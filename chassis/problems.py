@@ -45,6 +45,10 @@ class Conflict(Problem):
     type, status, title = "/problems/conflict", 409, "The present state forbids this"
 
 
+class PreconditionFailed(Problem):
+    type, status, title = "/problems/precondition-failed", 412, "It has changed since you saw it"
+
+
 class UnsupportedMedia(Problem):
     type, status, title = "/problems/unsupported-media", 415, "Only application/json is understood"
 

@@ -4,7 +4,8 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from chassis.service import Service
+from chassis.service import Service, Timer
+from services.orders import deadlines
 from services.orders.models import Event
 from services.orders.saga import listener
 from services.orders.settings import Settings
@@ -14,5 +15,6 @@ service = Service(
     settings_class=Settings,
     routes="services.orders.api.routes",
     listener=listener,
+    timers=[Timer(deadlines.EVERY_SECONDS, deadlines.watch)],
     outbox=cast(Table, Event.__table__),
 )

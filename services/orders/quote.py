@@ -21,6 +21,7 @@ class Product:
 
     id: UUID
     name: str
+    category: str
     amount: int
     currency: str
     is_active: bool
@@ -46,6 +47,8 @@ def quote(body: NewOrder) -> Quote:
     known = _ask([line.product_id for line in body.lines], settings)
     errors = []
     lines = []
+    if body.currency not in (None, settings.currency):
+        errors.append({"field": "currency", "message": f"must be {settings.currency}"})
     for index, wanted in enumerate(body.lines):
         product = known.get(wanted.product_id)
         if product is None or not product.is_active:
@@ -53,7 +56,7 @@ def quote(body: NewOrder) -> Quote:
         elif product.currency != settings.currency:
             errors.append({"field": f"lines.{index}.product_id", "message": f"is not sold in {settings.currency}"})
         else:
-            lines.append(Line(product.id, product.name, wanted.quantity, product.amount))
+            lines.append(Line(product.id, product.name, wanted.quantity, product.amount, product.category))
     offer = Quote(lines, settings.currency)
     if offer.amount > money.LARGEST:
         errors.append({"field": "lines", "message": "cost more than one order may"})

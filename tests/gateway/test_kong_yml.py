@@ -46,6 +46,8 @@ CLOSED = [
     ("DELETE", f"/orders/{ID}"),
     ("PUT", f"/orders/{ID}/status"),
     ("GET", f"/orders/{ID}/events"),
+    ("POST", f"/orders/{ID}/refunds"),
+    ("GET", "/orders/analytics"),
     ("GET", f"/orders/user/{ID}"),
     ("POST", "/payments/process"),
     ("GET", f"/payments/{ID}"),

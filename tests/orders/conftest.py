@@ -7,10 +7,18 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis import db
-from chassis.messages import Envelope, Message
+from chassis import db, store
+from chassis.messages import (
+    Envelope,
+    Message,
+    PaymentAuthorized,
+    PaymentCaptured,
+    StockCommitted,
+    StockReserved,
+)
 from chassis.service import Service
 from chassis.testing import System, bearer
+from services.orders.models import Order
 from tests.conftest import a_product
 
 CUSTOMER = UUID(int=100)
@@ -77,3 +85,36 @@ def hear(orders: Service) -> Callable[..., System]:
         return system
 
     return deliver
+
+
+Hear = Callable[..., System]
+
+
+def confirming(id_: UUID) -> list[Message]:
+    """The answers that confirm an order."""
+    return [StockReserved(id_), PaymentAuthorized(id_, uuid4())]
+
+
+def fulfilling(id_: UUID) -> list[Message]:
+    """The answers after which nothing of a confirmed order of two kettles is awaited any more."""
+    return [StockCommitted(id_), PaymentCaptured(id_, uuid4(), 2500, "EUR")]
+
+
+def said(system: System) -> list[str]:
+    """Types of the messages that orders sent, the first reservation left out."""
+    return [envelope.type for envelope in system.sent if envelope.type != "stock.reserve"]
+
+
+def order_id(placed: dict[str, Any]) -> UUID:
+    return UUID(placed["id"])
+
+
+@pytest.fixture
+def stuck(orders: Service) -> Callable[[UUID], str | None]:
+    """Why the order is stuck; None for one that is not."""
+
+    def look(id_: UUID) -> str | None:
+        with store.active(orders.store), orders.store.transaction():
+            return Order.locked(id_).stuck_reason
+
+    return look

@@ -1,25 +1,39 @@
-"""/orders: place, read, follow, ship and cancel."""
+"""/orders: place, read, follow, ship, cancel and refund."""
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from chassis import auth
+from chassis import auth, money, precondition
 from chassis.api import Resource, endpoint
 from chassis.clients import BadAnswer
 from chassis.messages import OrderPlaced
-from chassis.paging import Page
-from chassis.problems import NotFound
-from services.orders import saga
-from services.orders.api.schemas import NewOrder, NewStatus, OrderPage, OrderView, Timeline
+from chassis.problems import Forbidden, NotFound, PreconditionFailed
+from services.orders import history, saga
+from services.orders.api.schemas import (
+    NewOrder,
+    NewRefund,
+    NewStatus,
+    OrderPage,
+    OrderView,
+    Timeline,
+    TimelineQuery,
+)
+from services.orders.history import AllOrdersQuery, OrderQuery
 from services.orders.models import Event, Order
 from services.orders.quote import Quote, quote
+from services.orders.refund import refund
 
 
 class Orders(Resource):
     @endpoint(allow=auth.CUSTOMER)
-    def get(self, query: Page) -> OrderPage:
+    def get(self, query: AllOrdersQuery) -> OrderPage:
         """The caller's orders, newest first; everybody's for staff."""
         caller = auth.caller()
-        return _page(query, None if caller.is_staff else caller.user_id)
+        if caller.is_staff:
+            return _page(*history.page(query, query.user_id, query.stuck))
+        if query.stuck or query.user_id not in (None, caller.user_id):
+            raise Forbidden("To look for other people's orders is for staff.")
+        return _page(*history.page(query, caller.user_id))
 
     @endpoint(
         allow=auth.CUSTOMER,
@@ -36,28 +50,30 @@ class Orders(Resource):
         order = saga.place(
             OrderPlaced(uuid4(), user_id, prepared.lines, prepared.amount, prepared.currency, body.payment_method)
         )
-        return OrderView.model_validate(order)
+        return _shown(order)
 
 
 class OneOrder(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, order_id: UUID) -> OrderView:
         """One order: what was bought, at what price, and how it stands."""
-        return OrderView.model_validate(Order.visible_to(auth.caller(), order_id))
+        return _shown(Order.visible_to(auth.caller(), order_id))
 
-    @endpoint(allow=auth.OWNER, status=204)
+    @endpoint(allow=auth.OWNER, status=204, raises=[PreconditionFailed])
     def delete(self, order_id: UUID) -> None:
-        """Cancel the order, which only a pending one can be. Cancelling twice is cancelling once."""
+        """Cancel the order, up to when it is shipped; what was paid goes back. Cancelling twice is cancelling once."""
         order = Order.visible_to(auth.caller(), order_id, for_update=True)
-        if not order.is_cancelled:
+        precondition.expect(order.version)
+        if not order.is_called_off:
             saga.cancel(order, "Cancelled by the customer.")
 
 
 class Status(Resource):
-    @endpoint(allow=auth.STAFF)
+    @endpoint(allow=auth.STAFF, raises=[PreconditionFailed])
     def put(self, order_id: UUID, body: NewStatus) -> OrderView:
-        """Ship, deliver or cancel, each in its turn."""
+        """Ship, deliver or cancel, each in its turn; with `If-Match`, only if the order is as the caller saw it."""
         order = Order.locked(order_id)
+        precondition.expect(order.version)
         match body.status:
             case "shipped":
                 saga.ship(order)
@@ -65,26 +81,42 @@ class Status(Resource):
                 saga.deliver(order)
             case "cancelled":
                 saga.cancel(order, body.reason)
-        return OrderView.model_validate(order)
+        return _shown(order)
+
+
+class Refunds(Resource):
+    @endpoint(
+        allow=auth.STAFF, status=201, location="/orders/{id}", idempotency="required", raises=[PreconditionFailed]
+    )
+    def post(self, order_id: UUID, body: NewRefund) -> OrderView:
+        """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
+        order = Order.locked(order_id)
+        precondition.expect(order.version)
+        refund(order, None if body.amount is None else money.to_minor(body.amount), body.reason)
+        return _shown(order)
 
 
 class Events(Resource):
     @endpoint(allow=auth.OWNER)
-    def get(self, order_id: UUID) -> Timeline:
+    def get(self, order_id: UUID, query: TimelineQuery) -> Timeline:
         """The order's timeline: every step that was asked for, answered or decided, oldest first."""
-        order = Order.visible_to(auth.caller(), order_id)
-        return Timeline.of(Event.stream_of(order.id))
+        caller = auth.caller()
+        order = Order.visible_to(caller, order_id)
+        return Timeline.of(Event.stream_of(order.id, query.cursor, query.limit), order, caller)
 
 
 class UserOrders(Resource):
     @endpoint(allow=auth.OWNER)
-    def get(self, user_id: UUID, query: Page) -> OrderPage:
+    def get(self, user_id: UUID, query: OrderQuery) -> OrderPage:
         """One user's orders, newest first; only that user and staff may look."""
         if not auth.caller().owns(user_id):
             raise NotFound("You have no such user.")
-        return _page(query, user_id)
+        return _page(*history.page(query, user_id))
 
 
-def _page(page: Page, user_id: UUID | None) -> OrderPage:
-    orders, following = Order.page(page, user_id)
-    return OrderPage(items=[OrderView.model_validate(order) for order in orders], next=following)
+def _shown(order: Order) -> OrderView:
+    return OrderView.of(order, auth.caller())
+
+
+def _page(orders: Sequence[Order], following: str | None) -> OrderPage:
+    return OrderPage(items=[_shown(order) for order in orders], next=following)

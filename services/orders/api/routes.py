@@ -1,11 +1,12 @@
 """Every URL of the orders service."""
 
-from services.orders.api.orders import Events, OneOrder, Orders, Status, UserOrders
+from services.orders.api.orders import Events, OneOrder, Orders, Refunds, Status, UserOrders
 
 ROUTES = {
     "/orders/": Orders,
     "/orders/<uuid:order_id>": OneOrder,
     "/orders/<uuid:order_id>/status": Status,
     "/orders/<uuid:order_id>/events": Events,
+    "/orders/<uuid:order_id>/refunds": Refunds,
     "/orders/user/<uuid:user_id>": UserOrders,
 }

@@ -1,5 +1,6 @@
 """The streams of events, one an order, append-only. This table is also the outbox: what is unsent in it the relay sends."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -9,6 +10,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis import db, outbox
 from chassis.messages import REGISTRY, Message
+from services.orders.models.upcasters import schema_of, upcast
 
 
 class Base(DeclarativeBase):
@@ -16,7 +18,10 @@ class Base(DeclarativeBase):
 
 
 class Event(Base):
-    """One fact or command of an order's life. `version` counts from 1 within its stream and has no gaps."""
+    """One fact or command of an order's life. `version` counts from 1 within its stream and has no gaps.
+
+    That (stream, version) is unique is what makes two writers who saw the same order differ: the second one's transaction fails.
+    """
 
     __tablename__ = "events"
     __table_args__ = (UniqueConstraint("stream", "version"),)
@@ -41,17 +46,26 @@ class Event(Base):
             version=version,
             type=message.type,
             data=message.data(),
-            meta=outbox.meta(),
+            meta={**outbox.meta(), "schema": schema_of(message.type)},
             occurred_at=occurred_at,
             sent_at=None if is_sent else occurred_at,
         )
 
     @property
     def message(self) -> Message:
-        return REGISTRY[self.type].of(self.data)
+        return read(self.type, self.data, self.meta)
 
     @classmethod
-    def stream_of(cls, order_id: UUID) -> list["Event"]:
-        """Every event of the order, oldest first."""
-        query = select(cls).where(cls.stream == order_id).order_by(cls.version)
-        return list(db.session().scalars(query))
+    def stream_of(cls, order_id: UUID, after: int = 0, limit: int | None = None) -> Sequence["Event"]:
+        """Events of the order behind version `after`, oldest first."""
+        query = select(cls).where(cls.stream == order_id, cls.version > after).order_by(cls.version).limit(limit)
+        return db.session().scalars(query).all()
+
+    @classmethod
+    def at(cls, order_id: UUID, version: int) -> "Event":
+        return db.session().scalars(select(cls).where(cls.stream == order_id, cls.version == version)).one()
+
+
+def read(type_: str, data: dict[str, Any], meta: dict[str, Any]) -> Message:
+    """The message that an event's row holds, in today's shape."""
+    return REGISTRY[type_].of(upcast(type_, data, meta.get("schema", 1)))

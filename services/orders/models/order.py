@@ -1,54 +1,38 @@
 """One order as its events make it. Nothing changes it but an event; the row is written in the event's transaction."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID
 
 from pydantic import TypeAdapter
-from sqlalchemy import String, select
+from sqlalchemy import String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis import db, money
 from chassis.auth import Caller
 from chassis.messages import (
-    AuthorizePayment,
     Line,
     Message,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
     OrderPlaced,
+    OrderResumed,
     OrderShipped,
+    OrderStuck,
+    PaymentCaptured,
+    PaymentRefunded,
 )
-from chassis.paging import Page, newest_first
-from chassis.problems import Conflict, NotFound
+from chassis.problems import NotFound
+from services.orders.models import steps
 from services.orders.models.events import Base, Event
+from services.orders.models.status import NEXT, OrderStatus, OutOfTurn
+from services.orders.models.steps import Outcome, Step
 
 _LINES = TypeAdapter(list[Line])
-
-
-class OrderStatus(StrEnum):
-    PENDING = "pending"
-    CONFIRMED = "confirmed"
-    SHIPPED = "shipped"
-    DELIVERED = "delivered"
-    CANCELLED = "cancelled"
-
-
-NEXT = {
-    OrderStatus.PENDING: {OrderStatus.CONFIRMED, OrderStatus.CANCELLED},
-    OrderStatus.CONFIRMED: {OrderStatus.SHIPPED},
-    OrderStatus.SHIPPED: {OrderStatus.DELIVERED},
-}
-"""What an order may become from each status; from any other, nothing."""
-
-
-class OutOfTurn(Conflict):
-    type, title = "/problems/order-out-of-turn", "The order's status forbids this"
+_STEPS = TypeAdapter(dict[str, Step])
 
 
 class Order(Base):
@@ -57,28 +41,43 @@ class Order(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     total_amount: Mapped[Decimal]
-    status: Mapped[str] = mapped_column(String(50), default=OrderStatus.PENDING)
-    created_at: Mapped[datetime]
-    updated_at: Mapped[datetime]
+    captured_amount: Mapped[Decimal]
+    refunded_amount: Mapped[Decimal]
     currency: Mapped[str] = mapped_column(String(3))
-    lines_data: Mapped[list[dict[str, Any]]] = mapped_column("lines", JSONB)
-    payment_method: Mapped[str] = mapped_column(String(100))
+    status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
     """Why it was cancelled."""
-    awaits: Mapped[str | None] = mapped_column(String(20))
-    """Whose answer the saga waits for: stock, payment, or nobody's."""
+
+    lines_data: Mapped[list[dict[str, Any]]] = mapped_column("lines", JSONB)
+    payment_method: Mapped[str] = mapped_column(String(100))
+    steps_data: Mapped[dict[str, Any]] = mapped_column("steps")
+    due_at: Mapped[datetime | None]
+    """When the first of the answers it awaits is late."""
+
+    stuck_at: Mapped[datetime | None]
+    stuck_reason: Mapped[str | None] = mapped_column(String(500))
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    confirmed_at: Mapped[datetime | None]
+    shipped_at: Mapped[datetime | None]
     version: Mapped[int]
     """Version of the last event in it."""
 
-    STOCK: ClassVar = "stock"
-    PAYMENT: ClassVar = "payment"
+    # --- found
 
     @classmethod
     def place(cls, message: OrderPlaced) -> "Order":
-        order = cls(id=message.order_id, version=0)
+        order = cls.blank(message.order_id)
         order.record(message)
         db.session().add(order)
         return order
+
+    @classmethod
+    def blank(cls, order_id: UUID) -> "Order":
+        """What an order is before its first event."""
+        nothing = money.from_minor(0)
+        empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
+        return cls(id=order_id, version=0, captured_amount=nothing, refunded_amount=nothing, steps_data={}, **empty)
 
     @classmethod
     def locked(cls, order_id: UUID) -> "Order":
@@ -96,13 +95,7 @@ class Order(Base):
             raise NotFound("You have no such order.")
         return order
 
-    @classmethod
-    def page(cls, page: Page, user_id: UUID | None) -> tuple[Sequence["Order"], str | None]:
-        """Orders, newest first: of one user, or of everybody."""
-        query = select(cls)
-        if user_id is not None:
-            query = query.where(cls.user_id == user_id)
-        return newest_first(query, cls.created_at, cls.id, page)
+    # --- read
 
     @property
     def lines(self) -> list[Line]:
@@ -114,8 +107,60 @@ class Order(Base):
         return money.to_minor(self.total_amount)
 
     @property
-    def is_cancelled(self) -> bool:
-        return self.status == OrderStatus.CANCELLED
+    def refundable(self) -> int:
+        """What was captured, and neither went back nor is on its way back; in minor units."""
+        taken = money.to_minor(self.captured_amount) - money.to_minor(self.refunded_amount)
+        return taken - sum(step.amount for step in self.open_steps.values())
+
+    @property
+    def is_called_off(self) -> bool:
+        """Nothing of it will ever be delivered, so all of it has to be undone."""
+        return self.status == OrderStatus.CANCELLED or (self.status == OrderStatus.REFUNDED and self.shipped_at is None)
+
+    @property
+    def is_settled(self) -> bool:
+        """Nobody's answer is awaited, and nobody is owed anything."""
+        return not self.open_steps and not (self.is_called_off and self.refundable)
+
+    @property
+    def steps(self) -> dict[str, Step]:
+        """By the names that `steps.key_of` gives."""
+        return _STEPS.validate_python(self.steps_data)
+
+    @property
+    def open_steps(self) -> dict[str, Step]:
+        """The ones that await an answer, in the order in which they were asked for. (JSONB sorts keys by length.)"""
+        taken = sorted(self.steps.items(), key=lambda item: item[1].version)
+        return {key: step for key, step in taken if step.is_open}
+
+    def outcome(self, command: type[Message]) -> Outcome | None:
+        """How the step ended; None while it is open, and when it was never asked for."""
+        step = self.steps.get(command.type)
+        return step.outcome if step is not None else None
+
+    def has_asked(self, command: type[Message]) -> bool:
+        return command.type in self.steps
+
+    def is_awaiting(self, command: type[Message]) -> bool:
+        return command.type in self.open_steps
+
+    # --- changed
+
+    def hear(self, answer: Message) -> bool:
+        """Record the answer if it is awaited; False for one that is late or repeated."""
+        if _ended_by(answer, self.open_steps) is None:
+            return False
+        self.record(answer)
+        return True
+
+    def learn(self, fact: PaymentCaptured | PaymentRefunded) -> bool:
+        """Record that money moved, whether or not that was asked for; False when it is known."""
+        _, [command] = steps.ANSWERS[type(fact)]
+        known = self.steps.get(steps.key_of(fact, command))
+        if known is not None and known.outcome == Outcome.DONE:
+            return False
+        self.record(fact)
+        return True
 
     def record(self, fact: Message) -> None:
         """Add what happened to the order's events. Raises OutOfTurn when it could not happen now."""
@@ -128,27 +173,38 @@ class Order(Base):
 
     def _append(self, message: Message, is_sent: bool) -> None:
         event = Event.of(message, self.id, self.version + 1, is_sent)
-        self.apply(message, event.occurred_at)
-        self.version = event.version
+        self.apply(message, event.version, event.occurred_at)
         db.session().add(event)
 
-    def apply(self, message: Message, occurred_at: datetime) -> None:
-        """What `message` makes of the order; a pure function of the two, so that events give the same rows again."""
+    def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
+        """What the event makes of the order; a pure function of the two, so that events give the same rows again."""
         self.updated_at = occurred_at
+        self.version = version
         match message:
             case OrderPlaced():
                 self._begin(message, occurred_at)
-            case AuthorizePayment():
-                self.awaits = self.PAYMENT
             case OrderConfirmed():
                 self._become(OrderStatus.CONFIRMED)
+                self.confirmed_at = occurred_at
             case OrderCancelled():
                 self._become(OrderStatus.CANCELLED)
                 self.reason = message.reason
             case OrderShipped():
                 self._become(OrderStatus.SHIPPED)
+                self.shipped_at = occurred_at
             case OrderDelivered():
                 self._become(OrderStatus.DELIVERED)
+            case OrderStuck():
+                self.stuck_at, self.stuck_reason = occurred_at, message.reason
+            case OrderResumed():
+                self.stuck_at = self.stuck_reason = None
+                self._keep({key: _afresh(step) for key, step in self.steps.items()})
+            case PaymentCaptured():
+                self.captured_amount = money.from_minor(message.amount)
+            case PaymentRefunded():
+                self.refunded_amount += money.from_minor(message.amount)
+        self._step(message, version, occurred_at)
+        self._settle()
 
     def _begin(self, placed: OrderPlaced, occurred_at: datetime) -> None:
         self.user_id = placed.user_id
@@ -157,11 +213,48 @@ class Order(Base):
         self.lines_data = _LINES.dump_python(placed.lines, mode="json")
         self.payment_method = placed.payment_method
         self.status = OrderStatus.PENDING
-        self.awaits = self.STOCK
         self.created_at = occurred_at
 
     def _become(self, status: OrderStatus) -> None:
         if status not in NEXT.get(OrderStatus(self.status), ()):
             raise OutOfTurn(f"This order is {self.status}: it cannot become {status}.", current=self.status)
         self.status = status
-        self.awaits = None
+
+    def _step(self, message: Message, version: int, occurred_at: datetime) -> None:
+        """What a command begins, and what an answer ends."""
+        taken = self.steps
+        if type(message) in steps.PATIENCE:
+            key = steps.key_of(message)
+            taken[key] = steps.asked(message, version, occurred_at, taken.get(key))
+            called_off = steps.CALLS_OFF.get(type(message))
+            if called_off is not None and (step := taken.get(called_off.type)) is not None and step.is_open:
+                taken[called_off.type] = step.ended(Outcome.CALLED_OFF)
+        elif type(message) in steps.ANSWERS:
+            outcome, [command, *_] = steps.ANSWERS[type(message)]
+            key = _ended_by(message, taken) or steps.key_of(message, command)
+            taken[key] = taken.get(key, Step(version, 0, occurred_at)).ended(outcome)
+        else:
+            return
+        self._keep(taken)
+
+    def _keep(self, taken: dict[str, Step]) -> None:
+        self.steps_data = _STEPS.dump_python(taken, mode="json")
+        self.due_at = min((step.due_at for step in taken.values() if step.is_open), default=None)
+
+    def _settle(self) -> None:
+        whole = 0 < self.captured_amount <= self.refunded_amount
+        if whole and OrderStatus.REFUNDED in NEXT.get(OrderStatus(self.status), ()):
+            self.status = OrderStatus.REFUNDED
+        if self.stuck_at is not None and self.is_settled:
+            self.stuck_at = self.stuck_reason = None
+
+
+def _ended_by(answer: Message, taken: dict[str, Step]) -> str | None:
+    """The open step among `taken` that the answer ends."""
+    _, commands = steps.ANSWERS[type(answer)]
+    keys = (steps.key_of(answer, command) for command in commands)
+    return next((key for key in keys if key in taken and taken[key].is_open), None)
+
+
+def _afresh(step: Step) -> Step:
+    return Step(step.version, 0, step.due_at, step.outcome, step.amount)

@@ -7,8 +7,9 @@ from flask import request
 
 from chassis import auth, idempotency
 from chassis.api import Resource, endpoint
+from chassis.precondition import PreconditionRequired, seen_versions
+from chassis.problems import PreconditionFailed
 from services.products import listing
-from services.products.api.precondition import PreconditionRequired, seen_versions
 from services.products.api.schemas import (
     CategoryPage,
     CategoryQuery,
@@ -20,7 +21,6 @@ from services.products.api.schemas import (
     ProductView,
 )
 from services.products.models import Product
-from services.products.models.product import PreconditionFailed
 
 
 class Products(Resource):

@@ -98,6 +98,7 @@ class QuoteView(View):
     id: UUID
     sku: str
     name: str
+    category: str
     amount: int
     currency: str
     is_active: bool
@@ -109,6 +110,7 @@ class QuoteView(View):
             id=UUID(product.id),
             sku=product.sku,
             name=product.name,
+            category=product.category,
             amount=money.to_minor(product.price),
             currency=product.currency,
             is_active=product.is_active,

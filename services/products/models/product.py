@@ -24,13 +24,9 @@ from mongoengine.errors import NotUniqueError
 from chassis import mongo
 from chassis.auth import Caller
 from chassis.idempotency import HEADER, KeyReused
-from chassis.problems import Conflict, NotFound, Problem
+from chassis.problems import Conflict, NotFound, PreconditionFailed
 
 CENT = Decimal("0.01")
-
-
-class PreconditionFailed(Problem):
-    type, status, title = "/problems/precondition-failed", 412, "It has changed since you saw it"
 
 
 class Hold(EmbeddedDocument):

@@ -2,7 +2,7 @@
 
 from flask import request
 
-from chassis.problems import Problem
+from chassis.problems import PreconditionFailed, Problem
 
 
 class PreconditionRequired(Problem):
@@ -16,3 +16,10 @@ def seen_versions() -> list[int] | None:
     return [
         int(tag) for tag in request.if_match.as_set() if tag and tag.isascii() and tag.isdecimal() and len(tag) < 18
     ]
+
+
+def expect(version: int) -> None:
+    """Raises PreconditionFailed when the caller has seen another version than this present, locked one."""
+    seen = seen_versions()
+    if seen is not None and version not in seen:
+        raise PreconditionFailed("Read it again: it has changed meanwhile.", version=version)

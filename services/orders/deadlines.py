@@ -1,0 +1,82 @@
+"""What happens when an answer does not come: it is asked for again, then given up.
+
+Every command may be repeated: who did it before answers again. Given up, an order that is still on its way is cancelled and
+undone. What undoes is never given up: the order is said to be stuck, so that somebody looks, and is asked for on and on.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from prometheus_client import Gauge
+from sqlalchemy import func, select
+from structlog import get_logger
+
+from chassis import db
+from chassis.messages import OrderResumed, OrderStuck
+from services.orders import saga
+from services.orders.models import Event, Order, OrderStatus, Step
+from services.orders.models.steps import FORWARD, PATIENCE, command_of
+
+log = get_logger(__name__)
+
+EVERY_SECONDS = 2
+BATCH = 100
+
+STUCK = Gauge("souk_sagas_stuck", "Orders whose undoing waits for somebody: `./souk sagas list` shows them.")
+PENDING_AGE = Gauge(
+    "souk_oldest_pending_order_seconds", "Age of the oldest order that is neither confirmed nor cancelled."
+)
+
+
+def watch(now: datetime | None = None) -> None:
+    """Look after every order of which an answer is late. Several workers share the work."""
+    now = now or db.now()
+    session = db.session()
+    for order in overdue(now):
+        try:
+            # One that fails must not keep the others from their turn.
+            with session.begin_nested():
+                look_after(order, now)
+        except Exception as error:  # a bug of ours, in this order's story
+            log.error("order cannot be looked after", order_id=str(order.id), exc_info=error)
+    STUCK.set(session.scalar(select(func.count()).where(Order.stuck_at.is_not(None))) or 0)
+    oldest = session.scalar(select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING))
+    PENDING_AGE.set((now - oldest).total_seconds() if oldest is not None else 0)
+
+
+def overdue(now: datetime) -> Sequence[Order]:
+    """Orders with a late answer, the latest first, locked; locked ones are skipped."""
+    query = select(Order).where(Order.due_at <= now).order_by(Order.due_at).limit(BATCH)
+    return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+
+
+def look_after(order: Order, now: datetime) -> None:
+    for key, step in order.open_steps.items():
+        # What was done about one step may have ended the next.
+        if step.due_at <= now and key in order.open_steps:
+            _late(order, key, step, now)
+
+
+def _late(order: Order, key: str, step: Step, now: datetime) -> None:
+    patience = PATIENCE[command_of(key)]
+    asked = Event.at(order.id, step.version)
+    if asked.sent_at is None or now - asked.sent_at < patience.after(step.attempts):
+        return  # The broker is away, or was: nobody has had the time to answer.
+    if step.attempts < patience.times:
+        order.emit(asked.message)
+    elif key in FORWARD and order.status in (OrderStatus.PENDING, OrderStatus.CONFIRMED):
+        log.warning("order gives up", order_id=str(order.id), step=key, attempts=step.attempts)
+        saga.cancel(order, FORWARD[key])
+    else:
+        if order.stuck_at is None:
+            log.error("order is stuck", order_id=str(order.id), step=key, attempts=step.attempts)
+            order.record(OrderStuck(order.id, f"Nobody has answered {key}, asked for {step.attempts} times."))
+        order.emit(asked.message)
+
+
+def resume(order: Order, by: str) -> None:
+    """Ask again, at once and with fresh patience, for whatever is unanswered or still owed."""
+    order.record(OrderResumed(order.id, by))
+    for step in order.open_steps.values():
+        order.emit(Event.at(order.id, step.version).message)
+    saga.undo(order)

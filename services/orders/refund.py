@@ -1,0 +1,27 @@
+"""Money back for an order that stands: all of it or a part, as often as something is left."""
+
+from uuid import uuid4
+
+from chassis.messages import RefundPayment
+from chassis.problems import Conflict
+from services.orders.models import Order, OutOfTurn
+
+MOST_REFUNDS = 50
+
+
+class NothingLeft(Conflict):
+    type, title = "/problems/refund-too-large", "More than what is left of the payment"
+
+
+def refund(order: Order, amount: int | None, reason: str) -> None:
+    """Ask for `amount` in minor units, or all that is left. Raises NothingLeft, and OutOfTurn for a called-off order.
+
+    What is refunded, and what is on its way back, never exceeds what was captured: `order` is locked.
+    """
+    if order.is_called_off:
+        raise OutOfTurn(f"This order is {order.status}: whatever was paid goes back by itself.", current=order.status)
+    left = order.refundable
+    wanted = left if amount is None else amount
+    if not 0 < wanted <= left or sum("refund" in key for key in order.steps) >= MOST_REFUNDS:
+        raise NothingLeft(f"{left} of the payment's smallest units can be refunded.", refundable=left)
+    order.emit(RefundPayment(order.id, uuid4(), wanted, order.currency, reason))

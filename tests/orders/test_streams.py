@@ -1,0 +1,110 @@
+"""Streams of events: they alone make the rows, they take one writer at a time, and old ones are read in today's shape."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from chassis import store
+from chassis.messages import Line, OrderPlaced, PaymentRefunded, StockReserved
+from chassis.service import Service
+from services.orders import words
+from services.orders.models import Event, Order, steps, upcasters
+from services.orders.models.events import read
+from services.orders.refund import refund
+from tests.orders.conftest import Hear, confirming, fulfilling, order_id
+
+FIRST_RELEASE = json.loads((Path(__file__).parent / "streams" / "first_release.json").read_text())
+"""Streams as the first release wrote them, when lines had no category: by what became of the order."""
+
+
+def replayed(rows: list[dict[str, Any]]) -> Order:
+    order = Order.blank(UUID(rows[0]["stream"]))
+    for row in rows:
+        message = read(row["type"], row["data"], row["meta"])
+        order.apply(message, row["version"], datetime.fromisoformat(row["occurred_at"]))
+    return order
+
+
+@pytest.mark.parametrize(
+    ("story", "status", "reason"),
+    [
+        ("pending", "pending", None),
+        ("confirmed", "confirmed", None),
+        ("delivered", "delivered", None),
+        ("declined", "cancelled", "insufficient_funds"),
+        ("refused", "cancelled", "out_of_stock"),
+        ("cancelled", "cancelled", "Cancelled by the customer."),
+    ],
+)
+def test_streams_of_the_first_release_are_read_as_if_written_today(story: str, status: str, reason: str | None) -> None:
+    order = replayed(FIRST_RELEASE[story])
+    assert (order.status, order.reason, order.amount, order.version) == (
+        status,
+        reason,
+        3685,
+        len(FIRST_RELEASE[story]),
+    )
+    assert [line.category for line in order.lines] == [upcasters.UNKNOWN_CATEGORY] * 2
+    assert order.captured_amount == (order.total_amount if story == "delivered" else 0)
+
+
+def test_what_the_first_release_did_not_wait_for_is_waited_for_now() -> None:
+    """Its services did not answer a commit, a release or a void: each is asked for again, and answered."""
+    assert list(replayed(FIRST_RELEASE["pending"]).open_steps) == ["stock.reserve"]
+    assert list(replayed(FIRST_RELEASE["delivered"]).open_steps) == ["stock.commit"]
+    assert sorted(replayed(FIRST_RELEASE["cancelled"]).open_steps) == ["payment.void", "stock.release"]
+
+
+def test_what_is_written_today_needs_no_upcaster(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
+    hear(*confirming(order_id(placed)))
+    with store.active(orders.store), orders.store.transaction():
+        for event in Event.stream_of(order_id(placed)):
+            assert event.meta["schema"] == upcasters.schema_of(event.type)
+            assert event.message.data() == event.data
+
+
+def test_an_orders_events_alone_make_its_row_again(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
+    id_ = order_id(placed)
+    hear(*confirming(id_), *fulfilling(id_))
+    with store.active(orders.store), orders.store.transaction():
+        refund(Order.locked(id_), 300, "A scratch.")
+    asked = UUID(hear().sent[-1].data["refund_id"])
+    hear(PaymentRefunded(id_, uuid4(), asked, 300, "EUR"))
+    with store.active(orders.store), orders.store.transaction():
+        row = Order.locked(id_)
+        again = Order.blank(id_)
+        for event in Event.stream_of(id_):
+            again.apply(event.message, event.version, event.occurred_at)
+        columns = [column.key for column in Order.__mapper__.column_attrs]
+        assert {key: getattr(again, key) for key in columns} == {key: getattr(row, key) for key in columns}
+
+
+def test_of_two_writers_who_saw_the_same_order_one_fails(orders: Service, placed: dict[str, Any]) -> None:
+    """Even where somebody forgot the lock."""
+    id_ = order_id(placed)
+    engine = orders.store.database.engine
+    with Session(engine) as first, Session(engine) as second:
+        for session in (first, second):
+            order = session.get_one(Order, id_)
+            session.add(Event.of(StockReserved(id_), id_, order.version + 1, is_sent=False))
+        first.commit()
+        with pytest.raises(IntegrityError, match="stream"):
+            second.commit()
+
+
+def test_a_timeline_has_words_for_everything_that_happens_to_an_order() -> None:
+    known = {message.type for message in (*steps.PATIENCE, *steps.ANSWERS)}
+    own = {"order.placed", "order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
+    own |= {"order.refunded", "order.stuck", "order.resumed"}
+    assert set(words.WORDS) == known | own
+
+
+def test_a_sentence_names_the_money_it_speaks_of() -> None:
+    placed = OrderPlaced(uuid4(), uuid4(), [Line(uuid4(), "Kettle", 1, 1250)], 1250, "EUR", "tok_success")
+    assert words.told(placed, "EUR") == "The order was placed for 12.50 EUR."
