@@ -14,7 +14,7 @@ from flask import Flask, Response, json, request
 from pydantic import BaseModel, ValidationError
 from structlog.contextvars import bind_contextvars
 
-from chassis import auth, idempotency, openapi, store
+from chassis import auth, deadline, idempotency, openapi, store
 from chassis.auth import Caller
 from chassis.declarations import Declaration, endpoint
 from chassis.idempotency import Answer, Record
@@ -61,6 +61,7 @@ def mount(
 def _edge(function: Callable[..., Any], declaration: Declaration, settings: Settings, url: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
+        deadline.check()
         caller = auth.admit(
             declaration.allow, request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings
         )
@@ -74,6 +75,7 @@ def _edge(function: Callable[..., Any], declaration: Declaration, settings: Sett
             if answer is None:
                 arguments["prepared"] = declaration.before(**arguments)
         if answer is None:
+            deadline.check()
             with store.transaction():
                 answer = _answer(declaration, record, lambda: function(resource, **arguments))
         response = Response(answer.body, answer.status, answer.headers)

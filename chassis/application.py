@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from structlog import get_logger
 
-from chassis import api, errors, openapi, store, telemetry
+from chassis import api, deadline, errors, openapi, store, telemetry
 from chassis.health import Health
 from chassis.service import Service
 
@@ -58,13 +58,15 @@ def _routes(service: Service) -> dict[str, type[api.Resource]]:
 
 
 def _activate(app: Flask, service: Service) -> None:
-    """Each request works for this service's store, in the trace it came with."""
+    """Each request works for this service's store, in the trace it came with, for as long as its caller waits."""
     inner = app.wsgi_app
+    patience = service.settings.request_timeout_seconds
 
     def activated(environ: Any, start_response: Any) -> Any:
         with (
             store.active(service.store),
             telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
+            deadline.of_request(environ.get(deadline.ENVIRON), patience),
         ):
             answer = inner(environ, start_response)
             _read_on(environ)

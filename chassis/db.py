@@ -18,6 +18,8 @@ from sqlalchemy import DateTime, Engine, MetaData, Numeric, Uuid, create_engine,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from chassis import deadline
+
 metadata = MetaData()
 """Tables that the chassis keeps in every service's own database."""
 
@@ -74,6 +76,7 @@ class Database:
         with Session(self.engine, expire_on_commit=False) as opened:
             token = _session.set(opened)
             try:
+                _bound_statements(opened)
                 yield
                 opened.commit()
             finally:
@@ -94,6 +97,13 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _bound_statements(opened: Session) -> None:
+    """No statement goes on when the one who called us has given up. Costs a round trip, so only where somebody did say."""
+    seconds = deadline.callers_remaining()
+    if seconds is not None:
+        opened.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
 
 
 _session: ContextVar[Session | None] = ContextVar("session", default=None)

@@ -40,7 +40,7 @@ class Declaration:
 
     def refusals(self, method: str, url: str) -> list[int]:
         """Every status by which a request may be refused, in order."""
-        statuses = {400, 503} | self.raises
+        statuses = {400, 503, 504} | self.raises
         if not self.allow.anyone:
             statuses |= {401, 403}
         if "<" in url:

@@ -8,6 +8,7 @@ from flask import Flask, Response
 from structlog import get_logger
 from werkzeug.exceptions import HTTPException
 
+from chassis import deadline
 from chassis.problems import Problem, Unavailable, problem_body
 
 log = get_logger(__name__)
@@ -34,6 +35,9 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _database_error(error: Exception) -> Response:
+    if deadline.is_over():
+        log.warning("request ran out of time", error=type(error).__name__)
+        return _problem(deadline.TooLate("The time for this request ran out, and nothing was changed."))
     # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
     log.error("database unavailable", error=str(getattr(error, "orig", error)))
     return _problem(Unavailable("The database did not answer in time."))

@@ -17,7 +17,7 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import ConnectionFailure, ExecutionTimeout
 
-from chassis import db, outbox, telemetry
+from chassis import db, deadline, outbox, telemetry
 from chassis.messages import Envelope, Message
 from chassis.outbox import Batch, Source
 
@@ -131,7 +131,9 @@ class MongoStore:
                     document.ensure_indexes()
 
     def transaction(self) -> AbstractContextManager[None]:
-        return nullcontext()
+        # No operation goes on when the one who called us has given up.
+        seconds = deadline.callers_remaining()
+        return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
 
     def first_time(self, message_id: UUID) -> bool:
         return True

@@ -1,7 +1,7 @@
 """What a process is told by its environment, read once. A service subclasses `Settings` with what only it needs."""
 
 import sys
-from typing import Any, Self, cast
+from typing import Any, Literal, Self, cast
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     threads: int = Field(default=8, ge=1, le=256)
     """Requests (or tasks) one process works on at once. Each may hold one database connection."""
 
+    request_timeout_seconds: float = Field(default=9.0, gt=0)
+    """For one request with all its calls, less if its caller says so. Below the edge's own patience, so that it hears an answer."""
+
     log_level: str = "info"
 
     database_url: str = ""
@@ -32,10 +35,31 @@ class Settings(BaseSettings):
     """amqp://... (RabbitMQ), or redis://... which has neither delay queues nor publisher confirms."""
 
     redis_url: str = ""
-    consul_url: str = ""
+
+    discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
+    """How neighbours are found; empty: by Consul where there is one, else at fixed addresses."""
 
     services: dict[str, str] = Field(default_factory=dict)
-    """Base URL of each neighbour by name, for static discovery."""
+    """For fixed addresses: base URL of each neighbour by name, or several separated by commas."""
+
+    consul_url: str = ""
+    """http(s)://host:port of a Consul agent."""
+
+    consul_token: SecretStr = SecretStr("")
+    """ACL token that may read services and nodes, where Consul asks for one."""
+
+    consul_ca_file: str = ""
+    """Certificates that vouch for Consul's own; empty: the system's."""
+
+    consul_certificate_file: str = ""
+    consul_key_file: str = ""
+    """What this process shows to a Consul that wants to know its clients."""
+
+    kubernetes_namespace: str = ""
+    """Where the neighbours' EndpointSlices are; empty: in the pod's own namespace."""
+
+    discovery_name: str = "{service}:8000"
+    """For discovery by DNS: host:port, in which {service} stands for the service's name."""
 
     jwt_keys: dict[str, SecretStr] = Field(default_factory=dict)
     """HS256 secrets by key id. The first signs, all verify, so that a rotation drops no session."""

@@ -29,7 +29,7 @@ class Consul(Server):
     without = "There is no Consul: services find each other by fixed addresses."
 
     def find(self) -> bool:
-        if self._binary():
+        if self.binary():
             return True
         package = PACKAGES.get(debian.architecture() or "")
         if not package:
@@ -66,7 +66,7 @@ class Consul(Server):
         self.state.write_json("consul.json", settings)
 
     def programs(self) -> list[Program]:
-        binary = self._binary()
+        binary = self.binary()
         assert binary
         configuration = self.state.path / "consul.json"
         command = [str(binary), "agent", f"-config-file={configuration}"]
@@ -78,10 +78,11 @@ class Consul(Server):
     def probe(self, url: str) -> None:
         probes.consul_leader(url)
 
+    def binary(self) -> Path | None:
+        """The program, once `find` has seen to it."""
+        found = shutil.which("consul")
+        return Path(found) if found else self._unpacked if self._unpacked.exists() else None
+
     @property
     def _unpacked(self) -> Path:
         return self.state.path / "bin" / "consul"
-
-    def _binary(self) -> Path | None:
-        found = shutil.which("consul")
-        return Path(found) if found else self._unpacked if self._unpacked.exists() else None

@@ -374,10 +374,19 @@ def test_the_service_describes_for_programs_who_may_call_it(notes: FlaskClient) 
 def test_the_service_describes_its_refusals(notes: FlaskClient) -> None:
     paths = notes.get("/openapi.json").json["paths"]
     answers = paths["/notes/"]["post"]["responses"]
-    assert sorted(answers) == ["201", "400", "401", "403", "409", "413", "415", "422", "503"]
+    assert sorted(answers) == ["201", "400", "401", "403", "409", "413", "415", "422", "503", "504"]
     assert list(answers["422"]["content"]) == ["application/problem+json"]
     assert list(answers["201"]["content"]) == ["application/json"]
-    assert sorted(paths["/notes/{user_id}"]["get"]["responses"]) == ["200", "304", "400", "401", "403", "404", "503"]
+    assert sorted(paths["/notes/{user_id}"]["get"]["responses"]) == [
+        "200",
+        "304",
+        "400",
+        "401",
+        "403",
+        "404",
+        "503",
+        "504",
+    ]
 
 
 @pytest.mark.parametrize("path", ["/notes/", "/nothing", "/notes/?limit=0", "/prepared", "/health/live", "/metrics"])

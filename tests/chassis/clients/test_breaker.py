@@ -1,0 +1,124 @@
+"""Breakers open on failures, let a single call through after a while, and close by themselves when it succeeds."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pytest
+from prometheus_client import REGISTRY
+
+from chassis.clients import Client, Policy, TooSlow
+from chassis.clients.breaker import Admission, Breaker
+from chassis.problems import Unavailable
+from tests.chassis.faulty import DEADLINE_SECONDS, QUICK, Faulty, settings_for
+
+T = TypeVar("T")
+
+
+def until(condition: Callable[[], T]) -> T:
+    """What `condition` gives once that is true."""
+    deadline, pause = time.monotonic() + DEADLINE_SECONDS, threading.Event()
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        pause.wait(0.01)
+    return found
+
+
+def admitted(breaker: Breaker) -> Admission:
+    """Leave to make a call, as soon as there is one."""
+    admission = until(breaker.admit)
+    assert admission is not None
+    return admission
+
+
+def fail(breaker: Breaker, times: int) -> None:
+    for _ in range(times):
+        admitted(breaker).record(False)
+
+
+def test_it_opens_after_so_many_failures_in_a_row() -> None:
+    breaker = Breaker("x", "instance", "x-1", failures_to_open=3, open_seconds=60)
+    fail(breaker, 2)
+    admitted(breaker).record(True)
+    fail(breaker, 2)
+    assert breaker.is_closed
+    fail(breaker, 1)
+    assert not breaker.is_closed
+    assert breaker.admit() is None
+
+
+@pytest.mark.parametrize("succeeds", [True, False])
+def test_of_many_one_alone_may_look_whether_it_works_again(succeeds: bool) -> None:
+    breaker = Breaker("x", "instance", "x-1", failures_to_open=1, open_seconds=0.05)
+    fail(breaker, 1)
+    probe = admitted(breaker)
+    assert [breaker.admit() for _ in range(5)] == [None] * 5
+    probe.record(succeeds)
+    assert breaker.is_closed is succeeds
+
+
+def test_what_began_before_it_opened_neither_closes_it_nor_takes_the_probes_place() -> None:
+    breaker = Breaker("x", "instance", "x-1", failures_to_open=1, open_seconds=0.05)
+    early = admitted(breaker)
+    fail(breaker, 1)
+    probe = admitted(breaker)
+    early.record(True)
+    assert not breaker.is_closed
+    assert breaker.admit() is None
+    probe.record(True)
+    assert breaker.is_closed
+
+
+def test_calls_side_by_side_do_not_wait_for_one_another(neighbour: Faulty) -> None:
+    neighbour.hangs = True
+    client = Client("neighbour", Policy(concurrency=4))
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(neighbour)] * 4]
+        neighbour.wait_for(4)
+        neighbour.released.set()
+        assert [each.result() for each in answers] == [{"well": True}] * 4
+
+
+def test_a_neighbour_that_hangs_is_spared_until_it_answers_again(neighbour: Faulty) -> None:
+    neighbour.hangs = True
+    client, settings = Client("neighbour", QUICK), settings_for(neighbour)
+    with pytest.raises(TooSlow):
+        client.get("/", {}, settings)
+    with pytest.raises(Unavailable):
+        client.get("/", {}, settings)
+    opened = open_breakers()
+    seen = len(neighbour.seen)
+    with pytest.raises(Unavailable) as spared:
+        client.get("/", {}, settings)
+    assert len(neighbour.seen) == seen
+    assert "Retry-After" in spared.value.headers
+    neighbour.hangs = False
+    neighbour.released.set()
+    until(lambda: is_answered(client, settings))
+    assert open_breakers() == opened - 1
+
+
+def is_answered(client: Client, settings: object) -> bool:
+    try:
+        return bool(client.get("/", {}, settings))  # type: ignore[arg-type]
+    except Unavailable:
+        return False
+
+
+def open_breakers() -> float:
+    labels = {"neighbour": "neighbour", "scope": "instance"}
+    return REGISTRY.get_sample_value("souk_client_breakers_open", labels) or 0.0
+
+
+def test_a_service_whose_every_instance_fails_in_turn_is_spared_as_a_whole(neighbour: Faulty, other: Faulty) -> None:
+    neighbour.status = other.status = 500
+    policy = Policy(tries=1, failures_to_open=4, open_seconds=60)
+    client, settings = Client("neighbour", policy), settings_for(neighbour, other)
+    for _ in range(4):
+        with pytest.raises(Unavailable):
+            client.get("/", {}, settings)
+    with pytest.raises(Unavailable, match="left alone"):
+        client.get("/", {}, settings)
+    assert len(neighbour.seen) + len(other.seen) == 4

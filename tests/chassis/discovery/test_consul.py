@@ -1,0 +1,78 @@
+"""Consul's catalogue as services see it: the healthy ones, at once when that changes, and while Consul is away the last known."""
+
+import time
+
+import pytest
+
+from chassis import discovery
+from chassis.discovery import Instance
+from chassis.discovery.consul import Agent, Query, catalogue
+from chassis.settings import Settings
+from tests.chassis.faulty import faulty
+from tests.consul import ConsulServer
+
+
+def ids(consul: ConsulServer, service: str = "users") -> list[str]:
+    settings = Settings(consul_url=consul.url)
+    return [instance.id for instance in discovery.provider(settings).instances(service)]
+
+
+def test_only_healthy_instances_are_given_with_weight_and_version(consul: ConsulServer) -> None:
+    consul.register(
+        "users", "users-1", 8001, Meta={"version": "2.0", "scheme": "https"}, Weights={"Passing": 5, "Warning": 1}
+    )
+    consul.register("users", "users-2", 8002, status="critical")
+    consul.register("orders", "orders-1", 8003)
+    found = catalogue(Agent(consul.url)).instances("users")
+    assert list(found) == [Instance("users-1", "https://127.0.0.1:8001", 5, "2.0")]
+
+
+def test_a_change_is_known_at_once_and_not_at_the_next_poll(consul: ConsulServer) -> None:
+    consul.register("users", "users-1", 8001)
+    assert ids(consul) == ["users-1"]
+    consul.register("users", "users-2", 8002)
+    # Far less than the 30 s for which the query may be kept.
+    consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
+    consul.ask("/v1/agent/check/fail/users-1", "PUT")
+    consul.until(lambda: ids(consul) == ["users-2"], 10)
+
+
+def test_it_outlives_consul_and_follows_the_one_that_comes_back_empty(consul: ConsulServer) -> None:
+    consul.register("users", "users-1", 8001)
+    assert ids(consul) == ["users-1"]
+    consul.kill(wipe=True)
+    assert ids(consul) == ["users-1"]
+    consul.start()
+    assert ids(consul) == ["users-1"]
+    consul.register("users", "users-2", 8002)
+    consul.until(lambda: ids(consul) == ["users-2"], 10)
+
+
+def test_whom_nobody_knows_is_found_once_they_come(consul: ConsulServer) -> None:
+    assert ids(consul, "strangers") == []
+    consul.register("strangers", "strangers-1", 8001)
+    consul.until(lambda: ids(consul, "strangers") == ["strangers-1"], 10)
+
+
+def test_the_first_who_asks_does_not_wait_long_for_a_consul_that_is_away() -> None:
+    started = time.monotonic()
+    assert list(catalogue(Agent("http://127.0.0.1:1")).instances("users")) == []
+    assert time.monotonic() - started < 10
+
+
+def test_the_index_is_forgotten_when_it_goes_back_and_after_a_failure() -> None:
+    with faulty() as agent:
+        agent.body = b"[]"
+        query = Query(Agent(agent.url, token="t"), "users")
+        for index in ("7", "9", "3", "5"):
+            agent.answer_headers = {"X-Consul-Index": index}
+            query.ask(2.0)
+        asked = [target.partition("index=")[2].partition("&")[0] for _, target, _, _ in agent.seen]
+        assert asked == ["0", "7", "9", "0"]
+        assert agent.seen[0][2]["X-Consul-Token"] == "t"
+        agent.status = 500
+        with pytest.raises(ConnectionError, match="answered 500"):
+            query.ask(2.0)
+        agent.status = 200
+        query.ask(2.0)
+        assert "index=0&wait=2000ms" in agent.seen[-1][1]

@@ -1,0 +1,77 @@
+"""Fixed addresses, DNS names, and which provider the settings choose."""
+
+import pytest
+
+from chassis import discovery
+from chassis.discovery.consul import Agent
+from chassis.discovery.dns import FRESH_SECONDS, Names
+from chassis.discovery.static import Addresses
+from chassis.discovery.watch import Watches
+from chassis.settings import Settings
+
+
+def urls(provider: discovery.Provider, service: str = "x") -> list[str]:
+    return [instance.url for instance in provider.instances(service)]
+
+
+def test_fixed_addresses_may_be_several() -> None:
+    addresses = Addresses({"x": "http://10.0.0.1:80/, http://10.0.0.2:80", "y": ""})
+    assert urls(addresses) == ["http://10.0.0.1:80", "http://10.0.0.2:80"]
+    assert urls(addresses, "y") == urls(addresses, "z") == []
+    assert addresses.instances("x") is addresses.instances("x")
+
+
+class Resolver:
+    def __init__(self) -> None:
+        self.now, self.asked = 0.0, 0
+        self.knows: list[str] | None = ["10.0.0.1", "10.0.0.2"]
+        self.names = Names("{service}.shop.svc:8000", self.resolve, lambda: self.now)
+
+    def resolve(self, host: str, port: int) -> list[str]:
+        assert (host, port) == ("x.shop.svc", 8000)
+        self.asked += 1
+        if self.knows is None:
+            raise OSError("no such name")
+        return self.knows
+
+
+def test_a_name_is_asked_again_after_a_while_and_what_was_known_counts_on() -> None:
+    resolver = Resolver()
+    assert urls(resolver.names) == ["http://10.0.0.1:8000", "http://10.0.0.2:8000"]
+    first = resolver.names.instances("x")
+    assert (resolver.asked, resolver.names.instances("x") is first) == (1, True)
+    resolver.now = FRESH_SECONDS
+    resolver.knows = None
+    assert (resolver.names.instances("x") is first, resolver.asked) == (True, 2)
+    resolver.now *= 2
+    resolver.knows = ["10.0.0.3"]
+    assert urls(resolver.names) == ["http://10.0.0.3:8000"]
+
+
+def test_a_name_that_was_never_known_has_no_instances() -> None:
+    resolver = Resolver()
+    resolver.knows = None
+    assert urls(resolver.names) == []
+
+
+def test_this_machines_name_is_resolved() -> None:
+    assert "http://127.0.0.1:80" in urls(Names("localhost:80"))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ({}, Addresses),
+        ({"consul_url": "http://127.0.0.1:1"}, Watches),
+        ({"consul_url": "http://127.0.0.1:1", "discovery": "static"}, Addresses),
+        ({"discovery": "dns"}, Names),
+    ],
+)
+def test_the_settings_choose(values: dict[str, str], kind: type) -> None:
+    assert type(discovery.provider(Settings(**values))) is kind
+
+
+def test_one_agent_is_watched_once_in_a_process() -> None:
+    settings = Settings(consul_url="http://127.0.0.1:1/")
+    assert discovery.provider(settings) is discovery.provider(Settings(consul_url="http://127.0.0.1:1"))
+    assert Agent.of(settings).url == "http://127.0.0.1:1"

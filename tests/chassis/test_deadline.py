@@ -1,0 +1,115 @@
+"""A request works no longer than its caller waits: told by header, handed on, and kept by the edge and the database."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from chassis import application, db, deadline
+from chassis.api import Resource, View, endpoint
+from chassis.auth import ANYONE
+from chassis.clients import Client
+from chassis.deadline import HEADER
+from tests.chassis.faulty import Faulty, faulty, settings_for
+from tests.chassis.support import chassis_service
+
+asked: list[str] = []
+
+
+class Told(View):
+    milliseconds: int
+
+
+class Patience(Resource):
+    @endpoint(allow=ANYONE)
+    def get(self) -> Told:
+        """How long the caller waits."""
+        asked.append("handler")
+        return Told(milliseconds=int((deadline.remaining() or 0) * 1000))
+
+
+class Slow(Resource):
+    @endpoint(allow=ANYONE)
+    def get(self) -> Told:
+        """A statement that takes 20 s."""
+        db.session().execute(text("SELECT pg_sleep(20)"))
+        return Told(milliseconds=0)
+
+
+class Written(Resource):
+    @endpoint(allow=ANYONE, status=201)
+    def post(self) -> Told:
+        """Writes, then is too slow."""
+        db.session().execute(text("INSERT INTO notes VALUES (1)"))
+        db.session().execute(text("SELECT pg_sleep(20)"))
+        return Told(milliseconds=0)
+
+    @endpoint(allow=ANYONE)
+    def get(self) -> Told:
+        """How many were kept."""
+        return Told(milliseconds=db.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
+
+
+@pytest.fixture(scope="module")
+def http(make_database: Callable[[str], str]) -> FlaskClient:
+    routes = {"/patience": Patience, "/slow": Slow, "/written": Written}
+    service = chassis_service("deadline", make_database, routes, "CREATE TABLE notes (id int)")
+    return application.build(service).test_client()
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Faulty]:
+    with faulty() as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("header", "least", "most"),
+    [("400", 1, 400), ("9000", 8_000, 9_000), ("60000", 8_000, 9_000), ("soon", 8_000, 9_000), ("-5", 8_000, 9_000)],
+)
+def test_a_request_has_the_time_its_caller_says_but_no_more_than_ours(
+    http: FlaskClient, header: str, least: int, most: int
+) -> None:
+    answer = http.get("/patience", headers={HEADER: header})
+    assert least <= answer.json["milliseconds"] <= most
+
+
+def test_without_a_word_it_has_our_own_patience(http: FlaskClient) -> None:
+    assert 8_000 < http.get("/patience").json["milliseconds"] <= 9_000
+
+
+def test_nothing_is_begun_for_a_caller_who_no_longer_waits(http: FlaskClient) -> None:
+    asked.clear()
+    answer = http.get("/patience", headers={HEADER: "0"})
+    assert (answer.status_code, answer.mimetype, asked) == (504, "application/problem+json", [])
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/slow"), ("POST", "/written")])
+def test_a_statement_ends_when_the_callers_patience_does_and_nothing_is_kept(
+    http: FlaskClient, method: str, path: str
+) -> None:
+    started = time.monotonic()
+    answer = http.open(path, method=method, headers={HEADER: "300"})
+    assert (answer.status_code, answer.json["title"]) == (504, "There was not enough time")
+    assert time.monotonic() - started < 9
+    assert http.get("/written").json["milliseconds"] == 0
+
+
+def test_what_is_left_is_handed_on(neighbour: Faulty) -> None:
+    with deadline.within(0.8):
+        Client("neighbour").get("/", {}, settings_for(neighbour))
+    ((_, _, headers, _),) = neighbour.seen
+    assert 0 < int(headers[HEADER]) <= 800
+
+
+def test_the_shorter_of_two_deadlines_holds() -> None:
+    with deadline.within(100), deadline.within(1, is_callers=True), deadline.within(50):
+        left, callers = deadline.remaining(), deadline.callers_remaining()
+        assert left is not None
+        assert callers is not None
+        assert 0 < left <= 1
+        assert 0 < callers <= 1
+    assert deadline.remaining() is None
+    deadline.check()

@@ -1,0 +1,115 @@
+"""A real Consul of a test's own: it can be stopped, wiped and started again on the same port, and have TLS and tokens."""
+
+import json
+import shutil
+import ssl
+import subprocess
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.installation import Installation
+from launcher.narrator import Narrator
+from launcher.servers.consul import Consul
+from tests.conftest import free_port
+
+DEADLINE_SECONDS = 30.0
+
+
+class ConsulServer:
+    def __init__(self, binary: Path, folder: Path, **more: Any) -> None:
+        """more: settings of the agent's configuration beside, or in place of, a lone server's."""
+        self.port, self.folder = free_port(), folder
+        self.url, self.context = f"http://127.0.0.1:{self.port}", None
+        self.headers: dict[str, str] = {}
+        ports = {"http": self.port, "server": free_port(), "serf_lan": free_port()}
+        self._settings = {
+            "server": True,
+            "bootstrap_expect": 1,
+            "node_name": "test",
+            "datacenter": "test",
+            "bind_addr": "127.0.0.1",
+            "client_addr": "127.0.0.1",
+            "ports": {**ports, **dict.fromkeys(("dns", "grpc", "https", "serf_wan"), -1)},
+            "performance": {"raft_multiplier": 1},
+            "disable_update_check": True,
+            "log_level": "ERR",
+            "data_dir": str(folder / "data"),
+            **more,
+        }
+        self._command = [str(binary), "agent", f"-config-file={folder / 'consul.json'}"]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    context: ssl.SSLContext | None
+
+    def start(self) -> None:
+        """Returns when it has elected itself."""
+        (self.folder / "consul.json").write_text(json.dumps(self._settings))
+        with open(self.folder / "log", "ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self.until(lambda: self.ask("/v1/status/leader"))
+
+    def kill(self, wipe: bool = False) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(DEADLINE_SECONDS)
+            self._process = None
+        if wipe:
+            shutil.rmtree(self.folder / "data", ignore_errors=True)
+
+    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """Its JSON answer; None when it is away or refuses."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data, self.headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=5, context=self.context) as answer:
+                text = answer.read()
+                return json.loads(text) if text else True
+        except (OSError, urllib.error.HTTPError):
+            return None
+
+    def healthy(self, service: str) -> list[str]:
+        """Ids of the service's instances of which every check passes."""
+        return sorted(each["Service"]["ID"] for each in self.ask(f"/v1/health/service/{service}?passing=1") or [])
+
+    def register(self, service: str, id_: str, port: int, status: str = "passing", **more: Any) -> None:
+        check = {"CheckID": id_, "TTL": "10m", "Status": status}
+        entry = {"ID": id_, "Name": service, "Address": "127.0.0.1", "Port": port, "Check": check, **more}
+        assert self.ask("/v1/agent/service/register", "PUT", entry)
+
+    @staticmethod
+    def until(condition: Any, seconds: float = DEADLINE_SECONDS) -> Any:
+        """What `condition` gives once that is true."""
+        deadline, pause = time.monotonic() + seconds, threading.Event()
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not so after {seconds} s"
+            pause.wait(0.05)
+        return found
+
+
+@pytest.fixture(scope="session")
+def consul_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    installation = Installation.at(tmp_path_factory.mktemp("consul-program"), Narrator())
+    installation.state.make()
+    server = Consul(installation)
+    if not server.find():
+        pytest.skip("This machine has no Consul, and none can be had for it.")
+    binary = server.binary()
+    assert binary is not None
+    return binary
+
+
+@pytest.fixture
+def consul(consul_binary: Path, tmp_path: Path) -> Iterator[ConsulServer]:
+    server = ConsulServer(consul_binary, tmp_path)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()
