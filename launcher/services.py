@@ -102,6 +102,7 @@ class Services:
             "SOUK_REDIS_URL": self._backing.redis,
             "SOUK_BROKER_URL": self._backing.broker,
             "SOUK_CONSUL_URL": self._backing.consul,
+            "SOUK_DISCOVERY": "static",
             "SOUK_SERVICES": json.dumps(webs),
             "SOUK_JWT_KEYS": json.dumps({"souk-1": self._installation.secrets.get("jwt-key")}),
             "SOUK_JWT_ISSUER": "souk-users",
