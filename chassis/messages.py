@@ -197,6 +197,16 @@ class StockRestocked(Message, type="stock.restocked"):
     order_id: UUID
 
 
+@dataclass(frozen=True)
+class StockLow(Message, type="stock.low"):
+    """Pieces on hand fell to the product's threshold or below: said once each time."""
+
+    product_id: UUID
+    sku: str
+    on_hand: int
+    threshold: int
+
+
 # Payments
 
 

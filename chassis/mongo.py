@@ -5,9 +5,9 @@ MongoEngine gives no session over several documents. What a message handler does
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import datetime
+from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
 from uuid import UUID, uuid4
@@ -31,6 +31,9 @@ OPERATION_TIMEOUT_MILLISECONDS = 3_000
 
 INDEX_TIMEOUT_SECONDS = 600
 
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+"""Earlier than all that is kept."""
+
 
 def now() -> datetime:
     """This moment as MongoDB keeps it: in whole milliseconds."""
@@ -51,33 +54,39 @@ def unsent(message: Message) -> dict[str, Any]:
 
 
 class DocumentSource:
-    """Unsent messages inside the documents of one collection.
+    """Unsent messages inside the documents of some collections.
 
     Nothing holds them for one relay: where several relays run, a message may be sent by each of them.
     """
 
-    def __init__(self, collection: str, name: str) -> None:
+    def __init__(self, collections: Sequence[str], name: str) -> None:
         self.name = name
-        self._collection = collection
+        self._collections = collections
         self._woken = threading.Event()
 
     @contextmanager
     def unsent(self) -> Iterator[Batch]:
-        collection: Collection[Any] = mongoengine.get_db()[self._collection]
-        # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
-        waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
-        found = list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(outbox.BATCH))
-        envelopes = [self._envelope(entry) for document in found for entry in document[UNSENT]]
-        oldest = min((envelope.time for envelope in envelopes), default=None)
-        telemetry.OUTBOX_AGE.set((db.now() - oldest).total_seconds() if oldest else 0)
+        found = [(collection, document) for collection in self._all() for document in self._waiting(collection)]
+        envelopes = [self._envelope(entry) for _, document in found for entry in document[UNSENT]]
+        envelopes.sort(key=lambda envelope: envelope.time)
+        telemetry.OUTBOX_AGE.set((db.now() - envelopes[0].time).total_seconds() if envelopes else 0)
         batch = Batch(envelopes)
         try:
             yield batch
         finally:
             sent = {str(envelope.id) for envelope in batch.sent}
-            for document in found:
+            for collection, document in found:
                 if gone := [entry["id"] for entry in document[UNSENT] if entry["id"] in sent]:
                     collection.update_one({"_id": document["_id"]}, {"$pull": {UNSENT: {"id": {"$in": gone}}}})
+
+    def _all(self) -> list[Collection[Any]]:
+        return [mongoengine.get_db()[name] for name in self._collections]
+
+    def _waiting(self, collection: Collection[Any]) -> list[dict[str, Any]]:
+        """Up to BATCH documents of which something is unsent, by the oldest of it."""
+        # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
+        waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
+        return list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(outbox.BATCH))
 
     def _envelope(self, entry: dict[str, Any]) -> Envelope:
         return Envelope(
@@ -99,13 +108,13 @@ class DocumentSource:
 
 
 class MongoStore:
-    """One MongoDB database whose messages leave from `collection`."""
+    """One MongoDB database whose messages leave from `collections`."""
 
     unavailable: tuple[type[Exception], ...] = (ConnectionFailure, ExecutionTimeout)
 
-    def __init__(self, url: str, collection: str, name: str) -> None:
-        self.source: Source = DocumentSource(collection, name)
-        self._collection = collection
+    def __init__(self, url: str, collections: Sequence[str], name: str) -> None:
+        self.source: Source = DocumentSource(collections, name)
+        self._collections = collections
         # pymongo connects in the background and at first use, not here.
         mongoengine.connect(
             host=url,
@@ -125,7 +134,8 @@ class MongoStore:
         """
         self.check()
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
-            mongoengine.get_db()[self._collection].create_index(OLDEST, sparse=True)
+            for name in self._collections:
+                mongoengine.get_db()[name].create_index(OLDEST, sparse=True)
             for document in mongoengine.Document.__subclasses__():
                 if document.__module__.startswith(f"{package.__name__}."):
                     document.ensure_indexes()

@@ -35,7 +35,7 @@ class Service:
     """`routes` are Resources by URL, or the name of the module whose ROUTES they are, which only web processes import.
 
     `tasks` names the module whose `tasks` they are, which only processes that send or run them import.
-    `collection` names the MongoDB collection that carries unsent messages; without it the service is on PostgreSQL.
+    `collections` names the MongoDB collections that carry unsent messages; without them the service is on PostgreSQL.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Service:
     tasks: str | None = None
     timers: Sequence[Timer] = ()
     outbox: Table = field(default_factory=lambda: outbox.outbox)
-    collection: str | None = None
+    collections: Sequence[str] = ()
 
     @cached_property
     def settings(self) -> Settings:
@@ -62,12 +62,12 @@ class Service:
 
     @cached_property
     def store(self) -> Store:
-        if self.collection is not None:
+        if self.collections:
             from chassis.mongo import MongoStore
 
-            return MongoStore(self.settings.mongo_url, self.collection, self.name)
+            return MongoStore(self.settings.mongo_url, self.collections, self.name)
         return SQLStore(Database(self.settings.database_url, self.settings.threads), self.outbox, self.name)
 
     def needs(self, *more: str) -> None:
         """End the process with one line per setting that it cannot run without: the store's, and `more`."""
-        self.settings.demand("database_url" if self.collection is None else "mongo_url", *more)
+        self.settings.demand("mongo_url" if self.collections else "database_url", *more)

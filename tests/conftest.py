@@ -67,7 +67,7 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
     """The service `name`, with settings for this run and its schema in place."""
     package = importlib.import_module(f"services.{name}")
     service: Service = importlib.import_module(f"services.{name}.app").service
-    if service.collection is None:
+    if not service.collections:
         values["database_url"] = make_database(name)
     service.settings_class.use(
         jwt_keys=JWT_KEYS,

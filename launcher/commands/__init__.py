@@ -1,5 +1,5 @@
 """The commands of `./souk`, one module a topic. Importing this package registers them all."""
 
-from launcher.commands import bench, development, lifecycle
+from launcher.commands import bench, development, lifecycle, stock
 
-__all__ = ["bench", "development", "lifecycle"]
+__all__ = ["bench", "development", "lifecycle", "stock"]

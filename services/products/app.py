@@ -1,13 +1,15 @@
 """The products service: the catalogue, and stock that is never sold twice."""
 
-from chassis.service import Service
-from services.products.saga import listener
+from chassis.service import Service, Timer
+from services.products import saga
+from services.products.models import ledger
 from services.products.settings import Settings
 
 service = Service(
     name="products",
     settings_class=Settings,
     routes="services.products.api.routes",
-    listener=listener,
-    collection="reservations",
+    listener=saga.listener,
+    timers=[Timer(1, ledger.post), Timer(5, saga.expire)],
+    collections=["reservations", "stock_ledger"],
 )

@@ -8,6 +8,7 @@ from uuid import UUID
 from chassis import paging
 from chassis.paging import Page
 from services.products.models import Product
+from services.products.models.product import INTERNAL
 
 Sort = Literal["newest", "name"]
 
@@ -31,7 +32,7 @@ def products(page: Page, sort: Sort, category: str | None) -> tuple[list[Product
         condition["category"] = category
     if page.cursor is not None:
         condition |= _behind(page.cursor, sort)
-    found = Product.objects(__raw__=condition).exclude("holds")
+    found = Product.objects(__raw__=condition).exclude(*INTERNAL)
     rows = list(found.order_by(f"{sign}{field}", f"{sign}id").limit(page.limit + 1))
     if len(rows) <= page.limit:
         return rows, None

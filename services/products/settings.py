@@ -1,7 +1,11 @@
-"""What the products service is told by its environment: nothing that other services are not."""
+"""What the products service is told by its environment."""
+
+from pydantic import Field
 
 from chassis import settings
 
 
 class Settings(settings.Settings):
-    """Its own class, so that several services can live in one process, each with its values."""
+    hold_seconds: float = Field(default=1_800, gt=0)
+    """How long pieces are held for an order that says nothing more. Shorter than a payment may take, and orders that are
+    paid find their pieces gone; much longer, and forgotten orders keep them from others."""

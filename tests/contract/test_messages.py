@@ -9,7 +9,7 @@ RECORDED = {"order.placed", "order.shipped", "order.delivered", "order.stuck", "
 
 UNHEARD = {
     "payment.refund",
-    "stock.restock",
+    "stock.low",
     "order.refunded",
 }
 """Agreed on, and not sent before both sides are there: whoever listens takes it out of here."""

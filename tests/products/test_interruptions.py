@@ -13,11 +13,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis.messages import CommitStock, Message, ReleaseStock, ReserveStock, StockReserved
+from chassis import mongo
+from chassis.messages import (
+    CommitStock,
+    Message,
+    ReleaseStock,
+    ReserveStock,
+    RestockStock,
+    StockCommitted,
+    StockReserved,
+)
 from chassis.problems import Problem
 from services.products import saga
-from services.products.models import Stock
-from services.products.models.reservation import NotYetReserved, Overtaken
+from services.products.models import Reservation, Stock, ledger
+from services.products.models.reservation import Overtaken, TooEarly
 from tests.products.conftest import assert_nothing_lost, assert_settled, stock
 
 POINTS = 8
@@ -45,6 +54,9 @@ class Interrupted(Stock):
     def put_back(self, *arguments: Any, **options: Any) -> None:
         self._move(super().put_back, *arguments, **options)
 
+    def restock(self, *arguments: Any) -> None:
+        self._move(super().restock, *arguments)
+
     def _move(self, move: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         self._point()
         result = move(*arguments, **options)
@@ -69,6 +81,14 @@ def handle(message: Message, stock: Stock) -> None:
             saga.commit(order_id, stock)
         case ReleaseStock(order_id):
             saga.release(order_id, stock)
+        case RestockStock(order_id):
+            saga.restock(order_id, stock)
+
+
+def expire(order_id: UUID, stock: Stock) -> None:
+    """Time passes, and the worker's timer finds the order's hold too old."""
+    Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(set__expires_at=mongo.now())
+    saga.expire(stock)
 
 
 @pytest.mark.parametrize("at", range(POINTS))
@@ -79,6 +99,8 @@ def handle(message: Message, stock: Stock) -> None:
         ([], "reserve too many", [(5, 0, 0), (5, 0, 0), (5, 0, 0)]),
         (["reserve"], "commit", [(4, 0, 1), (3, 0, 2), (2, 0, 3)]),
         (["reserve"], "release", [(5, 0, 0), (5, 0, 0), (5, 0, 0)]),
+        (["reserve", "expire"], "commit", [(4, 0, 1), (3, 0, 2), (2, 0, 3)]),
+        (["reserve", "commit"], "restock", [(5, 0, 0), (5, 0, 0), (5, 0, 0)]),
     ],
 )
 def test_a_crash_is_healed_by_the_message_that_comes_again(stocked, at, before, last, ends):
@@ -90,9 +112,13 @@ def test_a_crash_is_healed_by_the_message_that_comes_again(stocked, at, before, 
         "reserve too many": ReserveStock(order_id, dict(zip(products, (1, 2, 6), strict=True))),
         "commit": CommitStock(order_id),
         "release": ReleaseStock(order_id),
+        "restock": RestockStock(order_id),
     }
     for name in before:
-        handle(messages[name], Stock())
+        if name == "expire":
+            expire(order_id, Stock())
+        else:
+            handle(messages[name], Stock())
     for again in range(3):
         try:
             handle(messages[last], Interrupted(at + again, crash))
@@ -141,7 +167,7 @@ def test_a_delivery_that_was_overtaken_promises_nothing(stocked, answers, at, di
     assert answers() == []
     handle(command, Stock())
     handle(CommitStock(order_id), Stock())
-    assert answers() == [StockReserved(order_id)]
+    assert answers() == [StockReserved(order_id), StockCommitted(order_id)]
     assert [stock(product) for product in products] == [(3, 0, 2), (3, 0, 2)]
 
 
@@ -164,7 +190,7 @@ def deliveries(depth: int) -> st.SearchStrategy[Delivery]:
     inner = st.lists(deliveries(depth - 1), max_size=2).map(tuple) if depth else st.just(())
     return st.builds(
         Delivery,
-        kind=st.sampled_from(["reserve", "reserve", "commit", "release"]),
+        kind=st.sampled_from(["reserve", "reserve", "commit", "commit", "release", "restock", "expire", "post"]),
         order=st.integers(0, len(ORDERS) - 1),
         at=st.integers(0, POINTS),
         dies=st.booleans(),
@@ -181,13 +207,19 @@ class Shop:
     again: list[Message] = field(default_factory=list)
 
     def deliver(self, delivery: Delivery) -> None:
+        stock = Interrupted(delivery.at, lambda: self.interrupt(delivery))
         message = self.message(delivery)
         try:
-            handle(message, Interrupted(delivery.at, lambda: self.interrupt(delivery)))
+            if message is not None:
+                handle(message, stock)
+            elif delivery.kind == "expire":
+                expire(self.orders[delivery.order], stock)
+            else:
+                ledger.post()
         except Problem:
             """No retry would help: the broker puts it aside."""
-        except (Crashed, Overtaken, NotYetReserved):
-            self.again.append(message)
+        except (Crashed, Overtaken, TooEarly):
+            self.again += [message] if message is not None else []
         assert_nothing_lost(dict.fromkeys(self.products, 2))
 
     def interrupt(self, delivery: Delivery) -> None:
@@ -196,18 +228,21 @@ class Shop:
         if delivery.dies:
             raise Crashed
 
-    def message(self, delivery: Delivery) -> Message:
+    def message(self, delivery: Delivery) -> Message | None:
+        """None for what the worker's timers do."""
         order_id = self.orders[delivery.order]
         wanted = zip(self.products, ORDERS[delivery.order], strict=True)
         if delivery.kind == "reserve":
             return ReserveStock(order_id, {product: quantity for product, quantity in wanted if quantity})
-        return CommitStock(order_id) if delivery.kind == "commit" else ReleaseStock(order_id)
+        commands: dict[str, type[Message]] = {"commit": CommitStock, "release": ReleaseStock, "restock": RestockStock}
+        return commands[delivery.kind](order_id) if delivery.kind in commands else None
 
     def finish(self) -> None:
-        """Deliver again until nothing is left, but for commits of what was never reserved."""
+        """Deliver again until nothing is left, but for commits and restocks of what was never reserved."""
         for message in self.again:
-            with suppress(Problem, NotYetReserved):
+            with suppress(Problem, TooEarly):
                 handle(message, Stock())
+        saga.expire()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])

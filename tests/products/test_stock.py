@@ -6,7 +6,15 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.messages import CommitStock, ReleaseStock, ReserveStock, StockRefused, StockReserved
+from chassis.messages import (
+    CommitStock,
+    ReleaseStock,
+    ReserveStock,
+    StockCommitted,
+    StockRefused,
+    StockReleased,
+    StockReserved,
+)
 from services.products.models import Product, Reservation
 from tests.products.conftest import assert_settled, stock
 
@@ -44,15 +52,16 @@ def test_what_is_committed_is_sold(stocked, tell, answers):
     for message in (ReserveStock(order_id, {cups: 3, pots: 2}), CommitStock(order_id), CommitStock(order_id)):
         assert tell(message) is None
     assert (stock(cups), stock(pots)) == ((2, 0, 3), (0, 0, 2))
-    assert answers() == [StockReserved(order_id)]
+    assert answers() == [StockReserved(order_id), StockCommitted(order_id)]
 
 
-def test_what_is_released_is_on_hand_again(stocked, tell):
+def test_what_is_released_is_on_hand_again(stocked, tell, answers):
     cups, pots = stocked(5, 2)
     order_id = uuid4()
     for message in (ReserveStock(order_id, {cups: 3, pots: 2}), ReleaseStock(order_id), ReleaseStock(order_id)):
         assert tell(message) is None
     assert (stock(cups), stock(pots)) == ((5, 0, 0), (2, 0, 0))
+    assert answers() == [StockReserved(order_id), StockReleased(order_id)]
 
 
 def test_what_was_taken_off_sale_while_held_is_sold_all_the_same(stocked, tell, http, staff):
@@ -88,15 +97,18 @@ def test_nothing_is_held_for_an_order_that_was_called_off_before(stocked, tell, 
     for message in (ReleaseStock(order_id), ReserveStock(order_id, {cups: 3}), ReleaseStock(order_id)):
         assert tell(message) is None
     assert stock(cups) == (5, 0, 0)
-    assert answers() == []
+    assert answers() == [StockReleased(order_id)]
 
 
-def test_a_release_of_what_was_refused_changes_nothing(stocked, tell):
+def test_a_release_of_what_was_refused_changes_nothing(stocked, tell, answers):
     cups, pots = stocked(5, 2)
     order_id = uuid4()
     assert tell(ReserveStock(order_id, {cups: 3, pots: 3})) is None
     assert tell(ReleaseStock(order_id)) is None
     assert_settled({cups: 5, pots: 2})
+    assert answers()[-1] == StockRefused(order_id, pots, "out_of_stock")
+    assert tell(ReleaseStock(order_id)) is None
+    assert answers() == [StockReleased(order_id)]
 
 
 def test_what_is_sold_is_not_released(stocked, tell):
@@ -109,16 +121,23 @@ def test_what_is_sold_is_not_released(stocked, tell):
     assert stock(cups) == (2, 0, 3)
 
 
-@pytest.mark.parametrize("wanted", [3, 6])
-def test_what_was_released_or_refused_is_not_sold(stocked, tell, wanted):
+def test_what_was_released_is_not_sold(stocked, tell):
     (cups,) = stocked(5)
     order_id = uuid4()
-    tell(ReserveStock(order_id, {cups: wanted}))
-    if wanted < 5:
-        tell(ReleaseStock(order_id))
+    tell(ReserveStock(order_id, {cups: 3}))
+    tell(ReleaseStock(order_id))
     verdict, reason = tell(CommitStock(order_id))
-    assert verdict == "dead"
-    assert "released" in reason or "refused" in reason
+    assert (verdict, "released" in reason) == ("dead", True)
+    assert stock(cups) == (5, 0, 0)
+
+
+def test_what_was_refused_is_refused_again_when_it_is_to_be_sold(stocked, tell, answers):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    tell(ReserveStock(order_id, {cups: 6}))
+    assert answers() == [StockRefused(order_id, cups, "out_of_stock")]
+    assert tell(CommitStock(order_id)) is None
+    assert answers() == [StockRefused(order_id, cups, "out_of_stock")]
     assert stock(cups) == (5, 0, 0)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -46,7 +47,7 @@ def test_what_the_broker_did_not_take_is_sent_later(products, stocked, tell, ans
 def test_a_message_carries_the_trace_it_came_from(products, stocked, answers, system):
     (cups,) = stocked(5)
     with telemetry.trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", work="test"):
-        Reservation.begin(uuid4(), {cups: 1}).keep()
+        Reservation.begin(uuid4(), {cups: 1}, timedelta(minutes=1)).keep()
     outside = system(products)
     outside.drain()
     (sent,) = outside.sent

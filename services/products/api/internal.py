@@ -5,11 +5,12 @@ from chassis.api import Resource, endpoint
 from services.products.api import schemas
 from services.products.api.schemas import QuoteQuery, QuoteView
 from services.products.models import Product
+from services.products.models.product import INTERNAL
 
 
 class Quotes(Resource):
     @endpoint(allow=auth.service("orders"))
     def get(self, query: QuoteQuery) -> schemas.Quotes:
         """Today's name and price of each product that exists, on sale or not, in no order."""
-        found = Product.objects(id__in=[str(product_id) for product_id in query.ids]).exclude("holds")
+        found = Product.objects(id__in=[str(product_id) for product_id in query.ids]).exclude(*INTERNAL)
         return schemas.Quotes(items=[QuoteView.of(product) for product in found])

@@ -1,7 +1,9 @@
-"""The documents of the products service. Their methods, and `Stock`, are the only ways to change them."""
+"""The documents of the products service. Their methods, `Stock` and `adjust` are the only ways to change them."""
 
+from services.products.models.ledger import Entry
+from services.products.models.movement import Movement
 from services.products.models.product import Hold, Product
 from services.products.models.reservation import Reservation
-from services.products.models.stock import Stock
+from services.products.models.stock import Stock, adjust
 
-__all__ = ["Hold", "Product", "Reservation", "Stock"]
+__all__ = ["Entry", "Hold", "Movement", "Product", "Reservation", "Stock", "adjust"]

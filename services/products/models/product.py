@@ -1,12 +1,12 @@
 """A product: what the shop says of it, and its stock with the holds of orders on it.
 
-On hand (`stock_quantity`), held and sold pieces are in one document, so that each move between them is one atomic update
-and their sum changes only when stock is counted anew.
+On hand (`stock_quantity`), held and sold pieces are in one document, so that each move between them is one atomic update,
+which also notes the movement (`movements`) for the stock ledger.
 """
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 from uuid import UUID
 
 from mongoengine import (
@@ -17,6 +17,7 @@ from mongoengine import (
     EmbeddedDocument,
     EmbeddedDocumentListField,
     IntField,
+    QuerySet,
     StringField,
 )
 from mongoengine.errors import NotUniqueError
@@ -25,8 +26,14 @@ from chassis import mongo
 from chassis.auth import Caller
 from chassis.idempotency import HEADER, KeyReused
 from chassis.problems import Conflict, NotFound, PreconditionFailed
+from services.products.models.movement import COUNT, RECEIPT, Movement
 
 CENT = Decimal("0.01")
+LOW_STOCK = 5
+"""Pieces on hand that are few, where nobody says otherwise for the product."""
+STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
+INTERNAL = ("holds", "movements")
+"""Fields that grow with the orders in hand; nobody who shows a product reads them."""
 
 
 class Hold(EmbeddedDocument):
@@ -49,6 +56,7 @@ class Product(Document):
             ("is_active", "category", "-created_at", "-id"),
             ("is_active", "name", "id"),
             ("is_active", "category", "name", "id"),
+            {"fields": ["movements.at"], "sparse": True},
         ],
     }
 
@@ -63,6 +71,11 @@ class Product(Document):
     stock_quantity = IntField(required=True, default=0)
     sold_quantity = IntField(required=True, default=0)
     holds = EmbeddedDocumentListField(Hold)
+    movements = EmbeddedDocumentListField(Movement)
+    """Oldest first; those that are in the ledger are gone from here."""
+    movement_count = IntField(required=True, default=0)
+    """Movements so far, with those in the ledger."""
+    low_stock_threshold = IntField(required=True, default=LOW_STOCK)
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)
     """Counts every change, those of its stock too."""
@@ -74,7 +87,24 @@ class Product(Document):
     def new(cls, product_id: UUID, **fields: Any) -> "Product":
         """A product that is not yet kept."""
         moment = mongo.now()
-        return cls(id=str(product_id), created_at=moment, updated_at=moment, **_exact(fields))
+        product = cls(id=str(product_id), created_at=moment, updated_at=moment, **_exact(fields))
+        if product.stock_quantity:
+            product.movements = [Movement.of(RECEIPT, on_hand=product.stock_quantity)]
+            product.movement_count = 1
+        return product
+
+    @classmethod
+    def stock_of(cls, **condition: Any) -> "QuerySet":
+        """The matching products with nothing but their stock, as one read sees it."""
+        return cls.objects(**condition).only("sku", "version", *STOCK)
+
+    @property
+    def held_quantity(self) -> int:
+        return sum(hold.quantity for hold in self.holds)
+
+    @property
+    def received_quantity(self) -> int:
+        return self.stock_quantity + self.held_quantity + self.sold_quantity
 
     @classmethod
     def create(cls, product_id: UUID, **fields: Any) -> "Product":
@@ -95,19 +125,23 @@ class Product(Document):
     @classmethod
     def visible_to(cls, caller: Caller, product_id: UUID) -> "Product":
         """Raises NotFound; what is no longer sold is there for staff only."""
-        found = cls.objects(id=str(product_id)).exclude("holds").first()
+        found = cls.objects(id=str(product_id)).exclude(*INTERNAL).first()
         if found is None or not (found.is_active or caller.is_staff):
             raise NotFound("There is no such product.")
         return found
 
     @classmethod
     def change(cls, product_id: UUID, seen: Sequence[int] | None, **fields: Any) -> None:
-        """Set `fields`, if the version is one of those `seen`; None changes any.
+        """Set `fields`, if the version is one of those `seen`; None changes any, but a stock that is counted must be seen.
 
         Raises NotFound, PreconditionFailed, and Conflict when the SKU is another product's.
         """
         condition = {} if seen is None else {"version__in": seen}
         changes = {f"set__{name}": value for name, value in _exact(fields).items()}
+        if "stock_quantity" in fields:
+            assert seen is not None
+            condition, counted = cls._count(product_id, seen, fields["stock_quantity"])
+            changes |= counted
         try:
             changed = cls.objects(id=str(product_id), **condition).update_one(
                 set__updated_at=mongo.now(), inc__version=1, **changes
@@ -118,7 +152,17 @@ class Product(Document):
             cls._explain(product_id)
 
     @classmethod
-    def _explain(cls, product_id: UUID) -> None:
+    def _count(cls, product_id: UUID, seen: Sequence[int], quantity: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The condition that stock is as counted from, and what notes the difference. Raises as `change` does."""
+        counted = cls.objects(id=str(product_id), version__in=seen).only("version", "stock_quantity").first()
+        if counted is None:
+            cls._explain(product_id)
+        difference = quantity - counted.stock_quantity
+        noted = {"push__movements": Movement.of(COUNT, on_hand=difference), "inc__movement_count": 1}
+        return {"version": counted.version}, noted if difference else {}
+
+    @classmethod
+    def _explain(cls, product_id: UUID) -> NoReturn:
         found = cls.objects(id=str(product_id)).only("version").first()
         if found is None:
             raise NotFound("There is no such product.")
