@@ -1,32 +1,58 @@
-"""`python -m services.gateway`: the proxy on SOUK_PORT, its admin on SOUK_ADMIN_PORT, until SIGTERM."""
+"""`python -m services.gateway`: the proxy on SOUK_PORT and SOUK_TLS_PORT, its admin on SOUK_ADMIN_PORT, until SIGTERM."""
 
+import gc
+import socket
 import sys
 
-from chassis import telemetry, web
-from services.gateway import admin, configuration
+import uvloop
+
+from chassis import telemetry
+from services.gateway import configuration
+from services.gateway.admin import app as admin
 from services.gateway.app import Gateway
-from services.gateway.configuration import InvalidConfiguration
 from services.gateway.edge import Edge
+from services.gateway.faults import InvalidConfiguration
+from services.gateway.running import Running
 from services.gateway.settings import GatewaySettings
+from services.gateway.wire.server import bind
 
 
 def load(settings: GatewaySettings) -> Edge:
     """Ends the process, with a line for each fault, when the file is not one the gateway can execute."""
     try:
-        return Edge(configuration.load(settings.kong_file.read_text()), settings.idle_connections)
+        return Edge(configuration.load(settings.kong_file.read_text()))
     except OSError as error:
         sys.exit(f"SOUK_KONG_FILE: {error}")
     except InvalidConfiguration as invalid:
         sys.exit("\n".join(f"{settings.kong_file.name}: {fault}" for fault in invalid.faults))
 
 
+def _bind(name: str, host: str, port: int) -> socket.socket:
+    try:
+        return bind(host, port)
+    except OSError as error:
+        sys.exit(f"{name}: {host}:{port}: {error.strerror}")
+
+
+async def serve(settings: GatewaySettings, gateway: Gateway, http: socket.socket, https: socket.socket | None) -> None:
+    running = Running(gateway, settings)
+    server = admin.listen(admin.create_admin(running, settings.services), settings.admin_host, settings.admin_port)
+    admin.start(server)
+    await running.listen(http, https)
+    # What is there now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    await running.until_told_to_end()
+    server.shutdown()
+
+
 def main() -> None:
     settings = GatewaySettings.current()
     telemetry.configure_logging("gateway", settings.log_level)
-    gateway = Gateway(load(settings))
-    server = admin.listen(admin.create_admin(gateway, settings.services), settings.admin_host, settings.admin_port)
-    admin.start(server)
-    web.run(gateway, settings)
+    gateway = Gateway(load(settings), settings.trusted_ips, settings.real_ip_header)
+    http = _bind("SOUK_PORT", settings.host, settings.port)
+    https = _bind("SOUK_TLS_PORT", settings.host, settings.tls_port) if settings.tls_certificate else None
+    uvloop.run(serve(settings, gateway, http, https))
 
 
 if __name__ == "__main__":

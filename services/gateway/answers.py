@@ -1,31 +1,31 @@
 """What the gateway itself says: Kong's error bodies, in the form that the client accepts, under Kong's headers."""
 
 import json
-from typing import Any
-
-from flask import Response
-from werkzeug.http import http_date
+from email.utils import formatdate
+from typing import Any, Protocol
 
 from services.gateway.exchange import Exchange
+from services.gateway.fields import Fields
 
 SERVER = "souk-gateway"
 
 NO_ROUTE = (404, "no Route matched with those values")
 NO_SERVICE = (503, "no Service found with those values")
-BAD_REQUEST = (400, "Bad request")
 INVALID_RESPONSE = (502, "An invalid response was received from the upstream server")
 TIMING_OUT = (504, "The upstream server is timing out")
 NO_PEER = (503, "failure to get a peer from the ring-balancer")
 NAME_RESOLUTION_FAILED = (503, "name resolution failed")
+NO_WEBSOCKET = (501, "WebSocket is not supported")
 UNEXPECTED = (500, "An unexpected error occurred")
 
-_PLAIN_BY_DEFAULT = frozenset({400, 414, 502, 504})
+_PLAIN_BY_DEFAULT = frozenset({400, 408, 414, 502, 504})
 """Those that Kong writes as text when the client says nothing of what it accepts."""
 
 _JSON = "application/json; charset=utf-8"
+_PLAIN = "text/plain; charset=utf-8"
 _BODIES = {
     _JSON: '{\n  "message":%s,\n  "request_id":"%s"\n}',
-    "text/plain; charset=utf-8": "%s\nrequest_id: %s\n",
+    _PLAIN: "%s\nrequest_id: %s\n",
     "text/html; charset=utf-8": (
         '<!doctype html>\n<html>\n  <head>\n    <meta charset="utf-8">\n    <title>Error</title>\n  </head>\n'
         "  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n"
@@ -36,23 +36,31 @@ _BODIES = {
 }
 
 
-class Answer(Response):
-    """A response whose headers and body go out exactly as they are here, without Werkzeug's improvements."""
+class Blocks(Protocol):
+    """A body that comes block by block."""
 
-    default_mimetype = None
-    autocorrect_location_header = False
+    async def read(self) -> bytes:
+        """b"" at the end. Raises what the upstream failed with."""
 
-    def __init__(self, status: int, headers: list[tuple[str, str]], body: Any) -> None:
-        super().__init__(body, status, headers, direct_passthrough=True)
+    def close(self) -> None:
+        """Nobody reads on."""
 
-    def get_wsgi_headers(self, environ: Any) -> Any:
-        return self.headers
+
+class Answer:
+    """What goes to the client. Its headers go out exactly as they are here; framing is added by who writes it."""
+
+    __slots__ = ("body", "headers", "reason", "status")
+
+    def __init__(self, status: int, headers: list[tuple[str, str]], body: bytes | Blocks, reason: str = "") -> None:
+        self.status, self.reason = status, reason
+        self.headers = Fields(headers)
+        self.body = body
 
 
 def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Answer:
     """Kong's common shape, negotiated by Accept."""
     status, message = kind
-    content_type = _accepted(exchange.header("Accept"), status)
+    content_type = _accepted(exchange.header("accept"), status)
     text = json.dumps(message) if content_type == _JSON else message
     body = (_BODIES[content_type] % (text, exchange.request_id)).encode()
     return answer(status, content_type, body, headers)
@@ -65,17 +73,16 @@ def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | N
 
 
 def answer(status: int, content_type: str | None, body: bytes, headers: dict[str, str] | None = None) -> Answer:
-    fields = [("Date", http_date()), ("Server", SERVER), ("Content-Length", str(len(body)))]
+    fields = [("Date", formatdate(usegmt=True)), ("Server", SERVER), ("Content-Length", str(len(body)))]
     if content_type is not None:
         fields.append(("Content-Type", content_type))
     fields += (headers or {}).items()
-    return Answer(status, fields, [body])
+    return Answer(status, fields, body)
 
 
 def _accepted(accept: str | None, status: int) -> str:
-    plain = next(content_type for content_type in _BODIES if content_type.startswith("text/plain"))
     if accept is None:
-        return plain if status in _PLAIN_BY_DEFAULT else _JSON
+        return _PLAIN if status in _PLAIN_BY_DEFAULT else _JSON
     best, best_quality = _JSON, 0.0
     for part in accept.lower().split(","):
         media_type, _, parameters = part.strip().partition(";")

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from services.gateway import plugins
-from services.gateway.configuration import Configuration, InvalidConfiguration
+from services.gateway.configuration import Configuration
+from services.gateway.faults import Fault, InvalidConfiguration
 from services.gateway.plugins import ORDER
 from services.gateway.plugins.base import Plugin
 from services.gateway.routing import Match
@@ -45,7 +46,7 @@ class Chains:
         """Raises InvalidConfiguration, with the faults of all plugins."""
         self._entries: list[Entry] = []
         self._chosen: dict[tuple[str | None, str | None], Chain] = {}
-        faults: list[str] = []
+        faults: list[Fault] = []
         for entry in configuration.plugins.values():
             try:
                 plugin = plugins.build(entry, configuration)
@@ -56,6 +57,10 @@ class Chains:
                     self._entries.append(Entry(plugin, entry.consumer, entry.route, entry.service))
         if faults:
             raise InvalidConfiguration(faults)
+
+    @property
+    def plugins(self) -> list[Plugin]:
+        return [entry.plugin for entry in self._entries]
 
     def choose(self, match: Match | None, consumer: Consumer | None) -> Chain:
         """Without a match, the global plugins."""

@@ -1,19 +1,23 @@
 """A declarative file read into entities whose references are resolved: all of it, or a list of what is wrong with it."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 from uuid import UUID, uuid5
 
 import yaml
 from pydantic import ValidationError
 
+from services.gateway.faults import Fault, InvalidConfiguration, Lines, Location, words
 from services.gateway.schema import (
+    ACL,
     Consumer,
     Document,
     Entity,
     JWTSecret,
+    KeyAuthCredential,
     Plugin,
     Route,
     Service,
@@ -24,27 +28,34 @@ from services.gateway.schema import (
 CHILDREN = {
     "services": {"routes": "service", "plugins": "service"},
     "routes": {"plugins": "route"},
-    "consumers": {"jwt_secrets": "consumer", "plugins": "consumer"},
+    "consumers": {
+        "jwt_secrets": "consumer",
+        "keyauth_credentials": "consumer",
+        "acls": "consumer",
+        "plugins": "consumer",
+    },
     "upstreams": {"targets": "upstream"},
 }
 """Which lists stand inside which entity, and the field by which a member refers to it."""
 
 REFERENCES = {"service": "services", "route": "routes", "consumer": "consumers", "upstream": "upstreams"}
 
-KINDS = ("services", "routes", "consumers", "jwt_secrets", "plugins", "upstreams", "targets")
+KINDS = (
+    "services",
+    "routes",
+    "consumers",
+    "jwt_secrets",
+    "keyauth_credentials",
+    "acls",
+    "plugins",
+    "upstreams",
+    "targets",
+)
 
 # Kong derives a missing id so (kong/db/schema/others/declarative_config.lua). Equal routes are ranked by id: it must be the same.
 _ID_NAMESPACE = UUID("fd02801f-0957-4a15-a55a-c8d9606f30b5")
 
 E = TypeVar("E", bound=Entity)
-
-
-class InvalidConfiguration(Exception):
-    """`faults` has one line each: the place in the file, and what is wrong there."""
-
-    def __init__(self, faults: list[str]) -> None:
-        super().__init__("\n".join(faults))
-        self.faults = faults
 
 
 @dataclass
@@ -55,11 +66,19 @@ class Configuration:
     routes: dict[str, Route] = field(default_factory=dict)
     consumers: dict[str, Consumer] = field(default_factory=dict)
     jwt_secrets: dict[str, JWTSecret] = field(default_factory=dict)
+    keyauth_credentials: dict[str, KeyAuthCredential] = field(default_factory=dict)
+    acls: dict[str, ACL] = field(default_factory=dict)
     plugins: dict[str, Plugin] = field(default_factory=dict)
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
+    text: str = ""
+    """The file as it was loaded."""
     hash: str = ""
     """32 hex digits that change with the file."""
+    loaded_at: int = field(default_factory=lambda: int(time.time()))
+    locations: dict[str, Location] = field(default_factory=dict)
+    """Where in the file the entity of each id stands."""
+    lines: Lines = field(default_factory=lambda: Lines(None))
 
     def of(self, kind: str) -> dict[str, Entity]:
         entities: dict[str, Entity] = getattr(self, kind)
@@ -72,83 +91,97 @@ class Configuration:
             return reference
         return next((id_ for id_, entity in entities.items() if entity.natural_key == reference), None)
 
+    def fault(self, entity: Entity, message: str, *inside: str | int) -> Fault:
+        """A fault of this entity, or of a place inside it."""
+        location = (*self.locations[entity.id], *inside)
+        return Fault(location, message, self.lines.of(location))
+
 
 def load(text: str) -> Configuration:
     """Raises InvalidConfiguration, with every fault found."""
-    configuration = Configuration(hash=hashlib.md5(text.encode(), usedforsecurity=False).hexdigest())
-    faults: list[str] = []
-    for kind, entity in _flattened(_parsed(text)):
+    document, lines = _parsed(text)
+    digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+    configuration = Configuration(text=text, hash=digest, lines=lines)
+    faults: list[Fault] = []
+    for kind, entity, location in _flattened(document):
         entities = configuration.of(kind)
-        if entity.id in entities or (entity.natural_key and configuration.find(kind, entity.natural_key)):
-            faults.append(f"{kind}: {entity.natural_key or entity.id} is declared twice")
+        key = entity.natural_key
+        is_twice = entity.id in entities or (key and configuration.find(kind, key))
+        configuration.locations[entity.id] = location
+        if is_twice:
+            faults.append(
+                configuration.fault(entity, f"uniqueness violation: {kind} {key or entity.id} is declared twice")
+            )
         entities[entity.id] = entity
     for kind in KINDS:
         for id_, entity in configuration.of(kind).items():
-            configuration.of(kind)[id_] = _resolved(kind, entity, configuration, faults)
+            configuration.of(kind)[id_] = _resolved(entity, configuration, faults)
     faults += _doubled_plugins(configuration)
     if faults:
         raise InvalidConfiguration(faults)
     return configuration
 
 
-def _parsed(text: str) -> Document:
+def _parsed(text: str) -> tuple[Document, Lines]:
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        content = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-    except yaml.YAMLError as error:
-        raise InvalidConfiguration([f"not YAML: {error}"]) from error
+        node = loader.get_single_node()
+        content = loader.construct_document(node) if node is not None else None
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise InvalidConfiguration([Fault((), f"not YAML: {error.problem}", line)]) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidConfiguration([Fault((), f"not YAML: {error}")]) from error
+    finally:
+        loader.dispose()
+    lines = Lines(node)
     try:
-        return Document.model_validate(content)
+        return Document.model_validate(content), lines
     except ValidationError as error:
-        raise InvalidConfiguration([describe(fault) for fault in error.errors()]) from error
+        faults = [Fault(fault["loc"], words(fault), lines.of(fault["loc"])) for fault in error.errors()]
+        raise InvalidConfiguration(faults) from error
 
 
-def describe(fault: Any) -> str:
-    """One of pydantic's errors as a line: `services[0].routes[1].hots: unknown field`."""
-    place = ""
-    for part in fault["loc"]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
-    message = "unknown field" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
-    return f"{place.removeprefix('.') or 'file'}: {message}"
-
-
-def _flattened(document: Document) -> Iterator[tuple[str, Entity]]:
+def _flattened(document: Document) -> Iterator[tuple[str, Entity, Location]]:
     for kind in KINDS:
         for position, entity in enumerate(getattr(document, kind)):
-            yield from _with_children(kind, entity, f"{kind}/{position}")
+            yield from _with_children(kind, entity, (kind, position))
 
 
-def _with_children(kind: str, entity: E, place: str) -> Iterator[tuple[str, Entity]]:
+def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[str, Entity, Location]]:
     """The entity with an id, then those inside it, each referring to it."""
     if not entity.id:
         namespace = uuid5(_ID_NAMESPACE, kind)
-        entity = entity.model_copy(update={"id": str(uuid5(namespace, entity.natural_key or place))})
+        name = entity.natural_key or "/".join(map(str, location))
+        entity = entity.model_copy(update={"id": str(uuid5(namespace, name))})
     lists = CHILDREN.get(kind, {})
-    yield kind, entity.model_copy(update={name: [] for name in lists})
+    yield kind, entity.model_copy(update={name: [] for name in lists}), location
     for child_kind, reference in lists.items():
         for position, child in enumerate(getattr(entity, child_kind)):
             child = child.model_copy(update={reference: entity.id})
-            yield from _with_children(child_kind, child, f"{place}/{child_kind}/{position}")
+            yield from _with_children(child_kind, child, (*location, child_kind, position))
 
 
-def _resolved(kind: str, entity: Entity, configuration: Configuration, faults: list[str]) -> Entity:
-    ids = {}
-    for name, referred_kind in REFERENCES.items():
+def _resolved(entity: Entity, configuration: Configuration, faults: list[Fault]) -> Entity:
+    ids: dict[str, str | None] = {}
+    for name, kind in REFERENCES.items():
         reference = cast(str | None, getattr(entity, name, None))
         if reference is None:
             continue
-        ids[name] = configuration.find(referred_kind, reference)
+        ids[name] = configuration.find(kind, reference)
         if ids[name] is None:
-            label = entity.natural_key or getattr(entity, "name", None) or entity.id
-            faults.append(f"{kind} {label}: no {name} is called {reference}")
+            faults.append(configuration.fault(entity, f"no {name} is called {reference}", name))
     return entity.model_copy(update=ids)
 
 
-def _doubled_plugins(configuration: Configuration) -> list[str]:
+def _doubled_plugins(configuration: Configuration) -> list[Fault]:
     """One instance of a plugin for each combination of service, route and consumer."""
     seen, faults = set(), []
     for plugin in configuration.plugins.values():
         scope = (plugin.name, plugin.service, plugin.route, plugin.consumer)
         if scope in seen:
-            faults.append(f"plugins: {plugin.name} is declared twice in the same place")
+            faults.append(
+                configuration.fault(plugin, f"uniqueness violation: {plugin.name} is declared twice for the same")
+            )
         seen.add(scope)
     return faults

@@ -1,93 +1,157 @@
 """A configuration made ready to run: what happens to an exchange, from its route to the answer's last header."""
 
-from collections.abc import Callable
-from functools import cache
+import inspect
+from collections.abc import Iterable
 
 from services.gateway import answers
 from services.gateway.answers import Answer
-from services.gateway.balancing import RoundRobin
-from services.gateway.chains import Chain, Chains
+from services.gateway.balancing.peers import Peers, address_of, alone
+from services.gateway.balancing.probes import Probes
+from services.gateway.balancing.resources import Resources
+from services.gateway.bodies import BodyTooLarge
+from services.gateway.chains import Chains
 from services.gateway.configuration import Configuration
-from services.gateway.connections import Pool
-from services.gateway.exchange import ClientGone, Exchange
+from services.gateway.exchange import Exchange
 from services.gateway.headers import VIA
+from services.gateway.plugins.base import Plugin
 from services.gateway.proxying import Backend, forward
 from services.gateway.requests import refusal
 from services.gateway.routing import Match, Router
-from services.gateway.schema import Service, Target
+from services.gateway.schema import Service
+from services.gateway.wire.head import BAD_REQUEST, TOO_SLOW, BadBody, ClientGone, ClientTooSlow
 
 
 class Edge:
-    """Never changes: another configuration is another Edge."""
+    """Never changes: another configuration is another Edge. `start` and `stop` are for the loop that serves it."""
 
-    def __init__(self, configuration: Configuration, idle_connections: int) -> None:
+    def __init__(self, configuration: Configuration) -> None:
         """Raises InvalidConfiguration."""
         self.configuration = configuration
         self.router = Router(configuration.routes.values(), configuration.services)
         self._chains = Chains(configuration)
+        self._peers: dict[tuple[str, str], Peers] = {}
+        self._backends: dict[str, Backend] = {}
+        self._probes: list[Probes] = []
 
-        @cache
-        def pool_of(host: str, port: int) -> Pool:
-            return Pool(host, port, idle_connections)
+    # --- its life
 
-        self._backends = {
-            id_: _backend(service, configuration, pool_of) for id_, service in configuration.services.items()
-        }
+    def start(self, resources: Resources) -> None:
+        """Take over what outlives a configuration, and forget what only the one before needed."""
+        for service in self.configuration.services.values():
+            self._backends[service.id] = self._backend(service, resources)
+        for upstream in self.configuration.upstreams.values():
+            self._peers_of(upstream.id, "http", resources)
+        for peers in self._peers.values():
+            peers.start()
+        for upstream in self.configuration.upstreams.values():
+            if upstream.healthchecks.active.is_on:
+                self._probes.append(Probes(self.peers(upstream.id)))
+        for probes in self._probes:
+            probes.start()
+        self._retain(resources)
 
-    def handle(self, exchange: Exchange) -> Answer:
+    def stop(self) -> None:
+        for probes in self._probes:
+            probes.stop()
+
+    @property
+    def plugins(self) -> Iterable[Plugin]:
+        return self._chains.plugins
+
+    def peers(self, upstream: str) -> Peers:
+        """Of the upstream with this id."""
+        return next(peers for (id_, _), peers in self._peers.items() if id_ == upstream)
+
+    def _retain(self, resources: Resources) -> None:
+        everywhere = self._peers.values()
+        resources.names.retain(address_of(target.target)[0] for peers in everywhere for target in peers.targets)
+        resources.pools.retain(node.pool for peers in everywhere for node in peers.nodes)
+        resources.health.retain([peers.upstream.name for peers in everywhere])
+
+    def _backend(self, service: Service, resources: Resources) -> Backend:
+        protocol = service.protocol + ("!" if service.tls_verify else "")
+        id_ = self.configuration.find("upstreams", service.host)
+        if id_ is not None:
+            return Backend(service, self._peers_of(id_, protocol, resources), is_upstream=True)
+        key = f"{service.host}:{service.port}", protocol
+        if key not in self._peers:
+            self._peers[key] = Peers(*alone(service), protocol, resources)
+        return Backend(service, self._peers[key], is_upstream=False)
+
+    def _peers_of(self, id_: str, protocol: str, resources: Resources) -> Peers:
+        """One for all services of the upstream, so that their requests take turns together."""
+        if protocol == "http":
+            protocol = next((known for upstream, known in self._peers if upstream == id_), protocol)
+        if (id_, protocol) not in self._peers:
+            targets = [target for target in self.configuration.targets.values() if target.upstream == id_]
+            upstream = self.configuration.upstreams[id_]
+            self._peers[id_, protocol] = Peers(upstream, targets, protocol, resources)
+        return self._peers[id_, protocol]
+
+    # --- an exchange
+
+    async def handle(self, exchange: Exchange) -> Answer:
+        """Raises ClientGone."""
         fault = refusal(exchange)
         if fault is not None:
             return _stamped(exchange, answers.error(exchange, fault))
-        exchange.match = self.router.match(exchange.method, exchange.path, exchange.host, exchange.header)
-        chain = self._chains.choose(exchange.match, None)
+        exchange.match = self.router.match(exchange.method, exchange.path, exchange.host, exchange.headers.all)
+        exchange.chain = self._chains.choose(exchange.match, None)
         if exchange.match is None:
             answer = answers.error(exchange, answers.NO_ROUTE)
         else:
-            answer = self._answered(exchange, exchange.match, chain)
-            chain = self._chains.choose(exchange.match, exchange.consumer)
-        for plugin in chain:
+            answer = await self._answered(exchange, exchange.match)
+        for name, value in exchange.answer_headers:
+            answer.headers.add(name, value)
+        for plugin in exchange.chain:
             if plugin is not None:
-                plugin.header_filter(exchange, answer)
-        _stamped(exchange, answer)
-        for plugin in chain:
+                filtering = plugin.header_filter(exchange, answer)
+                if filtering is not None:
+                    await filtering
+        return _stamped(exchange, answer)
+
+    def log(self, exchange: Exchange, answer: Answer) -> None:
+        """Once the answer has left."""
+        for plugin in exchange.chain:
             if plugin is not None:
                 plugin.log(exchange, answer)
-        return answer
 
-    def _answered(self, exchange: Exchange, match: Match, chain: Chain) -> Answer:
+    async def _answered(self, exchange: Exchange, match: Match) -> Answer:
         if exchange.scheme not in match.route.protocols:
             return _elsewhere(exchange, match)
         try:
-            return self._access(exchange, match, chain) or self._upstream(exchange, match)
+            return await self._access(exchange, match) or await self._upstream(exchange, match)
+        except BodyTooLarge:
+            return answers.error(exchange, (413, "Request size limit exceeded"))
+        except BadBody:
+            return answers.error(exchange, BAD_REQUEST)
+        except ClientTooSlow:
+            return answers.error(exchange, TOO_SLOW)
         except ClientGone:
-            return answers.error(exchange, answers.BAD_REQUEST)
+            return answers.error(exchange, BAD_REQUEST)
 
-    def _access(self, exchange: Exchange, match: Match, chain: Chain) -> Answer | None:
-        for place in range(len(chain)):
-            plugin = chain[place]
+    async def _access(self, exchange: Exchange, match: Match) -> Answer | None:
+        consumer = None
+        for place in range(len(exchange.chain)):
+            plugin = exchange.chain[place]
             if plugin is None:
                 continue
             answer = plugin.access(exchange)
+            if inspect.isawaitable(answer):
+                answer = await answer
             if answer is not None:
                 return answer
-            if exchange.consumer is not None:
-                chain = self._chains.choose(match, exchange.consumer)
+            if exchange.consumer is not consumer:
+                consumer = exchange.consumer
+                exchange.chain = self._chains.choose(match, consumer)
         return None
 
-    def _upstream(self, exchange: Exchange, match: Match) -> Answer:
+    async def _upstream(self, exchange: Exchange, match: Match) -> Answer:
         if match.service is None:
             return answers.error(exchange, answers.NO_SERVICE)
-        return forward(exchange, self._backends[match.service.id])
-
-
-def _backend(service: Service, configuration: Configuration, pool_of: Callable[[str, int], Pool]) -> Backend:
-    """`service.host` is an upstream's name, or else a host."""
-    id_ = configuration.find("upstreams", service.host)
-    if id_ is None:
-        alone = Target(target=f"{service.host}:{service.port}")
-        return Backend(service, RoundRobin([alone], pool_of), None)
-    targets = [target for target in configuration.targets.values() if target.upstream == id_]
-    return Backend(service, RoundRobin(targets, pool_of), configuration.upstreams[id_].host_header)
+        if exchange.head.wants_upgrade and (exchange.header("upgrade") or "").lower() == "websocket":
+            return answers.error(exchange, answers.NO_WEBSOCKET)
+        return await forward(exchange, self._backends[match.service.id])
 
 
 def _elsewhere(exchange: Exchange, match: Match) -> Answer:
@@ -104,14 +168,15 @@ def _elsewhere(exchange: Exchange, match: Match) -> Answer:
 def _stamped(exchange: Exchange, answer: Answer) -> Answer:
     """Kong's own headers: how long it took, and which request this was."""
     fields = answer.headers
-    if exchange.tried_at is not None and (exchange.from_upstream or answer.status_code in (502, 504)):
+    if exchange.tried_at is not None and (exchange.from_upstream or answer.status in (502, 504)):
         upstream_seconds = exchange.upstream_seconds
+        if not exchange.from_upstream:
+            fields.add("Via", VIA)
         if upstream_seconds is None:
-            fields["Via"] = VIA
             upstream_seconds = exchange.seconds(since=exchange.tried_at)
-        fields["X-Kong-Upstream-Latency"] = str(round(upstream_seconds * 1000))
-        fields["X-Kong-Proxy-Latency"] = str(round((exchange.tried_at - exchange.started) * 1000))
+        fields.add("X-Kong-Upstream-Latency", str(round(upstream_seconds * 1000)))
+        fields.add("X-Kong-Proxy-Latency", str(round((exchange.tried_at - exchange.started) * 1000)))
     else:
-        fields["X-Kong-Response-Latency"] = str(round(exchange.seconds() * 1000))
-    fields["X-Kong-Request-Id"] = exchange.request_id
+        fields.add("X-Kong-Response-Latency", str(round(exchange.seconds() * 1000)))
+    fields.set("X-Kong-Request-Id", exchange.request_id)
     return answer

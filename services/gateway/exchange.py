@@ -3,120 +3,230 @@
 import re
 import secrets
 import time
-from tempfile import SpooledTemporaryFile
-from typing import IO, Any
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from services.gateway import uris
+from services.gateway.bodies import KeptBody, as_it_comes
+from services.gateway.fields import Fields
 from services.gateway.routing import Match
-from services.gateway.schema import Consumer, JWTSecret
+from services.gateway.schema import Consumer, Credential
+from services.gateway.wire.head import Head
+from services.gateway.wire.stream import Stream
 
-IN_MEMORY_BYTES = 256 * 1024
-"""A body beyond this waits in a temporary file, so that memory stays bounded and a failed try can be repeated."""
+if TYPE_CHECKING:
+    from services.gateway.chains import Chain
 
-_BLOCK = 64 * 1024
-_PORT = re.compile(r":\d+$")
-
-
-class BodyTooLarge(Exception):
-    """The body has more bytes than it may."""
+_COOKIE = re.compile(r"\s*([^=;]+?)\s*=\s*([^;]*?)\s*(?:;|$)")
 
 
-class ClientGone(Exception):
-    """The client sent less than it announced."""
+@dataclass(slots=True)
+class Try:
+    """One attempt at an upstream, for the logs."""
+
+    ip: str
+    port: int
+    started_at: float
+    """Seconds since the epoch."""
+    seconds: float = 0.0
+    """Until the connection was there."""
+    failure: int | None = None
+    """The status that its failure would be told by."""
 
 
 class Exchange:
     """`set_header` decides what the upstream sees in place of what the client sent; None hides it."""
 
-    def __init__(self, environ: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        head: Head,
+        body: Stream | None,
+        client_ip: str,
+        is_trusted: bool,
+        invite: Callable[[], None] | None = None,
+    ) -> None:
+        """`invite` tells a client that waits for it to send its body."""
         self.started = time.perf_counter()
-        self.environ = environ
-        self.headers: dict[str, str] = {key: value for key, value in environ.items() if key.startswith("HTTP_")}
-        """As WSGI has them: `HTTP_X_REAL_IP`, repeated ones joined by commas."""
+        self.started_at = time.time()
+        self.head = head
         self.request_id = secrets.token_hex(16)
-        self.method: str = environ["REQUEST_METHOD"]
-        self.raw_path = uris.raw_path(environ)
+        self.method = head.method
+        authority, target = _split(head.target)
+        self.raw_path, separator, self.query = target.partition("?")
+        self.has_query = bool(separator)
+        """Whether there is a `?`, if only with nothing after it."""
         self.path = "/"
-        self.query: str = environ.get("QUERY_STRING", "")
-        self.scheme: str = environ["wsgi.url_scheme"]
-        self.host: str = self.headers.get("HTTP_HOST", "")
-        self.client_ip: str = environ.get("REMOTE_ADDR", "")
+        """Normalised, once the request is known to be one."""
+        self.headers = Fields(head.headers)
+        self._first = _first_values(head.headers)
+        if authority is not None and "host" in self._first:
+            self._first["host"] = authority
+        self.client_ip = client_ip
+        self.is_trusted = is_trusted
+        """Whether the peer may speak for others: a proxy of ours."""
         self.match: Match | None = None
+        self.chain: Chain = ()
         self.consumer: Consumer | None = None
-        self.credential: JWTSecret | None = None
-        self.upstream_headers: dict[str, str | None] = {}
+        self.credential: Credential | None = None
+        self.groups: tuple[str, ...] | None = None
+        self.upstream_headers: dict[str, tuple[str, str | None]] = {}
+        self.answer_headers: list[tuple[str, str]] = []
+        """Decided before there is an answer: added to whichever it becomes."""
+        self.shaped: Callable[[Fields], None] | None = None
+        """Last word on the headers for the upstream."""
+        self.upstream_method: str | None = None
+        self.upstream_path: str | None = None
+        """In place of what the route makes of the path."""
+        self.upstream_uri = ""
+        self.tries: list[Try] = []
+        self.upstream_statuses: list[str] = []
         self.tried_at: float | None = None
         """When the first try at an upstream began, if one did."""
         self.upstream_seconds: float | None = None
         """From sending to the upstream until its answer's head was there; None while there is no answer."""
         self.from_upstream = False
-        self._body: IO[bytes] | None = None
-        self.body_length: int | None = None
+        self.sent_bytes = 0
+        self.finished: float | None = None
+        self._stream, self._invite = body, invite
+        self._kept: KeptBody | None = None
+
+    @property
+    def host(self) -> str:
+        return self._first.get("host", "")
 
     @property
     def hostname(self) -> str:
         """The Host header without its port."""
-        return _PORT.sub("", self.host)
+        return self.host if self.host.endswith("]") else self.host.rpartition(":")[0] or self.host
+
+    @property
+    def scheme(self) -> str:
+        """How the client asked, as far as we know: a proxy of ours may say that it was by https."""
+        said = self.header("x-forwarded-proto") if self.is_trusted else None
+        return said if said in ("http", "https") else self.head.scheme
+
+    @property
+    def distinct_headers(self) -> int:
+        return len(self._first)
 
     @property
     def is_authenticated(self) -> bool:
         return self.credential is not None
 
     def header(self, name: str) -> str | None:
-        """A header of the request as the client sent it."""
-        return self.headers.get("HTTP_" + name.upper().replace("-", "_"))
+        """The first header of that name, as the client sent it."""
+        return self._first.get(name.lower())
 
     def set_header(self, name: str, value: str | None) -> None:
-        self.upstream_headers[name.title()] = value
+        self.upstream_headers[name.lower()] = (name, value)
+
+    def cookies(self) -> dict[str, str]:
+        """The first of each name."""
+        found: dict[str, str] = {}
+        for header in self.headers.all("cookie"):
+            for name, value in _COOKIE.findall(header):
+                found.setdefault(name, value.strip('"'))
+        return found
+
+    def query_arguments(self) -> dict[str, str | list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, value in parse_qsl(self.query, keep_blank_values=True):
+            found.setdefault(name, []).append(value)
+        return {name: values[0] if len(values) == 1 else values for name, values in found.items()}
+
+    @property
+    def received_bytes(self) -> int:
+        """Of the head, as it would be written, and of the body."""
+        head = len(self.head.method) + len(self.head.target) + 14
+        fields = sum(len(name) + len(value) + 4 for name, value in self.head.headers)
+        return head + fields + (self._stream.received if self._stream is not None else 0)
+
+    def headers_after_plugins(self) -> Fields:
+        """The client's, with what the plugins have made of them for the upstream."""
+        overridden = self.upstream_headers
+        kept = [(name, value) for name, value in self.headers if name.lower() not in overridden]
+        return Fields([*kept, *((name, value) for name, value in overridden.values() if value is not None)])
 
     def query_values(self, name: str) -> list[str]:
+        if name not in self.query and "%" not in self.query:
+            return []
         return [value for key, value in parse_qsl(self.query, keep_blank_values=True) if key == name]
 
     @property
     def announced_length(self) -> int | None:
         """Content-Length; None without one."""
-        length: str = self.environ.get("CONTENT_LENGTH") or ""
+        length = self._first.get("content-length", "").strip()
         return int(length) if length.isdecimal() else None
 
     @property
     def has_body(self) -> bool:
-        return bool(self.announced_length) or self.header("Transfer-Encoding") is not None
+        return self._stream is not None
 
-    def body(self, limit_bytes: int | None = None) -> IO[bytes] | None:
-        """The whole body, read once and kept; positioned at its start. Raises BodyTooLarge, ClientGone."""
-        if not self.has_body:
+    async def body(self, limit_bytes: int | None = None) -> KeptBody | None:
+        """The whole body, read once and kept. Raises BodyTooLarge, ClientGone, ClientTooSlow, BadBody."""
+        if self._kept is None and self._stream is not None:
+            self._accept()
+            self._kept = await KeptBody.read(self._stream, limit_bytes)
+        return self._kept
+
+    def set_body(self, content: bytes) -> None:
+        """What the upstream gets in place of the body that was sent."""
+        if self._kept is None:
+            self._kept = KeptBody()
+        self._kept.replace(content)
+
+    def stream(self) -> AsyncIterator[bytes] | None:
+        """The body as it comes, for a route that does not keep it; None when there is none, or it was kept."""
+        if self._stream is None or self._kept is not None:
             return None
-        if self._body is None:
-            self._body, self.body_length = self._read(limit_bytes)
-        self._body.seek(0)
-        return self._body
+        self._accept()
+        return as_it_comes(self._stream, is_chunked=self.announced_length is None)
 
-    def _read(self, limit_bytes: int | None) -> tuple[IO[bytes], int]:
-        source = self.environ["wsgi.input"]
-        # Closed by `close`, when the exchange is over.
-        spool = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115
-        length, announced = 0, self.announced_length
-        # Not every server ends the stream where the body ends.
-        while announced is None or length < announced:
-            block = source.read(_BLOCK if announced is None else min(_BLOCK, announced - length))
-            if not block:
-                break
-            length += len(block)
-            if limit_bytes is not None and length > limit_bytes:
-                spool.close()
-                raise BodyTooLarge
-            spool.write(block)
-        if announced is not None and length < announced:
-            spool.close()
-            raise ClientGone
-        return spool, length
+    def _accept(self) -> None:
+        if self._invite is not None:
+            self._invite()
+            self._invite = None
 
     def close(self) -> None:
-        if self._body is not None:
-            self._body.close()
-            self._body = None
+        if self._kept is not None:
+            self._kept.close()
 
     def seconds(self, since: float | None = None) -> float:
         """From when the request came in, or since that moment, until now."""
         return time.perf_counter() - (self.started if since is None else since)
+
+    def environ(self) -> dict[str, Any]:
+        """For Flask's request: all but the body, which no plugin reads through Flask."""
+        head = self.head
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": head.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": self.raw_path,
+            "QUERY_STRING": self.query,
+            "SERVER_NAME": self.hostname,
+            "SERVER_PORT": str(head.port),
+            "SERVER_PROTOCOL": f"HTTP/{head.version}",
+            "REMOTE_ADDR": self.client_ip,
+            "wsgi.url_scheme": head.scheme,
+            "gateway.exchange": self,
+        }
+        for name, value in self._first.items():
+            environ["HTTP_" + name.upper().replace("-", "_")] = value
+        return environ
+
+
+def _split(target: str) -> tuple[str | None, str]:
+    """A target in absolute form names its host, which then counts in place of the Host header (RFC 9112, 3.2.2)."""
+    for scheme in ("http://", "https://"):
+        if target.lower().startswith(scheme):
+            authority, slash, path = target[len(scheme) :].partition("/")
+            return authority, slash + path
+    return None, target
+
+
+def _first_values(headers: list[tuple[str, str]]) -> dict[str, str]:
+    first: dict[str, str] = {}
+    for name, value in headers:
+        first.setdefault(name.lower(), value)
+    return first

@@ -1,60 +1,69 @@
 """Headers across the gateway: what an upstream is told about its client, what the client is told, what concerns one hop only."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from services.gateway.answers import SERVER
 from services.gateway.exchange import Exchange
+from services.gateway.fields import Fields
 
 VIA = f"1.1 {SERVER}"
 
-_HOP_BY_HOP = frozenset(
-    {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
+
+_SAID_ANEW = frozenset(
+    {"host", "content-length", "expect", "http2-settings", "via", "x-forwarded-for", "x-real-ip", "x-kong-request-id"}
 )
 
-# Said anew to the upstream, or not a header at all: a client's "Content_Length" arrives under the first name.
-_NOT_COPIED = frozenset({"Content-Length", "Content-Type", "Expect", "Host", "Http2-Settings"})
+_FORWARDED = frozenset(
+    {"x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-path", "x-forwarded-prefix"}
+)
 
-_HOP_BY_HOP_ANSWER = _HOP_BY_HOP - {"te"} | {"x-kong-request-id"}
-
-
-def to_upstream(exchange: Exchange, host: str) -> dict[str, str]:
-    """The request's headers as `host` gets them. Content-Length is the body's business."""
-    environ = exchange.environ
-    dropped = _named_by(environ.get("HTTP_CONNECTION"))
-    headers = {"Host": host, "Connection": "keep-alive"}
-    for key, value in exchange.headers.items():
-        name = _header_name(key)
-        if name not in _NOT_COPIED and name.lower() not in dropped:
-            headers[name] = value
-    if environ.get("CONTENT_TYPE"):
-        headers["Content-Type"] = environ["CONTENT_TYPE"]
-    if "trailers" in environ.get("HTTP_TE", "").lower():
-        headers["Te"] = "trailers"
-    headers.update(_about_the_client(exchange, headers.get("X-Forwarded-For")))
-    headers["Via"] = f"{headers['Via']}, {VIA}" if "Via" in headers else VIA
-    for name, override in exchange.upstream_headers.items():
-        if override is None:
-            headers.pop(name, None)
-        else:
-            headers[name] = override
-    return headers
+_HOP_BY_HOP_ANSWER = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", "x-kong-request-id", "via"}
 
 
-def _about_the_client(exchange: Exchange, forwarded_for: str | None) -> Iterable[tuple[str, str]]:
-    yield "X-Forwarded-For", f"{forwarded_for}, {exchange.client_ip}" if forwarded_for else exchange.client_ip
-    yield "X-Real-Ip", exchange.client_ip
-    yield "X-Forwarded-Proto", exchange.scheme
-    yield "X-Forwarded-Host", exchange.hostname
-    yield "X-Forwarded-Port", str(exchange.environ["SERVER_PORT"])
-    yield "X-Forwarded-Path", exchange.raw_path
-    yield "X-Kong-Request-Id", exchange.request_id
+def to_upstream(exchange: Exchange, host: str) -> Fields:
+    """The request's headers as `host` gets them, without its body's length."""
+    dropped = _named_by(exchange.header("connection"))
+    overrides = exchange.upstream_headers
+    items = [("Host", host), ("Connection", "keep-alive")]
+    forwarded_for, via = [], []
+    for name, value in exchange.headers:
+        lower = name.lower()
+        # Behind WSGI, X_Real_IP is X-Real-IP: what the gateway says itself, nobody says by another spelling.
+        meant = lower.replace("_", "-") if "_" in lower else lower
+        if meant in overrides or meant in dropped or (meant in _SAID_ANEW and meant is not lower):
+            continue
+        if lower not in _SAID_ANEW and (lower not in _FORWARDED or exchange.is_trusted):
+            items.append((name, value))
+        elif lower == "x-forwarded-for":
+            forwarded_for.append(value)
+        elif lower == "via":
+            via.append(value)
+    if "trailers" in (exchange.header("te") or "").lower():
+        items.append(("TE", "trailers"))
+    items.append(("X-Forwarded-For", ", ".join([*forwarded_for, exchange.head.peer[0]])))
+    items.append(("X-Real-IP", exchange.client_ip))
+    items += _forwarded(exchange)
+    items.append(("Via", ", ".join([*via, VIA])))
+    items.append(("X-Kong-Request-Id", exchange.request_id))
+    items += ((name, value) for name, value in overrides.values() if value is not None)
+    fields = Fields(items)
+    if exchange.shaped is not None:
+        exchange.shaped(fields)
+    return fields
 
 
-@lru_cache(maxsize=1024)
-def _header_name(key: str) -> str:
-    """HTTP_X_REAL_IP -> X-Real-Ip."""
-    return key[5:].replace("_", "-").title()
+def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
+    """How it was asked for; a proxy of ours has said so already."""
+    said = (
+        ("X-Forwarded-Proto", exchange.head.scheme),
+        ("X-Forwarded-Host", exchange.hostname),
+        ("X-Forwarded-Port", str(exchange.head.port)),
+        ("X-Forwarded-Path", exchange.raw_path),
+    )
+    if not exchange.is_trusted:
+        return said
+    return [(name, value) for name, value in said if exchange.header(name) is None]
 
 
 def _named_by(connection: str | None) -> frozenset[str]:
@@ -64,16 +73,13 @@ def _named_by(connection: str | None) -> frozenset[str]:
     return _HOP_BY_HOP | {name.strip().lower() for name in connection.split(",")}
 
 
-def to_client(exchange: Exchange, upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
+def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's headers as the client gets them, with the gateway's own."""
     connection = next((value for name, value in upstream if name.lower() == "connection"), None)
-    dropped = _HOP_BY_HOP_ANSWER if connection is None else _HOP_BY_HOP_ANSWER | _named_by(connection)
-    headers, via = [], VIA
-    for name, value in upstream:
-        lower = name.lower()
-        if lower == "via":
-            via = f"{value}, {VIA}"
-        elif lower not in dropped:
-            headers.append((name, value))
-    headers.append(("Via", via))
+    dropped = _HOP_BY_HOP_ANSWER
+    if connection is not None:
+        dropped = dropped | {name.strip().lower() for name in connection.split(",")}
+    headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
+    via = [value for name, value in upstream if name.lower() == "via"]
+    headers.append(("Via", ", ".join([*via, VIA])))
     return headers

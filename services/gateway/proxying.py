@@ -1,21 +1,19 @@
 """Sends an exchange to its service and brings the answer back: tries, timeouts, bodies that stream."""
 
-import http.client
-import socket
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
 
 from structlog import get_logger
 
 from services.gateway import answers, headers, uris
 from services.gateway.answers import Answer
-from services.gateway.connections import Connection, Pool
-from services.gateway.exchange import Exchange
+from services.gateway.balancing.nodes import Node
+from services.gateway.balancing.peers import Peers
+from services.gateway.exchange import Exchange, Try
+from services.gateway.fields import Fields
 from services.gateway.schema import Service
-from services.gateway.streaming import Stream
+from services.gateway.wire.upstream import BadAnswer, Response, UpstreamConnection
 
 log = get_logger(__name__)
 
@@ -26,127 +24,165 @@ SMALL_ANSWER_BYTES = 64 * 1024
 """Answers up to this are read whole: one block to the client, and the connection is free at once."""
 
 
-class Balancer(Protocol):
-    def choose(self) -> Pool | None:
-        """The target of the next try; None when no target takes traffic."""
-
-
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A service with what its tries need, worked out once."""
+    """A service with the targets that its tries may go to."""
 
     service: Service
-    balancer: Balancer
-    host_header: str | None
-    """Of the upstream: replaces the target's name, not its port."""
-
-    @property
-    def connect_timeout(self) -> float:
-        return self.service.connect_timeout / 1000
+    peers: Peers
+    is_upstream: bool
+    """Whether the service's host is the name of an upstream; else it is a host."""
 
 
 class Failed(Exception):
     """One try came to nothing. `answer` is what the client hears if it was the last."""
 
-    def __init__(self, answer: tuple[int, str], reason: BaseException, was_sent: bool) -> None:
+    def __init__(self, reason: BaseException, was_sent: bool) -> None:
         super().__init__(repr(reason))
-        self.answer = answer
+        self.is_timeout = isinstance(reason, TimeoutError)
+        self.answer = answers.TIMING_OUT if self.is_timeout else answers.INVALID_RESPONSE
         self.was_sent = was_sent
 
 
-def forward(exchange: Exchange, backend: Backend) -> Answer:
-    """The upstream's answer, or the gateway's about not getting one. Raises ClientGone, BodyTooLarge."""
-    exchange.body()
+class Download:
+    """An upstream's body on its way to the client, and then its connection back to the pool."""
+
+    def __init__(self, response: Response, connection: UpstreamConnection, node: Node, read_timeout: float) -> None:
+        self._response, self._connection, self._node = response, connection, node
+        self._read_timeout = read_timeout
+
+    async def read(self) -> bytes:
+        return await self._response.body.read(self._read_timeout)
+
+    def close(self) -> None:
+        """What is left of an answer cannot be had from a connection that is used again: the pool closes such a one."""
+        self._node.active -= 1
+        self._node.pool.release(self._connection)
+
+
+async def forward(exchange: Exchange, backend: Backend) -> Answer:
+    """The upstream's answer, or the gateway's about not getting one. Raises what a client's body may fail with."""
+    match, service = exchange.match, backend.service
+    assert match is not None
+    if match.route.request_buffering:
+        await exchange.body()
+    uri = request_target(exchange, service)
+    exchange.upstream_uri = uri
     exchange.tried_at = time.perf_counter()
-    target = _request_target(exchange, backend.service)
-    failure = answers.NO_PEER
-    for _ in range(backend.service.retries + 1):
-        pool = backend.balancer.choose()
-        if pool is None:
+    failure, tried = answers.NO_PEER, list[Node]()
+    for _ in range(service.retries + 1):
+        node = await backend.peers.choose(exchange, tried)
+        if node is None:
+            if not backend.is_upstream and not backend.peers.is_resolved:
+                failure = answers.NAME_RESOLUTION_FAILED
             break
         try:
-            return _try(exchange, backend, pool, target)
+            return await _try(exchange, backend, node, uri)
         except Failed as failed:
-            log.warning("try failed", service=backend.service.name, target=pool.authority, error=str(failed))
+            log.warning("try failed", service=service.name, target=node.address, error=str(failed))
             failure = failed.answer
-            if failed.was_sent and exchange.method in NEVER_REPEATED:
+            exchange.tries[-1].failure = failure[0]
+            exchange.upstream_statuses.append(str(failure[0]))
+            if failed.was_sent and (exchange.method in NEVER_REPEATED or exchange.stream() is not None):
                 break
+            if len(exchange.tries) <= service.retries:
+                # Like Kong, which learns of a failure when it asks for the next target.
+                backend.peers.failed(node, "timeouts" if failed.is_timeout else "tcp_failures")
+            tried.append(node)
     return answers.error(exchange, failure)
 
 
-def _request_target(exchange: Exchange, service: Service) -> str:
+def request_target(exchange: Exchange, service: Service) -> str:
     match = exchange.match
     assert match is not None
-    path = uris.join(service.path or "", exchange.path, match.matched, match.route.strip_path)
     if match.route.strip_path and match.matched not in ("", "/"):
         exchange.set_header("X-Forwarded-Prefix", uris.escape(match.matched))
-    else:
+    elif not exchange.is_trusted:
         exchange.set_header("X-Forwarded-Prefix", None)
-    return uris.escape(path) + uris.query_suffix(exchange.environ)
+    path = exchange.upstream_path
+    if path is None:
+        path = uris.join(service.path or "", exchange.path, match.matched, match.route.strip_path)
+    return uris.escape(path) + uris.query_suffix(exchange.query, exchange.has_query)
 
 
-def _try(exchange: Exchange, backend: Backend, pool: Pool, target: str) -> Answer:
+async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> Answer:
+    service, pool = backend.service, node.pool
+    exchange.tries.append(Try(pool.host, pool.port, time.time()))
+    began = time.perf_counter()
     try:
-        connection = pool.acquire(backend.connect_timeout)
-    except socket.gaierror as error:
-        raise Failed(answers.NAME_RESOLUTION_FAILED, error, was_sent=False) from error
+        connection = await pool.acquire(service.connect_timeout / 1000, node.host)
     except OSError as error:
-        raise Failed(_kind(error), error, was_sent=False) from error
+        raise Failed(error, was_sent=False) from error
     sent_at = time.perf_counter()
+    exchange.tries[-1].seconds = sent_at - began
+    node.active += 1
     try:
-        _send(exchange, backend, pool, connection, target)
-        connection.set_timeout(backend.service.read_timeout / 1000)
-        response = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
+        response = await _ask(exchange, backend, node, connection, uri)
+        exchange.upstream_seconds = time.perf_counter() - sent_at
+        body = await _body(response, connection, node, service.read_timeout / 1000)
+    except (OSError, BadAnswer) as error:
+        node.active -= 1
         connection.close()
-        raise Failed(_kind(error), error, was_sent=True) from error
-    exchange.upstream_seconds = time.perf_counter() - sent_at
+        raise Failed(error, was_sent=True) from error
+    except BaseException:
+        node.active -= 1
+        connection.close()
+        raise
     exchange.from_upstream = True
-    body = _body(response, connection, pool)
-    return Answer(response.status, headers.to_client(exchange, response.getheaders()), body)
+    exchange.upstream_statuses.append(str(response.status))
+    backend.peers.answered(node, response.status)
+    return Answer(response.status, headers.to_client(response.headers), body, response.reason)
 
 
-def _kind(error: BaseException) -> tuple[int, str]:
-    return answers.TIMING_OUT if isinstance(error, TimeoutError) else answers.INVALID_RESPONSE
+async def _ask(exchange: Exchange, backend: Backend, node: Node, connection: UpstreamConnection, uri: str) -> Response:
+    method = exchange.upstream_method or exchange.method
+    fields = headers.to_upstream(exchange, _host(exchange, backend, node))
+    body = await _framed_body(exchange, fields)
+    await connection.send(method, fields.head(f"{method} {uri} HTTP/1.1"), body, backend.service.write_timeout / 1000)
+    return await connection.response(backend.service.read_timeout / 1000)
 
 
-def _send(exchange: Exchange, backend: Backend, pool: Pool, connection: Connection, target: str) -> None:
-    connection.set_timeout(backend.service.write_timeout / 1000)
-    connection.putrequest(exchange.method, target, skip_host=True, skip_accept_encoding=True)
-    for name, value in headers.to_upstream(exchange, _host(exchange, backend, pool)).items():
-        connection.putheader(name, value)
-    body = exchange.body()
-    if body is not None:
-        connection.putheader("Content-Length", str(exchange.body_length))
-    connection.endheaders()
-    # An upstream may refuse a body before it has read it all, and close: what it said then is the answer.
-    with suppress(BrokenPipeError, ConnectionResetError):
-        while body is not None and (block := body.read(SMALL_ANSWER_BYTES)):
-            connection.send(block)
-
-
-def _host(exchange: Exchange, backend: Backend, pool: Pool) -> str:
-    assert exchange.match is not None
-    if exchange.match.route.preserve_host:
-        return exchange.host
-    if backend.host_header is not None:
-        return f"{backend.host_header}:{pool.port}"
-    return pool.authority
-
-
-def _body(response: http.client.HTTPResponse, connection: Connection, pool: Pool) -> list[bytes] | Iterator[bytes]:
-    stream = Stream(response, connection, pool)
-    if response.length is None or response.length > SMALL_ANSWER_BYTES:
+async def _framed_body(exchange: Exchange, fields: Fields) -> bytes | AsyncIterator[bytes] | None:
+    """The body, after the header that says where it ends."""
+    stream = exchange.stream()
+    if stream is not None:
+        length = exchange.announced_length
+        fields.add(*(("Transfer-Encoding", "chunked") if length is None else ("Content-Length", str(length))))
         return stream
-    blocks: list[bytes] = []
+    body = await exchange.body()
+    if body is None:
+        if exchange.announced_length is not None:
+            fields.add("Content-Length", "0")
+        return None
+    fields.add("Content-Length", str(body.length))
+    kept = body.in_memory
+    return body.blocks() if kept is None else kept
+
+
+def _host(exchange: Exchange, backend: Backend, node: Node) -> str:
+    assert exchange.match is not None
+    if exchange.match.route.preserve_host and exchange.host:
+        return exchange.host
+    name = backend.peers.upstream.host_header
+    port = node.pool.port
+    if name is not None:
+        return f"{name}:{port}"
+    host = f"[{node.host}]" if ":" in node.host else node.host
+    return host if port == (80 if backend.service.protocol == "http" else 443) else f"{host}:{port}"
+
+
+async def _body(
+    response: Response, connection: UpstreamConnection, node: Node, read_timeout: float
+) -> bytes | Download:
+    body = response.body
+    is_small = response.length is not None and response.length <= SMALL_ANSWER_BYTES
+    if not body.whole and not is_small:
+        return Download(response, connection, node, read_timeout)
     try:
-        blocks.extend(stream)
-    except (OSError, http.client.HTTPException) as error:
-        return _broken(blocks, error)
-    return [b"".join(blocks)]
-
-
-def _broken(blocks: list[bytes], error: Exception) -> Iterator[bytes]:
-    """The upstream's status is known and nothing can take it back: the client, too, gets an answer that breaks off."""
-    yield from blocks
-    raise error
+        content = await body.until_whole(read_timeout)
+    except (OSError, BadAnswer):
+        # The upstream's status is known and nothing can take it back: the client, too, gets an answer that breaks off.
+        return Download(response, connection, node, read_timeout)
+    node.active -= 1
+    node.pool.release(connection)
+    return content

@@ -1,14 +1,14 @@
 """Which route a request takes: every kind of criterion a route lists must match, and the strongest such route wins."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 from services.gateway.patterns import compile_path
 from services.gateway.schema import Route, Service
 
-Headers = Callable[[str], str | None]
-"""The value of a request header by name."""
+Headers = Callable[[str], Sequence[str]]
+"""The values of a request header by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,8 @@ class Match:
     service: Service | None
     matched: str
     """The part of the path that the route's own path took: what strip_path strips."""
+    captures: dict[str, str] = field(default_factory=dict)
+    """What the groups of a regular expression took, by number and by name."""
 
 
 class Rule:
@@ -52,7 +54,14 @@ class Rule:
         if self.pattern is None:
             return self._whole if path.startswith(self.prefix) else None
         found = self.pattern.match(path)
-        return Match(self.route, self.service, found[0]) if found else None
+        return Match(self.route, self.service, found[0], _captures(found)) if found else None
+
+
+def _captures(found: re.Match[str]) -> dict[str, str]:
+    if not found.re.groups:
+        return {}
+    numbered = {str(number): found[number] for number in range(1, found.re.groups + 1)}
+    return {name: value for name, value in {**numbered, **found.groupdict()}.items() if value is not None}
 
 
 class Router:
@@ -90,10 +99,10 @@ def _host_test(pattern: str) -> Callable[[str], bool]:
     return lambda host: fits(host) is not None
 
 
-def _header_test(values: list[str]) -> Callable[[str | None], bool]:
+def _header_test(values: list[str]) -> Callable[[Sequence[str]], bool]:
     """One of the values, whatever the case; a single one that starts with `~*` is a regular expression."""
     if len(values) == 1 and values[0].startswith("~*"):
         pattern = re.compile(values[0][2:], re.IGNORECASE)
-        return lambda value: value is not None and pattern.search(value) is not None
+        return lambda sent: any(pattern.search(value) for value in sent)
     allowed = frozenset(value.lower() for value in values)
-    return lambda value: value is not None and value.lower() in allowed
+    return lambda sent: any(value.lower() in allowed for value in sent)

@@ -6,15 +6,17 @@ Kong's own names and defaults; a list of children stands for entities that refer
 import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from services.gateway.healthchecks import HealthChecks
 from services.gateway.patterns import compile_path
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 2)]
 Method = Annotated[str, Field(pattern=r"^[A-Z]+$")]
+HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!#$%&'*+.^`|~-]+$")]
 Reference = str
 """The name or the id of another entity; once loaded, always the id."""
 
@@ -64,6 +66,7 @@ class Plugin(Entity):
     instance_name: str | None = None
     enabled: bool = True
     config: dict[str, Any] | None = None
+    protocols: list[Literal["http", "https", "grpc", "grpcs"]] = ["grpc", "grpcs", "http", "https"]
     service: Reference | None = None
     route: Reference | None = None
     consumer: Reference | None = None
@@ -78,13 +81,15 @@ class Route(Entity):
     protocols: list[Literal["http", "https"]] = ["http", "https"]
     methods: list[Method] = []
     hosts: list[RouteHost] = []
-    headers: dict[str, list[str]] = {}
+    headers: dict[HeaderName, list[str]] = {}
     paths: list[RoutePath] = []
     strip_path: bool = True
     preserve_host: bool = False
     regex_priority: int = 0
     path_handling: Literal["v0", "v1"] = "v0"
     https_redirect_status_code: Literal[426, 301, 302, 307, 308] = 426
+    request_buffering: bool = True
+    response_buffering: bool = True
     service: Reference | None = None
     plugins: list[Plugin] = []
 
@@ -92,13 +97,15 @@ class Route(Entity):
     def _selects_something(self) -> Self:
         if not (self.methods or self.hosts or self.headers or self.paths):
             raise ValueError("needs at least one of methods, hosts, headers, paths")
+        if "host" in {name.lower() for name in self.headers}:
+            raise ValueError("headers cannot contain 'host'; use hosts")
         return self
 
 
 class Service(Entity):
     name: str | None = None
     enabled: bool = True
-    protocol: Literal["http"] = "http"
+    protocol: Literal["http", "https"] = "http"
     host: Annotated[str, Field(min_length=1)]
     port: Port = 80
     path: Annotated[str, Field(pattern="^/")] | None = None
@@ -106,23 +113,28 @@ class Service(Entity):
     connect_timeout: Milliseconds = 60_000
     write_timeout: Milliseconds = 60_000
     read_timeout: Milliseconds = 60_000
+    tls_verify: bool | None = None
     routes: list[Route] = []
     plugins: list[Plugin] = []
 
     @model_validator(mode="before")
     @classmethod
     def _expand_url(cls, fields: Any) -> Any:
-        """`url` is shorthand for protocol, host, port and path."""
-        if not isinstance(fields, dict) or "url" not in fields:
+        """`url` is shorthand for protocol, host, port and path; https has a default port of its own."""
+        if not isinstance(fields, dict):
             return fields
         fields = dict(fields)
-        url = urlsplit(str(fields.pop("url")))
-        parts = {"protocol": url.scheme, "host": url.hostname, "port": url.port, "path": url.path}
-        return {**{name: value for name, value in parts.items() if value}, **fields}
+        if "url" in fields:
+            url = urlsplit(str(fields.pop("url")))
+            parts = {"protocol": url.scheme, "host": url.hostname, "port": url.port, "path": url.path}
+            fields = {**{name: value for name, value in parts.items() if value}, **fields}
+        if fields.get("protocol") == "https":
+            fields.setdefault("port", 443)
+        return fields
 
 
 class JWTSecret(Entity):
-    key: Annotated[str, Field(min_length=1)]
+    key: Annotated[str, Field(min_length=1)] = Field(default_factory=lambda: uuid4().hex)
     secret: str | None = None
     rsa_public_key: str | None = None
     algorithm: str = "HS256"
@@ -132,11 +144,44 @@ class JWTSecret(Entity):
     def natural_key(self) -> str:
         return self.key
 
+    @property
+    def identifier(self) -> str:
+        """What the upstream is told of the credential."""
+        return self.key
+
+
+class KeyAuthCredential(Entity):
+    key: Annotated[str, Field(min_length=1)] = Field(default_factory=lambda: uuid4().hex)
+    ttl: Annotated[int, Field(ge=0)] | None = None
+    consumer: Reference | None = None
+
+    @property
+    def natural_key(self) -> str:
+        return self.key
+
+    @property
+    def identifier(self) -> str:
+        return self.id
+
+
+Credential = JWTSecret | KeyAuthCredential
+
+
+class ACL(Entity):
+    group: Annotated[str, Field(min_length=1)]
+    consumer: Reference | None = None
+
+    @property
+    def natural_key(self) -> None:
+        return None
+
 
 class Consumer(Entity):
     username: str | None = None
     custom_id: str | None = None
     jwt_secrets: list[JWTSecret] = []
+    keyauth_credentials: list[KeyAuthCredential] = []
+    acls: list[ACL] = []
     plugins: list[Plugin] = []
 
     @property
@@ -151,16 +196,46 @@ class Consumer(Entity):
 
 
 class Target(Entity):
-    target: Annotated[str, Field(min_length=1)]
+    target: Annotated[str, Field(min_length=1, pattern=r"^([^:/\s]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$")]
     weight: Annotated[int, Field(ge=0, le=65535)] = 100
     upstream: Reference | None = None
+
+    @property
+    def natural_key(self) -> None:
+        return None
+
+
+HashInput = Literal["none", "consumer", "ip", "header", "cookie", "path", "query_arg", "uri_capture"]
 
 
 class Upstream(Entity):
     name: str
-    algorithm: Literal["round-robin"] = "round-robin"
+    algorithm: Literal["round-robin", "consistent-hashing", "least-connections"] = "round-robin"
+    hash_on: HashInput = "none"
+    hash_fallback: HashInput = "none"
+    hash_on_header: HeaderName | None = None
+    hash_fallback_header: HeaderName | None = None
+    hash_on_cookie: str | None = None
+    hash_on_cookie_path: str = "/"
+    hash_on_query_arg: str | None = None
+    hash_fallback_query_arg: str | None = None
+    hash_on_uri_capture: str | None = None
+    hash_fallback_uri_capture: str | None = None
+    slots: Annotated[int, Field(ge=10, le=65536)] = 10_000
+    healthchecks: HealthChecks = HealthChecks()
     host_header: str | None = None
+    use_srv_name: bool = False
     targets: list[Target] = []
+
+    @model_validator(mode="after")
+    def _hash_inputs_are_named(self) -> Self:
+        for role in ("hash_on", "hash_fallback"):
+            kind = getattr(self, role)
+            named = {"header": f"{role}_header", "query_arg": f"{role}_query_arg", "uri_capture": f"{role}_uri_capture"}
+            field = "hash_on_cookie" if kind == "cookie" else named.get(kind)
+            if field is not None and getattr(self, field) is None:
+                raise ValueError(f"{role}: {kind} needs {field}")
+        return self
 
 
 class Document(BaseModel):
@@ -171,10 +246,13 @@ class Document(BaseModel):
     format_version: Literal["1.1", "2.1", "3.0"] = Field(alias="_format_version")
     transform: bool = Field(default=True, alias="_transform")
     comment: str = Field(default="", alias="_comment")
+    info: dict[str, Any] = Field(default={}, alias="_info")
     services: list[Service] = []
     routes: list[Route] = []
     consumers: list[Consumer] = []
     jwt_secrets: list[JWTSecret] = []
+    keyauth_credentials: list[KeyAuthCredential] = []
+    acls: list[ACL] = []
     plugins: list[Plugin] = []
     upstreams: list[Upstream] = []
     targets: list[Target] = []

@@ -4,8 +4,6 @@ What is matched is what is sent: a path cannot say one thing to a route and anot
 """
 
 import re
-import string
-from typing import Any
 from urllib.parse import quote
 
 _RESERVED = "!*'();:@&=+$,/?%#[]"
@@ -14,23 +12,10 @@ _RESERVED = "!*'();:@&=+$,/?%#[]"
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
 _SENDABLE = re.compile(r"[A-Za-z0-9\-._~" + re.escape(_RESERVED) + "]*")
-# Of PATH_INFO, which servers hand over decoded: `%`, `?` and `#` can only have been escapes.
-_SAFE_IN_DECODED = "!*'();:@&=+$,/[]~"
 
 
 class BadPath(ValueError):
     """Not a path that HTTP allows."""
-
-
-def raw_path(environ: dict[str, Any]) -> str:
-    """The path as the client sent it, without the query.
-
-    Granian hands over only the decoded path: there an escaped reserved character (%2F, %3B) counts as the character itself.
-    """
-    uri: str = environ.get("REQUEST_URI", "")
-    if uri.startswith("/"):
-        return uri.partition("?")[0]
-    return quote(environ["PATH_INFO"].encode("latin-1"), safe=_SAFE_IN_DECODED)
 
 
 def normalise(path: str) -> str:
@@ -38,9 +23,9 @@ def normalise(path: str) -> str:
 
     Bytes that are not UTF-8 become surrogates, which `escape` turns back.
     """
-    if not path.startswith("/"):
-        raise BadPath("The path must start with a slash.")
-    if "%" in path:
+    if not path.startswith("/") or "#" in path:
+        raise BadPath("The path must start with a slash, and a fragment is not sent.")
+    if "%" in path or not path.isascii():
         if _BAD_ESCAPE.search(path):
             raise BadPath("The path has a broken escape.")
         decoded = _ESCAPE.sub(_decode, path)
@@ -73,14 +58,9 @@ def escape(path: str) -> str:
     return quote(path, safe=_RESERVED, errors="surrogateescape")
 
 
-def query_suffix(environ: dict[str, Any]) -> str:
-    """`?` and the query byte for byte; a bare `?` only where the server hands over what the client sent."""
-    query: str = environ.get("QUERY_STRING", "")
-    if not query:
-        return "?" if environ.get("REQUEST_URI", "").endswith("?") else ""
-    if query.isascii() and query.isprintable() and " " not in query:
-        return "?" + query
-    return "?" + quote(query.encode("latin-1", "surrogateescape"), safe=string.punctuation)
+def query_suffix(query: str, is_there: bool) -> str:
+    """`?` and the query byte for byte, a bare `?` too."""
+    return "?" + query if is_there else ""
 
 
 def join(service_path: str, path: str, matched: str, strip: bool) -> str:

@@ -1,25 +1,54 @@
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvloop
 import yaml
-from werkzeug.serving import make_server
 
 from services.gateway import configuration
-from services.gateway.admin import Quiet
 from services.gateway.app import Gateway
 from services.gateway.edge import Edge
-from tests.gateway.upstream import Client, Upstream, running
+from services.gateway.running import Running
+from services.gateway.settings import GatewaySettings
+from services.gateway.wire.server import bind
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
 
 Serve = Callable[..., Client]
 
 
-class Transparent(Quiet):
-    """Adds no Server and Date of its own, like granian."""
+class InThread:
+    """One gateway process's worth, on a real port, in a loop and thread of its own."""
 
-    def send_response(self, code: int, message: str | None = None) -> None:
-        self.send_response_only(code, message)
+    def __init__(self, **settings: Any) -> None:
+        self.settings = GatewaySettings(kong_file="unused", admin_port=0, idle_connections=8, **settings)
+        self.gateway = Gateway(
+            Edge(configuration.load('_format_version: "3.0"')), self.settings.trusted_ips, self.settings.real_ip_header
+        )
+        self.running: Running
+        self._is_ready = threading.Event()
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._is_ready.wait(DEADLINE_SECONDS)
+
+    async def _serve(self) -> None:
+        listening = bind("127.0.0.1", 0)
+        self.port = listening.getsockname()[1]
+        self.running = Running(self.gateway, self.settings)
+        await self.running.listen(listening, None)
+        self._ended = asyncio.Event()
+        self._is_ready.set()
+        await self._ended.wait()
+        await self.running.server.stop(1.0)
+
+    def load(self, text: str) -> Client:
+        self.running.reload('_format_version: "3.0"\n' + text)
+        return Client(self.port)
+
+    def stop(self) -> None:
+        self.running.loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(DEADLINE_SECONDS)
 
 
 @pytest.fixture(scope="session")
@@ -36,27 +65,25 @@ def upstream(_upstream: Upstream) -> Upstream:
 
 
 @pytest.fixture(scope="session")
-def gateway() -> Iterator[Gateway]:
-    """One gateway process's worth, on a real port; `serve` gives it its configuration."""
-    gateway = Gateway(Edge(configuration.load('_format_version: "3.0"'), 8))
-    server = make_server("127.0.0.1", 0, gateway, threaded=True, request_handler=Transparent)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    gateway.config["port"] = server.server_port
-    yield gateway
-    server.shutdown()
-    server.server_close()
+def edge() -> Iterator[InThread]:
+    """`serve` gives it its configuration."""
+    edge = InThread()
+    yield edge
+    edge.stop()
 
 
 @pytest.fixture
-def serve(gateway: Gateway, upstream: Upstream) -> Serve:
+def gateway(edge: InThread) -> Gateway:
+    return edge.gateway
+
+
+@pytest.fixture
+def serve(edge: InThread, upstream: Upstream) -> Serve:
     """Make the gateway execute this document; `{upstream}` in it is the upstream's address. Gives a client."""
 
     def load(document: str | dict[str, Any]) -> Client:
         text = document if isinstance(document, str) else yaml.safe_dump(document)
-        text = text.replace("{upstream}", upstream.address)
-        gateway.edge = Edge(configuration.load('_format_version: "3.0"\n' + text), 8)
-        return Client(gateway.config["port"])
+        return edge.load(text.replace("{upstream}", upstream.address))
 
     return load
 

@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from services.gateway import configuration
-from services.gateway.admin import create_admin, listen, start
-from services.gateway.app import Gateway
-from services.gateway.edge import Edge
+from services.gateway.admin.app import create_admin, listen, start
+from tests.gateway.conftest import InThread
 from tests.gateway.upstream import Answer, Client, Upstream, running
 
 FILE = """
-_format_version: "3.0"
 services:
   - {name: shop, host: shop, routes: [{methods: [GET, POST], paths: ["~/items/[^/]+$", "~/items/?$"]}]}
 """
@@ -41,13 +38,13 @@ SHOP: dict[str, Any] = {
 
 
 @pytest.fixture
-def gateway() -> Gateway:
-    return Gateway(Edge(configuration.load(FILE), 1))
+def client(edge: InThread) -> Client:
+    return edge.load(FILE)
 
 
 @pytest.fixture
-def admin(gateway: Gateway) -> FlaskClient:
-    return create_admin(gateway, {}).test_client()
+def admin(edge: InThread, client: Client) -> FlaskClient:
+    return create_admin(edge.running, {}).test_client()
 
 
 @pytest.fixture
@@ -56,12 +53,13 @@ def shop() -> Iterator[Upstream]:
         yield upstream
 
 
-def test_status_has_kongs_shape(gateway: Gateway, admin: FlaskClient) -> None:
-    gateway.test_client().get("/nowhere")
+def test_status_has_kongs_shape(edge: InThread, client: Client, admin: FlaskClient) -> None:
+    before = edge.gateway.total_requests
+    client.get("/nowhere")
     status = admin.get("/status").json
     assert status is not None
-    assert status["server"]["total_requests"] == 1
-    assert status["configuration_hash"] == gateway.edge.configuration.hash
+    assert status["server"]["total_requests"] == before + 1
+    assert status["configuration_hash"] == edge.gateway.edge.configuration.hash
     assert set(status["memory"]) == {"workers_lua_vms", "lua_shared_dicts"}
 
 
@@ -85,9 +83,9 @@ def test_the_page_needs_nothing_from_elsewhere(admin: FlaskClient, path: str) ->
     assert len(admin.get("/docs/swagger-ui-bundle.js").data) > 100_000
 
 
-def test_the_documents_of_all_services_are_one(shop: Upstream, gateway: Gateway) -> None:
+def test_the_documents_of_all_services_are_one(shop: Upstream, edge: InThread, client: Client) -> None:
     shop.answers = [Answer(body=json.dumps(SHOP).encode())]
-    admin = create_admin(gateway, {"shop": f"http://{shop.address}/"}).test_client()
+    admin = create_admin(edge.running, {"shop": f"http://{shop.address}/"}).test_client()
     joined = admin.get("/openapi.json").json
     assert joined is not None
     assert joined["openapi"] == "3.1.0"
@@ -110,24 +108,26 @@ def test_the_documents_of_all_services_are_one(shop: Upstream, gateway: Gateway)
     assert shop.last.target == "/openapi.json"
 
 
-def test_the_document_is_fetched_once_for_many(shop: Upstream, gateway: Gateway) -> None:
+def test_the_document_is_fetched_once_for_many(shop: Upstream, edge: InThread, client: Client) -> None:
     shop.answers = [Answer(body=json.dumps(SHOP).encode())]
-    admin = create_admin(gateway, {"shop": f"http://{shop.address}"}).test_client()
+    admin = create_admin(edge.running, {"shop": f"http://{shop.address}"}).test_client()
     for _ in range(3):
         admin.get("/openapi.json")
     assert len(shop.seen) == 1
 
 
 @pytest.mark.parametrize("answer", [Answer(404), Answer(body=b"no JSON"), Answer(body=b"[]"), Answer(hang_up=True)])
-def test_a_service_without_a_document_spoils_nothing(shop: Upstream, gateway: Gateway, answer: Answer) -> None:
+def test_a_service_without_a_document_spoils_nothing(
+    shop: Upstream, edge: InThread, client: Client, answer: Answer
+) -> None:
     shop.answers = [answer]
-    admin = create_admin(gateway, {"shop": f"http://{shop.address}"}).test_client()
+    admin = create_admin(edge.running, {"shop": f"http://{shop.address}"}).test_client()
     reply = admin.get("/openapi.json")
     assert (reply.status_code, (reply.json or {})["paths"]) == (200, {})
 
 
-def test_the_admin_port_is_served_from_a_thread(gateway: Gateway) -> None:
-    server = listen(create_admin(gateway, {}), "127.0.0.1", 0)
+def test_the_admin_port_is_served_from_a_thread(edge: InThread, client: Client) -> None:
+    server = listen(create_admin(edge.running, {}), "127.0.0.1", 0)
     start(server)
     assert Client(server.server_port).get("/health/live").status == 200
     server.shutdown()

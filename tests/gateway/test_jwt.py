@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from services.gateway.configuration import InvalidConfiguration
+from services.gateway.faults import InvalidConfiguration
 from tests.gateway.conftest import Serve
 from tests.gateway.upstream import Client, Upstream
 
@@ -269,12 +269,12 @@ def test_options_is_authenticated_unless_told_otherwise(serve: Serve, runs: bool
 @pytest.mark.parametrize(
     ("credential", "config", "fault"),
     [
-        (hs256(algorithm="HS1"), {}, "jwt_secrets k1: the algorithm HS1 is not supported"),
-        ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets k1: "),
-        (hs256(secret="*"), {"secret_is_base64": True}, "jwt_secrets k1: "),
+        (hs256(algorithm="HS1"), {}, "jwt_secrets[0]: the algorithm HS1 is not supported"),
+        ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets[0]: "),
+        (hs256(secret="*"), {"secret_is_base64": True}, "jwt_secrets[0]: "),
         (hs256(), {"anonymous": "nobody"}, "anonymous: no consumer is called nobody"),
         (hs256(), {"maximum_expiration": 60}, "maximum_expiration needs exp among claims_to_verify"),
-        (hs256(), {"claims_to_verify": ["iat"]}, "plugins: jwt: config.claims_to_verify[0]: "),
+        (hs256(), {"claims_to_verify": ["iat"]}, "plugins[0].config.claims_to_verify[0]: "),
     ],
 )
 def test_what_cannot_work_is_refused_when_it_is_loaded(

@@ -83,12 +83,12 @@ def loaded() -> configuration.Configuration:
 
 @pytest.fixture(scope="module")
 def router(loaded: configuration.Configuration) -> Router:
-    return Edge(loaded, 1).router
+    return Edge(loaded).router
 
 
 def is_open(loaded: configuration.Configuration, router: Router, method: str, path: str) -> bool | None:
     """None when no route takes it to a service."""
-    match = router.match(method, path, "souk.test", lambda _: None)
+    match = router.match(method, path, "souk.test", lambda _: ())
     if match is None or match.service is None:
         return None
     return any(
@@ -109,14 +109,14 @@ def test_exactly_the_public_paths_are_routed_and_exactly_the_open_ones_are_open(
 
 def test_every_public_path_answers_a_preflight(router: Router) -> None:
     for _, path in OPEN[:7] + CLOSED:
-        assert router.match("OPTIONS", path, "souk.test", lambda _: None), path
+        assert router.match("OPTIONS", path, "souk.test", lambda _: ()), path
 
 
 def test_every_route_belongs_to_the_service_whose_path_it_is(
     loaded: configuration.Configuration, router: Router
 ) -> None:
     for method, path in OPEN + CLOSED:
-        match = router.match(method, path, "souk.test", lambda _: None)
+        match = router.match(method, path, "souk.test", lambda _: ())
         assert match is not None
         assert match.service is not None
         assert match.service.name in (path.split("/")[1], "docs")

@@ -218,7 +218,10 @@ def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client:
 @pytest.mark.parametrize(
     ("spoil", "line"),
     [
-        (lambda path: path.write_text('_format_version: "3.0"\nservices: [{hots: x}]'), "kong.yml: services[0].hots: "),
+        (
+            lambda path: path.write_text('_format_version: "3.0"\nservices: [{hots: x}]'),
+            "kong.yml: line 2: services[0].hots: ",
+        ),
         (lambda path: path.unlink(), "SOUK_KONG_FILE: "),
     ],
 )

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -167,6 +168,15 @@ class Client:
             return Reply(response.status, response.getheaders(), response.read())
         finally:
             connection.close()
+
+    def raw(self, request: bytes) -> bytes:
+        """Whatever comes back until the gateway closes the connection."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as connection:
+            connection.sendall(request)
+            answer = b""
+            while block := connection.recv(65536):
+                answer += block
+            return answer
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         return self.send("GET", path, headers)

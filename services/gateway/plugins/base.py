@@ -1,20 +1,32 @@
 """What a plugin is: a name, Kong's priority, its configuration, and what it does in each phase of an exchange."""
 
-from typing import Any, ClassVar
+from collections.abc import Awaitable
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from services.gateway import schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
+
+Access = Answer | None | Awaitable[Answer | None]
 
 
 class PluginConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+class Misconfigured(Exception):
+    """A plugin's configuration does not fit the rest of the file; `place` is the field inside `config`."""
+
+    def __init__(self, message: str, *place: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class Plugin:
-    """Made once for each entry of the file; used by many threads at once, so it keeps nothing of an exchange."""
+    """Made once for each entry of the file; used by many exchanges at once, so it keeps nothing of one."""
 
     name: ClassVar[str]
     priority: ClassVar[int]
@@ -23,15 +35,19 @@ class Plugin:
     takes_consumer: ClassVar[bool] = True
     """Whether an entry may be for one consumer."""
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        """Raises pydantic's ValidationError or InvalidConfiguration."""
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        """Raises pydantic's ValidationError or Misconfigured."""
 
-    def access(self, exchange: Exchange) -> Answer | None:
-        """Before the upstream is asked. An answer ends the access phase, and the upstream is not asked."""
+    def access(self, exchange: Exchange) -> Access:
+        """Before the upstream is asked. An answer ends the access phase, and the upstream is not asked.
+
+        Called in the loop: what has to wait returns a coroutine.
+        """
         return None
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+    def header_filter(self, exchange: Exchange, answer: Answer) -> Awaitable[None] | None:
         """Change the answer's headers, whoever made it."""
+        return None
 
     def log(self, exchange: Exchange, answer: Answer) -> None:
-        """After all decisions, before the answer leaves."""
+        """After the answer has left."""

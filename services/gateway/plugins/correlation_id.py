@@ -1,12 +1,14 @@
 """Gives each request an id, unless it brings one, and says it to the upstream and, if wished, to the client."""
 
 import itertools
+import os
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from pydantic import Field
 
+from services.gateway import schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
@@ -15,15 +17,15 @@ from services.gateway.plugins.base import Plugin, PluginConfig
 
 class CorrelationIDConfig(PluginConfig):
     header_name: Annotated[str, Field(min_length=1)] = "Kong-Request-ID"
-    generator: Literal["uuid", "uuid#counter"] = "uuid#counter"
+    generator: Literal["uuid", "uuid#counter", "tracker"] = "uuid#counter"
     echo_downstream: bool = False
 
 
 class CorrelationID(Plugin):
     name, priority = "correlation-id", 100001
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        self._config = CorrelationIDConfig.model_validate(config)
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = CorrelationIDConfig.model_validate(entry.config or {})
         self._generate = _generator(self._config.generator)
 
     def access(self, exchange: Exchange) -> Answer | None:
@@ -32,18 +34,27 @@ class CorrelationID(Plugin):
 
     def header_filter(self, exchange: Exchange, answer: Answer) -> None:
         if self._config.echo_downstream:
-            answer.headers[self._config.header_name] = self._id(exchange)
+            answer.headers.set(self._config.header_name, self._id(exchange))
 
     def _id(self, exchange: Exchange) -> str:
         """The one decided before, the client's, or a new one."""
         name = self._config.header_name
-        chosen = exchange.upstream_headers.get(name.title()) or exchange.header(name) or self._generate()
+        decided = exchange.upstream_headers.get(name.lower())
+        chosen = (decided and decided[1]) or exchange.header(name) or self._generate(exchange)
         exchange.set_header(name, chosen)
         return chosen
 
 
-def _generator(kind: str) -> Callable[[], str]:
+def _generator(kind: str) -> Callable[[Exchange], str]:
     if kind == "uuid":
-        return lambda: str(uuid4())
-    prefix, counter = uuid4(), itertools.count(1)
-    return lambda: f"{prefix}#{next(counter)}"
+        return lambda exchange: str(uuid4())
+    counter = itertools.count(1)
+    if kind == "tracker":
+        return lambda exchange: _tracked(exchange, next(counter))
+    prefix = uuid4()
+    return lambda exchange: f"{prefix}#{next(counter)}"
+
+
+def _tracked(exchange: Exchange, number: int) -> str:
+    """ip-port-pid-connection-request-time; of connection and request, this gateway has one number for both."""
+    return f"127.0.0.1-{exchange.head.port}-{os.getpid()}-{number}-1-{exchange.started_at:.3f}"

@@ -1,12 +1,12 @@
 """Cross-origin requests from browsers: answers the preflight before authentication, and labels every answer."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from services.gateway import answers
+from services.gateway import answers, schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
@@ -32,8 +32,8 @@ class CORSConfig(PluginConfig):
 class CORS(Plugin):
     name, priority, takes_consumer = "cors", 2000, False
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        self._config = CORSConfig.model_validate(config)
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = CORSConfig.model_validate(entry.config or {})
         self._allows_any = self._config.origins in ([], ["*"])
         self._origins = [_OriginTest(origin) for origin in self._config.origins]
 
@@ -42,16 +42,16 @@ class CORS(Plugin):
             return None
         answer = answers.answer(200, None, b"")
         self._label(exchange, answer)
-        answer.headers["Access-Control-Allow-Methods"] = ",".join(self._config.methods) or ALL_METHODS
+        answer.headers.set("Access-Control-Allow-Methods", ",".join(self._config.methods) or ALL_METHODS)
         asked = exchange.header("Access-Control-Request-Headers")
         allowed = ",".join(self._config.headers) or asked
         if allowed:
-            answer.headers["Access-Control-Allow-Headers"] = allowed
+            answer.headers.set("Access-Control-Allow-Headers", allowed)
         if self._config.max_age is not None:
-            answer.headers["Access-Control-Max-Age"] = str(self._config.max_age)
+            answer.headers.set("Access-Control-Max-Age", str(self._config.max_age))
         asks_private = exchange.header("Access-Control-Request-Private-Network") == "true"
         if self._config.private_network and asks_private:
-            answer.headers["Access-Control-Allow-Private-Network"] = "true"
+            answer.headers.set("Access-Control-Allow-Private-Network", "true")
         return answer
 
     def header_filter(self, exchange: Exchange, answer: Answer) -> None:
@@ -61,20 +61,20 @@ class CORS(Plugin):
             return
         self._label(exchange, answer)
         if self._config.exposed_headers:
-            answer.headers["Access-Control-Expose-Headers"] = ",".join(self._config.exposed_headers)
+            answer.headers.set("Access-Control-Expose-Headers", ",".join(self._config.exposed_headers))
 
     def _label(self, exchange: Exchange, answer: Answer) -> None:
         """Access-Control-Allow-Origin and -Credentials, and Vary where the answer depends on the Origin."""
         origin = exchange.header("Origin")
         allowed = self._allowed_origin(origin)
         if allowed is None:
-            answer.headers.pop("Access-Control-Allow-Origin", None)
+            answer.headers.remove("Access-Control-Allow-Origin")
         else:
-            answer.headers["Access-Control-Allow-Origin"] = allowed
+            answer.headers.set("Access-Control-Allow-Origin", allowed)
         if not self._allows_any or allowed not in ("*", None):
             answer.headers.add("Vary", "Origin")
         if self._config.credentials and allowed != "*":
-            answer.headers["Access-Control-Allow-Credentials"] = "true"
+            answer.headers.set("Access-Control-Allow-Credentials", "true")
 
     def _allowed_origin(self, origin: str | None) -> str | None:
         if self._allows_any or (origin is not None and "*" in self._config.origins):

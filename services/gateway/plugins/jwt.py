@@ -1,18 +1,18 @@
 """Lets only requests pass that carry a token signed with one of the consumers' keys."""
 
 import re
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from jwt.exceptions import InvalidKeyError
 from pydantic import Field, model_validator
-from werkzeug.http import parse_cookie
 
-from services.gateway import answers
+from services.gateway import answers, schema
 from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration, InvalidConfiguration
+from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
+from services.gateway.faults import InvalidConfiguration
 from services.gateway.plugins import tokens
-from services.gateway.plugins.authentication import find_consumer, identify
+from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.tokens import Refused, Token
 from services.gateway.schema import JWTSecret
@@ -42,38 +42,38 @@ class JWTConfig(PluginConfig):
 class JWT(Plugin):
     name, priority, takes_consumer = "jwt", 1450, False
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        self._config = JWTConfig.model_validate(config)
-        self._anonymous = find_consumer(self._config.anonymous, configuration)
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = JWTConfig.model_validate(entry.config or {})
+        self._anonymously = anonymously(self._config.anonymous, configuration)
         self._consumers = configuration.consumers
         self._credentials = {
-            credential.key: (credential, self._prepared(credential))
+            credential.key: (credential, self._prepared(credential, configuration))
             for credential in configuration.jwt_secrets.values()
         }
         challenge = f'Bearer realm="{self._config.realm}"' if self._config.realm else "Bearer"
         self._challenges = {False: challenge, True: f'{challenge} error="invalid_token"'}
 
-    def _prepared(self, credential: JWTSecret) -> tokens.Key:
+    def _prepared(self, credential: JWTSecret, configuration: Configuration) -> tokens.Key:
         try:
             return tokens.prepare(
                 credential.algorithm, credential.secret, credential.rsa_public_key, self._config.secret_is_base64
             )
         except (InvalidKeyError, ValueError) as error:
-            raise InvalidConfiguration([f"jwt_secrets {credential.key}: {error}"]) from error
+            raise InvalidConfiguration([configuration.fault(credential, str(error))]) from error
 
     def access(self, exchange: Exchange) -> Answer | None:
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
-        if self._anonymous is not None and exchange.is_authenticated:
+        if self._anonymously is not None and exchange.is_authenticated:
             return None  # another plugin has let it pass already
         found = self._found(exchange)
         try:
             credential = self._verified(found)
         except Refused as refused:
-            if self._anonymous is None:
+            if self._anonymously is None:
                 challenge = {"WWW-Authenticate": self._challenges[bool(found)]}
                 return answers.plain_json(401, refused.content, challenge)
-            identify(exchange, self._anonymous, None)
+            self._anonymously(exchange)
             return None
         identify(exchange, self._consumers[str(credential.consumer)], credential)
         return None
@@ -83,12 +83,10 @@ class JWT(Plugin):
         config = self._config
         found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
         if config.cookie_names:
-            cookies = parse_cookie(exchange.environ)
+            cookies = exchange.cookies()
             found += [cookies[name] for name in config.cookie_names if cookies.get(name)]
         for name in config.header_names:
-            bearer = _BEARER.match(exchange.header(name) or "")
-            if bearer is not None:
-                found.append(bearer[1])
+            found += [bearer[1] for value in exchange.headers.all(name) if (bearer := _BEARER.match(value))]
         return set(found)
 
     def _verified(self, found: set[str]) -> JWTSecret:

@@ -1,14 +1,15 @@
 """Refuses bodies larger than the services behind should have to read."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from services.gateway import answers
+from services.gateway import answers, schema
 from services.gateway.answers import Answer
+from services.gateway.bodies import BodyTooLarge
 from services.gateway.configuration import Configuration
-from services.gateway.exchange import BodyTooLarge, Exchange
-from services.gateway.plugins.base import Plugin, PluginConfig
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
 UNITS = {"megabytes": 2**20, "kilobytes": 1024, "bytes": 1}
 
@@ -24,22 +25,25 @@ class RequestSizeLimitingConfig(PluginConfig):
 class RequestSizeLimiting(Plugin):
     name, priority = "request-size-limiting", 951
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        checked = RequestSizeLimitingConfig.model_validate(config)
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        checked = RequestSizeLimitingConfig.model_validate(entry.config or {})
         self._limit_bytes = checked.allowed_payload_size * UNITS[checked.size_unit]
         self._requires_length = checked.require_content_length
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Access:
         announced = exchange.announced_length
-        is_chunked = exchange.header("Transfer-Encoding") is not None
+        is_chunked = exchange.header("transfer-encoding") is not None
         if self._requires_length and announced is None and not is_chunked:
             return answers.error(exchange, (411, "A valid Content-Length header is required"))
         if announced is not None and announced > self._limit_bytes:
-            expects = (exchange.header("Expect") or "").strip().lower() == "100-continue"
+            expects = (exchange.header("expect") or "").strip().lower() == "100-continue"
             return answers.error(exchange, (417 if expects else 413, _MESSAGE))
-        if is_chunked:
-            try:
-                exchange.body(self._limit_bytes)
-            except BodyTooLarge:
-                return answers.error(exchange, (413, _MESSAGE))
+        return self._counted(exchange) if is_chunked else None
+
+    async def _counted(self, exchange: Exchange) -> Answer | None:
+        """Nobody said how long it is."""
+        try:
+            await exchange.body(self._limit_bytes)
+        except BodyTooLarge:
+            return answers.error(exchange, (413, _MESSAGE))
         return None

@@ -1,10 +1,10 @@
 """Answers by itself, so that the upstream is never asked: for what is closed for a while, or is not there at all."""
 
-from typing import Any, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.gateway import answers
+from services.gateway import answers, schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
@@ -16,6 +16,9 @@ class RequestTerminationConfig(PluginConfig):
     message: str | None = None
     body: str | None = None
     content_type: str | None = None
+    trigger: str | None = None
+    """Only requests with a header or query parameter of this name."""
+    echo: Literal[False] = False
 
     @model_validator(mode="after")
     def either_message_or_body(self) -> Self:
@@ -29,11 +32,13 @@ class RequestTerminationConfig(PluginConfig):
 class RequestTermination(Plugin):
     name, priority = "request-termination", 2
 
-    def __init__(self, config: dict[str, Any], configuration: Configuration) -> None:
-        self._config = RequestTerminationConfig.model_validate(config)
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = RequestTerminationConfig.model_validate(entry.config or {})
 
     def access(self, exchange: Exchange) -> Answer | None:
         config = self._config
+        if config.trigger and exchange.header(config.trigger) is None and not exchange.query_values(config.trigger):
+            return None
         if config.body is not None:
             return answers.answer(config.status_code, config.content_type, config.body.encode())
         return answers.plain_json(config.status_code, {"message": config.message or "Service unavailable"})

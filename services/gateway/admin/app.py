@@ -1,18 +1,20 @@
-"""The admin port: the gateway's state for operators and Prometheus, and the documentation page that the edge shows."""
+"""The admin port's Flask application, and the threads that serve it beside the gateway's loop."""
 
-import os
-import resource
 import threading
 from typing import Any
 
 from flask import Flask, Response, request
 from flask_swagger_ui import get_swaggerui_blueprint
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
+from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from chassis.health import Health
-from services.gateway.app import Gateway
-from services.gateway.openapi import JoinedDocument
+from services.gateway.admin import config, entities, state, targets
+from services.gateway.admin.openapi import JoinedDocument
+from services.gateway.running import Running
+
+LARGEST_CONFIG_BYTES = 16 * 2**20
 
 
 class Quiet(WSGIRequestHandler):
@@ -23,13 +25,16 @@ class Quiet(WSGIRequestHandler):
         """Probes are not worth a log line."""
 
 
-def create_admin(gateway: Gateway, services: dict[str, str]) -> Flask:
+def create_admin(running: Running, services: dict[str, str]) -> Flask:
     """`services` has the base URL of each service whose OpenAPI document is joined."""
     app = Flask("gateway-admin", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_CONFIG_BYTES
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
-    document = JoinedDocument(services, lambda: gateway.edge.router)
+    document = JoinedDocument(services, lambda: running.gateway.edge.router)
     health = Health({})
+    app.before_request(_refuse_browsers)
+    app.register_error_handler(HTTPException, _as_kong_says)
 
     @app.get("/openapi.json")
     def openapi() -> dict[str, Any]:
@@ -37,35 +42,41 @@ def create_admin(gateway: Gateway, services: dict[str, str]) -> Flask:
 
     @app.get("/status")
     def status() -> dict[str, Any]:
-        return _status(gateway)
+        return state.status(running)
+
+    @app.get("/status/ready")
+    def ready() -> dict[str, str]:
+        return {"message": "ready"}
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+        return Response(state.metrics(running), content_type=CONTENT_TYPE_LATEST)
 
-    @app.get("/health/live", endpoint="live")
-    @app.get("/health/ready", endpoint="ready")
+    @app.get("/health/live", endpoint="health_live")
+    @app.get("/health/ready", endpoint="health_ready")
     def probe() -> Response:
         code, body = health.answer(request.path) or (404, b"{}")
         return Response(body, code, content_type="application/json")
 
+    config.register(app, running)
+    targets.register(app, running)
+    entities.register(app, running)
     app.register_blueprint(
         get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Souk", "persistAuthorization": True})
     )
     return app
 
 
-def _status(gateway: Gateway) -> dict[str, Any]:
-    """In the shape of Kong's."""
-    kibibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {
-        "memory": {
-            "workers_lua_vms": [{"pid": os.getpid(), "http_allocated_gc": f"{kibibytes / 1024:.2f} MiB"}],
-            "lua_shared_dicts": {},
-        },
-        "server": {"total_requests": gateway.total_requests},
-        "configuration_hash": gateway.edge.configuration.hash,
-    }
+def _refuse_browsers() -> tuple[dict[str, str], int] | None:
+    """A page from anywhere can make a browser on this machine send here; no program of ours says Origin."""
+    if request.method not in ("GET", "HEAD") and "Origin" in request.headers:
+        return {"message": "Not for browsers"}, 403
+    return None
+
+
+def _as_kong_says(error: HTTPException) -> tuple[dict[str, str], int]:
+    words = {404: "Not found", 405: "Method not allowed"}
+    return {"message": words.get(error.code or 500, error.name)}, error.code or 500
 
 
 def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:

@@ -83,7 +83,7 @@ def join(documents: Mapping[str, Document], router: Router) -> Document:
 
 def _is_routed(router: Router, method: str, path: str) -> bool:
     sample = _PARAMETER.sub(_SAMPLE, path)
-    match = router.match(method.upper(), sample, "", lambda _: None)
+    match = router.match(method.upper(), sample, "", lambda _: ())
     return match is not None and match.service is not None
 
 

@@ -1,0 +1,117 @@
+"""How the gateway is doing: /status in Kong's shape, and /metrics under Kong's names."""
+
+import os
+import resource
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.registry import REGISTRY, Collector
+
+from services.gateway.admin.targets import health_of
+from services.gateway.answers import SERVER
+from services.gateway.plugins.prometheus import Prometheus
+from services.gateway.running import Running
+
+_NODE = "00000000-0000-0000-0000-000000000000"
+_STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
+
+
+def status(running: Running) -> dict[str, Any]:
+    used = {"pid": os.getpid(), "http_allocated_gc": f"{_memory_bytes() / 2**20:.2f} MiB"}
+    counted = _connections(running)
+    return {
+        "memory": {"workers_lua_vms": [used], "lua_shared_dicts": {}},
+        "server": {
+            "connections_accepted": counted["accepted"],
+            "connections_active": counted["active"],
+            "connections_handled": counted["handled"],
+            "connections_reading": counted["reading"],
+            "connections_waiting": counted["waiting"],
+            "connections_writing": counted["writing"],
+            "total_requests": running.gateway.total_requests,
+        },
+        "configuration_hash": running.gateway.edge.configuration.hash,
+    }
+
+
+def metrics(running: Running) -> bytes:
+    own = CollectorRegistry()
+    own.register(_State(running))
+    return generate_latest(REGISTRY) + generate_latest(own)
+
+
+class _State(Collector):
+    """What is looked at when it is asked for, rather than counted."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+
+    def collect(self) -> Iterator[Metric]:
+        running = self._running
+        info = GaugeMetricFamily("kong_node_info", "Kong Node metadata information.", labels=("node_id", "version"))
+        info.add_metric((_NODE, SERVER), 1)
+        yield info
+        yield GaugeMetricFamily("kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable.", 1)
+        requests = CounterMetricFamily(
+            "kong_nginx_requests", "Total number of requests.", labels=("node_id", "subsystem")
+        )
+        requests.add_metric((_NODE, "http"), running.gateway.total_requests)
+        yield requests
+        labels = ("node_id", "subsystem", "state")
+        connections = GaugeMetricFamily(
+            "kong_nginx_connections_total", "Number of connections by state.", labels=labels
+        )
+        for name, value in _connections(running).items():
+            connections.add_metric((_NODE, "http", name), value)
+        yield connections
+        timers = GaugeMetricFamily("kong_nginx_timers", "Number of timers by state.", labels=("state",))
+        for name in ("running", "pending"):
+            timers.add_metric((name,), 0)
+        yield timers
+        memory = GaugeMetricFamily(
+            "kong_memory_workers_lua_vms_bytes", "Allocated bytes.", labels=("node_id", "pid", "kong_subsystem")
+        )
+        memory.add_metric((_NODE, str(os.getpid()), "http"), _memory_bytes())
+        yield memory
+        if any(
+            isinstance(plugin, Prometheus) and plugin.shows_upstream_health for plugin in running.gateway.edge.plugins
+        ):
+            yield self._health()
+
+    def _health(self) -> Metric:
+        family = GaugeMetricFamily(
+            "kong_upstream_target_health",
+            "Health status of targets of upstream: 1 for the state that it is in.",
+            labels=("upstream", "target", "address", "state", "subsystem"),
+        )
+        for upstream in self._running.gateway.edge.configuration.upstreams.values():
+            for target in health_of(self._running, upstream):
+                addresses = [(a, a["health"]) for a in target["data"]["addresses"]]
+                for address, health in addresses or [(None, target["health"])]:
+                    where = f"{address['ip']}:{address['port']}" if address else ""
+                    for state in _STATES:
+                        labels = (upstream.name, target["target"], where, state, "http")
+                        family.add_metric(labels, 1 if state == health.lower() else 0)
+        return family
+
+
+def _connections(running: Running) -> dict[str, int]:
+    connections = list(running.server.connections)
+    waiting = sum(connection.is_idle for connection in connections)
+    writing = sum(connection.is_busy for connection in connections)
+    accepted = running.server.accepted
+    return {
+        "accepted": accepted,
+        "active": len(connections),
+        "handled": accepted,
+        "reading": len(connections) - waiting - writing,
+        "total": running.gateway.total_requests,
+        "waiting": waiting,
+        "writing": writing,
+    }
+
+
+def _memory_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,86 @@
+"""Kong's ways to choose among nodes that take traffic. Each is made anew when these change, and keeps its place over that."""
+
+import bisect
+import hashlib
+import itertools
+import math
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from services.gateway.balancing.nodes import Node
+
+POINTS_PER_WEIGHT = 1.6
+"""160 for the usual weight of 100: enough that shares differ by a few percent."""
+
+MOST_POINTS = 100_000
+
+
+class Algorithm(Protocol):
+    def choose(self, tried: Collection[Node], key: str | None) -> Node:
+        """Among at least one node. `tried` have failed this request; `key` is what is hashed."""
+
+
+class RoundRobin:
+    """Exact over a cycle: weights 3 and 1 give A A A B, again and again."""
+
+    def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
+        unit = math.gcd(*(node.weight for node in nodes))
+        self._nodes = nodes
+        self._ends = list(itertools.accumulate(node.weight // unit for node in nodes))
+        self._turn = turn
+
+    def choose(self, tried: Collection[Node], key: str | None) -> Node:
+        node = self._next()
+        if tried and len(tried) < len(self._nodes):
+            while node in tried:
+                node = self._next()
+        return node
+
+    def _next(self) -> Node:
+        return self._nodes[bisect.bisect_right(self._ends, next(self._turn) % self._ends[-1])]
+
+
+class LeastConnections:
+    def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
+        self._nodes = nodes
+        self._turn = turn
+
+    def choose(self, tried: Collection[Node], key: str | None) -> Node:
+        """Fewest requests in hand for its weight; equals take turns."""
+        fresh = [node for node in self._nodes if node not in tried] or list(self._nodes)
+        least = min((node.active + 1) / node.weight for node in fresh)
+        best = [node for node in fresh if (node.active + 1) / node.weight == least]
+        return best[next(self._turn) % len(best)]
+
+
+class ConsistentHashing:
+    """Each node owns points on a circle; a key belongs to the next point. Without a node, only its own keys move."""
+
+    def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
+        scale = min(POINTS_PER_WEIGHT, MOST_POINTS / sum(node.weight for node in nodes))
+        points = [
+            (_position(f"{node.target} {node.address} {index}"), node)
+            for node in nodes
+            for index in range(max(1, round(node.weight * scale)))
+        ]
+        points.sort(key=lambda point: point[0])
+        self._positions = [position for position, _ in points]
+        self._owners = [node for _, node in points]
+
+    def choose(self, tried: Collection[Node], key: str | None) -> Node:
+        """The owner, also after it has failed: as in Kong, a health check has to remove it."""
+        place = bisect.bisect(self._positions, _position(key or ""))
+        return self._owners[place % len(self._owners)]
+
+
+def _position(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+Make = Callable[[Sequence[Node], "itertools.count[int]"], Algorithm]
+
+ALGORITHMS: dict[str, Make] = {
+    "round-robin": RoundRobin,
+    "least-connections": LeastConnections,
+    "consistent-hashing": ConsistentHashing,
+}

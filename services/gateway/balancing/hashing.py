@@ -1,0 +1,47 @@
+"""What of a request is hashed, so that equal requests meet the same target."""
+
+import uuid
+
+from services.gateway.exchange import Exchange
+from services.gateway.schema import HashInput, Upstream
+
+
+def key_of(exchange: Exchange, upstream: Upstream) -> str:
+    """ "" when the request has neither what `hash_on` nor what `hash_fallback` asks for: such requests meet, too."""
+    return _value(exchange, upstream, upstream.hash_on, "hash_on") or (
+        _value(exchange, upstream, upstream.hash_fallback, "hash_fallback") or ""
+    )
+
+
+def _value(exchange: Exchange, upstream: Upstream, kind: HashInput, role: str) -> str | None:
+    match kind:
+        case "consumer":
+            who = exchange.consumer
+            return who.id if who else None
+        case "ip":
+            return exchange.client_ip
+        case "path":
+            return exchange.raw_path
+        case "header":
+            return ",".join(exchange.headers.all(getattr(upstream, f"{role}_header"))) or None
+        case "query_arg":
+            return ",".join(exchange.query_values(getattr(upstream, f"{role}_query_arg"))) or None
+        case "uri_capture":
+            captures = exchange.match.captures if exchange.match else {}
+            return captures.get(getattr(upstream, f"{role}_uri_capture"))
+        case "cookie":
+            return _cookie(exchange, upstream)
+    return None
+
+
+def _cookie(exchange: Exchange, upstream: Upstream) -> str:
+    """The client's, or a new one that the answer brings."""
+    name = upstream.hash_on_cookie or ""
+    found = exchange.cookies().get(name)
+    if found:
+        return found
+    value = str(uuid.uuid4())
+    # Same-Site with a hyphen is what Kong says; browsers then apply their default, which is Lax as well.
+    cookie = f"{name}={value}; Path={upstream.hash_on_cookie_path}; Same-Site=Lax; HttpOnly"
+    exchange.answer_headers.append(("Set-Cookie", cookie))
+    return value

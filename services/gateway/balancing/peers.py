@@ -1,0 +1,137 @@
+"""The targets of one upstream at work: resolved, weighed, watched for their health, and chosen from."""
+
+import itertools
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from services.gateway.balancing.algorithms import ALGORITHMS, Algorithm, Make, RoundRobin
+from services.gateway.balancing.hashing import key_of
+from services.gateway.balancing.health import Failure
+from services.gateway.balancing.nodes import Node
+from services.gateway.balancing.resources import Resources
+from services.gateway.discovery.names import Resolution
+from services.gateway.exchange import Exchange
+from services.gateway.schema import Service, Target, Upstream
+
+DEFAULT_TARGET_PORT = 8000
+"""Kong's, for a target without a port."""
+
+FIRST_ADDRESS_SECONDS = 3.0
+"""How long the first request waits for the first answer about a name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A target with the addresses of its name, as they are found."""
+
+    target: str
+    host: str
+    port: int
+    weight: int
+    resolution: Resolution
+
+
+class Peers:
+    def __init__(self, upstream: Upstream, targets: Sequence[Target], protocol: str, resources: Resources) -> None:
+        self.upstream = upstream
+        self._protocol, self._resources = protocol, resources
+        self.targets = targets
+        self._named: list[Named] = []
+        self._turn = itertools.count()
+        self._seen: tuple[int, ...] | None = None
+        self._nodes: list[Node] = []
+        self._algorithm: Algorithm | None = None
+        self._fitness: tuple[bool, ...] = ()
+        self._is_hashed = upstream.algorithm == "consistent-hashing" and upstream.hash_on != "none"
+        nothing_to_hash = upstream.algorithm == "consistent-hashing" and not self._is_hashed
+        self._make: Make = RoundRobin if nothing_to_hash else ALGORITHMS[upstream.algorithm]
+
+    def start(self) -> None:
+        """Look up the targets' names from now on; in the loop."""
+        for target in self.targets:
+            host, port = address_of(target.target)
+            self._named.append(Named(target.target, host, port, target.weight, self._resources.names.watch(host)))
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All, whether they take traffic or not."""
+        versions = tuple(named.resolution.version for named in self._named)
+        if versions != self._seen:
+            self._seen, self._algorithm = versions, None
+            self._nodes = self._made()
+        return self._nodes
+
+    @property
+    def is_resolved(self) -> bool:
+        return any(named.resolution.addresses for named in self._named)
+
+    async def choose(self, exchange: Exchange, tried: Collection[Node]) -> Node | None:
+        """The target of the next try; None when no target takes traffic."""
+        for named in self._named:
+            if named.resolution.version == 0:
+                await named.resolution.first(FIRST_ADDRESS_SECONDS)
+        algorithm = self._current()
+        if algorithm is None:
+            return None
+        return algorithm.choose(tried, key_of(exchange, self.upstream) if self._is_hashed else None)
+
+    def is_available(self) -> bool:
+        """Whether any target takes traffic."""
+        return self._current() is not None
+
+    def _current(self) -> Algorithm | None:
+        nodes = self.nodes
+        fitness = tuple(node.health.is_healthy for node in nodes)
+        if self._algorithm is None or fitness != self._fitness:
+            self._fitness = fitness
+            available = [node for node in nodes if node.weight and node.health.is_healthy]
+            self._algorithm = self._make(available, self._turn) if self._suffices(available) else None
+        return self._algorithm
+
+    def answered(self, node: Node, status: int) -> None:
+        """A real request was answered."""
+        passive = self.upstream.healthchecks.passive
+        if status in passive.healthy.http_statuses:
+            node.health.succeeded(passive.healthy.successes)
+        elif status in passive.unhealthy.http_statuses:
+            node.health.failed("http_failures", passive.unhealthy)
+
+    def failed(self, node: Node, failure: Failure) -> None:
+        node.health.failed(failure, self.upstream.healthchecks.passive.unhealthy)
+
+    def _suffices(self, available: Sequence[Node]) -> bool:
+        weight = sum(node.weight for node in available)
+        whole = sum(node.weight for node in self._nodes)
+        return weight > 0 and weight * 100 >= self.upstream.healthchecks.threshold * whole
+
+    def _made(self) -> list[Node]:
+        known = {(node.target, node.address): node for node in self._nodes}
+        made = []
+        for named in self._named:
+            for address in named.resolution.addresses:
+                port = address.port or named.port
+                pool = self._resources.pools.of(self._protocol, address.ip, port)
+                node = Node(
+                    named.target,
+                    named.host,
+                    pool,
+                    address.weight if address.weight is not None else named.weight,
+                    self._resources.health.of(self.upstream.name, f"{named.host} {address.ip}:{port}"),
+                )
+                before = known.get((node.target, node.address))
+                node.active = before.active if before else 0
+                made.append(node)
+        return made
+
+
+def alone(service: Service) -> tuple[Upstream, list[Target]]:
+    """A service whose host is no upstream's name: one target, balanced over what its name stands for."""
+    host = f"[{service.host}]" if ":" in service.host else service.host
+    return Upstream(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
+
+
+def address_of(target: str) -> tuple[str, int]:
+    if target.endswith("]"):
+        return target.strip("[]"), DEFAULT_TARGET_PORT
+    host, separator, port = target.rpartition(":")
+    return (host.strip("[]"), int(port)) if separator else (port, DEFAULT_TARGET_PORT)

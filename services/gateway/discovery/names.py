@@ -1,0 +1,88 @@
+"""Names under watch. Each has a task that keeps its addresses true for as long as a configuration needs them."""
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass
+
+from structlog import get_logger
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    ip: str
+    port: int | None = None
+    """None: the target's own."""
+    weight: int | None = None
+    """None: the target's own."""
+
+
+class Resolution:
+    """What is known of one name; `version` counts its changes, 0 while nothing was answered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.addresses: tuple[Address, ...] = ()
+        self.version = 0
+        self._answered = asyncio.Event()
+
+    def become(self, addresses: Iterable[Address]) -> None:
+        """Sorted, as the order of an answer has no meaning and must not change who is next."""
+        found = tuple(sorted(addresses, key=lambda address: (address.ip, address.port or 0)))
+        if found != self.addresses or self.version == 0:
+            self.version += 1
+            self.addresses = found
+        self._answered.set()
+
+    async def first(self, timeout_seconds: float) -> None:
+        """Waits for the first answer, so long."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._answered.wait()
+        except TimeoutError:
+            log.warning("name not resolved in time", name=self.name)
+
+
+Follow = Callable[[str], AsyncIterator[list[Address]]]
+"""Yields a name's addresses, now and whenever they change; never ends."""
+
+
+class Names:
+    def __init__(self, follow: Follow) -> None:
+        self._follow = follow
+        self._watched: dict[str, tuple[Resolution, asyncio.Task[None] | None]] = {}
+
+    def watch(self, name: str) -> Resolution:
+        """In the loop."""
+        if name not in self._watched:
+            resolution = Resolution(name)
+            if _is_address(name):
+                resolution.become([Address(name)])
+                self._watched[name] = resolution, None
+            else:
+                self._watched[name] = resolution, asyncio.get_running_loop().create_task(self._keep(resolution))
+        return self._watched[name][0]
+
+    def retain(self, names: Iterable[str]) -> None:
+        """Stop to watch all others."""
+        for name in self._watched.keys() - set(names):
+            task = self._watched.pop(name)[1]
+            if task is not None:
+                task.cancel()
+
+    async def _keep(self, resolution: Resolution) -> None:
+        async for addresses in self._follow(resolution.name):
+            before = resolution.version
+            resolution.become(addresses)
+            if resolution.version != before:
+                log.info("addresses", name=resolution.name, addresses=[f"{a.ip}:{a.port or ''}" for a in addresses])
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

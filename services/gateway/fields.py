@@ -1,0 +1,70 @@
+"""Header fields as they go over the wire: in order, repeated ones apart, names compared whatever their case."""
+
+from collections.abc import Iterable, Iterator
+
+
+class Fields:
+    __slots__ = ("_items",)
+
+    def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
+        self._items = list(items)
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def get(self, name: str) -> str | None:
+        """The first of that name."""
+        wanted = name.lower()
+        for key, value in self._items:
+            if key.lower() == wanted:
+                return value
+        return None
+
+    def all(self, name: str) -> list[str]:
+        wanted = name.lower()
+        return [value for key, value in self._items if key.lower() == wanted]
+
+    def add(self, name: str, value: str) -> None:
+        self._items.append((name, value))
+
+    def set(self, name: str, value: str) -> None:
+        """In place of those that are there."""
+        if name in self:
+            self.remove(name)
+        self._items.append((name, value))
+
+    def remove(self, name: str) -> None:
+        wanted = name.lower()
+        self._items = [item for item in self._items if item[0].lower() != wanted]
+
+    def rename(self, old: str, new: str) -> None:
+        wanted = old.lower()
+        self._items = [(new if key.lower() == wanted else key, value) for key, value in self._items]
+
+    def head(self, first_line: str) -> bytes:
+        """`first_line` and the fields as bytes, up to the empty line.
+
+        A value is text of the wire (latin-1), or of a configuration (then UTF-8). A line break in one would start a header of
+        its own: it becomes a space.
+        """
+        lines = [first_line, *[f"{name}: {value}" for name, value in self._items], "", ""]
+        text = "\r\n".join(lines)
+        if text.count("\n") != len(lines) - 1 or text.count("\r") != len(lines) - 1 or "\0" in text:
+            text = "\r\n".join(" ".join(line.replace("\0", " ").splitlines()) for line in lines)
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            return b"\r\n".join(_encoded(line) for line in text.split("\r\n"))
+
+
+def _encoded(line: str) -> bytes:
+    try:
+        return line.encode("latin-1")
+    except UnicodeEncodeError:
+        return line.encode("utf-8", "replace")

@@ -1,0 +1,95 @@
+"""Where rate limits count: in this process, or in a Redis that several gateways share."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from services.gateway.plugins.windows import SECONDS
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+    from redis.commands.core import AsyncScript
+
+Counter = tuple[str, str, int]
+"""Whose count (`route:service:identifier`), the window, and when it began in seconds since the epoch."""
+
+PRUNED_ABOVE = 100_000
+"""Local counters of windows that are over are forgotten when there are so many."""
+
+
+class LocalCounters:
+    """Of this process; outlives reloads. Checks all windows before it counts in any, in one step: exact under any load."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Counter, int] = {}
+
+    def used(self, counters: Sequence[Counter], limits: Sequence[int], now: float) -> list[int]:
+        """What was counted before this request, which is counted unless it is over one of the limits."""
+        used = [self._counts.get(counter, 0) for counter in counters]
+        if all(count < limit for count, limit in zip(used, limits, strict=True)):
+            for counter, count in zip(counters, used, strict=True):
+                self._counts[counter] = count + 1
+            if len(self._counts) > PRUNED_ABOVE:
+                self._prune(now)
+        return used
+
+    def _prune(self, now: float) -> None:
+        self._counts = {
+            counter: count for counter, count in self._counts.items() if counter[2] + SECONDS[counter[1]] * 1.1 > now
+        }
+
+
+LOCAL = LocalCounters()
+
+_COUNT = """
+local counts = {}
+for i, key in ipairs(KEYS) do
+  counts[i] = redis.call('INCR', key)
+  if counts[i] == 1 then
+    redis.call('EXPIRE', key, ARGV[i])
+  end
+end
+return counts
+"""
+
+
+class RedisCounters:
+    """One round trip for all windows of all requests that arrive together."""
+
+    def __init__(self, client: "Redis") -> None:
+        self._client = client
+        self._script: AsyncScript = client.register_script(_COUNT)
+
+    async def used(self, counters: Sequence[Counter]) -> list[int]:
+        """What was counted before this request, which is counted whatever the limits are. Raises RedisError, TimeoutError."""
+        keys = [f"ratelimit:{whose}:{start * 1000}:{window}" for whose, window, start in counters]
+        counts = await self._script(keys=keys, args=[SECONDS[window] for _, window, _ in counters])
+        return [int(count) - 1 for count in counts]
+
+
+_CLIENTS: dict[tuple[object, ...], RedisCounters] = {}
+
+
+def redis_counters(
+    host: str, port: int, database: int, username: str | None, password: str | None, tls: bool, timeout_seconds: float
+) -> RedisCounters:
+    """The same for the same server, over reloads. In the loop."""
+    from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
+    from redis.asyncio.connection import Connection
+
+    key = (id(asyncio.get_running_loop()), host, port, database, username, password, tls, timeout_seconds)
+    if key not in _CLIENTS:
+        pool = BlockingConnectionPool(
+            connection_class=SSLConnection if tls else Connection,
+            host=host,
+            port=port,
+            db=database,
+            username=username,
+            password=password,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            max_connections=64,
+            timeout=timeout_seconds,
+        )
+        _CLIENTS[key] = RedisCounters(Redis(connection_pool=pool))
+    return _CLIENTS[key]

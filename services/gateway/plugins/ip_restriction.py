@@ -1,0 +1,62 @@
+"""Lets only some addresses in, or all but some."""
+
+import ipaddress
+from functools import lru_cache
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from services.gateway import answers, schema
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+
+
+def _network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError as error:
+        raise ValueError(f"invalid ip or cidr range: '{text}'") from error
+    return text
+
+
+Network = Annotated[str, AfterValidator(_network)]
+
+
+class IPRestrictionConfig(PluginConfig):
+    allow: list[Network] = Field(default=[])
+    deny: list[Network] = Field(default=[])
+    status: Annotated[int, Field(ge=100, le=599)] = 403
+    message: str | None = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.allow and not self.deny:
+            raise ValueError("at least one of these fields must be non-empty: allow, deny")
+        return self
+
+
+class IPRestriction(Plugin):
+    name, priority = "ip-restriction", 990
+
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = IPRestrictionConfig.model_validate(entry.config or {})
+        self._allow = [ipaddress.ip_network(text, strict=False) for text in self._config.allow]
+        self._deny = [ipaddress.ip_network(text, strict=False) for text in self._config.deny]
+        self._passes = lru_cache(4096)(self._judge)
+
+    def access(self, exchange: Exchange) -> Answer | None:
+        if self._passes(exchange.client_ip):
+            return None
+        message = self._config.message or f"IP address not allowed: {exchange.client_ip}"
+        return answers.error(exchange, (self._config.status, message))
+
+    def _judge(self, ip: str) -> bool:
+        try:
+            address = ipaddress.ip_address(ip)
+        except ValueError:
+            return False
+        if any(address in network for network in self._deny):
+            return False
+        return not self._allow or any(address in network for network in self._allow)

@@ -1,0 +1,109 @@
+"""Lets only requests pass that carry one of the consumers' keys, in a header, the query or the body."""
+
+import json
+from typing import Annotated, Any
+from urllib.parse import parse_qs, parse_qsl, urlencode
+
+from pydantic import Field
+
+from services.gateway import answers, schema
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.authentication import anonymously, identify
+from services.gateway.plugins.base import Access, Plugin, PluginConfig
+
+LARGEST_BODY_BYTES = 1_000_000
+
+
+class KeyAuthConfig(PluginConfig):
+    key_names: Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] = Field(default=["apikey"])
+    hide_credentials: bool = False
+    anonymous: str | None = None
+    key_in_header: bool = True
+    key_in_query: bool = True
+    key_in_body: bool = False
+    run_on_preflight: bool = True
+    realm: str | None = None
+
+
+class KeyAuth(Plugin):
+    name, priority, takes_consumer = "key-auth", 1250, False
+
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = KeyAuthConfig.model_validate(entry.config or {})
+        self._anonymously = anonymously(self._config.anonymous, configuration)
+        self._consumers = configuration.consumers
+        self._credentials = {credential.key: credential for credential in configuration.keyauth_credentials.values()}
+        self._challenge = f'Key realm="{self._config.realm}"' if self._config.realm else "Key"
+
+    def access(self, exchange: Exchange) -> Access:
+        if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
+            return None
+        if self._anonymously is not None and exchange.is_authenticated:
+            return None  # another plugin has let it pass already
+        if self._config.key_in_body and exchange.has_body:
+            return self._with_body(exchange)
+        return self._judge(exchange, {})
+
+    async def _with_body(self, exchange: Exchange) -> Answer | None:
+        body = await exchange.body(LARGEST_BODY_BYTES)
+        content = (body.in_memory if body else None) or b""
+        return self._judge(exchange, _parsed(exchange.header("content-type") or "", content))
+
+    def _judge(self, exchange: Exchange, body: dict[str, Any]) -> Answer | None:
+        name, keys = self._found(exchange, body)
+        credential = self._credentials.get(keys[0]) if len(keys) == 1 else None
+        if credential is not None:
+            identify(exchange, self._consumers[credential.consumer or ""], credential)
+            if self._config.hide_credentials:
+                self._hide(exchange, name, body)
+            return None
+        if self._anonymously is not None:
+            self._anonymously(exchange)
+            return None
+        return answers.error(exchange, (401, _refusal(keys)), {"WWW-Authenticate": self._challenge})
+
+    def _found(self, exchange: Exchange, body: dict[str, Any]) -> tuple[str, list[str]]:
+        """Under which name, and the key; several where it is repeated."""
+        for name in self._config.key_names:
+            keys = exchange.headers.all(name) if self._config.key_in_header else []
+            if not keys and self._config.key_in_query:
+                keys = exchange.query_values(name)
+            if not keys and name in body:
+                keys = body[name] if isinstance(body[name], list) else [str(body[name])]
+            if keys:
+                return name, keys
+        return "", []
+
+    def _hide(self, exchange: Exchange, name: str, body: dict[str, Any]) -> None:
+        exchange.set_header(name, None)
+        if exchange.query_values(name):
+            kept = [pair for pair in parse_qsl(exchange.query, keep_blank_values=True) if pair[0] != name]
+            exchange.query = urlencode(kept)
+            exchange.has_query = bool(kept)
+        if name in body:
+            kept_body = {key: value for key, value in body.items() if key != name}
+            is_json = "json" in (exchange.header("content-type") or "")
+            text = json.dumps(kept_body, separators=(",", ":")) if is_json else urlencode(kept_body, doseq=True)
+            exchange.set_body(text.encode())
+
+
+def _refusal(keys: list[str]) -> str:
+    if len(keys) > 1:
+        return "Duplicate API key found"
+    return "Unauthorized" if keys and keys[0] else "No API key found in request"
+
+
+def _parsed(content_type: str, content: bytes) -> dict[str, Any]:
+    """The fields of a JSON object or a form; none of anything else."""
+    try:
+        if content_type.startswith("application/json"):
+            found = json.loads(content)
+            return found if isinstance(found, dict) else {}
+        if content_type.startswith("application/x-www-form-urlencoded"):
+            fields = parse_qs(content.decode(), keep_blank_values=True)
+            return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
+    except (ValueError, RecursionError):
+        return {}
+    return {}

@@ -1,0 +1,116 @@
+"""Changes an answer on its way to the client: headers, and members of a JSON object."""
+
+import json
+from collections.abc import Awaitable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from services.gateway import answers, schema
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+from services.gateway.plugins.transforming import change_headers, change_record
+
+LARGEST_BODY_BYTES = 8 * 2**20
+"""A longer one would have to be held whole to be changed, and may not leave unchanged: it is an error."""
+
+
+def _with_value(text: str) -> str:
+    if not text.partition(":")[2]:
+        raise ValueError(f"key '{text}' has no value")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1)]
+NameAndValue = Annotated[str, AfterValidator(_with_value)]
+JSONType = Literal["boolean", "number", "string"]
+
+
+class Removals(PluginConfig):
+    headers: list[Name] = Field(default=[])
+    json_: list[Name] = Field(default=[], alias="json")
+
+
+class Renamings(PluginConfig):
+    headers: list[NameAndValue] = Field(default=[])
+    json_: list[NameAndValue] = Field(default=[], alias="json")
+
+
+class Values(Renamings):
+    json_types: list[JSONType] = Field(default=[])
+
+
+class ResponseTransformerConfig(PluginConfig):
+    remove: Removals = Removals()
+    rename: Renamings = Renamings()
+    replace: Values = Values()
+    add: Values = Values()
+    append: Values = Values()
+
+    @property
+    def changes_json(self) -> bool:
+        return any(step.json_ for step in (self.remove, self.rename, self.replace, self.add, self.append))
+
+
+class ResponseTransformer(Plugin):
+    name, priority = "response-transformer", 800
+
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = ResponseTransformerConfig.model_validate(entry.config or {})
+
+    def header_filter(self, exchange: Exchange, answer: Answer) -> Awaitable[None] | None:
+        change_headers(answer.headers, self._config)
+        if self._config.changes_json and "application/json" in (answer.headers.get("Content-Type") or "").lower():
+            return self._change_body(exchange, answer)
+        return None
+
+    async def _change_body(self, exchange: Exchange, answer: Answer) -> None:
+        if exchange.method == "HEAD":
+            answer.headers.remove("Content-Length")
+            return
+        content = answer.body if isinstance(answer.body, bytes) else await _whole(answer.body)
+        if content is None:
+            _become(answer, answers.error(exchange, answers.UNEXPECTED))
+            return
+        try:
+            record = json.loads(content)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            change_record(record, self._config, "json_", self._value)
+            content = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
+        answer.body = content
+        answer.headers.set("Content-Length", str(len(content)))
+
+    def _value(self, step: str, value: str, place: int) -> Any:
+        """A string, unless its type is given."""
+        types = getattr(self._config, step).json_types
+        kind = types[place] if place < len(types) else "string"
+        if kind == "boolean":
+            return value == "true"
+        if kind == "number":
+            try:
+                return int(value) if value.lstrip("-").isdecimal() else float(value)
+            except ValueError:
+                return None
+        return value
+
+
+async def _whole(body: answers.Blocks) -> bytes | None:
+    """None for one that is too long. Raises what the upstream fails with."""
+    blocks, size = [], 0
+    try:
+        while block := await body.read():
+            size += len(block)
+            if size > LARGEST_BODY_BYTES:
+                return None
+            blocks.append(block)
+    finally:
+        body.close()
+    return b"".join(blocks)
+
+
+def _become(answer: Answer, other: Answer) -> None:
+    answer.status, answer.reason, answer.headers, answer.body = other.status, other.reason, other.headers, other.body

@@ -1,0 +1,16 @@
+"""The fixed windows that rate limits count in: aligned to UTC's calendar."""
+
+from datetime import UTC, datetime
+
+SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
+"""Length by name, shortest first. A month counts as 30 days, a year as 365, but both begin as in the calendar."""
+
+
+def start_of(window: str, now: float) -> int:
+    """Seconds since the epoch at which the window began that `now` lies in."""
+    if window == "month" or window == "year":
+        moment = datetime.fromtimestamp(now, UTC)
+        first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        return int((first if window == "month" else first.replace(month=1)).timestamp())
+    length = SECONDS[window]
+    return int(now) // length * length

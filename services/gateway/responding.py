@@ -1,0 +1,57 @@
+"""Writes an answer to its client: framing for what the client speaks, and bodies of any size in bounded memory."""
+
+import http
+
+from services.gateway.answers import Answer, Blocks
+from services.gateway.bodies import LAST_CHUNK, chunk
+from services.gateway.exchange import Exchange
+from services.gateway.wire.client import ClientConnection
+from services.gateway.wire.stream import Stream
+from services.gateway.wire.upstream import BadAnswer
+
+_REASONS = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+async def respond(exchange: Exchange, answer: Answer, connection: ClientConnection, stream: Stream | None) -> None:
+    """Raises ClientGone. An answer whose upstream fails half way is left visibly unfinished."""
+    head, status, body = exchange.head, answer.status, answer.body
+    has_body = head.method != "HEAD" and status >= 200 and status not in (204, 304)
+    is_framed = not has_body or "Content-Length" in answer.headers
+    if not is_framed and isinstance(body, bytes):
+        answer.headers.add("Content-Length", str(len(body)))
+        is_framed = True
+    is_chunked = not is_framed and head.version == "1.1"
+    if is_chunked:
+        answer.headers.add("Transfer-Encoding", "chunked")
+    if not is_framed and not is_chunked:
+        head.keeps_alive = False
+    keeps = connection.decide_to_keep(head, stream)
+    answer.headers.add("Connection", "keep-alive" if keeps else "close")
+    first = answer.headers.head(f"HTTP/1.1 {status} {answer.reason or _REASONS.get(status, '')}")
+    exchange.sent_bytes = len(first)
+    if isinstance(body, bytes):
+        connection.write(first + body if has_body else first)
+        exchange.sent_bytes += len(body) if has_body else 0
+        return
+    try:
+        await _stream(exchange, first, body if has_body else None, connection, is_chunked)
+    finally:
+        body.close()
+
+
+async def _stream(
+    exchange: Exchange, first: bytes, body: Blocks | None, connection: ClientConnection, is_chunked: bool
+) -> None:
+    connection.write(first)
+    if body is None:
+        return
+    try:
+        while block := await body.read():
+            exchange.sent_bytes += len(block)
+            connection.write(chunk(block) if is_chunked else block)
+            await connection.drain()
+    except (OSError, BadAnswer):
+        connection.break_off()
+        return
+    if is_chunked:
+        connection.write(LAST_CHUNK)

@@ -1,0 +1,67 @@
+"""One small request of the gateway's own: a probe, a question to Consul, a log entry to send."""
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+
+from services.gateway.fields import Fields
+from services.gateway.wire.stream import Stream
+from services.gateway.wire.upstream import BadAnswer, UpstreamConnection
+
+FETCH_FAILURES = (OSError, BadAnswer)
+MOST_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    status: int
+    headers: Fields
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
+
+
+async def fetch(
+    method: str,
+    host: str,
+    port: int,
+    target: str,
+    *,
+    timeout_seconds: float,
+    headers: list[tuple[str, str]] | None = None,
+    body: bytes | None = None,
+    tls: ssl.SSLContext | None = None,
+    server_name: str | None = None,
+    version: str = "1.1",
+) -> Fetched:
+    """Over a connection of its own. Raises FETCH_FAILURES (TimeoutError is an OSError)."""
+    loop = asyncio.get_running_loop()
+    fields = Fields([("Host", host if port in (80, 443) else f"{host}:{port}")])
+    for name, value in headers or []:
+        fields.set(name, value)
+    fields.add("Connection", "close")
+    if body is not None:
+        fields.add("Content-Length", str(len(body)))
+    connection: UpstreamConnection | None = None
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            _, connection = await loop.create_connection(
+                UpstreamConnection, host, port, ssl=tls, server_hostname=(server_name or host) if tls else None
+            )
+            await connection.send(method, fields.head(f"{method} {target} HTTP/{version}"), body, timeout_seconds)
+            response = await connection.response(timeout_seconds)
+            return Fetched(response.status, Fields(response.headers), await _whole(response.body))
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+async def _whole(body: Stream) -> bytes:
+    blocks, size = [], 0
+    while block := await body.read():
+        blocks.append(block)
+        size += len(block)
+        if size > MOST_BYTES:
+            raise BadAnswer("longer than anything we ask for")
+    return b"".join(blocks)

@@ -1,0 +1,51 @@
+"""A request without its body, and the faults for which it is no request at all."""
+
+from dataclasses import dataclass
+
+LONGEST_LINE = 8 * 1024
+"""Bytes of a request target or of one header; Kong's (nginx's large_client_header_buffers)."""
+
+LARGEST_HEAD = 4 * LONGEST_LINE
+
+BAD_REQUEST = (400, "Bad request")
+TOO_LARGE_HEAD = (400, "Request header or cookie too large")
+TOO_LONG_TARGET = (414, "URI too long")
+TOO_SLOW = (408, "Request time-out")
+
+
+@dataclass(slots=True)
+class Head:
+    method: str
+    target: str
+    """As sent."""
+    version: str
+    headers: list[tuple[str, str]]
+    """As sent, in order; bytes as latin-1."""
+    scheme: str
+    peer: tuple[str, int]
+    port: int
+    """Ours."""
+    keeps_alive: bool = False
+    wants_upgrade: bool = False
+    refusal: tuple[int, str] | None = None
+    """Status and message, when it is no request at all."""
+
+    @property
+    def has_body(self) -> bool:
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == "transfer-encoding" or (lower == "content-length" and value.strip("0 \t")):
+                return True
+        return False
+
+
+class ClientGone(Exception):
+    """The client has closed its connection, or sent less of a body than it announced."""
+
+
+class ClientTooSlow(Exception):
+    """The body did not come in time."""
+
+
+class BadBody(Exception):
+    """The body is not framed as HTTP frames bodies."""

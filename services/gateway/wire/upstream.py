@@ -1,0 +1,194 @@
+"""One connection to an upstream: a request's bytes out, the answer's head and body back."""
+
+import asyncio
+import select
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+import httptools
+
+from services.gateway.wire.stream import Stream, expire
+
+LARGEST_HEAD_BYTES = 64 * 1024
+
+
+class BadAnswer(Exception):
+    """The upstream closed before it answered, or what it said is not HTTP."""
+
+
+@dataclass(slots=True)
+class Response:
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    body: Stream
+    length: int | None
+    """Content-Length; None when the body's end is known only when it is there."""
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One request at a time; kept by its pool in between."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]  # made with the connection
+        self._parser = httptools.HttpResponseParser(self)
+        self._method = ""
+        self._head: asyncio.Future[Response] = self._loop.create_future()
+        self._body: Stream | None = None
+        self._is_asked = False
+        self._drained: asyncio.Future[None] | None = None
+        self._is_writable = True
+        self._must_close = False
+        self._reset()
+
+    def _reset(self) -> None:
+        self._reason = ""
+        self._headers: list[tuple[str, str]] = []
+        self._unfinished_bytes = 0
+        """Received while there is no head yet."""
+
+    # --- what its user calls
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether another request may go over it."""
+        return not (self._is_asked or self._must_close or self._transport.is_closing())
+
+    @property
+    def is_stale(self) -> bool:
+        """The other end has closed it, or has said something that nobody asked for, and the loop has not yet told us."""
+        poll = select.poll()
+        poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+    async def send(self, method: str, head: bytes, body: bytes | AsyncIterator[bytes] | None, timeout: float) -> None:
+        """Raises TimeoutError. A connection that breaks while it is written to is found by `response`."""
+        self._method, self._is_asked = method, True
+        self._head = self._loop.create_future()
+        if body is None or isinstance(body, bytes):
+            self._transport.write(head + body if body else head)
+            return
+        self._transport.write(head)
+        async for block in body:
+            self._transport.write(block)
+            if not self._is_writable:
+                await self._drain(timeout)
+            if self._head.done() or self._transport.is_closing():
+                # It has answered before it has read everything: what it said is the answer.
+                self._must_close = True
+                return
+
+    async def response(self, timeout: float) -> Response:
+        """The answer's head. Raises TimeoutError, BadAnswer."""
+        timer = self._loop.call_later(timeout, expire, self._head)
+        try:
+            return await self._head
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        self._must_close = True
+        self._transport.abort()
+
+    async def _drain(self, timeout: float) -> None:
+        self._drained = self._loop.create_future()
+        timer = self._loop.call_later(timeout, expire, self._drained)
+        try:
+            await self._drained
+        finally:
+            timer.cancel()
+            self._drained = None
+
+    # --- what the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._is_asked:
+            self.close()
+            return
+        try:
+            if self._unfinished_bytes > LARGEST_HEAD_BYTES:
+                raise httptools.HttpParserError("its head is too large")
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._fail(BadAnswer(f"not HTTP: {error!r}"))
+            self.close()
+        if self._is_asked and self._body is None:
+            self._unfinished_bytes += len(data)
+
+    def eof_received(self) -> None:
+        if self._body is not None and not self._is_framed():
+            self.on_message_complete()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.eof_received()
+        self._fail(BadAnswer(repr(error) if error else "closed"))
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    def _fail(self, failure: Exception) -> None:
+        self._must_close = True
+        if self._is_asked and not self._head.done():
+            self._head.set_exception(failure)
+            # Its user may have been cancelled: then nobody retrieves it.
+            self._head.exception()
+        if self._body is not None:
+            self._body.fail(failure)
+
+    # --- what the parser calls
+
+    def on_status(self, reason: bytes) -> None:
+        self._reason += reason.decode("latin-1")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self._body is None:  # trailers are not passed on
+            self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        length = next((value for name, value in self._headers if name.lower() == "content-length"), None)
+        self._body = Stream(self._transport.pause_reading, self._transport.resume_reading)
+        response = Response(status, self._reason, self._headers, self._body, int(length) if length else None)
+        if not self._head.done():
+            self._head.set_result(response)
+        if self._method == "HEAD":
+            # The parser cannot be told that no body follows.
+            keeps = self._parser.should_keep_alive() or length is not None
+            self._must_close = self._must_close or not keeps
+            self._parser = httptools.HttpResponseParser(self)
+            self._finish()
+
+    def on_body(self, block: bytes) -> None:
+        if self._body is not None:
+            self._body.feed(block)
+
+    def on_message_complete(self) -> None:
+        if self._body is None:
+            self._reset()  # 100 Continue: the answer is still to come
+            return
+        if not self._parser.should_keep_alive():
+            self._must_close = True
+        self._finish()
+
+    def _finish(self) -> None:
+        body, self._body, self._is_asked = self._body, None, False
+        self._reset()
+        if body is not None:
+            body.finish()
+
+    def _is_framed(self) -> bool:
+        names = {name.lower() for name, _ in self._headers}
+        return bool(names & {"content-length", "transfer-encoding"})
