@@ -1,25 +1,17 @@
-"""What orders ask of payments, and the answers: authorise, capture, void. The provider is asked later, by the task.
+"""What orders ask of payments: authorise, capture, void, refund. The provider is asked later, by tasks; `answers` is the reply.
 
-Any message may come twice, late or before its forerunner. A payment that is settled answers again what it answered first.
-Whichever of capture and void was asked for first is done; the other is dead, for a person to look at.
+Any message may come twice, late or before its forerunner. Once a payment is voided it stays so, whatever else is asked before
+or after: what was captured meanwhile is given back. Who asks again hears the answer again.
 """
 
 from chassis.inbox import Listener
-from chassis.messages import (
-    AuthorizePayment,
-    CapturePayment,
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentDeclined,
-    VoidPayment,
-)
+from chassis.messages import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
 from chassis.outbox import emit, enqueue
-from services.payments import provider
-from services.payments.models import CANCELLED, Payment, Status, Terms
+from chassis.problems import NotFound
+from services.payments import answers, cards, outcomes, providers
+from services.payments.models import Payment, Refund, Status, Terms
+from services.payments.models.refund import BY_ORDER, NOT_CAPTURED
 from services.payments.settings import Settings
-
-ADVANCE = "payments.advance"
-"""The task that brings a payment a step nearer to its goal."""
 
 listener = Listener("payments")
 
@@ -27,12 +19,12 @@ listener = Listener("payments")
 @listener.on(AuthorizePayment)
 def authorize_payment(command: AuthorizePayment) -> None:
     terms = Terms(command.user_id, command.amount, command.currency, command.payment_method)
-    payment = Payment.for_order(command.order_id, terms, provider.default())
+    payment = Payment.for_order(command.order_id, terms, providers.default())
     if payment.status == Status.PENDING and payment.asked_at is None and (reason := objection(payment)):
         payment.become(Status.DECLINED, reason)
-    answer = authorization(payment)
+    answer = answers.authorization(payment)
     if answer is None:
-        enqueue(ADVANCE, payment.id)
+        enqueue(outcomes.ADVANCE, payment.id)
     else:
         emit(answer)
 
@@ -40,19 +32,35 @@ def authorize_payment(command: AuthorizePayment) -> None:
 @listener.on(CapturePayment)
 def capture_payment(command: CapturePayment) -> None:
     payment = Payment.asked_for_by(command.order_id)
-    payment.capture()
-    if payment.is_unfinished:
-        enqueue(ADVANCE, payment.id)
+    if payment is None:
+        raise NotFound(f"The order {command.order_id} has asked for no payment.")
+    answer = answers.capture(payment)
+    if answer is None:
+        payment.capture()
+        enqueue(outcomes.ADVANCE, payment.id)
     else:
-        emit(captured(payment))
+        emit(answer)
 
 
 @listener.on(VoidPayment)
 def void_payment(command: VoidPayment) -> None:
-    payment = Payment.called_off(command.order_id, provider.default())
-    payment.cancel()
-    if payment.is_unfinished:
-        enqueue(ADVANCE, payment.id)
+    payment = Payment.called_off(command.order_id, providers.default())
+    payment.call_off()
+    outcomes.go_on(payment)
+
+
+@listener.on(RefundPayment)
+def refund_payment(command: RefundPayment) -> None:
+    payment = Payment.asked_for_by(command.order_id)
+    reason = refund_objection(command, payment)
+    if payment is None or reason is not None:
+        emit(RefundRefused(command.order_id, command.refund_id, reason or NOT_CAPTURED))
+        return
+    refund = Refund.known(command.refund_id)
+    if refund is None:
+        why = cards.without_numbers(command.reason)
+        refund = Refund.of(payment, command.amount, why, BY_ORDER, command.refund_id)
+    outcomes.start(refund, payment)
 
 
 def objection(payment: Payment) -> str | None:
@@ -62,16 +70,13 @@ def objection(payment: Payment) -> str | None:
     return None if payment.currency in Settings.current().currencies else "invalid_currency"
 
 
-def authorization(payment: Payment) -> PaymentAuthorized | PaymentDeclined | None:
-    """What an order hears that asks for this payment; None as long as nobody knows."""
-    assert payment.order_id is not None
-    if payment.is_cancelled:
-        return PaymentDeclined(payment.order_id, payment.id, CANCELLED)
-    if payment.status == Status.DECLINED:
-        return PaymentDeclined(payment.order_id, payment.id, payment.decline_reason or "declined")
-    return None if payment.status == Status.PENDING else PaymentAuthorized(payment.order_id, payment.id)
-
-
-def captured(payment: Payment) -> PaymentCaptured:
-    assert payment.order_id is not None
-    return PaymentCaptured(payment.order_id, payment.id, payment.minor_amount, payment.currency)
+def refund_objection(command: RefundPayment, payment: Payment | None) -> str | None:
+    """Why there can be no such refund, whatever the payment's status."""
+    if payment is None:
+        return NOT_CAPTURED
+    if command.amount <= 0:
+        return "invalid_amount"
+    if command.currency != payment.currency:
+        return "invalid_currency"
+    known = Refund.known(command.refund_id)
+    return "refund_id_in_use" if known is not None and known.payment_id != payment.id else None

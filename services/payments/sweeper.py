@@ -1,4 +1,4 @@
-"""Nothing is left behind: payments whose task gave up (the provider was away for long) or was lost are taken up again."""
+"""Nothing is left behind: what a task gave up (the provider was away for long) or what was lost on the way is taken up again."""
 
 from datetime import datetime
 
@@ -6,20 +6,23 @@ from prometheus_client import Gauge
 
 from chassis import db
 from chassis.outbox import enqueue
-from services.payments.models import Payment
-from services.payments.saga import ADVANCE
+from services.payments.models import Payment, Refund
+from services.payments.outcomes import ADVANCE, REFUND
 
 EVERY_SECONDS = 30
 BATCH = 500
 
-OVERDUE = Gauge("souk_payments_overdue", "Unfinished payments that the last sweep took up, at most a batch.")
+OVERDUE = Gauge(
+    "souk_payments_overdue", "Unfinished payments and refunds that the last sweep took up, at most a batch each."
+)
 
 
 def sweep(now: datetime | None = None) -> None:
     """Enqueue what is overdue. Several workers share the work."""
     now = now or db.now()
-    overdue = Payment.overdue(now, BATCH)
-    for payment in overdue:
-        payment.put_off(now)
-        enqueue(ADVANCE, payment.id)
-    OVERDUE.set(len(overdue))
+    payments, refunds = Payment.overdue(now, BATCH), Refund.overdue(now, BATCH)
+    for task, overdue in ((ADVANCE, payments), (REFUND, refunds)):
+        for unfinished in overdue:
+            unfinished.put_off(now)
+            enqueue(task, unfinished.id)
+    OVERDUE.set(len(payments) + len(refunds))

@@ -8,7 +8,6 @@ RECORDED = {"order.placed", "order.shipped", "order.delivered", "order.stuck", "
 """Facts of an order's own stream, which are not sent to anybody yet."""
 
 UNHEARD = {
-    "payment.refund",
     "stock.low",
     "order.refunded",
 }

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 import urllib3
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
-from chassis import db
+from chassis import db, store
 from chassis.messages import AuthorizePayment, Envelope, Message
 from chassis.outbox import TASK_PREFIX
 from chassis.service import Service
 from chassis.testing import System, bearer
+from services.payments import sweeper
 from services.payments.settings import Settings
 
 
@@ -114,3 +117,16 @@ def settings(payments: Service) -> Iterator[Callable[..., AbstractContextManager
 
     yield changed
     Settings.use(**usual)
+
+
+@pytest.fixture
+def sweep(payments: Service) -> Callable[[float], int]:
+    """What a worker's timer does, so many seconds from now; gives how many tasks then wait in the outbox."""
+
+    def run(seconds: float) -> int:
+        with store.active(payments.store), payments.store.transaction():
+            sweeper.sweep(db.now() + timedelta(seconds=seconds))
+            waiting = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND type LIKE 'task.payments.%'"
+            return int(db.session().scalar(text(waiting)))
+
+    return run

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from chassis.messages import VoidPayment
 from chassis.testing import bearer
-from services.payments.provider import ProviderUnavailable
+from services.payments.providers import ProviderUnavailable
 
 CARD = "4111111111111111"
 ADA, EVE = uuid4(), uuid4()

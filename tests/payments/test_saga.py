@@ -7,12 +7,14 @@ import pytest
 
 from chassis.messages import (
     CapturePayment,
+    CaptureRefused,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDeclined,
+    PaymentVoided,
     VoidPayment,
 )
-from services.payments.provider import ProviderUnavailable
+from services.payments.providers import ProviderUnavailable
 
 
 def payment_of(orders):
@@ -95,9 +97,9 @@ def test_a_payment_that_five_tasks_bring_forward_at_once_is_one_charge_and_one_a
 def test_a_payment_called_off_before_it_is_asked_for_is_never_made(orders, bank, staff):
     order_id, user_id = uuid4(), uuid4()
     orders.say(VoidPayment(order_id), VoidPayment(order_id))
-    assert orders.heard == []
+    assert orders.heard == [PaymentVoided(order_id, payment_of(orders))] * 2
     orders.say(orders.wants(order_id, user_id=user_id))
-    assert orders.heard == [PaymentDeclined(order_id, payment_of(orders), "cancelled")]
+    assert orders.heard[2:] == [PaymentDeclined(order_id, payment_of(orders), "cancelled")]
     assert bank.charges(payment_of(orders)) == []
     seen = staff.sees(payment_of(orders))
     assert (seen["status"], seen["user_id"], seen["amount"]) == ("voided", str(user_id), "12.50")
@@ -107,7 +109,7 @@ def test_a_payment_called_off_before_the_bank_is_asked_is_never_made(orders, ban
     order_id = uuid4()
     orders.post(orders.wants(order_id))
     orders.say(VoidPayment(order_id), orders.wants(order_id))
-    assert orders.heard_types == ["payment.declined"]
+    assert orders.heard_types == ["payment.voided", "payment.declined"]
     assert bank.charges(payment_of(orders)) == []
 
 
@@ -118,7 +120,7 @@ def test_an_authorized_payment_that_is_called_off_is_voided_at_the_bank(orders, 
     orders.say(VoidPayment(order_id), VoidPayment(order_id))
     assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]
     assert staff.sees(payment_id)["status"] == "voided"
-    assert (orders.heard_types, orders.system.dead) == (["payment.authorized"], [])
+    assert orders.heard[1:] == [PaymentVoided(order_id, payment_id)] * 2
 
 
 def test_a_charge_whose_answer_was_lost_is_voided_when_its_payment_is_called_off(orders, bank, staff, settings):
@@ -127,7 +129,8 @@ def test_a_charge_whose_answer_was_lost_is_voided_when_its_payment_is_called_off
     with settings(provider_timeout_seconds=0.3), pytest.raises(ProviderUnavailable):
         orders.say(wish)
     orders.say(VoidPayment(order_id), wish)
-    assert orders.heard == [PaymentDeclined(order_id, payment_of(orders), "cancelled")]
+    payment_id = payment_of(orders)
+    assert orders.heard == [PaymentVoided(order_id, payment_id), PaymentDeclined(order_id, payment_id, "cancelled")]
     assert [charge["status"] for charge in bank.charges(payment_of(orders))] == ["voided"]
     assert staff.sees(payment_of(orders))["status"] == "voided"
 
@@ -147,23 +150,25 @@ def test_a_wish_and_its_calling_off_at_the_same_time_leave_no_money_held(orders,
 
 
 @pytest.mark.parametrize(
-    ("method", "first", "second"),
+    ("method", "messages", "status"),
     [
-        ("tok_success", CapturePayment, VoidPayment),
-        ("tok_success", VoidPayment, CapturePayment),
-        ("tok_declined_stolen_card", None, CapturePayment),
+        ("tok_success", [CapturePayment, VoidPayment], "refunded"),
+        ("tok_success", [VoidPayment, CapturePayment], "voided"),
+        ("tok_success", [VoidPayment, VoidPayment, CapturePayment, CapturePayment], "voided"),
+        ("tok_success", [CapturePayment, VoidPayment, CapturePayment, VoidPayment], "refunded"),
+        ("tok_declined_stolen_card", [CapturePayment, VoidPayment], "declined"),
+        ("tok_declined_stolen_card", [VoidPayment, CapturePayment], "declined"),
     ],
 )
-def test_what_cannot_be_done_any_more_is_a_dead_letter_and_changes_nothing(orders, staff, method, first, second):
+def test_a_payment_that_is_called_off_costs_nothing_whenever_that_is_said(orders, staff, method, messages, status):
     order_id = uuid4()
     orders.say(orders.wants(order_id, method))
     payment_id = payment_of(orders)
-    if first is not None:
-        orders.say(first(order_id))
-    before = staff.sees(payment_id)
-    orders.say(second(order_id))
-    assert [envelope.type for _, envelope, _ in orders.system.dead] == [second.type]
-    assert staff.sees(payment_id) == before
+    orders.say(*(message(order_id) for message in messages))
+    assert (staff.sees(payment_id)["status"], orders.system.dead) == (status, [])
+    reason = "stolen_card" if status == "declined" else "cancelled"
+    orders.say(VoidPayment(order_id), CapturePayment(order_id))
+    assert orders.heard[-2:] == [PaymentVoided(order_id, payment_id), CaptureRefused(order_id, payment_id, reason)]
 
 
 def test_calling_off_a_declined_payment_changes_nothing(orders, staff):

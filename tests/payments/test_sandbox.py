@@ -18,7 +18,7 @@ from services import standin
 from services.payments.sandbox import create_app
 
 KEY = "a-key-of-the-test"
-ASKING_FOR_READY = urllib3.Retry(connect=60, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
+ASKING_FOR_READY = urllib3.Retry(total=100, connect=100, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
 fresh = count()
 
 

@@ -8,10 +8,10 @@ from chassis.money import to_minor
 from chassis.outbox import enqueue
 from chassis.paging import Page
 from chassis.problems import NotFound
-from services.payments import provider
+from services.payments import providers
 from services.payments.api.schemas import NewPayment, PaymentPage, PaymentView
 from services.payments.models import Payment, Terms
-from services.payments.saga import ADVANCE
+from services.payments.outcomes import ADVANCE
 
 
 class Process(Resource):
@@ -21,7 +21,7 @@ class Process(Resource):
         user_id = auth.caller().user_id
         assert user_id is not None
         terms = Terms(user_id, to_minor(body.amount), body.currency, body.payment_method)
-        payment = Payment.direct(terms, body.capture, provider.default())
+        payment = Payment.direct(terms, body.capture, providers.default())
         enqueue(ADVANCE, payment.id)
         return PaymentView.model_validate(payment)
 

@@ -1,6 +1,7 @@
 """One payment: what the provider has said of it (`status`), where it is to end (`goal`), and the only ways to change them.
 
-The two together are the memory that no crash takes: as long as they differ there is something to do.
+The two together are the memory that no crash takes: as long as they differ there is something to do. Every change of status
+that moves money is posted to the ledger in the same breath.
 """
 
 from collections.abc import Sequence
@@ -11,27 +12,31 @@ from uuid import UUID, uuid4
 
 from sqlalchemy import Select, String, select
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis import db, money
 from chassis.auth import Caller
 from chassis.paging import Page, newest_first
 from chassis.problems import NotFound
-from services.payments.models.status import CANCELLED, NEXT, OutOfTurn, Status
+from services.payments.models import ledger
+from services.payments.models.base import Base
+from services.payments.models.ledger import Move, Sums
+from services.payments.models.patience import PATIENCE, next_look
+from services.payments.models.status import CANCELLED, NEXT, NOT_CONFIRMED, PROVIDER_UNAVAILABLE, OutOfTurn, Status
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
 """ISO 4217 for "no currency": of a payment that was called off before anybody said what it is about."""
 
-PATIENCE = timedelta(seconds=90)
-"""How long the sweeper leaves an unfinished payment alone: longer than a task's longest wait between two tries."""
-
-LONGEST_PATIENCE = timedelta(minutes=10)
-"""The same for what has been unfinished for long, so that hopeless payments do not crowd out the others."""
-
-
-class Base(DeclarativeBase):
-    type_annotation_map = db.COLUMN_TYPES
+_MOVED = {
+    (Status.PENDING, Status.AUTHORIZED): [Move.AUTHORIZED],
+    (Status.PENDING, Status.CAPTURED): [Move.AUTHORIZED, Move.CAPTURED],
+    (Status.AUTHORIZED, Status.CAPTURED): [Move.CAPTURED],
+    (Status.AUTHORIZED, Status.VOIDED): [Move.RELEASED],
+    (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
+    (Status.FAILED, Status.VOIDED): [Move.RELEASED],
+}
+"""What each change of status does to the whole amount of the payment; other changes move nothing."""
 
 
 class Payment(Base):
@@ -53,18 +58,26 @@ class Payment(Base):
 
     status: Mapped[str] = mapped_column(String(50), default=Status.PENDING)
     goal: Mapped[str] = mapped_column(String(50))
-    """AUTHORIZED, CAPTURED or VOIDED."""
+    """AUTHORIZED, CAPTURED, or VOIDED: in the end nothing is held or kept, by a refund if it has to be."""
 
     decline_reason: Mapped[str | None] = mapped_column(String(100))
+    """Why it was declined or called off."""
+
     provider: Mapped[str] = mapped_column(String(50))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
     """The provider's id of the charge."""
+
+    action_url: Mapped[str | None] = mapped_column(String(2_000))
+    """The provider's page on which the customer has to confirm the payment, as long as they have to."""
 
     captures_at_once: Mapped[bool]
     """Whether authorisation captures as well. Never changes: a request that is repeated to the provider must be the same."""
 
     asked_at: Mapped[datetime | None]
-    """When the provider was first asked. From then on only the provider knows whether there is a charge."""
+    """When the provider was first asked for the step in hand. From then on only the provider knows whether it was taken."""
+
+    sent_at: Mapped[datetime | None]
+    """When the provider was last asked to make the charge: soon after, a charge that is not there may still come."""
 
     due_at: Mapped[datetime | None]
     """When the sweeper takes the payment up if nobody has moved it by then; empty when there is nothing to do."""
@@ -106,12 +119,9 @@ class Payment(Base):
         return db.session().scalars(cls._of_order(order_id)).one()
 
     @classmethod
-    def asked_for_by(cls, order_id: UUID) -> "Payment":
-        """The payment that the order's saga asked for, locked. Raises NotFound."""
-        payment = db.session().scalars(cls._of_order(order_id)).one_or_none()
-        if payment is None:
-            raise NotFound(f"The order {order_id} has asked for no payment.")
-        return payment
+    def asked_for_by(cls, order_id: UUID) -> "Payment | None":
+        """The payment that the order's saga asked for, locked."""
+        return db.session().scalars(cls._of_order(order_id)).one_or_none()
 
     @classmethod
     def _of_order(cls, order_id: UUID) -> Select["Payment"]:
@@ -122,9 +132,21 @@ class Payment(Base):
         return db.session().get_one(cls, payment_id, with_for_update=True)
 
     @classmethod
+    def known(cls, payment_id: UUID) -> "Payment | None":
+        return db.session().get(cls, payment_id)
+
+    @classmethod
+    def for_staff(cls, payment_id: UUID) -> "Payment":
+        """Any payment, locked. Raises NotFound."""
+        payment = db.session().get(cls, payment_id, with_for_update=True)
+        if payment is None:
+            raise NotFound("There is no such payment.")
+        return payment
+
+    @classmethod
     def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
         """The payment, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
-        payment = db.session().get(cls, payment_id)
+        payment = cls.known(payment_id)
         if payment is None or not caller.owns(payment.user_id):
             raise NotFound("You have no such payment.")
         return payment
@@ -142,60 +164,91 @@ class Payment(Base):
 
     @property
     def is_unfinished(self) -> bool:
-        return self.status in NEXT and self.status != self.goal
+        """The provider is to be asked for something. What was captured and called off ends by its refund."""
+        return self.status in (Status.PENDING, Status.AUTHORIZED) and self.status != self.goal
 
     @property
-    def is_cancelled(self) -> bool:
+    def is_called_off(self) -> bool:
         return self.goal == Status.VOIDED
 
     @property
+    def is_over(self) -> bool:
+        """Nothing of it is held or kept, and nothing will be."""
+        return self.status in (Status.DECLINED, Status.VOIDED, Status.REFUNDED)
+
+    @property
+    def may_yet_be_captured(self) -> bool:
+        return not self.is_called_off and self.status in (Status.PENDING, Status.AUTHORIZED)
+
+    @property
     def went_wrong(self) -> bool:
-        """It ended as nobody wanted it, behind our back at the provider: somebody has to look."""
-        return self.status == Status.FAILED or {self.status, self.goal} == {Status.CAPTURED, Status.VOIDED}
+        """It went as nobody wanted it, at the provider or behind our back: somebody has to look."""
+        return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
     def minor_amount(self) -> int:
         return money.to_minor(self.amount)
 
+    @property
+    def sums(self) -> Sums:
+        return ledger.sums([self.id])[self.id]
+
     def become(self, status: Status, reason: str | None = None) -> None:
         """Raises OutOfTurn for a step that the present status does not allow."""
         if status not in NEXT.get(Status(self.status), ()):
             raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
+        for move in _MOVED.get((Status(self.status), status), ()):
+            ledger.post(move, self.id, self.minor_amount, self.currency)
         self.status = status
-        self.decline_reason = reason
+        self.asked_at = self.action_url = None
+        if not self.is_called_off:
+            self.decline_reason = reason
         self._changed()
 
     def capture(self) -> None:
         """Let the money be taken; again changes nothing. Raises OutOfTurn where there is none to take."""
-        if self.is_cancelled or self.status not in (Status.PENDING, Status.AUTHORIZED, Status.CAPTURED):
-            raise OutOfTurn(f"The payment is {self.status}: it cannot be captured.", current=self.status)
+        if self.is_called_off or self.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
+            state = "called off" if self.is_called_off else self.status
+            raise OutOfTurn(f"The payment is {state}: it cannot be captured.", current=self.status)
         if self.goal != Status.CAPTURED:
             self.goal = Status.CAPTURED
             self._changed()
 
-    def cancel(self) -> None:
-        """Call it off: now if the provider was never asked, else once the provider has said what became of the charge.
+    def call_off(self, reason: str = CANCELLED) -> None:
+        """In the end it shall have cost nothing: now if the provider was never asked, else once the provider has said so.
 
-        Raises OutOfTurn when its capture was asked for before: only a refund undoes that.
+        Nothing takes this back, so that it comes to the same whenever it is said.
         """
-        if self.goal == Status.CAPTURED:
-            raise OutOfTurn("The payment's capture was asked for: it cannot be voided.", current=self.status)
-        if self.is_cancelled or self.status not in NEXT:
+        if self.is_called_off:
             return
         self.goal = Status.VOIDED
+        if self.is_over:
+            return
+        self.decline_reason = reason
         self._changed()
-        if self.asked_at is None:
-            self.become(Status.VOIDED, CANCELLED)
+        if self.status == Status.PENDING and self.asked_at is None:
+            self.become(Status.VOIDED)
+
+    def hopeless(self, now: datetime, authorize_patience: timedelta, capture_patience: timedelta) -> str | None:
+        """Why it is to be called off: the provider has told nothing for longer than those who wait can be left waiting."""
+        if self.asked_at is None or self.is_called_off:
+            return None
+        patience = authorize_patience if self.status == Status.PENDING else capture_patience
+        if now - self.asked_at < patience:
+            return None
+        return NOT_CONFIRMED if self.action_url else PROVIDER_UNAVAILABLE
 
     def ask(self) -> None:
         """The provider is about to be asked."""
         now = db.now()
         self.asked_at = self.asked_at or now
+        if self.may_yet_be_captured and self.status == Status.PENDING:
+            self.sent_at = now
         self.put_off(now)
 
     def put_off(self, now: datetime) -> None:
         """Let the sweeper wait: the longer, the longer the payment has been as it is."""
-        self.due_at = now + min(max(PATIENCE, now - self.updated_at), LONGEST_PATIENCE)
+        self.due_at = next_look(now, self.updated_at)
 
     def _changed(self) -> None:
         self.updated_at = db.now()

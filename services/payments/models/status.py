@@ -1,28 +1,51 @@
-"""What a payment may be, and in which order."""
+"""What a payment and a refund may be, and in which order."""
 
 from enum import StrEnum
 
 from chassis.problems import Conflict
 
 CANCELLED = "cancelled"
-"""Why a payment that was called off is not made."""
+"""Why a payment that its order called off is not made."""
+
+PROVIDER_UNAVAILABLE = "provider_unavailable"
+"""Why a payment is called off that its provider told nothing about for too long."""
+
+NOT_CONFIRMED = "not_confirmed_in_time"
+"""Why a payment is called off whose customer did not do their part at the provider."""
 
 
 class Status(StrEnum):
     PENDING = "pending"
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
+    REFUNDED = "refunded"
+    """All that was captured went back to the customer."""
+
     DECLINED = "declined"
     VOIDED = "voided"
     FAILED = "failed"
-    """Authorised, and then the provider would neither capture nor void it."""
+    """Authorised, and then the provider would not let go of it."""
 
 
 NEXT = {
     Status.PENDING: {Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.VOIDED},
     Status.AUTHORIZED: {Status.CAPTURED, Status.VOIDED, Status.FAILED},
+    Status.CAPTURED: {Status.REFUNDED},
+    # An authorisation that nobody could end does so in the end: by the provider's hand, or by its age.
+    Status.FAILED: {Status.CAPTURED, Status.VOIDED},
 }
 """What a payment may become from each status; from any other, nothing."""
+
+
+class RefundStatus(StrEnum):
+    WAITING = "waiting"
+    """For a capture that is still to come."""
+
+    PENDING = "pending"
+    """Set aside, and the provider's to do."""
+
+    REFUNDED = "refunded"
+    REFUSED = "refused"
 
 
 class OutOfTurn(Conflict):

@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from chassis import money
+from services.payments import cards
 
-TOKEN = "^tok_[a-z0-9_]{1,60}$"  # noqa: S105 - the shape of one
-"""What a payment method looks like. A card number does not, so that none can get in."""
+TOKEN = "^(tok_[a-z0-9_]{1,60}|pm_[A-Za-z0-9_]{1,60})$"  # noqa: S105 - the shape of one
+"""What a payment method looks like: a provider's token. A card number does not, so that none can get in."""
 
 
 @dataclass(frozen=True)
@@ -21,9 +22,10 @@ class Terms:
     payment_method: str
 
     def columns(self) -> dict[str, Any]:
+        is_token = re.fullmatch(TOKEN, self.payment_method) and not cards.has_number(self.payment_method)
         return {
             "user_id": self.user_id,
             "amount": money.from_minor(self.amount),
             "currency": self.currency,
-            "payment_method": self.payment_method if re.fullmatch(TOKEN, self.payment_method) else "",
+            "payment_method": self.payment_method if is_token else "",
         }

@@ -4,13 +4,16 @@ from pathlib import Path
 
 from services import standin
 from services.payments.sandbox import create_app
+from services.payments.sandbox.webhooks import Endpoint
 
 
 def main() -> None:
     directory = standin.environment("SOUK_BANK_DIRECTORY", "")
     store_path = Path(directory) / "bank.sqlite3" if directory else None
     stopping = standin.stop_signal()
-    app = create_app(store_path, standin.environment("SOUK_SANDBOX_KEY"), stopping)
+    url = standin.environment("SOUK_BANK_WEBHOOK_URL", "")
+    webhooks = Endpoint(url, standin.environment("SOUK_SANDBOX_WEBHOOK_SECRET")) if url else None
+    app = create_app(store_path, standin.environment("SOUK_SANDBOX_KEY"), stopping, webhooks=webhooks)
     with standin.listening(app, standin.host(), standin.port_number("SOUK_PORT")):
         stopping.wait()
 

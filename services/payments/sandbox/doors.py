@@ -15,8 +15,9 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from services import standin
-from services.payments.sandbox import fields, rules
+from services.payments.sandbox import fields, pages, rules, tokens
 from services.payments.sandbox.ledger import KeyReused, Ledger, Row
+from services.payments.sandbox.webhooks import Endpoint, deliver
 
 REPLAYED = "Idempotent-Replayed"
 
@@ -26,22 +27,32 @@ def create_app(
     key: str,
     stopping: threading.Event | None = None,
     slow_seconds: float = 3.0,
+    webhooks: Endpoint | None = None,
 ) -> Flask:
-    """`store_path`: the SQLite file, or None to forget all at the end; `stopping` cuts slow answers short."""
+    """`store_path`: the SQLite file, or None to forget all at the end; `stopping` cuts slow answers short.
+
+    With `webhooks`, a thread sends what happens there until `stopping`.
+    """
     ledger = Ledger(store_path)
     stop = stopping or threading.Event()
     app = standin.create_app(__name__, ledger.is_open)
+    pages.mount(app, ledger)
+    if webhooks is not None:
+        ledger.is_telling = True
+        threading.Thread(target=deliver, args=(ledger, webhooks, stop), name="webhooks", daemon=True).start()
 
     @app.before_request
     def ask_for_the_key() -> None:
-        if not request.path.startswith("/health/"):
+        if not request.path.startswith(("/health/", pages.UNDER)):
             _require(key)
 
     @app.post("/charges")
     def charge() -> Response:
-        order = fields.charge_order(fields.body(), rules.TOKENS)
-        response = _once(ledger, 201, lambda: rules.charge(ledger, order))
-        if order.source == "tok_slow" and REPLAYED not in response.headers:
+        order = fields.charge_order(fields.body(), tokens.TOKENS)
+        under = request.host_url.rstrip("/") + pages.UNDER
+        response = _once(ledger, 201, lambda: rules.charge(ledger, order, under))
+        _perhaps_lose(order.source)
+        if order.source == tokens.SLOW and REPLAYED not in response.headers:
             stop.wait(slow_seconds)
         return response
 
@@ -57,8 +68,10 @@ def create_app(
 
     @app.post("/charges/<charge_id>/refunds")
     def refund(charge_id: str) -> Response:
-        amount = fields.amount(fields.body())
-        return _once(ledger, 201, lambda: rules.refund(ledger, charge_id, amount))
+        amount, reference = fields.refund_order(fields.body())
+        response = _once(ledger, 201, lambda: rules.refund(ledger, charge_id, amount, reference))
+        _perhaps_lose(rules.find(ledger, charge_id)["source"])
+        return response
 
     @app.get("/charges/<charge_id>")
     def get_charge(charge_id: str) -> Row:
@@ -73,11 +86,16 @@ def create_app(
     def get_charges() -> Row:
         after, limit = fields.page(request.args)
         # One more than the page holds tells whether there is a next one.
-        rows = ledger.charges(request.args.get("reference"), after, limit + 1)
+        rows = ledger.charges(fields.choice(request.args), after, limit + 1)
         following = str(rows[limit - 1]["position"]) if len(rows) > limit else None
         return {"items": [rules.shown_charge(row) for row in rows[:limit]], "next": following}
 
     return app
+
+
+def _perhaps_lose(source: str) -> None:
+    if source == tokens.LOST:
+        abort(500, "It is done, and the answer is lost.")
 
 
 def _require(key: str) -> None:

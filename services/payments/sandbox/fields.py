@@ -3,17 +3,20 @@
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import abort, request
 from werkzeug.datastructures import Headers
 
+from services.payments.sandbox.ledger import written
 from services.standin import InvalidField, whole_number
 
 # The bound of large providers: eight digits of minor units.
 LARGEST_AMOUNT = 99_999_999
 LARGEST_PAGE = 100
 REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
+REFERENCE_RULE = "is 1 to 200 letters, digits, spaces or ._:/#-"
 CURRENCY = re.compile(r"[A-Z]{3}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -49,17 +52,20 @@ def charge_order(sent: Body, tokens: Collection[str]) -> ChargeOrder:
         currency=_text(sent, "currency", CURRENCY, "is three capital letters"),
         source=sent["source"],
         capture=sent["capture"],
-        reference=_text(sent, "reference", REFERENCE, "is 1 to 200 letters, digits, spaces or ._:/#-"),
+        reference=_text(sent, "reference", REFERENCE, REFERENCE_RULE),
     )
 
 
-def amount(sent: Body) -> int:
-    _only(sent, ("amount",))
-    return _amount(sent)
-
-
 def optional_amount(sent: Body) -> int | None:
-    return amount(sent) if sent else None
+    _only(sent, ("amount",))
+    return _amount(sent) if sent else None
+
+
+def refund_order(sent: Body) -> tuple[int, str]:
+    """The amount, and the caller's own name for the refund, which may be empty."""
+    _only(sent, ("amount", "reference"))
+    named = "reference" in sent
+    return _amount(sent), _text(sent, "reference", REFERENCE, REFERENCE_RULE) if named else ""
 
 
 def nothing(sent: Body) -> None:
@@ -70,6 +76,25 @@ def page(arguments: Mapping[str, str]) -> tuple[int, int]:
     """The position to go on after, and how many to show."""
     after = whole_number(arguments, "after", 0, range(2**63))
     return after, whole_number(arguments, "limit", 50, range(1, LARGEST_PAGE + 1))
+
+
+def choice(arguments: Mapping[str, str]) -> dict[str, str]:
+    """Which charges to show: by their reference, and by when they were made (ISO 8601, from `since` until before `until`)."""
+    chosen = {name: arguments[name] for name in ("reference", "since", "until") if name in arguments}
+    for name in ("since", "until"):
+        if name in chosen:
+            chosen[name] = _time(name, chosen[name])
+    return chosen
+
+
+def _time(name: str, text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        return written(moment)
+    except (ValueError, OverflowError):
+        raise InvalidField(name, "is a time with its zone, as 2026-01-31T12:00:00Z") from None
 
 
 def idempotency_key(headers: Headers) -> str:

@@ -1,27 +1,21 @@
-"""What the bank does with a charge, and what it refuses.
+"""What the bank does with a charge, and what it refuses: the token that pays decides.
 
-authorized → captured → refunded in parts, or authorized → voided; declined is an end of its own.
+pending → authorized → captured → refunded in parts, or pending or authorized → voided; declined is an end of its own.
 """
 
 from flask import abort
 
 from services.payments.sandbox.fields import ChargeOrder
 from services.payments.sandbox.ledger import Ledger, Row
-
-DECLINES = {
-    "tok_declined_insufficient_funds": "insufficient_funds",
-    "tok_declined_stolen_card": "stolen_card",
-}
-# tok_slow makes the charge at once and answers late; tok_error fails every time and charges nothing.
-TOKENS = {"tok_success", "tok_slow", "tok_error", *DECLINES}
+from services.payments.sandbox.tokens import CAPTURE_ERROR, CAPTURE_REFUSED, DECLINES, ERROR, PENDING, REFUND_REFUSED
 
 
-def charge(ledger: Ledger, order: ChargeOrder) -> Row:
-    if order.source == "tok_error":
+def charge(ledger: Ledger, order: ChargeOrder, pages: str) -> Row:
+    """`pages`: the URL under which the bank's own pages are, one for each charge that waits for its customer."""
+    if order.source == ERROR:
         abort(500, "The bank has a bad day.")
     decline_reason = DECLINES.get(order.source)
-    accepted = "captured" if order.capture else "authorized"
-    status = "declined" if decline_reason else accepted
+    status = _begins_as(order.source, order.capture)
     made = ledger.charge(
         status=status,
         decline_reason=decline_reason,
@@ -29,48 +23,90 @@ def charge(ledger: Ledger, order: ChargeOrder) -> Row:
         amount_captured=order.amount if status == "captured" else 0,
         currency=order.currency,
         reference=order.reference,
+        source=order.source,
+        captures=int(order.capture),
+        pages=pages if status == "pending" else None,
     )
+    ledger.tell(f"charge.{status}", made)
     return shown_charge(made)
+
+
+def _begins_as(source: str, capture: bool) -> str:
+    if source in DECLINES:
+        return "declined"
+    if source == PENDING:
+        return "pending"
+    return "captured" if capture else "authorized"
+
+
+def confirm(ledger: Ledger, charge_id: str, is_agreed: bool) -> Row:
+    """The customer did their part on the bank's page, or refused to."""
+    waiting = find(ledger, charge_id, "pending")
+    if not is_agreed:
+        return _move(ledger, charge_id, "declined", 0, "authentication_failed")
+    is_taken = bool(waiting["captures"])
+    return _move(ledger, charge_id, "captured" if is_taken else "authorized", waiting["amount"] * is_taken)
 
 
 def capture(ledger: Ledger, charge_id: str, wanted: int | None) -> Row:
     """Takes what was authorized, or the part of it that is `wanted`; the rest is let go."""
-    authorized = find(ledger, charge_id, "authorized")["amount"]
-    amount = wanted or authorized
-    if amount > authorized:
-        abort(409, f"{authorized} is authorized, {amount} was to be captured.")
-    return shown_charge(ledger.change(charge_id, "captured", amount))
+    authorized = find(ledger, charge_id, "authorized")
+    if authorized["source"] == CAPTURE_ERROR:
+        abort(500, "The bank has a bad day.")
+    if authorized["source"] == CAPTURE_REFUSED:
+        abort(409, "The bank does not stand by its authorization.")
+    amount = wanted or authorized["amount"]
+    if amount > authorized["amount"]:
+        abort(409, f"{authorized['amount']} is authorized, {amount} was to be captured.")
+    return _move(ledger, charge_id, "captured", amount)
 
 
 def void(ledger: Ledger, charge_id: str) -> Row:
-    find(ledger, charge_id, "authorized")
-    return shown_charge(ledger.change(charge_id, "voided", 0))
+    find(ledger, charge_id, "authorized", "pending")
+    return _move(ledger, charge_id, "voided", 0)
 
 
-def refund(ledger: Ledger, charge_id: str, amount: int) -> Row:
+def refund(ledger: Ledger, charge_id: str, amount: int, reference: str) -> Row:
     captured = find(ledger, charge_id, "captured")
+    if captured["source"] == REFUND_REFUSED:
+        abort(409, "The card is closed: nothing can be given back to it.")
     left = captured["amount_captured"] - captured["amount_refunded"]
     if amount > left:
         abort(409, f"{left} of the charge is left to refund, {amount} was asked for.")
-    made, after = ledger.refund(charge_id, amount)
+    made, after = ledger.refund(charge_id, amount, reference)
+    ledger.tell("charge.refunded", after)
     return {**shown_refund(made), "charge": shown_charge(after)}
 
 
-def find(ledger: Ledger, charge_id: str, status: str | None = None) -> Row:
-    """The charge; 409 when it has to be in `status` and is not."""
+def _move(ledger: Ledger, charge_id: str, status: str, amount_captured: int, decline_reason: str | None = None) -> Row:
+    moved = ledger.change(charge_id, status, amount_captured, decline_reason)
+    ledger.tell(f"charge.{status}", moved)
+    return shown_charge(moved)
+
+
+def find(ledger: Ledger, charge_id: str, *statuses: str) -> Row:
+    """The charge; 409 when it has to be in one of `statuses` and is not."""
     found = ledger.find(charge_id)
     if found is None:
         abort(404, "There is no such charge.")
-    if status not in (None, found["status"]):
-        abort(409, f"The charge is {found['status']}; only one that is {status} allows this.")
+    if statuses and found["status"] not in statuses:
+        abort(409, f"The charge is {found['status']}; only one that is {' or '.join(statuses)} allows this.")
     return found
 
 
 def shown_charge(row: Row) -> Row:
     amounts = {name: row[name] for name in ("amount", "amount_captured", "amount_refunded")}
     words = {name: row[name] for name in ("decline_reason", "currency", "reference", "created_at")}
-    return {"id": row["id"], "status": row["status"], **amounts, **words}
+    # A charge that is still to be confirmed says where.
+    waits = row["status"] == "pending"
+    return {
+        "id": row["id"],
+        "status": row["status"],
+        **amounts,
+        **words,
+        "action_url": f"{row['pages']}{row['id']}" if waits else None,
+    }
 
 
 def shown_refund(row: Row) -> Row:
-    return {name: row[name] for name in ("id", "charge_id", "amount", "created_at")}
+    return {name: row[name] for name in ("id", "charge_id", "amount", "reference", "created_at")}

@@ -1,0 +1,113 @@
+"""The books: every movement of a payment's money, by double entry. What we hold, took and gave back is the sum of this and is
+kept nowhere else.
+
+One row is one movement, from an account to another: what leaves the one is in the other, so that a posting that does not sum
+to zero cannot be written down at all. The view `ledger_entries` shows the two entries of each. Rows are never changed or
+deleted, none is there twice, and no account but the customer's is ever below zero: the database refuses it (migration 0002).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from sqlalchemy import BigInteger, ForeignKey, Identity, String, func, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from services.payments.models.base import Base
+
+
+class Account(StrEnum):
+    """Where a payment's money can be."""
+
+    CUSTOMER = "customer"
+    HELD = "held"
+    """Authorised: the customer cannot spend it, and we do not have it."""
+
+    CAPTURED = "captured"
+    """Ours."""
+
+    REFUNDING = "refunding"
+    """On its way back, so that no second refund can promise it."""
+
+
+class Move(StrEnum):
+    AUTHORIZED = "authorized"
+    CAPTURED = "captured"
+    RELEASED = "released"
+    REFUND_ASKED = "refund_asked"
+    REFUNDED = "refunded"
+    REFUND_REFUSED = "refund_refused"
+
+
+MOVES = {
+    Move.AUTHORIZED: (Account.CUSTOMER, Account.HELD),
+    Move.CAPTURED: (Account.HELD, Account.CAPTURED),
+    Move.RELEASED: (Account.HELD, Account.CUSTOMER),
+    Move.REFUND_ASKED: (Account.CAPTURED, Account.REFUNDING),
+    Move.REFUNDED: (Account.REFUNDING, Account.CUSTOMER),
+    Move.REFUND_REFUSED: (Account.REFUNDING, Account.CAPTURED),
+}
+"""From which account to which each movement goes."""
+
+
+class Entry(Base):
+    __tablename__ = "ledger"
+
+    position: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"))
+    refund_id: Mapped[UUID | None] = mapped_column(ForeignKey("refunds.id"))
+    move: Mapped[str] = mapped_column(String(20))
+    source: Mapped[str] = mapped_column(String(20))
+    target: Mapped[str] = mapped_column(String(20))
+    amount: Mapped[int] = mapped_column(BigInteger)
+    """In minor units, above zero."""
+
+    currency: Mapped[str] = mapped_column(String(3))
+    occurred_at: Mapped[datetime] = mapped_column(default=db.now)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the books say of one payment, in minor units. Captured is what was ever taken, refunded what went back of it."""
+
+    held: int = 0
+    captured: int = 0
+    refunding: int = 0
+    refunded: int = 0
+
+    @property
+    def refundable(self) -> int:
+        """What is ours still, and promised to nobody."""
+        return self.captured - self.refunding - self.refunded
+
+
+def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UUID | None = None) -> None:
+    source, target = MOVES[move]
+    terms = {"amount": amount, "currency": currency}
+    entry = Entry(payment_id=payment_id, refund_id=refund_id, move=move, source=source, target=target, **terms)
+    db.session().add(entry)
+    db.session().flush()
+
+
+def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
+    """By payment; every one of `payment_ids` is there."""
+    moved: dict[UUID, dict[str, int]] = {payment_id: {} for payment_id in payment_ids}
+    query = select(Entry.payment_id, Entry.move, func.sum(Entry.amount)).group_by(Entry.payment_id, Entry.move)
+    for payment_id, move, amount in db.session().execute(query.where(Entry.payment_id.in_(moved))):
+        moved[payment_id][move] = int(amount)
+    return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
+
+
+def _summed(moved: dict[str, int]) -> Sums:
+    def of(move: Move) -> int:
+        return moved.get(move, 0)
+
+    return Sums(
+        held=of(Move.AUTHORIZED) - of(Move.CAPTURED) - of(Move.RELEASED),
+        captured=of(Move.CAPTURED),
+        refunding=of(Move.REFUND_ASKED) - of(Move.REFUNDED) - of(Move.REFUND_REFUSED),
+        refunded=of(Move.REFUNDED),
+    )

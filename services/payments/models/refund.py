@@ -1,0 +1,130 @@
+"""One refund: a part, or all, of what a payment captured, on its way back to the customer.
+
+Whoever touches a refund holds its payment's lock: two refunds of one payment are decided one after the other.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, String, select
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db, money
+from services.payments.models import ledger
+from services.payments.models.base import Base
+from services.payments.models.ledger import Move
+from services.payments.models.patience import PATIENCE, next_look
+from services.payments.models.payment import Payment
+from services.payments.models.status import RefundStatus, Status
+
+BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
+"""Who asked for a refund; we ourselves, when a payment that was called off turns out to be captured."""
+
+NOT_CAPTURED = "not_captured"
+TOO_MUCH = "exceeds_captured"
+
+
+class Refund(Base):
+    __tablename__ = "refunds"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    """Also our idempotency key at the provider."""
+
+    payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"))
+    amount: Mapped[Decimal]
+    reason: Mapped[str] = mapped_column(String(200))
+    asked_by: Mapped[str] = mapped_column(String(20))
+    status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
+    refusal_reason: Mapped[str | None] = mapped_column(String(100))
+    provider_reference: Mapped[str | None] = mapped_column(String(255))
+    """The provider's id of the refund."""
+
+    asked_at: Mapped[datetime | None]
+    """When the provider was first asked. From then on only the provider knows whether the money went back."""
+
+    due_at: Mapped[datetime | None]
+    """When the sweeper takes the refund up if nobody has moved it by then; empty when there is nothing to do."""
+
+    created_at: Mapped[datetime] = mapped_column(default=db.now)
+    updated_at: Mapped[datetime] = mapped_column(default=db.now)
+
+    @classmethod
+    def of(cls, payment: Payment, amount: int, reason: str, asked_by: str, refund_id: UUID | None = None) -> "Refund":
+        """A new refund of the (locked) payment, begun, waiting or refused at once, as the payment is. `amount` above zero."""
+        terms: dict[str, Any] = {"amount": money.from_minor(amount), "reason": reason[:200], "asked_by": asked_by}
+        refund = cls(id=refund_id or uuid4(), payment_id=payment.id, status=RefundStatus.WAITING, **terms)
+        db.session().add(refund)
+        db.session().flush()
+        if not payment.may_yet_be_captured:
+            refund.begin(payment)
+        return refund
+
+    @classmethod
+    def known(cls, refund_id: UUID) -> "Refund | None":
+        return db.session().get(cls, refund_id)
+
+    @classmethod
+    def locked(cls, refund_id: UUID) -> tuple["Refund", Payment]:
+        """The refund, and its payment, locked."""
+        refund = db.session().get_one(cls, refund_id)
+        payment = Payment.locked(refund.payment_id)
+        db.session().refresh(refund)
+        return refund, payment
+
+    @classmethod
+    def of_payment(cls, payment_id: UUID, *statuses: RefundStatus) -> Sequence["Refund"]:
+        """Oldest first; in any status unless some are named."""
+        query = select(cls).where(cls.payment_id == payment_id).order_by(cls.created_at, cls.id)
+        return db.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
+
+    @classmethod
+    def overdue(cls, now: datetime, limit: int) -> Sequence["Refund"]:
+        """Refunds that nobody has moved for long, locked; locked ones are skipped."""
+        query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
+        return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+
+    @property
+    def minor_amount(self) -> int:
+        return money.to_minor(self.amount)
+
+    @property
+    def is_pending(self) -> bool:
+        return self.status == RefundStatus.PENDING
+
+    def begin(self, payment: Payment) -> None:
+        """Set the money aside, so that the provider may be asked; or refuse, where there is not enough."""
+        if self.minor_amount > payment.sums.refundable:
+            self._become(RefundStatus.REFUSED, NOT_CAPTURED if payment.sums.captured == 0 else TOO_MUCH)
+            return
+        self._post(Move.REFUND_ASKED, payment)
+        self._become(RefundStatus.PENDING)
+
+    def ask(self) -> None:
+        """The provider is about to be asked."""
+        now = db.now()
+        self.asked_at = self.asked_at or now
+        self.put_off(now)
+
+    def put_off(self, now: datetime) -> None:
+        self.due_at = next_look(now, self.updated_at)
+
+    def settle(self, payment: Payment, reference: str | None, refusal_reason: str | None) -> None:
+        """The provider gave the money back, or will not."""
+        self.provider_reference = reference
+        self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
+        self._become(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
+        left = payment.sums
+        if payment.status == Status.CAPTURED and left.refunded == left.captured:
+            payment.become(Status.REFUNDED)
+
+    def _post(self, move: Move, payment: Payment) -> None:
+        ledger.post(move, payment.id, self.minor_amount, payment.currency, self.id)
+
+    def _become(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
+        self.status = status
+        self.refusal_reason = refusal_reason
+        self.updated_at = db.now()
+        self.due_at = self.updated_at + PATIENCE if self.is_pending else None

@@ -1,0 +1,130 @@
+"""The adapter to the sandbox provider: the bank of development and tests (`services.payments.sandbox`), over HTTP."""
+
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote
+from uuid import UUID
+
+import urllib3
+from pydantic import BaseModel, Field, ValidationError
+from urllib3.exceptions import HTTPError
+
+from services.payments.models import RefundStatus, Status
+from services.payments.providers.seam import Charge, ProviderUnavailable, Refused, Repayment
+from services.payments.settings import Settings
+
+CONNECT_TIMEOUT_SECONDS = 2.0
+
+_REFUSALS = frozenset({400, 402, 404, 409, 422})
+"""Statuses by which the sandbox says that the same request will never do. 401 is not one: a key is put right some day."""
+
+_OUR_NAMES = {"source": "payment_method"}
+
+M = TypeVar("M", bound=BaseModel)
+
+_pool = urllib3.PoolManager(maxsize=16, retries=False)
+
+
+class SandboxProvider:
+    name = "sandbox"
+
+    def __init__(self, settings: Settings) -> None:
+        self._url = settings.sandbox_url.rstrip("/")
+        self._key = settings.sandbox_key.get_secret_value()
+        self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=settings.provider_timeout_seconds)
+
+    def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
+        terms = {"amount": amount, "currency": currency, "source": method, "capture": capture}
+        return self._charge("/charges", str(payment_id), {**terms, "reference": str(payment_id)})
+
+    def capture(self, payment_id: UUID, reference: str) -> Charge:
+        return self._charge(f"{_path(reference)}/capture", f"{payment_id}:capture")
+
+    def void(self, payment_id: UUID, reference: str) -> Charge:
+        return self._charge(f"{_path(reference)}/void", f"{payment_id}:void")
+
+    def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
+        found = self._look(_Charges, f"/charges?reference={payment_id}")
+        return found.items[0].charge() if found.items else None
+
+    def refund(self, refund_id: UUID, reference: str, amount: int) -> Repayment:
+        body = {"amount": amount, "reference": str(refund_id)}
+        answer = self._request("POST", f"{_path(reference)}/refunds", {"Idempotency-Key": str(refund_id)}, body)
+        return _understood(_Refund, answer).repayment()
+
+    def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
+        made = self._look(_Refunds, f"{_path(reference)}/refunds").items
+        return next((refund.repayment() for refund in made if refund.reference == str(refund_id)), None)
+
+    def _charge(self, path: str, key: str, body: dict[str, Any] | None = None) -> Charge:
+        return _understood(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
+
+    def _look(self, shape: type[M], path: str) -> M:
+        """Whoever only looks can be refused nothing: a refusal is as good as no answer."""
+        try:
+            return _understood(shape, self._request("GET", path, {}))
+        except Refused as refusal:
+            raise ProviderUnavailable(f"The sandbox provider shows nothing: {refusal.reason}.") from refusal
+
+    def _request(
+        self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None = None
+    ) -> urllib3.BaseHTTPResponse:
+        headers = {**headers, "Authorization": f"Bearer {self._key}"}
+        try:
+            answer = _pool.request(method, self._url + path, json=body, headers=headers, timeout=self._timeout)
+        except HTTPError as error:
+            raise ProviderUnavailable(f"The sandbox provider does not answer: {type(error).__name__}.") from error
+        if answer.status in _REFUSALS:
+            raise Refused(_reason(answer))
+        if answer.status not in (200, 201):
+            raise ProviderUnavailable(f"The sandbox provider answers {answer.status}.")
+        return answer
+
+
+def _path(reference: str) -> str:
+    return f"/charges/{quote(reference, safe='')}"
+
+
+class _Charge(BaseModel):
+    id: str = Field(max_length=255)
+    status: Literal["pending", "authorized", "captured", "declined", "voided"]
+    decline_reason: str | None
+    action_url: str | None = Field(default=None, max_length=2_000)
+
+    def charge(self) -> Charge:
+        reason = self.decline_reason and self.decline_reason[:100]
+        return Charge(self.id, Status(self.status), reason, self.action_url)
+
+
+class _Charges(BaseModel):
+    items: list[_Charge]
+
+
+class _Refund(BaseModel):
+    id: str = Field(max_length=255)
+    reference: str | None = None
+
+    def repayment(self) -> Repayment:
+        return Repayment(self.id, RefundStatus.REFUNDED)
+
+
+class _Refunds(BaseModel):
+    items: list[_Refund]
+
+
+class _Problem(BaseModel):
+    field: str = Field(max_length=50)
+
+
+def _understood(shape: type[M], answer: urllib3.BaseHTTPResponse) -> M:
+    try:
+        return shape.model_validate_json(answer.data)
+    except ValidationError as error:
+        raise ProviderUnavailable("The sandbox provider does not answer in its own words.") from error
+
+
+def _reason(answer: urllib3.BaseHTTPResponse) -> str:
+    try:
+        field = _Problem.model_validate_json(answer.data).field
+    except ValidationError:
+        return "refused_by_provider"
+    return f"invalid_{_OUR_NAMES.get(field, field)}"

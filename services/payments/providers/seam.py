@@ -1,0 +1,72 @@
+"""The seam to payment providers: what we ask of one, and how it may answer.
+
+A provider that is slow or away leaves us not knowing. That is resolved by asking it, and by repeating a request only with
+the same idempotency key: a payment's id is the key of its charge, a refund's id the key of the refund.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from services.payments.models import RefundStatus, Status
+
+
+class ProviderUnavailable(Exception):
+    """Whether it was done is unknown: ask again."""
+
+
+class Refused(Exception):
+    """The provider understood and will not do it. `reason` is a short word for programs and people."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason[:100]
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What a provider says of a charge; `reference` is its id there. While it is pending, the customer may have to act."""
+
+    reference: str | None
+    status: Status
+    decline_reason: str | None = None
+    action_url: str | None = None
+
+
+@dataclass(frozen=True)
+class Repayment:
+    """What a provider says of a refund: pending, refunded or refused; `reference` is its id there."""
+
+    reference: str | None
+    status: RefundStatus
+    refusal_reason: str | None = None
+
+
+class Provider(Protocol):
+    """Every method raises ProviderUnavailable; those that move money raise Refused. Amounts in minor units."""
+
+    name: str
+
+    def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
+        """The payment's one charge; a charge that is declined is an answer, too."""
+        ...
+
+    def capture(self, payment_id: UUID, reference: str) -> Charge:
+        """Take what was authorised, whole."""
+        ...
+
+    def void(self, payment_id: UUID, reference: str) -> Charge:
+        """Let go what was authorised, or what waits for the customer."""
+        ...
+
+    def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
+        """The payment's charge as it is now, None when there is none."""
+        ...
+
+    def refund(self, refund_id: UUID, reference: str, amount: int) -> Repayment:
+        """Give back a part of the charge `reference`."""
+        ...
+
+    def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
+        """The refund of the charge `reference` as it is now, None when there is none."""
+        ...

@@ -1,0 +1,64 @@
+"""What the provider is asked next, with no transaction open: the step that a payment or a refund is at.
+
+What was asked for before and got no answer is looked up first; only what the provider does not know is asked for again, with
+the same key. A refusal is believed only once the provider shows no other outcome.
+"""
+
+from datetime import datetime
+
+from services.payments.models import Payment, Refund, RefundStatus, Status
+from services.payments.providers import Charge, Provider, Refused, Repayment
+
+
+def next_charge(provider: Provider, payment: Payment, was_asked: bool, quiet_since: datetime) -> Charge | None:
+    """The payment's charge after its next step; None when there is nothing new. Raises ProviderUnavailable.
+
+    A payment that is called off is not asked for any more: if the provider has no charge for it, and was last asked to make
+    one before `quiet_since`, there never will be one.
+    """
+    try:
+        if payment.status != Status.PENDING:
+            return _end(provider, payment)
+        found = provider.find(payment.id, payment.provider_reference) if was_asked else None
+        if found is not None:
+            is_left_open = found.status == Status.PENDING and payment.is_called_off
+            return provider.void(payment.id, str(found.reference)) if is_left_open else found
+        if not payment.is_called_off:
+            return _authorize(provider, payment)
+        is_quiet = payment.sent_at is None or payment.sent_at < quiet_since
+        return Charge(None, Status.VOIDED) if is_quiet else None
+    except Refused as refusal:
+        return _refused(provider, payment, refusal.reason)
+
+
+def next_refund(provider: Provider, refund: Refund, payment: Payment, was_asked: bool) -> Repayment:
+    """The refund as the provider has made it. Raises ProviderUnavailable."""
+    charge = str(payment.provider_reference)
+    found = provider.find_refund(refund.id, charge) if was_asked else None
+    if found is not None:
+        return found
+    try:
+        return provider.refund(refund.id, charge, refund.minor_amount)
+    except Refused as refusal:
+        made = provider.find_refund(refund.id, charge)
+        return made or Repayment(None, RefundStatus.REFUSED, refusal.reason)
+
+
+def _authorize(provider: Provider, payment: Payment) -> Charge:
+    terms = (payment.minor_amount, payment.currency, payment.payment_method, payment.captures_at_once)
+    return provider.authorize(payment.id, *terms)
+
+
+def _end(provider: Provider, payment: Payment) -> Charge:
+    reference = str(payment.provider_reference)
+    if payment.is_called_off:
+        return provider.void(payment.id, reference)
+    return provider.capture(payment.id, reference)
+
+
+def _refused(provider: Provider, payment: Payment, reason: str) -> Charge:
+    found = provider.find(payment.id, payment.provider_reference)
+    if found is not None and found.status != payment.status:
+        return found
+    ended = Status.DECLINED if payment.status == Status.PENDING else Status.FAILED
+    return Charge(payment.provider_reference, ended, reason)

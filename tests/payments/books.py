@@ -1,0 +1,44 @@
+"""A look into the books, by their SQL alone: what an accountant would ask of them."""
+
+from sqlalchemy import text
+
+UNBALANCED = "SELECT currency, sum(amount) FROM ledger_entries GROUP BY currency HAVING sum(amount) <> 0"
+
+# What the books say a payment is, against what its row says. Zero throughout may be a payment that never was or was undone.
+BY_BOOKS = """
+WITH balance AS (
+    SELECT payment_id, sum(amount) FILTER (WHERE account = 'held') AS held,
+           sum(amount) FILTER (WHERE account IN ('captured', 'refunding')) AS ours,
+           -sum(amount) FILTER (WHERE account = 'customer') AS paid,
+           bool_or(move = 'captured') AS was_captured
+    FROM ledger_entries GROUP BY payment_id
+)
+SELECT payments.id, status, amount * 100 AS amount, coalesce(held, 0) AS held, coalesce(ours, 0) AS ours,
+       coalesce(paid, 0) AS paid, coalesce(was_captured, false) AS was_captured
+FROM payments LEFT JOIN balance ON payment_id = payments.id
+"""
+
+
+def contradictions(service):
+    """Every payment whose status is not what its books say, and every currency that does not add up."""
+    with service.store.database.engine.connect() as connection:
+        wrong = [tuple(row) for row in connection.execute(text(UNBALANCED))]
+        for row in connection.execute(text(BY_BOOKS)):
+            if row.status not in _statuses(row) or row.paid != row.held + row.ours:
+                wrong.append(tuple(row))
+    return wrong
+
+
+def _statuses(row):
+    if row.held:
+        return {"authorized", "failed"} if (row.held, row.ours) == (row.amount, 0) else set()
+    if row.ours:
+        return {"captured"}
+    return {"refunded"} if row.was_captured else {"pending", "declined", "voided"}
+
+
+def kept(service):
+    """What is ours of everything, in minor units."""
+    query = "SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE account IN ('captured', 'refunding')"
+    with service.store.database.engine.connect() as connection:
+        return connection.scalar(text(query))

@@ -1,0 +1,138 @@
+"""The books always add up, because nothing else can be written into them; and they say of every payment what its row says."""
+
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+
+from chassis import store
+from chassis.messages import CapturePayment, RefundPayment, VoidPayment
+from chassis.testing import System
+from services.payments.models import ledger
+from services.payments.models.ledger import MOVES, Move
+from services.payments.providers import ProviderUnavailable
+from tests.payments import books
+from tests.payments.conftest import Orders
+
+INSERT = """
+INSERT INTO ledger (payment_id, refund_id, move, source, target, amount, currency, occurred_at)
+SELECT payment_id, CAST(:refund_id AS uuid), :move, :source, :target, :amount, :currency, now() FROM ledger LIMIT 1
+"""
+
+
+@pytest.fixture
+def authorized(orders):
+    orders.say(orders.wants(uuid4()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "constraint"),
+    [
+        ({"source": "customer"}, "ledger_moves"),
+        ({"target": "customer"}, "ledger_moves"),
+        ({"target": "elsewhere"}, "ledger_moves"),
+        ({"amount": 0}, "ledger_amount_check"),
+        ({"amount": -1250}, "ledger_amount_check"),
+        ({"amount": 1251}, "ledger_covers"),
+        ({"currency": "USD"}, "ledger_covers"),
+        ({"move": "refund_asked", "source": "captured", "target": "refunding"}, "ledger_covers"),
+        ({"move": "authorized", "source": "customer", "target": "held"}, "ledger_payment_once"),
+    ],
+)
+def test_what_would_not_add_up_cannot_be_written(payments, authorized, changes, constraint):
+    right = {"refund_id": None, "move": "captured", "source": "held", "target": "captured"}
+    values = right | {"amount": 1250, "currency": "EUR"}
+    engine = payments.store.database.engine
+    with pytest.raises(IntegrityError, match=constraint), engine.begin() as connection:
+        connection.execute(text(INSERT), values | changes)
+    with engine.connect() as connection:
+        connection.execute(text(INSERT), values)
+        connection.rollback()
+
+
+@pytest.mark.parametrize("change", ["UPDATE ledger SET amount = amount + 1", "DELETE FROM ledger"])
+def test_what_is_written_stays(payments, authorized, change):
+    with (
+        pytest.raises(IntegrityError, match="append-only"),
+        payments.store.database.engine.begin() as connection,
+    ):
+        connection.execute(text(change))
+
+
+def test_a_hold_ends_once_and_in_one_way(payments, orders):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id), CapturePayment(order_id))
+    payment_id = orders.heard[0].payment_id
+    for move in (Move.CAPTURED, Move.RELEASED):
+        with (
+            pytest.raises(IntegrityError),
+            store.active(payments.store),
+            payments.store.transaction(),
+        ):
+            ledger.post(move, payment_id, 1250, "EUR")
+
+
+def test_every_movement_is_two_entries_that_cancel_out(payments, orders):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id), CapturePayment(order_id), RefundPayment(order_id, uuid4(), 250, "EUR", ""))
+    query = (
+        "SELECT move, array_agg(account || ' ' || amount ORDER BY amount) FROM ledger_entries GROUP BY move, position"
+    )
+    with payments.store.database.engine.connect() as connection:
+        entries = {move: list(both) for move, both in connection.execute(text(query))}
+    amounts = {"authorized": 1250, "captured": 1250, "refund_asked": 250, "refunded": 250}
+    assert entries == {
+        move: [f"{MOVES[Move(move)][0]} -{amount}", f"{MOVES[Move(move)][1]} {amount}"]
+        for move, amount in amounts.items()
+    }
+
+
+TOKENS = ["success", "declined_lost_card", "error", "lost_answer", "capture_refused", "capture_error", "refund_refused"]
+WISHES = st.lists(
+    st.sampled_from(["authorize", "capture", "void", "refund 1250", "refund 400", "again 400", "task"]), max_size=9
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(token=st.sampled_from(TOKENS), wishes=WISHES)
+def test_whatever_is_asked_for_in_whatever_order_the_books_agree_with_every_payment_and_with_the_bank(
+    payments, bank, token, wishes
+):
+    orders, order_id, again = Orders(payments, System([payments])), uuid4(), uuid4()
+    authorize = orders.wants(order_id, f"tok_{token}")
+    for wish in wishes:
+        verb, _, amount = wish.partition(" ")
+        if verb == "task":
+            _work(orders)
+            continue
+        refund_id = again if verb == "again" else uuid4()
+        refund = RefundPayment(order_id, refund_id, int(amount or 1), "EUR", "")
+        others = {"authorize": authorize, "capture": CapturePayment(order_id), "void": VoidPayment(order_id)}
+        orders.post(others.get(verb, refund))
+    _work(orders)
+    assert books.contradictions(payments) == []
+    with payments.store.database.engine.connect() as connection:
+        payment = connection.execute(text("SELECT id FROM payments WHERE order_id = :id"), {"id": order_id}).first()
+        rows = connection.execute(text(books.BY_BOOKS)).all()
+    if payment is None:
+        return
+    (row,) = [row for row in rows if row.id == payment.id]
+    charges = bank.charges(payment.id)
+    assert len(charges) <= 1
+    if row.status not in ("pending", "authorized"):  # of these the bank may know more, as its answer was lost
+        at_bank = sum(charge["amount_captured"] - charge["amount_refunded"] for charge in charges)
+        assert at_bank in (row.ours, row.paid)
+
+
+def _work(orders):
+    """Everything that can be done now is done; what the bank fails at is left."""
+    for _ in range(20):
+        try:
+            orders.system.drain()
+            return
+        except ProviderUnavailable:
+            continue
+    raise AssertionError("It never ends.")
