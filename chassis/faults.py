@@ -5,13 +5,14 @@
 The full name of a point is `<program>: <work in hand>: <name>`. Commits in PostgreSQL and writes in MongoDB are points by
 themselves, once `arm` has run: no code can make one that has none. Unless armed, a point costs one comparison.
 
-In the armed directory a file named as `file_of(point)` is a death sentence: the first process that passes the point removes
-it and ends by SIGKILL, as by a power cut, and lives after its restart. While a file `recording` is there, each point that is
-passed is written to `passed`, one a line.
+In the armed directory a file named as `file_of(point)` is a death sentence: the process that passes the point removes it and
+ends by SIGKILL, as by a power cut, and lives after its restart. The file may say how many passings it lets go before. While a
+file `recording` is there, each point that is passed is written to `passed`, one a line.
 """
 
 import os
 import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _SQL_WRITES = ("INSERT", "UPDATE", "DELETE")
 
 _directory: Path | None = None
 _program = ""
+_passing = threading.Lock()
 
 
 def point(name: str) -> None:
@@ -50,11 +52,21 @@ def _pass(directory: Path, name: str) -> None:
     if (directory / RECORDING).exists():
         with open(directory / PASSED, "a") as passed:
             passed.write(f"{name}\n")
+    with _passing:
+        if _is_fatal(directory / file_of(name)):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _is_fatal(armed: Path) -> bool:
     try:
-        (directory / file_of(name)).unlink()
+        spared = int(armed.read_text() or 0)
+        if spared > 0:
+            armed.write_text(str(spared - 1))
+            return False
+        armed.unlink()
     except FileNotFoundError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        return False
+    return True
 
 
 def _watch_sql() -> None:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -75,23 +76,58 @@ class Person:
         return until(look)
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
-    folder: Path = tmp_path_factory.mktemp("installation")
+@contextmanager
+def installed(folder: Path) -> Iterator[Stack]:
+    """A whole installation that runs for as long as the block does."""
     # Its programs can be made to die at any point of their work: see chassis/faults.py.
     (folder / FAULTS).mkdir()
     os.environ["SOUK_FAULTS_DIRECTORY"] = str(folder / FAULTS)
     running = Stack(folder / "state", standard_ports=False)
     running.up()
-    yield running
-    running.down(wipe=True)
+    try:
+        yield running
+    finally:
+        running.down(wipe=True)
+
+
+def newcomer(stack: Stack) -> Callable[[], Person]:
+    """Registers somebody new and logs them in."""
+    return lambda: Person(stack.gateway_url).enter()
+
+
+def employed(stack: Stack, role: str = "staff") -> Person:
+    """Somebody of the staff, or an admin, made so by the operator's command."""
+    somebody = Person(stack.gateway_url).enter()
+    command, environment = stack.services.one_shot(
+        "users", "services.users.staff", "--email", somebody.email, "--role", role
+    )
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
+    password = {"email": somebody.email, "password": "correct horse battery"}
+    somebody.headers = {"Authorization": f"Bearer {somebody.ask('POST', '/users/login', password)['access_token']}"}
+    return somebody
+
+
+def catalogue_of(stack: Stack, staff: Person | None = None) -> Callable[[int], str]:
+    """Puts so many pieces of a new product on sale; gives its id."""
+    seller = staff or employed(stack)
+
+    def sell(stock_quantity: int) -> str:
+        made: str = seller.ask("POST", "/products/", a_product(stock_quantity=stock_quantity))["id"]
+        return made
+
+    return sell
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
+    with installed(tmp_path_factory.mktemp("installation")) as running:
+        yield running
 
 
 @pytest.fixture
 def person(stack: Stack) -> Callable[[], Person]:
-    """Registers somebody new and logs them in."""
-    return lambda: Person(stack.gateway_url).enter()
+    return newcomer(stack)
 
 
 @pytest.fixture
@@ -109,23 +145,14 @@ def kill(stack: Stack) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def staff(stack: Stack) -> Person:
-    """Somebody of the staff, made so by the operator's command."""
-    somebody = Person(stack.gateway_url).enter()
-    command, environment = stack.services.one_shot(
-        "users", "services.users.staff", "--email", somebody.email, "--role", "staff"
-    )
-    subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
-    password = {"email": somebody.email, "password": "correct horse battery"}
-    somebody.headers = {"Authorization": f"Bearer {somebody.ask('POST', '/users/login', password)['access_token']}"}
-    return somebody
+    return employed(stack)
+
+
+@pytest.fixture(scope="session")
+def admin(stack: Stack) -> Person:
+    return employed(stack, "admin")
 
 
 @pytest.fixture
-def product(staff: Person) -> Callable[[int], str]:
-    """Puts so many pieces of a product on sale; gives its id."""
-
-    def make(stock_quantity: int) -> str:
-        made: str = staff.ask("POST", "/products/", a_product(stock_quantity=stock_quantity))["id"]
-        return made
-
-    return make
+def product(stack: Stack, staff: Person) -> Callable[[int], str]:
+    return catalogue_of(stack, staff)

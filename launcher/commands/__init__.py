@@ -1,5 +1,17 @@
 """The commands of `./souk`, one module a topic. Importing this package registers them all."""
 
-from launcher.commands import bench, development, lifecycle, stock
+from launcher.commands import (
+    bench,
+    chaos,
+    development,
+    lifecycle,
+    stock,
+)
 
-__all__ = ["bench", "development", "lifecycle", "stock"]
+__all__ = [
+    "bench",
+    "chaos",
+    "development",
+    "lifecycle",
+    "stock",
+]

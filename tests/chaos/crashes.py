@@ -1,0 +1,122 @@
+"""Kills one program at one point of an order's life, and looks whether all is right once it is back."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from chassis import faults
+from launcher.stack import Stack
+from tests.chaos.lives import LIVES, PATIENCE_SECONDS
+from tests.chaos.truth import Truth
+from tests.installation import Person, until
+
+RECEIVED = 10
+
+BAD = ("NOT PASSED", "WRONG")
+"""How outcomes begin that must not be."""
+
+
+@dataclass(frozen=True, order=True)
+class Point:
+    life: str
+    name: str
+    """As `chassis.faults` writes it: `<program>: <work>: <what>`."""
+
+    passing: int = 1
+    """Which passing of the point in that life, from 1."""
+
+    @property
+    def title(self) -> str:
+        return self.name + (f", passing {self.passing}" if self.passing > 1 else "")
+
+    @property
+    def program(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
+    def is_of_the_money_path(self) -> bool:
+        """The steps at the provider, and each commit by which money moves on."""
+        _, work, what = self.name.split(": ")
+        commits = what in ("commit", "committed") and work != "relay"
+        return self.program == "payments-celery" or (commits and ("payment." in work or work == "POST /orders/"))
+
+
+class Crashes:
+    def __init__(self, stack: Stack, person: Callable[[], Person], product: Callable[[int], str]) -> None:
+        self._stack, self._person, self._product = stack, person, product
+        self._directory = Path(os.environ["SOUK_FAULTS_DIRECTORY"])
+        self._truth = Truth(stack)
+
+    def points(self, life: str) -> list[Point]:
+        """Every point that one order's life passes, in no order."""
+        passed = self._directory / faults.PASSED
+        passed.unlink(missing_ok=True)
+        with self._file(faults.RECORDING):
+            self._live(life, lambda: None)
+        times = Counter(name for name in passed.read_text().splitlines() if _is_of_the_life(name))
+        return sorted(
+            Point(life, name, each + 1) for name, count in times.items() for each in range(_tried(name, count))
+        )
+
+    def crash(self, point: Point) -> str:
+        """What became of an order when the program died there: the outcome, or what was wrong in the end."""
+        before = self._stack.supervisor.statuses()[point.program].pid
+
+        def died() -> None:
+            until(lambda: not armed.exists(), PATIENCE_SECONDS)
+            until(lambda: self._stack.supervisor.statuses()[point.program].pid not in (0, before))
+            self._stack.wait_ready(point.program)
+
+        with self._file(faults.file_of(point.name), str(point.passing - 1)) as armed:
+            try:
+                return self._live(point.life, died)
+            except AssertionError as error:
+                return "NOT PASSED" if armed.exists() else f"WRONG: {error}"
+
+    # --- inside
+
+    def _live(self, life: str, meanwhile: Callable[[], None]) -> str:
+        """How it ended. Raises AssertionError when that is not as it should."""
+        person, product_id = self._person(), self._product(RECEIVED)
+        expected = LIVES[life].expected
+        order_id = LIVES[life].lead(person, product_id)
+        meanwhile()
+        self._truth.comes_right(RECEIVED, {product_id: {order_id: expected}}, PATIENCE_SECONDS)
+        return f"{expected.status}, {'sold' if expected.is_sold else 'back on hand'}, {_money(expected.captured, expected.refunded)}"
+
+    @contextmanager
+    def _file(self, name: str, content: str = "") -> Iterator[Path]:
+        path = self._directory / name
+        path.write_text(content)
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _money(captured: int, refunded: int) -> str:
+    if not captured:
+        return "nothing charged"
+    return "charged once" + (", refunded once" if refunded else "")
+
+
+def _tried(name: str, count: int) -> int:
+    """A relay's batches differ from run to run: how often it commits says nothing."""
+    return 1 if ": relay: " in name else count
+
+
+def _is_of_the_life(name: str) -> bool:
+    """Not what another clock brings about: reads, sweeps, people who register, messages that come back from a delay."""
+    program, work, what = name.split(": ", 2)
+    service = program.partition("-")[0]
+    is_retry = what in {f"{step} {service}" for step in ("receive", "acknowledge", "acknowledged")}
+    return not (
+        service == "users"
+        or work.startswith(("GET ", "timer ", "POST /products"))
+        or "user." in name
+        or is_retry
+        or ".retry." in what
+    )

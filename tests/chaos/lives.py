@@ -1,0 +1,69 @@
+"""Lives of an order, as a stubborn customer leads them: who gets no answer asks again, with the same key."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import urllib3
+
+from tests.chaos.truth import Expected
+from tests.installation import Person, until
+
+UNIT_AMOUNT = 1_250
+"""Minor units that a piece of `tests.conftest.a_product` costs."""
+
+QUANTITY = 2
+PATIENCE_SECONDS = 90
+
+
+def insist(person: Person, method: str, path: str, body: Any = None) -> Any:
+    """The JSON answer, asked for with one key until the platform gives one. Raises AssertionError for a refusal."""
+    key = uuid4().hex
+
+    def ask() -> urllib3.BaseHTTPResponse | None:
+        try:
+            answer = person.send(method, path, body, **{"Idempotency-Key": key})
+        except urllib3.exceptions.HTTPError:
+            return None
+        return None if answer.status >= 500 or answer.status == 429 else answer
+
+    answer = until(ask, PATIENCE_SECONDS)
+    assert answer.status < 300, (answer.status, answer.data)
+    return answer.json() if answer.data else None
+
+
+def place(person: Person, product_id: str, payment_method: str, quantity: int = QUANTITY) -> str:
+    """Id of the new order."""
+    lines = [{"product_id": product_id, "quantity": quantity}]
+    placed: str = insist(person, "POST", "/orders/", {"lines": lines, "payment_method": payment_method})["id"]
+    return placed
+
+
+def status(person: Person, order_id: str) -> str:
+    found: str = insist(person, "GET", f"/orders/{order_id}")["status"]
+    return found
+
+
+@dataclass(frozen=True)
+class Life:
+    """`lead` places an order and does what the customer does with it; gives its id. It ends as `expected`."""
+
+    lead: Callable[[Person, str], str]
+    expected: Expected
+
+
+def paid(person: Person, product_id: str) -> str:
+    return place(person, product_id, "tok_success")
+
+
+def declined(person: Person, product_id: str) -> str:
+    return place(person, product_id, "tok_declined_insufficient_funds")
+
+
+PRICE = QUANTITY * UNIT_AMOUNT
+
+LIVES: Mapping[str, Life] = {
+    "paid": Life(paid, Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE)),
+    "declined": Life(declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0)),
+}

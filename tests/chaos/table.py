@@ -1,0 +1,39 @@
+"""docs/crash-table.md: every crash point of an order's life and what became of an order whose program died there."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.chaos.crashes import Point
+
+TABLE = Path(__file__).parents[2] / "docs" / "crash-table.md"
+
+_HEAD = """# Where a crash was tried
+
+`./souk chaos` writes this table. For each row it placed an order, killed the program with SIGKILL at that point of its work, let
+the supervisor start it again, and then asked the databases, the bank and the mailbox: is the order as it should be, is the stock on hand +
+held + sold what was received, was the money charged once, was each fact told once? A point is passed before or after a durable write
+(`commit` and `committed` in PostgreSQL; MongoDB's commands and the same with `done`), a send (`publish`, `published`; `send`, `sent` for
+Celery) or an acknowledgement; see `chassis/faults.py`. A life that comes later is only killed where no earlier one passed.
+
+| life | program | work | point | outcome |
+|---|---|---|---|---|
+"""
+
+
+def write(outcomes: Mapping[Point, str]) -> None:
+    rows = [
+        f"| {point.life} | {' | '.join(point.title.split(': ', 2))} | {outcome} |"
+        for point, outcome in outcomes.items()
+    ]
+    TABLE.write_text(_HEAD + "\n".join(rows) + "\n")
+
+
+def read() -> dict[Point, str]:
+    lines = TABLE.read_text().splitlines() if TABLE.exists() else []
+    rows = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+    return {_point(life, f"{program}: {work}: {what}"): outcome for life, program, work, what, outcome in rows[1:]}
+
+
+def _point(life: str, title: str) -> Point:
+    name, _, passing = title.partition(", passing ")
+    return Point(life, name, int(passing or 1))
