@@ -1,74 +1,66 @@
-"""The catalogue by pages and by category: what customers may see, never more than a page of it."""
+"""The catalogue by pages: which products, in what order, and where the next page starts."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal
+from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
 from chassis import paging
 from chassis.paging import Page
+from services.products.finding.finder import FIELDS, Filters, Finder, Order, Place, Value
 from services.products.models import Product
 from services.products.models.product import INTERNAL
 
-Sort = Literal["newest", "name"]
+LARGEST = 2**53
+"""Beyond this no number of ours is: neither a price in minor units, nor pieces sold, nor a score."""
 
 
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-_SORTS: dict[str, tuple[str, str, Callable[[str], Any]]] = {
-    "newest": ("-", "created_at", _moment),
-    "name": ("", "name", str),
-}
-"""Direction, field, and how a cursor's text is the field's value again."""
-
-
-def products(page: Page, sort: Sort, category: str | None) -> tuple[list[Product], str | None]:
-    """One page of the products on sale, and the cursor of the next. Raises Invalid for a cursor of another list."""
-    sign, field, _ = _SORTS[sort]
-    condition: dict[str, Any] = {"is_active": True}
-    if category is not None:
-        condition["category"] = category
+def page(finder: Finder, page: Page, filters: Filters, order: Order) -> tuple[list[Product], str | None]:
+    """One page of a list, and the cursor of the next. Raises Invalid for a cursor of another list."""
+    after = None
     if page.cursor is not None:
-        condition |= _behind(page.cursor, sort)
-    found = Product.objects(__raw__=condition).exclude(*INTERNAL)
-    rows = list(found.order_by(f"{sign}{field}", f"{sign}id").limit(page.limit + 1))
-    if len(rows) <= page.limit:
-        return rows, None
-    last = rows[page.limit - 1]
-    value = getattr(last, field)
-    text = value.isoformat() if isinstance(value, datetime) else value
-    return rows[: page.limit], paging.encode(sort, text, last.id)
+        after = place(paging.decode(page.cursor, 3), order)
+    places = finder.browse(filters, order, after, page.limit + 1)
+    following = paging.encode(*cursor(order, places[page.limit - 1])) if len(places) > page.limit else None
+    return as_they_are([each.product_id for each in places[: page.limit]], filters), following
 
 
-def _behind(cursor: str, sort: Sort) -> dict[str, Any]:
-    """The condition that leaves only what comes after the cursor's row."""
-    sign, field, parse = _SORTS[sort]
-    order, text, last_id = paging.decode(cursor, 3)
+def as_they_are(product_ids: Sequence[str], filters: Filters) -> list[Product]:
+    """The products in this order, as the database has them now; what the filters do not let pass any more is left out."""
+    found = {product.id: product for product in Product.objects(id__in=product_ids).exclude(*INTERNAL)}
+    products = [found[product_id] for product_id in product_ids if product_id in found]
+    return [product for product in products if filters.let_pass(product)]
+
+
+def cursor(order: str, last: Place) -> tuple[str, str, str]:
+    """The texts that say where the next page starts."""
+    value = last.value.isoformat() if isinstance(last.value, datetime) else str(last.value)
+    return order, value, last.product_id
+
+
+def place(texts: Sequence[str], expected: str) -> Place:
+    """The place that `cursor` wrote down. Raises Invalid when it is not one of the expected order."""
+    order, value, product_id = texts
     try:
-        value, last_id = parse(text), str(UUID(last_id))
-    except (ValueError, OverflowError):
-        raise paging.invalid_cursor() from None
-    if order != sort:
-        raise paging.invalid_cursor()
-    operator = "$lt" if sign else "$gt"
-    # The first clause repeats what the second implies: it alone lets an index start at the cursor.
-    return {field: {f"{operator}e": value}, "$or": [{field: {operator: value}}, {"_id": {operator: last_id}}]}
+        if order == expected:
+            return Place(_value(order, value), str(UUID(product_id)))
+    except (ValueError, OverflowError, InvalidOperation):
+        pass
+    raise paging.invalid_cursor()
 
 
-def categories(page: Page) -> tuple[list[tuple[str, int]], str | None]:
-    """One page of the categories with something on sale, by name, each with how many products that is."""
-    condition: dict[str, Any] = {"is_active": True}
-    if page.cursor is not None:
-        condition["category"] = {"$gt": paging.decode(page.cursor, 1)[0]}
-    stages = [
-        {"$match": condition},
-        {"$group": {"_id": "$category", "products": {"$sum": 1}}},
-        {"$sort": {"_id": 1}},
-        {"$limit": page.limit + 1},
-    ]
-    counted = [(row["_id"], row["products"]) for row in Product.objects.aggregate(stages)]
-    if len(counted) <= page.limit:
-        return counted, None
-    return counted[: page.limit], paging.encode(counted[page.limit - 1][0])
+def _value(order: str, text: str) -> Value:
+    match FIELDS[order][0] if order in FIELDS else "score":
+        case "created_at":
+            return datetime.fromisoformat(text).astimezone(UTC)
+        case "name":
+            return text
+        case "price":
+            price = Decimal(text).quantize(Decimal("0.01"))
+            return price if 0 <= price <= LARGEST else _too_large(text)
+    number = int(text)
+    return number if 0 <= number <= LARGEST else _too_large(text)
+
+
+def _too_large(text: str) -> Value:
+    raise ValueError(f"{text[:20]} is nothing of ours.")

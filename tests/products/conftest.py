@@ -1,6 +1,6 @@
 """What the products tests share: products on sale, messages as orders sends them, and the books that must balance."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,7 +12,11 @@ from chassis import db, worker
 from chassis.messages import Envelope, Message
 from chassis.service import Service
 from chassis.testing import System, bearer
+from services.products import reading
 from services.products.audit import audit
+from services.products.finding import choice
+from services.products.finding.declare import has_text_search
+from services.products.finding.finder import Finder
 from services.products.models import Product
 
 STAFF = UUID(int=1)
@@ -21,7 +25,19 @@ CUSTOMER = UUID(int=2)
 
 @pytest.fixture
 def http(products: Service, client: Callable[[Service], FlaskClient]) -> FlaskClient:
+    # Lists that an earlier test read are not this one's.
+    reading.cache().turn(reading.LISTS)
     return client(products)
+
+
+@pytest.fixture(params=["file", "database"])
+def finder(request: pytest.FixtureRequest, products: Service) -> Iterator[Finder]:
+    """Each way of finding, on a server that can do it."""
+    if request.param == "database" and not has_text_search(Product._get_collection()):
+        pytest.skip("This server refuses text indexes.")
+    chosen = choice.in_file() if request.param == "file" else choice.in_database()
+    with choice.using(chosen):
+        yield chosen
 
 
 @pytest.fixture

@@ -8,33 +8,34 @@ from flask import request
 from chassis import auth, idempotency
 from chassis.api import Resource, endpoint
 from chassis.precondition import PreconditionRequired, seen_versions
-from chassis.problems import PreconditionFailed
-from services.products import listing
+from chassis.problems import Forbidden, PreconditionFailed
+from services.products import reading
 from services.products.api.schemas import (
     CategoryPage,
     CategoryQuery,
-    CategoryView,
     NewProduct,
     ProductChange,
     ProductPage,
     ProductQuery,
     ProductView,
+    SearchPage,
+    SearchQuery,
 )
 from services.products.models import Product
 
 
 class Products(Resource):
-    @endpoint(allow=auth.ANYONE)
+    @endpoint(allow=auth.ANYONE, raises=[Forbidden])
     def get(self, query: ProductQuery) -> ProductPage:
-        """The products on sale, newest first or by name, of one category or all."""
-        rows, following = listing.products(query, query.sort, query.category)
-        return ProductPage(items=[ProductView.model_validate(row) for row in rows], next=following)
+        """The products on sale, in an order and by filters. Staff may ask for what is not on sale, too."""
+        return reading.products(query)
 
     @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
     def post(self, body: NewProduct) -> ProductView:
         """Add a product. The request sent again with its Idempotency-Key gets the product as it is by then."""
         request_hash = hashlib.sha256(request.get_data()).hexdigest()
         product = Product.create(_new_id(), request_hash=request_hash, **body.model_dump())
+        reading.changed([UUID(product.id)])
         return ProductView.model_validate(product)
 
 
@@ -42,7 +43,7 @@ class OneProduct(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID) -> ProductView:
         """One product. What is no longer sold only staff can see."""
-        return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
+        return reading.product(product_id)
 
     @endpoint(allow=auth.STAFF, raises=[PreconditionRequired, PreconditionFailed])
     def put(self, product_id: UUID, body: ProductChange) -> ProductView:
@@ -53,21 +54,28 @@ class OneProduct(Resource):
         given = body.model_dump()
         unless_given = [name for name in ("stock_quantity", "is_active") if given[name] is None]
         Product.change(product_id, seen, **{name: given[name] for name in given if name not in unless_given})
-        return ProductView.model_validate(Product.visible_to(auth.caller(), product_id))
+        reading.changed([product_id])
+        return ProductView.model_validate(Product.get(product_id))
 
     @endpoint(allow=auth.STAFF, status=204, raises=[PreconditionFailed])
     def delete(self, product_id: UUID) -> None:
         """Take it off sale. Orders and staff still find it; what is held for orders stays held."""
         Product.change(product_id, seen_versions(), is_active=False)
+        reading.changed([product_id])
+
+
+class Search(Resource):
+    @endpoint(allow=auth.ANYONE, raises=[Forbidden])
+    def get(self, query: SearchQuery) -> SearchPage:
+        """Products by words of their name, category, SKU and description, the best first; with facets on the first page."""
+        return reading.search(query)
 
 
 class Categories(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, query: CategoryQuery) -> CategoryPage:
         """Every category with something on sale, by name, with how many products that is."""
-        counted, following = listing.categories(query)
-        items = [CategoryView(category=category, products=products) for category, products in counted]
-        return CategoryPage(items=items, next=following)
+        return reading.categories(query)
 
 
 def _new_id() -> UUID:

@@ -2,16 +2,17 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from chassis import money
 from chassis.paging import Page, PageView
 from chassis.schemas import Body, Query, View
-from services.products.listing import Sort
+from services.products.finding.finder import Filters, Order, SearchOrder
 from services.products.models import Product
+from services.products.search import Facets
 
 SKU = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -58,17 +59,48 @@ class ProductView(View):
         return str(self.version)
 
 
-class ProductQuery(Page):
+class ProductFilters(Page):
+    """What narrows a list or a search; what is not given narrows nothing."""
+
     category: str | None = Field(default=None, max_length=100)
-    sort: Sort = "newest"
+    min_price: money.Amount | None = None
+    max_price: money.Amount | None = None
+    in_stock: bool | None = None
+    active: Literal["yes", "no", "all"] = "yes"
+    """On sale or not; only staff may ask for what is not."""
+
+    def filters(self) -> Filters:
+        is_active = {"yes": True, "no": False, "all": None}[self.active]
+        return Filters(self.category, self.min_price, self.max_price, self.in_stock, is_active)
+
+
+class ProductQuery(ProductFilters):
+    sort: Order = "newest"
 
 
 class ProductPage(PageView):
     items: list[ProductView]
 
 
-class CategoryQuery(Page):
-    limit: int = Field(default=100, ge=1, le=100)
+class SearchQuery(ProductFilters):
+    """`q` in any words: beginnings and small slips are understood. The facets come with the first page."""
+
+    # The cursor of a search says what was searched for.
+    model_config = ConfigDict(str_max_length=8_000)
+
+    q: str = Field(default="", max_length=200)
+    sort: SearchOrder | None = None
+    """Relevance where there is a `q`, else the newest first."""
+
+    @property
+    def order(self) -> str:
+        return self.sort or ("relevance" if self.q else "newest")
+
+    @model_validator(mode="after")
+    def _relevance_is_of_words(self) -> Self:
+        if self.sort == "relevance" and not self.q:
+            raise ValueError("sort by relevance needs a q")
+        return self
 
 
 class CategoryView(View):
@@ -76,8 +108,50 @@ class CategoryView(View):
     products: int
 
 
+class PriceRange(View):
+    """From `least` up to and without `most`."""
+
+    least: Decimal
+    most: Decimal | None
+    products: int
+
+
+class StockCount(View):
+    in_stock: int
+    out_of_stock: int
+
+
+class FacetsView(View):
+    """How many products each choice leaves. Each facet is counted without its own filter."""
+
+    categories: list[CategoryView]
+    prices: list[PriceRange]
+    stock: StockCount
+    is_complete: bool
+    """False when there are more matches than are counted; then these are shares rather than numbers."""
+
+    @classmethod
+    def of(cls, facets: Facets) -> Self:
+        return cls(
+            categories=[CategoryView(category=name, products=count) for name, count in facets.categories],
+            prices=[PriceRange(least=low, most=high, products=count) for low, high, count in facets.prices],
+            stock=StockCount(in_stock=facets.in_stock, out_of_stock=facets.out_of_stock),
+            is_complete=facets.is_complete,
+        )
+
+
+class SearchPage(ProductPage):
+    corrected: str | None = None
+    """The words that were searched for, where those typed are none of the catalogue's."""
+    facets: FacetsView | None = None
+
+
 class CategoryPage(PageView):
     items: list[CategoryView]
+
+
+class CategoryQuery(Page):
+    limit: int = Field(default=100, ge=1, le=100)
 
 
 def _split(ids: Any) -> Any:

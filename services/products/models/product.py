@@ -23,10 +23,10 @@ from mongoengine import (
 from mongoengine.errors import NotUniqueError
 
 from chassis import mongo
-from chassis.auth import Caller
 from chassis.idempotency import HEADER, KeyReused
 from chassis.problems import Conflict, NotFound, PreconditionFailed
 from services.products.models.movement import COUNT, RECEIPT, Movement
+from services.products.finding.declare import declare
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
@@ -34,6 +34,9 @@ LOW_STOCK = 5
 STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
 INTERNAL = ("holds", "movements")
 """Fields that grow with the orders in hand; nobody who shows a product reads them."""
+
+SHELVES = 256
+"""Parts of about the same size in which the whole catalogue is read, as it may be more than fits into memory."""
 
 
 class Hold(EmbeddedDocument):
@@ -51,13 +54,8 @@ class Product(Document):
         "auto_create_index": False,
         # A newer release may have added fields while this one still runs.
         "strict": False,
-        "indexes": [
-            ("is_active", "-created_at", "-id"),
-            ("is_active", "category", "-created_at", "-id"),
-            ("is_active", "name", "id"),
-            ("is_active", "category", "name", "id"),
-            {"fields": ["movements.at"], "sparse": True},
-        ],
+        # Those of lists and search are the finder's, as they depend on who does the finding.
+        "indexes": ["updated_at", ("shelf", "updated_at"), {"fields": ["movements.at"], "sparse": True}],
     }
 
     id = StringField(primary_key=True)
@@ -79,6 +77,8 @@ class Product(Document):
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)
     """Counts every change, those of its stock too."""
+    shelf = IntField(required=True)
+    """From 0 to SHELVES - 1, by its id."""
     request_hash = StringField()
     created_at = DateTimeField(required=True)
     updated_at = DateTimeField(required=True)
@@ -87,11 +87,22 @@ class Product(Document):
     def new(cls, product_id: UUID, **fields: Any) -> "Product":
         """A product that is not yet kept."""
         moment = mongo.now()
-        product = cls(id=str(product_id), created_at=moment, updated_at=moment, **_exact(fields))
+        shelf = product_id.bytes[0] * SHELVES // 256
+        product = cls(id=str(product_id), shelf=shelf, created_at=moment, updated_at=moment, **_exact(fields))
         if product.stock_quantity:
             product.movements = [Movement.of(RECEIPT, on_hand=product.stock_quantity)]
             product.movement_count = 1
         return product
+
+    @classmethod
+    def ensure_indexes(cls) -> None:
+        """Declare what reading needs; products of an earlier release get their shelf."""
+        super().ensure_indexes()
+        collection = cls._get_collection()
+        declare(collection)
+        for known in collection.find({"shelf": None}, {"_id": 1}):
+            shelf = UUID(known["_id"]).bytes[0] * SHELVES // 256
+            collection.update_one({"_id": known["_id"]}, {"$set": {"shelf": shelf}})
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
@@ -123,10 +134,10 @@ class Product(Document):
             return known
 
     @classmethod
-    def visible_to(cls, caller: Caller, product_id: UUID) -> "Product":
-        """Raises NotFound; what is no longer sold is there for staff only."""
+    def get(cls, product_id: UUID) -> "Product":
+        """The product, on sale or not. Raises NotFound."""
         found = cls.objects(id=str(product_id)).exclude(*INTERNAL).first()
-        if found is None or not (found.is_active or caller.is_staff):
+        if found is None:
             raise NotFound("There is no such product.")
         return found
 

@@ -1,0 +1,184 @@
+"""Search in a file of this machine, for a database without text search. It follows the database at a second's distance."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from chassis import money
+from services.products.finding.finder import (
+    FIELDS,
+    MOST_COUNTED,
+    MOST_RANKED,
+    Counted,
+    Filters,
+    Match,
+    Order,
+    Place,
+    Value,
+)
+from services.products.finding.follow import Follower
+from services.products.finding.index import Index
+from services.products.finding.question import Question, Wanted
+from services.products.finding.ranking import Texts
+
+ENOUGH = 10
+"""Products with all the words beyond which none is looked for that lacks one."""
+
+
+class LocalFinder:
+    name = "file"
+
+    def __init__(self, index: Index, follower: Follower) -> None:
+        self._index = index
+        self._follower = follower
+
+    def refresh(self, is_changed: bool) -> None:
+        self._follower.catch_up(is_changed)
+
+    def learn(self, documents: Sequence[dict[str, Any]]) -> None:
+        """It reads what was written by itself."""
+        self._follower.catch_up(is_changed=True)
+
+    # --- lists
+
+    def browse(self, filters: Filters, order: Order, after: Place | None, most: int) -> list[Place]:
+        field, descends = FIELDS[order]
+        conditions, values = _conditions(filters)
+        if after is not None:
+            conditions.append(f"(p.{field}, p.id) {'<' if descends else '>'} (?, ?)")
+            values += [_to_column(after.value), after.product_id]
+        direction = "DESC" if descends else "ASC"
+        rows = self._index.rows(
+            f"SELECT p.{field}, p.id FROM products p WHERE {' AND '.join(conditions)}"  # noqa: S608 - names of ours
+            f" ORDER BY p.{field} {direction}, p.id {direction} LIMIT ?",
+            *values,
+            most,
+        )
+        return [Place(_from_column(field, value), product_id) for value, product_id in rows]
+
+    def categories(self) -> list[tuple[str, int]]:
+        return [
+            (str(name), int(count)) for name, count in self._index.rows("SELECT * FROM categories ORDER BY category")
+        ]
+
+    # --- search
+
+    def matches(self, question: Question, filters: Filters) -> list[Match]:
+        columns = "p.id, p.created_at, p.name, p.price, p.sold_quantity, t.name, t.category, t.description"
+        found: dict[str, tuple[Any, ...]] = {}
+        for expression in (f"{{name}} : ({_all_of(question)})", _all_of(question)):
+            if len(found) < MOST_RANKED:
+                found |= {row[0]: row for row in self._matching(columns, expression, filters, MOST_RANKED)}
+        if len(found) < ENOUGH:
+            found |= {row[0]: row for row in self._matching(columns, self._some_of(question), filters, MOST_RANKED)}
+        return [_match(row) for row in list(found.values())[:MOST_RANKED]]
+
+    def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
+        columns = "p.category, p.price, p.in_stock"
+        if question is None:
+            conditions, values = _conditions(filters)
+            query = f"SELECT {columns} FROM products p WHERE {' AND '.join(conditions)} LIMIT ?"  # noqa: S608 - names of ours
+            rows = self._index.rows(query, *values, MOST_COUNTED)
+        else:
+            rows = self._matching(columns, _all_of(question), filters, MOST_COUNTED)
+            if len(rows) < ENOUGH:
+                rows = self._matching(columns, self._some_of(question), filters, MOST_COUNTED)
+        return [Counted(category, money.from_minor(price), bool(in_stock)) for category, price, in_stock in rows]
+
+    def _matching(self, columns: str, expression: str, filters: Filters, most: int) -> list[tuple[Any, ...]]:
+        """The newest first. The text decides which are looked at (CROSS JOIN keeps SQLite to that), the filters which stay."""
+        conditions, values = _conditions(filters)
+        query = (
+            f"SELECT {columns} FROM texts t CROSS JOIN products p ON p.row = t.rowid"  # noqa: S608 - names of ours
+            f" WHERE texts MATCH ? AND {' AND '.join(conditions)} ORDER BY t.rowid DESC LIMIT ?"
+        )
+        return self._index.rows(query, expression, *values, most)
+
+    def _some_of(self, question: Question) -> str:
+        """Any of the words, but of common ones only the rarest: what most products have tells nothing by itself."""
+        rarest_first = sorted(question.wanted, key=lambda wanted: -wanted.weight)
+        kept, found = rarest_first[:1], self._spread(rarest_first[0])
+        for wanted in rarest_first[1:]:
+            found += self._spread(wanted)
+            if found <= MOST_RANKED:
+                kept.append(wanted)
+        return " OR ".join(_any_of(wanted) for wanted in kept)
+
+    def _spread(self, wanted: Wanted) -> int:
+        words = [word for word, _ in wanted.alternatives]
+        marks = ",".join("?" * len(words))
+        found = self._index.rows(f"SELECT total(products) FROM words WHERE word IN ({marks})", *words)  # noqa: S608
+        return int(found[0][0])
+
+    # --- vocabulary
+
+    def commonness(self, word: str) -> float:
+        found = self._index.rows("SELECT products FROM words WHERE word = ?", word)
+        if not found:
+            return 0.0
+        (products,) = self._index.rows("SELECT max(row) FROM products")[0]
+        return min(1.0, float(found[0][0]) / max(1, products or 1))
+
+    def completions(self, beginning: str, most: int) -> list[str]:
+        rows = self._index.rows(
+            "SELECT word FROM words WHERE word > ? AND word < ? ORDER BY products DESC, word LIMIT ?",
+            beginning,
+            beginning + "\U0010ffff",
+            most,
+        )
+        return [str(word) for (word,) in rows]
+
+    def similar(self, word: str, most: int) -> list[str]:
+        from services.products.finding import slips
+
+        slack = slips.allowed(word)
+        query = "SELECT word, products FROM words WHERE length BETWEEN ? AND ?"
+        return slips.likeliest(word, self._index.rows(query, len(word) - slack, len(word) + slack), most)
+
+
+def _conditions(filters: Filters) -> tuple[list[str], list[Any]]:
+    asked: list[tuple[str, Any]] = [
+        ("p.category = ?", filters.category),
+        ("p.price >= ?", None if filters.least is None else money.to_minor(filters.least)),
+        ("p.price <= ?", None if filters.most is None else money.to_minor(filters.most)),
+        ("p.in_stock = ?", filters.in_stock),
+        # The plus keeps it from being taken for a reason to choose an index.
+        ("+p.is_active = ?", filters.is_active),
+    ]
+    given = [(condition, value) for condition, value in asked if value is not None]
+    return [condition for condition, _ in given] or ["1"], [value for _, value in given]
+
+
+def _match(row: tuple[Any, ...]) -> Match:
+    product_id, created_at, name, price, sold_quantity, *texts = row
+    return Match(product_id, _moment(created_at), name, money.from_minor(price), sold_quantity, Texts(*texts))
+
+
+def _all_of(question: Question) -> str:
+    return " AND ".join(_any_of(wanted) for wanted in question.wanted)
+
+
+def _any_of(wanted: Wanted) -> str:
+    return f"({' OR '.join(_quoted([word for word, _ in wanted.alternatives]))})"
+
+
+def _quoted(words: Sequence[str]) -> list[str]:
+    """Words hold letters and digits only, but AND, OR and NOT would be heard as operators."""
+    return [f'"{word}"' for word in words]
+
+
+def _to_column(value: Value) -> Any:
+    if isinstance(value, datetime):
+        return round(value.timestamp() * 1000)
+    return money.to_minor(value) if isinstance(value, Decimal) else value
+
+
+def _from_column(field: str, value: Any) -> Value:
+    if field == "created_at":
+        return _moment(value)
+    return money.from_minor(value) if field == "price" else value
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)

@@ -1,0 +1,155 @@
+"""What is read of the catalogue: kept in Redis for a moment for everybody, fresh for staff, who change what they see.
+
+What a customer sees is at most FRESH_SECONDS old. While the database is away it may be KEPT_SECONDS old.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import TypeVar
+from uuid import UUID
+
+from flask import Response, after_this_request, request
+
+from chassis import auth, paging
+from chassis.cache import Cache
+from chassis.problems import Forbidden, NotFound, Unavailable
+from chassis.schemas import View
+from services.products import listing
+from services.products import search as searching
+from services.products.api.schemas import (
+    CategoryPage,
+    CategoryQuery,
+    CategoryView,
+    FacetsView,
+    ProductFilters,
+    ProductPage,
+    ProductQuery,
+    ProductView,
+    SearchPage,
+    SearchQuery,
+)
+from services.products.app import service
+from services.products.finding.choice import finder
+from services.products.finding.finder import Finder
+from services.products.models import Product
+
+FRESH_SECONDS = 2.0
+"""Oldest that what a customer sees may be. Orders never see it: they ask for prices at /internal/products."""
+
+KEPT_SECONDS = 60.0
+"""Oldest that it may be while the database is away."""
+
+LISTS = "lists"
+"""The generation of lists, searches and categories; each change by the staff starts another."""
+
+V = TypeVar("V", bound=View)
+
+
+@lru_cache
+def cache() -> Cache:
+    return Cache(service.settings.redis_url, service.name, service.store.unavailable, KEPT_SECONDS)
+
+
+def product(product_id: UUID) -> ProductView:
+    """Raises NotFound; what is not on sale is there for staff only."""
+    view = _read(f"product:{product_id}", ProductView, lambda: _product(product_id))
+    if not (view.is_active or auth.caller().is_staff):
+        raise NotFound("There is no such product.")
+    return view
+
+
+def _product(product_id: UUID) -> ProductView:
+    return ProductView.model_validate(Product.get(product_id))
+
+
+def products(query: ProductQuery) -> ProductPage:
+    _expect_allowed(query)
+    return _read_list(ProductPage, lambda finder: _page(finder, query))
+
+
+def _page(finder: Finder, query: ProductQuery) -> ProductPage:
+    rows, following = listing.page(finder, query, query.filters(), query.sort)
+    return ProductPage(items=[ProductView.model_validate(row) for row in rows], next=following)
+
+
+def search(query: SearchQuery) -> SearchPage:
+    _expect_allowed(query)
+    return _read_list(SearchPage, lambda finder: _found(finder, query))
+
+
+def _found(finder: Finder, query: SearchQuery) -> SearchPage:
+    found = searching.search(finder, query.q, query, query.filters(), query.order)
+    facets = searching.facets(finder, query.q, query.filters()) if query.cursor is None else None
+    return SearchPage(
+        items=[ProductView.model_validate(row) for row in found.products],
+        next=found.following,
+        corrected=found.corrected,
+        facets=None if facets is None else FacetsView.of(facets),
+    )
+
+
+def categories(query: CategoryQuery) -> CategoryPage:
+    return _read_list(CategoryPage, lambda finder: _categories(finder, query))
+
+
+def _categories(finder: Finder, query: CategoryQuery) -> CategoryPage:
+    last = paging.decode(query.cursor, 1)[0] if query.cursor else ""
+    counted = [pair for pair in finder.categories() if pair[0] > last]
+    items = [CategoryView(category=category, products=count) for category, count in counted[: query.limit]]
+    return CategoryPage(items=items, next=paging.encode(items[-1].category) if len(counted) > query.limit else None)
+
+
+def _expect_allowed(query: ProductFilters) -> None:
+    if query.active != "yes" and not auth.caller().is_staff:
+        raise Forbidden("Only staff see what is not on sale.")
+
+
+# --- freshness
+
+
+def changed(product_ids: Sequence[UUID]) -> None:
+    """These were added or changed by the staff: nobody shall be shown what was before."""
+    cache().forget(*(f"product:{product_id}" for product_id in product_ids))
+    cache().turn(LISTS)
+    # The change is made, whatever becomes of this; who reads later looks again.
+    with suppress(Unavailable, *service.store.unavailable):
+        finder().learn([product.to_mongo().to_dict() for product in Product.objects(id__in=map(str, product_ids))])
+
+
+_seen_generation = ""
+
+
+def _read_list(view: type[V], make: Callable[[Finder], V]) -> V:
+    generation = cache().generation(LISTS)
+
+    def made() -> V:
+        global _seen_generation
+        chosen = finder()
+        chosen.refresh(is_changed=generation != _seen_generation)
+        _seen_generation = generation
+        return make(chosen)
+
+    asked = hashlib.sha256(request.full_path.encode()).hexdigest()
+    return _read(f"{generation}:{asked}", view, made)
+
+
+def _read(key: str, view: type[V], make: Callable[[], V]) -> V:
+    if auth.caller().is_staff:
+        return make()
+    kept = cache().get(key, FRESH_SECONDS, lambda: make().model_dump_json().encode())
+    _tell_edge(kept.age_seconds)
+    return view.model_validate_json(kept.body)
+
+
+def _tell_edge(age_seconds: float) -> None:
+    """Whoever stands between may answer in our place for what is left of the freshness."""
+
+    @after_this_request
+    def say(response: Response) -> Response:
+        if response.status_code < 400:
+            response.headers["Cache-Control"] = f"public, max-age={FRESH_SECONDS:.0f}"
+            response.headers["Age"] = str(round(age_seconds))
+            response.vary.add("Authorization")
+        return response

@@ -1,0 +1,61 @@
+"""What people type into this shop's search, and the products (by SKU) of which one should come first."""
+
+SEARCHES: dict[str, set[str]] = {
+    # by name
+    "copper kettle": {"BRA-0003"},
+    "saffron": {"SPI-0005"},
+    "olive oil": {"SWE-0009", "SWE-0010"},
+    "argan oil": {"SOA-0005", "SWE-0011"},
+    "chess": {"TOY-0002"},
+    "backgammon": {"TOY-0001", "LEA-0013"},
+    "prayer rug": {"RUG-0010"},
+    "silk scarf": {"TEX-0006"},
+    "green tea": {"TEA-0001"},
+    "moroccan lantern": {"LAM-0003"},
+    "turkish coffee": {"TEA-0012"},
+    "chef's knife": {"KIT-0010"},
+    "oud": {"MUS-0002", "MUS-0012", "SOA-0013", "LAM-0009"},
+    # in another order, number or with words that say nothing
+    "kettle for camping": {"KIT-0006"},
+    "a bowl of copper": {"BRA-0001"},
+    "tagines": {"CER-0002"},
+    "candles": {"LAM-0007", "LAM-0008", "LAM-0009"},
+    "butter dishes": {"CER-0014"},
+    "gift box for spices": {"SPI-0022"},
+    "coffee mugs": {"CER-0005"},
+    # begun
+    "backg": {"TOY-0001", "LEA-0013"},
+    "pomegr mol": {"SWE-0012"},
+    "card walle": {"LEA-0004"},
+    "darb": {"MUS-0001"},
+    "teap": {"TEA-0020"},
+    # with slips
+    "safron threads": {"SPI-0005"},
+    "cinamon": {"SPI-0007"},
+    "tumeric": {"SPI-0011"},
+    "pistacho baklawa": {"SWE-0001"},
+    "morocan lantren": {"LAM-0003"},
+    "calligrahpy pens": {"STA-0003"},
+    "hamock": {"GAR-0013"},
+    # other letters
+    "karkade": {"TEA-0006"},
+    "KARAGOZ": {"TOY-0009"},
+    "macrame hanger": {"GAR-0014"},
+    "zaatar": {"SPI-0004"},
+    # loosely
+    "coffee grinder": {"TEA-0021"},
+    "beard": {"SOA-0019"},
+    "wooden toys": {"TOY-0003", "TOY-0008"},
+    "silver necklace": {"JEW-0001"},
+    "something with rose petals": {"SWE-0019", "SPI-0001"},
+    "drums": {"MUS-0001", "MUS-0003", "MUS-0008"},
+    "blue bowl": {"CER-0001"},
+    "glasses for tea": {"TEA-0018", "TEA-0019"},
+    "slippers wool": {"TEX-0017"},
+    "bracelet": {"JEW-0004", "JEW-0005"},
+    # by category, SKU and description
+    "leather bag": {"LEA-0003", "LEA-0005"},
+    "KIT-0015": {"KIT-0015"},
+    "brass lamp": {"LAM-0001"},
+    "rice bouillabaisse": {"SPI-0005"},
+}

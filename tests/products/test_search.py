@@ -1,0 +1,231 @@
+"""Search as a customer meets it; the same cases for whoever does the finding."""
+
+import base64
+import json
+from decimal import Decimal
+from uuid import uuid4
+
+import pytest
+
+from services.products.finding.finder import FIELDS
+from tests.products.test_listing import pages
+
+pytestmark = pytest.mark.usefixtures("finder")
+
+
+def found(http, q="", **query):
+    answer = http.get("/products/search", query_string={"q": q, **query})
+    assert answer.status_code == 200, answer.text
+    return answer.json
+
+
+def names(page):
+    return [one["name"] for one in page["items"]]
+
+
+@pytest.mark.parametrize(
+    "typed", ["kettle", "KETTLE", "kettles", "kett", "ketle", "ketlte", "copper kettle", "kettle copper", "the kettle"]
+)
+def test_a_product_is_found_by_its_name(http, add, typed):
+    add(name="Copper Kettle")
+    add(name="Silk scarf")
+    assert names(found(http, typed)) == ["Copper Kettle"]
+
+
+@pytest.mark.parametrize("typed", ["CAFÉ", "cafe", "litre", "K-17", "brewing"])
+def test_case_accents_descriptions_skus_and_categories_count(http, add, typed):
+    add(name="Café cup", description="Holds a litre.", sku="K-17", category="brewing")
+    add(name="Silk scarf", description="Ends in fringes.", category="textiles")
+    assert names(found(http, typed)) == ["Café cup"]
+
+
+@pytest.mark.parametrize(
+    "typed", ["zzzz", "!!", "\U0001f980", "the", '"', "NOT", "a OR", "{name} :", "kettle*zzz " * 9]
+)
+def test_what_is_nowhere_finds_nothing_and_breaks_nothing(http, add, typed):
+    add(name="Silk scarf", description="Fringes.")
+    assert found(http, typed)["items"] == []
+
+
+def test_a_word_in_the_name_comes_before_one_in_the_description(http, add):
+    add(name="Scarf", description="Goes with any kettle.")
+    add(name="Kettle with a lid and a cloth")
+    add(name="Kettle")
+    assert names(found(http, "kettle")) == ["Kettle", "Kettle with a lid and a cloth", "Scarf"]
+
+
+def test_what_was_typed_comes_before_what_it_may_begin(http, add):
+    for name in ("Teapot", "Tea", "Teak tray"):
+        add(name=name, description="")
+    assert names(found(http, "tea"))[0] == "Tea"
+    assert set(names(found(http, "tea"))) == {"Teapot", "Tea", "Teak tray"}
+
+
+def test_without_all_the_words_some_are_better_than_none(http, add):
+    add(name="Copper kettle")
+    add(name="Tin kettle")
+    assert names(found(http, "copper kettle"))[0] == "Copper kettle"
+    assert names(found(http, "golden kettle with unicorns copper"))[0] == "Copper kettle"
+
+
+def test_a_slip_is_mended_and_said(http, add):
+    add(name="Copper kettle")
+    assert found(http, "coper kettle")["corrected"] == "copper kettle"
+    assert found(http, "copper kettle")["corrected"] is None
+
+
+def test_a_changed_name_is_found_and_the_old_one_is_not(http, add, staff):
+    made = add(name="Kettle", description="")
+    body = {key: made[key] for key in ("sku", "description", "category", "price", "currency")}
+    http.put(f"/products/{made['id']}", json={**body, "name": "Scarf"}, headers=staff)
+    assert names(found(http, "scarf")) == ["Scarf"]
+    assert names(found(http, "kettle")) == []
+
+
+@pytest.fixture
+def shop(add):
+    """Five kettles of two categories, dearer one by one."""
+    return [
+        add(name=f"Kettle {letter}", category=category, price=price, stock_quantity=stock)
+        for letter, category, price, stock in [
+            ("e", "tin", "5.00", 1),
+            ("d", "tin", "10.00", 0),
+            ("c", "copper", "20.00", 1),
+            ("b", "copper", "30.00", 0),
+            ("a", "copper", "300.00", 1),
+        ]
+    ]
+
+
+FILTERS = [
+    ({}, "abcde"),
+    ({"category": "tin"}, "de"),
+    ({"category": "nowhere"}, ""),
+    ({"min_price": "10"}, "abcd"),
+    ({"max_price": "10.00"}, "de"),
+    ({"min_price": "10", "max_price": "30"}, "bcd"),
+    ({"in_stock": "true"}, "ace"),
+    ({"in_stock": "false", "category": "copper"}, "b"),
+]
+
+
+@pytest.mark.parametrize(("query", "letters"), FILTERS)
+@pytest.mark.parametrize("path", ["/products/", "/products/search", "/products/search?q=kettle"])
+def test_filters_leave_what_they_say(http, shop, path, query, letters):
+    path, _, q = path.partition("?q=")
+    shown, _ = pages(http, path, limit=2, **query, **({"q": q} if q else {}))
+    assert sorted(one["name"][-1] for one in shown) == list(letters)
+
+
+@pytest.mark.parametrize("q", [{}, {"q": "kettle"}])
+@pytest.mark.parametrize("sort", FIELDS)
+def test_each_order_gives_every_product_once_and_in_order(http, shop, q, sort):
+    shown, turned = pages(http, "/products/search", limit=2, sort=sort, **q)
+    assert turned == 3
+    assert {one["id"] for one in shown} == {one["id"] for one in shop}
+    keys = {"newest": "created_at", "popular": "id"}
+    values = [Decimal(one["price"]) if "price" in sort else one[keys.get(sort, "name")] for one in shown]
+    assert values == sorted(values, reverse=FIELDS[sort][1])
+
+
+def test_what_sells_is_popular(http, shop, products):
+    from services.products.models import Product
+
+    for sold, each in enumerate(shop):
+        Product.objects(id=each["id"]).update_one(
+            set__sold_quantity=sold, inc__version=1, set__updated_at=each["updated_at"]
+        )
+    from services.products import reading
+
+    reading.changed([])
+    assert names(found(http, "kettle", sort="popular")) == [one["name"] for one in reversed(shop)]
+
+
+@pytest.mark.parametrize("q", ["", "kettle"])
+def test_facets_count_without_their_own_filter(http, shop, q):
+    facets = found(http, q, category="copper", min_price="20")["facets"]
+    assert facets["categories"] == [{"category": "copper", "products": 3}]
+    assert facets["prices"] == [
+        {"least": "10", "most": "25", "products": 1},
+        {"least": "25", "most": "50", "products": 1},
+        {"least": "250", "most": None, "products": 1},
+    ]
+    assert facets["stock"] == {"in_stock": 2, "out_of_stock": 1}
+    assert facets["is_complete"] is True
+    assert found(http, q, in_stock="true")["facets"]["stock"] == {"in_stock": 3, "out_of_stock": 2}
+
+
+def test_the_pages_of_a_search_stay_right_while_the_catalogue_changes(http, add, staff):
+    made = [add(name=f"Kettle number {number}", description="") for number in range(6)]
+    first = found(http, "ketle", limit=3)
+    # A better match comes, one that was shown goes, one that was not goes, and the slip becomes a word.
+    add(name="Kettle", description="")
+    add(name="Ketle", description="")
+    seen = {one["id"] for one in first["items"]}
+    unseen = [one for one in made if one["id"] not in seen]
+    http.delete(f"/products/{first['items'][0]['id']}", headers=staff)
+    http.delete(f"/products/{unseen[0]['id']}", headers=staff)
+    second = found(http, "ketle", limit=3, cursor=first["next"])
+    assert {one["id"] for one in second["items"]} == {one["id"] for one in unseen[1:]}
+    assert (second["next"], second["facets"]) == (None, None)
+
+
+def cursor(*values):
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+QUESTIONS = [
+    "",
+    "[]",
+    "{}",
+    "7",
+    '[[1,[["a b",1]]]]',
+    '[[1,[["a",2]]]]',
+    "[[1,[]]]",
+    '[["x",[["a",1]]]]',
+    json.dumps([[1, [["a", 1]]]] * 7),
+    json.dumps([[1, [["a", 1]] * 9]]),
+    "[" * 5_000,
+]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_that_we_did_not_write_is_refused(http, products, question):
+    wrong = cursor("relevance", "100", str(uuid4()), question)
+    answer = http.get("/products/search", query_string={"q": "kettle", "cursor": wrong})
+    assert answer.status_code == 422, answer.text
+    assert answer.json["errors"][0]["field"] in ("cursor",)
+
+
+@pytest.mark.parametrize("value", ["-1", "x", "1" * 30, ""])
+def test_a_place_that_we_did_not_write_is_refused(http, products, value):
+    for order in ("relevance", "popular", "price"):
+        wrong = cursor(order, value, str(uuid4()), '[[1,[["a",1]]]]')
+        answer = http.get("/products/search", query_string={"q": "kettle", "sort": order, "cursor": wrong})
+        assert answer.status_code == 422, answer.text
+
+
+def test_only_staff_find_what_is_off_sale(http, add, staff, customer):
+    add(name="Kettle in the shop")
+    gone = add(name="Kettle in the attic")
+    http.delete(f"/products/{gone['id']}", headers=staff)
+    for path in ("/products/", "/products/search?q=kettle"):
+        assert names(http.get(path).json) == ["Kettle in the shop"]
+        joint = "&" if "?" in path else "?"
+        assert names(http.get(f"{path}{joint}active=no", headers=staff).json) == ["Kettle in the attic"]
+        assert len(http.get(f"{path}{joint}active=all", headers=staff).json["items"]) == 2
+        for headers in ({}, customer):
+            assert http.get(f"{path}{joint}active=all", headers=headers).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("q", "x" * 201), ("sort", "best"), ("min_price", "-1"), ("max_price", "x"), ("in_stock", "7")]
+)
+def test_a_search_that_does_not_hold_is_named(http, products, field, value):
+    answer = http.get("/products/search", query_string={field: value})
+    assert answer.status_code == 422
+    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+
+
+def test_relevance_is_of_words(http, products):
+    assert http.get("/products/search?sort=relevance").status_code == 422
