@@ -13,11 +13,10 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-import services.products
 from chassis import mongo, telemetry
 from chassis.messages import ReserveStock, StockReserved
 from chassis.outbox import Relay
-from services.products.models import Product, Reservation
+from services.products.models import Reservation
 from tests.conftest import JWT_KEYS, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -53,36 +52,6 @@ def test_a_message_carries_the_trace_it_came_from(products, stocked, answers, sy
     (sent,) = outside.sent
     assert sent.traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
     assert (sent.source, sent.type) == ("products", "stock.reserved")
-
-
-def test_migrating_declares_every_index_and_may_be_repeated(products):
-    for _ in range(2):
-        products.store.migrate(services.products)
-    catalogue = Product._get_collection().index_information()
-    assert catalogue["sku_1"]["unique"]
-    assert "is_active_1_created_at_-1__id_-1" in catalogue
-    assert f"{mongo.OLDEST}_1" in Reservation._get_collection().index_information()
-
-
-@pytest.mark.parametrize(
-    ("document", "condition"),
-    [
-        (Reservation, {mongo.OLDEST: {"$gt": ""}}),
-        (Product, {"sku": "K-1"}),
-        (Product, {"is_active": True, "category": "tea"}),
-        (Product, {"is_active": True, "created_at": {"$lte": mongo.now()}}),
-        (Product, {"is_active": True, "name": {"$gte": "m"}}),
-    ],
-)
-def test_what_is_asked_often_is_found_by_an_index(products, stocked, tell, document, condition):
-    (cups,) = stocked(5)
-    tell(ReserveStock(uuid4(), {cups: 1}))
-    plan = document._get_collection().find(condition).explain()["queryPlanner"]["winningPlan"]
-    stages = []
-    while plan:
-        stages.append(plan["stage"])
-        plan = plan.get("inputStage")
-    assert stages[-1] == "IXSCAN"
 
 
 @pytest.fixture(params=["refuses", "hangs"])

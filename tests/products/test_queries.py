@@ -1,0 +1,132 @@
+"""No request makes the database look at every document: whatever the API asked it, an index answers."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import mongoengine
+import pytest
+from bson import json_util
+from pymongo import monitoring
+
+import services.products
+from chassis import mongo
+from chassis.messages import CommitStock, ReleaseStock, ReserveStock
+from services.products.models import Product, Reservation
+from tests.products.conftest import described
+from tests.products.test_listing import pages
+
+
+class Recorder(monitoring.CommandListener):
+    """What clients ask while it is listening."""
+
+    def __init__(self) -> None:
+        self.asked: dict[str, tuple[str, dict[str, Any]]] | None = None
+        """Collection and condition, each once."""
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        if self.asked is None:
+            return
+        command = event.command
+        conditions = {
+            "find": lambda: [command["filter"]],
+            "update": lambda: [each["q"] for each in command["updates"]],
+            "delete": lambda: [each["q"] for each in command["deletes"]],
+            "aggregate": lambda: [command["pipeline"][0].get("$match", {})],
+        }
+        for condition in conditions.get(event.command_name, list)():
+            shape = json_util.dumps([command[event.command_name], _shape(condition)])
+            self.asked[shape] = (command[event.command_name], condition)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Answers do not matter here."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Nor do failures."""
+
+
+def _shape(condition: Any) -> Any:
+    """The condition without its values."""
+    if isinstance(condition, dict):
+        return {name: _shape(value) for name, value in condition.items()}
+    return [_shape(each) for each in condition[:1]] if isinstance(condition, list) else None
+
+
+RECORDER = Recorder()
+# Clients take listeners when they are made, which is before the first test and after this module is read.
+monitoring.register(RECORDER)
+
+
+@pytest.fixture
+def asked() -> Iterator[dict[str, tuple[str, dict[str, Any]]]]:
+    RECORDER.asked = {}
+    yield RECORDER.asked
+    RECORDER.asked = None
+
+
+def stages(collection: str, condition: dict[str, Any]) -> list[str]:
+    """How the server would look for it, from the outside in."""
+    plans = [mongoengine.get_db()[collection].find(condition).explain()["queryPlanner"]["winningPlan"]]
+    found = []
+    for plan in plans:
+        found.append(plan["stage"])
+        plans += plan.get("inputStages", []) + ([plan["inputStage"]] if "inputStage" in plan else [])
+    return found
+
+
+def test_whatever_is_asked_is_found_by_an_index(http, add, staff, stocked, tell, answers, finder, asked):
+    made = add(name="Kettle", stock_quantity=3)
+    path = f"/products/{made['id']}"
+    assert http.post("/products/", json=described(sku=made["sku"]), headers=staff).status_code == 409
+    assert http.put(path, json=described(), headers={**staff, "If-Match": '"1"'}).status_code == 200
+    assert http.put(path, json=described(), headers={**staff, "If-Match": '"1"'}).status_code == 412
+    assert http.get("/internal/products", query_string={"ids": made["id"]}, headers={"X-API-Key": "orders-key"}).json
+    filters = {"category": "kitchen", "min_price": "1", "max_price": "99", "in_stock": "true"}
+    for sort in ("newest", "name", "price", "price_desc", "popular"):
+        for narrowed in ({}, {"category": "kitchen"}, filters):
+            pages(http, "/products/", limit=1, sort=sort, **narrowed)
+            pages(http, "/products/search", limit=1, sort=sort, q="ketle", **narrowed)
+    assert http.get("/products/?active=all", headers=staff).status_code == 200
+    assert http.get("/products/categories").json["items"]
+    cups, saucers = stocked(5, 5)
+    for message in (ReserveStock, CommitStock, ReleaseStock):
+        order_id = uuid4()
+        tell(ReserveStock(order_id, {cups: 1, saucers: 1}))
+        tell(message(order_id, {cups: 1, saucers: 1}) if message is ReserveStock else message(order_id))
+    answers()
+    assert http.delete(path, headers=staff).status_code == 204
+    seen = dict(asked)
+    RECORDER.asked = None
+    assert {collection for collection, _ in seen.values()} >= {"products", "reservations"}
+    assert len(seen) > 10
+    by_scan = [
+        (collection, json.loads(json_util.dumps(condition)))
+        for collection, condition in seen.values()
+        # One by its id is found by that, whatever else is asked of it.
+        if "_id" not in condition and "COLLSCAN" in stages(collection, condition)
+    ]
+    assert by_scan == []
+
+
+def test_a_scan_would_be_noticed(products, stocked, asked):
+    stocked(1)
+    list(Product._get_collection().find({"description": "x"}))
+    (question,) = [condition for collection, condition in asked.values() if "description" in condition]
+    assert "COLLSCAN" in stages("products", question)
+
+
+def test_migrating_declares_every_index_and_may_be_repeated(products):
+    for _ in range(2):
+        products.store.migrate(services.products)
+    catalogue = Product._get_collection().index_information()
+    assert catalogue["sku_1"]["unique"]
+    assert {"updated_at_1", "shelf_1_updated_at_1"} <= catalogue.keys()
+    assert f"{mongo.OLDEST}_1" in Reservation._get_collection().index_information()
+
+
+def test_migrating_puts_products_of_an_earlier_release_on_their_shelf(products, stocked):
+    (cups,) = stocked(1)
+    Product._get_collection().update_one({"_id": str(cups)}, {"$unset": {"shelf": 1}})
+    products.store.migrate(services.products)
+    assert Product.objects.get(id=str(cups)).shelf == cups.bytes[0]
