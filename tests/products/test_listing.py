@@ -107,6 +107,7 @@ def test_orders_and_nobody_else_asks_for_quotes(http, add, staff, customer):
         "id": made["id"],
         "sku": made["sku"],
         "name": "Copper kettle",
+        "category": "kitchen",
         "amount": 1250,
         "currency": "EUR",
         "is_active": True,

@@ -25,8 +25,8 @@ from mongoengine.errors import NotUniqueError
 from chassis import mongo
 from chassis.idempotency import HEADER, KeyReused
 from chassis.problems import Conflict, NotFound, PreconditionFailed
-from services.products.models.movement import COUNT, RECEIPT, Movement
 from services.products.finding.declare import declare
+from services.products.models.movement import COUNT, RECEIPT, Movement
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
