@@ -24,7 +24,8 @@ def main() -> None:
         case "web":
             from chassis import application, web
 
-            service.needs("jwt_keys")
+            service.needs("keys_file" if service.settings.keys_file else "jwt_keys")
+            _ = service.settings.keyring
             web.run(application.build(service), service.settings)
         case "worker":
             from chassis import worker

@@ -1,28 +1,25 @@
 """Who is calling, and what a route lets them do. Every service verifies tokens and keys itself; no header is taken on trust."""
 
-import hashlib
-import hmac
-import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis import db
+from chassis import tokens
 from chassis.problems import Forbidden, Unauthorized
 from chassis.settings import Settings
-
-ACCESS_TOKEN_LIFETIME = timedelta(minutes=15)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent the present request: a user, a service, or nobody known."""
+    """Who sent the present request: a user, a service, a service for a user, or nobody known."""
 
     user_id: UUID | None = None
     roles: frozenset[str] = frozenset()
     service: str | None = None
+    token_id: str | None = None
+    session_id: UUID | None = None
+    """Of the login that the user's token comes from."""
 
     @property
     def is_staff(self) -> bool:
@@ -81,24 +78,6 @@ def service(*names: str) -> Permission:
     return Permission("services: " + ", ".join(names), services=frozenset(names))
 
 
-def sign_token(user_id: UUID, roles: list[str], settings: Settings) -> str:
-    """An access token for `user_id`, signed with the first key."""
-    import jwt
-
-    key_id, key = next(iter(settings.jwt_keys.items()))
-    now = db.now()
-    claims = {
-        "iss": settings.jwt_issuer,
-        "aud": settings.jwt_audience,
-        "sub": str(user_id),
-        "roles": roles,
-        "jti": secrets.token_hex(16),
-        "iat": now,
-        "exp": now + ACCESS_TOKEN_LIFETIME,
-    }
-    return jwt.encode(claims, key.get_secret_value(), algorithm="HS256", headers={"kid": key_id})
-
-
 _caller: ContextVar[Caller] = ContextVar("caller")
 _judged: ContextVar[bool] = ContextVar("judged", default=False)
 
@@ -131,47 +110,24 @@ def admit(permission: Permission, authorization: str | None, api_key: str | None
 
 
 def _identified(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    if api_key is not None:
-        return Caller(service=_service_of(api_key, settings))
+    """A service that acts for a user shows both its key and the user's token, and both must hold."""
+    service_name = None if api_key is None else _service_of(api_key, settings)
     if authorization is None:
-        return NOBODY
+        return Caller(service=service_name)
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise _invalid_token("Only Bearer tokens are understood.")
-    return verify_token(token.strip(), settings)
+        raise tokens.invalid("Only Bearer tokens are understood.")
+    claims = tokens.verify(token.strip(), settings)
+    # Only web processes see tokens; what this imports is not for the others.
+    from chassis import revocations
+
+    if revocations.is_revoked(claims.token_id, settings):
+        raise tokens.invalid("The token was revoked.")
+    return Caller(claims.user_id, claims.roles, service_name, claims.token_id, claims.session_id)
 
 
-def verify_token(token: str, settings: Settings) -> Caller:
-    """Raises Unauthorized unless `token` is one of ours, untampered, for us and in time."""
-    # PyJWT brings cryptography, 5 MB a process: only processes that see tokens import it.
-    import jwt
-
-    try:
-        key = settings.jwt_keys.get(str(jwt.get_unverified_header(token).get("kid")))
-        if key is None:
-            raise _invalid_token("The token is signed with a key that is not in use.")
-        claims = jwt.decode(
-            token,
-            key.get_secret_value(),
-            algorithms=["HS256"],
-            audience=settings.jwt_audience,
-            issuer=settings.jwt_issuer,
-            options={"require": ["exp", "iat", "sub", "jti"]},
-        )
-        return Caller(UUID(claims["sub"]), frozenset(map(str, claims.get("roles", []))))
-    except jwt.ExpiredSignatureError as error:
-        raise _invalid_token("The token has expired.") from error
-    except (jwt.InvalidTokenError, ValueError, TypeError) as error:
-        raise _invalid_token("The token is not valid.") from error
-
-
-def _invalid_token(detail: str) -> Unauthorized:
-    return Unauthorized(detail, headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
-
-
-def _service_of(key: str, settings: Settings) -> str:
-    shown = hashlib.sha256(key.encode()).hexdigest()
-    for name, known in settings.api_callers.items():
-        if hmac.compare_digest(shown, known):
-            return name
-    raise Unauthorized("The API key is not known.", headers={"WWW-Authenticate": "ApiKey"})
+def _service_of(api_key: str, settings: Settings) -> str:
+    name = settings.keyring.caller(api_key)
+    if name is None:
+        raise Unauthorized("The API key is not known.", headers={"WWW-Authenticate": "ApiKey"})
+    return name

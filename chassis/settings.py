@@ -1,10 +1,14 @@
 """What a process is told by its environment, read once. A service subclasses `Settings` with what only it needs."""
 
 import sys
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from chassis.keys import InvalidKeys, Keyring
 
 
 class Settings(BaseSettings):
@@ -61,8 +65,12 @@ class Settings(BaseSettings):
     discovery_name: str = "{service}:8000"
     """For discovery by DNS: host:port, in which {service} stands for the service's name."""
 
+    keys_file: Path | None = None
+    """JSON with the keys below (`chassis/keys.py`), read again when it changes; without it those below hold, for good."""
+
     jwt_keys: dict[str, SecretStr] = Field(default_factory=dict)
-    """HS256 secrets by key id. The first signs, all verify, so that a rotation drops no session."""
+    """By key id: a secret of 32 bytes or more (HS256), or a PEM of an RSA (RS256) or Ed25519 key (EdDSA), of which all but
+    the issuer need only the public half. The first signs, all verify."""
 
     jwt_issuer: str = "souk-users"
     jwt_audience: str = "souk"
@@ -81,6 +89,15 @@ class Settings(BaseSettings):
         if self.environment == "production" and self.faults_directory:
             raise ValueError("SOUK_FAULTS_DIRECTORY has no business in production.")
         return self
+
+    @cached_property
+    def keyring(self) -> Keyring:
+        """The keys as they are now. Ends the process with one line when there are none to be read."""
+        try:
+            return Keyring(self)
+        except InvalidKeys as error:
+            print(f"{'SOUK_KEYS_FILE' if self.keys_file else 'SOUK_JWT_KEYS'}: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
 
     @classmethod
     def current(cls) -> Self:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
-from chassis import auth, worker
+from chassis import tokens, worker
 from chassis.messages import Envelope
 from chassis.outbox import TASK_PREFIX, Relay
 from chassis.service import Service
@@ -65,5 +65,5 @@ class System:
 
 def bearer(service: Service, user_id: UUID, *roles: str) -> dict[str, str]:
     """The headers of a request by this user; a customer unless roles are named."""
-    token = auth.sign_token(user_id, list(roles) or ["customer"], service.settings)
+    token = tokens.sign(user_id, roles or ["customer"], service.settings).text
     return {"Authorization": f"Bearer {token}"}

@@ -1,6 +1,5 @@
 """Passwords and keys of one installation: made at its first start, kept for the owner only, never in the repository."""
 
-import hashlib
 import secrets
 import threading
 
@@ -22,7 +21,3 @@ class Secrets:
                 self._values[name] = secrets.token_urlsafe(32)
                 self._state.write_json(_FILE, self._values)
             return self._values[name]
-
-    def digest(self, name: str) -> str:
-        """SHA-256 in hex: what is told to those who only need to recognise the secret."""
-        return hashlib.sha256(self.get(name).encode()).hexdigest()

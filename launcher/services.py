@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.installation import Installation
+from launcher.keys import InstallationKeys
 from launcher.program import Program
 
 SERVICES = ("users", "products", "orders", "payments", "notifications")
@@ -48,6 +49,7 @@ class Services:
     def __init__(self, installation: Installation, backing: Backing) -> None:
         self._installation = installation
         self._backing = backing
+        self.keys = InstallationKeys(installation.state, installation.secrets, SERVICES, verifiers=["gateway"])
 
     @property
     def kong_file(self) -> Path:
@@ -75,12 +77,9 @@ class Services:
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """service: users ... notifications, gateway, bank or mailbox."""
-        secrets = self._installation.secrets
         told = self._common(port)
-        if service in SERVICES:
-            callers = {other: secrets.digest(f"{other}-api-key") for other in SERVICES if other != service}
-            told["SOUK_API_KEY"] = secrets.get(f"{service}-api-key")
-            told["SOUK_API_CALLERS"] = json.dumps(callers)
+        if service in (*SERVICES, "gateway"):
+            told["SOUK_KEYS_FILE"] = str(self.keys.file(service))
         if service in self._backing.databases:
             told["SOUK_DATABASE_URL"] = self._backing.databases[service]
         return told | self._own(service)
@@ -104,7 +103,6 @@ class Services:
             "SOUK_CONSUL_URL": self._backing.consul,
             "SOUK_DISCOVERY": "static",
             "SOUK_SERVICES": json.dumps(webs),
-            "SOUK_JWT_KEYS": json.dumps({"souk-1": self._installation.secrets.get("jwt-key")}),
             "SOUK_JWT_ISSUER": "souk-users",
             "SOUK_ENVIRONMENT": "development",
             "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),

@@ -48,7 +48,7 @@ class Client:
         A POST is tried again only with an `Idempotency-Key` among `headers`, or when it cannot have been heard.
         """
         sent = {
-            "X-API-Key": settings.api_key.get_secret_value(),
+            "X-API-Key": settings.keyring.now().api_key,
             "traceparent": telemetry.traceparent(),
             "Accept": "application/json",
             **({} if body is None else {"Content-Type": "application/json"}),

@@ -4,6 +4,7 @@ from launcher.commands import (
     bench,
     chaos,
     development,
+    keys,
     lifecycle,
     stock,
 )
@@ -12,6 +13,7 @@ __all__ = [
     "bench",
     "chaos",
     "development",
+    "keys",
     "lifecycle",
     "stock",
 ]

@@ -1,7 +1,8 @@
 """Fills the installation's secrets and addresses into `kong.yml`: `python -m services.gateway.render kong/kong.yml`.
 
-The file is a Jinja2 template over two values: `jwt_keys`, secrets by key id, and `targets`, the host:port addresses of each
-upstream by name. Every value is written through `tojson`, so none can break out of its YAML string.
+The file is a Jinja2 template over two values: `jwt_keys`, a list of {key, algorithm} with either `secret` or `public_key`, and
+`targets`, the host:port addresses of each upstream by name. Every value is written through `tojson`, so none can break out
+of its YAML string.
 """
 
 import sys
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
 from pydantic import Field
 
+from chassis.keys import JWTKey, public_pem
 from chassis.settings import Settings
 
 
@@ -46,9 +48,14 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     targets = {name: [urlsplit(url).netloc] for name, url in settings.services.items()}
     targets["docs"] = [f"{settings.admin_host}:{settings.admin_port}"]
     return {
-        "jwt_keys": {key_id: secret.get_secret_value() for key_id, secret in settings.jwt_keys.items()},
+        "jwt_keys": [_credential(key) for key in settings.keyring.now().jwt.values()],
         "targets": targets,
     }
+
+
+def _credential(key: JWTKey) -> dict[str, str]:
+    half = {"secret": key.verifying} if key.algorithm == "HS256" else {"public_key": public_pem(key)}
+    return {"key": key.id, "algorithm": key.algorithm, **half}
 
 
 def main(path: str) -> int:

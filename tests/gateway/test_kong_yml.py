@@ -17,7 +17,11 @@ FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
 UPSTREAMS = ("users", "products", "orders", "payments", "notifications", "docs")
 ID = "00000000-0000-4000-8000-000000000000"
 TARGETS = {name: [f"{name}.test:1", f"{name}.test:2"] for name in UPSTREAMS}
-VALUES = {"jwt_keys": {"k1": 'quo"te: {', "k2": "second"}, "targets": TARGETS}
+SECRETS = {"k1": 'quo"te: {', "k2": "second"}
+VALUES = {
+    "jwt_keys": [{"key": key, "algorithm": "HS256", "secret": secret} for key, secret in SECRETS.items()],
+    "targets": TARGETS,
+}
 
 OPEN = [
     ("POST", "/users/register"),
@@ -129,7 +133,7 @@ def test_the_token_is_wanted_wherever_a_route_does_not_say_otherwise(loaded: con
 
 
 def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Configuration) -> None:
-    assert {secret.key: secret.secret for secret in loaded.jwt_secrets.values()} == VALUES["jwt_keys"]
+    assert {secret.key: secret.secret for secret in loaded.jwt_secrets.values()} == SECRETS
     assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
 
 
@@ -137,8 +141,8 @@ def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Con
     ("values", "missing"),
     [
         ({"targets": TARGETS}, "jwt_keys"),
-        ({"jwt_keys": {}}, "targets"),
-        ({"jwt_keys": {}, "targets": {**TARGETS, "orders": None} | {"docs": []}}, "orders"),
+        ({"jwt_keys": []}, "targets"),
+        ({"jwt_keys": [], "targets": {**TARGETS, "orders": None} | {"docs": []}}, "orders"),
     ],
 )
 def test_a_missing_value_is_named(values: dict[str, object], missing: str) -> None:
@@ -150,10 +154,10 @@ def test_a_missing_value_is_named(values: dict[str, object], missing: str) -> No
 
 def test_targets_are_the_addresses_of_the_services() -> None:
     settings = RenderSettings(
-        services={"users": "http://10.0.0.1:81/"}, jwt_keys={"k": "s"}, admin_port=9, admin_host="10.0.0.2"
+        services={"users": "http://10.0.0.1:81/"}, jwt_keys={"k": "s" * 32}, admin_port=9, admin_host="10.0.0.2"
     )
     assert values_of(settings) == {
-        "jwt_keys": {"k": "s"},
+        "jwt_keys": [{"key": "k", "algorithm": "HS256", "secret": "s" * 32}],
         "targets": {"users": ["10.0.0.1:81"], "docs": ["10.0.0.2:9"]},
     }
 
@@ -162,7 +166,7 @@ def test_the_command_prints_the_rendered_file() -> None:
     services = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(UPSTREAMS[:-1], start=1)}
     environment = {
         "SOUK_SERVICES": json.dumps(services),
-        "SOUK_JWT_KEYS": '{"k1": "s"}',
+        "SOUK_JWT_KEYS": json.dumps({"k1": "s" * 32}),
         "SOUK_ADMIN_PORT": "99",
         "PATH": "",
     }

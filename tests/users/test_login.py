@@ -5,7 +5,7 @@ from uuid import UUID
 import jwt
 import pytest
 
-from chassis import auth, db
+from chassis import db, tokens
 from chassis.settings import Settings as AnyServiceSettings
 from services.users import passwords
 from services.users.models.user import User
@@ -39,7 +39,7 @@ def test_a_login_gives_a_token_that_any_service_verifies(register, log_in, users
     token = answer.json
     assert (token["token_type"], token["expires_in"], token["user_id"]) == ("Bearer", 900, account["id"])
     elsewhere = AnyServiceSettings(jwt_keys=users.settings.jwt_keys)
-    caller = auth.verify_token(token["access_token"], elsewhere)
+    caller = tokens.verify(token["access_token"], elsewhere)
     assert (caller.user_id, caller.roles) == (UUID(account["id"]), {"customer"})
     claims = jwt.decode(token["access_token"], options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 900

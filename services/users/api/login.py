@@ -1,6 +1,6 @@
 """A password for an access token. Whatever is wrong gives the same answer after the same work."""
 
-from chassis import auth
+from chassis import auth, tokens
 from chassis.api import Resource, endpoint
 from chassis.problems import Unauthorized
 from services.users import passwords
@@ -19,8 +19,8 @@ class Login(Resource):
         """Log in: an access token for an e-mail and its password."""
         user = _known_by(body.email, body.password.get_secret_value())
         return TokenView(
-            access_token=auth.sign_token(user.id, user.roles, Settings.current()),
-            expires_in=int(auth.ACCESS_TOKEN_LIFETIME.total_seconds()),
+            access_token=tokens.sign(user.id, user.roles, Settings.current()).text,
+            expires_in=int(tokens.LIFETIME.total_seconds()),
             user_id=user.id,
         )
 

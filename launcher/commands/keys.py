@@ -1,0 +1,43 @@
+"""`./souk keys`: look at the keys of this installation, and replace them while it runs."""
+
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from launcher import narrator
+from launcher.cli import app, command, console
+from launcher.errors import LaunchError
+from launcher.keys import ALGORITHMS
+from launcher.stack import Stack
+
+keys = typer.Typer(help="The keys by which tokens are signed and services know each other.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+
+@keys.command("list")
+@command
+def show() -> None:
+    """Show which key signs tokens and which ones still verify; no secret is shown."""
+    table = Table("key", "algorithm", "signs", "verifies until")
+    for number, key in enumerate(Stack(narrator=narrator.for_terminal()).services.keys.jwt_keys()):
+        table.add_row(key["id"], key["algorithm"], "" if number else "yes", key["expires_at"] or "replaced")
+    console.print(table)
+
+
+@keys.command()
+@command
+def rotate(
+    algorithm: Annotated[str, typer.Option(help=f"Of the new signing key: {', '.join(ALGORITHMS)}.")] = "HS256",
+    drop_old: Annotated[
+        bool,
+        typer.Option(
+            "--drop-old", help="For stolen keys: access tokens signed by the old one end now; refresh tokens live."
+        ),
+    ] = False,
+) -> None:
+    """Make new keys and put them to use without a restart; what the old ones signed holds until it ends."""
+    if algorithm not in ALGORITHMS:
+        raise LaunchError(f"There is no algorithm {algorithm} here; there are: {', '.join(ALGORITHMS)}.")
+    signing = Stack(narrator=narrator.for_terminal()).rotate_keys(algorithm, drop_old)
+    console.print(f"Tokens are signed with {signing} from now on, and services show new API keys to each other.")

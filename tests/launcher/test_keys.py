@@ -1,0 +1,122 @@
+"""The keys of an installation: made once, told to each service as far as it needs them, rotated in an order that drops nobody."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from chassis import tokens
+from chassis.settings import Settings
+from launcher.keys import InstallationKeys
+from launcher.secrets import Secrets
+from launcher.state import StateFolder
+
+SERVICES = ("orders", "products", "users")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> InstallationKeys:
+    state = StateFolder(tmp_path)
+    keys = InstallationKeys(state, Secrets(state), SERVICES, verifiers=["gateway"])
+    keys.ensure()
+    return keys
+
+
+@pytest.fixture
+def service(installed: InstallationKeys) -> Callable[[str], Settings]:
+    """The settings of a process of the service that starts now."""
+    return lambda name: Settings(keys_file=installed.file(name))
+
+
+def nothing() -> None:
+    """No edge to tell."""
+
+
+def shown(installed: InstallationKeys, name: str) -> str:
+    key: str = json.loads(installed.file(name).read_text())["api_key"]
+    return key
+
+
+def test_each_file_is_its_owners_and_holds_no_key_of_another(installed: InstallationKeys) -> None:
+    for name in SERVICES:
+        assert installed.file(name).stat().st_mode & 0o077 == 0
+        for other in {*SERVICES} - {name}:
+            assert shown(installed, other) not in installed.file(name).read_text()
+
+
+def test_services_know_each_other(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
+    assert service("products").keyring.caller(shown(installed, "orders")) == "orders"
+    assert service("orders").keyring.caller(shown(installed, "orders")) is None
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])
+def test_a_rotation_drops_nothing_that_was_signed_or_shown_before(
+    installed: InstallationKeys, service: Callable[[str], Settings], algorithm: str
+) -> None:
+    users, orders = service("users"), service("orders")
+    before, old_key = tokens.sign(uuid4(), [], users).text, shown(installed, "products")
+    tokens.verify(before, orders)
+    assert installed.rotate(algorithm, nothing) == installed.jwt_keys()[0]["id"]
+    after = tokens.sign(uuid4(), [], service("users")).text
+    for settings in (orders, service("orders"), service("gateway")):
+        tokens.verify(before, settings)
+        tokens.verify(after, settings)
+    assert shown(installed, "products") != old_key
+    assert orders.keyring.caller(shown(installed, "products")) == "products"
+    assert orders.keyring.caller(old_key) == "products"
+    if algorithm != "HS256":
+        assert "PRIVATE" not in installed.file("orders").read_text()
+
+
+def test_everybody_checks_by_the_new_key_before_anybody_shows_it(
+    installed: InstallationKeys, service: Callable[[str], Settings]
+) -> None:
+    def edge_is_told() -> None:
+        old, new = json.loads(installed.file("gateway").read_text())["jwt_keys"]
+        assert set(service("orders").keyring.now().jwt) == {old, new}
+        assert service("users").keyring.now().signing.id == old
+        told.append(new)
+
+    told: list[str] = []
+    assert [installed.rotate("HS256", edge_is_told)] == told
+
+
+def test_old_keys_are_gone_once_what_they_signed_has_ended(installed: InstallationKeys) -> None:
+    first = installed.jwt_keys()[0]["id"]
+    now = datetime.now(UTC)
+    second = installed.rotate("HS256", nothing, now=now)
+    assert [key["id"] for key in installed.jwt_keys()] == [second, first]
+    third = installed.rotate("HS256", nothing, now=now + timedelta(minutes=10))
+    assert [key["id"] for key in installed.jwt_keys()] == [third, second, first]
+    fourth = installed.rotate("HS256", nothing, now=now + timedelta(minutes=17))
+    assert [key["id"] for key in installed.jwt_keys()] == [fourth, third, second]
+
+
+def test_a_rotation_that_is_broken_off_changes_nothing_and_the_next_one_finishes(
+    installed: InstallationKeys, service: Callable[[str], Settings]
+) -> None:
+    def edge_is_away() -> None:
+        raise ConnectionError
+
+    first = installed.jwt_keys()[0]["id"]
+    token = tokens.sign(uuid4(), [], service("users")).text
+    with pytest.raises(ConnectionError):
+        installed.rotate("EdDSA", edge_is_away)
+    assert service("users").keyring.now().signing.id == first
+    new = installed.rotate("EdDSA", nothing)
+    assert service("users").keyring.now().signing.id == new
+    tokens.verify(token, service("orders"))
+
+
+def test_a_stolen_key_is_worth_nothing_at_once(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
+    token = tokens.sign(uuid4(), [], service("users")).text
+    told: list[list[str]] = []
+    new = installed.rotate(
+        "HS256", lambda: told.append(list(json.loads(installed.file("gateway").read_text())["jwt_keys"])), drop_old=True
+    )
+    assert told[-1] == [new]
+    with pytest.raises(Exception, match="not in use"):
+        tokens.verify(token, service("orders"))
