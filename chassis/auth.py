@@ -78,12 +78,12 @@ def service(*names: str) -> Permission:
     return Permission("services: " + ", ".join(names), services=frozenset(names))
 
 
-_caller: ContextVar[Caller] = ContextVar("caller")
+_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 _judged: ContextVar[bool] = ContextVar("judged", default=False)
 
 
 def caller() -> Caller:
-    """The caller of the present request, as the edge found it."""
+    """The caller of the present request, as the edge found it; nobody outside of one."""
     return _caller.get()
 
 

@@ -2,10 +2,11 @@
 
 import sys
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from chassis.keys import InvalidKeys, Keyring
@@ -42,6 +43,13 @@ class Settings(BaseSettings):
 
     discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
     """How neighbours are found; empty: by Consul where there is one, else at fixed addresses."""
+
+    trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Networks of the edge (JSON list). Only its word about whom it was called by is believed; too wide, and clients choose
+    the address that they are throttled by."""
+
+    trusted_hops: int = Field(default=1, ge=1, le=10)
+    """Proxies before this service that each append to X-Forwarded-For: more than the edge where a load balancer is before it."""
 
     services: dict[str, str] = Field(default_factory=dict)
     """For fixed addresses: base URL of each neighbour by name, or several separated by commas."""
@@ -89,6 +97,11 @@ class Settings(BaseSettings):
         if self.environment == "production" and self.faults_directory:
             raise ValueError("SOUK_FAULTS_DIRECTORY has no business in production.")
         return self
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def are_networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ip_network(network)) for network in networks)
 
     @cached_property
     def keyring(self) -> Keyring:

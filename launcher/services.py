@@ -117,6 +117,8 @@ class Services:
         """What only this service is told."""
         state, sandbox_key = self._installation.state, self._installation.secrets.get("sandbox-key")
         match service:
+            case "users":
+                return {"SOUK_REQUEST_SECRET": self._installation.secrets.get("users-requests")}
             case "products":
                 return {"SOUK_MONGO_URL": self._backing.mongo}
             case "payments":

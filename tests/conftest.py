@@ -105,7 +105,14 @@ def empty(service: Service) -> None:
 
 @pytest.fixture(scope="session")
 def _users(make_database: Callable[[str], str]) -> Service:
-    return prepare("users", make_database)
+    return prepare(
+        "users",
+        make_database,
+        request_secret="a secret of the users service for tests",
+        # A hash as it is in production takes 35 ms, and hundreds of tests register somebody.
+        argon2_memory_kibibytes=64,
+        argon2_passes=1,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter, ValidationError
 
 from chassis import store
-from services.users.api.schemas import EmailAddress
+from services.users.api.fields import EmailAddress
 from services.users.app import service
+from services.users.models.security_event import record
 from services.users.models.user import User
 
 
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if user is None:
             sys.exit(f"Nobody is registered as {wanted.email}.")
         is_new = user.grant(wanted.role)
+        if is_new:
+            record("roles.changed", user.id, granted=wanted.role, by="operator")
     print(f"{user.username} {'is now' if is_new else 'was already'} {wanted.role}; tokens of the next login say so.")
 
 

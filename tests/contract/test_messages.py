@@ -9,6 +9,10 @@ RECORDED = {"order.placed", "order.shipped", "order.delivered", "order.stuck", "
 
 UNHEARD = {
     "stock.low",
+    "user.email_verification_requested",
+    "user.password_reset_requested",
+    "user.password_changed",
+    "user.preferences_updated",
     "order.refunded",
 }
 """Agreed on, and not sent before both sides are there: whoever listens takes it out of here."""

@@ -26,6 +26,11 @@ VALUES = {
 OPEN = [
     ("POST", "/users/register"),
     ("POST", "/users/login"),
+    ("POST", "/users/token/refresh"),
+    ("POST", "/users/password/forgot"),
+    ("POST", "/users/password/reset"),
+    ("POST", "/users/email/verify"),
+    ("GET", "/users/.well-known/jwks.json"),
     ("GET", "/products/"),
     ("GET", "/products"),
     ("HEAD", "/products/"),
@@ -41,6 +46,16 @@ CLOSED = [
     ("PUT", f"/users/{ID}"),
     ("DELETE", f"/users/{ID}"),
     ("GET", "/users/me"),
+    ("GET", "/users/search"),
+    ("GET", "/users/security-events"),
+    ("POST", "/users/logout"),
+    ("POST", "/users/logout/everywhere"),
+    ("POST", "/users/email/verification"),
+    ("PUT", "/users/me/password"),
+    ("GET", f"/users/{ID}/preferences"),
+    ("PUT", f"/users/{ID}/preferences"),
+    ("PUT", f"/users/{ID}/roles"),
+    ("GET", f"/users/{ID}/security-events"),
     ("POST", "/products/"),
     ("PUT", f"/products/{ID}"),
     ("DELETE", f"/products/{ID}"),
@@ -77,6 +92,8 @@ ABSENT = [
     ("PATCH", f"/users/{ID}"),
     ("DELETE", "/products/"),
     ("GET", "/users/register/x"),
+    ("GET", f"/internal/requests/{ID}"),
+    ("GET", "/users/xwell-known/jwks.json"),
 ]
 
 
@@ -112,7 +129,7 @@ def test_exactly_the_public_paths_are_routed_and_exactly_the_open_ones_are_open(
 
 
 def test_every_public_path_answers_a_preflight(router: Router) -> None:
-    for _, path in OPEN[:7] + CLOSED:
+    for _, path in [route for route in OPEN if not route[1].startswith(("/docs", "/openapi"))] + CLOSED:
         assert router.match("OPTIONS", path, "souk.test", lambda _: ()), path
 
 

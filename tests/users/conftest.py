@@ -1,12 +1,13 @@
 """The users service over HTTP, and people to use it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from chassis import redis
 from chassis.service import Service
 from services.users import staff
 
@@ -60,3 +61,12 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
         staff.main(["--email", email, "--role", role])
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def _no_counts(users: Service) -> Iterator[None]:
+    """What was counted of attempts is forgotten after each test."""
+    yield
+    counted = redis.client(users.settings.redis_url)
+    for key in counted.scan_iter("souk:users:*"):
+        counted.delete(key)

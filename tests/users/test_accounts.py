@@ -100,6 +100,7 @@ def test_a_closed_account_is_anonymous(http, ada, users):
         "last_name": None,
         "roles": ["customer"],
         "is_active": False,
+        "email_verified": False,
         "created_at": account["created_at"],
         "updated_at": left["updated_at"],
     }

@@ -54,6 +54,11 @@ def test_names_may_be_left_out(http):
         ("password", "my name is ADA, hello"),
         ("password", "xx Ada@Example.com xx"),
         ("password", ["correct horse battery"]),
+        ("password", "password1234"),
+        ("password", "qwertyuiop123"),
+        ("password", "aaaaaaaaaaaaaaaaaaaaaaaa"),
+        ("password", "Ada Lovelace 1"),
+        ("password", "x" * 200),
         ("first_name", ""),
         ("first_name", "x" * 101),
         ("first_name", "Ada\r\nBcc: eve@example.com"),
@@ -113,7 +118,7 @@ def test_a_refused_registration_leaves_nothing(http, register, users, system):
     http.post("/users/register", json=person("bob", email="ada@example.com"))
     told = system(users)
     told.drain()
-    assert [envelope.data["username"] for envelope in told.sent] == ["ada"]
+    assert [envelope.data["username"] for envelope in told.sent if envelope.type == "user.registered"] == ["ada"]
     assert http.post("/users/register", json=person("bob")).status_code == 201
 
 
@@ -144,7 +149,7 @@ def test_a_retry_with_its_key_gets_the_first_answer(http, users, system):
     assert second.headers["Location"] == first.headers["Location"]
     told = system(users)
     told.drain()
-    assert len(told.sent) == 1
+    assert [envelope.type for envelope in told.sent] == ["user.registered", "user.email_verification_requested"]
 
 
 def test_many_retries_at_once_open_one_account(client, users):

@@ -52,6 +52,8 @@ def process(users, tmp_path) -> Iterator[Process]:
         "SOUK_DATABASE_URL": users.settings.database_url,
         "SOUK_JWT_KEYS": json.dumps(JWT_KEYS),
         "SOUK_LOG_LEVEL": "debug",
+        "SOUK_REDIS_URL": users.settings.redis_url,
+        "SOUK_REQUEST_SECRET": users.settings.request_secret.get_secret_value(),
     }
     output = tmp_path / "output"
     with output.open("wb") as file:

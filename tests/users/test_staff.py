@@ -46,6 +46,7 @@ def test_what_cannot_be_granted_is_said(users, capsys, arguments, reason):
 def test_the_command_says_what_its_environment_lacks():
     command = [sys.executable, "-m", "services.users.staff", "--email", "ada@example.com", "--role", "admin"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SOUK_")}
+    environment["SOUK_REQUEST_SECRET"] = "a secret of the users service for tests"
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert "SOUK_DATABASE_URL is not set" in ended.stderr

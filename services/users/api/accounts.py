@@ -11,7 +11,12 @@ from chassis.messages import UserDeleted, UserRegistered, UserUpdated
 from chassis.outbox import emit
 from chassis.problems import NotFound
 from services.users import passwords
+from services.users.api.email import ask_for_proof
 from services.users.api.schemas import NewUser, Profile, UserPage, UserView
+from services.users.models.preferences import Preferences
+from services.users.models.request import Request
+from services.users.models.security_event import record
+from services.users.models.session import Session
 from services.users.models.user import User
 
 M = TypeVar("M", UserRegistered, UserUpdated)
@@ -19,7 +24,10 @@ M = TypeVar("M", UserRegistered, UserUpdated)
 
 def hash_password(body: NewUser) -> str:
     """Slow, so it comes before the transaction: meanwhile no connection is taken and no row is locked."""
-    return passwords.hashed(body.password.get_secret_value())
+    password = body.password.get_secret_value()
+    names = [body.email, body.email.partition("@")[0], body.username, body.first_name, body.last_name]
+    passwords.refuse_weak(password, [name for name in names if name], "password")
+    return passwords.hashed(password)
 
 
 class Registration(Resource):
@@ -28,6 +36,8 @@ class Registration(Resource):
         """Open an account."""
         user = User.register(body.profile, hashed_password=prepared)
         emit(_telling(UserRegistered, user))
+        ask_for_proof(user)
+        record("registered", user.id)
         return UserView.model_validate(user)
 
 
@@ -50,8 +60,12 @@ class OneUser(Resource):
     def put(self, user_id: UUID, body: Profile) -> UserView:
         """Replace the profile; names that are left out are forgotten."""
         user = User.changeable_by(auth.caller(), user_id)
+        before = user.email
         if user.describe(body.model_dump()):
             emit(_telling(UserUpdated, user))
+        if user.email != before:
+            record("email.changed", user.id)
+            ask_for_proof(user)
         return UserView.model_validate(user)
 
     @endpoint(allow=auth.OWNER, status=204)
@@ -59,6 +73,10 @@ class OneUser(Resource):
         """Close the account for good and forget who it was. Closing twice is closing once."""
         user = User.changeable_by(auth.caller(), user_id, even_closed=True)
         if user.close():
+            Session.end_all(user.id, "closed")
+            Preferences.forget(user.id)
+            Request.forget(user.id)
+            record("closed", user.id)
             emit(UserDeleted(user.id))
 
 

@@ -1,12 +1,12 @@
 """An account: opened by its owner, changed by its owner or by those above, closed without a trace of the person."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Index, String, func, select, update
+from sqlalchemy import ARRAY, Index, String, Text, collate, func, select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,6 +14,7 @@ from chassis import db
 from chassis.auth import Caller
 from chassis.problems import Conflict, Forbidden, NotFound
 from services.users.models import Base
+from services.users.names import searchable
 
 UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
 """The field behind each unique index."""
@@ -21,6 +22,10 @@ UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
 
 class AlreadyTaken(Conflict):
     type, title = "/problems/already-taken", "Another account has this"
+
+
+class LastAdmin(Conflict):
+    type, title = "/problems/last-admin", "There would be no admin left"
 
 
 class AccountClosed(Conflict):
@@ -43,12 +48,25 @@ class User(Base):
     last_name: Mapped[str | None] = mapped_column(String(100))
     roles: Mapped[list[str]] = mapped_column(ARRAY(String(20)))
     is_active: Mapped[bool]
+    email_verified_at: Mapped[datetime | None]
+    is_public: Mapped[bool]
+    """Whether other customers find this account, by name and username."""
+    first_last: Mapped[str] = mapped_column(Text)
+    last_first: Mapped[str] = mapped_column(Text)
+    """The names as a search compares them."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
     __table_args__ = (
         Index("users_username_key", func.lower(username), unique=True),
         Index("users_newest", "created_at", "id"),
+        Index("users_by_email", collate(email, "C"), "id"),
+        Index("users_by_username", collate(func.lower(username), "C"), "id"),
+        Index("users_by_first_name", collate(first_last, "C"), "id"),
+        Index("users_by_last_name", collate(last_first, "C"), "id"),
+        Index("users_public_by_username", collate(func.lower(username), "C"), "id", postgresql_where=text("is_public")),
+        Index("users_public_by_first_name", collate(first_last, "C"), "id", postgresql_where=text("is_public")),
+        Index("users_public_by_last_name", collate(last_first, "C"), "id", postgresql_where=text("is_public")),
     )
 
     @classmethod
@@ -60,9 +78,11 @@ class User(Base):
             hashed_password=hashed_password,
             roles=["customer"],
             is_active=True,
+            is_public=False,
             created_at=now,
             updated_at=now,
         )
+        user._name()
         with _unique():
             db.session().add(user)
         return user
@@ -70,6 +90,10 @@ class User(Base):
     @classmethod
     def by_email(cls, email: str) -> Self | None:
         return db.session().scalar(select(cls).where(cls.email == email))
+
+    @classmethod
+    def locked(cls, user_id: UUID | None) -> Self:
+        return db.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False, lock: bool = False) -> Self:
@@ -92,7 +116,9 @@ class User(Base):
         """Take over `profile`, as in `register`; whether that changed anything. Raises AccountClosed or AlreadyTaken."""
         if not self.is_active:
             raise AccountClosed("Nothing of it can be changed any more.")
-        changes = {field: value for field, value in profile.items() if getattr(self, field) != value}
+        changes: dict[str, Any] = {field: value for field, value in profile.items() if getattr(self, field) != value}
+        if "email" in changes:
+            changes["email_verified_at"] = None
         if changes:
             with _unique():
                 self._set(**changes)
@@ -111,8 +137,47 @@ class User(Base):
             last_name=None,
             roles=["customer"],
             is_active=False,
+            email_verified_at=None,
+            is_public=False,
         )
         return True
+
+    @property
+    def names(self) -> list[str]:
+        """What whoever guesses this user's password tries first."""
+        known = (self.email, self.email.partition("@")[0], self.username, self.first_name, self.last_name)
+        return [name for name in known if name]
+
+    @property
+    def email_verified(self) -> bool:
+        return self.email_verified_at is not None
+
+    def show(self, is_public: bool) -> None:
+        if self.is_public != is_public:
+            self._set(is_public=is_public)
+
+    def take_roles(self, roles: Sequence[str]) -> bool:
+        """Have exactly these roles; whether that changed anything. Raises AccountClosed, or LastAdmin."""
+        if not self.is_active:
+            raise AccountClosed("Nothing of it can be changed any more.")
+        if set(roles) == set(self.roles):
+            return False
+        if "admin" in self.roles and "admin" not in roles:
+            self._leave_an_admin()
+        self._set(roles=list(roles))
+        return True
+
+    def _leave_an_admin(self) -> None:
+        # All admins are locked, in one order, so that two of them cannot depose each other at once.
+        admins = select(User.id).where(User.roles.contains(["admin"])).order_by(User.id).with_for_update()
+        if set(db.session().scalars(admins)) == {self.id}:
+            raise LastAdmin("Make somebody else an admin first.")
+
+    def set_password(self, hashed_password: str) -> None:
+        """Raises AccountClosed."""
+        if not self.is_active:
+            raise AccountClosed("Nothing of it can be changed any more.")
+        self._set(hashed_password=hashed_password)
 
     def grant(self, role: str) -> bool:
         """Add `role`; whether it is new. It is in the tokens of later logins."""
@@ -129,7 +194,12 @@ class User(Base):
     def _set(self, **values: object) -> None:
         for field, value in values.items():
             setattr(self, field, value)
+        self._name()
         self.updated_at = db.now()
+
+    def _name(self) -> None:
+        self.first_last = searchable(self.first_name, self.last_name)
+        self.last_first = searchable(self.last_name, self.first_name)
 
 
 @contextmanager

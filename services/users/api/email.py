@@ -1,0 +1,54 @@
+"""Proof that an e-mail address is its account's owner's."""
+
+from uuid import UUID
+
+from chassis import auth, db
+from chassis.api import Resource, endpoint
+from chassis.messages import EmailVerificationRequested
+from chassis.outbox import emit
+from chassis.problems import NotFound
+from services.users import throttle
+from services.users.api.schemas import EmailProof, RequestView
+from services.users.models.request import Request, TokenRefused
+from services.users.models.security_event import record
+from services.users.models.user import User
+
+
+def ask_for_proof(user: User) -> None:
+    """Have a mail sent that proves the account's address."""
+    if throttle.may_mail(user.email):
+        emit(EmailVerificationRequested(user.id, Request.make("email", user.id, user.email).id))
+
+
+class Verification(Resource):
+    @endpoint(allow=auth.CUSTOMER, status=202, raises=[NotFound])
+    def post(self) -> None:
+        """Send the mail that proves the caller's address once more, unless it is proved."""
+        caller = auth.caller()
+        assert caller.user_id is not None
+        user = User.visible_to(caller, caller.user_id)
+        if user.email_verified_at is None:
+            ask_for_proof(user)
+
+
+class Verify(Resource):
+    @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused])
+    def post(self, body: EmailProof) -> None:
+        """Prove an address with the token of the mail, once."""
+        request = Request.proved(body.token, "email", lock=True)
+        request.used_at = db.now()
+        user = User.locked(request.user_id)
+        if user.email == request.email:
+            user.email_verified_at = db.now()
+            record("email.verified", user.id)
+
+
+class OneRequest(Resource):
+    @endpoint(allow=auth.service("notifications"))
+    def get(self, request_id: UUID) -> RequestView:
+        """Where to send the token of a request, and the token: for who sends the mail, just before. 404 once it is useless."""
+        request = Request.open(request_id)
+        user = db.session().get(User, request.user_id) if request is not None else None
+        if request is None or user is None or not user.is_active:
+            raise NotFound("This request is not open.")
+        return RequestView(email=request.email or user.email, token=request.token, expires_at=request.expires_at)

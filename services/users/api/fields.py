@@ -1,0 +1,64 @@
+"""The values that people write about themselves: how each must look, and how it is kept."""
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from email_validator import EmailNotValidError, validate_email
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from services.users.settings import Settings
+
+
+def _email_address(text: str) -> str:
+    """`text` as we compare and keep addresses: lower case, Unicode NFC. No DNS is asked."""
+    try:
+        # Lower-casing may lengthen a text, so it comes before the check of its length. Pydantic's EmailStr would also
+        # take "Joe <joe@example.com>", and refuse the `.test` domains that a developer has.
+        development = Settings.current().environment == "development"
+        valid = validate_email(text.lower(), check_deliverability=False, strict=True, test_environment=development)
+    except EmailNotValidError as error:
+        raise PydanticCustomError("email", "is not an e-mail address: {reason}", {"reason": str(error)}) from None
+    return valid.normalized
+
+
+EmailAddress = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, max_length=254),
+    AfterValidator(_email_address),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
+]
+
+# ASCII, so that no username looks like another one; without "@", so that none is taken for an e-mail address.
+Username = Annotated[str, Field(min_length=3, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+
+# One line, since it ends up in the headers of e-mails.
+Name = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+]
+
+
+Role = Literal["customer", "staff", "admin"]
+
+# A single letter would find a third of everybody.
+Sought = Annotated[str, Field(min_length=2, max_length=200)]
+
+
+def _time_zone(name: str) -> str:
+    try:
+        return ZoneInfo(name).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise PydanticCustomError("time_zone", "is not a time zone such as Europe/Vienna") from None
+
+
+TimeZone = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_time_zone)]
+
+Channel = Literal["email", "sms", "push"]
+
+
+def by_email() -> list[Channel]:
+    return ["email"]
+
+
+NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
+OldPassword = Annotated[SecretStr, Field(max_length=200)]

@@ -1,0 +1,22 @@
+"""Who is staff: decided by admins."""
+
+from uuid import UUID
+
+from chassis import auth
+from chassis.api import Resource, endpoint
+from services.users.api.schemas import RolesBody, UserView
+from services.users.models.security_event import record
+from services.users.models.session import Session
+from services.users.models.user import User
+
+
+class Roles(Resource):
+    @endpoint(allow=auth.ADMIN)
+    def put(self, user_id: UUID, body: RolesBody) -> UserView:
+        """Replace a user's roles. Tokens that tell of the old ones are refused within seconds; a refresh brings new ones."""
+        user = User.changeable_by(auth.caller(), user_id)
+        before = list(user.roles)
+        if user.take_roles(body.roles):
+            Session.call_back_access(user.id)
+            record("roles.changed", user.id, before=before, after=user.roles)
+        return UserView.model_validate(user)

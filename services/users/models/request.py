@@ -1,0 +1,98 @@
+"""What someone asked for and proves by a mail: that an address is theirs, or that they may set a new password.
+
+The token in the mail is derived from the row's id and a secret of this service: it is kept nowhere, neither here nor in a
+message, and whoever sends the mail asks for it just before.
+"""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from datetime import datetime, timedelta
+from typing import Literal, Self
+from uuid import UUID, uuid4
+
+from sqlalchemy import Index, String, delete, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from chassis.problems import Problem
+from services.users.models import Base
+from services.users.settings import Settings
+
+Purpose = Literal["email", "password"]
+
+LIFETIME: dict[Purpose, timedelta] = {"email": timedelta(days=3), "password": timedelta(hours=1)}
+
+
+class TokenRefused(Problem):
+    type, status, title = "/problems/token-refused", 422, "This token is not good, or no longer"
+
+
+class Request(Base):
+    """`user_id` is empty where the address had no account: whoever asks for it causes the same row."""
+
+    __tablename__ = "requests"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID | None]
+    purpose: Mapped[str] = mapped_column(String(20))
+    email: Mapped[str | None] = mapped_column(String(255))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime] = mapped_column(index=True)
+    used_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("requests_of_user", "user_id", "purpose"),)
+
+    @classmethod
+    def make(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self:
+        """A new request, in place of any earlier one for the same."""
+        now = db.now()
+        mine = (cls.user_id == user_id) & (cls.purpose == purpose) & cls.used_at.is_(None)
+        db.session().execute(update(cls).where(mine).values(used_at=now))
+        expires_at = now + LIFETIME[purpose]
+        made = cls(id=uuid4(), user_id=user_id, purpose=purpose, email=email, created_at=now, expires_at=expires_at)
+        db.session().add(made)
+        return made
+
+    @classmethod
+    def open(cls, request_id: UUID, lock: bool = False) -> Self | None:
+        """The request, if it is of an account and neither used nor too old."""
+        found = db.session().get(cls, request_id, with_for_update=lock)
+        is_open = found is not None and found.user_id is not None and found.used_at is None
+        return found if is_open and found is not None and db.now() < found.expires_at else None
+
+    @classmethod
+    def proved(cls, token: str, purpose: Purpose, lock: bool = False) -> Self:
+        """The open request whose token this is. Raises TokenRefused."""
+        request_id = _id_in(token)
+        found = None if request_id is None else cls.open(request_id, lock)
+        if found is None or found.purpose != purpose:
+            message = "is unknown, used or expired"
+            raise TokenRefused(f"token: {message}", errors=[{"field": "token", "message": message}])
+        return found
+
+    @property
+    def token(self) -> str:
+        return base64.urlsafe_b64encode(self.id.bytes + _mac(self.id)).decode().rstrip("=")
+
+    @classmethod
+    def forget(cls, user_id: UUID) -> None:
+        db.session().execute(delete(cls).where(cls.user_id == user_id))
+
+
+def _id_in(token: str) -> UUID | None:
+    """None unless we made the token."""
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    if len(raw) != 48:
+        return None
+    request_id = UUID(bytes=raw[:16])
+    return request_id if hmac.compare_digest(raw[16:], _mac(request_id)) else None
+
+
+def _mac(request_id: UUID) -> bytes:
+    key = Settings.current().request_secret.get_secret_value().encode()
+    return hmac.new(key, request_id.bytes, hashlib.sha256).digest()
