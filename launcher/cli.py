@@ -1,5 +1,6 @@
 """The door that every command of `./souk` stands behind: the Typer application, the consoles, and how a failure is told."""
 
+import subprocess
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, ParamSpec
@@ -8,7 +9,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from launcher import running
 from launcher.errors import LaunchError
+from launcher.stack import Stack
+from launcher.state import REPOSITORY
 
 app = typer.Typer(
     help="Souk on this machine: one command from nothing to a paid order.",
@@ -41,3 +45,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(130) from None
 
     return run
+
+
+def operate(service: str, *arguments: str) -> None:
+    """Run a command of the service's own, `python -m ARGUMENTS` in its environment and on this terminal; exit as it does."""
+    stack = Stack()
+    running.ensure_up(stack)
+    command_line, environment = stack.services.one_shot(service, *arguments)
+    code = subprocess.run(command_line, env=environment, cwd=REPOSITORY, check=False).returncode
+    if code:
+        raise typer.Exit(code)

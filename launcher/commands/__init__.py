@@ -1,19 +1,7 @@
 """The commands of `./souk`, one module a topic. Importing this package registers them all."""
 
-from launcher.commands import (
-    bench,
-    chaos,
-    development,
-    keys,
-    lifecycle,
-    stock,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "bench",
-    "chaos",
-    "development",
-    "keys",
-    "lifecycle",
-    "stock",
-]
+for module in sorted(each.name for each in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{module}")

@@ -1,8 +1,17 @@
-"""Whether a rendered file is one that the gateway can execute: every fault with its line, without running anything."""
+"""Whether a file is one that the gateway can execute: `python -m services.gateway.lint kong/kong.yml`, which runs nothing.
+
+A template is rendered first; a fault is told with its line and the line's text, for the line is the rendered file's.
+"""
+
+import sys
+from pathlib import Path
+
+from jinja2 import TemplateError
 
 from services.gateway import configuration
 from services.gateway.edge import Edge
 from services.gateway.faults import Fault, InvalidConfiguration
+from services.gateway.render import MissingValue, RenderSettings, render, values_of
 
 
 def faults_of(text: str) -> list[Fault]:
@@ -12,3 +21,28 @@ def faults_of(text: str) -> list[Fault]:
     except InvalidConfiguration as invalid:
         return list(invalid.faults)
     return []
+
+
+def main(path: str) -> int:
+    """Print each fault, with the text of its line. Gives the exit code."""
+    try:
+        text = render(Path(path).read_text(), values_of(RenderSettings.current()))
+    except TemplateError as error:
+        print(f"{path}: line {getattr(error, 'lineno', '?')} of the template: {error}")
+        return 1
+    except (OSError, UnicodeDecodeError, MissingValue) as error:
+        print(f"{path}: {error}")
+        return 1
+    faults, lines = faults_of(text), text.splitlines()
+    for fault in faults:
+        print(f"{path}: {fault}")
+        if fault.line:
+            print(f"    {lines[fault.line - 1].strip()}")
+    print(f"{path}: {len(faults)} faults." if faults else f"{path}: nothing wrong.")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("Usage: python -m services.gateway.lint FILE")
+    sys.exit(main(sys.argv[1]))

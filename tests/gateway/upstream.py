@@ -1,134 +1,15 @@
-"""An upstream that records what reached it and answers with it, and the small client that says exactly what it is told to."""
+"""The small client that says exactly what it is told to, and the upstream of the golden cases, for the gateway's other tests."""
 
 import http.client
 import json
 import socket
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-DEADLINE_SECONDS = 10.0
+from launcher.golden.upstream import DEADLINE_SECONDS, Answer, Seen, Upstream, running
 
-
-@dataclass
-class Seen:
-    method: str
-    target: str
-    headers: list[tuple[str, str]]
-    body: bytes
-
-    def header(self, name: str) -> str | None:
-        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
-
-
-@dataclass
-class Answer:
-    status: int = 200
-    headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes = b"{}"
-    pause_seconds: float = 0.0
-    chunks: list[bytes] | None = None
-    """Sent one by one, chunked, in place of the body."""
-    missing_bytes: int = 0
-    """How many more bytes Content-Length announces than are sent, before the connection is closed."""
-    hang_up: bool = False
-    """Close without a word."""
-
-
-class Upstream:
-    """`answers` are given in turn, the last of them for ever. `held` keeps an answer back until it is set."""
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-        self.answers = [Answer()]
-        self.connections = 0
-        self.between_chunks = threading.Event()
-        self.between_chunks.set()
-        upstream = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def setup(self) -> None:
-                upstream.connections += 1
-                super().setup()
-
-            def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
-
-            def handle_one_request(self) -> None:
-                try:
-                    self.raw_requestline = self.rfile.readline(65537)
-                    if not self.raw_requestline or not self.parse_request():
-                        self.close_connection = True
-                        return
-                    length = int(self.headers.get("Content-Length") or 0)
-                    upstream.seen.append(
-                        Seen(self.command, self.path, list(self.headers.items()), self.rfile.read(length))
-                    )
-                    answer = upstream.answers.pop(0) if len(upstream.answers) > 1 else upstream.answers[0]
-                    self.reply(answer)
-                except OSError:
-                    self.close_connection = True
-
-            def reply(self, answer: Answer) -> None:
-                if answer.pause_seconds:
-                    time.sleep(answer.pause_seconds)
-                if answer.hang_up:
-                    self.close_connection = True
-                    return
-                self.send_response_only(answer.status)
-                for name, value in answer.headers:
-                    self.send_header(name, value)
-                if answer.chunks is not None:
-                    self.send_header("Transfer-Encoding", "chunked")
-                    self.end_headers()
-                    for chunk in answer.chunks:
-                        self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                        self.wfile.flush()
-                        upstream.between_chunks.wait(DEADLINE_SECONDS)
-                    self.wfile.write(b"0\r\n\r\n")
-                    return
-                if answer.status >= 200 and answer.status != 204:
-                    self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
-                self.end_headers()
-                if self.command != "HEAD" and answer.status != 304:
-                    self.wfile.write(answer.body)
-                if answer.missing_bytes:
-                    self.close_connection = True
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.port = self.server.server_port
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    @property
-    def last(self) -> Seen:
-        return self.seen[-1]
-
-    def reset(self) -> None:
-        self.seen.clear()
-        self.answers = [Answer()]
-        self.between_chunks.set()
-
-
-@contextmanager
-def running(upstream: Upstream) -> Iterator[Upstream]:
-    thread = threading.Thread(target=upstream.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
-        yield upstream
-    finally:
-        upstream.between_chunks.set()
-        upstream.server.shutdown()
-        upstream.server.server_close()
+__all__ = ["DEADLINE_SECONDS", "Answer", "Client", "Reply", "Seen", "Upstream", "running"]
 
 
 @dataclass

@@ -1,0 +1,211 @@
+"""Asks an edge every golden case and says where it answers otherwise.
+
+The upstreams run in this process, so what they saw is known. The edge is told their addresses by a configuration that its
+admin port takes (`POST /config`), so it has to be able to reach this host under `upstream_host`.
+"""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import jwt
+import urllib3
+import yaml
+
+from launcher.golden import upstream
+from launcher.golden.case import Case, Expected, Group, Seen, Token
+from launcher.golden.client import Reply, send
+from launcher.golden.upstream import Upstream
+
+HEAD = '_format_version: "3.0"\n'
+FORCE_SECONDS = 10.0
+"""How long an edge may take until a configuration that it has accepted is in force."""
+
+
+class Refused(Exception):
+    """The edge did not take a group's configuration."""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """Where requests enter, and the admin port's base URL."""
+
+    host: str
+    port: int
+    admin: str
+
+    @property
+    def admin_address(self) -> tuple[str, int]:
+        parts = urlsplit(self.admin)
+        assert parts.hostname is not None
+        return parts.hostname, parts.port or 80
+
+
+@dataclass(frozen=True)
+class Outcome:
+    case: Case
+    wrong: list[str]
+    """What differs, a line each; empty when the case holds."""
+
+
+class Runner:
+    def __init__(self, edge: Edge, upstreams: dict[str, Upstream], upstream_host: str) -> None:
+        self._edge, self._upstreams, self._dead = edge, upstreams, _unused_port()
+        self._addresses = {name: f"{upstream_host}:{each.port}" for name, each in upstreams.items()}
+        self._addresses["long"] = "x" * 9_000
+        self._addresses["dead"] = f"{upstream_host}:{self._dead}"
+
+    def run(self, group: Group) -> Iterator[Outcome]:
+        """Raises Refused when the edge does not take the group's configuration."""
+        self._load(group)
+        for case in group.cases:
+            yield Outcome(case, self._ask(case, group.tokens))
+
+    # --- inside
+
+    def _load(self, group: Group) -> None:
+        # A route of its own shows when the configuration is in force.
+        marker = f"/golden-{time.monotonic_ns()}"
+        config = json.loads(self._filled(json.dumps(group.config), group.tokens))
+        shown = {"name": "request-termination", "config": {"status_code": 299, "message": "here"}}
+        config["routes"] = [*config.get("routes", []), {"name": "golden-marker", "paths": [marker], "plugins": [shown]}]
+        answer = urllib3.request(
+            "POST",
+            f"{self._edge.admin}/config",
+            json={"config": HEAD + yaml.safe_dump(config)},
+            timeout=10,
+            retries=False,
+        )
+        if answer.status != 201:
+            raise Refused(f"{answer.status}: {answer.data.decode(errors='replace')[:2_000]}")
+        deadline = time.monotonic() + FORCE_SECONDS
+        url = f"http://{self._edge.host}:{self._edge.port}{marker}"
+        while not urllib3.request("GET", url, timeout=10, retries=False).headers.get("Content-Length"):
+            if time.monotonic() > deadline:
+                raise Refused("accepted, but not in force in time")
+
+    def _ask(self, case: Case, tokens: dict[str, Token]) -> list[str]:
+        for each in self._upstreams.values():
+            each.reset()
+            each.answers = [upstream.Answer(**{**a.model_dump(), "body": a.body.encode()}) for a in case.answers]
+        filled = self._filled(case.request.model_dump_json(), tokens)
+        request = case.request.model_validate_json(filled)
+        expected = Expected.model_validate_json(self._filled(case.expect.model_dump_json(by_alias=True), tokens))
+        replies, served = [], []
+        address = (self._edge.host, self._edge.port) if request.to == "edge" else self._edge.admin_address
+        for _ in range(request.times):
+            before = {name: len(each.seen) for name, each in self._upstreams.items()}
+            replies.append(send(*address, request))
+            served += [name for name, each in self._upstreams.items() for _ in each.seen[before[name] :]]
+        return [*_differences(replies, expected), *self._seen(expected, served)]
+
+    def _filled(self, text: str, tokens: dict[str, Token]) -> str:
+        for name, address in self._addresses.items():
+            text = text.replace("${" + name + "}", address)
+        return re.sub(r"\$\{token:([^}]+)\}", lambda match: signed(tokens[match[1]]), text)
+
+    def _seen(self, expected: Expected, served: list[str]) -> Iterator[str]:
+        if expected.unseen and served:
+            yield f"reached {', '.join(served)}, expected nothing to"
+        if expected.served_by is not None and served != expected.served_by:
+            yield f"served by {served}, expected {expected.served_by}"
+        if expected.one_target and len(set(served)) != 1:
+            yield f"served by {served}, expected one of them always"
+        if expected.upstream is not None:
+            seen = self._upstreams[expected.upstream.by].seen
+            if not seen:
+                yield f"upstream {expected.upstream.by}: saw nothing"
+            else:
+                yield from (f"upstream: {each}" for each in _sight(seen[-1], expected.upstream))
+            if expected.upstream.requests not in (None, len(served)):
+                yield f"upstreams: {len(served)} requests, expected {expected.upstream.requests}"
+
+
+@contextmanager
+def running(edge: Edge, upstream_host: str = "127.0.0.1") -> Iterator[Runner]:
+    """A runner with its upstreams."""
+    with ExitStack() as stack:
+        upstreams = {name: stack.enter_context(upstream.running(Upstream())) for name in ("one", "two", "three")}
+        yield Runner(edge, upstreams, upstream_host)
+
+
+def signed(token: Token) -> str:
+    claims = {
+        name: int(time.time()) + value if name in ("exp", "nbf") and isinstance(value, int) else value
+        for name, value in token.claims.items()
+    }
+    headers = {name: value for name, value in token.headers.items() if name != "alg"}
+    return jwt.encode(claims, token.key, algorithm=token.algorithm, headers=headers)
+
+
+def _differences(replies: Sequence[Reply], expected: Expected) -> Iterator[str]:
+    reply = replies[-1]
+    statuses = [each.status for each in replies]
+    allowed = expected.status if isinstance(expected.status, list) else [expected.status]
+    if reply.status not in allowed:
+        yield f"status {reply.status}, expected {expected.status}; body {reply.body[:200]!r}"
+    if expected.statuses is not None and statuses != expected.statuses:
+        yield f"statuses {statuses}, expected {expected.statuses}"
+    for name, value in expected.headers.items():
+        if (wrong := _mismatch(reply.all(name), value)) is not None:
+            yield f"{name}: {wrong}"
+    text = reply.body.decode(errors="replace")
+    if expected.body is not None and not _matches(text, expected.body):
+        yield f"body {text[:200]!r}, expected {expected.body!r}"
+    if expected.json_ is not None:
+        yield from _json_differences(text, expected.json_)
+
+
+def _json_differences(text: str, expected: dict[str, Any]) -> Iterator[str]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        yield f"body is not JSON: {text[:200]!r}"
+        return
+    for name, value in expected.items():
+        if not (
+            name in found and (found[name] == value or (isinstance(value, str) and _matches(str(found[name]), value)))
+        ):
+            yield f"body: {name} is {found.get(name)!r}, expected {value!r}"
+
+
+def _sight(seen: upstream.Seen, expected: Seen) -> Iterator[str]:
+    body = seen.body.decode(errors="replace")
+    for what, found, wanted in (("method", seen.method, expected.method), ("target", seen.target, expected.target)):
+        if wanted is not None and not _matches(found, wanted):
+            yield f"{what} {found!r}, expected {wanted!r}"
+    if expected.body is not None and not _matches(body, expected.body):
+        yield f"body {body[:200]!r}, expected {expected.body!r}"
+    if expected.size not in (None, len(seen.body)):
+        yield f"body of {len(seen.body)} bytes, expected {expected.size}"
+    for name, value in expected.headers.items():
+        values = [each for key, each in seen.headers if key.lower() == name.lower()]
+        if (wrong := _mismatch(values, value)) is not None:
+            yield f"{name}: {wrong}"
+
+
+def _mismatch(values: list[str], expected: str | list[str] | None) -> str | None:
+    if expected is None:
+        return f"is there: {values}" if values else None
+    wanted = expected if isinstance(expected, list) else [expected]
+    if len(values) == len(wanted) and all(map(_matches, values, wanted)):
+        return None
+    return f"{values}, expected {wanted}"
+
+
+def _matches(text: str, expected: str) -> bool:
+    if expected.startswith("~"):
+        return re.fullmatch(expected[1:], text, re.DOTALL) is not None
+    return text == expected
+
+
+def _unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

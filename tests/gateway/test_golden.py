@@ -1,0 +1,78 @@
+"""The golden cases, asked of our gateway as they may be asked of real Kong: over its port, configured by its admin port."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from launcher.golden import case, runner
+from launcher.golden.case import Group
+from launcher.golden.runner import Edge, Runner
+from tests.installation import until
+
+ROOT = Path(__file__).parents[2]
+SECTIONS = 16
+"""Of the description of Kong's behaviour."""
+
+
+def free_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        return int(reserved.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    folder = tmp_path_factory.mktemp("golden")
+    (folder / "kong.yml").write_text('_format_version: "3.0"\n')
+    port, admin_port = free_port(), free_port()
+    environment = {
+        "PATH": os.environ["PATH"],
+        "SOUK_PORT": str(port),
+        "SOUK_ADMIN_PORT": str(admin_port),
+        "SOUK_KONG_FILE": str(folder / "kong.yml"),
+        "SOUK_REDIS_URL": os.environ.get("SOUK_TEST_REDIS_URL", ""),
+        **{name: value for name, value in os.environ.items() if name.startswith("COV")},
+    }
+    admin = f"http://127.0.0.1:{admin_port}"
+    with (folder / "log").open("ab") as log:
+        command = [sys.executable, "-m", "services.gateway"]
+        gateway = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    def answers() -> bool:
+        assert gateway.poll() is None, (folder / "log").read_text()
+        try:
+            return urllib3.request("GET", f"{admin}/status", retries=False, timeout=5).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+    try:
+        until(answers)
+        with runner.running(Edge("127.0.0.1", port, admin)) as running:
+            yield running
+    finally:
+        gateway.terminate()
+        gateway.wait()
+
+
+def groups() -> list[object]:
+    numbered = [(f"{name}-{number}", group) for number, (name, group) in enumerate(case.groups(), 1)]
+    return [pytest.param(group, id=name) for name, group in numbered]
+
+
+@pytest.mark.parametrize("group", groups())
+def test_the_gateway_answers_as_kong_does(ask: Runner, group: Group) -> None:
+    wrong = [f"{outcome.case.name}: {each}" for outcome in ask.run(group) for each in outcome.wrong]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_each_case_names_where_it_comes_from_and_is_told_apart() -> None:
+    cases = [each for _, group in case.groups() for each in group.cases]
+    assert len(cases) >= 120
+    assert all(1 <= int(each.section) <= SECTIONS for each in cases)
+    assert len({each.name for each in cases}) == len(cases)

@@ -1,0 +1,44 @@
+"""What is wrong with a file is explained by line, before anything runs it."""
+
+from pathlib import Path
+
+import pytest
+
+from services.gateway.lint import main
+from services.gateway.render import RenderSettings
+
+HEAD = '_format_version: "3.0"\n'
+
+
+@pytest.fixture(autouse=True)
+def settings() -> None:
+    RenderSettings.use(admin_port=1)
+
+
+def test_a_file_that_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text(HEAD + "services: [{name: s, host: h}]\n")
+    assert main(str(file)) == 0
+    assert capsys.readouterr().out == f"{file}: nothing wrong.\n"
+
+
+def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text(HEAD + "services:\n  - name: s\n    colour: red\n    host: h\n    size: big\n")
+    assert main(str(file)) == 1
+    printed = capsys.readouterr().out
+    assert "line 4: services[0].colour: unknown field\n    colour: red\n" in printed
+    assert "line 6: services[0].size: unknown field\n    size: big\n" in printed
+    assert "2 faults." in printed
+
+
+@pytest.mark.parametrize("text", ["{% for", "{{ nothing }}"])
+def test_a_template_that_cannot_be_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+    file = tmp_path / "kong.yml"
+    file.write_text(text)
+    assert main(str(file)) == 1
+    assert capsys.readouterr().out.startswith(f"{file}: ")
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert main(str(tmp_path / "absent.yml")) == 1
