@@ -5,7 +5,7 @@ from typing import cast
 from sqlalchemy import Table
 
 from chassis.service import Service, Timer
-from services.orders import deadlines
+from services.orders import deadlines, projector
 from services.orders.models import Event
 from services.orders.saga import listener
 from services.orders.settings import Settings
@@ -15,6 +15,6 @@ service = Service(
     settings_class=Settings,
     routes="services.orders.api.routes",
     listener=listener,
-    timers=[Timer(deadlines.EVERY_SECONDS, deadlines.watch)],
+    timers=[Timer(deadlines.EVERY_SECONDS, deadlines.watch), Timer(projector.EVERY_SECONDS, projector.project)],
     outbox=cast(Table, Event.__table__),
 )

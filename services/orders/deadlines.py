@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from prometheus_client import Gauge
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from structlog import get_logger
 
 from chassis import db
@@ -28,6 +28,10 @@ PENDING_AGE = Gauge(
 )
 
 
+STUCK_COUNT = select(func.count()).select_from(Order).where(Order.stuck_at.is_not(None))
+OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING)
+
+
 def watch(now: datetime | None = None) -> None:
     """Look after every order of which an answer is late. Several workers share the work."""
     now = now or db.now()
@@ -39,15 +43,18 @@ def watch(now: datetime | None = None) -> None:
                 look_after(order, now)
         except Exception as error:  # a bug of ours, in this order's story
             log.error("order cannot be looked after", order_id=str(order.id), exc_info=error)
-    STUCK.set(session.scalar(select(func.count()).where(Order.stuck_at.is_not(None))) or 0)
-    oldest = session.scalar(select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING))
+    STUCK.set(session.scalar(STUCK_COUNT) or 0)
+    oldest = session.scalar(OLDEST_PENDING)
     PENDING_AGE.set((now - oldest).total_seconds() if oldest is not None else 0)
 
 
 def overdue(now: datetime) -> Sequence[Order]:
     """Orders with a late answer, the latest first, locked; locked ones are skipped."""
-    query = select(Order).where(Order.due_at <= now).order_by(Order.due_at).limit(BATCH)
-    return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+    return db.session().scalars(due(now).limit(BATCH).with_for_update(skip_locked=True)).all()
+
+
+def due(now: datetime) -> Select[Order]:
+    return select(Order).where(Order.due_at <= now).order_by(Order.due_at)
 
 
 def look_after(order: Order, now: datetime) -> None:

@@ -1,9 +1,11 @@
 """Every URL of the orders service."""
 
+from services.orders.api.analytics import Analytics
 from services.orders.api.orders import Events, OneOrder, Orders, Refunds, Status, UserOrders
 
 ROUTES = {
     "/orders/": Orders,
+    "/orders/analytics": Analytics,
     "/orders/<uuid:order_id>": OneOrder,
     "/orders/<uuid:order_id>/status": Status,
     "/orders/<uuid:order_id>/events": Events,

@@ -1,0 +1,157 @@
+"""/orders/analytics: what was sold, for staff."""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Self
+from uuid import UUID
+
+from pydantic import Field, ValidationInfo, field_validator
+from sqlalchemy import ColumnElement, Row, Select, Table, desc, func, select
+
+from chassis import auth, db, money
+from chassis.api import Resource, endpoint
+from chassis.schemas import Query, View
+from services.orders.models.analytics import categories, days, products
+from services.orders.settings import Settings
+
+LONGEST_DAYS = 366
+USUAL_DAYS = 30
+MOST_CATEGORIES = 100
+
+
+Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
+
+
+class AnalyticsQuery(Query):
+    """Days of UTC, both inclusive: the last thirty unless others are named, at most a year of them."""
+
+    since: Day | None = None
+    until: Day | None = None
+    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    top: int = Field(default=10, ge=1, le=100)
+    """How many products."""
+
+    @field_validator("until")
+    @classmethod
+    def a_year_at_most(cls, until: date | None, known: ValidationInfo) -> date | None:
+        since = known.data.get("since")
+        if until is not None and since is not None and not 0 <= (until - since).days < LONGEST_DAYS:
+            raise ValueError(f"must be the day of since, or up to {LONGEST_DAYS - 1} days later")
+        return until
+
+    @property
+    def span(self) -> tuple[date, date]:
+        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else db.now().date())
+        return self.since or last - timedelta(days=USUAL_DAYS - 1), last
+
+
+class Sales(View):
+    """Orders are counted on the day that they were placed or confirmed, refunds on the day that they went out."""
+
+    placed: int
+    confirmed: int
+    revenue: Decimal
+    refunded: Decimal
+    average_basket: Decimal | None
+    """Revenue for each confirmed order."""
+    conversion: float | None
+    """Confirmed orders for each that was placed."""
+
+    @classmethod
+    def of(cls, placed: int, confirmed: int, revenue: int, refunded: int, **more: date) -> Self:
+        return cls(
+            placed=placed,
+            confirmed=confirmed,
+            revenue=_decimal(revenue),
+            refunded=_decimal(refunded),
+            average_basket=_decimal(round(revenue / confirmed)) if confirmed else None,
+            conversion=round(confirmed / placed, 4) if placed else None,
+            **more,
+        )
+
+
+class DaySales(Sales):
+    day: date
+
+
+class CategorySales(View):
+    category: str
+    quantity: int
+    revenue: Decimal
+
+
+class ProductSales(CategorySales):
+    product_id: UUID
+    name: str
+
+
+class AnalyticsView(View):
+    since: date
+    until: date
+    currency: str
+    total: Sales
+    days: list[DaySales]
+    """Those on which something happened, in order."""
+    categories: list[CategorySales]
+    """By revenue."""
+    products: list[ProductSales]
+    """The first by revenue."""
+
+
+class Analytics(Resource):
+    @endpoint(allow=auth.STAFF)
+    def get(self, query: AnalyticsQuery) -> AnalyticsView:
+        """Revenue, orders, average basket and conversion, by day, with the categories and products that sold best."""
+        currency = query.currency or Settings.current().currency
+        first, last = query.span
+        by_day = _of(days, days.columns, query, currency).order_by(days.c.day)
+        daily = [DaySales.of(**_without(row, "currency")) for row in db.session().execute(by_day)]
+        total = _of(
+            days, [_sum(days, name) for name in ("placed", "confirmed", "revenue", "refunded")], query, currency
+        )
+        return AnalyticsView(
+            since=first,
+            until=last,
+            currency=currency,
+            total=Sales.of(**db.session().execute(total).one()._mapping),
+            days=daily,
+            categories=_categories(query, currency),
+            products=_products(query, currency),
+        )
+
+
+def _categories(query: AnalyticsQuery, currency: str) -> list[CategorySales]:
+    columns = [categories.c.category, _sum(categories, "quantity"), _sum(categories, "revenue")]
+    chosen = _of(categories, columns, query, currency).group_by(categories.c.category)
+    rows = chosen.order_by(desc("revenue"), categories.c.category).limit(MOST_CATEGORIES)
+    return [CategorySales(**_in_money(row)) for row in db.session().execute(rows)]
+
+
+def _products(query: AnalyticsQuery, currency: str) -> list[ProductSales]:
+    names = [func.max(products.c[name]).label(name) for name in ("name", "category")]
+    columns = [products.c.product_id, *names, _sum(products, "quantity"), _sum(products, "revenue")]
+    chosen = _of(products, columns, query, currency).group_by(products.c.product_id)
+    rows = chosen.order_by(desc("revenue"), products.c.product_id).limit(query.top)
+    return [ProductSales(**_in_money(row)) for row in db.session().execute(rows)]
+
+
+def _of(table: Table, columns: Iterable[ColumnElement[Any]], query: AnalyticsQuery, currency: str) -> Select[Any]:
+    chosen: Select[Any] = select().add_columns(*columns)
+    return chosen.where(table.c.day.between(*query.span), table.c.currency == currency)
+
+
+def _sum(table: Table, name: str) -> ColumnElement[int]:
+    return func.coalesce(func.sum(table.c[name]), 0).label(name)
+
+
+def _without(row: Row[Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in row._mapping.items() if key != name}
+
+
+def _in_money(row: Row[Any]) -> dict[str, Any]:
+    return {**row._mapping, "revenue": _decimal(row.revenue)}
+
+
+def _decimal(amount: int | Decimal) -> Decimal:
+    return money.from_minor(int(amount))

@@ -1,0 +1,95 @@
+"""What was sold: sums by day (UTC) and currency, by category, and by product. Amounts are in minor units.
+
+Each event adds to them and no order of events matters, so a late one is as good as one in time.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Date, String, Table, Uuid
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import Insert
+
+from chassis.messages import Message, OrderConfirmed, OrderPlaced, OrderRefunded
+from services.orders.models.events import Base
+
+COUNTED: tuple[type[Message], ...] = (OrderPlaced, OrderConfirmed, OrderRefunded)
+"""The events that add to the sums."""
+
+
+def _table(name: str, keys: Iterable[Column[Any]], sums: Iterable[str]) -> Table:
+    return Table(
+        f"analytics_{name}",
+        Base.metadata,
+        Column("day", Date, primary_key=True),
+        Column("currency", String(3), primary_key=True),
+        *keys,
+        *(Column(each, BigInteger, nullable=False) for each in sums),
+    )
+
+
+def _category() -> Column[Any]:
+    return Column("category", String(100), primary_key=True)
+
+
+days = _table("days", (), ("placed", "confirmed", "revenue", "refunded"))
+categories = _table("categories", [_category()], ("quantity", "revenue"))
+products = _table(
+    "products",
+    [_category(), Column("product_id", Uuid, primary_key=True), Column("name", String(200), primary_key=True)],
+    ("quantity", "revenue"),
+)
+"""A product that changes its name or category has a row for each."""
+
+TABLES = (days, categories, products)
+
+BATCH = 1_000
+
+
+class Sums:
+    """What some events add to the tables."""
+
+    def __init__(self) -> None:
+        self._sums: dict[Table, dict[tuple[Any, ...], Counter[str]]] = {table: {} for table in TABLES}
+
+    def count(self, message: Message, occurred_at: datetime) -> None:
+        day = occurred_at.astimezone(UTC).date()
+        match message:
+            case OrderPlaced():
+                self._add(days, (day, message.currency), placed=1)
+            case OrderConfirmed():
+                self._add(days, (day, message.currency), confirmed=1, revenue=message.amount)
+                self._count_lines(day, message)
+            case OrderRefunded():
+                self._add(days, (day, message.currency), refunded=message.amount)
+
+    def _count_lines(self, day: date, confirmed: OrderConfirmed) -> None:
+        for line in confirmed.lines:
+            sold = {"quantity": line.quantity, "revenue": line.quantity * line.unit_amount}
+            key = (day, confirmed.currency, line.category)
+            self._add(categories, key, **sold)
+            self._add(products, (*key, line.product_id, line.name), **sold)
+
+    def _add(self, table: Table, key: tuple[Any, ...], **amounts: int) -> None:
+        self._sums[table].setdefault(key, Counter()).update(amounts)
+
+    def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
+        """What adds the sums to the tables, with rows in the order of their keys, so that two writers never cross."""
+        for table, sums in self._sums.items():
+            target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
+            row = insert(target)
+            summed = [column.name for column in table.columns if not column.primary_key]
+            add = row.on_conflict_do_update(
+                index_elements=list(table.primary_key.columns.keys()),
+                set_={name: target.c[name] + row.excluded[name] for name in summed},
+            )
+            rows = [self._row(table, key, counted) for key, counted in sorted(sums.items())]
+            for start in range(0, len(rows), BATCH):
+                yield add, rows[start : start + BATCH]
+
+    @staticmethod
+    def _row(table: Table, key: tuple[Any, ...], counted: Counter[str]) -> dict[str, Any]:
+        names = table.primary_key.columns.keys()
+        return {**dict.fromkeys(table.columns.keys(), 0), **dict(zip(names, key, strict=True)), **counted}

@@ -1,0 +1,149 @@
+"""Make every projection anew from the events alone, while orders go on: `python -m services.orders.rebuild`.
+
+Fresh tables are filled in a schema of their own, then take the old ones' place. All of it is one transaction: broken off
+anywhere, nothing has happened. Orders stand still only for the moment of the exchange, in which the streams that have grown
+meanwhile are read once more.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+from typing import Any
+
+from sqlalchemy import Connection, Executable, MetaData, Table, create_engine, text
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.pool import NullPool
+
+from services.orders.app import service
+from services.orders.models import Order
+from services.orders.models.analytics import COUNTED, TABLES, Sums
+from services.orders.models.events import read
+
+FRESH = "rebuilt"
+PROJECTIONS = ("orders", *(table.name for table in TABLES))
+BATCH = 1_000
+
+# Any number: two rebuilds at once run one after the other.
+_LOCK = 5_202_011
+
+_EVENTS = "SELECT stream, version, type, data, meta, occurred_at FROM events "
+_GROWN = (
+    "WHERE stream IN (SELECT stream FROM events WHERE transaction_id >= pg_snapshot_xmin(CAST(:seen AS pg_snapshot))"
+    " AND NOT pg_visible_in_snapshot(transaction_id, CAST(:seen AS pg_snapshot))) ORDER BY stream, version"
+)
+
+
+def rebuild(url: str) -> int:
+    """How many orders there are, all of them rebuilt in the database at `url`."""
+    engine = create_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool, hide_parameters=True
+    )
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        seen = connection.scalar(text("SELECT pg_current_snapshot()::text"))
+        indexes = _create(connection)
+        _replay_orders(connection, "ORDER BY stream, version")
+        for index in indexes:
+            connection.execute(text(index))
+        _count(connection, seen)
+        _exchange(connection, seen)
+        return connection.scalar(text("SELECT count(*) FROM orders")) or 0
+
+
+def _create(connection: Connection) -> list[str]:
+    """Fresh, empty tables; gives the statements that make their indexes, which is quicker once they are full."""
+    connection.execute(text(f"CREATE SCHEMA {FRESH}"))
+    indexes = []
+    for name in PROJECTIONS:
+        copied = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE"
+        connection.execute(text(f"CREATE TABLE {FRESH}.{name} (LIKE public.{name} {copied})"))
+        found = connection.execute(
+            text(
+                "SELECT indexdef, conname FROM pg_indexes LEFT JOIN pg_constraint"
+                " ON conname = indexname AND conrelid = CAST(:table AS regclass) AND contype = 'p'"
+                " WHERE schemaname = 'public' AND tablename = :name ORDER BY indexname"
+            ),
+            {"name": name, "table": f"public.{name}"},
+        )
+        for definition, key in found:
+            indexes.append(definition.replace(f" ON public.{name} ", f" ON {FRESH}.{name} "))
+            if key is not None:
+                indexes.append(f"ALTER TABLE {FRESH}.{name} ADD CONSTRAINT {key} PRIMARY KEY USING INDEX {key}")
+    return indexes
+
+
+def _replay_orders(connection: Connection, which: str, **values: Any) -> None:
+    """Write the row that each of these streams makes; the events come stream by stream."""
+    table = _fresh(Order.__table__)  # type: ignore[arg-type]
+    row = insert(table)
+    write = row.on_conflict_do_update(
+        index_elements=["id"], set_={column.name: row.excluded[column.name] for column in table.columns}
+    )
+    events = connection.execute(_streamed(_EVENTS + which), values)
+    made = _rows(events)
+    while rows := list(islice(made, BATCH)):
+        connection.execute(write if values else row, rows)
+
+
+def _rows(events: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    columns = {attribute.key: attribute.columns[0].name for attribute in Order.__mapper__.column_attrs}
+    for stream, of_one in groupby(events, key=lambda event: event.stream):
+        order = Order.blank(stream)
+        for event in of_one:
+            order.apply(read(event.type, event.data, event.meta), event.version, event.occurred_at)
+        yield {name: getattr(order, key) for key, name in columns.items()}
+
+
+def _count(connection: Connection, seen: str) -> None:
+    """Count the events of the transactions that were over when the rebuild began; the projector goes on from there."""
+    sums = Sums()
+    events = connection.execute(
+        _streamed(
+            _EVENTS + "WHERE type = ANY(:types) AND transaction_id < pg_snapshot_xmin(CAST(:seen AS pg_snapshot))"
+        ),
+        {"types": [message.type for message in COUNTED], "seen": seen},
+    )
+    for event in events:
+        sums.count(read(event.type, event.data, event.meta), event.occurred_at)
+    for statement, rows in sums.statements(FRESH):
+        connection.execute(statement, rows)
+
+
+def _exchange(connection: Connection, seen: str) -> None:
+    # The projector takes its place first, then the tables; so does this. Whoever changes an order holds it until the end of
+    # its transaction, so with the lock on `orders` no event can be under way that is not seen here.
+    connection.execute(
+        text(
+            "INSERT INTO projections VALUES ('analytics', pg_snapshot_xmin(CAST(:seen AS pg_snapshot)), 0) ON CONFLICT (name)"
+            " DO UPDATE SET transaction_id = excluded.transaction_id, position = excluded.position"
+        ),
+        {"seen": seen},
+    )
+    connection.execute(text(f"LOCK TABLE {', '.join(PROJECTIONS)} IN ACCESS EXCLUSIVE MODE"))
+    _replay_orders(connection, _GROWN, seen=seen)
+    for name in PROJECTIONS:
+        connection.execute(text(f"DROP TABLE public.{name}"))
+        connection.execute(text(f"ALTER TABLE {FRESH}.{name} SET SCHEMA public"))
+    connection.execute(text(f"DROP SCHEMA {FRESH}"))
+
+
+def _streamed(query: str) -> Executable:
+    """The query, its rows fetched as they are needed: there are more than memory holds."""
+    return text(query).execution_options(yield_per=BATCH)
+
+
+def _fresh(table: Table) -> Table:
+    return table.to_metadata(MetaData(), schema=FRESH)
+
+
+def main() -> None:
+    service.needs()
+    started = time.monotonic()
+    orders = rebuild(service.settings.database_url)
+    print(
+        f"{orders:,} orders and their analytics were rebuilt from their events in {time.monotonic() - started:.1f} s."
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""For operators: which orders' undoing waits for somebody, and what to do about it.
+
+    python -m services.orders.sagas list
+    python -m services.orders.sagas show|resume|compensate ORDER
+
+`resume` asks again for whatever is unanswered or still owed. `compensate` cancels an order that is on its way, and undoes it.
+"""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from uuid import UUID
+
+from chassis import store, telemetry
+from chassis.problems import Problem
+from services.orders import deadlines, history, saga, words
+from services.orders.app import service
+from services.orders.history import OrderQuery
+from services.orders.models import Event, Order
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.orders.sagas", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="the orders that are stuck, newest first")
+    for verb in ("show", "resume", "compensate"):
+        verbs.add_parser(verb).add_argument("order", type=UUID)
+    asked = parser.parse_args(arguments)
+    service.needs()
+    with store.active(service.store), telemetry.trace(work=f"sagas {asked.verb}"):
+        try:
+            with store.transaction():
+                run(asked.verb, getattr(asked, "order", None), getpass.getuser())
+        except Problem as problem:
+            sys.exit(problem.detail or problem.title)
+
+
+def run(verb: str, order_id: UUID | None, by: str) -> None:
+    """Raises NotFound, and OutOfTurn for what cannot be cancelled any more."""
+    if order_id is None:
+        list_stuck()
+        return
+    order = Order.locked(order_id)
+    if verb == "resume" or (verb == "compensate" and order.is_called_off):
+        deadlines.resume(order, by)
+    elif verb == "compensate":
+        saga.cancel(order, "Cancelled by the shop.")
+    show(order)
+
+
+def list_stuck() -> None:
+    """Every one: whoever has many has a fault, and wants to know how far it goes."""
+    count, cursor = 0, None
+    while count == 0 or cursor is not None:
+        orders, cursor = history.page(OrderQuery(limit=100, cursor=cursor), stuck=True)
+        for order in orders:
+            print(f"{order.id}  {order.status:<10} since {order.stuck_at:%Y-%m-%d %H:%M:%S}  {order.stuck_reason}")
+        count += len(orders)
+        if not orders:
+            break
+    print(f"{count} stuck." if count else "No order is stuck.")
+
+
+def show(order: Order) -> None:
+    """The order's story, then how it stands."""
+    for event in Event.stream_of(order.id):
+        message = event.message
+        why = getattr(message, "reason", None)
+        print(
+            f"{event.version:>4}  {event.occurred_at:%Y-%m-%d %H:%M:%S.%f}  {event.type:<24} {words.told(message, order.currency)}"
+            + (f" ({why})" if why else "")
+            + ("" if event.sent_at else "  [not sent yet]")
+        )
+    for key, step in order.open_steps.items():
+        print(f"Awaits {key}: asked for {step.attempts} times, late at {step.due_at:%Y-%m-%d %H:%M:%S}.")
+    paid = f"{order.captured_amount} of {order.total_amount} {order.currency} paid, {order.refunded_amount} sent back"
+    print(f"{order.status}: {paid}." + (f" Stuck: {order.stuck_reason}" if order.stuck_at else ""))
+
+
+if __name__ == "__main__":
+    main()

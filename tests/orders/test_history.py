@@ -1,0 +1,145 @@
+"""Lists of orders: by user, status and date, and each page the same work however many orders there are."""
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+from sqlalchemy.dialects import postgresql
+
+from chassis import store
+from chassis.service import Service
+from services.orders import deadlines, history, projector
+from services.orders.history import AllOrdersQuery
+from services.orders.models import Order
+from tests.orders.conftest import CUSTOMER, Hear, confirming, fresh_key, order_of
+
+ORDERS = 20_000
+USERS = 30
+NOW = datetime(2030, 1, 1, tzinfo=UTC)
+
+Product = Callable[..., dict[str, Any]]
+
+
+def ids(http: FlaskClient, path: str, who: dict[str, str]) -> list[str]:
+    answer = http.get(path, headers=who)
+    assert answer.status_code == 200, answer.text
+    return [order["id"] for order in answer.json["items"]]
+
+
+def test_a_list_is_narrowed_by_user_status_and_date(
+    http: FlaskClient, product: Product, customer: dict[str, str], staff: dict[str, str], hear: Hear
+) -> None:
+    body = order_of((product(), 1))
+    first, second = [http.post("/orders/", json=body, headers=customer | fresh_key()).json for _ in range(2)]
+    hear(*confirming(UUID(first["id"])))
+    for url, who in (("/orders/", customer), ("/orders/", staff), (f"/orders/user/{CUSTOMER}", customer)):
+        assert ids(http, f"{url}?status=confirmed", who) == [first["id"]]
+        assert ids(http, f"{url}?status=pending", who) == [second["id"]]
+        assert ids(http, f"{url}?since={second['created_at']}", who) == [second["id"]]
+        assert ids(http, f"{url}?until={second['created_at']}", who) == [first["id"]]
+        assert ids(http, f"{url}?status=shipped", who) == []
+    assert ids(http, f"/orders/?user_id={CUSTOMER}&status=pending", staff) == [second["id"]]
+    assert ids(http, f"/orders/?user_id={uuid4()}", staff) == []
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [("status=lost", "status"), ("since=yesterday", "since"), ("since=2026-01-01T00:00:00", "since"), ("x=1", "x")],
+)
+def test_a_filter_that_makes_no_sense_is_refused_and_named(
+    http: FlaskClient, customer: dict[str, str], query: str, field: str
+) -> None:
+    answer = http.get(f"/orders/?{query}", headers=customer)
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+
+
+def test_other_peoples_orders_are_for_staff(http: FlaskClient, customer: dict[str, str]) -> None:
+    assert http.get(f"/orders/?user_id={uuid4()}", headers=customer).status_code == 403
+    assert http.get(f"/orders/?user_id={CUSTOMER}", headers=customer).status_code == 200
+
+
+@pytest.fixture
+def many(orders: Service) -> Service:
+    """Orders of many users over months: one in a hundred pending, one in a thousand stuck, few due."""
+    with orders.store.database.engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO orders (id, user_id, total_amount, status, created_at, updated_at, currency, lines,"
+                " payment_method, version, due_at, stuck_at)"
+                " SELECT gen_random_uuid(), CAST(lpad(to_hex(n % :users), 32, '0') AS uuid), 10,"
+                " CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'delivered' END, moment, moment, 'EUR', '[]', 'tok_x', 1,"
+                " CASE WHEN n % 100 = 0 THEN moment END, CASE WHEN n % 1000 = 0 THEN moment END"
+                " FROM generate_series(1, :orders) n, LATERAL (SELECT CAST(:now AS timestamptz)"
+                " - n * interval '5 minutes' AS moment) m"
+            ),
+            {"users": USERS, "orders": ORDERS, "now": NOW},
+        )
+        connection.execute(
+            text(
+                "INSERT INTO events (id, stream, version, type, data, meta, occurred_at, sent_at)"
+                " SELECT gen_random_uuid(), id, 1, 'stock.released', '{}', '{}', created_at, created_at FROM orders"
+            )
+        )
+        connection.execute(text("ANALYZE"))
+    return orders
+
+
+def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    return [plan, *(node for inner in plan.get("Plans", []) for node in nodes(inner))]
+
+
+def assert_does_not_grow(orders: Service, statement: Any, most: int, **values: Any) -> None:
+    """PostgreSQL finds what it gives in an index, and looks at no more than so many rows for it."""
+    if not isinstance(statement, str):
+        compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
+        statement = str(compiled)
+    with orders.store.database.engine.connect() as connection:
+        [plan] = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), values).scalar_one()
+    for node in nodes(plan["Plan"]):
+        seen = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
+        assert node["Node Type"] != "Seq Scan", f"{statement}\n{json.dumps(plan)}"
+        assert seen <= most, f"{seen} rows for {statement}\n{json.dumps(plan)}"
+
+
+USER = UUID(int=7)
+SHAPES = {
+    "everybody's": {},
+    "one user's": {"user_id": USER},
+    "pending": {"status": "pending"},
+    "delivered": {"status": "delivered"},
+    "one user's pending": {"user_id": USER, "status": "pending"},
+    "of a day": {"since": NOW - timedelta(days=40), "until": NOW - timedelta(days=39)},
+    "one user's of a month": {"user_id": USER, "since": NOW - timedelta(days=60), "until": NOW - timedelta(days=30)},
+    "delivered of a day": {"status": "delivered", "until": NOW - timedelta(days=39)},
+    "stuck": {"stuck": True},
+}
+
+
+def test_no_page_of_a_list_grows_with_the_orders(many: Service) -> None:
+    for shape in SHAPES.values():
+        query = AllOrdersQuery(**shape)
+        statement = history.selection(query, query.user_id, query.stuck)
+        for cursor in ("", f" AND (created_at, id) < ('{NOW - timedelta(days=35)}', '{uuid4()}')"):
+            narrowed = statement.where(text("true" + cursor)).order_by(Order.created_at.desc(), Order.id.desc())
+            assert_does_not_grow(many, narrowed.limit(21), 40)
+
+
+def test_nor_does_what_workers_ask_all_the_time(many: Service) -> None:
+    due = deadlines.due(NOW - timedelta(days=90)).limit(20)
+    assert_does_not_grow(many, due, 40)
+    assert_does_not_grow(many, deadlines.OLDEST_PENDING, 1)
+    assert_does_not_grow(many, deadlines.STUCK_COUNT, 40)
+    with many.store.database.engine.connect() as connection:
+        place = connection.execute(text("SELECT transaction_id::text FROM events LIMIT 1")).scalar_one()
+    values = {"transaction_id": place, "position": ORDERS - 1_000, "types": ["order.placed"], "limit": 20}
+    assert_does_not_grow(many, projector.NEXT.text, 40, **values)
+
+
+def test_a_worker_looks_after_so_many(many: Service) -> None:
+    with store.active(many.store), many.store.transaction():
+        assert len(deadlines.overdue(NOW)) == deadlines.BATCH
