@@ -6,13 +6,14 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from chassis import money
-from chassis.clients import BadAnswer, Client
+from chassis.clients import BadAnswer, Client, Policy
 from chassis.messages import Line
 from chassis.problems import Invalid
 from services.orders.api.schemas import NewOrder
 from services.orders.settings import Settings
 
-products = Client("products")
+# An order is worth a moment of waiting: a burst of them must not be refused because they come at once.
+products = Client("products", Policy(slot_seconds=2.0))
 
 
 @dataclass(frozen=True)
