@@ -116,6 +116,7 @@ class Services:
     def _own(self, service: str) -> dict[str, str]:
         """What only this service is told."""
         state, sandbox_key = self._installation.state, self._installation.secrets.get("sandbox-key")
+        webhook_secret = self._installation.secrets.get("sandbox-webhook-secret")
         match service:
             case "users":
                 return {"SOUK_REQUEST_SECRET": self._installation.secrets.get("users-requests")}
@@ -123,11 +124,15 @@ class Services:
                 return {"SOUK_MONGO_URL": self._backing.mongo}
             case "payments":
                 url = f"http://127.0.0.1:{self._port('bank')}"
-                return {"SOUK_SANDBOX_URL": url, "SOUK_SANDBOX_KEY": sandbox_key}
+                keys = {"SOUK_SANDBOX_KEY": sandbox_key, "SOUK_SANDBOX_WEBHOOK_SECRET": webhook_secret}
+                return {"SOUK_SANDBOX_URL": url, **keys}
             case "notifications":
                 return {"SOUK_SMTP_URL": f"smtp://127.0.0.1:{self._port('mailbox-smtp')}"}
             case "bank":
-                return {"SOUK_SANDBOX_KEY": sandbox_key, "SOUK_BANK_DIRECTORY": str(state.data / "bank")}
+                # Through the edge, as a provider's webhooks come from outside.
+                url = f"http://127.0.0.1:{self._port('gateway')}/payments/webhooks/sandbox"
+                told = {"SOUK_BANK_WEBHOOK_URL": url, "SOUK_SANDBOX_WEBHOOK_SECRET": webhook_secret}
+                return {**told, "SOUK_SANDBOX_KEY": sandbox_key, "SOUK_BANK_DIRECTORY": str(state.data / "bank")}
             case "mailbox":
                 port = str(self._port("mailbox-smtp"))
                 return {"SOUK_SMTP_PORT": port, "SOUK_MAIL_DIRECTORY": str(state.data / "mails")}

@@ -2,6 +2,7 @@
 
 from chassis.service import Service, Timer
 from services.payments import sweeper
+from services.payments.models import Webhook
 from services.payments.saga import listener
 from services.payments.settings import Settings
 
@@ -11,5 +12,5 @@ service = Service(
     routes="services.payments.api.routes",
     listener=listener,
     tasks="services.payments.tasks",
-    timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep)],
+    timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep), Timer(3_600, Webhook.forget_old)],
 )

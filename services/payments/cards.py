@@ -5,8 +5,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-_PERHAPS = re.compile(r"(?<!\d)\d(?:[ .\-_/]?\d){12,18}(?!\d)")
-"""13 to 19 digits, as card numbers have (ISO/IEC 7812), also in the groups that people write."""
+_PERHAPS = re.compile(r"(?<![\d+])[2-6](?:[ .\-_/]?\d){12,18}(?!\d)")
+"""13 to 19 digits of which the first is a card network's (ISO/IEC 7812), also in the groups that people write; a telephone
+number begins with a plus."""
 
 
 def has_number(text: str) -> bool:

@@ -10,7 +10,7 @@ from structlog import get_logger
 from chassis.messages import Message
 from chassis.outbox import emit, enqueue
 from services.payments import answers
-from services.payments.models import Payment, Refund, RefundStatus, Status
+from services.payments.models import NEXT, Payment, Refund, RefundStatus, Status
 from services.payments.models.refund import BY_US
 from services.payments.providers.seam import Charge, Repayment
 
@@ -21,6 +21,9 @@ ADVANCE = "payments.advance"
 
 REFUND = "payments.refund"
 """The task that has the provider give money back."""
+
+HEED = "payments.heed"
+"""The task that looks into what a webhook told of."""
 
 PAYMENTS = Counter("souk_payments_total", "Steps that payments took at the provider, by what they became.", ["status"])
 REFUNDS = Counter("souk_refunds_total", "Refunds that ended, by how.", ["status"])
@@ -44,6 +47,14 @@ def charge_is(payment: Payment, charge: Charge) -> None:
         if Status.CAPTURED in (payment.status, payment.goal):
             _tell(answers.capture(payment))
     go_on(payment)
+
+
+def learn(payment: Payment, charge: Charge) -> None:
+    """The provider shows the charge so, unasked for any step: what is new is news, what the payment is past is not."""
+    if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
+        charge_is(payment, charge)
+    for refund in Refund.of_payment(payment.id, RefundStatus.PENDING):
+        start(refund, payment)
 
 
 def call_off(payment: Payment, reason: str) -> None:

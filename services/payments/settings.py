@@ -19,14 +19,20 @@ class Settings(settings.Settings):
     sandbox_key: SecretStr = SecretStr("")
     """The bearer key that the sandbox provider wants to see."""
 
+    sandbox_webhook_secret: SecretStr = SecretStr("")
+    """With which the sandbox provider signs its webhooks; empty takes none."""
+
+    webhook_tolerance_seconds: float = Field(default=300.0, gt=0)
+    """How old a webhook's signature may be: longer than clocks differ and networks dawdle, too short to use it again."""
+
     provider_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
     """How long a provider may think. Shorter than it usually needs, and every charge is asked for twice."""
 
-    authorize_patience_seconds: float = Field(default=300.0, gt=0)
+    authorize_patience_seconds: float = Field(default=600.0, gt=0)
     """How long a provider (or a customer on its page) may leave a new payment open; then it is called off, and its order told.
-    Longer than the provider's usual bad minutes, shorter than an order's."""
+    Longer than the provider's usual bad minutes, and shorter than orders wait before they give up without a reason."""
 
-    capture_patience_seconds: float = Field(default=3_600.0, gt=0)
+    capture_patience_seconds: float = Field(default=3_000.0, gt=0)
     """The same for a capture, whose order is confirmed already: an outage should not undo it."""
 
     settling_seconds: float = Field(default=120.0, ge=0)

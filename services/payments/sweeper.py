@@ -6,23 +6,25 @@ from prometheus_client import Gauge
 
 from chassis import db
 from chassis.outbox import enqueue
-from services.payments.models import Payment, Refund
-from services.payments.outcomes import ADVANCE, REFUND
+from services.payments.models import Payment, Refund, Webhook
+from services.payments.outcomes import ADVANCE, HEED, REFUND
 
 EVERY_SECONDS = 30
 BATCH = 500
 
 OVERDUE = Gauge(
-    "souk_payments_overdue", "Unfinished payments and refunds that the last sweep took up, at most a batch each."
+    "souk_payments_overdue",
+    "Unfinished payments, refunds and webhooks that the last sweep took up, at most a batch each.",
 )
 
 
 def sweep(now: datetime | None = None) -> None:
     """Enqueue what is overdue. Several workers share the work."""
     now = now or db.now()
-    payments, refunds = Payment.overdue(now, BATCH), Refund.overdue(now, BATCH)
-    for task, overdue in ((ADVANCE, payments), (REFUND, refunds)):
-        for unfinished in overdue:
+    count = 0
+    for task, rows in ((ADVANCE, Payment), (REFUND, Refund), (HEED, Webhook)):
+        for unfinished in rows.overdue(now, BATCH):
             unfinished.put_off(now)
             enqueue(task, unfinished.id)
-    OVERDUE.set(len(payments) + len(refunds))
+            count += 1
+    OVERDUE.set(count)

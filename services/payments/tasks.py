@@ -10,7 +10,7 @@ from uuid import UUID
 from chassis import db, store
 from chassis.tasks import Tasks
 from services.payments import outcomes, providers, steps
-from services.payments.models import Payment, Refund
+from services.payments.models import Payment, Refund, Webhook
 from services.payments.settings import Settings
 
 tasks = Tasks("payments")
@@ -47,6 +47,32 @@ def refund(refund_id: UUID) -> None:
         refund, payment = Refund.locked(refund_id)
         if refund.is_pending:
             outcomes.refund_is(refund, payment, repayment)
+
+
+@tasks.task()
+def heed(webhook_id: UUID) -> None:
+    """Ask the provider how the charge is that a webhook told of: so it does not matter in which order webhooks come.
+
+    Raises ProviderUnavailable, and Overtaken, when it is to be tried again.
+    """
+    with store.transaction():
+        webhook = Webhook.locked(webhook_id)
+        payment = Payment.known(webhook.payment_id) if webhook.payment_id is not None else None
+        if payment is None or payment.provider != webhook.provider:
+            webhook.heeded()
+            return
+    charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
+    with store.transaction():
+        current = Payment.locked(payment.id)
+        if current.status != payment.status:
+            raise Overtaken(f"The payment {payment.id} moved while the provider was asked.")
+        if charge is not None:
+            outcomes.learn(current, charge)
+        Webhook.locked(webhook_id).heeded()
+
+
+class Overtaken(Exception):
+    """What the provider said may be older than what is known: ask it again."""
 
 
 def _is_given_up(payment: Payment) -> bool:

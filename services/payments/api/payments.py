@@ -1,4 +1,4 @@
-"""/payments: pay something of one's own, and see what became of payments."""
+"""/payments: pay something of one's own, take or let go what was only reserved, and see what became of payments."""
 
 from uuid import UUID
 
@@ -7,30 +7,52 @@ from chassis.api import Resource, endpoint
 from chassis.money import to_minor
 from chassis.outbox import enqueue
 from chassis.paging import Page
-from chassis.problems import NotFound
-from services.payments import providers
+from chassis.problems import Conflict, NotFound
+from services.payments import outcomes, providers
+from services.payments.api.caller import user_id
 from services.payments.api.schemas import NewPayment, PaymentPage, PaymentView
-from services.payments.models import Payment, Terms
-from services.payments.outcomes import ADVANCE
+from services.payments.models import Payment, Terms, ledger
+
+
+class OfAnOrder(Conflict):
+    type, title = "/problems/payment-of-an-order", "Only its order moves this payment"
 
 
 class Process(Resource):
     @endpoint(allow=auth.CUSTOMER, status=201, location="/payments/{id}", idempotency="required")
     def post(self, body: NewPayment) -> PaymentView:
         """Pay. 201, as for an order: the payment exists, pending; follow its Location to see what the provider says."""
-        user_id = auth.caller().user_id
-        assert user_id is not None
-        terms = Terms(user_id, to_minor(body.amount), body.currency, body.payment_method)
+        terms = Terms(user_id(), to_minor(body.amount), body.currency, body.payment_method)
         payment = Payment.direct(terms, body.capture, providers.default())
-        enqueue(ADVANCE, payment.id)
-        return PaymentView.model_validate(payment)
+        enqueue(outcomes.ADVANCE, payment.id)
+        return _view(payment)
 
 
 class OnePayment(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, payment_id: UUID) -> PaymentView:
         """One payment, as the provider last told of it."""
-        return PaymentView.model_validate(Payment.visible_to(auth.caller(), payment_id))
+        return _view(Payment.visible_to(auth.caller(), payment_id))
+
+
+class Capture(Resource):
+    @endpoint(allow=auth.STAFF, status=202)
+    def post(self, payment_id: UUID) -> PaymentView:
+        """Take what a direct payment reserved. 202: the payment's status shows when it is done."""
+        payment = _direct(payment_id)
+        payment.capture()
+        outcomes.go_on(payment)
+        return _view(payment)
+
+
+class Void(Resource):
+    @endpoint(allow=auth.STAFF, status=202)
+    def post(self, payment_id: UUID) -> PaymentView:
+        """Call a direct payment off: what it reserved is let go, what it took goes back. 202: its status shows when it is done."""
+        payment = _direct(payment_id)
+        payment.call_off()
+        outcomes.go_on(payment)
+        return _view(payment)
 
 
 class UserPayments(Resource):
@@ -40,4 +62,16 @@ class UserPayments(Resource):
         if not auth.caller().owns(user_id):
             raise NotFound("You have no such user.")
         payments, following = Payment.page(query, user_id)
-        return PaymentPage(items=[PaymentView.model_validate(payment) for payment in payments], next=following)
+        sums = ledger.sums(payment.id for payment in payments)
+        return PaymentPage(items=[PaymentView.of(payment, sums[payment.id]) for payment in payments], next=following)
+
+
+def _direct(payment_id: UUID) -> Payment:
+    payment = Payment.for_staff(payment_id)
+    if payment.order_id is not None:
+        raise OfAnOrder("Cancel or refund its order instead.", order_id=str(payment.order_id))
+    return payment
+
+
+def _view(payment: Payment) -> PaymentView:
+    return PaymentView.of(payment, payment.sums)

@@ -1,8 +1,10 @@
 """What the payments service keeps."""
 
+from services.payments.models.method import PaymentMethod
 from services.payments.models.payment import Payment
 from services.payments.models.refund import Refund
-from services.payments.models.status import CANCELLED, RefundStatus, Status
+from services.payments.models.status import CANCELLED, NEXT, RefundStatus, Status
 from services.payments.models.terms import Terms
+from services.payments.models.webhook import Webhook
 
-__all__ = ["CANCELLED", "Payment", "Refund", "RefundStatus", "Status", "Terms"]
+__all__ = ["CANCELLED", "NEXT", "Payment", "PaymentMethod", "Refund", "RefundStatus", "Status", "Terms", "Webhook"]

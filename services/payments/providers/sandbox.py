@@ -1,5 +1,6 @@
 """The adapter to the sandbox provider: the bank of development and tests (`services.payments.sandbox`), over HTTP."""
 
+import time
 from typing import Any, Literal, TypeVar
 from urllib.parse import quote
 from uuid import UUID
@@ -9,7 +10,8 @@ from pydantic import BaseModel, Field, ValidationError
 from urllib3.exceptions import HTTPError
 
 from services.payments.models import RefundStatus, Status
-from services.payments.providers.seam import Charge, ProviderUnavailable, Refused, Repayment
+from services.payments.providers.seam import Charge, Event, ProviderUnavailable, Refused, Repayment, as_id
+from services.payments.providers.signature import Unverified, verify
 from services.payments.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -26,10 +28,13 @@ _pool = urllib3.PoolManager(maxsize=16, retries=False)
 
 class SandboxProvider:
     name = "sandbox"
+    signature_header = "Sandbox-Signature"
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.sandbox_url.rstrip("/")
         self._key = settings.sandbox_key.get_secret_value()
+        self._webhook_secret = settings.sandbox_webhook_secret.get_secret_value()
+        self._tolerance_seconds = settings.webhook_tolerance_seconds
         self._timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=settings.provider_timeout_seconds)
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
@@ -54,6 +59,14 @@ class SandboxProvider:
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
         made = self._look(_Refunds, f"{_path(reference)}/refunds").items
         return next((refund.repayment() for refund in made if refund.reference == str(refund_id)), None)
+
+    def event(self, body: bytes, signature: str) -> Event:
+        verify(body, signature, self._webhook_secret, self._tolerance_seconds, time.time())
+        try:
+            told = _Event.model_validate_json(body)
+        except ValidationError as error:
+            raise Unverified("It is signed, and no event.") from error
+        return Event(told.id, told.type, as_id(told.data.reference))
 
     def _charge(self, path: str, key: str, body: dict[str, Any] | None = None) -> Charge:
         return _understood(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
@@ -109,6 +122,16 @@ class _Refund(BaseModel):
 
 class _Refunds(BaseModel):
     items: list[_Refund]
+
+
+class _Subject(BaseModel):
+    reference: str = Field(max_length=255)
+
+
+class _Event(BaseModel):
+    id: str = Field(min_length=1, max_length=255)
+    type: str = Field(max_length=100)
+    data: _Subject
 
 
 class _Problem(BaseModel):

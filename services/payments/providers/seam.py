@@ -42,10 +42,22 @@ class Repayment:
     refusal_reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Event:
+    """What a webhook says has happened. It is a hint only: how the charge is now, the provider is asked."""
+
+    id: str
+    type: str
+    payment_id: UUID | None
+    """None when it is about nothing of ours."""
+
+
 class Provider(Protocol):
     """Every method raises ProviderUnavailable; those that move money raise Refused. Amounts in minor units."""
 
     name: str
+    signature_header: str
+    """Where its webhooks carry their signature."""
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
         """The payment's one charge; a charge that is declined is an answer, too."""
@@ -70,3 +82,15 @@ class Provider(Protocol):
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
         """The refund of the charge `reference` as it is now, None when there is none."""
         ...
+
+    def event(self, body: bytes, signature: str) -> Event:
+        """What a webhook says, once its signature holds. Raises Unverified, also for what is signed and makes no sense."""
+        ...
+
+
+def as_id(text: str | None) -> UUID | None:
+    """What may be the id of a payment of ours, from a place where a provider keeps what merchants call things."""
+    try:
+        return UUID(text or "")
+    except ValueError:
+        return None

@@ -1,0 +1,12 @@
+"""Who pays."""
+
+from uuid import UUID
+
+from chassis import auth
+
+
+def user_id() -> UUID:
+    """The user of the present request, on routes that are for users."""
+    user_id = auth.caller().user_id
+    assert user_id is not None
+    return user_id

@@ -1,0 +1,50 @@
+"""/payments/refund and /payments/{id}/refunds: money that goes back, and what became of it."""
+
+from uuid import UUID
+
+from chassis import auth, money
+from chassis.api import Resource, endpoint
+from chassis.problems import Conflict, NotFound
+from services.payments import outcomes
+from services.payments.api.schemas import NewRefund, RefundList, RefundView
+from services.payments.models import Payment, Refund, Status
+from services.payments.models.refund import BY_STAFF
+from services.payments.models.status import OutOfTurn
+
+
+class NotRefundable(Conflict):
+    type, title = "/problems/not-refundable", "So much cannot be given back"
+
+
+class Refunds(Resource):
+    @endpoint(
+        allow=auth.STAFF,
+        status=201,
+        location="/payments/{payment_id}/refunds",
+        idempotency="required",
+        raises=[NotFound],
+    )
+    def post(self, body: NewRefund) -> RefundView:
+        """Give back a part of a payment, or all that is left. 201, pending: follow its Location to see it done.
+
+        If the payment is an order's, the order hears of it.
+        """
+        payment = Payment.for_staff(body.payment_id)
+        if payment.status != Status.CAPTURED:
+            raise OutOfTurn(f"The payment is {payment.status}: nothing of it can go back.", current=payment.status)
+        left = payment.sums.refundable
+        amount = money.to_minor(body.amount) if body.amount is not None else left
+        if not 0 < amount <= left:
+            remaining = str(money.from_minor(left))
+            raise NotRefundable(f"{remaining} {payment.currency} of this payment can be given back.", left=remaining)
+        refund = Refund.of(payment, amount, body.reason, BY_STAFF)
+        outcomes.start(refund, payment)
+        return RefundView.model_validate(refund)
+
+
+class RefundsOfPayment(Resource):
+    @endpoint(allow=auth.OWNER)
+    def get(self, payment_id: UUID) -> RefundList:
+        """Every refund of one payment, oldest first."""
+        payment = Payment.visible_to(auth.caller(), payment_id)
+        return RefundList(items=[RefundView.model_validate(refund) for refund in Refund.of_payment(payment.id)])

@@ -1,0 +1,55 @@
+"""/payments/webhooks: what providers tell us unasked. Open to all, so nothing is read that is not signed, and nothing is
+believed: an event is stored, and later makes us ask the provider how the charge is."""
+
+from uuid import UUID
+
+from flask import request
+
+from chassis import auth
+from chassis.api import Resource, View, endpoint
+from chassis.outbox import enqueue
+from chassis.problems import NotFound, Problem
+from services.payments import providers
+from services.payments.models import Webhook
+from services.payments.outcomes import HEED
+from services.payments.providers.seam import Event
+from services.payments.providers.signature import Unverified
+
+LARGEST_BYTES = 65_536
+
+
+class NotSigned(Problem):
+    type, status, title = "/problems/webhook-not-signed", 400, "The signature does not hold"
+
+
+class TooLarge(Problem):
+    type, status, title = "/problems/webhook-too-large", 413, "The webhook is too large"
+
+
+class WebhookReceipt(View):
+    is_new: bool
+
+
+def verified(provider: str) -> Event:
+    """The event in the request, if the provider signed it just now. The body is not looked into before that is known."""
+    if (request.content_length or 0) > LARGEST_BYTES or len(body := request.get_data()) > LARGEST_BYTES:
+        raise TooLarge(f"No webhook has more than {LARGEST_BYTES} bytes.")
+    try:
+        sender = providers.named(provider)
+        return sender.event(body, request.headers.get(sender.signature_header, ""))
+    except KeyError:
+        raise NotFound("There is no such provider.") from None
+    except Unverified as error:
+        raise NotSigned(str(error)) from error
+
+
+class Webhooks(Resource):
+    @endpoint(allow=auth.ANYONE, before=verified, raises=[TooLarge])
+    def post(self, provider: str, prepared: Event) -> WebhookReceipt:
+        """For providers: take a signed event. One that came before is known and changes nothing."""
+        webhook_id: UUID | None = Webhook.store(
+            provider, prepared.id, prepared.type, prepared.payment_id, request.get_data(as_text=True)
+        )
+        if webhook_id is not None:
+            enqueue(HEED, webhook_id)
+        return WebhookReceipt(is_new=webhook_id is not None)

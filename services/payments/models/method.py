@@ -1,0 +1,60 @@
+"""Saved payment methods: a provider's token and what its owner calls it. Whoever has the token has no card number."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import String, UniqueConstraint, func, select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from chassis.auth import Caller
+from chassis.problems import Conflict, NotFound
+from services.payments.models.base import Base
+
+MOST = 20
+"""How many one user may keep."""
+
+
+class TooManyMethods(Conflict):
+    type, title = "/problems/too-many-payment-methods", "There are too many payment methods"
+
+
+class PaymentMethod(Base):
+    __tablename__ = "payment_methods"
+    __table_args__ = (UniqueConstraint("user_id", "token"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    user_id: Mapped[UUID]
+    token: Mapped[str] = mapped_column(String(64))
+    label: Mapped[str] = mapped_column(String(100))
+    created_at: Mapped[datetime] = mapped_column(default=db.now)
+
+    @classmethod
+    def keep(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
+        """The user's method with this token, under its newest label. Raises TooManyMethods."""
+        row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=db.now())
+        kept = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(cls)
+        method = db.session().scalars(kept).one()
+        count = db.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0
+        if count > MOST:
+            raise TooManyMethods(f"You keep {MOST} payment methods already: remove one first.")
+        return method
+
+    @classmethod
+    def of_user(cls, user_id: UUID) -> Sequence["PaymentMethod"]:
+        """Newest first; at most MOST, whatever else happened."""
+        query = select(cls).where(cls.user_id == user_id).order_by(cls.created_at.desc(), cls.id)
+        return db.session().scalars(query.limit(MOST)).all()
+
+    @classmethod
+    def visible_to(cls, caller: Caller, method_id: UUID) -> "PaymentMethod":
+        """Raises NotFound, also for someone else's."""
+        method = db.session().get(cls, method_id)
+        if method is None or not caller.owns(method.user_id):
+            raise NotFound("You have no such payment method.")
+        return method
+
+    def forget(self) -> None:
+        db.session().delete(self)

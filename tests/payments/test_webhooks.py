@@ -1,0 +1,226 @@
+"""What the bank tells unasked: heeded once, in any order, and only if it is signed; the bank really sends it."""
+
+import json
+import threading
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import urllib3
+from sqlalchemy import text
+from werkzeug.wsgi import get_input_stream
+
+from chassis import db
+from chassis.messages import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
+from services.payments import sandbox
+from services.payments.models import Webhook
+from services.payments.providers import ProviderUnavailable
+from services.payments.sandbox.webhooks import Endpoint, signature
+from tests.conftest import app_of
+from tests.installation import until
+from tests.payments import books
+from tests.payments.conftest import Bank
+
+SECRET = "webhook-secret"
+OUR_SECRET = "of-these-tests-alone"
+PATH = "/payments/webhooks/sandbox"
+
+
+@pytest.fixture(scope="module")
+def telling_bank(_payments, serve):
+    """A bank that sends its webhooks to the payments service, over HTTP both ways."""
+    app, stopping = app_of(_payments), threading.Event()
+
+    def bounded(environ, start_response):
+        # Werkzeug's server, other than ours, lets an application read on past the body, and wait.
+        environ["wsgi.input"] = get_input_stream(environ)
+        return app(environ, start_response)
+
+    endpoint = Endpoint(serve(bounded) + PATH, SECRET)
+    yield Bank(serve(sandbox.create_app(None, "sandbox-key", stopping, webhooks=endpoint)))
+    stopping.set()
+
+
+@pytest.fixture
+def told(settings, telling_bank):
+    with settings(sandbox_url=telling_bank.address, sandbox_webhook_secret=SECRET):
+        yield telling_bank
+
+
+def webhooks(orders):
+    """Those about the payment that the bank was last asked about: the bank may still be telling of an earlier test's."""
+    query = "SELECT type, due_at FROM webhooks WHERE payment_id = :payment ORDER BY received_at"
+    with orders.payments.store.database.engine.connect() as connection:
+        return connection.execute(text(query), {"payment": orders.payment_ids[0]}).all()
+
+
+def wait_for_webhooks(orders, count):
+    until(lambda: len(webhooks(orders)) >= count)
+
+
+def answer_page(orders, staff, answer):
+    """The customer follows the payment's action_url, and answers there."""
+    payment_id = orders.payment_ids[0]
+    url = staff.sees(payment_id)["action_url"]
+    http = urllib3.PoolManager(timeout=5)
+    assert "12.50 EUR" in http.request("GET", url).data.decode()
+    assert http.request("POST", url, fields={"answer": answer}, encode_multipart=False).status == 200
+    assert http.request("POST", url, fields={"answer": answer}, encode_multipart=False).status == 409
+    return payment_id
+
+
+@pytest.mark.parametrize(("answer", "status"), [("confirm", "authorized"), ("refuse", "declined")])
+def test_a_payment_that_its_customer_confirms_at_the_bank_moves_when_the_bank_tells(
+    orders, payments, staff, told, answer, status
+):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_pending"))
+    assert orders.heard == []
+    payment_id = answer_page(orders, staff, answer)
+    wait_for_webhooks(orders, 2)
+    orders.system.drain()
+    seen = staff.sees(payment_id)
+    assert (seen["status"], seen["action_url"]) == (status, None)
+    assert orders.heard_types == [f"payment.{status}"]
+    assert [webhook.type for webhook in webhooks(orders)] == ["charge.pending", f"charge.{status}"]
+    assert {webhook.due_at for webhook in webhooks(orders)} == {None}
+
+
+def test_a_payment_whose_webhook_never_comes_moves_when_the_sweeper_asks(orders, staff, bank, sweep):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_pending"))
+    answer_page(orders, staff, "confirm")
+    assert sweep(120) == 1
+    orders.system.drain()
+    assert orders.heard == [PaymentAuthorized(order_id, orders.heard[0].payment_id)]
+
+
+def test_a_payment_that_nobody_confirms_is_called_off(orders, staff, bank, sweep, settings):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_pending"))
+    sweep(120)
+    with settings(authorize_patience_seconds=0.001):
+        orders.system.drain()
+    payment_id = orders.heard[0].payment_id
+    assert orders.heard == [
+        PaymentDeclined(order_id, payment_id, "not_confirmed_in_time"),
+        PaymentVoided(order_id, payment_id),
+    ]
+    assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]
+
+
+def test_a_payment_that_waits_for_its_customer_can_be_called_off(orders, bank):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_pending"), VoidPayment(order_id))
+    assert orders.heard == [PaymentVoided(order_id, orders.heard[0].payment_id)]
+    assert [charge["status"] for charge in bank.charges(orders.heard[0].payment_id)] == ["voided"]
+
+
+def test_a_lost_answer_is_made_up_for_by_a_webhook(orders, payments, told):
+    with pytest.raises(ProviderUnavailable):
+        orders.say(orders.wants(uuid4(), "tok_lost_answer"))
+    wait_for_webhooks(orders, 1)
+    orders.system.drain()
+    assert orders.heard_types == ["payment.authorized"]
+
+
+@pytest.mark.parametrize(
+    ("token", "types"),
+    [
+        ("tok_duplicate_webhook", ["charge.authorized", "charge.captured"]),
+        ("tok_out_of_order_webhook", ["charge.captured", "charge.authorized"]),
+    ],
+)
+def test_webhooks_that_come_twice_or_out_of_order_change_nothing(orders, payments, told, token, types):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, token), CapturePayment(order_id))
+    wait_for_webhooks(orders, 2)
+    orders.system.drain()
+    assert [webhook.type for webhook in webhooks(orders)] == types
+    assert orders.heard_types == ["payment.authorized", "payment.captured"]
+    assert (books.kept(payments), books.contradictions(payments)) == (1250, [])
+
+
+def test_what_somebody_did_at_the_bank_is_learnt_from_its_webhook(orders, payments, staff, told):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_duplicate_webhook"))
+    payment_id = orders.payment_ids[0]
+    (charge,) = told.charges(payment_id)
+    told.do(f"/{charge['id']}/void")
+    wait_for_webhooks(orders, 2)
+    orders.system.drain()
+    assert staff.sees(payment_id)["status"] == "voided"
+    orders.say(CapturePayment(order_id))
+    assert orders.heard_types == ["payment.authorized", "payment.capture_refused"]
+
+
+def kept(payments):
+    with payments.store.database.engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM webhooks"))
+
+
+@pytest.fixture
+def post(payments, client, settings):
+    """POST a webhook, rightly signed unless told otherwise, with a secret that no bank has."""
+
+    def send(body=None, header=None, path=PATH, **changes):
+        event = {"id": "evt_1", "type": "charge.captured", "data": {"reference": str(uuid4())}} | changes
+        raw = json.dumps(event) if body is None else body
+        signed = header or signature(OUR_SECRET, int(time.time()), raw)
+        return client(payments).post(path, data=raw, headers={"Sandbox-Signature": signed})
+
+    with settings(sandbox_webhook_secret=OUR_SECRET):
+        yield send
+
+
+def test_an_event_that_comes_again_is_known_and_leads_to_nothing(post, payments):
+    answers = [post() for _ in range(3)]
+    assert [(answer.status_code, answer.json["is_new"]) for answer in answers] == [(200, True)] + [(200, False)] * 2
+    assert kept(payments) == 1
+
+
+RAW = '{"id": "evt_1", "type": "charge.captured", "data": {"reference": "x"}}'
+NOW = int(time.time())
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [
+        (RAW, signature("another secret", NOW, RAW)),
+        (RAW, signature(OUR_SECRET, NOW, RAW.replace("x", "y"))),
+        (RAW, signature(OUR_SECRET, NOW - 86_400, RAW)),
+        (RAW, signature(OUR_SECRET, NOW + 86_400, RAW)),
+        (RAW, signature(OUR_SECRET, NOW, RAW).replace("v1", "v0")),
+        (RAW, "t=,v1="),
+        (RAW, "nonsense"),
+        (RAW, f"t={NOW},t={NOW},v1=00"),
+        ("[1", None),
+        ("{}", None),
+        ('{"id": "", "type": "x", "data": {"reference": "x"}}', None),
+    ],
+)
+def test_what_is_not_signed_just_now_or_makes_no_sense_is_refused_and_not_kept(post, payments, body, header):
+    refused = post(body, header)
+    assert (refused.status_code, refused.json["type"]) == (400, "/problems/webhook-not-signed")
+    assert kept(payments) == 0
+
+
+def test_a_webhook_is_bounded_and_of_a_provider_that_there_is(post, payments):
+    assert post(json.dumps({"id": "x" * 70_000})).status_code == 413
+    assert post(path="/payments/webhooks/nobody").status_code == 404
+    assert kept(payments) == 0
+
+
+def test_a_webhook_whose_task_was_lost_is_taken_up_and_an_old_one_forgotten(post, payments, orders, sweep):
+    post()
+    with payments.store.database.engine.begin() as connection:
+        connection.execute(text("DELETE FROM outbox"))
+    assert (sweep(10), sweep(120)) == (0, 1)
+    orders.system.drain()
+    with payments.store.transaction():
+        Webhook.forget_old()
+        assert kept(payments) == 1
+        db.session().execute(text("UPDATE webhooks SET received_at = :old"), {"old": db.now() - timedelta(days=31)})
+        Webhook.forget_old()
+    assert kept(payments) == 0
