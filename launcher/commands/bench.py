@@ -10,7 +10,11 @@ from launcher import narrator, testing
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 
-NAMES = sorted(module.name for module in pkgutil.iter_modules(benchmarks.__path__) if not module.name.startswith("_"))
+NAMES = sorted(
+    module.name.replace("_", "-")
+    for module in pkgutil.iter_modules(benchmarks.__path__)
+    if not module.name.startswith("_")
+)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
@@ -20,9 +24,11 @@ def bench(
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
 ) -> None:
     """Measure ours beside a baseline in one run and print the ratio; arguments go to the benchmark."""
+    name = name.replace("_", "-")
     if name not in NAMES:
         raise LaunchError(f"There is no benchmark {name}; there are: {', '.join(NAMES) or 'none'}.")
-    code = testing.on_servers(narrator.for_terminal(), ["-m", f"bench.{name}", *context.args])
+    module = name.replace("-", "_")
+    code = testing.on_servers(narrator.for_terminal(), ["-m", f"bench.{module}", *context.args])
     if code:
         raise typer.Exit(code)
-    console.print(f"Machines are noisy: compare within this run only. Source: bench/{name}.py")
+    console.print(f"Machines are noisy: compare within this run only. Source: bench/{module}.py")

@@ -79,8 +79,9 @@ def words(error: Any) -> str:
         return _WORDS[error["type"]]
     if error["type"] == "literal_error":
         return "expected one of: " + str(error["ctx"]["expected"]).replace(" or ", ", ").replace("'", "")
-    message = str(error["msg"]).removeprefix("Value error, ")
-    return message[:1].lower() + message[1:]
+    message = str(error["msg"])
+    own = message.removeprefix("Value error, ")
+    return own if own != message else message[:1].lower() + message[1:]
 
 
 def tree(faults: Sequence[Fault]) -> dict[str, Any]:
@@ -92,6 +93,7 @@ def tree(faults: Sequence[Fault]) -> dict[str, Any]:
 
 
 def _plant(into: Any, location: Location, message: str) -> None:
+    location = location or ("@entity", 0)
     for part, following in zip(location, [*location[1:], None], strict=True):
         if isinstance(part, int):
             into.extend([None] * (part + 1 - len(into)))

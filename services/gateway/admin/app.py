@@ -75,8 +75,10 @@ def _refuse_browsers() -> tuple[dict[str, str], int] | None:
 
 
 def _as_kong_says(error: HTTPException) -> tuple[dict[str, str], int]:
-    words = {404: "Not found", 405: "Method not allowed"}
-    return {"message": words.get(error.code or 500, error.name)}, error.code or 500
+    code = error.code or 500
+    if code == 405 and request.method in ("GET", "HEAD"):
+        code = 404  # only the refusal of writes has such a path
+    return {"message": {404: "Not found", 405: "Method not allowed"}.get(code, error.name)}, code
 
 
 def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:

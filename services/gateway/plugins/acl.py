@@ -41,6 +41,6 @@ class ACL(Plugin):
         is_in = not set(groups).isdisjoint(self._config.allow or self._config.deny)
         if is_in != bool(self._config.allow):
             return answers.error(exchange, (403, "You cannot consume this service"))
-        if not self._config.hide_groups_header:
-            exchange.set_header("X-Consumer-Groups", ", ".join(groups) or None)
+        told = None if self._config.hide_groups_header else ", ".join(groups) or None
+        exchange.set_header("X-Consumer-Groups", told)
         return None

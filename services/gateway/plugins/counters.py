@@ -41,6 +41,9 @@ class LocalCounters:
 
 LOCAL = LocalCounters()
 
+MOST_TOGETHER = 256
+"""Requests in one round trip: a script holds up everyone else of that Redis while it runs."""
+
 _COUNT = """
 local counts = {}
 for i, key in ipairs(KEYS) do
@@ -54,14 +57,41 @@ return counts
 
 
 class RedisCounters:
-    """One round trip for all windows of all requests that arrive together."""
+    """Requests that arrive while an answer is on its way are counted together in the next round trip.
+
+    A call of the client costs more than the rest of a request; so it is paid once for as many as there are at a time.
+    """
 
     def __init__(self, client: "Redis") -> None:
-        self._client = client
         self._script: AsyncScript = client.register_script(_COUNT)
+        self._waiting: list[tuple[Sequence[Counter], asyncio.Future[list[int]]]] = []
+        self._sender: asyncio.Task[None] | None = None
 
     async def used(self, counters: Sequence[Counter]) -> list[int]:
-        """What was counted before this request, which is counted whatever the limits are. Raises RedisError, TimeoutError."""
+        """What was counted before this request, which is counted whatever the limits are. Raises RedisError, OSError."""
+        loop = asyncio.get_running_loop()
+        counted: asyncio.Future[list[int]] = loop.create_future()
+        self._waiting.append((counters, counted))
+        if self._sender is None or self._sender.done():
+            self._sender = loop.create_task(self._send())
+        return await counted
+
+    async def _send(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            try:
+                counts = await self._count([counter for counters, _ in batch for counter in counters])
+            except Exception as error:
+                for _, counted in batch:
+                    if not counted.done():
+                        counted.set_exception(error)
+                continue
+            for counters, counted in batch:
+                mine, counts = counts[: len(counters)], counts[len(counters) :]
+                if not counted.done():
+                    counted.set_result(mine)
+
+    async def _count(self, counters: Sequence[Counter]) -> list[int]:
         keys = [f"ratelimit:{whose}:{start * 1000}:{window}" for whose, window, start in counters]
         counts = await self._script(keys=keys, args=[SECONDS[window] for _, window, _ in counters])
         return [int(count) - 1 for count in counts]

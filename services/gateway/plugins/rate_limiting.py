@@ -21,6 +21,9 @@ log = get_logger(__name__)
 NOBODY = "00000000-0000-0000-0000-000000000000"
 """In a counter's name, for what the plugin is not scoped to."""
 
+COMPLAIN_SECONDS = 1.0
+"""Without Redis every request fails to be counted; once a second is enough to say so."""
+
 Limit = Annotated[int, Field(gt=0)] | None
 
 
@@ -92,6 +95,7 @@ class RateLimiting(Plugin):
         self._config = RateLimitingConfig.model_validate(entry.config or {})
         self._windows = list(self._config.limits)
         self._limits = list(self._config.limits.values())
+        self._complained_at = 0.0
         self._scope = f"{entry.route or NOBODY}:{entry.service or NOBODY}"
 
     def access(self, exchange: Exchange) -> Access:
@@ -118,7 +122,9 @@ class RateLimiting(Plugin):
             )
             used = await client.used(counted)
         except (OSError, RedisError) as error:
-            log.error("rate limits are not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
+            if now - self._complained_at > COMPLAIN_SECONDS:
+                self._complained_at = now
+                log.error("rate limits are not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
             return None if self._config.fault_tolerant else answers.error(exchange, answers.UNEXPECTED)
         return self._judge(exchange, used, now)
 

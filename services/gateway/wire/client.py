@@ -155,7 +155,6 @@ class ClientConnection(asyncio.Protocol):
             if self._forgotten_bytes > MOST_READ_ON_BYTES:
                 self._transport.abort()
             return
-        self._head_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -163,6 +162,8 @@ class ClientConnection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._malformed(error.__context__)
         else:
+            # The parser keeps a header to itself until it has seen the next.
+            self._head_bytes += len(data)
             if self._is_in_head and self._head_bytes > LARGEST_HEAD:
                 self._refuse(TOO_LARGE_HEAD)
 

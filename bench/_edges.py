@@ -1,0 +1,107 @@
+"""What the gateway is measured beside: `python -m bench._edges service|naive PORT [UPSTREAM]`, and how to start each."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from flask import Flask, Response, request
+
+from chassis import web
+from chassis.settings import Settings
+
+READY_SECONDS = 60.0
+END_SECONDS = 10.0
+
+
+def service() -> Flask:
+    app = Flask("service")
+    app.add_url_rule("/", view_func=lambda: {"text": "hello"})
+    return app
+
+
+def naive(upstream: str) -> Flask:
+    """The proxy that one writes first. It keeps its connections, which many forget."""
+    app, session = Flask("naive"), requests.Session()
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+
+    @app.route("/", defaults={"path": ""}, methods=["GET", "POST", "PUT", "DELETE"])
+    @app.route("/<path:path>", methods=["GET", "POST", "PUT", "DELETE"])
+    def proxy(path: str) -> Response:
+        headers = {name: value for name, value in request.headers if name.lower() != "host"}
+        answer = session.request(
+            request.method, f"{upstream}/{path}", headers=headers, data=request.get_data(), timeout=60
+        )
+        return Response(answer.content, answer.status_code, {"Content-Type": answer.headers["Content-Type"]})
+
+    return app
+
+
+@contextmanager
+def program(port: int, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[int]:
+    """Runs until left; gives its process id once it answers on `port`."""
+    command = [sys.executable, "-m", *arguments]
+    with subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait(port, process)
+            yield process.pid
+        finally:
+            process.terminate()
+            try:
+                process.wait(END_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@contextmanager
+def gateway(document: str) -> Iterator[tuple[int, int, int]]:
+    """A gateway that executes this; gives its port, its admin port and its process id."""
+    port, admin_port = free_port(), free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kong.yml"
+        file.write_text(document)
+        told = {"SOUK_PORT": str(port), "SOUK_ADMIN_PORT": str(admin_port), "SOUK_KONG_FILE": str(file)}
+        with program(port, "services.gateway", environment=told) as pid:
+            yield port, admin_port, pid
+
+
+def free_port() -> int:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port: int = reserved.getsockname()[1]
+        return port
+
+
+def memory_megabytes(pid: int) -> float:
+    """Resident now."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ProcessLookupError(pid)
+
+
+def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=1):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.05)
+    raise SystemExit(f"Nothing answers on port {port}.")
+
+
+if __name__ == "__main__":
+    kind, port = sys.argv[1:3]
+    app = service() if kind == "service" else naive(sys.argv[3])
+    web.run(app, Settings(port=int(port), threads=int(json.loads(os.environ.get("BENCH_THREADS", "16")))))

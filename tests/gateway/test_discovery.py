@@ -1,0 +1,178 @@
+"""Targets by name: from Consul's health API, and from DNS with ports and weights of its SRV records."""
+
+import json
+import socketserver
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import dns.flags
+import dns.message
+import dns.rrset
+import pytest
+
+from tests.gateway.conftest import InThread
+from tests.gateway.upstream import Client, Upstream, running
+from tests.gateway.waiting import until
+
+DOCUMENT = """
+services: [{host: shop, routes: [{paths: [/]}]}]
+upstreams: [{name: shop, targets: [{target: "NAME:PORT"}]}]
+"""
+
+
+class Catalog:
+    """Speaks Consul's blocking queries: an answer comes when the index has passed the asker's, or after a while."""
+
+    def __init__(self) -> None:
+        self.index, self.instances = 1, list[tuple[str, int, int]]()
+        self.asked: list[str] = []
+        self.is_ill = False
+        self._changed = threading.Condition()
+        catalog = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
+
+            def do_GET(self) -> None:
+                catalog.asked.append(self.path)
+                query = parse_qs(urlsplit(self.path).query)
+                catalog.wait(int(query["index"][0]))
+                body = json.dumps(
+                    [
+                        {
+                            "Node": {"Address": "127.0.0.1"},
+                            "Service": {"Address": "", "Port": port, "Weights": {"Passing": weight}},
+                        }
+                        for _, port, weight in catalog.instances
+                    ]
+                ).encode()
+                self.send_response(500 if catalog.is_ill else 200)
+                self.send_header("X-Consul-Index", str(catalog.index))
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+
+    def wait(self, index: int) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self.index > index, timeout=5)
+
+    def become(self, *ports: int, weight: int = 1, is_ill: bool = False) -> None:
+        with self._changed:
+            self.instances = [("shop", port, weight) for port in ports]
+            self.is_ill = is_ill
+            self.index += 1
+            self._changed.notify_all()
+
+
+@contextmanager
+def serving(server: socketserver.BaseServer) -> Iterator[None]:
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def arrives(client: Client, *upstreams: Upstream) -> Callable[[], bool]:
+    """Whether a few requests reach exactly these."""
+
+    def check() -> bool:
+        for each in upstreams:
+            each.seen.clear()
+        statuses = {client.get("/").status for _ in range(2 * len(upstreams))}
+        return statuses == {200} and all(each.seen for each in upstreams)
+
+    return check
+
+
+def test_targets_follow_consul_as_it_changes(upstream: Upstream) -> None:
+    catalog = Catalog()
+    catalog.become(upstream.port)
+    with serving(catalog.server), running(Upstream()) as other:
+        edge = InThread(consul_url=f"http://127.0.0.1:{catalog.server.server_port}")
+        client = edge.load(DOCUMENT.replace("NAME", "shop.service.consul").replace("PORT", "80"))
+        assert client.get("/").status == 200
+        assert catalog.asked[0].startswith("/v1/health/service/shop?passing=1&index=0&wait=")
+        assert upstream.last.header("Host") == f"shop.service.consul:{upstream.port}"
+        catalog.become(upstream.port, other.port, weight=3)
+        until(arrives(client, upstream, other), lambda: "both should be asked")
+        catalog.become(other.port, is_ill=True)
+        until(lambda: len(catalog.asked) > 3, lambda: str(catalog.asked))
+        assert client.get("/").status == 200, "what Consul said last holds while it is ill"
+        catalog.become(other.port)
+        until(
+            lambda: [n.pool.port for p in edge.gateway.edge._peers.values() for n in p.nodes] == [other.port],
+            lambda: "",
+        )
+        catalog.become()
+        until(lambda: client.get("/").status == 503, lambda: "nobody is left")
+        edge.load("services: []")
+        assert not edge.running.resources.names._watched
+        edge.stop()
+
+
+class Zone:
+    """A name server that knows one service and a host."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.has_service = True
+        zone = self
+
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                data, sock = self.request
+                query = dns.message.from_wire(data)
+                sock.sendto(zone.answer(query).to_wire(), self.client_address)
+
+        self.server = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Handler)
+
+    def answer(self, query: dns.message.Message) -> dns.message.Message:
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.RA
+        name, kind = query.question[0].name.to_text(), query.question[0].rdtype
+        if name == "shop.internal." and kind == dns.rdatatype.SRV and self.has_service:
+            reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", f"1 5 {self.port} host.internal."))
+        elif name in ("host.internal.", "plain.internal.") and kind == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text(name, 1, "IN", "A", "127.0.0.1"))
+        elif name not in ("host.internal.", "plain.internal."):
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        return reply
+
+
+@pytest.fixture
+def zone(upstream: Upstream) -> Iterator[Zone]:
+    zone = Zone()
+    zone.port = upstream.port
+    with serving(zone.server):
+        yield zone
+
+
+@pytest.mark.parametrize(("name", "port"), [("shop.internal", "1"), ("plain.internal", "{port}")])
+def test_names_are_asked_from_dns_with_the_ports_of_srv_records(
+    zone: Zone, upstream: Upstream, name: str, port: str
+) -> None:
+    edge = InThread(dns_server=f"127.0.0.1:{zone.server.server_address[1]}")
+    client = edge.load(DOCUMENT.replace("NAME", name).replace("PORT", port.format(port=upstream.port)))
+    assert client.get("/").status == 200
+    assert upstream.last.header("Host") == f"{name}:{upstream.port}"
+    if name == "shop.internal":
+        zone.has_service = False
+        until(lambda: client.get("/").status == 503, lambda: "the name is gone")
+        zone.has_service = True
+        until(lambda: client.get("/").status == 200, lambda: "the name is back")
+    edge.stop()
+
+
+def test_a_name_of_the_machine_itself(upstream: Upstream) -> None:
+    edge = InThread()
+    assert edge.load(DOCUMENT.replace("NAME", "localhost").replace("PORT", str(upstream.port))).get("/").status == 200
+    edge.stop()

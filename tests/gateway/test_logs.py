@@ -1,0 +1,116 @@
+"""Section 14 of what Kong does: what is written of an exchange, and what never is."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import generate_latest
+
+from tests.gateway.conftest import Serve
+from tests.gateway.documents import plugin, through
+from tests.gateway.upstream import Answer, Upstream, running
+from tests.gateway.waiting import until
+
+PARTNER = {"username": "partner", "keyauth_credentials": [{"key": "s3cret"}]}
+
+
+@pytest.fixture
+def collector() -> Iterator[Upstream]:
+    with running(Upstream()) as collector:
+        yield collector
+
+
+def lines(path: Path, count: int) -> list[dict[str, Any]]:
+    until(lambda: path.exists() and path.read_text().count("\n") >= count, lambda: str(path))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_line_tells_what_went_through(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    client = serve(through(plugin("file-log", path=str(path)), plugin("key-auth"), consumers=[PARTNER]))
+    upstream.answers = [Answer(201, [("X-A", "1"), ("X-A", "2")], b"body that nobody logs")]
+    client.post("/a?q=1&q=2", b"secret body", {"apikey": "s3cret", "Authorization": "Bearer token", "X-B": "b"})
+    (line,) = lines(path, 1)
+    request, response = line["request"], line["response"]
+    assert (request["method"], request["uri"]) == ("POST", "/a?q=1&q=2")
+    assert request["url"] == f"http://127.0.0.1:{client.port}/a?q=1&q=2"
+    assert request["querystring"] == {"q": ["1", "2"]}
+    assert (request["headers"]["authorization"], request["headers"]["x-b"]) == ("REDACTED", "b")
+    assert request["headers"]["x-consumer-username"] == "partner"
+    assert len(request["id"]) == 32
+    assert request["size"] > len(b"secret body")
+    assert (response["status"], response["headers"]["x-a"]) == (201, ["1", "2"])
+    assert response["size"] > len(b"body that nobody logs")
+    assert set(line["latencies"]) == {"request", "kong", "proxy", "receive"}
+    assert line["tries"][0]["port"] == upstream.port
+    assert (line["route"]["name"], line["service"]["name"]) == ("r", "s")
+    assert (line["consumer"]["username"], "id" in line["authenticated_entity"]) == ("partner", True)
+    assert (line["client_ip"], line["upstream_uri"], line["upstream_status"]) == ("127.0.0.1", "/a", "201")
+    assert (line["source"], line["workspace_name"]) == ("upstream", "default")
+    written = path.read_text()
+    assert not [secret for secret in ("secret body", "body that nobody logs", "Bearer token") if secret in written]
+
+
+def test_a_line_tells_of_tries_that_failed_and_of_what_was_refused(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    document = {
+        "services": [{"url": "http://127.0.0.1:1", "retries": 1, "routes": [{"paths": ["/a"]}]}],
+        "plugins": [plugin("file-log", path=str(path), reopen=True)],
+    }
+    client = serve(document)
+    client.get("/a")
+    client.get("/nowhere")
+    failed, missed = lines(path, 2)
+    assert [each["code"] for each in failed["tries"]] == [502, 502]
+    assert (failed["upstream_status"], failed["source"], failed["latencies"]["proxy"]) == ("502, 502", "kong", -1)
+    assert (missed["response"]["status"], missed["tries"], missed["upstream_status"]) == (404, [], "")
+    assert "route" not in missed
+
+
+def test_a_file_that_cannot_be_written_spoils_no_answer(serve: Serve, tmp_path: Path) -> None:
+    assert serve(through(plugin("file-log", path=str(tmp_path / "no" / "log")))).get("/").status == 200
+
+
+def test_a_collector_gets_one_object_a_post(serve: Serve, collector: Upstream) -> None:
+    collector.answers = [Answer(500), Answer(200)]
+    endpoint = f"http://{collector.address}/logs?source=edge"
+    config = {"http_endpoint": endpoint, "headers": {"X-Token": "t"}}
+    serve(through(plugin("http-log", **config))).get("/a")
+    until(lambda: len(collector.seen) == 2, lambda: str(collector.seen))
+    sent = collector.last
+    assert (sent.method, sent.target, sent.header("Content-Type")) == ("POST", "/logs?source=edge", "application/json")
+    assert sent.header("X-Token") == "t"
+    assert json.loads(sent.body)["request"]["uri"] == "/a"
+
+
+def test_a_collector_may_get_several_together(serve: Serve, collector: Upstream) -> None:
+    queue = {"max_batch_size": 10, "max_coalescing_delay": 0.3}
+    client = serve(through(plugin("http-log", http_endpoint=f"http://{collector.address}/", queue=queue)))
+    for path in ("/a", "/b", "/c"):
+        client.get(path)
+    until(lambda: bool(collector.seen), lambda: "nothing came")
+    assert [line["request"]["uri"] for line in json.loads(collector.last.body)] == ["/a", "/b", "/c"]
+
+
+def test_without_a_collector_nobody_waits(serve: Serve) -> None:
+    queue = {"max_retry_time": 0.1, "max_entries": 1}
+    client = serve(through(plugin("http-log", http_endpoint="http://127.0.0.1:1/", queue=queue)))
+    assert [client.get("/").status for _ in range(5)] == [200] * 5
+
+
+def test_bytes_and_consumers_are_counted_if_it_is_wished(serve: Serve, upstream: Upstream) -> None:
+    metrics = plugin("prometheus", bandwidth_metrics=True, status_code_metrics=True, per_consumer=True)
+    document = through(metrics, plugin("key-auth"), consumers=[PARTNER])
+    document["services"][0]["name"] = "counted"
+    serve(document).get("/", {"apikey": "s3cret"})
+    labels = 'consumer="partner",direction="{}",route="r",service="counted",workspace="default"'
+
+    def counted(direction: str) -> bool:
+        name = "kong_bandwidth_bytes_total{" + labels.format(direction) + "} "
+        found = [line for line in generate_latest().decode().splitlines() if line.startswith(name)]
+        return bool(found) and float(found[0].split()[-1]) > 50
+
+    until(lambda: counted("ingress") and counted("egress"), lambda: generate_latest().decode())
+    assert 'code="200",consumer="partner",route="r",service="counted"' in generate_latest().decode()

@@ -1,0 +1,262 @@
+"""Section 15 of what Kong does: another configuration takes the place of the one in force, whole or not at all."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from services.gateway.admin.app import create_admin
+from services.gateway.lint import faults_of
+from tests.gateway.conftest import InThread
+from tests.gateway.test_process import Process
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
+from tests.gateway.waiting import until
+
+HEAD = '_format_version: "3.0"\n'
+WHOLE = (
+    HEAD
+    + """
+services:
+- name: shop
+  host: targets
+  tags: [a, b]
+  routes:
+  - {name: items, paths: [/items], tags: [a]}
+  plugins: [{name: key-auth}]
+consumers:
+- username: mina
+  keyauth_credentials: [{key: k1}]
+  jwt_secrets: [{key: j1, secret: s}]
+  acls: [{group: g}]
+upstreams:
+- name: targets
+  targets: [{target: "127.0.0.1:1"}]
+"""
+)
+
+
+@pytest.fixture
+def admin(edge: InThread) -> FlaskClient:
+    edge.load("services: []")
+    return create_admin(edge.running, {}).test_client()
+
+
+def loaded(admin: FlaskClient, text: str = WHOLE) -> Any:
+    reply = admin.post("/config", json={"config": text})
+    assert reply.status_code == 201, reply.json
+    return reply.json
+
+
+def test_what_is_sent_is_in_force_at_once(admin: FlaskClient, edge: InThread) -> None:
+    entities = loaded(admin)
+    assert [service["name"] for service in entities["services"].values()] == ["shop"]
+    assert (admin.get("/config").json or {})["config"] == WHOLE
+    assert Client(edge.port).get("/items").status == 401
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"json": {"config": WHOLE}},
+        {"json": {"_format_version": "3.0", "services": []}},
+        {"data": WHOLE, "content_type": "text/yaml"},
+        {"data": {"config": WHOLE}, "content_type": "application/x-www-form-urlencoded"},
+    ],
+)
+def test_it_may_be_sent_in_several_ways(admin: FlaskClient, sent: dict[str, Any]) -> None:
+    assert admin.post("/config", **sent).status_code == 201
+
+
+def test_what_is_in_force_already_may_be_left(admin: FlaskClient) -> None:
+    loaded(admin)
+    assert admin.post("/config?check_hash=1", json={"config": WHOLE}).status_code == 304
+    assert admin.post("/config?check_hash=1", json={"config": WHOLE + "# other"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        ("services: [{name: s}]", {"services": [{"host": "required field missing"}]}),
+        ("services: [{host: a}, {host: h, hots: 1}]", {"services": [None, {"hots": "unknown field"}]}),
+        ("sevices: []", {"sevices": "unknown field"}),
+        (
+            "services: [{host: h, routes: [{name: r}]}]",
+            {"services": [{"routes": [{"@entity": ["needs at least one of methods, hosts, headers, paths"]}]}]},
+        ),
+        (
+            "services: [{name: s, host: h}, {name: s, host: h}]",
+            {"services": [None, "uniqueness violation: services s is declared twice"]},
+        ),
+    ],
+)
+def test_what_cannot_be_executed_is_refused_in_kongs_shape(admin: FlaskClient, text: str, fields: Any) -> None:
+    loaded(admin)
+    reply = admin.post("/config", json={"config": HEAD + text})
+    body = reply.json or {}
+    assert (reply.status_code, body["code"], body["name"]) == (400, 14, "invalid declarative configuration")
+    assert body["fields"] == fields
+    assert body["message"] == f"declarative config is invalid: {json.dumps(fields)}"
+    assert body["lines"][0].startswith("line 2: ")
+    assert (admin.get("/config").json or {})["config"] == WHOLE
+
+
+def test_faults_may_be_listed_by_entity(admin: FlaskClient) -> None:
+    text = HEAD + "services: [{name: s, host: h, port: x, routes: [{name: r}]}]"
+    body = admin.post("/config?flatten_errors=1", json={"config": text}).json or {}
+    assert body["fields"] == {}
+    assert [(each["entity_type"], each["errors"][0].get("field")) for each in body["flattened_errors"]] == [
+        ("service", "port"),
+        ("route", None),
+    ]
+
+
+@pytest.mark.parametrize("sent", [{"data": b""}, {"data": b"{", "content_type": "application/json"}])
+def test_what_is_no_configuration_is_refused(admin: FlaskClient, sent: dict[str, Any]) -> None:
+    assert admin.post("/config", **sent).status_code == 400
+
+
+def test_no_page_in_a_browser_changes_anything(admin: FlaskClient) -> None:
+    reply = admin.post("/config", data=WHOLE, content_type="text/plain", headers={"Origin": "http://evil.test"})
+    assert reply.status_code == 403
+
+
+def test_lint_tells_lines_and_runs_nothing() -> None:
+    assert faults_of(WHOLE) == []
+    (fault,) = faults_of(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
+    assert (fault.line, fault.place, fault.message) == (21, "plugins[0].config.orgins", "unknown field")
+    (fault,) = faults_of("services:\n- a: b: c\n")
+    assert (fault.line, fault.message.startswith("not YAML: ")) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/services", ["shop"]),
+        ("/services?tags=a,b", ["shop"]),
+        ("/services?tags=a,c", []),
+        ("/services?tags=c/b", ["shop"]),
+        ("/routes", ["items"]),
+        ("/services/shop/routes", ["items"]),
+        ("/services/shop/plugins", ["key-auth"]),
+        ("/plugins", ["key-auth"]),
+        ("/consumers", ["mina"]),
+        ("/consumers/mina/key-auth", ["k1"]),
+        ("/consumers/mina/jwt", ["j1"]),
+        ("/consumers/mina/acls", ["g"]),
+        ("/upstreams", ["targets"]),
+        ("/upstreams/targets/targets", ["127.0.0.1:1"]),
+        ("/upstreams/targets/health", ["127.0.0.1:1"]),
+        ("/key-auths", ["k1"]),
+        ("/jwts", ["j1"]),
+    ],
+)
+def test_entities_are_listed(admin: FlaskClient, path: str, found: list[str]) -> None:
+    loaded(admin)
+    names = ("name", "username", "key", "group", "target")
+    data = (admin.get(path).json or {})["data"]
+    assert [next(each[name] for name in names if each.get(name)) for each in data] == found
+
+
+def test_lists_come_in_pages(admin: FlaskClient) -> None:
+    loaded(admin, HEAD + "consumers: [{username: a}, {username: b}, {username: c}]")
+    first = admin.get("/consumers?size=2").json or {}
+    second = admin.get(first["next"]).json or {}
+    assert [each["username"] for each in first["data"] + second["data"]] == ["a", "b", "c"]
+    assert second["next"] is None
+
+
+def test_one_entity_is_found_by_name_and_id(admin: FlaskClient) -> None:
+    (id_,) = loaded(admin)["services"]
+    for reference in ("shop", id_):
+        service = admin.get(f"/services/{reference}").json or {}
+        assert (service["id"], service["host"], service["retries"]) == (id_, "targets", 5)
+    route = admin.get("/routes/items").json or {}
+    assert route["service"] == {"id": id_}
+    assert (admin.get("/routes/items/service").json or {})["name"] == "shop"
+
+
+@pytest.mark.parametrize("path", ["/services/gone", "/nothing", "/services/shop/targets", "/upstreams/gone/health"])
+def test_what_is_not_there_is_not_found(admin: FlaskClient, path: str) -> None:
+    loaded(admin)
+    reply = admin.get(path)
+    assert (reply.status_code, reply.json) == (404, {"message": "Not found"})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "message"),
+    [
+        ("POST", "/services", "cannot create 'services' entities when not using a database"),
+        ("PUT", "/services/shop", "cannot update 'services' entities by 'name' when not using a database"),
+        ("DELETE", "/routes/items", "cannot remove 'routes' entities by 'name' when not using a database"),
+    ],
+)
+def test_entities_are_not_changed_one_by_one(admin: FlaskClient, method: str, path: str, message: str) -> None:
+    reply = admin.open(path, method=method)
+    assert (reply.status_code, (reply.json or {})["code"], (reply.json or {})["message"]) == (405, 12, message)
+
+
+def test_other_wrong_methods_are_named_so(admin: FlaskClient) -> None:
+    assert [admin.delete(path).status_code for path in ("/status", "/config")] == [405, 405]
+    assert (admin.get("/status/ready").json or {}) == {"message": "ready"}
+
+
+def test_health_is_shown_as_a_metric_if_it_is_wished(admin: FlaskClient) -> None:
+    loaded(admin)
+    assert b"kong_upstream_target_health" not in admin.get("/metrics").data
+    loaded(admin, WHOLE + "plugins: [{name: prometheus, config: {upstream_health_metrics: true}}]")
+    text = admin.get("/metrics").data.decode()
+    assert 'target="127.0.0.1:1",upstream="targets"} 1.0' in text.split('state="healthchecks_off"')[1]
+    for name in ("kong_node_info", "kong_datastore_reachable", "kong_nginx_requests_total", "kong_nginx_timers"):
+        assert name in text
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Iterator[tuple[Process, Upstream]]:
+    with running(Upstream()) as upstream:
+        process = Process(tmp_path, upstream.address)
+        yield process, upstream
+        process.running.terminate()
+        assert process.running.wait(DEADLINE_SECONDS) == 0
+
+
+def test_no_request_is_lost_while_it_reloads(process: tuple[Process, Upstream]) -> None:
+    edge, upstream = process
+    document = HEAD + (
+        "services: [{host: up, routes: [{paths: [/]}]}]\n"
+        f"upstreams: [{{name: up, targets: [{{target: '{upstream.address}'}}]}}]\n"
+    )
+    Client(edge.admin_port).post("/config", document.encode(), {"Content-Type": "text/yaml"})
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.extend(Client(edge.port).get("/").status for _ in range(60)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    reloads = 0
+    while any(thread.is_alive() for thread in threads):
+        body = (document + f"# {reloads}").encode()
+        assert Client(edge.admin_port).post("/config", body, {"Content-Type": "text/yaml"}).status == 201
+        reloads += 1
+    assert (len(statuses), set(statuses)) == (240, {200})
+    assert reloads > 5
+
+
+def test_a_signal_makes_it_read_its_file_again(process: tuple[Process, Upstream]) -> None:
+    edge, _ = process
+    file = Path(edge.environment["SOUK_KONG_FILE"])
+    good, client = file.read_text(), Client(edge.port)
+    file.write_text(HEAD + "services: [{hots: x}]")
+    os.kill(edge.running.pid, signal.SIGHUP)
+    until(lambda: "the file is refused" in edge.log.read_text(), edge.log.read_text)
+    assert client.get("/products/").status == 200
+    file.write_text(good + "\n# changed")
+    os.kill(edge.running.pid, signal.SIGHUP)
+    until(lambda: "configuration in force" in edge.log.read_text(), edge.log.read_text)
+    assert client.get("/products/").status == 200
