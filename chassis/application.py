@@ -12,7 +12,7 @@ from structlog import get_logger
 # Here rather than at the first token: its Redis client takes a third of a second to import.
 import chassis.revocations  # noqa: F401
 from chassis import api, deadline, errors, openapi, store, telemetry
-from chassis.health import Health
+from chassis.health import Health, InFlight
 from chassis.service import Service
 
 log = get_logger(__name__)
@@ -48,8 +48,9 @@ def build(service: Service) -> Flask:
     document = api.mount(app, _routes(service), service.settings, title=service.name)
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
-    _probe(app, Health({"database": service.store.check}))
-    _activate(app, service)
+    in_flight = InFlight()
+    _probe(app, Health({"database": service.store.check}, in_flight))
+    _activate(app, service, in_flight)
     return app
 
 
@@ -59,13 +60,16 @@ def _routes(service: Service) -> dict[str, type[api.Resource]]:
     return dict(service.routes)
 
 
-def _activate(app: Flask, service: Service) -> None:
+def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
     """Each request works for this service's store, in the trace it came with, for as long as its caller waits."""
     inner = app.wsgi_app
     patience = service.settings.request_timeout_seconds
 
     def activated(environ: Any, start_response: Any) -> Any:
+        if environ["PATH_INFO"].startswith(_UNLOGGED):
+            return inner(environ, start_response)
         with (
+            in_flight.one(),
             store.active(service.store),
             telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
             deadline.of_request(environ.get(deadline.ENVIRON), patience),

@@ -3,7 +3,8 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -17,8 +18,8 @@ CACHE_SECONDS = 1.0
 class Health:
     """Readiness of one process. Each check raises when its dependency is away, and bounds its own time."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], None]]) -> None:
-        self._checks = checks
+    def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
+        self._checks, self._in_flight = checks, in_flight
         self._lock = threading.Lock()
         self._expires = 0.0
         self._report: dict[str, str] = {}
@@ -38,9 +39,29 @@ class Health:
         if path == "/health/ready":
             report = self.report()
             ready = all(outcome == "ok" for outcome in report.values())
-            body = {"status": "ready" if ready else "not ready", "checks": report}
+            body: dict[str, Any] = {"status": "ready" if ready else "not ready", "checks": report}
+            if self._in_flight is not None:
+                body["in_flight"] = self._in_flight.count
             return (200 if ready else 503), json.dumps(body).encode()
         return None
+
+
+class InFlight:
+    """How many requests a process has in hand: who is about to stop it can wait until there are none."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        with self._lock:
+            self.count += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.count -= 1
 
 
 def _outcome(check: Callable[[], None]) -> str:

@@ -1,0 +1,71 @@
+"""The sidecar's own small HTTP server: what it sees and does, for people, for the launcher and for Prometheus."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from services.sidecar.settings import Settings
+from services.sidecar.sidecar import Sidecar
+
+
+def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
+    """Answer /health, /health/live, /health/ready and /metrics from a thread of this process."""
+
+    class Handler(BaseHTTPRequestHandler):
+        timeout = 5
+
+        def log_message(self, *_: Any) -> None:
+            """Probes are not worth a log line."""
+
+        def do_GET(self) -> None:
+            status, kind, text = answer(sidecar, settings, self.path)
+            self.send_response_only(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+    server = ThreadingHTTPServer((settings.host, settings.port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server
+
+
+def answer(sidecar: Sidecar, settings: Settings, path: str) -> tuple[int, str, str]:
+    """Status, content type and text."""
+    match path:
+        case "/health/live":
+            return 200, "application/json", '{"status": "alive"}'
+        case "/health" | "/health/ready":
+            ready = path == "/health" or sidecar.is_ready
+            return (200 if ready else 503), "application/json", json.dumps(_state(sidecar, settings))
+        case "/metrics":
+            return 200, "text/plain; version=0.0.4", _metrics(sidecar)
+        case _:
+            return 404, "application/json", "{}"
+
+
+def _state(sidecar: Sidecar, settings: Settings) -> dict[str, Any]:
+    condition = sidecar.condition
+    return {
+        "state": sidecar.state,
+        "service": settings.service,
+        "instance": settings.instance,
+        "url": settings.instance_url,
+        "version": settings.version,
+        "instance_ready": condition.is_ready,
+        "in_flight": condition.in_flight,
+        "reason": condition.reason,
+    }
+
+
+def _metrics(sidecar: Sidecar) -> str:
+    return (
+        "# HELP souk_sidecar_registered Whether Consul's catalogue has this instance.\n"
+        "# TYPE souk_sidecar_registered gauge\n"
+        f"souk_sidecar_registered {int(sidecar.state == 'registered')}\n"
+        "# HELP souk_sidecar_instance_ready Whether the instance says that it is ready.\n"
+        "# TYPE souk_sidecar_instance_ready gauge\n"
+        f"souk_sidecar_instance_ready {int(sidecar.condition.is_ready)}\n"
+    )
