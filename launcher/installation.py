@@ -12,6 +12,8 @@ from launcher.secrets import Secrets
 from launcher.state import StateFolder
 from launcher.supervisor import Supervisor
 
+REPLICAS = "replicas.json"
+
 
 @dataclass
 class Installation:
@@ -22,6 +24,15 @@ class Installation:
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ports: dict[str, int] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def replicas(self) -> dict[str, int]:
+        """How many instances of a service run, by service; one where it is not said."""
+        return {name: count for name, count in self.state.read_json(REPLICAS).items() if isinstance(count, int)}
+
+    @replicas.setter
+    def replicas(self, counts: Mapping[str, int]) -> None:
+        self.state.write_json(REPLICAS, dict(counts))
 
     @classmethod
     def at(cls, path: Path | None, narrator: Narrator) -> "Installation":

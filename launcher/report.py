@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from launcher import catalogue as catalogue_of
 from launcher import memory, running
 from launcher.demo import Order
 from launcher.stack import Stack
@@ -56,6 +57,18 @@ def status(console: Console, stack: Stack, ready: Mapping[str, bool]) -> None:
         answer = {True: "[green]yes", False: "[red]no"}.get(ready.get(name, each.pid > 0))
         size = f"{sizes.get(name, 0) / MEGABYTE:.0f}"
         table.add_row(name, each.state.lower(), answer, str(each.pid or ""), str(ports.get(name, "")), up_for, size)
+    console.print(table)
+
+
+def catalogue(console: Console, stack: Stack) -> None:
+    """What Consul knows, where there is one."""
+    if not stack.has("consul"):
+        return
+    console.print("\n[bold]Catalogue[/] (as Consul has it)")
+    table = _table("service", "instance", "address", "version", "health", right=())
+    for each in catalogue_of.read(stack.url("consul"), stack.installation.environment):
+        health = "[green]passing" if not each.wrong else f"[red]{escape('; '.join(each.wrong))}"
+        table.add_row(each.service, each.instance, each.address, each.version, health)
     console.print(table)
 
 

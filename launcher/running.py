@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.errors import LaunchError
+from launcher.services import MOST_INSTANCES, SERVICES, sidecar_of
 from launcher.stack import Stack
 
 
@@ -43,15 +44,51 @@ def named(stack: Stack, service: str) -> list[str]:
 
 
 def restart(stack: Stack, service: str) -> list[str]:
-    """Start again; returns when all are ready."""
+    """Start again; returns when all are ready. Instances one after the other, each drained first, so that the others serve on."""
     ensure_up(stack)
     names = named(stack, service)
+    webs = [name for name in names if "-web" in name]
     with stack.state.lock():
-        for name in names:
+        rolled = {*webs, *map(sidecar_of, webs)}
+        others = [name for name in names if name not in rolled]
+        for name in others:
             stack.supervisor.start_again(name)
-        for name in names:
+        for web in webs:
+            _roll(stack, web)
+        for name in others:
             stack.wait_ready(name)
     return names
+
+
+def _roll(stack: Stack, web: str) -> None:
+    """Out of the traffic, start again, and into the traffic once it is ready."""
+    sidecar = sidecar_of(web)
+    has_sidecar = sidecar in stack.supervisor.statuses()
+    if has_sidecar:
+        stack.supervisor.stop([sidecar])
+    stack.supervisor.start_again(web)
+    stack.wait_ready(web)
+    if has_sidecar:
+        stack.supervisor.start_program(sidecar)
+        stack.wait_ready(sidecar)
+
+
+def scale(stack: Stack, service: str, count: int) -> None:
+    """Have `count` instances of `service` in the traffic. Those that are too many are drained before they stop."""
+    ensure_up(stack)
+    if service not in SERVICES:
+        raise LaunchError(f"There is no service {service}; there are: {', '.join(SERVICES)}.")
+    if not 1 <= count <= MOST_INSTANCES:
+        raise LaunchError(f"{service} can have 1 to {MOST_INSTANCES} instances.")
+    if not stack.has("consul"):
+        raise LaunchError(
+            "Without Consul nobody would find more than one instance: install it, or give SOUK_CONSUL_URL."
+        )
+    with stack.state.lock():
+        before = stack.services.instances(service)
+        stack.supervisor.stop(map(sidecar_of, before[count:]))
+        stack.installation.replicas = {**stack.installation.replicas, service: count}
+        stack.rescale(service)
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:

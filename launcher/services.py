@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from launcher.installation import Installation
 from launcher.keys import InstallationKeys
 from launcher.program import Program
+from launcher.state import REPOSITORY
 
 SERVICES = ("users", "products", "orders", "payments", "notifications")
 WITH_POSTGRES = ("users", "orders", "payments", "notifications")
@@ -22,13 +24,37 @@ PORTS: dict[str, int] = {
     "mailbox": 8025,
     "mailbox-smtp": 2525,
     "bank": 0,
-    **{f"{service}-{role}": 0 for service in SERVICES for role in ("web", "worker")},
+    **{f"{service}-{role}": 0 for service in SERVICES for role in ("web", "sidecar", "worker")},
     **{f"{service}-celery": 0 for service in WITH_CELERY},
 }
-"""Port by name, with the one that people expect (0: none)."""
+"""Port by name, with the one that people expect (0: none); of one instance of each service."""
 
-METRICS = [name for name in PORTS if name not in ("gateway", "mailbox", "mailbox-smtp", "bank")]
-"""Ports that serve /metrics; the gateway's are on its admin port."""
+WITHOUT_METRICS = ("gateway", "mailbox", "mailbox-smtp", "bank")
+"""Ports that do not serve /metrics; the gateway's are on its admin port."""
+
+OURS = frozenset(name.partition("-")[0] for name in PORTS)
+"""What our own programs' names begin with."""
+
+MOST_INSTANCES = 20
+
+CONSUL_ACCESS = ("TOKEN", "CA_FILE", "CERTIFICATE_FILE", "KEY_FILE")
+"""How a Consul that was given is entered: handed on to whoever talks to it."""
+
+
+def instance_names(service: str, count: int) -> list[str]:
+    """Its web programs: users-web, users-web-2, ..."""
+    return [f"{service}-web", *(f"{service}-web-{number}" for number in range(2, count + 1))]
+
+
+def sidecar_of(web: str) -> str:
+    """The program that keeps this instance's entry in Consul: users-sidecar-2 beside users-web-2."""
+    return web.replace("-web", "-sidecar", 1)
+
+
+def ports_of(replicas: Mapping[str, int]) -> dict[str, int]:
+    """PORTS, with those of the further instances."""
+    more = [name for service, count in replicas.items() for name in instance_names(service, count)]
+    return {**PORTS, **{name: 0 for web in more for name in (web, sidecar_of(web))}}
 
 
 @dataclass(frozen=True)
@@ -58,12 +84,18 @@ class Services:
 
     def programs(self) -> list[Program]:
         return [
-            *(self._program(f"{s}-{r}", "chassis", r, f"services.{s}") for s in SERVICES for r in ("web", "worker")),
+            *(self._program(name, "chassis", "web", f"services.{s}") for s in SERVICES for name in self.instances(s)),
+            *(self._sidecar(name) for s in SERVICES for name in self.instances(s) if self._backing.consul),
+            *(self._program(f"{s}-worker", "chassis", "worker", f"services.{s}") for s in SERVICES),
             *(self._program(f"{s}-celery", "chassis", "celery", f"services.{s}") for s in WITH_CELERY),
             dataclasses.replace(self._program("gateway", "services.gateway"), reads=[self.kong_file]),
             self._program("bank", "services.payments.sandbox"),
             self._program("mailbox", "services.notifications.mailbox"),
         ]
+
+    def instances(self, service: str) -> list[str]:
+        """Its web programs."""
+        return instance_names(service, self._installation.replicas.get(service, 1))
 
     def one_shot(self, service: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         """Command and environment of something that runs once and ends, as `service`."""
@@ -90,28 +122,58 @@ class Services:
         environment = self.environment(name.partition("-")[0], self._port(name))
         return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20)
 
+    def _sidecar(self, web: str) -> Program:
+        """It is told nothing of its service's secrets."""
+        name = sidecar_of(web)
+        told = {
+            **self._process(self._port(name)),
+            **self._consul_access(),
+            "SOUK_SERVICE": web.partition("-")[0],
+            "SOUK_INSTANCE": web,
+            "SOUK_INSTANCE_URL": self._url(web),
+            "SOUK_VERSION": version(),
+        }
+        return Program(name, [sys.executable, "-m", "services.sidecar"], told, stop_seconds=20)
+
+    def _consul_access(self) -> dict[str, str]:
+        given = self._installation.environment
+        names = (f"SOUK_CONSUL_{name}" for name in CONSUL_ACCESS)
+        return {"SOUK_CONSUL_URL": self._backing.consul, **{name: given[name] for name in names if name in given}}
+
+    def _url(self, program: str) -> str:
+        return f"http://127.0.0.1:{self._port(program)}"
+
     def _port(self, name: str) -> int:
         return self._installation.ports[name]
 
-    def _common(self, port: int) -> dict[str, str]:
-        webs = {service: f"http://127.0.0.1:{self._port(f'{service}-web')}" for service in SERVICES}
+    def _process(self, port: int) -> dict[str, str]:
+        """What every process is told."""
         return {
             "SOUK_HOST": "127.0.0.1",
             "SOUK_PORT": str(port),
-            "SOUK_REDIS_URL": self._backing.redis,
-            "SOUK_BROKER_URL": self._backing.broker,
-            "SOUK_CONSUL_URL": self._backing.consul,
-            "SOUK_DISCOVERY": "static",
-            "SOUK_SERVICES": json.dumps(webs),
-            "SOUK_JWT_ISSUER": "souk-users",
-            "SOUK_ENVIRONMENT": "development",
-            "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),
-            "SOUK_FAULTS_DIRECTORY": self._installation.environment.get("SOUK_FAULTS_DIRECTORY", ""),
             "PYTHONUNBUFFERED": "1",
             # glibc keeps 8 heaps per core for a process's threads, and what was freed in them; 20 processes cannot afford it.
             "MALLOC_ARENA_MAX": "1",
             "MALLOC_TRIM_THRESHOLD_": "65536",
         }
+
+    def _common(self, port: int) -> dict[str, str]:
+        return {
+            **self._process(port),
+            **self._consul_access(),
+            "SOUK_REDIS_URL": self._backing.redis,
+            "SOUK_BROKER_URL": self._backing.broker,
+            # With Consul neighbours are found there, and another instance more changes nobody's environment.
+            "SOUK_SERVICES": "{}" if self._backing.consul else self._addresses(),
+            "SOUK_JWT_ISSUER": "souk-users",
+            "SOUK_ENVIRONMENT": "development",
+            "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),
+            "SOUK_FAULTS_DIRECTORY": self._installation.environment.get("SOUK_FAULTS_DIRECTORY", ""),
+        }
+
+    def _addresses(self) -> str:
+        """SOUK_SERVICES: base URL of one instance of each service."""
+        return json.dumps({service: self._url(f"{service}-web") for service in SERVICES})
 
     def _own(self, service: str) -> dict[str, str]:
         """What only this service is told."""
@@ -138,5 +200,12 @@ class Services:
                 return {"SOUK_SMTP_PORT": port, "SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
             case "gateway":
                 port = str(self._port("gateway-admin"))
-                return {"SOUK_ADMIN_PORT": port, "SOUK_KONG_FILE": str(self.kong_file)}
+                told = {"SOUK_ADMIN_PORT": port, "SOUK_KONG_FILE": str(self.kong_file)}
+                return {**told, "SOUK_SERVICES": self._addresses()}
         return {}
+
+
+def version() -> str:
+    """Souk's own."""
+    project: str = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["version"]
+    return project

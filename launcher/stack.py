@@ -25,7 +25,7 @@ from launcher.installation import Installation
 from launcher.narrator import Narrator
 from launcher.program import Program
 from launcher.servers import SERVERS, Postgres, Prometheus, Server
-from launcher.services import METRICS, PORTS, WITH_POSTGRES, Backing, Services
+from launcher.services import OURS, WITH_POSTGRES, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
 from launcher.together import Together
 
@@ -103,7 +103,7 @@ class Stack:
         """Raises unless that program is ready."""
         if program in self.servers:
             return functools.partial(self.servers[program].probe, self.url(program))
-        if program in PORTS:
+        if program.partition("-")[0] in OURS:
             return functools.partial(probes.http, self.services.health_url(program))
         # A server's helper, which is ready when it listens.
         return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
@@ -111,6 +111,25 @@ class Stack:
     def wait_ready(self, program: str) -> None:
         seconds = self.servers[program].start_seconds if program in self.servers else READY_SECONDS
         self.supervisor.wait_until(program, self.probe_of(program), seconds, self.installation.cancelled)
+
+    def rescale(self, service: str) -> list[str]:
+        """Have as many instances of `service` run as the installation says now; gives what that has started."""
+        self._started = []
+        self._choose_ports()
+        wanted = self.services.instances(service)
+        names = {*wanted, *map(sidecar_of, wanted)}
+        together = Together(self.installation.cancelled)
+        for program in self.services.programs():
+            if program.name in names:
+                self._run(program)
+                together.start(self.wait_ready, program.name)
+        together.finish()
+        self._settle()
+        return self._started
+
+    def has(self, server: str) -> bool:
+        """Whether that server is part of this installation: given, or running."""
+        return bool(self.url(server)) and (bool(self.servers[server].given) or server in self.supervisor.statuses())
 
     def migrate(self) -> None:
         """Bring the schemas up to date; the servers are running."""
@@ -155,7 +174,7 @@ class Stack:
     def _choose_ports(self) -> None:
         wanted = {name: port for server in self.servers.values() for name, port in server.ports.items()}
         if self._with_services:
-            wanted |= PORTS
+            wanted |= ports_of(self.installation.replicas)
         held = processes.listening_ports(self.state.token)
         self.installation.ports = ports.choose(self.state, wanted, held, self._standard_ports)
 
@@ -240,7 +259,9 @@ class Stack:
         self.supervisor.forget_all_but(program.name for program in programs)
         prometheus = self.servers.get("prometheus")
         if self._with_services and isinstance(prometheus, Prometheus):
-            prometheus.watch({name: self.installation.ports[name] for name in METRICS})
+            ports = {program.name: self.installation.ports[program.name] for program in self.services.programs()}
+            ports["gateway-admin"] = self.installation.ports["gateway-admin"]
+            prometheus.watch({name: port for name, port in ports.items() if name not in WITHOUT_METRICS})
 
     def _undo(self, supervised: bool) -> None:
         if supervised:

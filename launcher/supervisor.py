@@ -138,6 +138,9 @@ class Supervisor:
 
     def start_again(self, name: str) -> None:
         self.stop([name])
+        self.start_program(name)
+
+    def start_program(self, name: str) -> None:
         with self._api() as api:
             api.startProcess(name, False)
 

@@ -6,47 +6,22 @@ anyway; why py-consul is not loaded for it is in docs/decisions/0025.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote
 
 import urllib3
 
+from chassis.discovery.agent import Agent
 from chassis.discovery.instance import Instance, base_url
 from chassis.discovery.watch import Watches
-from chassis.settings import Settings
+
+__all__ = ["Agent", "catalogue"]
 
 PATIENCE_SECONDS = 30.0
 """How long Consul may keep a query while nothing changes."""
 
 CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 5.0
-
-
-@dataclass(frozen=True)
-class Agent:
-    """A Consul agent and how to be let in."""
-
-    url: str
-    token: str = ""
-    ca_file: str = ""
-    certificate_file: str = ""
-    key_file: str = ""
-
-    @classmethod
-    def of(cls, settings: Settings) -> Self:
-        return cls(
-            settings.consul_url.rstrip("/"),
-            settings.consul_token.get_secret_value(),
-            settings.consul_ca_file,
-            settings.consul_certificate_file,
-            settings.consul_key_file,
-        )
-
-    def pool(self) -> urllib3.HTTPConnectionPool:
-        tls = {"ca_certs": self.ca_file, "cert_file": self.certificate_file, "key_file": self.key_file}
-        given = {name: value for name, value in tls.items() if value} if self.url.startswith("https") else {}
-        return urllib3.connection_from_url(self.url, retries=False, **given)
 
 
 @lru_cache
@@ -59,9 +34,11 @@ class Query:
     """The blocking query for one service. Consul's index says from which state on it waits for another."""
 
     def __init__(self, agent: Agent, service: str) -> None:
-        self._pool = agent.pool()
+        tls = agent.tls()
+        given = {} if tls is None else {"ssl_context": tls}
+        self._pool = urllib3.connection_from_url(agent.url, retries=False, **given)
         self._path = f"/v1/health/service/{quote(service, safe='')}?passing=1"
-        self._headers = {"X-Consul-Token": agent.token} if agent.token else {}
+        self._headers = agent.headers
         self._index = 0
 
     def ask(self, patience_seconds: float) -> Sequence[Instance]:

@@ -1,7 +1,23 @@
 """The commands of `./souk`, one module a topic. Importing this package registers them all."""
 
-import importlib
-import pkgutil
+from launcher.commands import (
+    bench,
+    chaos,
+    development,
+    drill,
+    keys,
+    lifecycle,
+    scaling,
+    stock,
+)
 
-for module in sorted(each.name for each in pkgutil.iter_modules(__path__)):
-    importlib.import_module(f"{__name__}.{module}")
+__all__ = [
+    "bench",
+    "chaos",
+    "development",
+    "drill",
+    "keys",
+    "lifecycle",
+    "scaling",
+    "stock",
+]

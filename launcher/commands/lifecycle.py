@@ -44,11 +44,12 @@ def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data
 @app.command()
 @command
 def status() -> None:
-    """Show each program: state, readiness, port, memory. Exits with 1 when one is not ready."""
+    """Show each program: state, readiness, port, memory; and Consul's catalogue. Exits with 1 when one is not ready."""
     stack = Stack()
     running.ensure_up(stack)
     ready = running.readiness(stack)
     report.status(console, stack, ready)
+    report.catalogue(console, stack)
     if not all(ready.values()):
         raise typer.Exit(1)
 
@@ -70,7 +71,7 @@ def show_logs(
 @app.command()
 @command
 def restart(service: Name) -> None:
-    """Stop a program (or all of a service's) and start it again; returns when it is ready."""
+    """Stop a program (or all of a service's) and start it again; returns when it is ready. Instances go one after the other."""
     names = running.restart(Stack(), service)
     console.print(f"Restarted: {', '.join(names)}.")
 

@@ -44,8 +44,14 @@ def render(text: str, values: Mapping[str, Any]) -> str:
 
 
 def values_of(settings: RenderSettings) -> dict[str, Any]:
-    """What the template may ask for: `jwt_keys`, and `targets` by upstream, `docs` being the gateway's own admin port."""
-    targets = {name: [urlsplit(url).netloc] for name, url in settings.services.items()}
+    """What the template may ask for: `jwt_keys`, and `targets` by upstream, `docs` being the gateway's own admin port.
+
+    Where there is Consul, an upstream is whoever it has as healthy; else the one address that the settings know.
+    """
+    targets = {
+        name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
+        for name, url in settings.services.items()
+    }
     targets["docs"] = [f"{settings.admin_host}:{settings.admin_port}"]
     return {
         "jwt_keys": [_credential(key) for key in settings.keyring.now().jwt.values()],

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from structlog import get_logger
 
+from chassis.discovery.agent import Agent
 from services.gateway import configuration
 from services.gateway.app import Gateway
 from services.gateway.balancing.health import HealthRegistry
@@ -32,10 +33,10 @@ FINISH_SECONDS = 15.0
 """For requests in hand, after SIGTERM."""
 
 
-def follow(consul_url: str, dns_server: str, name: str) -> AsyncIterator[list[Address]]:
+def follow(agent: Agent, dns_server: str, name: str) -> AsyncIterator[list[Address]]:
     """Services of Consul from Consul, where it is told of; any other name from DNS."""
-    if consul_url and name.endswith(consul.DOMAIN):
-        return consul.follow(consul_url, name)
+    if agent.url and name.endswith(consul.DOMAIN):
+        return consul.follow(agent, name)
     return dns.follow(dns_server, name)
 
 
@@ -48,7 +49,7 @@ class Running:
         self.resources = Resources(
             Pools(settings.idle_connections),
             HealthRegistry(),
-            Names(partial(follow, settings.consul_url, settings.dns_server)),
+            Names(partial(follow, Agent.of(settings), settings.dns_server)),
         )
         self.server = HTTPServer(gateway.serve, Patience(head=settings.head_seconds, body=settings.body_seconds))
         self._settings = settings

@@ -15,6 +15,9 @@ DEADLINE_SECONDS = 20.0
 QUICK = Policy(timeout_seconds=2, try_seconds=0.3, wait_base_seconds=0.001, wait_cap_seconds=0.002, open_seconds=0.2)
 """A policy for tests: short, so that what has to run out runs out soon."""
 
+PATIENT = Policy(timeout_seconds=60, try_seconds=60)
+"""For calls that the test itself ends: no moment in which the machine is busy may end them before."""
+
 
 class Faulty:
     """`status` and `body` are its answer; `hangs` has it wait before it answers, `dribbles` between single bytes of the answer."""

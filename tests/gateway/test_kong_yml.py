@@ -187,6 +187,11 @@ def test_targets_are_the_addresses_of_the_services() -> None:
     }
 
 
+def test_where_there_is_consul_an_upstream_is_whoever_it_has() -> None:
+    settings = RenderSettings(services={"users": "http://10.0.0.1:81"}, consul_url="http://127.0.0.1:1", admin_port=9)
+    assert values_of(settings)["targets"] == {"users": ["users.service.consul"], "docs": ["127.0.0.1:9"]}
+
+
 def test_the_command_prints_the_rendered_file() -> None:
     services = {name: f"http://127.0.0.1:{port}" for port, name in enumerate(UPSTREAMS[:-1], start=1)}
     environment = {

@@ -1,26 +1,81 @@
 """What each program is told: enough to work, and nobody else's secrets."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from launcher.narrator import Narrator
 from launcher.program import Program
-from launcher.services import METRICS, PORTS, SERVICES, WITH_POSTGRES
+from launcher.services import PORTS, SERVICES, WITH_POSTGRES, instance_names, ports_of, sidecar_of
 from launcher.stack import Stack
 
 
-@pytest.fixture
-def programs(tmp_path) -> dict[str, Program]:
-    stack = Stack(tmp_path / "state", narrator=Narrator())
+def stack_in(folder: Path, **replicas: int) -> Stack:
+    stack = Stack(folder / "state", narrator=Narrator())
     stack.state.make()
+    stack.installation.replicas = replicas
     names = [name for server in stack.servers.values() for name in server.ports]
-    stack.installation.ports = {name: number for number, name in enumerate([*names, *PORTS], 20_000)}
+    every = enumerate([*names, *ports_of(replicas)], 20_000)
+    stack.installation.ports = {name: number for number, name in every}
+    return stack
+
+
+def programs_of(stack: Stack) -> dict[str, Program]:
     return {program.name: program for program in stack.services.programs()}
 
 
-def test_every_service_has_its_web_process_and_its_worker(programs):
-    assert {f"{service}-{role}" for service in SERVICES for role in ("web", "worker")} < set(programs)
+@pytest.fixture
+def programs(tmp_path: Path) -> dict[str, Program]:
+    return programs_of(stack_in(tmp_path))
+
+
+def test_every_service_has_its_web_process_with_its_sidecar_and_its_worker(programs):
+    assert {f"{service}-{role}" for service in SERVICES for role in ("web", "sidecar", "worker")} < set(programs)
     assert set(programs) == set(PORTS) - {"gateway-admin", "mailbox-smtp"}
-    assert set(METRICS) - {"gateway-admin"} < set(programs)
+
+
+def test_further_instances_have_names_ports_and_sidecars_of_their_own(tmp_path):
+    programs = programs_of(stack_in(tmp_path, users=3))
+    webs = instance_names("users", 3)
+    assert webs == ["users-web", "users-web-2", "users-web-3"]
+    for web in webs:
+        told = programs[sidecar_of(web)].environment
+        assert told["SOUK_INSTANCE_URL"] == f"http://127.0.0.1:{programs[web].environment['SOUK_PORT']}"
+        assert (told["SOUK_SERVICE"], told["SOUK_INSTANCE"]) == ("users", web)
+    assert "orders-web-2" not in programs
+    ports = [program.environment["SOUK_PORT"] for program in programs.values()]
+    assert len(set(ports)) == len(ports)
+
+
+def test_another_instance_changes_nobody_elses_program(tmp_path):
+    one, three = (programs_of(stack_in(tmp_path / str(count), users=count)) for count in (1, 3))
+    for name in ("orders-web", "gateway", "users-worker"):
+        told = [set(programs[name].environment) for programs in (one, three)]
+        assert told[0] == told[1]
+        assert "SOUK_SERVICES" in told[0]
+    assert one["orders-web"].environment["SOUK_SERVICES"] == "{}"
+
+
+def test_a_sidecar_is_told_no_secret_of_its_service(programs):
+    told = programs["users-sidecar"].environment
+    assert not {"SOUK_DATABASE_URL", "SOUK_KEYS_FILE", "SOUK_BROKER_URL"} & set(told)
+
+
+def test_without_consul_there_are_fixed_addresses_and_no_sidecars(tmp_path):
+    stack = stack_in(tmp_path)
+    del stack.servers["consul"]
+    programs = programs_of(stack)
+    assert not [name for name in programs if "sidecar" in name]
+    known = json.loads(programs["orders-web"].environment["SOUK_SERVICES"])
+    assert known["products"] == f"http://127.0.0.1:{programs['products-web'].environment['SOUK_PORT']}"
+
+
+def test_how_a_given_consul_is_entered_is_handed_on(tmp_path):
+    stack = stack_in(tmp_path)
+    stack.installation.environment = {"SOUK_CONSUL_TOKEN": "t"}
+    programs = programs_of(stack)
+    assert {programs[name].environment["SOUK_CONSUL_TOKEN"] for name in ("users-sidecar", "orders-web")} == {"t"}
 
 
 def test_no_two_programs_listen_on_one_port(programs):

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -9,12 +10,12 @@ from chassis.clients import Client, Policy
 from chassis.clients.peers import Peers, Request, Turn
 from chassis.discovery import Instance
 from chassis.problems import Unavailable
-from tests.chassis.faulty import QUICK, Faulty, settings_for
+from tests.chassis.faulty import PATIENT, Faulty, settings_for
 
 
 def test_one_neighbour_cannot_have_all_our_threads(neighbour: Faulty) -> None:
     neighbour.hangs = True
-    client, settings = Client("neighbour", Policy(slot_seconds=0.01)), settings_for(neighbour, threads=4)
+    client, settings = Client("neighbour", replace(PATIENT, slot_seconds=0.01)), settings_for(neighbour, threads=4)
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(client.get, "/", {}, settings) for _ in range(2)]
         neighbour.wait_for(2)
@@ -28,7 +29,7 @@ def test_one_neighbour_cannot_have_all_our_threads(neighbour: Faulty) -> None:
 
 def test_a_call_waits_a_moment_for_its_turn(neighbour: Faulty) -> None:
     neighbour.hangs = True
-    client, settings = Client("neighbour", Policy(concurrency=1, slot_seconds=10)), settings_for(neighbour)
+    client, settings = Client("neighbour", replace(PATIENT, concurrency=1, slot_seconds=60)), settings_for(neighbour)
     with ThreadPoolExecutor(2) as pool:
         calls = [pool.submit(client.get, "/", {}, settings) for _ in range(2)]
         neighbour.wait_for(1)
@@ -81,7 +82,7 @@ def test_an_instance_that_leaves_is_not_called_and_one_that_stays_keeps_its_brea
 
 def test_a_slow_read_is_also_sent_elsewhere_and_the_first_answer_counts(neighbour: Faulty, other: Faulty) -> None:
     neighbour.hangs = True
-    hedging = Policy(try_seconds=10, timeout_seconds=10, hedge_after_seconds=0.05)
+    hedging = replace(PATIENT, hedge_after_seconds=0.05)
     client, settings = Client("neighbour", hedging), settings_for(neighbour, other)
     assert [client.get("/", {}, settings) for _ in range(6)] == [{"well": True}] * 6
     assert len(other.seen) == 6
@@ -90,7 +91,7 @@ def test_a_slow_read_is_also_sent_elsewhere_and_the_first_answer_counts(neighbou
 
 
 def test_what_is_no_read_is_not_hedged(neighbour: Faulty, other: Faulty) -> None:
-    hedging = Policy(hedge_after_seconds=0.01)
+    hedging = replace(PATIENT, hedge_after_seconds=0.01)
     client, settings = Client("neighbour", hedging), settings_for(neighbour, other)
     neighbour.hangs = other.hangs = True
     with ThreadPoolExecutor(1) as pool:
@@ -112,6 +113,6 @@ def test_hedges_that_all_fail_are_one_failure(neighbour: Faulty, other: Faulty) 
 
 
 def test_a_lone_instance_is_not_hedged(neighbour: Faulty) -> None:
-    hedging = Policy(**{**vars(QUICK), "hedge_after_seconds": 0.001, "tries": 1})
+    hedging = replace(PATIENT, hedge_after_seconds=0.001, tries=1)
     assert Client("neighbour", hedging).get("/", {}, settings_for(neighbour)) == {"well": True}
     assert len(neighbour.seen) == 1

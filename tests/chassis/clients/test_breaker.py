@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -12,7 +13,7 @@ from prometheus_client import REGISTRY
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.breaker import Admission, Breaker
 from chassis.problems import Unavailable
-from tests.chassis.faulty import DEADLINE_SECONDS, QUICK, Faulty, settings_for
+from tests.chassis.faulty import DEADLINE_SECONDS, PATIENT, QUICK, Faulty, settings_for
 
 T = TypeVar("T")
 
@@ -73,7 +74,7 @@ def test_what_began_before_it_opened_neither_closes_it_nor_takes_the_probes_plac
 
 def test_calls_side_by_side_do_not_wait_for_one_another(neighbour: Faulty) -> None:
     neighbour.hangs = True
-    client = Client("neighbour", Policy(concurrency=4))
+    client = Client("neighbour", replace(PATIENT, concurrency=4))
     with ThreadPoolExecutor(4) as pool:
         answers = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(neighbour)] * 4]
         neighbour.wait_for(4)

@@ -1,0 +1,45 @@
+"""`./souk drill NAME`: breaks something in the running installation while requests come in, and counts what callers saw."""
+
+from typing import Annotated
+
+import typer
+
+from launcher import running
+from launcher.cli import app, command, console
+from launcher.errors import LaunchError
+from launcher.stack import Stack
+
+NAMES = ("kill", "roll", "consul")
+
+
+@app.command()
+@command
+def drill(
+    name: Annotated[
+        str, typer.Argument(help="kill (an instance), roll (restart all in turn), or consul (away, wiped).")
+    ],
+    seconds: Annotated[float, typer.Option(min=0, help="How long Consul is away.")] = 60,
+) -> None:
+    """Break something under 200 requests a second, and count what callers saw of it. Exits with 1 if any failed."""
+    from launcher import drills
+
+    stack = Stack()
+    running.ensure_up(stack)
+    if not stack.has("consul"):
+        raise LaunchError("Drills need Consul.")
+    match name:
+        case "kill":
+            outcome = drills.kill_an_instance(stack)
+        case "roll":
+            outcome = drills.roll(stack)
+        case "consul":
+            outcome = drills.take_consul_away(stack, seconds)
+        case _:
+            raise LaunchError(f"There is no drill {name}; there are: {', '.join(NAMES)}.")
+    load = outcome.load
+    console.print(f"{outcome.title}: {'; '.join(outcome.findings)}.")
+    console.print(f"{load.sent} requests, {len(load.failures)} failed, the slowest took {load.slowest_seconds:.2f} s.")
+    for failure in load.failures[:5]:
+        console.print(f"    {failure}", markup=False)
+    if load.failures:
+        raise typer.Exit(1)

@@ -1,0 +1,163 @@
+"""Drills on a running installation: something breaks while requests come in, and what the callers have seen of it is counted.
+
+The load comes by both ways in: through the gateway, as customers do, and through `chassis.clients`, as services do. It is of
+reads, which are idempotent, so not one of them may fail.
+"""
+
+import itertools
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import urllib3
+
+from chassis.clients import Client
+from chassis.problems import Problem
+from chassis.settings import Settings
+from launcher import catalogue, running
+from launcher.errors import LaunchError
+from launcher.services import instance_names
+from launcher.stack import Stack
+
+SERVICE, PATH = "products", "/products/categories"
+RATE = 200
+"""Requests a second, over both ways."""
+
+THREADS = 16
+DEADLINE_SECONDS = 60.0
+
+
+@dataclass
+class Load:
+    sent: int = 0
+    failures: list[str] = field(default_factory=list)
+    slowest_seconds: float = 0.0
+
+
+@dataclass
+class Outcome:
+    title: str
+    load: Load
+    findings: list[str]
+
+
+def kill_an_instance(stack: Stack) -> Outcome:
+    """SIGKILL to one of three instances under load."""
+    _expect_instances(stack, 3)
+    victim = instance_names(SERVICE, 3)[1]
+    with _under_load(stack) as load:
+        pid = stack.supervisor.statuses()[victim].pid
+        os.kill(pid, signal.SIGKILL)
+        left = _until(lambda: victim not in _healthy(stack))
+        back = _until(lambda: victim in _healthy(stack))
+    findings = [f"out of the catalogue after {left:.1f} s", f"back in it {back:.1f} s later"]
+    return Outcome(f"{victim} killed", load, findings)
+
+
+def roll(stack: Stack) -> Outcome:
+    """Restart all three instances, one after the other, under load."""
+    _expect_instances(stack, 3)
+    with _under_load(stack) as load:
+        began = time.monotonic()
+        for web in instance_names(SERVICE, 3):
+            running.restart(stack, web)
+        took = time.monotonic() - began
+    return Outcome("all three restarted", load, [f"in {took:.1f} s"])
+
+
+def take_consul_away(stack: Stack, seconds: float) -> Outcome:
+    """Kill Consul for so long under load, then start it again with nothing that it knew."""
+    before = len(_healthy(stack))
+    server = stack.servers["consul"]
+    if server.given:
+        raise LaunchError("Consul was given by SOUK_CONSUL_URL: this drill breaks only what ./souk up has started.")
+    with _under_load(stack) as load:
+        stack.supervisor.stop(["consul"])
+        time.sleep(seconds)
+        shutil.rmtree(stack.state.data / "consul", ignore_errors=True)
+        stack.supervisor.start_program("consul")
+        stack.wait_ready("consul")
+        back = _until(lambda: len(_healthy(stack)) == before)
+    return Outcome(
+        f"Consul away for {seconds:.0f} s, and wiped", load, [f"all {before} instances back after {back:.1f} s"]
+    )
+
+
+# --- inside
+
+
+def _expect_instances(stack: Stack, count: int) -> None:
+    if len(stack.services.instances(SERVICE)) < count:
+        raise LaunchError(f"This drill needs {count} instances: ./souk scale {SERVICE}={count}")
+
+
+def _healthy(stack: Stack) -> set[str]:
+    """Instances of all services that Consul has as passing; none while it does not answer."""
+    try:
+        entries = catalogue.read(stack.url("consul"), stack.installation.environment)
+    except LaunchError:
+        return set()
+    return {each.instance for each in entries if not each.wrong}
+
+
+def _until(condition: Callable[[], bool]) -> float:
+    """Seconds until the condition held."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > DEADLINE_SECONDS:
+            raise LaunchError(f"What was to happen has not happened within {DEADLINE_SECONDS:.0f} s.")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+@contextmanager
+def _under_load(stack: Stack) -> Iterator[Load]:
+    """About RATE requests a second for as long as the block runs, and a moment before and after it."""
+    load, stopping = Load(), threading.Event()
+    ways = itertools.cycle([_through_gateway(stack), _through_clients(stack)])
+    threads = [threading.Thread(target=_send, args=(next(ways), load, stopping)) for _ in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    try:
+        stopping.wait(1.0)
+        yield load
+        stopping.wait(1.0)
+    finally:
+        stopping.set()
+        for thread in threads:
+            thread.join()
+
+
+def _send(ask: Callable[[], None], load: Load, stopping: threading.Event) -> None:
+    pause = THREADS / RATE
+    due = time.monotonic()
+    while not stopping.wait(max(0.0, due - time.monotonic())):
+        began = time.monotonic()
+        due = max(due + pause, began)
+        try:
+            ask()
+        except (Problem, urllib3.exceptions.HTTPError, ConnectionError) as error:
+            load.failures.append(f"{type(error).__name__}: {error}"[:200])
+        load.sent += 1
+        load.slowest_seconds = max(load.slowest_seconds, time.monotonic() - began)
+
+
+def _through_gateway(stack: Stack) -> Callable[[], None]:
+    pool, url = urllib3.PoolManager(maxsize=THREADS, retries=False, timeout=30), stack.gateway_url + PATH
+
+    def ask() -> None:
+        answer = pool.request("GET", url)
+        if answer.status != 200:
+            raise ConnectionError(f"the gateway answered {answer.status}: {answer.data[:100]!r}")
+
+    return ask
+
+
+def _through_clients(stack: Stack) -> Callable[[], None]:
+    settings, client = Settings(consul_url=stack.url("consul"), threads=2 * THREADS), Client(SERVICE)
+    return lambda: client.get(PATH, {}, settings)

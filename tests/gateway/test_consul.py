@@ -1,0 +1,65 @@
+"""The instances of an upstream as Consul tells them: at once, in spite of its absence, and not gone because it was wiped."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from chassis.discovery.agent import Agent
+from services.gateway.discovery import consul as gateway_consul
+from services.gateway.discovery.names import Address
+from tests.chassis.faulty import faulty
+from tests.consul import ConsulServer, consul, consul_binary
+
+__all__ = ["consul", "consul_binary"]
+DEADLINE_SECONDS = 20.0
+NAME = "users.service.consul"
+
+
+async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]:
+    """Ports of the next answer."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        return [each.port for each in await anext(addresses)]
+
+
+def test_a_change_is_known_when_it_happens(consul: ConsulServer) -> None:
+    async def run() -> None:
+        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        consul.register("users", "users-web", 8001)
+        assert await following(addresses) == [8001]
+        consul.register("users", "users-web-2", 8002)
+        assert sorted(port or 0 for port in await following(addresses)) == [8001, 8002]
+
+    asyncio.run(run())
+
+
+def test_a_wiped_consul_is_not_believed_that_nobody_is_there(consul: ConsulServer) -> None:
+    async def run() -> None:
+        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        consul.register("users", "users-web", 8001)
+        assert await following(addresses) == [8001]
+        consul.kill(wipe=True)
+        waiting = asyncio.create_task(following(addresses))
+        await asyncio.to_thread(consul.start)
+        await asyncio.sleep(2 * gateway_consul.RETRY_SECONDS)
+        assert not waiting.done()
+        consul.register("users", "users-web", 8003)
+        assert await waiting == [8003]
+
+    asyncio.run(run())
+
+
+def test_that_nobody_is_there_is_believed_when_it_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateway_consul, "EMPTY_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(gateway_consul, "RETRY_SECONDS", 0.05)
+
+    async def run() -> None:
+        with faulty() as agent:
+            agent.says([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
+            addresses = gateway_consul.follow(Agent(agent.url, token="t"), NAME)
+            assert await following(addresses) == [1]
+            agent.body = b"[]"
+            assert await following(addresses) == []
+            assert {headers["X-Consul-Token"] for _, _, headers, _ in agent.seen} == {"t"}
+
+    asyncio.run(run())
