@@ -1,6 +1,7 @@
 """A call to a neighbouring service, from the question to the answer or to an honest Problem."""
 
 import json
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +31,7 @@ class Client:
         self.service = service
         self._policy = policy or Policy()
         self._neighbour: Neighbour | None = None
+        self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], settings: Settings, **headers: str) -> Any:
         """The JSON answer. Raises Unavailable, TooSlow, Refused, NotThere or BadAnswer: see `failures`."""
@@ -85,9 +87,13 @@ class Client:
 
     def _wired(self, settings: Settings) -> Neighbour:
         # A process has one Settings for all its life; tests have several.
-        if self._neighbour is None or self._neighbour.settings is not settings:
-            self._neighbour = Neighbour(self.service, self._policy, settings)
-        return self._neighbour
+        neighbour = self._neighbour
+        if neighbour is None or neighbour.settings is not settings:
+            with self._lock:
+                neighbour = self._neighbour
+                if neighbour is None or neighbour.settings is not settings:
+                    neighbour = self._neighbour = Neighbour(self.service, self._policy, settings)
+        return neighbour
 
 
 _OUTCOMES: dict[type[Problem], str] = {
