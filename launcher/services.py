@@ -199,9 +199,13 @@ class Services:
                 port = str(self._port("mailbox-smtp"))
                 return {"SOUK_SMTP_PORT": port, "SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
             case "gateway":
-                port = str(self._port("gateway-admin"))
-                told = {"SOUK_ADMIN_PORT": port, "SOUK_KONG_FILE": str(self.kong_file)}
-                return {**told, "SOUK_SERVICES": self._addresses()}
+                return {
+                    "SOUK_ADMIN_PORT": str(self._port("gateway-admin")),
+                    "SOUK_KONG_FILE": str(self.kong_file),
+                    "SOUK_SERVICES": self._addresses(),
+                    "SOUK_PARTNER_KEYS": json.dumps([self._installation.secrets.get("partner-key")]),
+                    "SOUK_RATE_LIMITS": self._installation.environment.get("SOUK_RATE_LIMITS", "{}"),
+                }
         return {}
 
 

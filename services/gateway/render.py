@@ -1,18 +1,17 @@
 """Fills the installation's secrets and addresses into `kong.yml`: `python -m services.gateway.render kong/kong.yml`.
 
-The file is a Jinja2 template over two values: `jwt_keys`, a list of {key, algorithm} with either `secret` or `public_key`, and
-`targets`, the host:port addresses of each upstream by name. Every value is written through `tojson`, so none can break out
-of its YAML string.
+The file is a Jinja2 template over what `values_of` gives. Every value is written through `tojson`, so none can break out of its
+YAML string.
 """
 
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
 from chassis.keys import JWTKey, public_pem
 from chassis.settings import Settings
@@ -22,10 +21,30 @@ class MissingValue(Exception):
     """The template asks for a value that was not given; the message names it."""
 
 
+class Limits(BaseModel):
+    """Requests a minute that the edge lets through."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enter: PositiveInt = 60
+    """From one address to register, log in and the like."""
+
+    anonymous: PositiveInt = 1_200
+    """From one address to what is open to everybody."""
+
+    token: PositiveInt = 1_200
+    partner: PositiveInt = 6_000
+
+
 class RenderSettings(Settings):
     admin_host: str = "127.0.0.1"
     admin_port: int = Field(ge=0, le=65535)
     """The gateway's admin port: the documentation page's target."""
+
+    partner_keys: list[SecretStr] = Field(default_factory=list)
+    """By which partners' machines are known at the edge. Two while one is replaced."""
+
+    rate_limits: Limits = Limits()
 
 
 def render(text: str, values: Mapping[str, Any]) -> str:
@@ -44,9 +63,11 @@ def render(text: str, values: Mapping[str, Any]) -> str:
 
 
 def values_of(settings: RenderSettings) -> dict[str, Any]:
-    """What the template may ask for: `jwt_keys`, and `targets` by upstream, `docs` being the gateway's own admin port.
+    """What the template may ask for.
 
-    Where there is Consul, an upstream is whoever it has as healthy; else the one address that the settings know.
+    `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port addresses by upstream: `docs` is the
+    gateway's own admin port; a service, where there is Consul, is whoever that has as healthy, else its one known address.
+    `redis`: as Kong's plugins take it. `limits`: requests a minute. `partner_keys`.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
@@ -55,7 +76,24 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     targets["docs"] = [f"{settings.admin_host}:{settings.admin_port}"]
     return {
         "jwt_keys": [_credential(key) for key in settings.keyring.now().jwt.values()],
+        "partner_keys": [key.get_secret_value() for key in settings.partner_keys],
         "targets": targets,
+        "redis": _redis(settings.redis_url),
+        "limits": settings.rate_limits.model_dump(),
+    }
+
+
+def _redis(url: str) -> dict[str, Any]:
+    """As the configuration of Kong's plugins names it."""
+    parts = urlsplit(url)
+    return {
+        "host": parts.hostname or "127.0.0.1",
+        "port": parts.port or 6379,
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "database": int(parts.path.strip("/") or 0),
+        # Milliseconds.
+        "timeout": 250,
     }
 
 

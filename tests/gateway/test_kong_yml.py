@@ -21,6 +21,9 @@ SECRETS = {"k1": 'quo"te: {', "k2": "second"}
 VALUES = {
     "jwt_keys": [{"key": key, "algorithm": "HS256", "secret": secret} for key, secret in SECRETS.items()],
     "targets": TARGETS,
+    "partner_keys": ["partner-key"],
+    "redis": {"host": "redis.test", "port": 1, "username": None, "password": 'p"w: {', "database": 0, "timeout": 250},
+    "limits": {"enter": 1, "anonymous": 2, "token": 3, "partner": 4},
 }
 
 OPEN = [
@@ -162,28 +165,70 @@ def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Con
     assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
 
 
+@pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys"])
+def test_a_missing_value_is_named(missing: str) -> None:
+    with pytest.raises(MissingValue, match=missing):
+        render(FILE.read_text(), {name: value for name, value in VALUES.items() if name != missing})
+
+
+def test_an_upstream_without_addresses_is_named() -> None:
+    targets = {name: addresses for name, addresses in TARGETS.items() if name != "orders"}
+    with pytest.raises(MissingValue, match="orders"):
+        render(FILE.read_text(), {**VALUES, "targets": targets})
+
+
+def limits(loaded: configuration.Configuration, router: Router, method: str, path: str) -> tuple[str, int]:
+    """How requests to this path are counted, and how many a minute pass."""
+    match = router.match(method, path, "souk.test", lambda _: None)
+    assert match is not None
+    found = [plugin for plugin in loaded.plugins.values() if plugin.name == "rate-limiting"]
+    own = [plugin for plugin in found if plugin.route == match.route.id] or [
+        plugin for plugin in found if plugin.route is None
+    ]
+    config = own[0].config or {}
+    assert (config["policy"], config["fault_tolerant"]) == ("redis", True)
+    return config["limit_by"], config["minute"]
+
+
 @pytest.mark.parametrize(
-    ("values", "missing"),
+    ("method", "path", "expected"),
     [
-        ({"targets": TARGETS}, "jwt_keys"),
-        ({"jwt_keys": []}, "targets"),
-        ({"jwt_keys": [], "targets": {**TARGETS, "orders": None} | {"docs": []}}, "orders"),
+        ("POST", "/users/login", ("ip", 1)),
+        ("GET", "/products/", ("ip", 2)),
+        ("GET", "/orders/", ("header", 3)),
+        ("GET", "/partners/products", ("consumer", 4)),
     ],
 )
-def test_a_missing_value_is_named(values: dict[str, object], missing: str) -> None:
-    if missing == "orders":
-        del values["targets"]["orders"]  # type: ignore[attr-defined]
-    with pytest.raises(MissingValue, match=missing):
-        render(FILE.read_text(), values)
+def test_everybody_is_counted_by_what_is_known_of_them(
+    loaded: configuration.Configuration, router: Router, method: str, path: str, expected: tuple[str, int]
+) -> None:
+    assert limits(loaded, router, method, path) == expected
+
+
+def test_partners_need_a_key_and_operations_an_address(loaded: configuration.Configuration, router: Router) -> None:
+    for path, wanted in (("/partners/products", {"key-auth", "acl"}), ("/operations/status", {"ip-restriction"})):
+        match = router.match("GET", path, "souk.test", lambda _: None)
+        assert match is not None
+        names = {plugin.name for plugin in loaded.plugins.values() if plugin.route == match.route.id}
+        assert wanted <= names
 
 
 def test_targets_are_the_addresses_of_the_services() -> None:
     settings = RenderSettings(
-        services={"users": "http://10.0.0.1:81/"}, jwt_keys={"k": "s" * 32}, admin_port=9, admin_host="10.0.0.2"
+        services={"users": "http://10.0.0.1:81/"},
+        jwt_keys={"k": "s" * 32},
+        admin_port=9,
+        admin_host="10.0.0.2",
+        redis_url="redis://:p%2Fw@r.test:7/2",
+        partner_keys=["shown"],
+        rate_limits={"enter": 5},
     )
     assert values_of(settings) == {
         "jwt_keys": [{"key": "k", "algorithm": "HS256", "secret": "s" * 32}],
         "targets": {"users": ["10.0.0.1:81"], "docs": ["10.0.0.2:9"]},
+        "partner_keys": ["shown"],
+        "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
+        "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
     }
 
 
