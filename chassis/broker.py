@@ -14,7 +14,7 @@ from kombu import Connection, Exchange, Producer, Queue, binding
 from kombu.mixins import ConsumerMixin
 from structlog import get_logger
 
-from chassis import faults
+from chassis import db, faults, telemetry
 from chassis.messages import Envelope
 
 log = get_logger(__name__)
@@ -23,6 +23,9 @@ DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
 """Wait before each retry. After the last the message is dead."""
 
 ATTEMPT_HEADER = "x-souk-attempt"
+ERROR_HEADER = "x-souk-error"
+DIED_AT_HEADER = "x-souk-died-at"
+COUNT_DEAD_SECONDS = 10
 PREFETCH = 16
 PUBLISH_TIMEOUT_SECONDS = 10
 LONGEST_TURN_SECONDS = 45
@@ -38,6 +41,12 @@ def connect(url: str, heartbeat: int = 10) -> Connection:
     """An AMQP connection whose publishes wait for the broker's confirm (kombu's are off unless asked for)."""
     options = {"confirm_publish": True} if is_amqp(url) else {"visibility_timeout": 60}
     return Connection(url, transport_options=options, connect_timeout=5, heartbeat=heartbeat)
+
+
+def abandon(connection: Connection) -> None:
+    """Close without a word: who does not answer would not answer the farewell either, and we would wait for it."""
+    with suppress(Exception):
+        connection.collect()
 
 
 def is_amqp(url: str) -> bool:
@@ -80,6 +89,7 @@ class Publisher:
 
     def __init__(self, url: str) -> None:
         # Between two messages nobody would answer the broker's heartbeats; a dead connection shows at the next publish.
+        self._url = url
         self._connection = connect(url, heartbeat=0)
         self._is_amqp = is_amqp(url)
         self._confirmed = {"confirm_timeout": PUBLISH_TIMEOUT_SECONDS} if is_amqp(url) else {}
@@ -93,6 +103,10 @@ class Publisher:
         """Put a message straight into `queue`, past the exchange. Raises ConnectionError when the broker did not confirm."""
         self._send(body, exchange="", routing_key=queue.name, declare=[queue], headers=headers)
 
+    def pass_on(self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any]) -> None:
+        """Publish a message as it was, e.g. from a dead-letter queue. Raises ConnectionError when the broker did not confirm."""
+        self._send(body, exchange=exchange, routing_key=routing_key, **properties)
+
     def _send(self, body: bytes, **arguments: Any) -> None:
         faults.point(f"publish {arguments['routing_key']}")
         try:
@@ -101,14 +115,14 @@ class Publisher:
                 self._producer = self._connection.Producer(auto_declare=False)
             self._producer.publish(
                 body,
-                content_type="application/cloudevents+json",
-                content_encoding="utf-8",
                 delivery_mode=2,
+                **{"content_type": "application/cloudevents+json", "content_encoding": "utf-8", **arguments},
                 **self._confirmed,
-                **arguments,
             )
         except Exception as error:
-            self.close()
+            self._producer = None
+            abandon(self._connection)
+            self._connection = connect(self._url, heartbeat=0)
             # In a consumer, kombu would take a bare timeout for its own: there is nothing to read, and go on.
             raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
         faults.point(f"published {arguments['routing_key']}")
@@ -139,6 +153,11 @@ def declare(url: str, service: str, types: list[str]) -> None:
         service_queue(service, types)(channel).declare()
 
 
+def depth(channel: Any, queue: str) -> int:
+    """How many messages lie in the queue. Raises amqp's NotFound, and the channel is closed, where there is none."""
+    return int(channel.queue_declare(queue, passive=True).message_count)
+
+
 class _Stopping(Exception):
     """The consumer was told to stop while it waited for the broker."""
 
@@ -161,6 +180,8 @@ class Consumer(ConsumerMixin):
         self._is_consuming = threading.Event()
         self._turned_at = 0.0
         self._waiting: list[tuple[float, Any]] = []
+        self._channel: Any = None
+        self._count_at = 0.0
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
         self._is_consuming.clear()
@@ -171,6 +192,7 @@ class Consumer(ConsumerMixin):
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
         self._turned_at = time.monotonic()
+        self._channel = channel
         self._is_consuming.set()
 
     @property
@@ -206,6 +228,10 @@ class Consumer(ConsumerMixin):
         self._waiting = [(at, message) for at, message in self._waiting if at > time.monotonic()]
         for message in due:
             self._receive(message)
+        if self._count_at <= time.monotonic() and is_amqp(self.url):
+            self._count_at = time.monotonic() + COUNT_DEAD_SECONDS
+            for queue in (dead_queue(self.service).name, UNROUTED):
+                telemetry.DEAD_LETTERS.labels(queue).set(depth(self._channel, queue))
 
     def _receive(self, message: Any) -> None:
         body = message.body.encode() if isinstance(message.body, str) else bytes(message.body)
@@ -222,7 +248,7 @@ class Consumer(ConsumerMixin):
         faults.point(f"acknowledged {key}")
 
     def _bury(self, message: Any, body: bytes, reason: str) -> None:
-        headers = {**message.headers, "x-souk-error": reason[:2_000]}
+        headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: db.now().isoformat()}
         self.publisher.park(body, dead_queue(self.service), headers)
         message.ack()
 

@@ -1,5 +1,7 @@
 """A service's Celery process: one process, a pool of threads, health and metrics beside it."""
 
+from typing import Any
+
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from chassis import health, telemetry
@@ -11,24 +13,26 @@ def run(service: Service) -> None:
     assert service.celery is not None, f"{service.name} has no tasks."
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
-    consuming = False
+    consumer: Any = None
 
     @setup_logging.connect(weak=False)
     def keep_our_logging(**_: object) -> None:
         """Celery configures logging only when nobody listens to this signal."""
 
     @worker_ready.connect(weak=False)
-    def ready(**_: object) -> None:
-        nonlocal consuming
-        consuming = True
+    def ready(sender: Any, **_: object) -> None:
+        nonlocal consumer
+        consumer = sender
 
     @worker_shutting_down.connect(weak=False)
     def stopping(**_: object) -> None:
-        nonlocal consuming
-        consuming = False
+        nonlocal consumer
+        consumer = None
 
     def check() -> None:
-        if not consuming:
+        # Celery says once that it is ready; afterwards only its connection tells.
+        connection = consumer and consumer.connection
+        if connection is None or not connection.connected:
             raise ConnectionError("Celery does not consume.")
 
     health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)

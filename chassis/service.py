@@ -35,6 +35,7 @@ class Service:
     """`routes` are Resources by URL, or the name of the module whose ROUTES they are, which only web processes import.
 
     `tasks` names the module whose `tasks` they are, which only processes that send or run them import.
+    `dead_rows` names the module through which operators see and replay rows that were given up (see `chassis/dead.py`).
     `collections` names the MongoDB collections that carry unsent messages; without them the service is on PostgreSQL.
     """
 
@@ -46,6 +47,7 @@ class Service:
     timers: Sequence[Timer] = ()
     outbox: Table = field(default_factory=lambda: outbox.outbox)
     collections: Sequence[str] = ()
+    dead_rows: str | None = None
 
     @cached_property
     def settings(self) -> Settings:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from celery import Celery, Task
+from kombu import Connection, Producer, Queue
 from structlog import get_logger
 
 from chassis import broker, faults, store, telemetry
@@ -23,8 +24,10 @@ class Tasks:
 
     def __init__(self, service: str) -> None:
         self.service = service
-        self.queue = f"{service}.tasks"
+        self.queue = f"{service}.celery"
         self.functions: dict[str, Callable[[UUID], None]] = {}
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
         self.app = Celery(service)
         self.app.conf.update(
             # Celery's own queues stay classic: on quorum queues its delayed retry can form a dead-letter cycle that the
@@ -40,12 +43,20 @@ class Tasks:
             worker_send_task_events=False,
             worker_cancel_long_running_tasks_on_connection_loss=False,
             broker_connection_retry_on_startup=True,
+            # A broker that is away for an hour is still waited for.
+            broker_connection_max_retries=None,
             broker_heartbeat=10,
             task_publish_retry=False,
         )
 
-    def task(self, retries: int = 8) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
-        """Register a function of a row's id as a task, tried again up to `retries` times with full-jitter back-off."""
+    def task(
+        self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
+    ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
+        """Register a function of a row's id as a task, tried again up to `retries` times with full-jitter back-off.
+
+        When those are used up, `on_exhausted` says in the row what became of it, in a transaction; what it leaves unfinished is
+        a sweeper's. It is not called when it was our own database that was away: of that no task dies.
+        """
 
         def register(function: Callable[[UUID], None]) -> Callable[[UUID], None]:
             name = f"{self.service}.{function.__name__}"
@@ -59,11 +70,21 @@ class Tasks:
                 retry_backoff=True,
                 retry_backoff_max=RETRY_CAP_SECONDS,
                 retry_jitter=True,
+                retry_kwargs={"confirm_timeout": broker.PUBLISH_TIMEOUT_SECONDS},
             )
             def run(task: Task, row_id: str) -> None:
                 with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
                     faults.point("begin")
-                    self.run(name, UUID(row_id))
+                    try:
+                        self.run(name, UUID(row_id))
+                    except Exception as error:
+                        is_last = task.request.retries >= retries
+                        telemetry.TASKS_HANDLED.labels(name, "exhausted" if is_last else "retried").inc()
+                        if is_last:
+                            log.error("task exhausted", attempts=retries + 1, exc_info=error)
+                            self._exhaust(on_exhausted, UUID(row_id), error)
+                        raise
+                    telemetry.TASKS_HANDLED.labels(name, "done").inc()
                     # Acknowledged late: Celery does it when this has returned.
                     faults.point("acknowledge")
 
@@ -71,10 +92,20 @@ class Tasks:
 
         return register
 
+    def _exhaust(self, on_exhausted: Callable[[UUID, Exception], None] | None, row_id: UUID, error: Exception) -> None:
+        if on_exhausted is None or isinstance(error, self.store.unavailable):
+            return
+        with store.active(self.store), store.transaction():
+            on_exhausted(row_id, error)
+
     def bind(self, store: store.Store, broker_url: str) -> None:
         self.store = store
         self.app.conf.broker_url = broker_url
-        if broker.is_amqp(broker_url):
+        # What Celery cannot make a task of (unknown here, or broken) is a dead letter instead of being dropped.
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": broker.dead_queue(self.service).name}
+        is_amqp = broker.is_amqp(broker_url)
+        self.app.conf.task_queues = [Queue(self.queue, durable=True, queue_arguments=arguments if is_amqp else None)]
+        if is_amqp:
             self.app.conf.broker_transport_options = {"confirm_publish": True}
 
     def run(self, name: str, row_id: UUID) -> None:
@@ -86,11 +117,31 @@ class Tasks:
         """Publish an outbox row as a task; its subject is the row's id. Raises when the broker does not confirm."""
         name = envelope.type.removeprefix(TASK_PREFIX)
         faults.point(f"send {name}")
-        self.app.send_task(
-            name,
-            args=[envelope.subject],
-            task_id=str(envelope.id),
-            queue=self.queue,
-            headers={"traceparent": envelope.traceparent},
-        )
+        try:
+            # A connection of the relay's own, dropped after any error: a confirm that comes late must not pass for the next one's.
+            if self._producer is None:
+                self._connection = broker.connect(self.app.conf.broker_url, heartbeat=0)
+                self._producer = self._connection.Producer()
+            self.app.send_task(
+                name,
+                args=[envelope.subject],
+                task_id=str(envelope.id),
+                queue=self.queue,
+                headers={"traceparent": envelope.traceparent},
+                producer=self._producer,
+                confirm_timeout=broker.PUBLISH_TIMEOUT_SECONDS,
+            )
+        except Exception as error:
+            self._producer = None
+            if self._connection is not None:
+                broker.abandon(self._connection)
+                self._connection = None
+            raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
         faults.point(f"sent {name}")
+
+    def close(self) -> None:
+        """Drop the connection for sending; the next send makes another."""
+        self._producer = None
+        if self._connection is not None:
+            self._connection.release()
+            self._connection = None

@@ -18,6 +18,14 @@ MESSAGES_HANDLED = Counter(
     "Messages taken from the queue, by what became of them: done, known, retried or dead.",
     ["type", "outcome"],
 )
+DEAD_LETTERS = Gauge(
+    "souk_dead_letters", "Messages that nobody will handle unless an operator replays them.", ["queue"]
+)
+TASKS_HANDLED = Counter(
+    "souk_tasks_handled_total",
+    "Runs of Celery tasks, by what became of them: done, retried or exhausted.",
+    ["task", "outcome"],
+)
 HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Time a handler and its commit took.", ["type"])
 
 _SECRET_FIELDS = frozenset(
@@ -89,16 +97,17 @@ class _Output:
 
 def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     """Blank the value of every field whose name says that it is a secret, at any depth."""
-    return {name: _blank(name, value) for name, value in event.items()}
+    return {name: blanked(value, name) for name, value in event.items()}
 
 
-def _blank(name: str, value: Any) -> Any:
+def blanked(value: Any, name: str = "") -> Any:
+    """The value of the field `name` without what a field's name says is secret."""
     if name.lower() in _SECRET_FIELDS:
         return "[redacted]"
     if isinstance(value, dict):
-        return {inner: _blank(str(inner), content) for inner, content in value.items()}
+        return {inner: blanked(content, str(inner)) for inner, content in value.items()}
     if isinstance(value, list | tuple):
-        return [_blank("", content) for content in value]
+        return [blanked(content) for content in value]
     return value
 
 

@@ -171,6 +171,8 @@ def run(service: Service) -> None:
         for thread in threads:
             thread.join()
         publisher.close()
+        if service.celery is not None:
+            service.celery.close()
 
 
 def _consumer(service: Service) -> Consumer | None:

@@ -3,6 +3,7 @@
 from launcher.commands import (
     bench,
     chaos,
+    dead,
     development,
     drill,
     keys,
@@ -14,6 +15,7 @@ from launcher.commands import (
 __all__ = [
     "bench",
     "chaos",
+    "dead",
     "development",
     "drill",
     "keys",

@@ -7,34 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from kombu import Queue
 
 from chassis import broker, db
 from chassis.broker import Consumer, Publisher
 from chassis.messages import Envelope
+from tests.broker import DEADLINE_SECONDS, said, taken_from
 from tests.conftest import server_url
 
 Start = Callable[[Callable[[bytes, dict[str, Any]], Any]], Consumer]
-DEADLINE_SECONDS = 20
-
-
-@pytest.fixture
-def name() -> Iterator[str]:
-    """A service name of this test's own, whose queues are deleted after it."""
-    service = f"test-{uuid4().hex[:8]}"
-    yield service
-    with broker.connect(server_url("BROKER")) as connection:
-        channel = connection.default_channel
-        delays = [broker.delay_queue(service, milliseconds).name for milliseconds in broker.DELAYS_MILLISECONDS]
-        for queue in (service, broker.dead_queue(service).name, *delays):
-            channel.queue_delete(queue)
-
-
-@pytest.fixture
-def publisher() -> Iterator[Publisher]:
-    opened = Publisher(server_url("BROKER"))
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
@@ -55,28 +35,6 @@ def consume(name: str) -> Iterator[Start]:
         consumer.should_stop = True
         thread.join(DEADLINE_SECONDS)
         assert not thread.is_alive()
-
-
-def said(name: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"{name}.said", "x", db.now(), {})
-
-
-def taken_from(queue: str, envelope: Envelope) -> Any:
-    """The message of `envelope`, waited for in `queue`."""
-    found: list[Any] = []
-
-    def look(message: Any) -> None:
-        message.ack()
-        if str(envelope.id) in str(message.body):
-            found.append(message)
-
-    with (
-        broker.connect(server_url("BROKER")) as connection,
-        connection.Consumer([Queue(queue)], on_message=look, auto_declare=False),
-    ):
-        while not found:
-            connection.drain_events(timeout=DEADLINE_SECONDS)
-    return found[0]
 
 
 def test_what_is_published_arrives_whole(name: str, publisher: Publisher, consume: Start) -> None:

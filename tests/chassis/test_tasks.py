@@ -1,0 +1,102 @@
+"""Tasks: sent with a confirm that is waited for but not for ever, retried a bounded number of times, and then said to be exhausted."""
+
+from collections.abc import Callable, Iterator
+from uuid import UUID, uuid4
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from chassis import broker, db
+from chassis.messages import Envelope
+from chassis.service import Service
+from chassis.tasks import Tasks
+from tests.chassis.support import chassis_service
+from tests.conftest import server_url
+from tests.wire import Wire
+
+
+@pytest.fixture(scope="module")
+def service(make_database: Callable[[str], str]) -> Service:
+    return chassis_service("tasks", make_database, {}, "CREATE TABLE given_up (row_id uuid, error text)")
+
+
+@pytest.fixture
+def tasks(name: str, service: Service) -> Iterator[Tasks]:
+    """Tasks of a name of this test's own, on a real broker."""
+    made = Tasks(name)
+    made.bind(service.store, server_url("BROKER"))
+    yield made
+    made.close()
+    with broker.connect(server_url("BROKER")) as connection:
+        connection.default_channel.queue_delete(made.queue)
+
+
+def entered(task: str) -> Envelope:
+    return Envelope(uuid4(), "test", f"task.{task}", str(uuid4()), db.now(), {})
+
+
+def waiting(tasks: Tasks) -> list[str]:
+    """The ids of the tasks in the queue."""
+    with broker.connect(server_url("BROKER")) as connection:
+        queue = tasks.app.conf.task_queues[0](connection.default_channel)
+        found = []
+        while (message := queue.get(no_ack=True)) is not None:
+            found.append(message.headers["id"])
+        return found
+
+
+def test_a_task_is_sent_to_a_classic_queue_that_buries_what_is_rejected(tasks: Tasks) -> None:
+    envelope = entered("anything")
+    tasks.send(envelope)
+    # Declaring it otherwise than it is would be refused: this is how it is.
+    with broker.connect(server_url("BROKER")) as connection:
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{tasks.service}.dead"}
+        connection.default_channel.queue_declare(
+            tasks.queue, durable=True, auto_delete=False, arguments={**arguments, "x-queue-type": "classic"}
+        )
+    assert waiting(tasks) == [str(envelope.id)]
+
+
+def test_a_broker_that_takes_a_task_and_never_says_so_is_given_up_after_a_while(
+    tasks: Tasks, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "PUBLISH_TIMEOUT_SECONDS", 1)
+    wire, url = Wire.to(server_url("BROKER"))
+    tasks.bind(service.store, url)
+    first, unanswered, again = entered("x"), entered("x"), entered("x")
+    tasks.send(first)
+    wire.freeze_answers()
+    with pytest.raises(ConnectionError, match="did not confirm"):
+        tasks.send(unanswered)
+    wire.thaw()
+    # Its late confirm must not pass for the next one's.
+    tasks.send(again)
+    wire.close()
+    assert waiting(tasks) == [str(envelope.id) for envelope in (first, unanswered, again)]
+
+
+def outcomes(task: str, outcome: str) -> float:
+    return REGISTRY.get_sample_value("souk_tasks_handled_total", {"task": task, "outcome": outcome}) or 0
+
+
+@pytest.mark.parametrize("error", [OSError("away"), OperationalError("SELECT", {}, Exception("gone"))])
+def test_a_task_that_fails_for_ever_is_exhausted_and_its_row_is_told(
+    tasks: Tasks, service: Service, error: Exception
+) -> None:
+    def give_up(row_id: UUID, cause: Exception) -> None:
+        db.session().execute(text("INSERT INTO given_up VALUES (:id, :error)"), {"id": row_id, "error": str(cause)})
+
+    @tasks.task(retries=2, on_exhausted=give_up)
+    def fail(row_id: UUID) -> None:
+        raise error
+
+    row_id = uuid4()
+    assert tasks.app.tasks[f"{tasks.service}.fail"].apply(args=[str(row_id)]).failed()
+    assert outcomes(f"{tasks.service}.fail", "retried") == 2
+    assert outcomes(f"{tasks.service}.fail", "exhausted") == 1
+    with service.store.transaction():
+        told = db.session().scalars(text("SELECT error FROM given_up WHERE row_id = :id"), {"id": row_id}).all()
+    # Of our own database's absence no task dies.
+    assert told == (["away"] if isinstance(error, OSError) else [])
