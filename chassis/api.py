@@ -110,12 +110,12 @@ def _answer(declaration: Declaration, record: Record | None, run: Callable[[], A
     view = run()
     if declaration.allow.owner and not auth.has_judged_ownership():
         raise RuntimeError("This route is for owners, and nothing asked whose it is that was shown or changed.")
-    headers = {"Content-Type": "application/json"} if view is not None else {}
+    headers = {"Content-Type": view.content_type} if view is not None else {}
     if declaration.location is not None:
         headers["Location"] = declaration.location.format(**dict(view))
     if view is not None and (etag := view.etag()) is not None:
         headers["ETag"] = f'"{etag}"'
-    body = view.model_dump_json().encode() if view is not None else b""
+    body = view.content() if view is not None else b""
     answer = Answer(declaration.status, headers, body)
     if record is not None:
         record.keep(answer)

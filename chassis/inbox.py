@@ -68,3 +68,8 @@ def receiving(envelope: Envelope) -> Iterator[None]:
 def occurred_at() -> datetime:
     """When that happened which the message in hand tells, by its sender's clock: late news must not undo later ones."""
     return _in_hand.get().time
+
+
+def event_id() -> UUID:
+    """The identity of the message in hand, the same at each of its deliveries."""
+    return _in_hand.get().id

@@ -20,6 +20,7 @@ from chassis.declarations import Declaration
 
 ALLOW = "x-souk-allow"
 
+_JSON = "application/json"
 _PROBLEM = "application/problem+json"
 _PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 
@@ -101,6 +102,9 @@ def document(app: Flask, spec: SpecTree, declared: Mapping[tuple[str, str], Decl
     for (method, url), declaration in declared.items():
         operation = written["paths"][_PARAMETER.sub(r"{\1}", url)][method]
         operation[ALLOW] = declaration.allow.described()
+        kind = getattr(declaration.view, "content_type", _JSON).partition(";")[0]
+        if kind != _JSON:
+            operation["responses"][str(declaration.status)]["content"] = {kind: {"schema": {"type": "string"}}}
         refusals = declaration.refusals(method, url)
         if 422 not in refusals:  # SpecTree's own idea
             operation["responses"].pop("422", None)

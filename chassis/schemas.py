@@ -1,5 +1,7 @@
 """The pydantic bases of everything that enters and leaves: bounded, strict, and without fields that we do not know."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -20,6 +22,22 @@ class View(BaseModel):
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
+    content_type: ClassVar[str] = "application/json"
+
+    def content(self) -> bytes:
+        return self.model_dump_json().encode()
+
     def etag(self) -> str | None:
         """The state shown, as `If-Match` names it (RFC 9110); None for what cannot be changed under that condition."""
         return None
+
+
+class HTMLPage(View):
+    """For the few places where a person comes with a browser."""
+
+    content_type: ClassVar[str] = "text/html; charset=utf-8"
+
+    html: str
+
+    def content(self) -> bytes:
+        return self.html.encode()

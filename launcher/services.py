@@ -189,7 +189,7 @@ class Services:
                 keys = {"SOUK_SANDBOX_KEY": sandbox_key, "SOUK_SANDBOX_WEBHOOK_SECRET": webhook_secret}
                 return {"SOUK_SANDBOX_URL": url, **keys}
             case "notifications":
-                return {"SOUK_SMTP_URL": f"smtp://127.0.0.1:{self._port('mailbox-smtp')}"}
+                return self._notifications()
             case "bank":
                 # Through the edge, as a provider's webhooks come from outside.
                 url = f"http://127.0.0.1:{self._port('gateway')}/payments/webhooks/sandbox"
@@ -207,6 +207,19 @@ class Services:
                     "SOUK_RATE_LIMITS": self._installation.environment.get("SOUK_RATE_LIMITS", "{}"),
                 }
         return {}
+
+    def _notifications(self) -> dict[str, str]:
+        mailbox, given = f"127.0.0.1:{self._port('mailbox-smtp')}", self._installation.environment
+        told = {
+            "SOUK_SMTP_URL": f"smtp://{mailbox}",
+            "SOUK_SMS_URL": f"sandbox://{mailbox}",
+            "SOUK_STAFF_ADDRESS": "staff@souk.example",
+            "SOUK_PUBLIC_URL": f"http://127.0.0.1:{self._port('gateway')}",
+            "SOUK_LINK_KEY": self._installation.secrets.get("link-key"),
+            # 32 random bytes in base64url are a private key of P-256, but for one in four thousand million.
+            "SOUK_VAPID_KEY": self._installation.secrets.get("vapid-key"),
+        }
+        return {name: given.get(name, value) for name, value in told.items()}
 
 
 def version() -> str:

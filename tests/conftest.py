@@ -4,6 +4,7 @@
 `client(service)` is its HTTP client, `system(*services)` moves their messages.
 """
 
+import base64
 import importlib
 import os
 import socket
@@ -132,7 +133,16 @@ def _payments(make_database: Callable[[str], str], bank_address: str) -> Service
 
 @pytest.fixture(scope="session")
 def _notifications(make_database: Callable[[str], str], mailbox_address: str) -> Service:
-    return prepare("notifications", make_database, smtp_url=mailbox_address)
+    return prepare(
+        "notifications",
+        make_database,
+        smtp_url=mailbox_address,
+        sms_url=mailbox_address.replace("smtp:", "sandbox:"),
+        link_key="a key for links",
+        vapid_key=base64.urlsafe_b64encode(b"a private key of thirty-two byte").decode(),
+        push_hosts=("127.0.0.1", "push.example.com"),
+        provider_timeout_seconds=5,
+    )
 
 
 @pytest.fixture

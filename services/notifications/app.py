@@ -1,7 +1,7 @@
 """The notifications service: what it serves, hears, does slowly and keeps an eye on."""
 
 from chassis.service import Service, Timer
-from services.notifications import sweeper
+from services.notifications import digest, sweeper
 from services.notifications.events import listener
 from services.notifications.settings import Settings
 
@@ -11,5 +11,6 @@ service = Service(
     routes="services.notifications.api.routes",
     listener=listener,
     tasks="services.notifications.tasks",
-    timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep)],
+    timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep), Timer(digest.EVERY_SECONDS, digest.send_due)],
+    dead_rows="services.notifications.dead",
 )

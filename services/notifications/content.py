@@ -1,45 +1,101 @@
-"""What a message says: each kind has three templates, `<kind>.subject.txt`, `<kind>.txt` and `<kind>.html`."""
+"""What a message says, in its receiver's language: templates by language and kind.
+
+`<kind>.subject.txt`, `<kind>.txt` and `<kind>.html` are the mail; `<kind>.short.txt` is the SMS, and below the subject the push.
+"""
 
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from chassis import money
+from services.notifications.kinds import EMAIL, PUSH
+
+if TYPE_CHECKING:
+    from babel import Locale
+
+TEMPLATES = Path(__file__).parent / "templates"
+DEFAULT_LANGUAGE = "en"
+LANGUAGES = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder.is_dir()))
 
 
 @dataclass(frozen=True)
 class Content:
-    """`subject` is one line."""
+    """`subject` is one line, empty for an SMS; `html` is for mails only."""
 
     subject: str
     text: str
-    html: str
+    html: str = ""
 
 
-NO_CONTENT = Content("", "", "")
+NO_CONTENT = Content("", "")
 
 
-def render(kind: str, **facts: Any) -> Content:
+def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone: str = "UTC", **facts: Any) -> Content:
     """Raises jinja2's errors when a template or one of the facts that it names is missing: a bug of ours."""
-    subject, text, html = (
-        _templates.get_template(f"{kind}.{ending}").render(facts) for ending in ("subject.txt", "txt", "html")
+    where = parse_locale(locale)
+
+    def part(ending: str) -> str:
+        template = _environment(where.language).get_template(f"{kind}.{ending}")
+        return template.render(facts, money=_money(where), moment=_moment(where, time_zone))
+
+    def line(ending: str) -> str:
+        return " ".join(part(ending).split())
+
+    if channel == EMAIL:
+        return Content(line("subject.txt"), part("txt").strip() + "\n", part("html"))
+    return Content(line("subject.txt") if channel == PUSH else "", line("short.txt"))
+
+
+def render_page(name: str, language: str, **facts: Any) -> str:
+    """A page for a browser, not for a mail."""
+    return _environment(language).get_template(name).render(facts)
+
+
+def parse_locale(locale: str | None) -> "Locale":
+    """The locale of this name (de, de-AT, de_AT) if we have its language, else English."""
+    # Babel is 4 MB: only processes that write messages import it.
+    from babel import Locale, UnknownLocaleError
+
+    try:
+        parsed = Locale.parse((locale or DEFAULT_LANGUAGE).replace("-", "_"))
+    except (UnknownLocaleError, ValueError):
+        return Locale(DEFAULT_LANGUAGE)
+    return parsed if parsed.language in LANGUAGES else Locale(DEFAULT_LANGUAGE)
+
+
+def _money(locale: "Locale") -> Any:
+    from babel.numbers import format_currency
+
+    def shown(amount: int, currency: str) -> str:
+        """1250 and EUR are €12.50: always two places, as they are charged."""
+        return format_currency(money.from_minor(amount), currency, locale=locale, currency_digits=False)
+
+    return shown
+
+
+def _moment(locale: "Locale", time_zone: str) -> Any:
+    from babel.dates import format_datetime, get_timezone
+
+    def shown(at: datetime) -> str:
+        return format_datetime(at, "long", tzinfo=get_timezone(time_zone), locale=locale)
+
+    return shown
+
+
+@cache
+def _environment(language: str) -> Environment:
+    environment = Environment(
+        # What is for staff only is written in English only.
+        loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / DEFAULT_LANGUAGE, TEMPLATES]),
+        # The text parts are no markup: escaping there would show.
+        autoescape=select_autoescape(enabled_extensions=("html",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    return Content(" ".join(subject.split()), text.strip() + "\n", html)
-
-
-def _money(amount: int, currency: str) -> str:
-    """1250 and EUR are 12.50 EUR."""
-    return f"{money.from_minor(amount):,} {currency}"
-
-
-_templates = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    # The text parts are no markup: escaping there would show.
-    autoescape=select_autoescape(enabled_extensions=("html",), default=False),
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters["money"] = _money
+    environment.globals["language"] = language
+    return environment

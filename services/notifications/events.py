@@ -1,10 +1,25 @@
-"""What notifications hears: who the users are, and what became of their orders."""
+"""What notifications hears: who the users are and what they wish, what became of their orders, what runs low."""
 
-from chassis.inbox import Listener, occurred_at
-from chassis.messages import OrderCancelled, OrderConfirmed, UserDeleted, UserRegistered, UserUpdated
+from chassis.inbox import Listener, event_id, occurred_at
+from chassis.messages import (
+    EmailVerificationRequested,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderRefunded,
+    OrderShipped,
+    PasswordChanged,
+    PasswordResetRequested,
+    StockLow,
+    UserDeleted,
+    UserPreferencesUpdated,
+    UserRegistered,
+    UserUpdated,
+)
 from services.notifications import reasons
-from services.notifications.models import Contact, Notification
-from services.notifications.notify import notify
+from services.notifications.content import parse_locale
+from services.notifications.models import Contact, Device, Notification, Preferences
+from services.notifications.notify import notify, tell_staff
 
 listener = Listener("notifications")
 
@@ -23,10 +38,37 @@ def user_updated(event: UserUpdated) -> None:
 def user_deleted(event: UserDeleted) -> None:
     Contact.forget(event.user_id, occurred_at())
     Notification.forget(event.user_id)
+    Preferences.forget(event.user_id)
+    Device.forget(event.user_id)
 
 
-# An order can be confirmed before its customer's registration arrives here, as each service sends on its own: the
-# contact's ContactUnknown then has the message tried again.
+# News of a user can come before their registration arrives here, as each service sends on its own: the contact's
+# ContactUnknown then has the message tried again.
+
+
+@listener.on(UserPreferencesUpdated)
+def user_preferences_updated(event: UserPreferencesUpdated) -> None:
+    contact = Contact.known(event.user_id)
+    contact.wish(event.locale, event.time_zone, event.marketing_consent, said_at=occurred_at())
+
+
+# What a mail lets its reader do with an account, its token, is asked of the users service just before it is sent.
+
+
+@listener.on(EmailVerificationRequested)
+def email_verification_requested(event: EmailVerificationRequested) -> None:
+    notify(Contact.known(event.user_id), "account.email_verification", event.user_id, fact_id=event.request_id, link="")
+
+
+@listener.on(PasswordResetRequested)
+def password_reset_requested(event: PasswordResetRequested) -> None:
+    notify(Contact.known(event.user_id), "account.password_reset", event.user_id, fact_id=event.request_id, link="")
+
+
+@listener.on(PasswordChanged)
+def password_changed(event: PasswordChanged) -> None:
+    contact = Contact.known(event.user_id)
+    notify(contact, "account.password_changed", event.user_id, fact_id=event_id(), at=occurred_at())
 
 
 @listener.on(OrderConfirmed)
@@ -36,8 +78,30 @@ def order_confirmed(event: OrderConfirmed) -> None:
 
 @listener.on(OrderCancelled)
 def order_cancelled(event: OrderCancelled) -> None:
-    reason = reasons.in_words(event.reason)
-    notify(Contact.known(event.user_id), event.type, event.order_id, order=event, reason=reason)
+    contact = Contact.known(event.user_id)
+    reason = reasons.in_words(event.reason, parse_locale(contact.locale).language)
+    notify(contact, event.type, event.order_id, order=event, reason=reason)
+
+
+@listener.on(OrderShipped)
+def order_shipped(event: OrderShipped) -> None:
+    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+
+
+@listener.on(OrderDelivered)
+def order_delivered(event: OrderDelivered) -> None:
+    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+
+
+@listener.on(OrderRefunded)
+def order_refunded(event: OrderRefunded) -> None:
+    # An order may be refunded in parts, each of which is a fact of its own.
+    notify(Contact.known(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event)
+
+
+@listener.on(StockLow)
+def stock_low(event: StockLow) -> None:
+    tell_staff(event.type, event.product_id, event_id(), stock=event)
 
 
 def _remember(event: UserRegistered | UserUpdated) -> None:

@@ -1,20 +1,104 @@
-"""Telling somebody something: one row and one task, in the transaction of the fact."""
+"""Telling somebody something: a row for each channel, and a task for each row, in the transaction of the fact."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
+
+from chassis import db
 from chassis.outbox import enqueue
+from services.notifications import links, timing
 from services.notifications.content import NO_CONTENT, render
-from services.notifications.models import Contact, Notification, Status
+from services.notifications.kinds import EMAIL, KINDS, PUSH, SMS
+from services.notifications.models import Contact, Device, Notification, Preferences, Status
+from services.notifications.models.notification import DIGEST
+from services.notifications.settings import Settings
+
+PLANNED = Counter("souk_notifications_total", "Notifications by what was decided of them.", ["kind", "channel", "plan"])
+
+NOBODY = UUID(int=0)
+"""Stands for the shop's own staff where a message has no person."""
 
 
-def notify(contact: Contact, kind: str, subject_id: UUID, **facts: Any) -> Notification | None:
-    """Tell `contact` of `subject_id` by e-mail, unless they were told before: then None.
+def notify(
+    contact: Contact,
+    kind_name: str,
+    subject_id: UUID,
+    *,
+    fact_id: UUID | None = None,
+    channels: Iterable[str] | None = None,
+    **facts: Any,
+) -> Sequence[Notification]:
+    """Tell `contact` of `subject_id`, unless they were told before; what is new, one for each channel.
 
-    A deleted user is told nothing; the row says so.
+    E-mail is the channel of record: what is not mailed leaves a row that says why. Another channel has a row only if the
+    person can be reached there and wants it, or if it is among `channels`, asked for by name.
     """
-    content = NO_CONTENT if contact.is_deleted else render(kind, name=contact.name, **facts)
-    notification = Notification.enter(contact.user_id, kind, subject_id, contact.email, content)
-    if notification is not None and notification.status == Status.PENDING:
+    kind, preferences = KINDS[kind_name], Preferences.of(contact.user_id)
+    zone = preferences.zone(contact.time_zone).key
+    told = []
+    for channel in channels or sorted(kind.offered):
+        recipient = address(contact, preferences, channel)
+        plan = timing.plan(contact, preferences, kind, channel, db.now())
+        if channels is None and channel != EMAIL and not (recipient and plan.status != Status.SUPPRESSED):
+            continue
+        if not recipient:
+            plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
+        unsubscribe = links.unsubscribe(contact.user_id, kind) if channel == EMAIL else ""
+        known = {"name": contact.name, "unsubscribe": unsubscribe, **facts}
+        # In a digest it stands as a push would: a title and a line or two.
+        form = PUSH if plan.reason == DIGEST else channel
+        content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **known)
+        notification = Notification.enter(
+            content,
+            plan.release_at,
+            user_id=contact.user_id,
+            channel=channel,
+            kind=kind_name,
+            subject_id=subject_id,
+            fact_id=fact_id,
+            recipient=recipient,
+            locale=contact.locale,
+            status=plan.status,
+            reason=plan.reason,
+        )
+        if notification is not None:
+            _leave(notification)
+            told.append(notification)
+    return told
+
+
+def tell_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) -> None:
+    """Mail the shop's own staff, where an address is configured."""
+    recipient = Settings.current().staff_address
+    if not recipient:
+        return
+    notification = Notification.enter(
+        render(kind_name, unsubscribe="", **facts),
+        user_id=NOBODY,
+        channel=EMAIL,
+        kind=kind_name,
+        subject_id=subject_id,
+        fact_id=fact_id,
+        recipient=recipient,
+        status=Status.PENDING,
+    )
+    if notification is not None:
+        _leave(notification)
+
+
+def address(contact: Contact, preferences: Preferences, channel: str) -> str:
+    """Where the person is reached on this channel; empty where they are not."""
+    if channel == EMAIL:
+        return contact.email or ""
+    if channel == SMS:
+        return preferences.phone or ""
+    devices = len(Device.of(contact.user_id))
+    return f"{devices} device{'s' * (devices > 1)}" if devices else ""
+
+
+def _leave(notification: Notification) -> None:
+    PLANNED.labels(notification.kind, notification.channel, notification.reason or notification.status).inc()
+    if notification.status == Status.PENDING:
         enqueue("notifications.deliver", notification.id)
-    return notification

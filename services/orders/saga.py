@@ -106,11 +106,11 @@ def ship(order: Order) -> None:
     """Raises OutOfTurn, also as long as its goods or its money are not where they belong."""
     if order.open_steps:
         raise OutOfTurn("This order cannot be shipped yet: its goods or its payment are being settled.")
-    order.record(OrderShipped(order.id, order.user_id))
+    order.emit(OrderShipped(order.id, order.user_id))
 
 
 def deliver(order: Order) -> None:
-    order.record(OrderDelivered(order.id, order.user_id))
+    order.emit(OrderDelivered(order.id, order.user_id))
 
 
 # The undoing. Each part is undone once, as soon as it is known whether there is anything to undo.

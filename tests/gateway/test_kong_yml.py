@@ -44,6 +44,9 @@ OPEN = [
     ("GET", "/docs/"),
     ("GET", "/docs/swagger-ui.css"),
     ("GET", "/openapi.json"),
+    ("GET", "/notifications/push/key"),
+    ("GET", "/notifications/unsubscribe/signed.token"),
+    ("POST", "/notifications/unsubscribe/signed.token"),
 ]
 CLOSED = [
     ("GET", f"/users/{ID}"),
@@ -83,7 +86,16 @@ CLOSED = [
     ("POST", "/payments/methods"),
     ("DELETE", f"/payments/methods/{ID}"),
     ("GET", f"/notifications/{ID}"),
+    ("GET", f"/notifications/{ID}/{ID}"),
+    ("GET", f"/notifications/{ID}/preferences"),
+    ("PUT", f"/notifications/{ID}/preferences"),
+    ("GET", f"/notifications/{ID}/devices"),
+    ("POST", f"/notifications/{ID}/devices"),
+    ("DELETE", f"/notifications/{ID}/devices/{ID}"),
+    ("POST", "/notifications/send"),
     ("POST", "/notifications/email"),
+    ("POST", "/notifications/sms"),
+    ("POST", "/notifications/push"),
 ]
 ABSENT = [
     ("GET", "/"),

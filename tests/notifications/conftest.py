@@ -12,9 +12,20 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import select, text
 
 from chassis import db, store
-from chassis.messages import Envelope, Line, Message, OrderCancelled, OrderConfirmed, UserRegistered
+from chassis.messages import (
+    Envelope,
+    Line,
+    Message,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderDelivered,
+    OrderShipped,
+    UserRegistered,
+)
 from chassis.service import Service
 from chassis.testing import System
+from services.notifications.channels import providers
+from services.notifications.channels.message import Away, Unknown
 from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
@@ -38,6 +49,14 @@ def cancelled(reason: str) -> OrderCancelled:
     return OrderCancelled(uuid4(), AMAL, reason)
 
 
+def shipped(order_id: UUID | None = None) -> OrderShipped:
+    return OrderShipped(order_id or uuid4(), AMAL)
+
+
+def delivered(order_id: UUID | None = None) -> OrderDelivered:
+    return OrderDelivered(order_id or uuid4(), AMAL)
+
+
 class Desk:
     """The notifications service as the other services and its own worker meet it."""
 
@@ -58,6 +77,21 @@ class Desk:
         """Run the delivery task."""
         assert self.service.celery is not None
         self.service.celery.run("notifications.deliver", notification_id)
+
+    def hear_earlier(self, message: Message) -> None:
+        """Deliver what was said an hour before everything else."""
+        self.hear(message, at=MONDAY - timedelta(hours=1))
+
+    def fail(self, *messages: Message) -> None:
+        """Hear the messages while the provider does not take what follows from the last."""
+        *before, last = messages
+        self.hear(*before)
+        with pytest.raises((Away, Unknown)):
+            self.hear(last)
+
+    def fail_to_deliver(self, notification_id: UUID) -> None:
+        with pytest.raises((Away, Unknown)):
+            self.deliver(notification_id)
 
     def sweep(self, after: timedelta) -> None:
         """The sweeper's turn as it would be `after` from now, and what follows."""
@@ -95,15 +129,22 @@ def desk(notifications: Service) -> Desk:
 
 
 @pytest.fixture
-def smtp_url() -> Iterator[Callable[[str], None]]:
-    """Point the service to another mail server until the test ends."""
+def settings() -> Iterator[Callable[..., None]]:
+    """Changes settings of the service until the test ends."""
     before = Settings.current()
 
-    def use(url: str) -> None:
-        Settings.use(**before.model_dump() | {"smtp_url": url, "smtp_timeout_seconds": 5})
+    def change(**values: Any) -> None:
+        Settings.use(**Settings.current().model_dump() | values)
 
-    yield use
+    yield change
     Settings.use(**before.model_dump())
+    providers.forget_rests()
+
+
+@pytest.fixture
+def smtp_url(settings: Callable[..., None]) -> Callable[[str], None]:
+    """Point the service to another mail server until the test ends."""
+    return lambda url: settings(smtp_url=url, smtp_timeout_seconds=5)
 
 
 @pytest.fixture

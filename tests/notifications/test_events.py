@@ -18,7 +18,7 @@ def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox)
     assert letter.summary.subject == f"Your order {str(order.order_id)[:8]} is confirmed"
     assert (headers["To"], headers["From"]) == (ADDRESS, "Souk <orders@souk.example>")
     for part in (letter.text, letter.html):
-        for shown in ("Hello Amal,", "Copper teapot", "90.00 EUR", "Saffron, 1 g", "102.50 EUR", str(order.order_id)):
+        for shown in ("Hello Amal,", "Copper teapot", "€90.00", "Saffron, 1 g", "€102.50", str(order.order_id)):
             assert shown in part
     [notification] = desk.notifications()
     assert (notification.status, notification.attempts, notification.recipient) == ("sent", 1, ADDRESS)

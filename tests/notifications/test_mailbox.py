@@ -23,7 +23,7 @@ from services.notifications.mailbox.smtp import answers, receiving
 
 KEPT = 5
 SCRIPT = "<script>alert(1)</script>"
-ASKING_FOR_READY = urllib3.Retry(connect=60, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
+ASKING_FOR_READY = urllib3.Retry(total=60, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
 fresh = count()
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.notifications.reasons import DECLINED, in_words
+from services.notifications.reasons import in_words
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,9 @@ def test_a_code_becomes_a_sentence_and_a_sentence_stays_one(reason, words):
 
 @pytest.mark.parametrize("reason", ["stolen_card", "lost_card"])
 def test_who_tried_a_stolen_card_is_not_told_that_it_is_known(reason):
-    assert in_words(reason) == DECLINED
+    assert in_words(reason) == in_words("declined")
+
+
+def test_a_german_customer_reads_why_in_german():
+    assert in_words("out_of_stock", "de") == "Etwas aus deiner Bestellung ist nicht mehr vorrätig."
+    assert in_words("Cancelled by the shop.", "de") == "Cancelled by the shop."

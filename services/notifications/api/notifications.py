@@ -1,14 +1,26 @@
-"""/notifications: what a user was told, and mails that staff write."""
+"""/notifications: what a user was told, and what staff write."""
 
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from chassis import auth
 from chassis.api import Resource, endpoint
 from chassis.paging import Page
-from chassis.problems import NotFound
-from services.notifications.api.schemas import NewEmail, NotificationPage, NotificationView
-from services.notifications.models import Contact, ContactUnknown, Notification
-from services.notifications.notify import notify
+from chassis.problems import Conflict, NotFound
+from services.notifications.api.schemas import (
+    AttemptView,
+    DeliveryView,
+    NewEmail,
+    NewMessage,
+    NewPush,
+    NewSMS,
+    NotificationPage,
+    NotificationView,
+    SentView,
+)
+from services.notifications.kinds import EMAIL, PUSH, SMS
+from services.notifications.models import Attempt, Contact, ContactUnknown, Notification, Preferences
+from services.notifications.notify import address, notify
 
 
 class UserNotifications(Resource):
@@ -16,17 +28,61 @@ class UserNotifications(Resource):
     def get(self, user_id: UUID, query: Page) -> NotificationPage:
         """What the user was told, newest first; only that user and staff may look."""
         notifications, following = Notification.page(auth.caller(), user_id, query)
-        items = [NotificationView.model_validate(notification) for notification in notifications]
-        return NotificationPage(items=items, next=following)
+        return NotificationPage(items=_views(notifications), next=following)
+
+
+class UserNotification(Resource):
+    @endpoint(allow=auth.OWNER)
+    def get(self, user_id: UUID, notification_id: UUID) -> DeliveryView:
+        """One of them with its delivery log; only that user and staff may look."""
+        notification = Notification.seen(auth.caller(), user_id, notification_id)
+        log = [AttemptView.model_validate(attempt) for attempt in Attempt.of(notification.id)]
+        return DeliveryView(**NotificationView.model_validate(notification).model_dump(), log=log)
+
+
+# Each message that staff write is a fact of its own; a repeated request is known by its Idempotency-Key.
+
+
+class Message(Resource):
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    def post(self, body: NewMessage) -> SentView:
+        """Write to one user on whatever channels that user wants. It is on its way on each channel that says `sent`."""
+        contact = _addressee(body.user_id)
+        told = notify(contact, body.kind, uuid4(), title=body.title, body=body.body)
+        return SentView(items=_views(told))
 
 
 class Email(Resource):
     @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewEmail) -> NotificationView:
-        """Write to one user. The mail is on its way when its status is `sent`."""
-        # Each mail that staff writes is a fact of its own; a repeated request is known by its Idempotency-Key.
-        notification = notify(_addressee(body.user_id), "staff.email", uuid4(), title=body.subject, body=body.body)
-        return NotificationView.model_validate(notification)
+        """Mail one user. It is on its way when its status is `sent`, and never comes when that is `suppressed`."""
+        return _write(body.user_id, EMAIL, body.subject, body.body)
+
+
+class TextMessage(Resource):
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    def post(self, body: NewSMS) -> NotificationView:
+        """Send one user an SMS; 409 when there is no number. As with a mail, its status says how far it got."""
+        return _write(body.user_id, SMS, "", body.text)
+
+
+class Push(Resource):
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    def post(self, body: NewPush) -> NotificationView:
+        """Show one user a message on each of their devices; 409 when there is none."""
+        return _write(body.user_id, PUSH, body.title, body.body)
+
+
+def _write(user_id: UUID, channel: str, title: str, body: str) -> NotificationView:
+    contact = _addressee(user_id)
+    if not address(contact, Preferences.of(user_id), channel):
+        raise Conflict(f"This user cannot be reached by {channel}.")
+    [notification] = notify(contact, "staff.message", uuid4(), channels=[channel], title=title, body=body)
+    return NotificationView.model_validate(notification)
+
+
+def _views(notifications: Sequence[Notification]) -> list[NotificationView]:
+    return [NotificationView.model_validate(notification) for notification in notifications]
 
 
 def _addressee(user_id: UUID) -> Contact:

@@ -1,6 +1,19 @@
-"""Whom we can reach, and what we told them."""
+"""Whom we can reach and how they want it, what we told them, and each attempt at it."""
 
+from services.notifications.models.attempt import Attempt, Outcome
 from services.notifications.models.contact import Contact, ContactUnknown
+from services.notifications.models.device import Device
 from services.notifications.models.notification import Notification, Status
+from services.notifications.models.preferences import Digest, Preferences
 
-__all__ = ["Contact", "ContactUnknown", "Notification", "Status"]
+__all__ = [
+    "Attempt",
+    "Contact",
+    "ContactUnknown",
+    "Device",
+    "Digest",
+    "Notification",
+    "Outcome",
+    "Preferences",
+    "Status",
+]

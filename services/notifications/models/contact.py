@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis import db
 from services.notifications.models.base import Base
 
-NOTHING = {"email": None, "username": None, "first_name": None, "last_name": None}
+NOTHING = {"email": None, "username": None, "first_name": None, "last_name": None, "locale": None, "time_zone": None}
 
 
 class ContactUnknown(Exception):
@@ -30,6 +30,11 @@ class Contact(Base):
     last_name: Mapped[str | None] = mapped_column(String(100))
     updated_at: Mapped[datetime]
     """When the users service said so, by its clock."""
+    locale: Mapped[str | None] = mapped_column(String(20))
+    time_zone: Mapped[str | None] = mapped_column(String(50))
+    marketing_consent: Mapped[bool] = mapped_column(default=False)
+    wishes_at: Mapped[datetime | None]
+    """When the users service said these three."""
 
     @classmethod
     def remember(
@@ -48,11 +53,22 @@ class Contact(Base):
 
     @classmethod
     def known(cls, user_id: UUID) -> "Contact":
-        """The contact, kept as it is until the transaction ends. Raises ContactUnknown."""
-        contact = db.session().get(cls, user_id, with_for_update={"read": True})
+        """The contact, locked: what one person is told is decided one after the other. Raises ContactUnknown."""
+        contact = cls.find(user_id)
         if contact is None:
             raise ContactUnknown(f"Nobody has told of user {user_id} yet.")
         return contact
+
+    @classmethod
+    def find(cls, user_id: UUID) -> "Contact | None":
+        return db.session().get(cls, user_id, with_for_update=True)
+
+    def wish(self, locale: str, time_zone: str, marketing_consent: bool, said_at: datetime) -> None:
+        """Keep this unless later wishes are known, or the user has left."""
+        if self.is_deleted or (self.wishes_at or said_at) > said_at:
+            return
+        self.locale, self.time_zone, self.marketing_consent = locale, time_zone, marketing_consent
+        self.wishes_at = said_at
 
     @property
     def is_deleted(self) -> bool:

@@ -1,11 +1,15 @@
-"""One message to one person about one fact, and how far it got: pending → sent or failed; suppressed is never sent."""
+"""One message to one person about one fact by one channel, and how far it got.
+
+pending → sent, failed (refused for good) or dead (given up, or a bug of ours: an operator may replay it). A deferred one
+becomes pending when its time comes, or is collected into a digest. A suppressed one is never sent, for a stated reason.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlalchemy import String, Text, UniqueConstraint, select, update
+from sqlalchemy import String, Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -14,76 +18,98 @@ from chassis.auth import Caller
 from chassis.paging import Page, newest_first
 from chassis.problems import NotFound
 from services.notifications.content import Content
+from services.notifications.kinds import KINDS
+from services.notifications.models.attempt import DIED, Attempt, Outcome
 from services.notifications.models.base import Base
-
-EMAIL = "email"
 
 SOONEST_SWEEP = timedelta(seconds=60)
 """A row is left to its task, with the task's own retries, for this long."""
 
 LATEST_SWEEP = timedelta(minutes=10)
-"""A mail server that comes back has its mails after this, at the latest."""
+"""A provider that comes back has its messages after this, at the latest."""
 
 ATTEMPT_LASTS = timedelta(minutes=2)
-"""More than a conversation with a mail server takes; an attempt that has not ended by then was killed."""
+"""More than a conversation with a provider and its stand-by takes; an attempt that has not ended by then was killed."""
 
 GIVE_UP_AFTER = timedelta(days=3)
 
-SWEPT_AT_ONCE = 200
+MOST_DEATHS = 5
+"""A message under which the process died this often is not given to another."""
+
+SWEPT_AT_ONCE = 500
+
+LONGEST_DEFERRAL = timedelta(days=8)
+"""Nothing is deferred for longer."""
+
+DIGEST = "digest"
+"""The reason of what waits for a digest."""
 
 
 class Status(StrEnum):
     PENDING = "pending"
+    DEFERRED = "deferred"
     SENT = "sent"
+    COLLECTED = "collected"
     FAILED = "failed"
+    DEAD = "dead"
     SUPPRESSED = "suppressed"
+
+
+UNSENT = (Status.PENDING, Status.DEFERRED, Status.DEAD)
 
 
 class Notification(Base):
     __tablename__ = "notifications"
-    __table_args__ = (UniqueConstraint("kind", "subject_id", "channel", "user_id"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
     channel: Mapped[str] = mapped_column(String(20))
     kind: Mapped[str] = mapped_column(String(100))
     subject_id: Mapped[UUID]
-    """The fact that it tells, e.g. the order: each is told once for each kind, channel and person."""
+    """What it tells of, e.g. the order."""
+    fact_id: Mapped[UUID | None]
+    """The fact, where a subject may have several: each is told once for each kind, channel and person."""
     recipient: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
     text: Mapped[str] = mapped_column(Text)
     html: Mapped[str] = mapped_column(Text)
+    locale: Mapped[str | None] = mapped_column(String(20))
     status: Mapped[str] = mapped_column(String(20))
+    reason: Mapped[str | None] = mapped_column(String(50))
+    """Why it was deferred or suppressed."""
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
+    release_at: Mapped[datetime | None]
+    """It may not leave before."""
     due_at: Mapped[datetime]
     """When the sweeper takes it up, if it is still pending then."""
+    give_up_at: Mapped[datetime | None]
     taken_until: Mapped[datetime | None]
     """Until then it is some task's to send."""
+    pinned_to: Mapped[str | None] = mapped_column(String(100))
+    """The provider that may have taken it already: no other gets it, or the person would have it twice."""
+    digest_id: Mapped[UUID | None]
+    """The digest that it went out with."""
 
     @classmethod
-    def enter(
-        cls, user_id: UUID, kind: str, subject_id: UUID, recipient: str | None, content: Content
-    ) -> "Notification | None":
-        """A new e-mail, pending, or suppressed where there is no recipient. None when this fact was told before."""
+    def enter(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
+        """A new one with these column values. None when this fact was told before."""
         now = db.now()
-        values = {
+        release_at = release_at or now
+        row = {
             "id": uuid4(),
-            "user_id": user_id,
-            "channel": EMAIL,
-            "kind": kind,
-            "subject_id": subject_id,
-            "recipient": recipient or "",
             "subject": content.subject,
             "text": content.text,
             "html": content.html,
-            "status": Status.PENDING if recipient else Status.SUPPRESSED,
             "created_at": now,
-            "due_at": now + SOONEST_SWEEP,
+            "release_at": release_at,
+            "due_at": release_at + SOONEST_SWEEP,
+            "give_up_at": release_at + GIVE_UP_AFTER,
+            **values,
         }
-        statement = insert(cls).values(values).on_conflict_do_nothing().returning(cls)
+        statement = insert(cls).values(row).on_conflict_do_nothing().returning(cls)
         return db.session().scalars(statement).one_or_none()
 
     @classmethod
@@ -94,11 +120,22 @@ class Notification(Base):
         return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
 
     @classmethod
+    def seen(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
+        """Raises NotFound unless it is the caller's, or the caller is staff."""
+        found = db.session().get(cls, notification_id) if caller.owns(user_id) else None
+        if found is None or found.user_id != user_id:
+            raise NotFound("You have no such notification.")
+        return found
+
+    @classmethod
     def take(cls, notification_id: UUID) -> "Notification | None":
         """The notification, now the caller's to send; None when it needs no sending, or is being sent."""
         now = db.now()
         notification = cls.locked(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
+            return None
+        notification.pin_to_interrupted()
+        if notification.status != Status.PENDING:
             return None
         notification.attempts += 1
         notification.taken_until = notification.due_at = now + ATTEMPT_LASTS
@@ -121,35 +158,113 @@ class Notification(Base):
         return list(db.session().scalars(query))
 
     @classmethod
+    def released(cls, at: datetime) -> list["Notification"]:
+        """What was deferred, for anything but a digest, until now; now pending, a bounded number, locked."""
+        query = (
+            select(cls)
+            .where(cls.status == Status.DEFERRED, cls.release_at <= at, cls.reason != DIGEST)
+            .order_by(cls.release_at)
+            .limit(SWEPT_AT_ONCE)
+            .with_for_update(skip_locked=True)
+        )
+        found = list(db.session().scalars(query))
+        for notification in found:
+            notification.status = Status.PENDING
+            notification.due_at = at + SOONEST_SWEEP
+        return found
+
+    @classmethod
+    def nth_latest_release(cls, user_id: UUID, channel: str, nth: int, since: datetime) -> datetime | None:
+        """When the `nth` of the capped messages to this person left or will leave, counted from the latest."""
+        uncapped = [kind.name for kind in KINDS.values() if not kind.is_capped]
+        query = (
+            select(cls.release_at)
+            .where(cls.user_id == user_id, cls.channel == channel, cls.kind.not_in(uncapped))
+            .where(cls.status.in_([Status.PENDING, Status.DEFERRED, Status.SENT, Status.FAILED, Status.DEAD]))
+            .where(cls.reason.is_distinct_from(DIGEST), cls.release_at > since)
+            # What is older was released long ago: the index by person and age need not be read on.
+            .where(cls.created_at > since - LONGEST_DEFERRAL)
+            .order_by(cls.release_at.desc())
+            .offset(nth - 1)
+            .limit(1)
+        )
+        return db.session().scalar(query)
+
+    @classmethod
+    def dead(cls, limit: int) -> Sequence["Notification"]:
+        """Oldest first."""
+        query = select(cls).where(cls.status == Status.DEAD).order_by(cls.created_at).limit(limit)
+        return db.session().scalars(query).all()
+
+    @classmethod
+    def count_dead(cls) -> int:
+        return db.session().scalar(select(func.count()).where(cls.status == Status.DEAD)) or 0
+
+    @classmethod
     def forget(cls, user_id: UUID) -> None:
-        """Blank what was said to this user and where; that it was said stays. What is pending is not sent any more."""
+        """Blank what was said to this user and where; that it was said stays. What is unsent is not sent any more."""
         of_user = update(cls).where(cls.user_id == user_id)
         db.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
-        db.session().execute(of_user.where(cls.status == Status.PENDING).values(status=Status.SUPPRESSED))
+        suppressed = of_user.where(cls.status.in_(UNSENT)).values(status=Status.SUPPRESSED, reason="deleted")
+        db.session().execute(suppressed)
+        Attempt.blank(select(cls.id).where(cls.user_id == user_id))
+
+    @property
+    def fact(self) -> UUID:
+        return self.fact_id or self.subject_id
+
+    def pin_to_interrupted(self) -> None:
+        """A provider under which our process died may have the message."""
+        for attempt in Attempt.interrupted(self.id):
+            if attempt.device_id is None:
+                self.pinned_to = attempt.provider
+        deaths = [each for each in Attempt.of(self.id) if each.outcome == Outcome.UNKNOWN and each.error == DIED]
+        if len(deaths) >= MOST_DEATHS:
+            self.die(f"The process died {len(deaths)} times while sending it.")
 
     def postpone(self, at: datetime) -> None:
         """Have the sweeper look again when the row's age has doubled, within bounds."""
-        self.due_at = at + min(max(at - self.created_at, SOONEST_SWEEP), LATEST_SWEEP)
+        age = at - (self.release_at or self.created_at)
+        self.due_at = at + min(max(age, SOONEST_SWEEP), LATEST_SWEEP)
 
     def succeed(self) -> None:
         self.status = Status.SENT
         self.sent_at = db.now()
-        self.error = None
+        self.error = self.pinned_to = None
         self.taken_until = None
 
-    def fail(self, error: str) -> None:
-        """Trying again is of no use."""
-        if self.status == Status.PENDING:
-            self.status = Status.FAILED
-            self.error = error[:500]
-            self.taken_until = None
+    def suppress(self, reason: str) -> None:
+        """It shall not be sent any more."""
+        self._settle(Status.SUPPRESSED)
+        self.reason = reason
 
-    def fall_back(self, error: str) -> None:
+    def fail(self, error: str) -> None:
+        """The provider will never take it."""
+        self._settle(Status.FAILED, error)
+
+    def die(self, error: str) -> None:
+        """We give up; an operator sees it and may have it tried again."""
+        self._settle(Status.DEAD, error)
+
+    def revive(self, at: datetime) -> None:
+        """Try again, as long as a new one. Whether the last provider took it, if that was unknown, stays unknown."""
+        assert self.status == Status.DEAD
+        self.status, self.error = Status.PENDING, None
+        self.give_up_at, self.due_at = at + GIVE_UP_AFTER, at + SOONEST_SWEEP
+
+    def fall_back(self, error: str, pinned_to: str | None = None) -> None:
         """This attempt did not succeed; another may, unless there were enough."""
         now = db.now()
-        if now - self.created_at > GIVE_UP_AFTER:
-            self.fail(error)
+        self.pinned_to = pinned_to or self.pinned_to
+        if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):
+            self.die(error)
         elif self.status == Status.PENDING:
             self.error = error[:500]
             self.taken_until = None
             self.postpone(now)
+
+    def _settle(self, status: Status, error: str | None = None) -> None:
+        if self.status == Status.PENDING:
+            self.status = status
+            self.error = error and error[:500]
+            self.taken_until = None

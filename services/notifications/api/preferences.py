@@ -1,0 +1,66 @@
+"""/notifications/{user_id}/preferences: what a user wants to be told, where and when."""
+
+from datetime import time
+from uuid import UUID
+
+from flask import request
+
+from chassis import auth
+from chassis.api import Resource, endpoint
+from chassis.problems import NotFound, PreconditionFailed
+from services.notifications.api.schemas import NewPreferences, PreferencesView, QuietHours
+from services.notifications.kinds import CHOOSABLE
+from services.notifications.models import Contact, ContactUnknown, Preferences
+
+
+class UserPreferences(Resource):
+    @endpoint(allow=auth.OWNER)
+    def get(self, user_id: UUID) -> PreferencesView:
+        """What this user wants to be told; only that user and staff may look."""
+        return _view(_contact(user_id), Preferences.of(user_id))
+
+    @endpoint(allow=auth.OWNER, raises=[PreconditionFailed])
+    def put(self, user_id: UUID, body: NewPreferences) -> PreferencesView:
+        """Replace them, as long as they are as `If-Match` says, if it is sent. What is left out is as it was in the beginning."""
+        contact = _contact(user_id)
+        preferences = Preferences.to_change(user_id)
+        seen = _view(contact, preferences).etag()
+        if "If-Match" in request.headers and not (request.if_match.star_tag or request.if_match.contains(seen)):
+            raise PreconditionFailed("Read the preferences again, then change what you see.")
+        quiet = body.quiet_hours
+        preferences.choices = {kind: dict(channels) for kind, channels in body.channels.items()}
+        preferences.phone, preferences.time_zone = body.phone, body.time_zone
+        preferences.quiet_from = time.fromisoformat(quiet.begin) if quiet else None
+        preferences.quiet_until = time.fromisoformat(quiet.end) if quiet else None
+        preferences.digest, preferences.digest_hour = body.digest, body.digest_hour
+        return _view(contact, preferences)
+
+
+def _contact(user_id: UUID) -> Contact:
+    """The contact of the caller, or of whom staff ask for. Raises NotFound for anybody else's."""
+    if auth.caller().owns(user_id):
+        try:
+            contact = Contact.known(user_id)
+        except ContactUnknown as error:
+            raise NotFound(str(error)) from error
+        if not contact.is_deleted:
+            return contact
+    raise NotFound("You have no such user.")
+
+
+def _view(contact: Contact, preferences: Preferences) -> PreferencesView:
+    begin, end = preferences.quiet_from, preferences.quiet_until
+    return PreferencesView(
+        user_id=contact.user_id,
+        channels={
+            name: {channel: preferences.wants(kind, channel) for channel in sorted(kind.offered)}
+            for name, kind in CHOOSABLE.items()
+        },
+        phone=preferences.phone,
+        quiet_hours=QuietHours(begin=f"{begin:%H:%M}", end=f"{end:%H:%M}") if begin and end else None,
+        time_zone=preferences.zone(contact.time_zone).key,
+        locale=contact.locale or "en",
+        marketing_consent=contact.marketing_consent,
+        digest=preferences.digest,
+        digest_hour=preferences.digest_hour,
+    )

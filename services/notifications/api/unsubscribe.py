@@ -1,0 +1,50 @@
+"""/notifications/unsubscribe/{token}: from a mail's link, without a login, to no more such mails.
+
+Reading the page changes nothing, as mail scanners follow every link; its button, or the mail program's own (RFC 8058), does.
+"""
+
+from chassis import auth
+from chassis.api import Resource, endpoint
+from chassis.schemas import HTMLPage
+from services.notifications import links
+from services.notifications.content import parse_locale, render_page
+from services.notifications.kinds import CHOOSABLE, EMAIL
+from services.notifications.links import Subscription
+from services.notifications.models import Contact, Preferences
+
+
+class Unsubscribe(Resource):
+    @endpoint(allow=auth.ANYONE)
+    def get(self, token: str) -> HTMLPage:
+        """A page that asks once more."""
+        return _page(links.read_unsubscribe(token), is_done=False)
+
+    @endpoint(allow=auth.ANYONE)
+    def post(self, token: str) -> HTMLPage:
+        """End these mails. What the request's body holds does not matter, and again does no harm."""
+        subscription = links.read_unsubscribe(token)
+        contact = _contact(subscription)
+        if contact is not None:
+            preferences = Preferences.to_change(subscription.user_id)
+            for name in _kinds(subscription):
+                preferences.choose(name, EMAIL, wanted=False)
+        return _page(subscription, is_done=True)
+
+
+def _kinds(subscription: Subscription) -> list[str]:
+    """A digest ends with all that it may hold."""
+    if subscription.kind in CHOOSABLE:
+        return [subscription.kind]
+    return [name for name, kind in CHOOSABLE.items() if kind.collectable]
+
+
+def _contact(subscription: Subscription) -> Contact | None:
+    """None for somebody who has left: they get no mails anyway."""
+    contact = Contact.find(subscription.user_id)
+    return contact if contact is not None and not contact.is_deleted else None
+
+
+def _page(subscription: Subscription, is_done: bool) -> HTMLPage:
+    contact = Contact.find(subscription.user_id)
+    language = parse_locale(contact.locale if contact else None).language
+    return HTMLPage(html=render_page("unsubscribe.page.html", language, is_done=is_done))

@@ -1,0 +1,129 @@
+"""E-mail: composes a mail and hands it to a mail server."""
+
+import re
+import smtplib
+import ssl
+from contextlib import closing, suppress
+from datetime import datetime
+from email.message import EmailMessage
+from email.policy import SMTP as SMTP_POLICY
+from email.utils import format_datetime, parseaddr
+from typing import Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from services.notifications.channels.message import Away, Message, Refused, Unknown
+from services.notifications.settings import Settings
+
+# Bodies as quoted-printable or base64: not every server takes 8 bits.
+_POLICY = SMTP_POLICY.clone(cte_type="7bit")
+
+# Stricter than the standard, as the users service is. The policy alone lets a line break at a header's end through,
+# decodes an encoded word within an address, and fails in many ways on what is no address.
+_ADDRESS = re.compile(r"""(?!.*=\?)[^\s@"<>(),:;\[\]\\]+@[^\s@"<>(),:;\[\]\\]+""")
+
+
+def compose(message: Message, sender: str) -> EmailMessage:
+    """The mail, in plain text and HTML. Composed again it is the same, so that a reader can drop a second copy.
+
+    No name comes into a header: To is the bare address. Raises Refused when that is none.
+    """
+    if not (_ADDRESS.fullmatch(message.recipient) and message.recipient.isprintable()):
+        raise Refused("The recipient is no address.")
+    mail = EmailMessage(policy=_POLICY)
+    mail["From"] = sender
+    mail["To"] = message.recipient
+    mail["Subject"] = " ".join(message.subject.split())
+    mail["Date"] = format_datetime(message.created_at)
+    mail["Message-ID"] = f"<{message.id}@{_domain(sender)}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    if message.unsubscribe:
+        # One click in the reader's mail program, without a page of ours (RFC 8058).
+        mail["List-Unsubscribe"] = f"<{message.unsubscribe}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    mail.set_content(message.text)
+    mail.add_alternative(message.html, subtype="html")
+    return mail
+
+
+class MailServer:
+    """One mail server. It cannot be asked what it took, so a mail is handed over again; its Message-ID tells the two apart."""
+
+    def __init__(self, url: str, settings: Settings) -> None:
+        self._url, self._settings = urlsplit(url), settings
+        self.name = f"smtp {self._url.hostname}:{self._url.port or ''}".rstrip(":")
+
+    def find(self, message: Message, since: datetime) -> str | None:
+        return None
+
+    def send(self, message: Message) -> str:
+        mail = compose(message, self._settings.mail_from)
+        try:
+            with closing(self._connect()) as server:
+                _secure(server, self._url)
+                self._hand_over(server, mail, message.recipient)
+                # The mail is taken, whatever the server says to the farewell.
+                with suppress(OSError):
+                    server.quit()
+        except Unknown:
+            raise
+        except OSError as error:
+            raise Away(repr(error)) from error
+        return str(mail["Message-ID"])
+
+    def _hand_over(self, server: smtplib.SMTP, mail: EmailMessage, recipient: str) -> None:
+        try:
+            server.send_message(mail, parseaddr(self._settings.mail_from)[1], [recipient])
+        except smtplib.SMTPRecipientsRefused as error:
+            _judge(*error.recipients[recipient])
+            raise
+        except smtplib.SMTPDataError as error:
+            _judge(error.smtp_code, error.smtp_error)
+            raise
+        except smtplib.SMTPNotSupportedError as error:
+            raise Refused(f"The mail server does not know such addresses: {error}") from error
+
+    def _connect(self) -> smtplib.SMTP:
+        url = self._url
+        assert url.hostname is not None
+        # We say who we are: smtplib would ask the name service, which can take long where there is none.
+        ourselves, timeout = _domain(self._settings.mail_from), self._settings.smtp_timeout_seconds
+        if url.scheme == "smtps":
+            context = ssl.create_default_context()
+            return _SecureClient(url.hostname, url.port or 465, ourselves, timeout=timeout, context=context)
+        return _Careful(url.hostname, url.port or 25, ourselves, timeout=timeout)
+
+
+class _Careful(smtplib.SMTP):
+    """Knows whether a mail may have been taken: from its first byte on, until the server says no."""
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        try:
+            return super().data(msg)
+        except smtplib.SMTPDataError:
+            raise
+        except OSError as error:
+            raise Unknown(repr(error)) from error
+
+
+class _SecureClient(_Careful, smtplib.SMTP_SSL):
+    pass
+
+
+def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
+    """TLS where it is offered; a password makes it a must. Raises smtplib's errors."""
+    server.ehlo_or_helo_if_needed()
+    if url.scheme == "smtp" and (url.username or server.has_extn("starttls")):
+        server.starttls(context=ssl.create_default_context())
+    if url.username:
+        server.login(unquote(url.username), unquote(url.password or ""))
+
+
+def _judge(code: int, reason: bytes | str) -> None:
+    """Raises Refused for a reply that is final by RFC 5321 (5yz)."""
+    if 500 <= code < 600:
+        words = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise Refused(f"{code} {words}")
+
+
+def _domain(sender: str) -> str:
+    return parseaddr(sender)[1].rpartition("@")[2]

@@ -1,0 +1,41 @@
+"""Which providers a message may go to, in order: the first that is well, then its stand-by; and never two that both may have it."""
+
+import time
+from urllib.parse import urlsplit
+
+from services.notifications.channels.mail import MailServer
+from services.notifications.channels.message import Provider
+from services.notifications.channels.sandbox import SandboxSMS
+from services.notifications.channels.twilio import Twilio
+from services.notifications.kinds import EMAIL
+from services.notifications.settings import Settings
+
+REST_SECONDS = 30.0
+"""A provider that was away is asked last for this long, so that not every message waits for its silence first."""
+
+_resting_until: dict[str, float] = {}
+
+
+def alternatives(channel: str, pinned_to: str | None, settings: Settings) -> list[Provider]:
+    """Providers of this channel in the order in which to try them. Where one may have the message already, only that one."""
+    by_mail, by_sms = (settings.smtp_url, settings.smtp_fallback_url), (settings.sms_url, settings.sms_fallback_url)
+    known = [_provider(url, settings) for url in (by_mail if channel == EMAIL else by_sms) if url]
+    pinned = [provider for provider in known if provider.name == pinned_to]
+    return pinned or sorted(known, key=lambda provider: _resting_until.get(provider.name, 0) > time.monotonic())
+
+
+def rest(provider: Provider) -> None:
+    _resting_until[provider.name] = time.monotonic() + REST_SECONDS
+
+
+def forget_rests() -> None:
+    _resting_until.clear()
+
+
+def _provider(url: str, settings: Settings) -> Provider:
+    scheme = urlsplit(url).scheme
+    if scheme == "sandbox":
+        return SandboxSMS(url, settings.provider_timeout_seconds)
+    if scheme in ("twilio", "twilio+http"):
+        return Twilio(url, settings.provider_timeout_seconds)
+    return MailServer(url, settings)

@@ -1,0 +1,110 @@
+"""Web Push (RFC 8030, encrypted by RFC 8291, signed by RFC 8292 "VAPID") through pywebpush: one call for each device."""
+
+import json
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from email.utils import parseaddr
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from services.notifications.channels.message import Away, Message, Refused, Unknown
+from services.notifications.settings import Settings
+
+if TYPE_CHECKING:
+    from pywebpush import WebPushException
+
+KEPT_SECONDS = 24 * 3600
+"""How long the push service keeps it for a device that is off."""
+
+_GONE = (404, 410)
+
+
+class Gone(Exception):
+    """The subscription has ended: the browser gave it up."""
+
+
+@dataclass(frozen=True)
+class Subscription:
+    device_id: UUID
+    endpoint: str
+    p256dh: str
+    auth: str
+
+    @property
+    def service(self) -> str:
+        return f"push {urlsplit(self.endpoint).hostname}"
+
+
+def is_allowed(endpoint: str, settings: Settings) -> bool:
+    """Whether we may call this URL, which a user gave us."""
+    try:
+        parts = urlsplit(endpoint)
+        host, port = (parts.hostname or ""), parts.port
+    except ValueError:
+        return False
+    if parts.username or parts.password or parts.fragment:
+        return False
+    known = any(host == name or host.endswith(f".{name}") for name in settings.push_hosts)
+    if host == "127.0.0.1" and settings.environment != "production":
+        return known
+    return known and parts.scheme == "https" and port in (None, 443)
+
+
+def send(message: Message, subscription: Subscription, settings: Settings) -> str:
+    """The push service's name for it. Raises Gone, Refused, Away or Unknown."""
+    # With cryptography and its own HTTP client it is 20 MB: only processes that push import it.
+    import requests
+    from pywebpush import WebPushException, webpush
+
+    if not is_allowed(subscription.endpoint, settings):
+        raise Refused("Its push service is not one of those that we call.")
+    # The topic has the service replace what the device has not got yet, and the tag has the browser do so with what it
+    # shows: a push sent twice is seen once.
+    tag = message.id.hex
+    content = json.dumps({"title": message.subject, "body": message.text, "tag": tag})
+    with requests.Session() as session:
+        # No push service sends us elsewhere; who does may not choose what we call.
+        session.max_redirects = 0
+        try:
+            answer = webpush(
+                {"endpoint": subscription.endpoint, "keys": {"p256dh": subscription.p256dh, "auth": subscription.auth}},
+                content,
+                vapid_private_key=settings.vapid_key.get_secret_value(),
+                vapid_claims={"sub": f"mailto:{parseaddr(settings.mail_from)[1]}"},
+                ttl=KEPT_SECONDS,
+                headers={"Topic": tag[:32], "Urgency": "normal"},
+                timeout=settings.provider_timeout_seconds,
+                requests_session=session,
+            )
+        except WebPushException as error:
+            raise _judged(error) from error
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
+            raise Away(repr(error)) from error
+        except requests.TooManyRedirects as error:
+            raise Refused("Its push service sent us elsewhere.") from error
+        except requests.RequestException as error:
+            raise Unknown(repr(error)) from error
+        except ValueError as error:
+            raise Refused(f"The subscription's keys are none: {error}") from error
+    return str(getattr(answer, "headers", {}).get("Location", ""))[-100:]
+
+
+def _judged(error: "WebPushException") -> Exception:
+    status = error.status_code
+    if status in _GONE:
+        return Gone(f"{status}")
+    if status is None or status == 429 or status in (401, 403):
+        # Our key is ours to mend, and the message waits for that.
+        return Away(str(error)) if status else Refused(str(error))
+    return Unknown(f"{status}") if status >= 500 else Refused(f"{status}")
+
+
+def public_key(settings: Settings) -> str:
+    """What a browser wants to know before it subscribes: the `applicationServerKey`, base64url."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from py_vapid import Vapid
+
+    vapid = Vapid.from_string(settings.vapid_key.get_secret_value())
+    point = vapid.public_key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return urlsafe_b64encode(point).rstrip(b"=").decode()

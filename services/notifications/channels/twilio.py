@@ -1,0 +1,79 @@
+"""SMS by Twilio's API, through its own library.
+
+Twilio has no idempotency key: after a lost answer we ask it which messages it has for that number before we send again.
+"""
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from services.notifications.channels.message import Away, Message, Refused, Unknown
+
+if TYPE_CHECKING:
+    from twilio.rest import Client
+
+CLOCKS_DIFFER = timedelta(minutes=2)
+"""By how much Twilio's clock may be behind ours."""
+
+_BUSY = 429
+
+
+class Twilio:
+    def __init__(self, url: str, timeout_seconds: float) -> None:
+        parts = urlsplit(url)
+        self._account, self._token = unquote(parts.username or ""), unquote(parts.password or "")
+        self._sender = unquote(parts.path.removeprefix("/"))
+        port = f":{parts.port}" if parts.port else ""
+        self._base_url = f"{'http' if parts.scheme == 'twilio+http' else 'https'}://{parts.hostname}{port}"
+        self._timeout_seconds = timeout_seconds
+        self.name = f"twilio {self._account}"
+
+    def send(self, message: Message) -> str:
+        from requests.exceptions import ConnectTimeout, RequestException
+        from twilio.base.exceptions import TwilioRestException
+        from urllib3.exceptions import NewConnectionError
+
+        try:
+            sent = self._client().messages.create(to=message.recipient, from_=self._sender, body=message.text)
+        except TwilioRestException as error:
+            if error.status == _BUSY:
+                raise Away(f"{error.status} {error.msg}") from error
+            if error.status < 500:
+                raise _judged(error.status, error.code, error.msg) from error
+            raise Unknown(f"{error.status} {error.msg}") from error
+        except ConnectTimeout as error:
+            raise Away(repr(error)) from error
+        except RequestException as error:
+            # Refused before anything was sent, or broken off on the way.
+            reason = getattr(error.args[0] if error.args else None, "reason", None)
+            kind = Away if isinstance(reason, NewConnectionError) else Unknown
+            raise kind(repr(error)) from error
+        return str(sent.sid)
+
+    def find(self, message: Message, since: datetime) -> str | None:
+        from requests.exceptions import RequestException
+        from twilio.base.exceptions import TwilioRestException
+
+        try:
+            # Newest first. Not by the date sent: what still waits at Twilio has none.
+            sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
+        except (TwilioRestException, RequestException) as error:
+            raise Away(repr(error)) from error
+        earliest = since - CLOCKS_DIFFER
+        same = [each for each in sent if each.body == message.text and (each.date_created or earliest) >= earliest]
+        return str(same[0].sid) if same else None
+
+    def _client(self) -> "Client":
+        from twilio.http.http_client import TwilioHttpClient
+        from twilio.rest import Client
+
+        # Made for each message, as its session is not for several threads at once.
+        client = Client(self._account, self._token, http_client=TwilioHttpClient(timeout=self._timeout_seconds))
+        client.api.base_url = self._base_url
+        return client
+
+
+def _judged(status: int, code: int | None, words: str) -> Exception:
+    """Wrong credentials are ours to mend, and the message waits for that; anything else is the message's own fault."""
+    text = f"{status} {code} {words}"
+    return Away(text) if status in (401, 403, 404) else Refused(text)

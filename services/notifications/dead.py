@@ -1,0 +1,46 @@
+"""Notifications that were given up, as an operator sees and replays them (`souk dead`)."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from chassis import db
+from chassis.dead import DeadRow
+from chassis.outbox import enqueue
+from chassis.problems import NotFound
+from services.notifications.models import Attempt, Notification, Status
+
+
+def rows(limit: int) -> Sequence[DeadRow]:
+    """Oldest first."""
+    return [_shown(notification) for notification in Notification.dead(limit)]
+
+
+def replay(row_id: UUID) -> None:
+    """Have it tried again, as long as a new one. Raises NotFound when it is not dead (any more)."""
+    notification = db.session().get(Notification, row_id, with_for_update=True)
+    if notification is None or notification.status != Status.DEAD:
+        raise NotFound("No dead notification has this id.")
+    notification.revive(db.now())
+    enqueue("notifications.deliver", notification.id)
+
+
+def _shown(notification: Notification) -> DeadRow:
+    # Neither what it says nor to whom: an operator needs neither to see why it did not go.
+    log = [
+        f"{each.started_at:%Y-%m-%d %H:%M:%S} {each.provider}: {each.outcome} {each.error or ''}".strip()
+        for each in Attempt.of(notification.id)
+    ]
+    details = {
+        "channel": notification.channel,
+        "user_id": str(notification.user_id),
+        "subject_id": str(notification.subject_id),
+        "attempts": notification.attempts,
+        "log": log[-20:],
+    }
+    return DeadRow(
+        notification.id,
+        f"{notification.kind} by {notification.channel}",
+        notification.created_at,
+        notification.error or "",
+        details,
+    )

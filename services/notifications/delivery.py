@@ -1,0 +1,174 @@
+"""One attempt to deliver: written into the log before each call and after it, with no transaction open while a provider thinks.
+
+A provider may get a message twice, when we die between its answer and our record of it, or when its answer is lost; never
+does a row that is `sent` go out again, and never does a second provider get what a first may have taken.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from functools import partial
+from uuid import UUID
+
+from prometheus_client import Counter
+from structlog import get_logger
+
+from chassis import db, store
+from services.notifications import links, requested
+from services.notifications.channels import providers, push
+from services.notifications.channels.message import Away, Message, Provider, Refused, Unknown
+from services.notifications.kinds import EMAIL, KINDS, PUSH
+from services.notifications.models import Attempt, Device, Notification, Outcome
+from services.notifications.requested import REQUESTED
+from services.notifications.settings import Settings
+
+log = get_logger(__name__)
+
+ATTEMPTS = Counter(
+    "souk_notification_attempts_total",
+    "Attempts to deliver, by what came of them.",
+    ["kind", "channel", "outcome"],
+)
+
+_OUTCOMES = {Refused: Outcome.REFUSED, Away: Outcome.AWAY, Unknown: Outcome.UNKNOWN}
+Failure = Refused | Away | Unknown
+
+
+def deliver(notification: Notification) -> None:
+    """Send what was just taken, and record how it ended. Raises Away or Unknown when another attempt may succeed."""
+    try:
+        message = _message(notification)
+        if notification.channel == PUSH:
+            _push(notification, message)
+        else:
+            _to_one_of(
+                providers.alternatives(notification.channel, notification.pinned_to, Settings.current()),
+                notification,
+                message,
+            )
+    except requested.RequestOver:
+        _settle(notification, "over", lambda row: row.suppress("used or expired"))
+    except Refused as refusal:
+        error = str(refusal)
+        _settle(notification, "refused", lambda row: row.fail(error))
+    except (Away, Unknown) as failure:
+        error, pinned_to = str(failure), getattr(failure, "provider", None)
+        _settle(notification, "postponed", lambda row: row.fall_back(error, pinned_to))
+        raise
+    else:
+        _settle(notification, "sent", Notification.succeed)
+
+
+def _message(notification: Notification) -> Message:
+    """Raises RequestOver or Away for one whose content is asked of users."""
+    kind = KINDS[notification.kind]
+    message = Message(
+        notification.id,
+        notification.recipient,
+        notification.subject,
+        notification.text,
+        notification.html,
+        notification.created_at,
+        links.unsubscribe(notification.user_id, kind) if notification.channel == EMAIL else "",
+    )
+    if notification.kind in REQUESTED:
+        return requested.complete(message, notification.kind, notification.user_id, notification.fact)
+    return message
+
+
+def _to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
+    """The next provider is tried only when the one before surely did not take it."""
+    failure = Away("No provider is configured for this channel.")
+    for provider in alternatives:
+        try:
+            if provider.name == notification.pinned_to and _was_taken(provider, notification, message):
+                return
+            _attempt(notification.id, provider.name, partial(provider.send, message))
+            return
+        except Unknown as unknown:
+            unknown.provider = provider.name  # type: ignore[attr-defined]
+            raise
+        except Away as away:
+            providers.rest(provider)
+            failure = away
+    raise failure
+
+
+def _was_taken(provider: Provider, notification: Notification, message: Message) -> bool:
+    """Ask the provider that may have the message already."""
+    reference = provider.find(message, _first_attempt(notification.id))
+    if reference is None:
+        return False
+    with store.transaction():
+        attempt = Attempt.begin(notification.id, provider.name)
+    _end(attempt.id, Outcome.SENT, reference=reference)
+    return True
+
+
+def _first_attempt(notification_id: UUID) -> datetime:
+    with store.transaction():
+        return min((attempt.started_at for attempt in Attempt.of(notification_id)), default=db.now())
+
+
+def _push(notification: Notification, message: Message) -> None:
+    """To each of the person's devices that does not have it yet."""
+    settings = Settings.current()
+    with store.transaction():
+        done = {each.device_id for each in Attempt.of(notification.id) if each.outcome == Outcome.SENT}
+        devices = [
+            push.Subscription(device.id, device.endpoint, device.p256dh, device.auth)
+            for device in Device.of(notification.user_id)
+        ]
+    reached, failures = len(done), []
+    for subscription in devices:
+        if subscription.device_id in done:
+            continue
+        try:
+            _attempt(
+                notification.id,
+                subscription.service,
+                partial(push.send, message, subscription, settings),
+                subscription.device_id,
+            )
+            reached += 1
+        except push.Gone:
+            with store.transaction():
+                Device.drop(subscription.device_id)
+        except (Refused, Away, Unknown) as failure:
+            failures.append(failure)
+    again = [failure for failure in failures if not isinstance(failure, Refused)]
+    if again:
+        raise again[0]
+    if not reached:
+        raise Refused(str(failures[0]) if failures else "No device is left.")
+
+
+def _attempt(notification_id: UUID, provider: str, send: Callable[[], str], device_id: UUID | None = None) -> None:
+    with store.transaction():
+        attempt = Attempt.begin(notification_id, provider, device_id)
+    try:
+        reference = send()
+    except push.Gone as gone:
+        _end(attempt.id, Outcome.REFUSED, error=f"The subscription has ended ({gone}).")
+        raise
+    except (Refused, Away, Unknown) as failure:
+        _end(attempt.id, _OUTCOMES[type(failure)], error=str(failure))
+        raise
+    _end(attempt.id, Outcome.SENT, reference=reference)
+
+
+def _end(attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
+    with store.transaction():
+        Attempt.end(attempt_id, outcome, reference, error)
+
+
+def _settle(notification: Notification, outcome: str, change: Callable[[Notification], None]) -> None:
+    with store.transaction():
+        row = Notification.locked(notification.id)
+        change(row)
+        if not row.recipient:
+            # The user has left meanwhile, and what a provider says may name them.
+            Attempt.blank([row.id])
+    ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
+    log.info(
+        "delivery attempted", kind=row.kind, channel=row.channel, outcome=outcome, error=row.error, reason=row.reason
+    )

@@ -1,0 +1,51 @@
+"""Digests: what a person wants to have collected goes out as one mail when its time has come."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID, uuid5
+
+from sqlalchemy import ColumnElement, select
+
+from chassis import db
+from services.notifications.kinds import EMAIL
+from services.notifications.models import Contact, Notification, Status
+from services.notifications.models.notification import DIGEST
+from services.notifications.notify import notify
+
+EVERY_SECONDS = 20
+PEOPLE_AT_ONCE = 100
+MOST_COLLECTED = 200
+
+
+def send_due(at: datetime | None = None) -> None:
+    """Make the digests whose time has come; `at` is now unless given."""
+    at = at or db.now()
+    for user_id in _people(at):
+        _collect(user_id, at)
+
+
+def _people(at: datetime) -> Sequence[UUID]:
+    # In one order everywhere, as each person's contact gets locked.
+    due = select(Notification.user_id).where(*_due(at)).distinct().order_by(Notification.user_id)
+    return db.session().scalars(due.limit(PEOPLE_AT_ONCE)).all()
+
+
+def _collect(user_id: UUID, at: datetime) -> None:
+    contact = Contact.known(user_id)
+    query = select(Notification).where(*_due(at), Notification.user_id == user_id).order_by(Notification.created_at)
+    collected = db.session().scalars(query.limit(MOST_COLLECTED).with_for_update()).all()
+    if not collected:
+        return
+    # Named by its first part, so that the same parts never make two digests.
+    fact_id = uuid5(collected[0].id, DIGEST)
+    told = notify(contact, DIGEST, user_id, fact_id=fact_id, channels=[EMAIL], items=collected)
+    for notification in collected:
+        notification.status, notification.digest_id = Status.COLLECTED, told[0].id if told else None
+
+
+def _due(at: datetime) -> tuple[ColumnElement[bool], ...]:
+    return (
+        Notification.status == Status.DEFERRED,
+        Notification.reason == DIGEST,
+        Notification.release_at <= at,
+    )

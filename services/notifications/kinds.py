@@ -1,0 +1,57 @@
+"""What there is to tell, by kind: on which channels, what its receiver may turn off, and what may wait."""
+
+from dataclasses import dataclass
+
+EMAIL, SMS, PUSH = "email", "sms", "push"
+CHANNELS = (EMAIL, SMS, PUSH)
+
+
+@dataclass(frozen=True)
+class Kind:
+    name: str
+    offered: frozenset[str]
+    on: frozenset[str]
+    """Channels it takes unless its receiver chose otherwise."""
+
+    fixed: frozenset[str] = frozenset()
+    """Channels that nobody can turn off: what a person must learn to be safe, or has a right to have in writing."""
+
+    waits: bool = False
+    """Held back in quiet hours. What is about safety or money never is."""
+
+    collectable: bool = False
+    """Its e-mail may come in a digest, where its receiver wants one."""
+
+    wants_consent: bool = False
+    """Marketing: sent only to those who agreed, and dropped where anything else would wait for the rate cap."""
+
+    is_capped: bool = True
+    """Counts against the rate cap per person. Security does not: an attacker could use the cap to silence it."""
+
+    is_internal: bool = False
+    """Nobody's preference: for the shop's own staff, or made of other notifications."""
+
+
+def _kind(name: str, on: str, offered: str = "email sms push", fixed: str = "", **rules: bool) -> Kind:
+    return Kind(name, frozenset(offered.split()), frozenset(on.split()), frozenset(fixed.split()), **rules)
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        _kind("account.email_verification", "email", offered="email", fixed="email", is_capped=False),
+        _kind("account.password_reset", "email", offered="email", fixed="email", is_capped=False),
+        _kind("account.password_changed", "email push", fixed="email", is_capped=False),
+        _kind("order.confirmed", "email push", fixed="email"),
+        _kind("order.cancelled", "email push", fixed="email"),
+        _kind("order.refunded", "email push", fixed="email"),
+        _kind("order.shipped", "email push", waits=True, collectable=True),
+        _kind("order.delivered", "email push", waits=True, collectable=True),
+        _kind("staff.message", "email sms push", waits=True),
+        _kind("marketing.news", "email push", waits=True, collectable=True, wants_consent=True),
+        _kind("digest", "email", offered="email", is_internal=True),
+        _kind("stock.low", "email", offered="email", is_capped=False, is_internal=True),
+    )
+}
+
+CHOOSABLE = {name: kind for name, kind in KINDS.items() if not kind.is_internal}

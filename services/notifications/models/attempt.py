@@ -1,0 +1,79 @@
+"""The delivery log: each attempt with each provider, written down before it is made, so that a crash leaves its trace."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ForeignKey, String, select, update
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from services.notifications.models.base import Base
+
+
+class Outcome(StrEnum):
+    STARTED = "started"
+    SENT = "sent"
+    REFUSED = "refused"
+    """Never, now or later."""
+    AWAY = "away"
+    """Surely not taken; another provider, or another time, may take it."""
+    UNKNOWN = "unknown"
+    """It may have been taken."""
+
+
+class Attempt(Base):
+    __tablename__ = "attempts"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    notification_id: Mapped[UUID] = mapped_column(ForeignKey("notifications.id"))
+    provider: Mapped[str] = mapped_column(String(100))
+    device_id: Mapped[UUID | None]
+    """For a push: which of the person's devices."""
+    outcome: Mapped[str] = mapped_column(String(20))
+    reference: Mapped[str | None] = mapped_column(String(100))
+    """The provider's own name for the message."""
+    error: Mapped[str | None] = mapped_column(String(500))
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    @classmethod
+    def begin(cls, notification_id: UUID, provider: str, device_id: UUID | None = None) -> "Attempt":
+        attempt = cls(
+            id=uuid4(),
+            notification_id=notification_id,
+            provider=provider,
+            device_id=device_id,
+            outcome=Outcome.STARTED,
+            started_at=db.now(),
+        )
+        db.session().add(attempt)
+        return attempt
+
+    @classmethod
+    def end(cls, attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
+        ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": db.now()}
+        db.session().execute(update(cls).where(cls.id == attempt_id).values(ended))
+
+    @classmethod
+    def of(cls, notification_id: UUID) -> Sequence["Attempt"]:
+        """Oldest first."""
+        query = select(cls).where(cls.notification_id == notification_id)
+        return db.session().scalars(query.order_by(cls.started_at, cls.id)).all()
+
+    @classmethod
+    def blank(cls, notification_ids: Any) -> None:
+        """Forget what providers said of these notifications; `notification_ids` may be a query."""
+        db.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
+
+    @classmethod
+    def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
+        """Those whose process died under them, now ended as unknown."""
+        broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
+        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=db.now())
+        return db.session().scalars(ended.returning(cls)).all()
+
+
+DIED = "The process died before it heard an answer."

@@ -1,0 +1,55 @@
+"""Mails that let their reader do something with an account: the token in them is asked of users just before they are sent.
+
+So it is in no message, no queue and no table of ours, and a request that was used or has expired is not mailed any more.
+"""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, ValidationError
+
+from chassis import store
+from chassis.clients import Client, NotThere
+from chassis.problems import Problem
+from services.notifications.channels.message import Away, Message
+from services.notifications.content import render
+from services.notifications.models import Contact, Preferences
+from services.notifications.settings import Settings
+
+REQUESTED = frozenset({"account.email_verification", "account.password_reset"})
+
+_users = Client("users")
+
+
+class Request(BaseModel):
+    email: str
+    token: str
+    expires_at: datetime
+
+
+class RequestOver(Exception):
+    """It was used, or has expired: there is nothing to tell any more."""
+
+
+def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Message:
+    """The message with its link and the address that the request names. Raises RequestOver; Away when users does not answer."""
+    settings = Settings.current()
+    try:
+        request = Request.model_validate(_users.get(f"/internal/requests/{request_id}", {}, settings))
+    except NotThere as error:
+        raise RequestOver from error
+    except (Problem, ValidationError) as error:
+        raise Away(f"users: {error}") from error
+    with store.transaction():
+        contact = Contact.known(user_id)
+        zone = Preferences.of(user_id).zone(contact.time_zone).key
+    page = settings.verification_url if kind == "account.email_verification" else settings.reset_url
+    facts: dict[str, Any] = {
+        "link": page.replace("{token}", request.token),
+        "token": request.token,
+        "expires_at": request.expires_at,
+    }
+    content = render(kind, locale=contact.locale, time_zone=zone, name=contact.name, unsubscribe="", **facts)
+    return replace(message, recipient=request.email, text=content.text, html=content.html)

@@ -1,0 +1,121 @@
+"""The Celery process with a real broker: what it has in hand survives its death and its stop, and it says when it cannot work."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from chassis import broker, worker
+from chassis.broker import Publisher
+from chassis.dead import DeadQueue
+from chassis.outbox import Relay
+from tests.conftest import free_port, server_url
+from tests.installation import until
+from tests.notifications.conftest import confirmed, envelope, registered
+from tests.notifications.test_tasks import Moody, Slow
+from tests.wire import Wire
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+
+
+class Process:
+    def __init__(self, service, broker_url, smtp_url):
+        self.port = free_port()
+        environment = {
+            **os.environ,
+            "SOUK_DATABASE_URL": service.settings.database_url,
+            "SOUK_BROKER_URL": broker_url,
+            "SOUK_SMTP_URL": smtp_url,
+            "SOUK_PORT": str(self.port),
+        }
+        arguments = [sys.executable, "-m", "chassis", "celery", "services.notifications"]
+        self.process = subprocess.Popen(arguments, cwd=ROOT, env=environment)
+
+    @property
+    def is_ready(self):
+        try:
+            url = f"http://127.0.0.1:{self.port}/health/ready"
+            return urllib3.request("GET", url, retries=False, timeout=5).status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+
+@pytest.fixture
+def celery(desk):
+    """Starts the Celery process; what still runs at the end is killed."""
+    with broker.connect(server_url("BROKER")) as connection:
+        broker.declare(server_url("BROKER"), "notifications", [])
+        for queue in ("notifications.celery", "notifications.dead"):
+            connection.default_channel.queue_delete(queue)
+        broker.dead_queue("notifications")(connection.default_channel).declare()
+    running = []
+
+    def start(smtp_url, broker_url=None):
+        running.append(Process(desk.service, broker_url or server_url("BROKER"), smtp_url))
+        return running[-1]
+
+    yield start
+    for each in running:
+        if each.process.poll() is None:
+            each.process.kill()
+        each.process.wait(SECONDS)
+    desk.service.celery.close()
+
+
+def enter(desk):
+    """A mail is to be sent, and its task lies in the queue."""
+    for message in (registered(), confirmed()):
+        desk.system.deliver(desk.service, envelope(message))
+    publisher = Publisher(server_url("BROKER"))
+    Relay(desk.service.store.source, worker.sender(desk.service, publisher)).send_batch()
+    publisher.close()
+
+
+def test_a_retry_that_waits_in_a_killed_process_is_not_lost_and_a_stop_finishes_what_is_in_hand(
+    desk, celery, mail_server
+):
+    away = f"smtp://127.0.0.1:{free_port()}"
+    first = celery(away)
+    enter(desk)
+    until(lambda: desk.notifications()[0].error, SECONDS)
+    first.process.kill()
+    first.process.wait(SECONDS)
+    attempts = desk.notifications()[0].attempts
+    # Nothing sweeps here: what brings the mail back is the broker alone.
+    slow = Slow()
+    second = celery(f"smtp://127.0.0.1:{mail_server(slow)}")
+    assert slow.asked.wait(SECONDS)
+    second.process.send_signal(signal.SIGTERM)
+    until(lambda: not second.is_ready, SECONDS)
+    slow.allowed.set()
+    assert second.process.wait(SECONDS) == 0
+    [notification] = desk.notifications()
+    assert (notification.status, len(slow.taken)) == ("sent", 1)
+    assert notification.attempts > attempts
+
+
+def test_it_is_not_ready_while_the_broker_is_cut_off_and_works_on_afterwards(desk, celery, mail_server):
+    wire, url = Wire.to(server_url("BROKER"))
+    server = Moody()
+    process = celery(f"smtp://127.0.0.1:{mail_server(server)}", url)
+    until(lambda: process.is_ready, SECONDS)
+    wire.cut()
+    until(lambda: not process.is_ready, 10)
+    wire.mend()
+    until(lambda: process.is_ready, SECONDS)
+    enter(desk)
+    until(lambda: server.taken, SECONDS)
+    # What it does not know it does not drop.
+    with broker.connect(server_url("BROKER")) as connection:
+        desk.service.celery.app.send_task("notifications.unheard_of", args=["x"], connection=connection, task_id="odd")
+    dead = DeadQueue(server_url("BROKER"), "notifications.dead", "notifications")
+    [letter] = until(dead.letters, SECONDS)
+    assert (letter.id, letter.what) == ("odd", "notifications.unheard_of")
+    assert "knows no such task" in letter.error
+    assert [replayed.details["to"] for replayed in dead.replay(None, dry_run=True)] == ["notifications.celery"]
+    wire.close()

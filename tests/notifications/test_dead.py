@@ -1,0 +1,95 @@
+"""`python -m chassis.dead` for a service with rows that may be given up."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from chassis import broker, faults
+from chassis.broker import Publisher
+from chassis.dead import DeadQueue, main
+from tests.broker import said
+from tests.conftest import free_port, server_url
+from tests.notifications.conftest import ADDRESS, confirmed, registered
+
+
+@pytest.fixture
+def dead(notifications, capsys):
+    """The command: its exit code and what it printed."""
+    with broker.connect(server_url("BROKER")) as connection:
+        broker.declare(server_url("BROKER"), "notifications", [])
+        for queue in ("notifications", "notifications.dead"):
+            connection.default_channel.queue_purge(queue)
+
+    def run(*arguments):
+        capsys.readouterr()
+        code = main(["services.notifications", *arguments])
+        return code, [json.loads(answer) for answer in capsys.readouterr().out.splitlines()]
+
+    return run
+
+
+def killed_command(notifications, faults_directory, *arguments):
+    """The command in a process of its own, which is to die."""
+    environment = {
+        **os.environ,
+        "SOUK_BROKER_URL": server_url("BROKER"),
+        "SOUK_DATABASE_URL": notifications.settings.database_url,
+        "SOUK_FAULTS_DIRECTORY": str(faults_directory),
+    }
+    line = [sys.executable, "-m", "chassis.dead", "services.notifications", *arguments]
+    return subprocess.run(line, env=environment, capture_output=True, timeout=60, check=False).returncode
+
+
+@pytest.fixture
+def given_up(desk, smtp_url, mailbox):
+    """A mail that found no mail server for three days; now there is one again."""
+    smtp_url(f"smtp://127.0.0.1:{free_port()}")
+    desk.fail(registered(), confirmed())
+    desk.change("give_up_at = now() - interval '1 second'")
+    [notification] = desk.notifications()
+    desk.fail_to_deliver(notification.id)
+    smtp_url(mailbox.url)
+    return notification.id
+
+
+def test_a_mail_that_was_given_up_is_listed_without_its_words_and_sent_when_it_is_replayed(
+    desk, dead, given_up, mailbox
+):
+    code, [listed] = dead("list")
+    assert (code, listed["id"], listed["place"]) == (0, str(given_up), "rows")
+    assert "ConnectionRefusedError" in listed["error"]
+    _, [shown] = dead("show", str(given_up))
+    assert ["away" in line for line in shown["details"]["log"]] == [True, True]
+    assert ADDRESS not in json.dumps(shown)
+    _, [told] = dead("replay", "--all", "--dry-run")
+    assert told["details"] == {"to": "notifications.celery", "replayed": False}
+    assert desk.notifications()[0].status == "dead"
+    assert dead("replay", str(given_up))[0] == 0
+    desk.system.drain()
+    assert desk.notifications()[0].status == "sent"
+    assert len(mailbox.letters(ADDRESS)) == 1
+    assert dead("list") == (0, [])
+
+
+def test_a_letter_that_is_not_there_is_said_by_the_exit_code(dead):
+    assert dead("show", "nothing") == (1, [])
+    assert dead("replay", "nothing") == (1, [])
+    with pytest.raises(SystemExit):
+        dead("replay")
+
+
+def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
+    envelope = said("notifications")
+    publisher = Publisher(server_url("BROKER"))
+    publisher.park(envelope.to_json(), broker.dead_queue("notifications"), {broker.ERROR_HEADER: "a bug"})
+    publisher.close()
+    (tmp_path / faults.file_of("dead: outside: published notifications")).touch()
+    assert killed_command(notifications, tmp_path, "replay", str(envelope.id)) == -9
+    assert [letter["id"] for letter in dead("list")[1]] == [str(envelope.id)]
+    assert dead("replay", str(envelope.id))[0] == 0
+    assert dead("list") == (0, [])
+    to_be_handled = DeadQueue(server_url("BROKER"), "notifications", "notifications").letters()
+    assert [letter.id for letter in to_be_handled] == [str(envelope.id)] * 2

@@ -1,0 +1,124 @@
+"""A user chooses what to be told, where and when; others may neither look nor choose."""
+
+from uuid import uuid4
+
+import pytest
+
+from chassis.messages import UserDeleted, UserPreferencesUpdated
+from chassis.testing import bearer
+from tests.notifications.conftest import AMAL, confirmed, registered, shipped
+
+URL = f"/notifications/{AMAL}/preferences"
+
+
+@pytest.fixture
+def me(client, notifications, desk):
+    """Calls as Amal."""
+    desk.hear(registered())
+    http, headers = client(notifications), bearer(notifications, AMAL)
+    return lambda method, url=URL, **options: http.open(
+        url, method=method, headers=headers | options.pop("headers", {}), **options
+    )
+
+
+def test_without_preferences_everything_is_as_its_kind_says(me):
+    shown = me("GET").json
+    assert shown["channels"]["order.confirmed"] == {"email": True, "push": True, "sms": False}
+    assert shown["channels"]["account.password_reset"] == {"email": True}
+    assert (shown["time_zone"], shown["locale"], shown["digest"]) == ("UTC", "en", "none")
+    assert "stock.low" not in shown["channels"]
+
+
+def test_what_is_put_is_shown_and_what_is_left_out_is_as_in_the_beginning(me):
+    wanted = {
+        "channels": {"order.shipped": {"email": False, "sms": True}},
+        "phone": "+4915112345678",
+        "quiet_hours": {"begin": "22:00", "end": "07:30"},
+        "time_zone": "Europe/Berlin",
+        "digest": "daily",
+        "digest_hour": 18,
+    }
+    put = me("PUT", json=wanted)
+    assert put.status_code == 200
+    shown = me("GET").json
+    assert shown == put.json
+    assert shown["channels"]["order.shipped"] == {"email": False, "push": True, "sms": True}
+    for name in ("phone", "quiet_hours", "time_zone", "digest", "digest_hour"):
+        assert shown[name] == wanted[name]
+    assert me("PUT", json={}).json["phone"] is None
+
+
+def test_who_changes_what_somebody_else_changed_meanwhile_is_told(me):
+    seen = me("GET").headers["ETag"]
+    assert me("PUT", json={"digest": "hourly"}, headers={"If-Match": seen}).status_code == 200
+    late = me("PUT", json={"digest": "daily"}, headers={"If-Match": seen})
+    assert (late.status_code, late.json["type"]) == (412, "/problems/precondition-failed")
+    assert me("GET").json["digest"] == "hourly"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"channels": {"order.eaten": {"email": True}}}, "channels"),
+        ({"channels": {"account.password_changed": {"email": False}}}, "channels"),
+        ({"channels": {"order.confirmed": {"email": False}}}, "channels"),
+        ({"channels": {"account.password_reset": {"sms": True}}}, "channels"),
+        ({"channels": {"order.shipped": {"fax": True}}}, "channels.order.shipped.fax.[key]"),
+        ({"channels": {"order.shipped": {"sms": "yes"}}}, "channels.order.shipped.sms"),
+        ({"phone": "0151 12345678"}, "phone"),
+        ({"quiet_hours": {"begin": "25:00", "end": "07:00"}}, "quiet_hours.begin"),
+        ({"quiet_hours": {"begin": "07:00", "end": "07:00"}}, "quiet_hours"),
+        ({"time_zone": "../../etc/passwd"}, "time_zone"),
+        ({"time_zone": "Mars/Olympus"}, "time_zone"),
+        ({"digest": "weekly"}, "digest"),
+        ({"digest_hour": 24}, "digest_hour"),
+        ({"language": "de"}, "language"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_field(me, body, field):
+    answer = me("PUT", json=body)
+    assert answer.status_code == 422
+    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+
+
+def test_someone_elses_preferences_are_not_there(desk, client, notifications):
+    desk.hear(registered())
+    http = client(notifications)
+    stranger, staff = bearer(notifications, uuid4()), bearer(notifications, uuid4(), "staff")
+    assert http.get(URL, headers=stranger).status_code == 404
+    assert http.put(URL, json={}, headers=stranger).status_code == 404
+    assert http.get(URL, headers=staff).status_code == 200
+    assert http.get(URL).status_code == 401
+
+
+def test_who_is_not_known_or_has_left_has_none(desk, client, notifications):
+    http, headers = client(notifications), bearer(notifications, AMAL)
+    assert http.get(URL, headers=headers).status_code == 404
+    desk.hear(registered())
+    assert http.put(URL, json={"phone": "+4915112345678"}, headers=headers).status_code == 200
+    desk.hear(UserDeleted(AMAL))
+    assert http.get(URL, headers=headers).status_code == 404
+
+
+def test_a_kind_that_was_turned_off_is_not_mailed_and_the_row_says_why(me, desk, mailbox):
+    me("PUT", json={"channels": {"order.shipped": {"email": False}}})
+    desk.hear(shipped(), confirmed())
+    assert [(row.kind, row.status, row.reason) for row in desk.notifications()] == [
+        ("order.shipped", "suppressed", "turned off"),
+        ("order.confirmed", "sent", None),
+    ]
+    assert len(mailbox.letters()) == 1
+
+
+def test_the_accounts_language_and_time_zone_are_used_and_the_latest_news_of_them_win(me, desk, mailbox):
+    german = UserPreferencesUpdated(AMAL, "de-DE", "Europe/Berlin", "EUR", marketing_consent=True)
+    desk.hear(german)
+    shown = me("GET").json
+    assert (shown["locale"], shown["time_zone"], shown["marketing_consent"]) == ("de-DE", "Europe/Berlin", True)
+    desk.hear_earlier(UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=False))
+    assert me("GET").json["locale"] == "de-DE"
+    desk.hear(confirmed())
+    [letter] = mailbox.letters()
+    assert "102,50\xa0€" in letter.text
+    assert letter.text.startswith("Hallo Amal,")
+    assert '<html lang="de">' in letter.html

@@ -1,0 +1,179 @@
+"""Web Push: to each device that its user registered, readable by it alone, and by a push service that we know."""
+
+from uuid import uuid4
+
+import pytest
+
+from chassis.testing import bearer
+from tests.notifications.conftest import AMAL, confirmed, registered
+from tests.notifications.parties import Browser, PushService
+
+URL = f"/notifications/{AMAL}/devices"
+
+
+@pytest.fixture
+def http(client, notifications):
+    return client(notifications)
+
+
+@pytest.fixture
+def owner(notifications, desk):
+    desk.hear(registered())
+    return bearer(notifications, AMAL)
+
+
+@pytest.fixture(scope="session")
+def push_address(serve):
+    service = PushService()
+    return service, serve(service.app())
+
+
+@pytest.fixture
+def push_service(push_address, http):
+    service, _ = push_address
+    service.public_key = http.get("/notifications/push/key").json["key"]
+    service.taken.clear()
+    return service
+
+
+@pytest.fixture
+def browser(push_address, http, owner, push_service):
+    """Opens a browser in which Amal allows pushes."""
+
+    def opened():
+        new = Browser(push_address[1])
+        answer = http.post(URL, json=new.subscription(), headers=owner)
+        assert answer.status_code == 201
+        new.id = answer.json["id"]
+        return new
+
+    return opened
+
+
+def push(desk):
+    [row] = [row for row in desk.notifications() if row.channel == "push"]
+    return row
+
+
+def test_every_device_gets_a_push_that_only_it_can_read(desk, browser, push_service, mailbox):
+    first, second = browser(), browser()
+    order = confirmed()
+    desk.hear(order)
+    assert [path for path, _, _ in push_service.taken] == [first.path, second.path]
+    for each, (_, body, headers) in zip((first, second), push_service.taken, strict=True):
+        shown = each.read(body)
+        assert shown["title"] == f"Your order {str(order.order_id)[:8]} is confirmed"
+        assert "€102.50" in shown["body"]
+        assert shown["tag"] == headers["Topic"]
+        assert int(headers["Ttl"]) > 0
+    assert b"confirmed" not in push_service.taken[0][1]
+    assert push(desk).status == "sent"
+
+
+@pytest.mark.parametrize("gone", [404, 410])
+def test_a_subscription_that_has_ended_is_removed(desk, browser, push_service, http, owner, mailbox, gone):
+    ended, alive = browser(), browser()
+    push_service.status[ended.path] = gone
+    desk.hear(confirmed())
+    assert [device["id"] for device in http.get(URL, headers=owner).json["items"]] == [alive.id]
+    assert push(desk).status == "sent"
+
+
+def test_when_the_last_device_is_gone_the_push_has_failed(desk, browser, push_service, mailbox):
+    push_service.status[browser().path] = 410
+    desk.hear(confirmed())
+    assert (push(desk).status, push(desk).error) == ("failed", "No device is left.")
+    desk.hear(confirmed())
+    assert len([row for row in desk.notifications() if row.channel == "push"]) == 1
+
+
+def test_a_push_is_tried_again_only_where_it_did_not_arrive(desk, browser, push_service, mailbox):
+    well, busy = browser(), browser()
+    push_service.status[busy.path] = 429
+    desk.fail(confirmed())
+    assert push(desk).status == "pending"
+    del push_service.status[busy.path]
+    desk.deliver(push(desk).id)
+    assert [path for path, _, _ in push_service.taken] == [well.path, busy.path]
+    assert push(desk).status == "sent"
+
+
+def test_a_push_service_may_not_send_us_elsewhere(desk, browser, push_service, mailbox):
+    push_service.status[browser().path] = 301
+    desk.hear(confirmed())
+    assert (push(desk).status, push(desk).error) == ("failed", "Its push service sent us elsewhere.")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"endpoint": "https://10.0.0.7/push"}, "endpoint"),
+        ({"endpoint": "http://push.example.com/x"}, "endpoint"),
+        ({"endpoint": "https://push.example.com:8500/x"}, "endpoint"),
+        ({"endpoint": "https://push.example.com@127.0.0.1/x"}, "endpoint"),
+        ({"endpoint": "https://evilpush.example.com.evil.org/x"}, "endpoint"),
+        ({"endpoint": "https://push.example.com:port/x"}, "endpoint"),
+        ({"endpoint": "ftp://push.example.com/x"}, "endpoint"),
+        ({"keys": {"p256dh": "short", "auth": "A" * 22}}, "keys.p256dh"),
+        ({"keys": {"p256dh": "B" + "A" * 86, "auth": "!" * 22}}, "keys.auth"),
+    ],
+)
+def test_what_is_no_subscription_of_a_push_service_that_we_know_is_refused(http, owner, change, field):
+    answer = http.post(URL, json=Browser("https://push.example.com").subscription() | change, headers=owner)
+    assert answer.status_code == 422
+    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+
+
+def test_a_browser_is_one_device_however_often_and_by_whomever_it_is_registered(http, owner, desk, notifications):
+    body = Browser("https://push.example.com").subscription()
+    ids = {http.post(URL, json=body, headers=owner).json["id"] for _ in range(2)}
+    assert len(ids) == 1
+    omar = uuid4()
+    desk.hear(registered(omar, "omar@example.com"))
+    theirs = http.post(f"/notifications/{omar}/devices", json=body, headers=bearer(notifications, omar))
+    assert {theirs.json["id"]} == ids
+    assert http.get(URL, headers=owner).json["items"] == []
+
+
+def test_devices_are_bounded_and_can_be_removed(http, owner):
+    answers = [
+        http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner) for _ in range(21)
+    ]
+    assert [answer.status_code for answer in answers] == [201] * 20 + [409]
+    location = answers[0].headers["Location"]
+    assert http.delete(location, headers=owner).status_code == 204
+    assert http.delete(location, headers=owner).status_code == 404
+    assert len(http.get(URL, headers=owner).json["items"]) == 19
+
+
+def test_nobody_touches_anothers_devices(http, owner, notifications):
+    device = http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner).json["id"]
+    stranger = bearer(notifications, uuid4())
+    assert http.get(URL, headers=stranger).status_code == 404
+    assert http.post(URL, json=Browser("https://push.example.com").subscription(), headers=stranger).status_code == 404
+    assert http.delete(f"{URL}/{device}", headers=stranger).status_code == 404
+    unknown = uuid4()
+    url = f"/notifications/{unknown}/devices"
+    answer = http.post(
+        url, json=Browser("https://push.example.com").subscription(), headers=bearer(notifications, unknown)
+    )
+    assert answer.status_code == 404
+
+
+def test_staff_push_only_to_who_has_a_device(http, owner, browser, desk, notifications, push_service, mailbox):
+    def write():
+        headers = bearer(notifications, uuid4(), "staff") | {"Idempotency-Key": uuid4().hex}
+        body = {"user_id": str(AMAL), "title": "Your teapot", "body": "It is ready."}
+        return http.post("/notifications/push", json=body, headers=headers)
+
+    assert write().status_code == 409
+    device = browser()
+    assert write().status_code == 202
+    desk.system.drain()
+    [(_, body, _)] = push_service.taken
+    assert (device.read(body)["title"], device.read(body)["body"]) == ("Your teapot", "It is ready.")
+
+
+def test_without_a_key_there_are_no_pushes(http, settings):
+    settings(vapid_key="")
+    assert http.get("/notifications/push/key").status_code == 404

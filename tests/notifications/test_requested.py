@@ -1,0 +1,90 @@
+"""Mails with a token: it is fetched just before they are sent, stands in them alone, and nothing is sent once it is over."""
+
+import json
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from chassis import db
+from chassis.messages import EmailVerificationRequested, PasswordChanged, PasswordResetRequested, UserDeleted
+from tests.notifications.conftest import ADDRESS, AMAL, registered
+from tests.notifications.parties import Requests
+
+TOKEN = "a-token-of-users"
+
+
+@pytest.fixture
+def requests(serve, settings):
+    """Users' part, which knows of one request."""
+    stand_in = Requests()
+    settings(services={"users": serve(stand_in.app())}, api_key="our-key")
+    return stand_in
+
+
+@pytest.fixture
+def request_id(requests):
+    request_id = uuid4()
+    expires_at = datetime(2030, 1, 1, 12, tzinfo=UTC).isoformat()
+    requests.known[request_id] = {"email": "new@example.com", "token": TOKEN, "expires_at": expires_at}
+    return request_id
+
+
+@pytest.mark.parametrize(
+    ("message", "link"),
+    [
+        (EmailVerificationRequested, f"/verify-email?token={TOKEN}"),
+        (PasswordResetRequested, f"/reset-password?token={TOKEN}"),
+    ],
+)
+def test_the_mail_goes_to_the_requests_address_with_a_link_that_nothing_else_holds(
+    desk, requests, request_id, mailbox, message, link
+):
+    desk.hear(registered(), message(AMAL, request_id))
+    [letter] = mailbox.letters("new@example.com")
+    assert mailbox.letters(ADDRESS) == []
+    for part in (letter.text, letter.html):
+        assert link in part
+        assert "January 1, 2030" in part
+    assert requests.keys == ["our-key"]
+    assert "List-Unsubscribe" not in dict(letter.headers)
+    with desk.transaction():
+        kept = db.session().execute(text("SELECT to_jsonb(n)::text FROM notifications n")).scalars().all()
+        kept += db.session().execute(text("SELECT to_jsonb(o)::text FROM outbox o")).scalars().all()
+    assert TOKEN not in json.dumps(kept)
+
+
+def test_a_request_that_is_used_or_over_is_not_mailed(desk, requests, mailbox):
+    desk.hear(registered(), PasswordResetRequested(AMAL, uuid4()))
+    [row] = desk.notifications()
+    assert (row.status, row.reason) == ("suppressed", "used or expired")
+    assert mailbox.letters() == []
+
+
+def test_the_mail_waits_for_users(desk, requests, request_id, mailbox):
+    requests.is_well = False
+    desk.fail(registered(), EmailVerificationRequested(AMAL, request_id))
+    [row] = desk.notifications()
+    assert row.status == "pending"
+    assert TOKEN not in (row.error or "")
+    requests.is_well = True
+    desk.deliver(row.id)
+    assert len(mailbox.letters("new@example.com")) == 1
+
+
+def test_each_request_is_mailed_once(desk, requests, request_id, mailbox):
+    desk.hear(registered(), *(PasswordResetRequested(AMAL, request_id) for _ in range(2)))
+    assert len(mailbox.letters()) == 1
+
+
+def test_nothing_is_asked_for_a_user_who_has_left(desk, requests, request_id, mailbox):
+    desk.hear(registered(), UserDeleted(AMAL), PasswordResetRequested(AMAL, request_id))
+    assert (requests.keys, mailbox.letters()) == ([], [])
+
+
+def test_a_changed_password_is_told_each_time(desk, mailbox):
+    desk.hear(registered(), PasswordChanged(AMAL), PasswordChanged(AMAL))
+    letters = mailbox.letters(ADDRESS)
+    assert [letter.summary.subject for letter in letters] == ["Your password was changed"] * 2
+    assert "March 3, 2025" in letters[0].text

@@ -1,0 +1,130 @@
+"""SMS: shown in the development mailbox, or handed to Twilio by its library; never twice because an answer was lost."""
+
+from uuid import uuid4
+
+import pytest
+
+from chassis.testing import bearer
+from services.notifications.channels.sandbox import mailbox_address
+from services.notifications.models import Attempt
+from tests.notifications.conftest import AMAL, confirmed, registered
+from tests.notifications.parties import TwilioStandIn
+
+PHONE = "+4915112345678"
+
+
+@pytest.fixture
+def reachable(client, notifications, desk):
+    """Amal has a phone and wants SMS of confirmed orders."""
+    desk.hear(registered())
+    body = {"phone": PHONE, "channels": {"order.confirmed": {"sms": True}}}
+    url, headers = f"/notifications/{AMAL}/preferences", bearer(notifications, AMAL)
+    assert client(notifications).put(url, json=body, headers=headers).status_code == 200
+
+
+@pytest.fixture
+def twilio(serve, settings):
+    stand_in = TwilioStandIn()
+    settings(sms_url=stand_in.url(serve(stand_in.app())))
+    return stand_in
+
+
+def sms(desk):
+    [row] = [row for row in desk.notifications() if row.channel == "sms"]
+    return row
+
+
+def log(desk, row):
+    with desk.transaction():
+        return [(each.provider, each.outcome, each.reference) for each in Attempt.of(row.id)]
+
+
+@pytest.mark.usefixtures("reachable")
+def test_in_development_an_sms_is_seen_in_the_mailbox(desk, mailbox):
+    order = confirmed()
+    desk.hear(order)
+    [letter] = mailbox.letters(mailbox_address(PHONE))
+    assert letter.text.strip() == f"Your order {str(order.order_id)[:8]} over €102.50 is confirmed."
+    assert (sms(desk).status, sms(desk).recipient) == ("sent", PHONE)
+
+
+@pytest.mark.usefixtures("reachable")
+def test_twilio_is_given_the_message_and_its_name_for_it_is_kept(desk, twilio):
+    desk.hear(confirmed())
+    [message] = twilio.messages
+    assert (message["to"], message["from"]) == (PHONE, "+15005550006")
+    assert message["body"] == sms(desk).text
+    assert sms(desk).status == "sent"
+    assert log(desk, sms(desk)) == [(f"twilio {twilio.account}", "sent", message["sid"])]
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_number_that_twilio_refuses_has_failed(desk, twilio):
+    twilio.answer = "refuse"
+    desk.hear(confirmed())
+    assert (sms(desk).status, sms(desk).attempts) == ("failed", 1)
+    assert "21211" in sms(desk).error
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize(("answer", "times"), [("lost", 1), ("broken", 1)])
+def test_after_a_lost_answer_twilio_is_asked_before_it_is_sent_again(desk, twilio, answer, times):
+    twilio.answer = answer
+    desk.fail(confirmed())
+    row = sms(desk)
+    assert (row.status, row.pinned_to) == ("pending", f"twilio {twilio.account}")
+    twilio.answer = "well"
+    desk.deliver(row.id)
+    assert (len(twilio.messages), twilio.asked) == (times, 1)
+    assert sms(desk).status == "sent"
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_second_account_gets_what_the_first_surely_did_not_take(desk, serve, settings, twilio):
+    second = TwilioStandIn(account="AC00000000000000000000000000000002")
+    settings(sms_fallback_url=second.url(serve(second.app())))
+    twilio.answer = "busy"
+    desk.hear(confirmed())
+    assert (len(twilio.messages), len(second.messages)) == (0, 1)
+    tried = [(provider, outcome) for provider, outcome, _ in log(desk, sms(desk))]
+    assert tried == [(f"twilio {twilio.account}", "away"), (f"twilio {second.account}", "sent")]
+
+
+@pytest.mark.usefixtures("reachable")
+def test_a_second_account_never_gets_what_the_first_may_have_taken(desk, serve, settings, twilio):
+    second = TwilioStandIn(account="AC00000000000000000000000000000002")
+    settings(sms_fallback_url=second.url(serve(second.app())))
+    twilio.answer = "lost"
+    desk.fail(confirmed())
+    twilio.answer = "busy"
+    desk.deliver(sms(desk).id)
+    assert (len(twilio.messages), len(second.messages)) == (1, 0)
+    assert sms(desk).status == "sent"
+
+
+@pytest.mark.usefixtures("reachable")
+def test_wrong_credentials_are_ours_to_mend_and_the_sms_waits(desk, settings, serve, twilio):
+    wrong = TwilioStandIn(token="not the secret")
+    settings(sms_url=wrong.url(serve(twilio.app())))
+    desk.fail(confirmed())
+    assert sms(desk).status == "pending"
+
+
+def test_staff_write_an_sms_only_to_who_has_a_number(desk, client, notifications, twilio):
+    desk.hear(registered())
+    http = client(notifications)
+
+    def write(text="Your teapot is ready."):
+        headers = bearer(notifications, uuid4(), "staff") | {"Idempotency-Key": uuid4().hex}
+        return http.post("/notifications/sms", json={"user_id": str(AMAL), "text": text}, headers=headers)
+
+    assert write().status_code == 409
+    owner = bearer(notifications, AMAL)
+    http.put(f"/notifications/{AMAL}/preferences", json={"phone": PHONE}, headers=owner)
+    answer = write()
+    assert (answer.status_code, answer.json["recipient"]) == (202, PHONE)
+    desk.system.drain()
+    assert [message["body"] for message in twilio.messages] == ["Your teapot is ready."]
+    assert write("x" * 301).status_code == 422
+    customer = http.post("/notifications/sms", json={}, headers=owner | {"Idempotency-Key": "1"})
+    assert customer.status_code == 403

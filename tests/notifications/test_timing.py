@@ -1,0 +1,150 @@
+"""When a message may leave: quiet hours by the person's own clock, digests, and no more than so many an hour."""
+
+from datetime import UTC, datetime, time, timedelta
+from uuid import uuid4
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chassis.testing import bearer
+from services.notifications.digest import send_due
+from services.notifications.models import Preferences
+from services.notifications.timing import after_quiet_hours, next_digest
+from tests.notifications.conftest import ADDRESS, AMAL, confirmed, delivered, registered, shipped
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def quiet(begin, end):
+    return Preferences(quiet_from=begin, quiet_until=end)
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "at", "leaves"),
+    [
+        (time(22), time(7), "2025-01-10 23:30", "2025-01-11 07:00"),
+        (time(22), time(7), "2025-01-10 03:00", "2025-01-10 07:00"),
+        (time(22), time(7), "2025-01-10 07:00", "2025-01-10 07:00"),
+        (time(22), time(7), "2025-01-10 21:59", "2025-01-10 21:59"),
+        (time(12), time(14), "2025-01-10 13:00", "2025-01-10 14:00"),
+        (time(12), time(14), "2025-01-10 11:00", "2025-01-10 11:00"),
+        # The night in which clocks go forward is an hour shorter.
+        (time(22), time(7), "2025-03-29 23:00", "2025-03-30 07:00"),
+    ],
+)
+def test_what_falls_into_quiet_hours_leaves_at_their_end(begin, end, at, leaves):
+    moment = datetime.fromisoformat(at).replace(tzinfo=BERLIN).astimezone(UTC)
+    expected = datetime.fromisoformat(leaves).replace(tzinfo=BERLIN)
+    assert after_quiet_hours(quiet(begin, end), BERLIN, moment) == expected
+
+
+@given(
+    begin=st.times(),
+    end=st.times(),
+    at=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe"]),
+)
+def test_quiet_hours_never_hold_for_more_than_a_day_nor_send_back_in_time(begin, end, at, zone):
+    leaves = after_quiet_hours(quiet(begin, end), ZoneInfo(zone), at)
+    assert at <= leaves <= at + timedelta(hours=25)
+
+
+@given(
+    hour=st.integers(0, 23),
+    at=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)),
+    zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"]),
+    digest=st.sampled_from(["hourly", "daily"]),
+)
+def test_the_next_digest_is_ahead_and_not_far(hour, at, zone, digest):
+    due = next_digest(Preferences(digest=digest, digest_hour=hour), ZoneInfo(zone), at)
+    assert at < due <= at + timedelta(hours=26 if digest == "daily" else 1)
+
+
+@pytest.fixture
+def prefer(client, notifications, desk):
+    """Puts Amal's preferences."""
+    desk.hear(registered())
+    http, headers = client(notifications), bearer(notifications, AMAL)
+
+    def put(**wanted):
+        assert http.put(f"/notifications/{AMAL}/preferences", json=wanted, headers=headers).status_code == 200
+
+    return put
+
+
+def all_day_quiet():
+    """Quiet hours that hold now and for some hours."""
+    now = datetime.now(UTC)
+    return {"begin": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=5):%H:%M}"}
+
+
+def test_quiet_hours_hold_what_can_wait_and_let_pass_what_is_about_money(desk, prefer, mailbox):
+    prefer(quiet_hours=all_day_quiet())
+    desk.hear(shipped(), confirmed())
+    waiting, passed = desk.notifications()
+    assert (waiting.status, waiting.reason, passed.status) == ("deferred", "quiet hours", "sent")
+    assert len(mailbox.letters()) == 1
+    desk.sweep(after=timedelta(hours=4))
+    assert len(mailbox.letters()) == 1
+    desk.sweep(after=timedelta(hours=5))
+    assert [row.status for row in desk.notifications()] == ["sent", "sent"]
+    assert len(mailbox.letters()) == 2
+
+
+def digest(desk, after):
+    from chassis import db
+
+    with desk.transaction():
+        send_due(db.now() + after)
+    desk.system.drain()
+
+
+def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
+    prefer(digest="hourly")
+    order = uuid4()
+    desk.hear(shipped(order), delivered(order), confirmed())
+    # A confirmation does not wait for a digest.
+    assert [row.status for row in desk.notifications()] == ["deferred", "deferred", "sent"]
+    mailbox.empty()
+    digest(desk, timedelta(0))
+    assert mailbox.letters() == []
+    for _ in range(2):
+        digest(desk, timedelta(hours=1, minutes=1))
+    [letter] = mailbox.letters(ADDRESS)
+    assert letter.summary.subject == "2 news from Souk"
+    for part in (letter.text, letter.html):
+        assert "is on its way" in part
+        assert "was delivered" in part
+    *collected, _, mailed = desk.notifications()
+    assert {(row.status, row.digest_id) for row in collected} == {("collected", mailed.id)}
+    assert (mailed.kind, mailed.status) == ("digest", "sent")
+
+
+def test_a_person_gets_no_more_than_so_many_an_hour_and_the_rest_later(desk, prefer, settings, mailbox):
+    settings(most_per_hour={"email": 2, "sms": 1, "push": 1})
+    desk.hear(*(confirmed() for _ in range(5)))
+    rows = desk.notifications()
+    assert [row.status for row in rows] == ["sent", "sent", "deferred", "deferred", "deferred"]
+    assert {row.reason for row in rows[2:]} == {"rate cap"}
+    hours = [round((row.release_at - rows[0].release_at) / timedelta(hours=1)) for row in rows]
+    assert hours == [0, 0, 1, 1, 2]
+    desk.sweep(after=timedelta(minutes=61))
+    assert [row.status for row in desk.notifications()].count("sent") == 4
+
+
+def test_the_cap_drops_what_would_wait_for_more_than_a_day(desk, prefer, settings, mailbox):
+    settings(most_per_hour={"email": 1, "sms": 1, "push": 1})
+    desk.hear(*(confirmed() for _ in range(26)))
+    last = desk.notifications()[-1]
+    assert (last.status, last.reason) == ("suppressed", "rate cap")
+
+
+def test_security_is_not_held_back_by_the_cap_nor_by_quiet_hours(desk, prefer, settings, mailbox):
+    from chassis.messages import PasswordChanged
+
+    settings(most_per_hour={"email": 1, "sms": 1, "push": 1})
+    prefer(quiet_hours=all_day_quiet(), digest="daily")
+    desk.hear(confirmed(), PasswordChanged(AMAL), PasswordChanged(AMAL))
+    assert [row.status for row in desk.notifications()] == ["sent"] * 3

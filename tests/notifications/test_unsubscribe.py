@@ -1,0 +1,115 @@
+"""From a mail to no more such mails: one click, no login, and nobody else's."""
+
+import re
+from uuid import uuid4
+
+import pytest
+
+from chassis.messages import UserPreferencesUpdated
+from chassis.testing import bearer
+from tests.notifications.conftest import ADDRESS, AMAL, confirmed, registered, shipped
+
+CONSENT = UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=True)
+
+
+@pytest.fixture
+def http(client, notifications):
+    return client(notifications)
+
+
+def link_of(letter):
+    """The path of the mail's List-Unsubscribe."""
+    headers = dict(letter.headers)
+    assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    [url] = re.fullmatch(r"<http://127\.0\.0\.1:8000(/[^>]+)>", headers["List-Unsubscribe"]).groups()
+    return url
+
+
+def test_one_click_ends_these_mails_and_no_others(desk, http, mailbox):
+    desk.hear(registered(), shipped())
+    [letter] = mailbox.letters(ADDRESS)
+    link = link_of(letter)
+    assert link in letter.text
+    assert link in letter.html
+    for _ in range(2):
+        answer = http.post(link, data={"List-Unsubscribe": "One-Click"})
+        assert (answer.status_code, answer.mimetype) == (200, "text/html")
+    mailbox.empty()
+    desk.hear(shipped(), confirmed())
+    assert [letter.summary.subject[-9:] for letter in mailbox.letters()] == ["confirmed"]
+
+
+def test_looking_at_the_page_changes_nothing(desk, http, mailbox):
+    desk.hear(registered(), shipped())
+    [letter] = mailbox.letters()
+    page = http.get(link_of(letter))
+    assert page.status_code == 200
+    assert '<form method="post">' in page.text
+    desk.hear(shipped())
+    assert len(mailbox.letters()) == 2
+
+
+def test_the_page_speaks_its_readers_language(desk, http, mailbox):
+    desk.hear(registered(), UserPreferencesUpdated(AMAL, "de", "UTC", "EUR", marketing_consent=False), shipped())
+    [letter] = mailbox.letters()
+    assert "Möchtest du keine solchen Mails mehr?" in http.get(link_of(letter)).text
+
+
+@pytest.mark.parametrize("token", ["x", "WyJhIl0.forged", "a.b.c"])
+def test_a_link_that_is_not_ours_ends_nothing(http, token):
+    for ask in (http.get, http.post):
+        assert ask(f"/notifications/unsubscribe/{token}").status_code == 404
+
+
+def test_what_one_has_to_be_told_has_no_such_link(desk, mailbox):
+    desk.hear(registered(), confirmed())
+    [letter] = mailbox.letters()
+    assert "List-Unsubscribe" not in dict(letter.headers)
+    assert "/unsubscribe/" not in letter.text
+
+
+@pytest.fixture
+def send(http, notifications):
+    def post(kind="marketing.news", **body):
+        headers = bearer(notifications, uuid4(), "staff") | {"Idempotency-Key": uuid4().hex}
+        mail = {"user_id": str(AMAL), "kind": kind, "title": "Teapots", "body": "They are here."}
+        return http.post("/notifications/send", json=mail | body, headers=headers)
+
+    return post
+
+
+def test_marketing_is_sent_only_to_who_agreed_and_until_they_unsubscribe(desk, http, send, mailbox):
+    desk.hear(registered())
+    [item] = send().json["items"]
+    assert (item["status"], item["reason"]) == ("suppressed", "no consent to marketing")
+    desk.hear(CONSENT)
+    assert [item["status"] for item in send().json["items"]] == ["pending"]
+    desk.system.drain()
+    [letter] = mailbox.letters()
+    http.post(link_of(letter))
+    [item] = send().json["items"]
+    assert (item["status"], item["reason"]) == ("suppressed", "turned off")
+
+
+def test_a_message_of_staff_goes_to_every_channel_that_is_wanted(desk, http, send, notifications, mailbox):
+    desk.hear(registered())
+    owner = bearer(notifications, AMAL)
+    http.put(f"/notifications/{AMAL}/preferences", json={"phone": "+4915112345678"}, headers=owner)
+    answer = send("staff.message")
+    assert {item["channel"] for item in answer.json["items"]} == {"email", "sms"}
+    desk.system.drain()
+    assert len(mailbox.letters()) == 2
+    assert send("order.confirmed").status_code == 422
+    assert send(title="two\nlines").status_code == 422
+
+
+def test_the_delivery_log_is_for_the_owner_and_staff(desk, http, notifications, mailbox):
+    desk.hear(registered(), confirmed())
+    [row] = desk.notifications()
+    url = f"/notifications/{AMAL}/{row.id}"
+    shown = http.get(url, headers=bearer(notifications, AMAL)).json
+    assert [(entry["outcome"], entry["error"]) for entry in shown["log"]] == [("sent", None)]
+    assert shown["log"][0]["reference"] == f"<{row.id}@souk.example>"
+    assert http.get(url, headers=bearer(notifications, uuid4())).status_code == 404
+    elsewhere = f"/notifications/{uuid4()}/{row.id}"
+    assert http.get(elsewhere, headers=bearer(notifications, uuid4(), "staff")).status_code == 404
