@@ -67,16 +67,20 @@ class Cache:
     def get(self, key: str, fresh_seconds: float, make: Callable[[], bytes]) -> Kept:
         """The answer, at most `fresh_seconds` old if the source is there. Raises what `make` raises."""
         known = self._read(key)
-        age = known.age_seconds if known else float("inf")
-        if known and age < fresh_seconds:
-            if age < EARLY * fresh_seconds or not (token := self._lock(key)):
-                return self._counted("hit", known)
-            return self._make(key, make, token, known)
+        if known and known.age_seconds < EARLY * fresh_seconds:
+            return self._counted("hit", known)
         if time.monotonic() < self._source_rests_until:
             return self._without_source(known)
         token = self._lock(key)
-        if token is None and (made := self._wait(key, fresh_seconds)):
-            return self._counted("hit", made)
+        if token is None:
+            is_fresh = known is not None and known.age_seconds < fresh_seconds
+            known = known if is_fresh else self._wait(key, fresh_seconds) or known
+        else:
+            # Another reader may have made it between our look and our lock.
+            known = self._read(key) or known
+        if known and known.age_seconds < (fresh_seconds if token is None else EARLY * fresh_seconds):
+            self._unlock(key, token)
+            return self._counted("hit", known)
         return self._make(key, make, token, known)
 
     def forget(self, *keys: str) -> None:

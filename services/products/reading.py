@@ -1,22 +1,20 @@
-"""What is read of the catalogue: kept in Redis for a moment for everybody, fresh for staff, who change what they see.
+"""What is read of the catalogue: kept for a moment for everybody, fresh for staff, who change what they see.
 
-What a customer sees is at most FRESH_SECONDS old. While the database is away it may be KEPT_SECONDS old.
+Orders read none of it: they ask for prices at /internal/products.
 """
 
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import TypeVar
 from uuid import UUID
 
 from flask import Response, after_this_request, request
 
 from chassis import auth, paging
-from chassis.cache import Cache
 from chassis.problems import Forbidden, NotFound, Unavailable
 from chassis.schemas import View
-from services.products import listing
+from services.products import kept, listing
 from services.products import search as searching
 from services.products.api.schemas import (
     CategoryPage,
@@ -35,26 +33,12 @@ from services.products.finding.choice import finder
 from services.products.finding.finder import Finder
 from services.products.models import Product
 
-FRESH_SECONDS = 2.0
-"""Oldest that what a customer sees may be. Orders never see it: they ask for prices at /internal/products."""
-
-KEPT_SECONDS = 60.0
-"""Oldest that it may be while the database is away."""
-
-LISTS = "lists"
-"""The generation of lists, searches and categories; each change by the staff starts another."""
-
 V = TypeVar("V", bound=View)
-
-
-@lru_cache
-def cache() -> Cache:
-    return Cache(service.settings.redis_url, service.name, service.store.unavailable, KEPT_SECONDS)
 
 
 def product(product_id: UUID) -> ProductView:
     """Raises NotFound; what is not on sale is there for staff only."""
-    view = _read(f"product:{product_id}", ProductView, lambda: _product(product_id))
+    view = _read(kept.key(product_id), ProductView, lambda: _product(product_id))
     if not (view.is_active or auth.caller().is_staff):
         raise NotFound("There is no such product.")
     return view
@@ -111,8 +95,8 @@ def _expect_allowed(query: ProductFilters) -> None:
 
 def changed(product_ids: Sequence[UUID]) -> None:
     """These were added or changed by the staff: nobody shall be shown what was before."""
-    cache().forget(*(f"product:{product_id}" for product_id in product_ids))
-    cache().turn(LISTS)
+    kept.forget(*product_ids)
+    kept.forget_lists()
     # The change is made, whatever becomes of this; who reads later looks again.
     with suppress(Unavailable, *service.store.unavailable):
         finder().learn([product.to_mongo().to_dict() for product in Product.objects(id__in=map(str, product_ids))])
@@ -122,7 +106,7 @@ _seen_generation = ""
 
 
 def _read_list(view: type[V], make: Callable[[Finder], V]) -> V:
-    generation = cache().generation(LISTS)
+    generation = kept.cache().generation(kept.LISTS)
 
     def made() -> V:
         global _seen_generation
@@ -138,9 +122,9 @@ def _read_list(view: type[V], make: Callable[[Finder], V]) -> V:
 def _read(key: str, view: type[V], make: Callable[[], V]) -> V:
     if auth.caller().is_staff:
         return make()
-    kept = cache().get(key, FRESH_SECONDS, lambda: make().model_dump_json().encode())
-    _tell_edge(kept.age_seconds)
-    return view.model_validate_json(kept.body)
+    answer = kept.cache().get(key, kept.FRESH_SECONDS, lambda: make().model_dump_json().encode())
+    _tell_edge(answer.age_seconds)
+    return view.model_validate_json(answer.body)
 
 
 def _tell_edge(age_seconds: float) -> None:
@@ -149,7 +133,7 @@ def _tell_edge(age_seconds: float) -> None:
     @after_this_request
     def say(response: Response) -> Response:
         if response.status_code < 400:
-            response.headers["Cache-Control"] = f"public, max-age={FRESH_SECONDS:.0f}"
+            response.headers["Cache-Control"] = f"public, max-age={kept.FRESH_SECONDS:.0f}"
             response.headers["Age"] = str(round(age_seconds))
             response.vary.add("Authorization")
         return response

@@ -12,7 +12,7 @@ from chassis import db, worker
 from chassis.messages import Envelope, Message
 from chassis.service import Service
 from chassis.testing import System, bearer
-from services.products import reading
+from services.products import kept
 from services.products.audit import audit
 from services.products.finding import choice
 from services.products.finding.declare import has_text_search
@@ -26,7 +26,7 @@ CUSTOMER = UUID(int=2)
 @pytest.fixture
 def http(products: Service, client: Callable[[Service], FlaskClient]) -> FlaskClient:
     # Lists that an earlier test read are not this one's.
-    reading.cache().turn(reading.LISTS)
+    kept.forget_lists()
     return client(products)
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from chassis import mongo
 from chassis.problems import Conflict, NotFound
+from services.products import kept
 from services.products.models import ledger
 from services.products.models.ledger import Entry
 from services.products.models.movement import HOLD, RELEASE, RESTOCK, SALE, Movement
@@ -111,4 +112,5 @@ def _move(product_id: str, condition: dict[str, Any], movement: Movement, **chan
         set__updated_at=movement.at,
         **changes,
     )
+    kept.forget(product_id)
     return moved == 1

@@ -1,0 +1,178 @@
+"""What customers read: kept for a moment, forgotten when it changes, and there even while the database is away."""
+
+import json
+import os
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import urllib3
+
+from chassis.messages import ReserveStock
+from services.products import kept
+from services.products.models import Product
+from tests.conftest import JWT_KEYS, free_port, server_url
+from tests.products.conftest import described
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 60
+
+
+def test_the_edge_may_answer_for_what_is_left_of_the_freshness(http, add, customer, staff):
+    path = f"/products/{add()['id']}"
+    for url in (path, "/products/", "/products/search?q=kettle", "/products/categories"):
+        for headers in ({}, customer):
+            answer = http.get(url, headers=headers)
+            assert answer.headers["Cache-Control"] == "public, max-age=2"
+            assert 0 <= int(answer.headers["Age"]) <= 2
+            assert "Authorization" in answer.headers["Vary"]
+            assert http.get(url, headers={**headers, "If-None-Match": answer.headers["ETag"]}).status_code == 304
+        assert http.get(url, headers=staff).headers["Cache-Control"] == "no-store"
+    assert http.get(f"/products/{uuid4()}").headers["Cache-Control"] == "no-store"
+
+
+def test_a_change_is_seen_at_once(http, add, staff):
+    made = add(name="Kettle")
+    path = f"/products/{made['id']}"
+    urls = [path, "/products/", "/products/search?q=kettle", "/products/categories"]
+    before = [http.get(url).json for url in urls]
+    http.put(path, json=described(sku=made["sku"], name="Tin kettle", category="tin"), headers=staff)
+    after = [http.get(url).json for url in urls]
+    assert all(one != other for one, other in zip(before, after, strict=True))
+    assert after[0]["name"] == after[1]["items"][0]["name"] == after[2]["items"][0]["name"] == "Tin kettle"
+    http.delete(path, headers=staff)
+    assert http.get(path).status_code == 404
+    assert http.get("/products/search?q=kettle").json["items"] == []
+
+
+def test_stock_that_moved_is_seen_at_once(http, stocked, tell):
+    (cups,) = stocked(5)
+    assert http.get(f"/products/{cups}").json["stock_quantity"] == 5
+    tell(ReserveStock(uuid4(), {cups: 2}))
+    assert http.get(f"/products/{cups}").json["stock_quantity"] == 3
+
+
+def test_nothing_that_a_customer_sees_is_older_than_was_promised(http, stocked):
+    (cups,) = stocked(5)
+    assert http.get(f"/products/{cups}").json["stock_quantity"] == 5
+    # As if the change had not been told.
+    started = time.monotonic()
+    Product.objects(id=str(cups)).update_one(set__stock_quantity=4)
+    while http.get(f"/products/{cups}").json["stock_quantity"] != 4:
+        assert time.monotonic() - started < kept.FRESH_SECONDS + 1
+        time.sleep(0.02)
+
+
+def test_orders_are_never_told_what_was_kept(http, stocked):
+    (cups,) = stocked(5)
+    http.get(f"/products/{cups}")
+    Product.objects(id=str(cups)).update_one(set__stock_quantity=4)
+    answer = http.get(f"/internal/products?ids={cups}", headers={"X-API-Key": "orders-key"})
+    assert answer.json["items"][0]["stock_quantity"] == 4
+
+
+# --- while the database is away
+
+
+class Wire(socketserver.ThreadingTCPServer):
+    """A wire to the database, which may be cut."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+
+    def __init__(self, to: tuple[str, int]) -> None:
+        super().__init__(("127.0.0.1", 0), _Carrier)
+        self.to = to
+        self.is_cut = False
+        self.sockets: list[socket.socket] = []
+
+    def cut(self) -> None:
+        self.is_cut = True
+        for each in self.sockets:
+            each.close()
+
+
+class _Carrier(socketserver.BaseRequestHandler):
+    server: Wire
+
+    def handle(self) -> None:
+        if self.server.is_cut:
+            return
+        with socket.create_connection(self.server.to) as far:
+            self.server.sockets += [self.request, far]
+            threads = [
+                threading.Thread(target=_carry, args=pair) for pair in ((self.request, far), (far, self.request))
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    try:
+        while data := source.recv(65_536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        # The wire was cut.
+        for each in (source, target):
+            each.close()
+
+
+@contextmanager
+def web(mongo_url: str) -> Iterator[str]:
+    """A web process of the service; its base URL."""
+    port = free_port()
+    values = {
+        "SOUK_MONGO_URL": mongo_url,
+        "SOUK_REDIS_URL": server_url("REDIS"),
+        "SOUK_PORT": str(port),
+        "SOUK_JWT_KEYS": json.dumps(JWT_KEYS),
+    }
+    command = [sys.executable, "-m", "chassis", "web", "services.products"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **values}, stdout=subprocess.DEVNULL)
+    try:
+        patient = urllib3.Retry(total=100, backoff_factor=0.1, backoff_max=1)
+        base = f"http://127.0.0.1:{port}"
+        assert urllib3.request("GET", f"{base}/health/ready", retries=patient, timeout=DEADLINE_SECONDS).status == 200
+        yield base
+    finally:
+        process.terminate()
+        process.wait(DEADLINE_SECONDS)
+
+
+def test_what_was_read_is_still_answered_while_the_database_is_away(products, stocked):
+    (cups,) = stocked(5)
+    address = Product._get_db().client.address
+    wire = Wire(address)
+    threading.Thread(target=wire.serve_forever, daemon=True).start()
+    url = f"mongodb://127.0.0.1:{wire.server_address[1]}/{Product._get_db().name}?directConnection=true"
+    with web(url) as base:
+        known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
+        before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
+        assert [each.status for each in before] == [200] * 3
+        wire.cut()
+        # Long enough that nothing is fresh any more.
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while urllib3.request("GET", f"{base}/health/ready", timeout=DEADLINE_SECONDS, retries=False).status != 503:
+            assert time.monotonic() < deadline
+        until = time.monotonic() + kept.FRESH_SECONDS
+        while time.monotonic() < until:
+            for url, first in zip(known, before, strict=True):
+                answer = urllib3.request("GET", url, timeout=DEADLINE_SECONDS, retries=False)
+                assert (answer.status, answer.data) == (200, first.data)
+        started = time.monotonic()
+        unknown = urllib3.request("GET", f"{base}/products/{uuid4()}", timeout=DEADLINE_SECONDS, retries=False)
+        assert unknown.status == 503
+        assert int(unknown.headers["Retry-After"]) > 0
+        assert time.monotonic() - started < 5
+    wire.shutdown()
+    wire.server_close()
