@@ -68,7 +68,7 @@ def _edge(function: Callable[..., Any], declaration: Declaration, settings: Sett
         bind_contextvars(work=f"{request.method} {url}")
         record = _idempotency_record(declaration, caller)
         arguments = {**path, **_arguments(declaration)}
-        answer = None
+        answer: Answer | Response | None = None
         if declaration.before is not None:
             # A request sent again gets its answer whether or not it could be prepared today.
             answer = _known(record)
@@ -78,6 +78,8 @@ def _edge(function: Callable[..., Any], declaration: Declaration, settings: Sett
             deadline.check()
             with store.transaction():
                 answer = _answer(declaration, record, lambda: function(resource, **arguments))
+        if isinstance(answer, Response):
+            return answer
         response = Response(answer.body, answer.status, answer.headers)
         if request.method == "GET":
             response.add_etag(weak=True)
@@ -104,12 +106,15 @@ def _known(record: Record | None) -> Answer | None:
         return record.known()
 
 
-def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer:
+def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer | Response:
+    """A handler that answers in another form than JSON gives the whole response itself."""
     if record is not None and (known := record.claim()):
         return known
     view = run()
     if declaration.allow.owner and not auth.has_judged_ownership():
         raise RuntimeError("This route is for owners, and nothing asked whose it is that was shown or changed.")
+    if isinstance(view, Response):
+        return view
     headers = {"Content-Type": view.content_type} if view is not None else {}
     if declaration.location is not None:
         headers["Location"] = declaration.location.format(**dict(view))

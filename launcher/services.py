@@ -183,7 +183,7 @@ class Services:
             case "users":
                 return {"SOUK_REQUEST_SECRET": self._installation.secrets.get("users-requests")}
             case "products":
-                return {"SOUK_MONGO_URL": self._backing.mongo}
+                return {"SOUK_MONGO_URL": self._backing.mongo, "SOUK_SEARCH_DIRECTORY": str(state.data / "search")}
             case "payments":
                 url = f"http://127.0.0.1:{self._port('bank')}"
                 keys = {"SOUK_SANDBOX_KEY": sandbox_key, "SOUK_SANDBOX_WEBHOOK_SECRET": webhook_secret}

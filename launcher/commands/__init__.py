@@ -8,6 +8,7 @@ from launcher.commands import (
     drill,
     keys,
     lifecycle,
+    products,
     scaling,
     stock,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "drill",
     "keys",
     "lifecycle",
+    "products",
     "scaling",
     "stock",
 ]

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from uuid import NAMESPACE_URL, uuid5
 
 from pydantic import ValidationError
 from pymongo import UpdateOne
@@ -12,6 +11,7 @@ from pymongo.errors import ConnectionFailure
 import services.products
 from services.products.api.schemas import NewProduct
 from services.products.app import service
+from services.products.bulk import id_of
 from services.products.models import Product
 
 CATALOGUE = Path(__file__).with_name("catalogue.jsonl")
@@ -24,7 +24,7 @@ def seed(lines: Iterable[str]) -> int:
     """
     rows = [_parse(number, line) for number, line in enumerate(lines, start=1) if line.strip()]
     # The id follows from the SKU, so that even two seeds at once add each product once.
-    products = [Product.new(uuid5(NAMESPACE_URL, f"souk:product:{row.sku}"), **row.model_dump()) for row in rows]
+    products = [Product.new(id_of(row.sku), **row.model_dump()) for row in rows]
     additions = [
         UpdateOne({"sku": product.sku}, {"$setOnInsert": product.to_mongo()}, upsert=True) for product in products
     ]

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
@@ -144,6 +144,33 @@ class SearchPage(ProductPage):
     corrected: str | None = None
     """The words that were searched for, where those typed are none of the catalogue's."""
     facets: FacetsView | None = None
+
+
+class ExportQuery(Query):
+    format: Literal["csv", "jsonl"] = "csv"
+
+
+class RefusedRow(View):
+    """`line` is where in the body the row starts, from 1."""
+
+    line: int
+    sku: str
+    field: str
+    reason: str
+
+
+class ImportReport(View):
+    """What the rows came to. `stock_left` of them name another stock than is on hand, which an import never changes."""
+
+    COUNTS: ClassVar[tuple[str, ...]] = ("added", "changed", "unchanged", "refused", "stock_left")
+
+    added: int
+    changed: int
+    unchanged: int
+    refused: int
+    stock_left: int
+    rows: list[RefusedRow]
+    """Those that were refused."""
 
 
 class CategoryPage(PageView):
