@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from pathlib import Path
 
 from launcher import apt, probes
 from launcher.errors import LaunchError
@@ -10,6 +11,7 @@ from launcher.servers.server import Server
 from launcher.state import REPOSITORY
 
 CONFIGURATION = REPOSITORY / "monitoring" / "prometheus.yml"
+RULES = REPOSITORY / "monitoring" / "rules"
 
 
 class Prometheus(Server):
@@ -34,10 +36,13 @@ class Prometheus(Server):
 
     def prepare(self) -> None:
         self.state.write("prometheus/prometheus.yml", CONFIGURATION.read_text())
+        for rules in self._rules():
+            self.state.write(f"prometheus/rules/{rules.name}", rules.read_text())
 
     def programs(self) -> list[Program]:
         folder = self.state.path / "prometheus"
         configuration = folder / "prometheus.yml"
+        read = [configuration, *(folder / "rules" / rules.name for rules in self._rules())]
         options = {
             "config.file": configuration,
             "storage.tsdb.path": self.state.data / "prometheus",
@@ -48,7 +53,11 @@ class Prometheus(Server):
         }
         command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
         # It works in short bursts, so a lean heap costs nothing that anyone notices.
-        return [Program("prometheus", command, {"GOGC": "40", "GOMAXPROCS": "1"}, folder, reads=[configuration])]
+        return [Program("prometheus", command, {"GOGC": "40", "GOMAXPROCS": "1"}, folder, reads=read)]
+
+    @staticmethod
+    def _rules() -> list[Path]:
+        return sorted(RULES.glob("*.yml"))
 
     def own_url(self) -> str:
         return f"http://127.0.0.1:{self.port('prometheus')}"
