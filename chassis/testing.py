@@ -22,14 +22,18 @@ class System:
         self.sent: list[Envelope] = []
         self.dead: list[tuple[str, Envelope, str]] = []
         self.retried: list[tuple[str, Envelope]] = []
-        self._moving: deque[tuple[Service, Envelope]] = deque()
+        self.moving: deque[tuple[Service, Envelope]] = deque()
+        """Deliveries on their way: to whom, and what."""
 
     def drain(self) -> None:
         """Send and handle until every outbox is empty. A message to be retried waits for the next drain."""
-        while sum(self._collect(service) for service in self.services):
-            while self._moving:
-                service, envelope = self._moving.popleft()
-                self.deliver(service, envelope)
+        while self.collect():
+            while self.moving:
+                self.deliver(*self.moving.popleft())
+
+    def collect(self, *services: Service) -> int:
+        """Send what the outboxes of these hold, or of all: it is then on its way, and nobody has it yet. How many that were."""
+        return sum(self._collect(service) for service in services or self.services)
 
     def redrain(self) -> None:
         """Deliver again what is to be retried, then drain."""
@@ -56,11 +60,11 @@ class System:
     def _route(self, sender: Service, envelope: Envelope) -> None:
         self.sent.append(envelope)
         if envelope.type.startswith(TASK_PREFIX):
-            self._moving.append((sender, envelope))
+            self.moving.append((sender, envelope))
             return
         for service in self.services:
             if service.listener is not None and envelope.type in service.listener.handlers:
-                self._moving.append((service, envelope))
+                self.moving.append((service, envelope))
 
 
 def bearer(service: Service, user_id: UUID, *roles: str) -> dict[str, str]:

@@ -35,7 +35,7 @@ WORDS = {
 }
 
 _DECLINED = "declined"
-_ONLY_FOR_STAFF = frozenset({"stolen_card", "lost_card", "pickup_card", "fraudulent"})
+_ONLY_FOR_STAFF = frozenset({"stolen_card", "lost_card", "fraud_suspected"})
 """Who tries a stolen card is not told that it is known."""
 
 

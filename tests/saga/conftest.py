@@ -19,10 +19,14 @@ class Platform:
     services: dict[str, Service]
     system: System
 
+    def ask(self, service: str, method: str, path: str, who: dict[str, str], json: Any = None) -> Any:
+        """The response."""
+        headers = who | ({"Idempotency-Key": uuid4().hex} if method == "POST" else {})
+        return app_of(self.services[service]).test_client().open(path, method=method, headers=headers, json=json)
+
     def call(self, service: str, method: str, path: str, who: dict[str, str], json: Any = None) -> Any:
         """The JSON answer (None without one); raises AssertionError for a refusal."""
-        headers = who | ({"Idempotency-Key": uuid4().hex} if method == "POST" else {})
-        answer = app_of(self.services[service]).test_client().open(path, method=method, headers=headers, json=json)
+        answer = self.ask(service, method, path, who, json)
         assert answer.status_code < 300, answer.text
         return answer.json if answer.data else None
 
