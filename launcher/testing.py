@@ -32,20 +32,22 @@ def run(arguments: Sequence[str], narrator: Narrator) -> tuple[int, dict[str, fl
         return code, _coverage(folder, environment)
 
 
-def on_servers(narrator: Narrator, arguments: Sequence[str]) -> int:
-    """Exit code of Python run with `arguments` beside servers of its own."""
-    with servers(narrator) as (_, environment):
+def on_servers(narrator: Narrator, arguments: Sequence[str], services: bool = False) -> int:
+    """Exit code of Python run with `arguments` beside servers of its own, and with a whole installation on them if wanted."""
+    with servers(narrator, services) as (_, environment):
         return subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
 
 @contextmanager
-def servers(narrator: Narrator) -> Iterator[tuple[Path, dict[str, str]]]:
+def servers(narrator: Narrator, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
     """A temporary folder, and the environment that tells where fresh servers are; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
-        stack = Stack(Path(name) / "state", servers=SERVERS, services=False, standard_ports=False, narrator=narrator)
+        chosen = {} if services else {"servers": SERVERS}
+        stack = Stack(Path(name) / "state", services=services, standard_ports=False, narrator=narrator, **chosen)
         try:
             stack.up()
-            yield Path(name), {**os.environ, **test_urls(stack)}
+            gateway = {"SOUK_BENCH_GATEWAY_URL": stack.gateway_url} if services else {}
+            yield Path(name), {**os.environ, **test_urls(stack), **gateway}
         finally:
             stack.down(wipe=True)
 

@@ -28,7 +28,8 @@ def bench(
     if name not in NAMES:
         raise LaunchError(f"There is no benchmark {name}; there are: {', '.join(NAMES) or 'none'}.")
     module = name.replace("-", "_")
-    code = testing.on_servers(narrator.for_terminal(), ["-m", f"bench.{module}", *context.args])
+    command_line = ["-m", f"bench.{module}", *context.args]
+    code = testing.on_servers(narrator.for_terminal(), command_line, module in benchmarks.ON_INSTALLATION)
     if code:
         raise typer.Exit(code)
     console.print(f"Machines are noisy: compare within this run only. Source: bench/{module}.py")
