@@ -10,7 +10,7 @@ CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 
 class Settings(settings.Settings):
-    provider: Literal["sandbox"] = "sandbox"
+    provider: Literal["sandbox", "stripe"] = "sandbox"
     """With whom new payments are begun; each payment ends with the provider that it began with."""
 
     sandbox_url: str = ""
@@ -21,6 +21,16 @@ class Settings(settings.Settings):
 
     sandbox_webhook_secret: SecretStr = SecretStr("")
     """With which the sandbox provider signs its webhooks; empty takes none."""
+
+    stripe_key: SecretStr = SecretStr("")
+    """Stripe's secret API key; empty where there is no Stripe."""
+
+    stripe_webhook_secret: SecretStr = SecretStr("")
+    """With which Stripe signs its webhooks; empty takes none."""
+
+    stripe_url: str = "https://api.stripe.com"
+    stripe_return_url: str = ""
+    """Where Stripe sends a customer back to who had to confirm a payment; empty for shops that do it in their own page."""
 
     webhook_tolerance_seconds: float = Field(default=300.0, gt=0)
     """How old a webhook's signature may be: longer than clocks differ and networks dawdle, too short to use it again."""

@@ -38,7 +38,7 @@ def next_refund(provider: Provider, refund: Refund, payment: Payment, was_asked:
     if found is not None:
         return found
     try:
-        return provider.refund(refund.id, charge, refund.minor_amount)
+        return provider.refund(refund.id, payment.id, charge, refund.minor_amount)
     except Refused as refusal:
         made = provider.find_refund(refund.id, charge)
         return made or Repayment(None, RefundStatus.REFUSED, refusal.reason)

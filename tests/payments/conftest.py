@@ -105,18 +105,19 @@ def staff(payments: Service, client: Callable[[Service], FlaskClient]) -> Staff:
 
 
 @pytest.fixture
-def settings(payments: Service) -> Iterator[Callable[..., AbstractContextManager[None]]]:
+def settings(payments: Service) -> Callable[..., AbstractContextManager[None]]:
     """Other settings for a while: `with settings(provider_timeout_seconds=0.2): ...`"""
     usual = Settings.current().model_dump()
 
     @contextmanager
     def changed(**changes: Any) -> Iterator[None]:
         Settings.use(**(usual | changes))
-        yield
-        Settings.use(**usual)
+        try:
+            yield
+        finally:
+            Settings.use(**usual)
 
-    yield changed
-    Settings.use(**usual)
+    return changed
 
 
 @pytest.fixture

@@ -1,14 +1,22 @@
 """While the bank is slow, failing, away or talking nonsense nothing is known, nothing is lost and nothing is charged twice."""
 
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
 
 from chassis import db, store
-from chassis.messages import CapturePayment, PaymentAuthorized, PaymentDeclined, VoidPayment
+from chassis.messages import (
+    CapturePayment,
+    CaptureRefused,
+    PaymentAuthorized,
+    PaymentDeclined,
+    PaymentVoided,
+    VoidPayment,
+)
 from services.payments.providers import ProviderUnavailable
+from tests.payments import books
 
 AWAY = {"sandbox_url": "http://127.0.0.1:1"}
 SOON, LATER, MUCH_LATER = 10, 120, 3_600
@@ -84,6 +92,82 @@ def test_what_stays_unfinished_for_long_is_swept_less_often(orders, sweep, setti
     assert sweep(MUCH_LATER) == 1
     assert sweep(MUCH_LATER + LATER) == 1
     assert sweep(MUCH_LATER + 660) == 2
+
+
+def give_up(orders, settings, **changes):
+    """Work while the provider has been silent for longer than anybody waits."""
+    with settings(authorize_patience_seconds=1e-6, capture_patience_seconds=1e-6, **changes):
+        orders.system.drain()
+
+
+def test_a_bank_that_fails_for_ever_ends_in_a_decline_and_no_charge_once_that_is_sure(
+    orders, bank, staff, sweep, settings
+):
+    order_id = uuid4()
+    wish = orders.wants(order_id, "tok_error")
+    with pytest.raises(ProviderUnavailable):
+        orders.say(wish)
+    (payment_id,) = orders.payment_ids
+    sweep(LATER)
+    give_up(orders, settings)
+    assert orders.heard == [PaymentDeclined(order_id, UUID(payment_id), "provider_unavailable")]
+    # Just now the bank was asked to charge: that it shows nothing may be too soon.
+    assert staff.sees(payment_id)["status"] == "pending"
+    assert sweep(LATER) == 1
+    with settings(settling_seconds=0):
+        orders.system.drain()
+    assert (staff.sees(payment_id)["status"], bank.charges(payment_id)) == ("voided", [])
+    assert orders.heard[1:] == [PaymentVoided(order_id, UUID(payment_id))]
+    assert sweep(MUCH_LATER) == 0
+    orders.say(wish)
+    assert orders.heard[-1] == PaymentDeclined(order_id, UUID(payment_id), "provider_unavailable")
+
+
+def test_a_hold_of_which_the_answer_never_came_is_let_go_when_the_payment_is_given_up(orders, bank, sweep, settings):
+    order_id = uuid4()
+    with pytest.raises(ProviderUnavailable):
+        orders.say(orders.wants(order_id, "tok_lost_answer"))
+    (payment_id,) = orders.payment_ids
+    sweep(LATER)
+    with pytest.raises(ProviderUnavailable):
+        give_up(orders, settings, **AWAY)
+    assert orders.heard_types == ["payment.declined"]
+    assert [charge["status"] for charge in bank.charges(payment_id)] == ["authorized"]
+    sweep(LATER)
+    orders.system.drain()
+    assert orders.heard_types == ["payment.declined", "payment.voided"]
+    assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]
+
+
+@pytest.mark.parametrize("is_taken", [False, True])
+def test_a_capture_that_never_answers_is_refused_and_what_it_took_after_all_goes_back(
+    orders, bank, payments, sweep, settings, is_taken
+):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id))
+    payment_id = orders.payment_ids[0]
+    with settings(**AWAY), pytest.raises(ProviderUnavailable):
+        orders.say(CapturePayment(order_id))
+    (charge,) = bank.charges(payment_id)
+    if is_taken:
+        bank.do(f"/{charge['id']}/capture")
+    sweep(LATER)
+    give_up(orders, settings)
+    assert orders.heard[1:] == [
+        CaptureRefused(order_id, UUID(payment_id), "provider_unavailable"),
+        PaymentVoided(order_id, UUID(payment_id)),
+    ]
+    (charge,) = bank.charges(payment_id)
+    assert charge["amount_captured"] == charge["amount_refunded"] == (1250 if is_taken else 0)
+    assert (books.kept(payments), books.contradictions(payments)) == (0, [])
+
+
+def test_a_capture_that_the_bank_refuses_lets_the_hold_go(orders, bank, payments):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, "tok_capture_refused"), CapturePayment(order_id))
+    assert orders.heard_types == ["payment.authorized", "payment.capture_refused", "payment.voided"]
+    assert [charge["status"] for charge in bank.charges(orders.payment_ids[0])] == ["voided"]
+    assert books.contradictions(payments) == []
 
 
 class OddBank:

@@ -7,12 +7,16 @@ __all__ = ["Charge", "Provider", "ProviderUnavailable", "Refused", "Repayment", 
 
 
 def named(name: str) -> Provider:
-    """The provider that a payment was begun with, which is the only one that can end it. Raises KeyError."""
+    """The provider that a payment was begun with, which is the only one that can end it. Raises KeyError for one that is not set up."""
     settings = Settings.current()
     if name == "sandbox":
         from services.payments.providers.sandbox import SandboxProvider
 
         return SandboxProvider(settings)
+    if name == "stripe" and settings.stripe_key.get_secret_value():
+        from services.payments.providers.stripe import StripeProvider
+
+        return StripeProvider(settings)
     raise KeyError(name)
 
 

@@ -1,8 +1,10 @@
 """The adapter to the sandbox provider: the bank of development and tests (`services.payments.sandbox`), over HTTP."""
 
 import time
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Any, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import urllib3
@@ -10,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from urllib3.exceptions import HTTPError
 
 from services.payments.models import RefundStatus, Status
-from services.payments.providers.seam import Charge, Event, ProviderUnavailable, Refused, Repayment, as_id
+from services.payments.providers.seam import Charge, Event, ProviderUnavailable, Refused, Repayment, Reported, as_id
 from services.payments.providers.signature import Unverified, verify
 from services.payments.settings import Settings
 
@@ -51,7 +53,7 @@ class SandboxProvider:
         found = self._look(_Charges, f"/charges?reference={payment_id}")
         return found.items[0].charge() if found.items else None
 
-    def refund(self, refund_id: UUID, reference: str, amount: int) -> Repayment:
+    def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
         body = {"amount": amount, "reference": str(refund_id)}
         answer = self._request("POST", f"{_path(reference)}/refunds", {"Idempotency-Key": str(refund_id)}, body)
         return _understood(_Refund, answer).repayment()
@@ -67,6 +69,14 @@ class SandboxProvider:
         except ValidationError as error:
             raise Unverified("It is signed, and no event.") from error
         return Event(told.id, told.type, as_id(told.data.reference))
+
+    def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
+        after: str | None = "0"
+        while after is not None:
+            query = {"since": since.isoformat(), "until": until.isoformat(), "after": after, "limit": 100}
+            page = self._look(_Report, f"/charges?{urlencode(query)}")
+            yield from (charge.reported() for charge in page.items)
+            after = page.next
 
     def _charge(self, path: str, key: str, body: dict[str, Any] | None = None) -> Charge:
         return _understood(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
@@ -110,6 +120,26 @@ class _Charge(BaseModel):
 
 class _Charges(BaseModel):
     items: list[_Charge]
+
+
+class _Booked(BaseModel):
+    id: str = Field(max_length=255)
+    status: str
+    amount: int
+    amount_captured: int
+    amount_refunded: int
+    currency: str
+    reference: str
+
+    def reported(self) -> Reported:
+        held = self.amount if self.status == "authorized" else 0
+        amounts = (held, self.amount_captured, self.amount_refunded)
+        return Reported(self.id, as_id(self.reference), *amounts, self.currency)
+
+
+class _Report(BaseModel):
+    items: list[_Booked]
+    next: str | None
 
 
 class _Refund(BaseModel):

@@ -4,7 +4,9 @@ A provider that is slow or away leaves us not knowing. That is resolved by askin
 the same idempotency key: a payment's id is the key of its charge, a refund's id the key of the refund.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -52,6 +54,18 @@ class Event:
     """None when it is about nothing of ours."""
 
 
+@dataclass(frozen=True)
+class Reported:
+    """One charge in the provider's report, in minor units: what it holds, what it ever took, what of that it gave back."""
+
+    reference: str
+    payment_id: UUID | None
+    held: int
+    captured: int
+    refunded: int
+    currency: str
+
+
 class Provider(Protocol):
     """Every method raises ProviderUnavailable; those that move money raise Refused. Amounts in minor units."""
 
@@ -75,7 +89,7 @@ class Provider(Protocol):
         """The payment's charge as it is now, None when there is none."""
         ...
 
-    def refund(self, refund_id: UUID, reference: str, amount: int) -> Repayment:
+    def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
         """Give back a part of the charge `reference`."""
         ...
 
@@ -85,6 +99,10 @@ class Provider(Protocol):
 
     def event(self, body: bytes, signature: str) -> Event:
         """What a webhook says, once its signature holds. Raises Unverified, also for what is signed and makes no sense."""
+        ...
+
+    def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
+        """Every charge that was made in that time, as it is now."""
         ...
 
 

@@ -1,0 +1,311 @@
+"""What every provider keeps to, whoever it is: one suite for the sandbox and for Stripe, each over a real socket."""
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+import urllib3
+
+from chassis import db
+from chassis.messages import CapturePayment, RefundPayment, VoidPayment
+from services.payments import providers
+from services.payments.models import RefundStatus, Status
+from services.payments.providers import ProviderUnavailable, Refused
+from services.payments.providers.signature import Unverified
+from services.payments.sandbox.webhooks import signature
+from tests.payments import books, stripe_api
+
+SECRET = "webhook-secret"
+
+
+@dataclass
+class Party:
+    """A provider as these tests know it: its settings, and what stands for the moods it has in its own words."""
+
+    name: str
+    settings: dict
+    methods: dict
+
+    def sign(self, body, moment):
+        if self.name == "sandbox":
+            return signature(SECRET, moment, body)
+        import stripe
+
+        return stripe.WebhookSignature.generate_signature_header(body, SECRET, moment)
+
+    def event(self, payment_id):
+        about = {"reference": str(payment_id)} if self.name == "sandbox" else {"object": _stripes(payment_id)}
+        return json.dumps({"id": "evt_1", "type": "something.happened", "data": about})
+
+    def confirm(self, charge):
+        if self.name == "sandbox":
+            body = {"fields": {"answer": "confirm"}, "encode_multipart": False}
+            assert urllib3.PoolManager().request("POST", charge.action_url, **body).status == 200
+        else:
+            STRIPE.confirm(charge.reference)
+
+
+def _stripes(payment_id):
+    return {"object": "payment_intent", "metadata": {"payment_id": str(payment_id)}}
+
+
+STRIPE = stripe_api.StripeAPI()
+SANDBOX_METHODS = {
+    "success": "tok_success",
+    "declined": "tok_declined_insufficient_funds",
+    "pending": "tok_pending",
+    "error": "tok_error",
+    "lost": "tok_lost_answer",
+    "unknown": "tok_of_nobody",
+    "capture_refused": "tok_capture_refused",
+    "refund_refused": "tok_refund_refused",
+}
+STRIPE_METHODS = {
+    "success": "pm_card_visa",
+    "declined": "pm_card_visa_chargeDeclinedInsufficientFunds",
+    "pending": stripe_api.PENDING,
+    "error": stripe_api.ERROR,
+    "lost": stripe_api.LOST,
+    "unknown": "pm_of_nobody",
+    "capture_refused": stripe_api.CAPTURE_REFUSED,
+    "refund_refused": stripe_api.REFUND_REFUSED,
+}
+
+
+@pytest.fixture(scope="module")
+def stripe_address(serve):
+    return serve(STRIPE.app)
+
+
+@pytest.fixture(params=["sandbox", "stripe"])
+def party(request, settings, bank_address, stripe_address):
+    if request.param == "sandbox":
+        party = Party("sandbox", {"sandbox_webhook_secret": SECRET}, SANDBOX_METHODS)
+    else:
+        told = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET, "stripe_url": stripe_address}
+        party = Party("stripe", told, STRIPE_METHODS)
+    with settings(provider=party.name, **party.settings):
+        yield party
+
+
+@pytest.fixture
+def provider(party):
+    return providers.named(party.name)
+
+
+@pytest.fixture
+def authorize(provider, party):
+    def ask(mood="success", payment_id=None, amount=1250, capture=False):
+        return provider.authorize(payment_id or uuid4(), amount, "EUR", party.methods[mood], capture)
+
+    return ask
+
+
+@pytest.mark.parametrize(("capture", "status"), [(False, Status.AUTHORIZED), (True, Status.CAPTURED)])
+def test_a_charge_is_held_or_taken_and_is_found_by_its_reference_and_without(provider, authorize, capture, status):
+    payment_id = uuid4()
+    charge = authorize(payment_id=payment_id, capture=capture)
+    assert (charge.status, charge.decline_reason, charge.action_url) == (status, None, None)
+    assert provider.find(payment_id, charge.reference) == charge
+    assert provider.find(payment_id, None) == charge
+    assert provider.find(uuid4(), None) is None
+
+
+def test_a_charge_is_one_however_often_and_at_once_it_is_asked_for(provider, authorize):
+    payment_id = uuid4()
+    with ThreadPoolExecutor(5) as pool:
+        charges = list(pool.map(lambda _: authorize(payment_id=payment_id), range(5)))
+    assert len(set(charges)) == 1
+    since, until = db.now() - timedelta(minutes=1), db.now() + timedelta(minutes=1)
+    assert [r.payment_id for r in provider.report(since, until)].count(payment_id) == 1
+
+
+def test_a_declined_charge_is_an_answer_with_its_reason(provider, authorize):
+    payment_id = uuid4()
+    charge = authorize("declined", payment_id)
+    assert (charge.status, charge.decline_reason) == (Status.DECLINED, "insufficient_funds")
+    assert authorize("declined", payment_id) == charge
+    assert provider.find(payment_id, None) == charge
+
+
+@pytest.mark.parametrize(
+    ("mood", "amount", "reason"),
+    [("unknown", 1250, "invalid_payment_method"), ("success", 100_000_000, "invalid_amount")],
+)
+def test_what_cannot_be_charged_is_refused_by_the_name_of_its_field(authorize, mood, amount, reason):
+    with pytest.raises(Refused, match=f"^{reason}$"):
+        authorize(mood, amount=amount)
+
+
+def test_a_customer_confirms_a_pending_charge_on_the_providers_page(provider, party, authorize):
+    payment_id = uuid4()
+    charge = authorize("pending", payment_id)
+    assert (charge.status, charge.action_url.startswith("http")) == (Status.PENDING, True)
+    party.confirm(charge)
+    assert provider.find(payment_id, charge.reference).status == Status.AUTHORIZED
+
+
+def test_a_pending_charge_can_be_voided(provider, authorize):
+    payment_id = uuid4()
+    assert provider.void(payment_id, authorize("pending", payment_id).reference).status == Status.VOIDED
+
+
+def test_a_held_charge_is_taken_once_and_then_not_voided(provider, authorize):
+    payment_id = uuid4()
+    charge = authorize(payment_id=payment_id)
+    assert provider.capture(payment_id, charge.reference).status == Status.CAPTURED
+    with pytest.raises(Refused):
+        provider.void(payment_id, charge.reference)
+    assert provider.find(payment_id, charge.reference).status == Status.CAPTURED
+
+
+def test_a_voided_charge_is_not_taken(provider, authorize):
+    payment_id = uuid4()
+    charge = authorize(payment_id=payment_id)
+    assert provider.void(payment_id, charge.reference).status == Status.VOIDED
+    with pytest.raises(Refused):
+        provider.capture(payment_id, charge.reference)
+
+
+def test_refunds_in_parts_once_each_and_never_more_than_was_taken(provider, authorize):
+    payment_id, first, second = uuid4(), uuid4(), uuid4()
+    reference = authorize(payment_id=payment_id, capture=True).reference
+    made = provider.refund(first, payment_id, reference, 1000)
+    assert made.status == RefundStatus.REFUNDED
+    assert provider.refund(first, payment_id, reference, 1000) == made
+    assert provider.find_refund(first, reference) == made
+    with pytest.raises(Refused):
+        provider.refund(second, payment_id, reference, 251)
+    assert provider.find_refund(second, reference) is None
+
+
+def test_a_lost_answer_leaves_not_knowing_and_the_charge_is_found(provider, authorize):
+    payment_id = uuid4()
+    for _ in range(2):
+        with pytest.raises(ProviderUnavailable):
+            authorize("lost", payment_id)
+    assert provider.find(payment_id, None).status == Status.AUTHORIZED
+
+
+def test_a_failing_provider_leaves_not_knowing_and_no_charge(provider, authorize):
+    payment_id = uuid4()
+    with pytest.raises(ProviderUnavailable):
+        authorize("error", payment_id)
+    assert provider.find(payment_id, None) is None
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://localhost:1"])
+def test_a_provider_that_is_away_leaves_not_knowing(party, settings, address):
+    away = party.settings | {f"{party.name}_url": address}
+    with settings(provider=party.name, **away):
+        provider = providers.named(party.name)
+        for ask in (
+            lambda: provider.authorize(uuid4(), 1, "EUR", party.methods["success"], False),
+            lambda: provider.capture(uuid4(), "x"),
+            lambda: provider.find(uuid4(), None),
+            lambda: provider.refund(uuid4(), uuid4(), "x", 1),
+            lambda: provider.find_refund(uuid4(), "x"),
+            lambda: list(provider.report(db.now(), db.now())),
+        ):
+            with pytest.raises(ProviderUnavailable):
+                ask()
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id": 1}', b'{"id": "x", "status": "perhaps"}'])
+def test_an_answer_that_makes_no_sense_leaves_not_knowing(party, settings, serve, body):
+    def nonsense(environ, start_response):
+        start_response("200 OK", [("Content-Type", "application/json")])
+        return [body]
+
+    with settings(provider=party.name, **party.settings | {f"{party.name}_url": serve(nonsense)}):
+        provider = providers.named(party.name)
+        with pytest.raises(ProviderUnavailable):
+            provider.authorize(uuid4(), 1, "EUR", party.methods["success"], False)
+        with pytest.raises(ProviderUnavailable):
+            provider.find(uuid4(), "x")
+
+
+def test_a_wrong_key_leaves_not_knowing(party, settings):
+    with (
+        settings(provider=party.name, **party.settings | {f"{party.name}_key": "wrong"}),
+        pytest.raises(ProviderUnavailable),
+    ):
+        providers.named(party.name).find(uuid4(), None)
+
+
+def test_the_report_says_what_every_charge_holds_took_and_gave_back(provider, authorize):
+    since = db.now() - timedelta(seconds=5)
+    ids = [uuid4() for _ in range(4)]
+    held, taken, voided, returned = (authorize(payment_id=i, capture=n in (1, 3)) for n, i in enumerate(ids))
+    provider.void(ids[2], voided.reference)
+    provider.refund(uuid4(), ids[3], returned.reference, 250)
+    report = {r.payment_id: r for r in provider.report(since, db.now() + timedelta(seconds=5))}
+    amounts = [(report[i].held, report[i].captured, report[i].refunded, report[i].currency) for i in ids]
+    assert amounts == [(1250, 0, 0, "EUR"), (0, 1250, 0, "EUR"), (0, 0, 0, "EUR"), (0, 1250, 250, "EUR")]
+    assert [report[i].reference for i in ids] == [c.reference for c in (held, taken, voided, returned)]
+    assert list(provider.report(since - timedelta(days=2), since - timedelta(days=1))) == []
+
+
+def test_an_event_is_read_only_if_it_was_signed_just_now(provider, party):
+    payment_id, now = uuid4(), int(time.time())
+    body = party.event(payment_id)
+    event = provider.event(body.encode(), party.sign(body, now))
+    assert (event.id, event.type, event.payment_id) == ("evt_1", "something.happened", payment_id)
+    for raw, signed in (
+        (body, party.sign(body, now - 600)),
+        (body + " ", party.sign(body, now)),
+        (body, party.sign(body, now)[:-1] + "g"),
+        (body, ""),
+        ("[]", party.sign("[]", now)),
+        ("{", party.sign("{", now)),
+    ):
+        with pytest.raises(Unverified):
+            provider.event(raw.encode(), signed)
+    with pytest.raises(Unverified):
+        provider.event(b"\xff", party.sign(body, now))
+
+
+def test_without_a_secret_no_event_is_taken(party, settings):
+    with settings(provider=party.name, **party.settings | {f"{party.name}_webhook_secret": ""}):
+        body = party.event(uuid4())
+        with pytest.raises(Unverified):
+            providers.named(party.name).event(body.encode(), party.sign(body, int(time.time())))
+
+
+@pytest.mark.parametrize(
+    ("mood", "answers"),
+    [
+        ("success", ["authorized", "captured", "refunded", "voided"]),
+        ("declined", ["declined", "capture_refused", "refund_refused", "voided"]),
+        ("capture_refused", ["authorized", "capture_refused", "voided", "refund_refused", "voided"]),
+        ("refund_refused", ["authorized", "captured", "refund_refused"]),
+    ],
+)
+def test_an_order_is_paid_refunded_and_called_off_with_either(orders, payments, party, mood, answers):
+    order_id = uuid4()
+    wish = orders.wants(order_id, party.methods[mood])
+    orders.say(wish, CapturePayment(order_id), RefundPayment(order_id, uuid4(), 250, "EUR", ""), VoidPayment(order_id))
+    assert orders.heard_types == [f"payment.{answer}" for answer in answers]
+    assert books.contradictions(payments) == []
+    assert books.kept(payments) == (1250 if mood == "refund_refused" else 0)
+
+
+def test_a_refund_that_stripe_leaves_open_ends_when_stripe_says_so(orders, payments, settings, stripe_address, sweep):
+    order_id = uuid4()
+    with settings(provider="stripe", stripe_key=stripe_api.KEY, stripe_url=stripe_address):
+        orders.say(orders.wants(order_id, stripe_api.REFUND_PENDING), CapturePayment(order_id))
+        orders.say(RefundPayment(order_id, uuid4(), 250, "EUR", ""))
+        assert orders.heard_types[2:] == []
+        list(STRIPE.refunds.values())[-1]["status"] = "succeeded"
+        sweep(120)
+        orders.system.drain()
+    assert orders.heard_types[2:] == ["payment.refunded"]
+
+
+def test_stripe_is_not_there_without_a_key(payments):
+    with pytest.raises(KeyError):
+        providers.named("stripe")
