@@ -1,15 +1,16 @@
 """/products: browse, read, and for staff create, change and take off sale."""
 
 import hashlib
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID
 
 from flask import request
 
-from chassis import auth, idempotency
+from chassis import auth
 from chassis.api import Resource, endpoint
 from chassis.precondition import PreconditionRequired, seen_versions
 from chassis.problems import Forbidden, PreconditionFailed
 from services.products import reading
+from services.products.api.keyed import new_id
 from services.products.api.schemas import (
     CategoryPage,
     CategoryQuery,
@@ -34,7 +35,7 @@ class Products(Resource):
     def post(self, body: NewProduct) -> ProductView:
         """Add a product. The request sent again with its Idempotency-Key gets the product as it is by then."""
         request_hash = hashlib.sha256(request.get_data()).hexdigest()
-        product = Product.create(_new_id(), request_hash=request_hash, **body.model_dump())
+        product = Product.create(new_id(), request_hash=request_hash, **body.model_dump())
         reading.changed([UUID(product.id)])
         return ProductView.model_validate(product)
 
@@ -76,10 +77,3 @@ class Categories(Resource):
     def get(self, query: CategoryQuery) -> CategoryPage:
         """Every category with something on sale, by name, with how many products that is."""
         return reading.categories(query)
-
-
-def _new_id() -> UUID:
-    """One id for each caller and Idempotency-Key, so that a repeated request finds what the first one made."""
-    key = idempotency.checked(request.headers.get(idempotency.HEADER), is_required=False)
-    user_id = auth.caller().user_id
-    return uuid4() if key is None or user_id is None else uuid5(user_id, key)

@@ -3,6 +3,7 @@
 from services.products.api.bulk import Export, Import
 from services.products.api.internal import Quotes
 from services.products.api.products import Categories, OneProduct, Products, Search
+from services.products.api.stock import Adjustments, Movements, ProductStock
 
 ROUTES = {
     "/products/": Products,
@@ -11,5 +12,8 @@ ROUTES = {
     "/products/export": Export,
     "/products/categories": Categories,
     "/products/<uuid:product_id>": OneProduct,
+    "/products/<uuid:product_id>/stock": ProductStock,
+    "/products/<uuid:product_id>/stock-adjustments": Adjustments,
+    "/products/<uuid:product_id>/stock-movements": Movements,
     "/internal/products": Quotes,
 }

@@ -109,6 +109,14 @@ class Product(Document):
         """The matching products with nothing but their stock, as one read sees it."""
         return cls.objects(**condition).only("sku", "version", *STOCK)
 
+    @classmethod
+    def with_stock(cls, product_id: UUID) -> "Product":
+        """Raises NotFound."""
+        found = cls.stock_of(id=str(product_id)).first()
+        if found is None:
+            raise NotFound("There is no such product.")
+        return found
+
     @property
     def held_quantity(self) -> int:
         return sum(hold.quantity for hold in self.holds)

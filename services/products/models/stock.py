@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis import mongo
-from chassis.problems import Conflict, NotFound
+from chassis.problems import Conflict
 from services.products import kept
 from services.products.models import ledger
 from services.products.models.ledger import Entry
@@ -90,9 +90,7 @@ def adjust(product_id: UUID, movement: Movement) -> Entry:
 
 def _once(product_id: str, movement: Movement) -> Entry:
     for _ in range(ATTEMPTS):
-        product = Product.stock_of(id=product_id).first()
-        if product is None:
-            raise NotFound("There is no such product.")
+        product = Product.with_stock(UUID(product_id))
         if known := ledger.find(product, movement.kind, movement.reference):
             return known
         if product.stock_quantity + movement.on_hand < 0:

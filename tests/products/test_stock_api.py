@@ -1,0 +1,160 @@
+"""What staff see of the stock, and how they say what came and went."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from chassis.messages import CommitStock, ReserveStock
+from services.products.models import ledger
+from tests.products.conftest import STAFF, assert_settled, stock
+
+
+@pytest.fixture
+def adjust(http, staff):
+    def post(product_id, quantity, reason="Found behind the shelf.", key=None):
+        headers = staff | {"Idempotency-Key": key or uuid4().hex}
+        body = {"quantity": quantity, "reason": reason}
+        return http.post(f"/products/{product_id}/stock-adjustments", json=body, headers=headers)
+
+    return post
+
+
+def test_an_adjustment_is_told_with_what_it_left(stocked, adjust):
+    (cups,) = stocked(5)
+    answer = adjust(cups, -2, "Broken in the storeroom.")
+    assert answer.status_code == 201
+    assert {name: answer.json[name] for name in ("kind", "number", "reason", "by", "change", "after")} == {
+        "kind": "adjustment",
+        "number": 2,
+        "reason": "Broken in the storeroom.",
+        "by": str(STAFF),
+        "change": {"on_hand": -2, "held": 0, "sold": 0},
+        "after": {"on_hand": 3, "held": 0, "sold": 0},
+    }
+    assert_settled({cups: 3})
+
+
+@pytest.mark.parametrize("is_posted", [False, True])
+def test_an_adjustment_sent_again_does_nothing_and_is_answered_as_before(stocked, adjust, tell, is_posted):
+    (cups,) = stocked(5)
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda _: adjust(cups, 4, key="k-1"), range(6)))
+    tell(ReserveStock(uuid4(), {cups: 1}))
+    if is_posted:
+        ledger.post()
+    answers.append(adjust(cups, 4, key="k-1"))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.text for answer in answers}) == 1
+    assert stock(cups) == (8, 1, 0)
+
+
+def test_a_key_is_for_one_adjustment(stocked, adjust):
+    cups, pots = stocked(5, 5)
+    assert adjust(cups, 4, key="k-1").status_code == 201
+    assert adjust(cups, 5, key="k-1").status_code == 422
+    assert adjust(cups, 4, "Another reason.", key="k-1").status_code == 422
+    assert adjust(pots, 4, key="k-1").status_code == 201
+    assert (stock(cups), stock(pots)) == ((9, 0, 0), (9, 0, 0))
+
+
+def test_what_is_held_or_not_there_cannot_be_taken_away(stocked, adjust, tell):
+    (cups,) = stocked(5)
+    tell(ReserveStock(uuid4(), {cups: 3}))
+    refused = adjust(cups, -3)
+    assert (refused.status_code, refused.json["type"], refused.json["on_hand"]) == (
+        409,
+        "/problems/not-enough-on-hand",
+        2,
+    )
+    assert adjust(cups, -2).status_code == 201
+    assert stock(cups) == (0, 3, 0)
+
+
+def test_many_adjustments_and_orders_at_once_all_count(stocked, adjust, tell):
+    (cups,) = stocked(20)
+    with ThreadPoolExecutor(8) as pool:
+        adjusted = [pool.submit(adjust, cups, quantity) for quantity in (1, -1, 2, -2, 3, 3, -3, -3)]
+        held = [pool.submit(tell, ReserveStock(uuid4(), {cups: 1})) for _ in range(8)]
+        assert {each.result().status_code for each in adjusted} == {201}
+        assert {each.result() for each in held} == {None}
+    assert stock(cups) == (12, 8, 0)
+    assert_settled({cups: 20})
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"quantity": 0, "reason": "x"}, "quantity"),
+        ({"quantity": 1.5, "reason": "x"}, "quantity"),
+        ({"quantity": 2_000_000, "reason": "x"}, "quantity"),
+        ({"quantity": 1, "reason": "  "}, "reason"),
+        ({"quantity": 1}, "reason"),
+    ],
+)
+def test_an_adjustment_says_how_many_and_why(stocked, http, staff, body, field):
+    (cups,) = stocked(5)
+    answer = http.post(f"/products/{cups}/stock-adjustments", json=body, headers=staff | {"Idempotency-Key": "k"})
+    assert answer.status_code == 422
+    assert answer.json["errors"][0]["field"] == field
+
+
+def test_an_adjustment_needs_a_key_and_a_product(stocked, http, staff, adjust):
+    (cups,) = stocked(5)
+    body = {"quantity": 1, "reason": "x"}
+    assert http.post(f"/products/{cups}/stock-adjustments", json=body, headers=staff).status_code == 400
+    assert adjust(uuid4(), 1).status_code == 404
+
+
+def test_counting_the_shelf_is_a_movement_by_what_differs(add, http, staff):
+    kettle = add(stock_quantity=5)
+    path = f"/products/{kettle['id']}"
+    body = {name: kettle[name] for name in ("sku", "name", "category", "price")}
+    for counted in (7, 7):
+        seen = http.get(path, headers=staff).headers["ETag"]
+        answer = http.put(path, json=body | {"stock_quantity": counted}, headers=staff | {"If-Match": seen})
+        assert answer.status_code == 200, answer.text
+    ledger.post()
+    items = http.get(f"{path}/stock-movements", headers=staff).json["items"]
+    assert [(item["kind"], item["change"]["on_hand"]) for item in items] == [("count", 2), ("receipt", 5)]
+    assert_settled({kettle["id"]: 7})
+
+
+def test_the_ledger_comes_in_pages_newest_first(stocked, adjust, http, staff):
+    (cups,) = stocked(5)
+    for quantity in (1, 2, 3):
+        adjust(cups, quantity)
+    ledger.post()
+    path = f"/products/{cups}/stock-movements?limit=3"
+    first = http.get(path, headers=staff).json
+    second = http.get(f"{path}&cursor={first['next']}", headers=staff).json
+    numbers = [item["number"] for item in first["items"] + second["items"]]
+    assert (numbers, second["next"]) == ([4, 3, 2, 1], None)
+    assert http.get(f"{path}&cursor=bm90aGluZw==", headers=staff).status_code == 422
+
+
+def test_how_the_stock_stands_and_when_it_is_few(stocked, tell, http, staff):
+    (cups,) = stocked(5)
+    path, order_id = f"/products/{cups}/stock", uuid4()
+    for message in (ReserveStock(order_id, {cups: 1}), CommitStock(order_id), ReserveStock(uuid4(), {cups: 2})):
+        tell(message)
+    changed = http.put(path, json={"low_stock_threshold": 3}, headers=staff)
+    assert changed.json == http.get(path, headers=staff).json
+    assert {name: changed.json[name] for name in ("on_hand", "held", "sold", "received", "low_stock_threshold")} == {
+        "on_hand": 2,
+        "held": 2,
+        "sold": 1,
+        "received": 5,
+        "low_stock_threshold": 3,
+    }
+    assert http.put(path, json={"low_stock_threshold": -1}, headers=staff).status_code == 422
+
+
+@pytest.mark.parametrize("path", ["stock", "stock-movements"])
+def test_stock_is_for_staff(stocked, http, staff, customer, path):
+    (cups,) = stocked(5)
+    url = f"/products/{cups}/{path}"
+    assert http.get(url).status_code == 401
+    assert http.get(url, headers=customer).status_code == 403
+    assert http.get(url, headers=staff).status_code == 200
+    assert http.get(f"/products/{uuid4()}/{path}", headers=staff).status_code == 404
