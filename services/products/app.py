@@ -2,6 +2,7 @@
 
 from chassis.service import Service, Timer
 from services.products import saga
+from services.products.events import listener
 from services.products.models import ledger
 from services.products.settings import Settings
 
@@ -9,7 +10,7 @@ service = Service(
     name="products",
     settings_class=Settings,
     routes="services.products.api.routes",
-    listener=saga.listener,
+    listener=listener,
     timers=[Timer(1, ledger.post), Timer(5, saga.expire)],
     collections=["reservations", "stock_ledger"],
 )

@@ -10,8 +10,6 @@ from uuid import UUID
 
 from structlog import get_logger
 
-from chassis.inbox import Listener
-from chassis.messages import CommitStock, ReleaseStock, ReserveStock, RestockStock
 from services.products.models import Reservation, Stock
 from services.products.models.reservation import (
     COMMITTED,
@@ -27,30 +25,9 @@ from services.products.settings import Settings
 
 log = get_logger(__name__)
 
-listener = Listener("products")
 STOCK = Stock()
 
 OVERDUE_AT_ONCE = 100
-
-
-@listener.on(ReserveStock)
-def reserve_stock(command: ReserveStock) -> None:
-    reserve(command.order_id, command.quantities)
-
-
-@listener.on(CommitStock)
-def commit_stock(command: CommitStock) -> None:
-    commit(command.order_id)
-
-
-@listener.on(ReleaseStock)
-def release_stock(command: ReleaseStock) -> None:
-    release(command.order_id)
-
-
-@listener.on(RestockStock)
-def restock_stock(command: RestockStock) -> None:
-    restock(command.order_id)
 
 
 def reserve(order_id: UUID, quantities: Mapping[UUID, int], stock: Stock = STOCK) -> None:

@@ -1,9 +1,22 @@
 """The documents of the products service. Their methods, `Stock` and `adjust` are the only ways to change them."""
 
+from services.products.models.affinity import Affinity
+from services.products.models.basket import Basket, Taste
 from services.products.models.ledger import Entry
 from services.products.models.movement import Movement
 from services.products.models.product import Hold, Product
 from services.products.models.reservation import Reservation
 from services.products.models.stock import Stock, adjust
 
-__all__ = ["Entry", "Hold", "Movement", "Product", "Reservation", "Stock", "adjust"]
+__all__ = [
+    "Affinity",
+    "Basket",
+    "Entry",
+    "Hold",
+    "Movement",
+    "Product",
+    "Reservation",
+    "Stock",
+    "Taste",
+    "adjust",
+]

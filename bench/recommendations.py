@@ -1,0 +1,169 @@
+"""How often a recommendation is right: of orders that were held out, one product is shown and another has to be guessed.
+
+The orders are generated with a structure to find: most are for an occasion, whose products lie in several categories, some are
+whatever is popular. The first 80 % are learned, one by one, as the service learns them; the rest is asked. Beside it, what
+sells best of all, and what sells best in the category.
+"""
+
+import argparse
+import os
+import random
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from itertools import accumulate
+
+from rich.console import Console
+from rich.table import Table
+
+import services.products
+from chassis import store
+from services.products import recommending
+from services.products.app import service
+from services.products.models import Product
+from services.products.settings import Settings
+
+AT = 10
+HELD_OUT = 0.2
+CATEGORIES = 12
+OCCASION_SIZE = 6
+
+
+@dataclass(frozen=True)
+class Order:
+    customer: uuid.UUID
+    products: tuple[uuid.UUID, ...]
+    """Two or more."""
+
+
+@dataclass(frozen=True)
+class Shop:
+    """The generated world: products with their categories, and orders in the order in which they came."""
+
+    categories: dict[uuid.UUID, str]
+    orders: list[Order]
+
+
+def shop(products: int, orders: int, seed: int) -> Shop:
+    dice = random.Random(seed)
+    ids = [uuid.UUID(int=dice.getrandbits(128), version=4) for _ in range(products)]
+    categories = {product: f"category-{number % CATEGORIES}" for number, product in enumerate(ids)}
+    # Zipf: the n-th product is wanted 1/n as often as the first.
+    fame = list(accumulate(1 / rank for rank in range(1, products + 1)))
+    occasions = [dice.sample(ids, OCCASION_SIZE) for _ in range(products // 8)]
+    customers = [
+        (uuid.UUID(int=dice.getrandbits(128), version=4), dice.sample(occasions, 2)) for _ in range(orders // 6)
+    ]
+
+    def order() -> Order:
+        customer, favourites = dice.choice(customers)
+        bought: set[uuid.UUID] = set()
+        if dice.random() < 0.7:
+            occasion = dice.choice(favourites if dice.random() < 0.8 else occasions)
+            bought |= set(dice.sample(occasion, dice.randint(2, 3)))
+        while len(bought) < 2 or dice.random() < 0.3:
+            bought |= set(dice.choices(ids, cum_weights=fame))
+        return Order(customer, tuple(sorted(bought)))
+
+    return Shop(categories, [order() for _ in range(orders)])
+
+
+@dataclass
+class Result:
+    """Questions asked of each way to answer them, and how often the product was among its first AT."""
+
+    asked: int
+    hits: dict[str, int]
+
+    def rate(self, way: str) -> float:
+        return self.hits[way] / self.asked
+
+
+def measure(world: Shop, seed: int) -> tuple[Result, Result]:
+    """Hit rates for products and for customers; the service's database holds nothing but this world then."""
+    known = int(len(world.orders) * (1 - HELD_OUT))
+    sold = Counter(product for order in world.orders[:known] for product in order.products)
+    for product, category in world.categories.items():
+        _keep(product, category, sold[product])
+    for number, order in enumerate(world.orders[:known]):
+        recommending.learn(uuid.UUID(int=number), order.customer, order.products)
+    later = world.orders[known:]
+    return _ask_for_products(world, sold, later, random.Random(seed)), _ask_for_customers(world, sold, known)
+
+
+def _keep(product_id: uuid.UUID, category: str, sold: int) -> None:
+    said = {"sku": str(product_id), "name": str(product_id), "price": Decimal(1), "currency": "EUR"}
+    product = Product.new(product_id, category=category, stock_quantity=1_000, **said)
+    product.sold_quantity = sold
+    product.save(force_insert=True)
+
+
+def _ask_for_products(world: Shop, sold: Counter[uuid.UUID], later: Sequence[Order], dice: random.Random) -> Result:
+    """One product of an order is looked at: is another one of it recommended?"""
+    ranked = [product for product, _ in sold.most_common()]
+
+    def best_of_category(shown: uuid.UUID) -> list[uuid.UUID]:
+        return [product for product in ranked if world.categories[product] == world.categories[shown]]
+
+    def ours(shown: uuid.UUID) -> list[uuid.UUID]:
+        found = recommending.for_product(Product.with_stock(shown), AT)
+        return [uuid.UUID(each.product.id) for each in found]
+
+    ways: dict[str, Callable[[uuid.UUID], list[uuid.UUID]]] = {
+        "best sellers": lambda _: ranked,
+        "best sellers of the category": best_of_category,
+        "bought together": ours,
+    }
+    questions = [tuple(dice.sample(order.products, 2)) for order in later]
+    hits = {
+        way: sum(wanted in _first(answer(shown), {shown}) for shown, wanted in questions)
+        for way, answer in ways.items()
+    }
+    return Result(len(questions), hits)
+
+
+def _ask_for_customers(world: Shop, sold: Counter[uuid.UUID], known: int) -> Result:
+    """A customer comes back: is something of the next order, that they never bought before, recommended?"""
+    bought: dict[uuid.UUID, set[uuid.UUID]] = {}
+    for order in world.orders[:known]:
+        bought.setdefault(order.customer, set()).update(order.products)
+    following: dict[uuid.UUID, set[uuid.UUID]] = {}
+    for order in world.orders[known:]:
+        if new := set(order.products) - bought.get(order.customer, set(order.products)):
+            following.setdefault(order.customer, new)
+    ranked = [product for product, _ in sold.most_common()]
+    hits = {"best sellers": 0, "bought together": 0}
+    for customer, wanted in following.items():
+        found = recommending.for_customer(customer, AT)
+        hits["best sellers"] += bool(wanted & set(_first(ranked, bought[customer])))
+        hits["bought together"] += bool(wanted & {uuid.UUID(each.product.id) for each in found})
+    return Result(len(following), hits)
+
+
+def _first(ranked: Sequence[uuid.UUID], without: set[uuid.UUID]) -> list[uuid.UUID]:
+    return [product for product in ranked if product not in without][:AT]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="./souk bench recommendations", description=__doc__)
+    parser.add_argument("--products", type=int, default=300)
+    parser.add_argument("--orders", type=int, default=3_000)
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    url = os.environ["SOUK_TEST_MONGO_URL"].rstrip("/")
+    Settings.use(mongo_url=f"{url}/bench_{uuid.uuid4().hex[:12]}", log_level="warning")
+    with store.active(service.store):
+        service.store.migrate(services.products)
+        results = measure(shop(chosen.products, chosen.orders, chosen.seed), chosen.seed)
+    for title, result in zip(("Beside a product", "For a customer"), results, strict=True):
+        table = Table("recommended", f"hit rate at {AT}", "ratio", title=f"{title} ({result.asked} questions)")
+        for way in result.hits:
+            rate = result.rate(way)
+            table.add_row(way, f"{rate:.1%}", f"{rate / max(result.rate('best sellers'), 1e-9):.2f}")
+        Console(highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()

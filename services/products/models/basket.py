@@ -1,0 +1,72 @@
+"""Confirmed orders as recommendations need them: that one was counted, and what a customer has bought."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+from uuid import UUID
+
+from mongoengine import BooleanField, DateTimeField, Document, ListField, StringField
+from mongoengine.errors import NotUniqueError
+
+from chassis import mongo
+
+KEPT_SECONDS = 90 * 24 * 3_600
+"""How long an order is known to be counted: far longer than any message is delivered again."""
+
+MOST_BOUGHT = 50
+
+
+class Basket(Document):
+    """One order whose products were counted, or are being counted."""
+
+    meta: ClassVar[dict[str, Any]] = {
+        "collection": "baskets",
+        "auto_create_index": False,
+        "strict": False,
+        "indexes": [{"fields": ["created_at"], "expireAfterSeconds": KEPT_SECONDS}],
+    }
+
+    order_id = StringField(primary_key=True)
+    is_counted = BooleanField(required=True, default=False)
+    created_at = DateTimeField(required=True)
+
+    @classmethod
+    def of(cls, order_id: UUID) -> "Basket":
+        try:
+            return cls(order_id=str(order_id), created_at=mongo.now()).save(force_insert=True)
+        except NotUniqueError:
+            return cls.objects.get(order_id=str(order_id))
+
+    def close(self) -> None:
+        """Every product of it is counted."""
+        Basket.objects(order_id=self.order_id).update_one(set__is_counted=True)
+
+
+class Taste(Document):
+    """What one customer bought: product ids, the latest last. Once forgotten it stays empty, whatever comes late."""
+
+    meta: ClassVar[dict[str, Any]] = {"collection": "tastes", "auto_create_index": False, "strict": False}
+
+    user_id = StringField(primary_key=True)
+    bought = ListField(StringField())
+    is_forgotten = BooleanField(required=True, default=False)
+
+    @classmethod
+    def remember(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
+        """Repeated, it only repeats what is there."""
+        known = cls.objects(user_id=str(user_id))
+        try:
+            known.update_one(upsert=True, set_on_insert__is_forgotten=False)
+        except NotUniqueError:
+            """Somebody else was first."""
+        pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MOST_BOUGHT}}}
+        cls.objects(user_id=str(user_id), is_forgotten=False).update_one(__raw__=pushed)
+
+    @classmethod
+    def forget(cls, user_id: UUID) -> None:
+        cls.objects(user_id=str(user_id)).update_one(upsert=True, set__is_forgotten=True, set__bought=[])
+
+    @classmethod
+    def bought_by(cls, user_id: UUID) -> list[str]:
+        """Product ids, each once, the latest first."""
+        known = cls.objects(user_id=str(user_id)).first()
+        return list(dict.fromkeys(reversed(known.bought))) if known is not None else []

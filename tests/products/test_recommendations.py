@@ -1,0 +1,148 @@
+"""What is recommended, beside a product and to a customer, as confirmed orders come in."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+
+from bench import recommendations as bench
+from chassis.messages import Line, OrderConfirmed, UserDeleted
+from services.products.models import Affinity, Taste
+from services.products.models.affinity import MOST_NEIGHBOURS, Neighbour, counted_with
+from services.products.recommending import likeness
+from tests.products.conftest import CUSTOMER
+
+
+@pytest.fixture
+def buy(tell):
+    """Somebody's confirmed order of these products, as products hears of it; gives the message."""
+
+    def confirm(*products, user_id=None):
+        lines = [Line(UUID(product["id"]), product["name"], 1, 100) for product in products]
+        event = OrderConfirmed(uuid4(), user_id or uuid4(), lines, 100, "EUR")
+        assert tell(event) is None
+        return event
+
+    return confirm
+
+
+def names(answer):
+    assert answer.status_code == 200, answer.text
+    return [(item["because"], item["product"]["name"]) for item in answer.json["items"]]
+
+
+@pytest.fixture
+def shop(add):
+    """Five products on sale of two categories, by name."""
+    wanted = {"kettle": "kitchen", "pot": "kitchen", "tea": "food", "coffee": "food", "cup": "kitchen"}
+    return {name: add(name=name, category=category, stock_quantity=9) for name, category in wanted.items()}
+
+
+def test_what_is_bought_together_is_recommended_the_most_alike_first(http, shop, buy):
+    for _ in range(3):
+        buy(shop["kettle"], shop["tea"])
+    buy(shop["kettle"], shop["coffee"])
+    for _ in range(5):
+        buy(shop["cup"], shop["coffee"])
+    path = f"/products/{shop['kettle']['id']}/recommendations"
+    found = names(http.get(path))
+    assert found[:2] == [("bought_together", "tea"), ("bought_together", "coffee")]
+    assert set(found[2:]) == {("popular_in_category", "pot"), ("popular_in_category", "cup")}
+    assert names(http.get(f"{path}?limit=1")) == [("bought_together", "tea")]
+
+
+def test_of_what_nobody_bought_yet_the_categorys_best_sellers_are_recommended(http, shop, stocked, tell):
+    from tests.products.test_ledger import sell
+
+    sell(tell, UUID(shop["cup"]["id"]), 2)
+    sell(tell, UUID(shop["tea"]["id"]), 3)
+    found = names(http.get(f"/products/{shop['kettle']['id']}/recommendations"))
+    assert found == [
+        ("popular_in_category", "cup"),
+        ("popular_in_category", "pot"),
+        ("popular", "tea"),
+        ("popular", "coffee"),
+    ]
+
+
+def test_what_cannot_be_bought_is_not_recommended(http, staff, shop, buy, add):
+    gone = add(name="gone", stock_quantity=0)
+    buy(shop["kettle"], shop["tea"], gone)
+    http.delete(f"/products/{shop['tea']['id']}", headers=staff)
+    found = dict(map(reversed, names(http.get(f"/products/{shop['kettle']['id']}/recommendations"))))
+    assert set(found) == {"pot", "cup", "coffee"}
+    assert http.get(f"/products/{shop['tea']['id']}/recommendations").status_code == 404
+    assert http.get(f"/products/{uuid4()}/recommendations").status_code == 404
+
+
+def test_a_customer_is_recommended_what_goes_with_what_they_bought(http, customer, shop, buy):
+    for _ in range(3):
+        buy(shop["kettle"], shop["tea"], shop["cup"])
+    buy(shop["kettle"], shop["cup"], user_id=CUSTOMER)
+    assert names(http.get("/products/recommendations", headers=customer)) == [
+        ("bought_together", "tea"),
+        ("popular_in_category", "pot"),
+        ("popular", "coffee"),
+    ]
+
+
+def test_a_new_customer_is_recommended_what_sells_and_a_stranger_has_to_log_in(http, customer, shop):
+    assert {because for because, _ in names(http.get("/products/recommendations", headers=customer))} == {"popular"}
+    assert http.get("/products/recommendations").status_code == 401
+    assert http.get("/products/recommendations?limit=0", headers=customer).status_code == 422
+
+
+def test_an_order_counts_once_however_often_and_at_once_it_is_told(shop, buy, tell):
+    first = buy(shop["kettle"], shop["tea"])
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(tell, [first] * 4)) == {None}
+    orders = [OrderConfirmed(uuid4(), uuid4(), first.lines, 100, "EUR") for _ in range(4)]
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(tell, orders * 2)) == {None}
+    affinity = Affinity.objects.get(id=shop["kettle"]["id"])
+    assert (affinity.orders, [each.count for each in affinity.neighbours]) == (5, [5])
+
+
+def test_an_order_that_was_half_counted_is_counted_to_its_end(shop, tell):
+    ids = sorted(shop[name]["id"] for name in ("kettle", "tea", "cup"))
+    lines = [Line(UUID(product_id), "", 1, 100) for product_id in ids]
+    event = OrderConfirmed(uuid4(), uuid4(), lines, 300, "EUR")
+    Affinity.count(ids[0], ids[1:], str(event.order_id))
+    for _ in range(2):
+        tell(event)
+    assert [affinity.orders for affinity in Affinity.objects(id__in=ids)] == [1, 1, 1]
+
+
+def test_nothing_is_remembered_of_who_left(http, customer, shop, buy, tell):
+    buy(shop["kettle"], user_id=CUSTOMER)
+    assert Taste.bought_by(CUSTOMER) == [shop["kettle"]["id"]]
+    tell(UserDeleted(CUSTOMER))
+    buy(shop["tea"], user_id=CUSTOMER)
+    assert Taste.bought_by(CUSTOMER) == []
+    nobody = uuid4()
+    tell(UserDeleted(nobody))
+    buy(shop["tea"], user_id=nobody)
+    assert Taste.bought_by(nobody) == []
+
+
+def test_a_products_list_is_bounded_and_keeps_what_is_frequent():
+    neighbours: list[Neighbour] = []
+    for number in range(40 * MOST_NEIGHBOURS):
+        neighbours = counted_with(neighbours, ["often", f"once-{number}"] if number % 3 == 0 else [f"once-{number}"])
+    assert len(neighbours) == MOST_NEIGHBOURS
+    often = next(each for each in neighbours if each.product_id == "often")
+    assert often.certain == 40 * MOST_NEIGHBOURS // 3 + 1
+    assert max(each.certain for each in neighbours if each is not often) == 1
+
+
+def test_likeness_heeds_how_often_each_is_bought_and_how_sure_that_is():
+    assert likeness(10, 10, 10) > likeness(10, 10, 100) > likeness(10, 100, 100)
+    assert likeness(20, 20, 20) > likeness(1, 1, 1)
+    assert likeness(0, 5, 5) == 0
+
+
+def test_recommendations_find_a_planted_structure_better_than_best_sellers_do(products):
+    beside, returning = bench.measure(bench.shop(products=100, orders=250, seed=1), seed=1)
+    assert beside.rate("bought together") > 1.25 * beside.rate("best sellers")
+    assert beside.rate("bought together") > 1.25 * beside.rate("best sellers of the category")
+    assert returning.rate("bought together") > returning.rate("best sellers")

@@ -1,0 +1,117 @@
+"""Stock under everything at once: a rush on few pieces while the worker is killed, and a database that goes away."""
+
+import json
+import random
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import urllib3
+
+from launcher.stack import Stack
+from tests.installation import DEADLINE_SECONDS, ROOT, Person, until
+
+Enter = Callable[[], Person]
+Sell = Callable[[int], str]
+
+PRODUCTS, PIECES, CUSTOMERS, ORDERS_EACH = 20, 5, 10, 20
+KILLS = 4
+
+
+def audited(stack: Stack) -> str:
+    """What the audit of the whole stock prints. Raises AssertionError when it does not balance."""
+    command, environment = stack.services.one_shot("products", "services.products.audit")
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def orders_of(person: Person) -> list[Any]:
+    orders: list[Any] = person.ask("GET", "/orders/?limit=100")["items"]
+    return orders
+
+
+def letters(stack: Stack, person: Person) -> Counter[str]:
+    """How many mails of each first word after the order's id this person got: "confirmed" and "cancelled"."""
+    url = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages?limit=100&to={person.email}"
+    return Counter(mail["subject"].split()[-1] for mail in urllib3.request("GET", url).json()["items"])
+
+
+def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at_random(
+    stack: Stack, staff: Person, person: Enter, product: Sell, kill: Callable[[str], None]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        products = list(pool.map(product, [PIECES] * PRODUCTS))
+        people = list(pool.map(lambda _: person(), range(CUSTOMERS)))
+    # Every product is wanted twice as often as it is there, in no order.
+    wishes = [(people[n % CUSTOMERS], products[n // CUSTOMERS]) for n in range(CUSTOMERS * ORDERS_EACH)]
+    random.shuffle(wishes)
+    all_settled = threading.Event()
+
+    def kill_at_random() -> int:
+        kills = 0
+        while kills < KILLS and not all_settled.wait(random.uniform(0, 2)):
+            kill("products-worker")
+            kills += 1
+        return kills
+
+    with ThreadPoolExecutor(21) as pool:
+        killing = pool.submit(kill_at_random)
+        try:
+            placed = list(pool.map(lambda wish: wish[0].order(wish[1])["id"], wishes))
+            until(lambda: not any(order["status"] == "pending" for each in people for order in orders_of(each)))
+        finally:
+            all_settled.set()
+        assert killing.result() > 1
+
+    orders = {order["id"]: order for each in people for order in orders_of(each)}
+    assert set(orders) == set(placed)
+    sold = PRODUCTS * PIECES
+    told = Counter((order["status"], order["reason"]) for order in orders.values())
+    assert told == {("confirmed", None): sold, ("cancelled", "out_of_stock"): len(placed) - sold}
+    stocks = [f"/products/{product_id}/stock" for product_id in products]
+    until(lambda: {_pieces(staff.ask("GET", path)) for path in stocks} == {(0, 0, PIECES)})
+    assert "Balanced." in audited(stack)
+    outcomes = Counter(order["status"] for order in orders.values())
+    until(lambda: sum((letters(stack, each) for each in people), Counter()) == outcomes)
+
+
+def _pieces(stock: Any) -> tuple[int, int, int]:
+    return stock["on_hand"], stock["held"], stock["sold"]
+
+
+def test_orders_wait_for_the_stocks_database_and_finish_when_it_is_back(
+    stack: Stack, staff: Person, person: Enter, product: Sell
+) -> None:
+    leila, kettle = person(), product(5)
+    stack.supervisor.stop(["products-worker"])
+    placed = [leila.order(kettle)["id"] for _ in range(3)]
+    stack.supervisor.stop(["mongo"])
+    try:
+        stack.supervisor.start_again("products-worker")
+        for program in ("products-worker", "products-web"):
+            until(lambda program=program: _readiness(stack, program) == 503)
+        answer = staff.send("GET", f"/products/{kettle}/stock")
+        assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (503, True)
+        assert json.loads(answer.data)["type"] == "/problems/unavailable"
+        assert {leila.ask("GET", f"/orders/{order_id}")["status"] for order_id in placed} == {"pending"}
+    finally:
+        stack.supervisor.start_again("mongo")
+        stack.wait_ready("mongo")
+    stack.wait_ready("products-worker")
+    assert {leila.settled(order_id)["status"] for order_id in placed} == {"confirmed"}
+    until(lambda: _pieces(staff.ask("GET", f"/products/{kettle}/stock")) == (2, 0, 3))
+    assert "Balanced." in audited(stack)
+
+
+def _readiness(stack: Stack, program: str) -> int:
+    """The status of its readiness; 0 while it does not listen."""
+    try:
+        return urllib3.request("GET", stack.services.health_url(program), retries=False, timeout=10).status
+    except urllib3.exceptions.HTTPError:
+        return 0
