@@ -8,6 +8,7 @@ sells best of all, and what sells best in the category.
 import argparse
 import os
 import random
+import tempfile
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,9 +20,9 @@ from rich.console import Console
 from rich.table import Table
 
 import services.products
-from chassis import store
 from services.products import recommending
 from services.products.app import service
+from services.products.finding.choice import finder
 from services.products.models import Product
 from services.products.settings import Settings
 
@@ -44,6 +45,14 @@ class Shop:
 
     categories: dict[uuid.UUID, str]
     orders: list[Order]
+
+    @property
+    def learned(self) -> list[Order]:
+        return self.orders[: int(len(self.orders) * (1 - HELD_OUT))]
+
+    @property
+    def held_out(self) -> list[Order]:
+        return self.orders[len(self.learned) :]
 
 
 def shop(products: int, orders: int, seed: int) -> Shop:
@@ -81,16 +90,15 @@ class Result:
         return self.hits[way] / self.asked
 
 
-def measure(world: Shop, seed: int) -> tuple[Result, Result]:
-    """Hit rates for products and for customers; the service's database holds nothing but this world then."""
-    known = int(len(world.orders) * (1 - HELD_OUT))
-    sold = Counter(product for order in world.orders[:known] for product in order.products)
+def teach(world: Shop) -> Counter[uuid.UUID]:
+    """Put the products on sale and learn what is not held out; gives how many orders each product is in."""
+    sold = Counter(product for order in world.learned for product in order.products)
     for product, category in world.categories.items():
         _keep(product, category, sold[product])
-    for number, order in enumerate(world.orders[:known]):
+    for number, order in enumerate(world.learned):
         recommending.learn(uuid.UUID(int=number), order.customer, order.products)
-    later = world.orders[known:]
-    return _ask_for_products(world, sold, later, random.Random(seed)), _ask_for_customers(world, sold, known)
+    finder().refresh(is_changed=True)
+    return sold
 
 
 def _keep(product_id: uuid.UUID, category: str, sold: int) -> None:
@@ -100,7 +108,7 @@ def _keep(product_id: uuid.UUID, category: str, sold: int) -> None:
     product.save(force_insert=True)
 
 
-def _ask_for_products(world: Shop, sold: Counter[uuid.UUID], later: Sequence[Order], dice: random.Random) -> Result:
+def beside_products(world: Shop, sold: Counter[uuid.UUID], dice: random.Random) -> Result:
     """One product of an order is looked at: is another one of it recommended?"""
     ranked = [product for product, _ in sold.most_common()]
 
@@ -108,7 +116,7 @@ def _ask_for_products(world: Shop, sold: Counter[uuid.UUID], later: Sequence[Ord
         return [product for product in ranked if world.categories[product] == world.categories[shown]]
 
     def ours(shown: uuid.UUID) -> list[uuid.UUID]:
-        found = recommending.for_product(Product.with_stock(shown), AT)
+        found = recommending.for_product(finder(), str(shown), world.categories[shown], AT)
         return [uuid.UUID(each.product.id) for each in found]
 
     ways: dict[str, Callable[[uuid.UUID], list[uuid.UUID]]] = {
@@ -116,7 +124,7 @@ def _ask_for_products(world: Shop, sold: Counter[uuid.UUID], later: Sequence[Ord
         "best sellers of the category": best_of_category,
         "bought together": ours,
     }
-    questions = [tuple(dice.sample(order.products, 2)) for order in later]
+    questions = [tuple(dice.sample(order.products, 2)) for order in world.held_out]
     hits = {
         way: sum(wanted in _first(answer(shown), {shown}) for shown, wanted in questions)
         for way, answer in ways.items()
@@ -124,19 +132,19 @@ def _ask_for_products(world: Shop, sold: Counter[uuid.UUID], later: Sequence[Ord
     return Result(len(questions), hits)
 
 
-def _ask_for_customers(world: Shop, sold: Counter[uuid.UUID], known: int) -> Result:
+def for_customers(world: Shop, sold: Counter[uuid.UUID]) -> Result:
     """A customer comes back: is something of the next order, that they never bought before, recommended?"""
     bought: dict[uuid.UUID, set[uuid.UUID]] = {}
-    for order in world.orders[:known]:
+    for order in world.learned:
         bought.setdefault(order.customer, set()).update(order.products)
     following: dict[uuid.UUID, set[uuid.UUID]] = {}
-    for order in world.orders[known:]:
+    for order in world.held_out:
         if new := set(order.products) - bought.get(order.customer, set(order.products)):
             following.setdefault(order.customer, new)
     ranked = [product for product, _ in sold.most_common()]
     hits = {"best sellers": 0, "bought together": 0}
     for customer, wanted in following.items():
-        found = recommending.for_customer(customer, AT)
+        found = recommending.for_customer(finder(), customer, AT)
         hits["best sellers"] += bool(wanted & set(_first(ranked, bought[customer])))
         hits["bought together"] += bool(wanted & {uuid.UUID(each.product.id) for each in found})
     return Result(len(following), hits)
@@ -153,10 +161,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
     url = os.environ["SOUK_TEST_MONGO_URL"].rstrip("/")
-    Settings.use(mongo_url=f"{url}/bench_{uuid.uuid4().hex[:12]}", log_level="warning")
-    with store.active(service.store):
+    with tempfile.TemporaryDirectory() as folder:
+        database = f"{url}/bench_{uuid.uuid4().hex[:12]}"
+        Settings.use(mongo_url=database, search_directory=folder, log_level="warning")
         service.store.migrate(services.products)
-        results = measure(shop(chosen.products, chosen.orders, chosen.seed), chosen.seed)
+        world = shop(chosen.products, chosen.orders, chosen.seed)
+        sold = teach(world)
+        results = beside_products(world, sold, random.Random(chosen.seed)), for_customers(world, sold)
     for title, result in zip(("Beside a product", "For a customer"), results, strict=True):
         table = Table("recommended", f"hit rate at {AT}", "ratio", title=f"{title} ({result.asked} questions)")
         for way in result.hits:

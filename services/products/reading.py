@@ -14,7 +14,7 @@ from flask import Response, after_this_request, request
 from chassis import auth, paging
 from chassis.problems import Forbidden, NotFound, Unavailable
 from chassis.schemas import View
-from services.products import kept, listing
+from services.products import kept, listing, recommending
 from services.products import search as searching
 from services.products.api.schemas import (
     CategoryPage,
@@ -25,6 +25,9 @@ from services.products.api.schemas import (
     ProductPage,
     ProductQuery,
     ProductView,
+    RecommendationQuery,
+    RecommendationsView,
+    RecommendationView,
     SearchPage,
     SearchQuery,
 )
@@ -32,6 +35,7 @@ from services.products.app import service
 from services.products.finding.choice import finder
 from services.products.finding.finder import Finder
 from services.products.models import Product
+from services.products.recommending import Recommendation
 
 V = TypeVar("V", bound=View)
 
@@ -72,6 +76,29 @@ def _found(finder: Finder, query: SearchQuery) -> SearchPage:
         corrected=found.corrected,
         facets=None if facets is None else FacetsView.of(facets),
     )
+
+
+def recommendations(product_id: UUID, query: RecommendationQuery) -> RecommendationsView:
+    """Raises NotFound as `product` does."""
+    shown = product(product_id)
+
+    def beside(finder: Finder) -> RecommendationsView:
+        return _recommended(recommending.for_product(finder, str(product_id), shown.category, query.limit))
+
+    return _read_list(RecommendationsView, beside)
+
+
+def own_recommendations(query: RecommendationQuery) -> RecommendationsView:
+    """Those of the caller, always made afresh."""
+    user_id = auth.caller().user_id
+    assert user_id is not None
+    chosen = finder()
+    chosen.refresh(is_changed=False)
+    return _recommended(recommending.for_customer(chosen, user_id, query.limit))
+
+
+def _recommended(found: Sequence[Recommendation]) -> RecommendationsView:
+    return RecommendationsView(items=[RecommendationView.model_validate(each) for each in found])
 
 
 def categories(query: CategoryQuery) -> CategoryPage:

@@ -9,11 +9,11 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
+from services.products.finding.finder import Filters, Finder
+from services.products.listing import as_they_are
 from services.products.models import Affinity, Basket, Product, Taste
-from services.products.models.product import INTERNAL
 
 BOUGHT_TOGETHER = "bought_together"
 POPULAR_IN_CATEGORY = "popular_in_category"
@@ -50,19 +50,18 @@ def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
 # --- recommending
 
 
-def for_product(product: Product, limit: int) -> list[Recommendation]:
+def for_product(finder: Finder, product_id: str, category: str, limit: int) -> list[Recommendation]:
     """The best first, at most `limit`."""
-    alike = _alike([product.id])
-    return _chosen(alike, [product.category], {product.id}, limit)
+    return _chosen(finder, _alike([product_id]), [category], {product_id}, limit)
 
 
-def for_customer(user_id: UUID, limit: int) -> list[Recommendation]:
+def for_customer(finder: Finder, user_id: UUID, limit: int) -> list[Recommendation]:
     """From what they bought, and not that again; for somebody who bought nothing yet, what sells best."""
     bought = Taste.bought_by(user_id)
     latest = bought[:LATEST]
     categories = Counter(product.category for product in Product.objects(id__in=latest).only("category"))
     favourites = [category for category, _ in categories.most_common(3)]
-    return _chosen(_alike(latest), favourites, set(bought), limit)
+    return _chosen(finder, _alike(latest), favourites, set(bought), limit)
 
 
 def likeness(together: int, orders: int, other_orders: int) -> float:
@@ -85,33 +84,29 @@ def _alike(product_ids: Sequence[str]) -> list[str]:
 
 
 def _chosen(
-    alike: Sequence[str], categories: Sequence[str], without: Collection[str], limit: int
+    finder: Finder, alike: Sequence[str], categories: Sequence[str], without: Collection[str], limit: int
 ) -> list[Recommendation]:
     chosen: dict[str, Recommendation] = {}
-    for because, products in _offers(alike, categories, without, limit):
+    for because, products in _offers(finder, alike, categories, limit + len(without)):
         for product in products:
-            chosen.setdefault(product.id, Recommendation(product, because))
+            if product.id not in without:
+                chosen.setdefault(product.id, Recommendation(product, because))
         if len(chosen) >= limit:
             break
     return list(chosen.values())[:limit]
 
 
 def _offers(
-    alike: Sequence[str], categories: Sequence[str], without: Collection[str], limit: int
+    finder: Finder, alike: Sequence[str], categories: Sequence[str], most: int
 ) -> Iterator[tuple[str, list[Product]]]:
     """Why, and what, until the taker has enough."""
-    candidates = [product_id for product_id in alike if product_id not in without]
-    found = {product.id: product for product in _buyable(id__in=candidates)}
-    yield BOUGHT_TOGETHER, [found[product_id] for product_id in candidates if product_id in found]
-    # More than are wanted, as some of them were chosen already.
+    yield BOUGHT_TOGETHER, as_they_are(alike, Filters(in_stock=True))
     for category in categories:
-        yield POPULAR_IN_CATEGORY, _popular(without, 2 * limit, category=category)
-    yield POPULAR, _popular(without, 2 * limit)
+        yield POPULAR_IN_CATEGORY, _best_sellers(finder, Filters(category, in_stock=True), most)
+    # What the categories gave is among these, and was chosen already.
+    yield POPULAR, _best_sellers(finder, Filters(in_stock=True), most + most * len(categories))
 
 
-def _popular(without: Collection[str], limit: int, **condition: Any) -> list[Product]:
-    return list(_buyable(id__nin=list(without), **condition).order_by("-sold_quantity", "-id").limit(limit))
-
-
-def _buyable(**condition: Any) -> Any:
-    return Product.objects(is_active=True, stock_quantity__gt=0, **condition).exclude(*INTERNAL)
+def _best_sellers(finder: Finder, filters: Filters, most: int) -> list[Product]:
+    places = finder.browse(filters, "popular", None, most)
+    return as_they_are([place.product_id for place in places], filters)

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import pymongo
 from pydantic import ValidationError
 from pymongo import UpdateOne
 from pymongo.errors import ConnectionFailure
@@ -14,6 +15,7 @@ from services.products.app import service
 from services.products.bulk import id_of
 from services.products.models import Product
 
+LONGEST_SECONDS = 120
 CATALOGUE = Path(__file__).with_name("catalogue.jsonl")
 
 
@@ -28,7 +30,11 @@ def seed(lines: Iterable[str]) -> int:
     additions = [
         UpdateOne({"sku": product.sku}, {"$setOnInsert": product.to_mongo()}, upsert=True) for product in products
     ]
-    return Product._get_collection().bulk_write(additions, ordered=False).upserted_count if additions else 0
+    if not additions:
+        return 0
+    # One operation with the work of hundreds, on a machine that may be starting twenty programs meanwhile.
+    with pymongo.timeout(LONGEST_SECONDS):
+        return Product._get_collection().bulk_write(additions, ordered=False).upserted_count
 
 
 def _parse(number: int, line: str) -> NewProduct:

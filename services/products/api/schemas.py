@@ -221,3 +221,18 @@ class QuoteView(View):
 
 class Quotes(View):
     items: list[QuoteView]
+
+
+class RecommendationQuery(Query):
+    limit: int = Field(default=10, ge=1, le=50)
+
+
+class RecommendationView(View):
+    """`because`: bought_together, popular_in_category or popular."""
+
+    because: str
+    product: ProductView
+
+
+class RecommendationsView(View):
+    items: list[RecommendationView]

@@ -7,6 +7,7 @@ from chassis.api import Resource, endpoint
 from chassis.idempotency import HEADER, KeyReused
 from chassis.paging import Page
 from chassis.problems import Unavailable
+from services.products import reading
 from services.products.api.keyed import new_id
 from services.products.api.stock_schemas import MovementPage, MovementView, NewAdjustment, StockChange, StockView
 from services.products.models import Entry, Movement, Product, adjust
@@ -24,6 +25,7 @@ class ProductStock(Resource):
     def put(self, product_id: UUID, body: StockChange) -> StockView:
         """Say how many pieces on hand are few. The next fall to them is announced, not one that was before."""
         Product.change(product_id, None, low_stock_threshold=body.low_stock_threshold)
+        reading.changed([product_id])
         return StockView.of(Product.with_stock(product_id))
 
 
@@ -39,6 +41,7 @@ class Adjustments(Resource):
             raise Unavailable("The product is changing too fast.") from error
         if (entry.on_hand, entry.reason) != (body.quantity, body.reason):
             raise KeyReused("Its first use had another body.", field=HEADER)
+        reading.changed([product_id])
         return MovementView.of(entry)
 
 
