@@ -52,11 +52,16 @@ class Customer:
         self._token = login["access_token"]
         return user
 
+    @property
+    def authorization(self) -> str:
+        """The header that says who it is."""
+        return f"Bearer {self._token}"
+
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         """The JSON answer. Raises LaunchError with what the API said against it."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+            headers["Authorization"] = self.authorization
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, headers, method=method)
         try:

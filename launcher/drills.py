@@ -20,16 +20,14 @@ from chassis.clients import Client
 from chassis.problems import Problem
 from chassis.settings import Settings
 from launcher import catalogue, running
+from launcher.demo import Customer
 from launcher.errors import LaunchError
 from launcher.services import instance_names
 from launcher.stack import Stack
 
-SERVICE, PATH = "products", "/products/categories"
-RATE = 200
-"""Requests a second, over both ways."""
-
+SERVICE, PATH = "users", "/users/me"
 THREADS = 16
-DEADLINE_SECONDS = 60.0
+DEADLINE_SECONDS = 180.0
 
 
 @dataclass
@@ -46,11 +44,11 @@ class Outcome:
     findings: list[str]
 
 
-def kill_an_instance(stack: Stack) -> Outcome:
-    """SIGKILL to one of three instances under load."""
+def kill_an_instance(stack: Stack, rate: float) -> Outcome:
+    """SIGKILL to one of three instances under load; `rate` is in requests a second, over both ways."""
     _expect_instances(stack, 3)
     victim = instance_names(SERVICE, 3)[1]
-    with _under_load(stack) as load:
+    with _under_load(stack, rate) as load:
         pid = stack.supervisor.statuses()[victim].pid
         os.kill(pid, signal.SIGKILL)
         left = _until(lambda: victim not in _healthy(stack))
@@ -59,10 +57,10 @@ def kill_an_instance(stack: Stack) -> Outcome:
     return Outcome(f"{victim} killed", load, findings)
 
 
-def roll(stack: Stack) -> Outcome:
+def roll(stack: Stack, rate: float) -> Outcome:
     """Restart all three instances, one after the other, under load."""
     _expect_instances(stack, 3)
-    with _under_load(stack) as load:
+    with _under_load(stack, rate) as load:
         began = time.monotonic()
         for web in instance_names(SERVICE, 3):
             running.restart(stack, web)
@@ -70,13 +68,13 @@ def roll(stack: Stack) -> Outcome:
     return Outcome("all three restarted", load, [f"in {took:.1f} s"])
 
 
-def take_consul_away(stack: Stack, seconds: float) -> Outcome:
+def take_consul_away(stack: Stack, rate: float, seconds: float) -> Outcome:
     """Kill Consul for so long under load, then start it again with nothing that it knew."""
     before = len(_healthy(stack))
     server = stack.servers["consul"]
     if server.given:
         raise LaunchError("Consul was given by SOUK_CONSUL_URL: this drill breaks only what ./souk up has started.")
-    with _under_load(stack) as load:
+    with _under_load(stack, rate) as load:
         stack.supervisor.stop(["consul"])
         time.sleep(seconds)
         shutil.rmtree(stack.state.data / "consul", ignore_errors=True)
@@ -116,11 +114,15 @@ def _until(condition: Callable[[], bool]) -> float:
 
 
 @contextmanager
-def _under_load(stack: Stack) -> Iterator[Load]:
-    """About RATE requests a second for as long as the block runs, and a moment before and after it."""
-    load, stopping = Load(), threading.Event()
-    ways = itertools.cycle([_through_gateway(stack), _through_clients(stack)])
-    threads = [threading.Thread(target=_send, args=(next(ways), load, stopping)) for _ in range(THREADS)]
+def _under_load(stack: Stack, rate: float) -> Iterator[Load]:
+    """So many requests a second for as long as the block runs, and a moment before and after it."""
+    load, stopping, customer = Load(), threading.Event(), Customer(stack.gateway_url)
+    customer.sign_up()
+    ways = itertools.cycle(
+        [_through_gateway(stack, customer.authorization), _through_clients(stack, customer.authorization)]
+    )
+    pause = THREADS / rate
+    threads = [threading.Thread(target=_send, args=(next(ways), pause, load, stopping)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     try:
@@ -133,12 +135,11 @@ def _under_load(stack: Stack) -> Iterator[Load]:
             thread.join()
 
 
-def _send(ask: Callable[[], None], load: Load, stopping: threading.Event) -> None:
-    pause = THREADS / RATE
+def _send(ask: Callable[[], None], pause_seconds: float, load: Load, stopping: threading.Event) -> None:
     due = time.monotonic()
     while not stopping.wait(max(0.0, due - time.monotonic())):
         began = time.monotonic()
-        due = max(due + pause, began)
+        due = max(due + pause_seconds, began)
         try:
             ask()
         except (Problem, urllib3.exceptions.HTTPError, ConnectionError) as error:
@@ -147,17 +148,17 @@ def _send(ask: Callable[[], None], load: Load, stopping: threading.Event) -> Non
         load.slowest_seconds = max(load.slowest_seconds, time.monotonic() - began)
 
 
-def _through_gateway(stack: Stack) -> Callable[[], None]:
+def _through_gateway(stack: Stack, token: str) -> Callable[[], None]:
     pool, url = urllib3.PoolManager(maxsize=THREADS, retries=False, timeout=30), stack.gateway_url + PATH
 
     def ask() -> None:
-        answer = pool.request("GET", url)
+        answer = pool.request("GET", url, headers={"Authorization": token})
         if answer.status != 200:
             raise ConnectionError(f"the gateway answered {answer.status}: {answer.data[:100]!r}")
 
     return ask
 
 
-def _through_clients(stack: Stack) -> Callable[[], None]:
+def _through_clients(stack: Stack, token: str) -> Callable[[], None]:
     settings, client = Settings(consul_url=stack.url("consul"), threads=2 * THREADS), Client(SERVICE)
-    return lambda: client.get(PATH, {}, settings)
+    return lambda: client.get(PATH, {}, settings, Authorization=token)

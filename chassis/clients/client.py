@@ -49,8 +49,10 @@ class Client:
 
         A POST is tried again only with an `Idempotency-Key` among `headers`, or when it cannot have been heard.
         """
+        api_key = settings.keyring.now().api_key
         sent = {
-            "X-API-Key": settings.keyring.now().api_key,
+            # A key that is empty would be refused where none at all is welcome.
+            **({"X-API-Key": api_key} if api_key else {}),
             "traceparent": telemetry.traceparent(),
             "Accept": "application/json",
             **({} if body is None else {"Content-Type": "application/json"}),

@@ -1,5 +1,6 @@
 """`./souk drill NAME`: breaks something in the running installation while requests come in, and counts what callers saw."""
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -18,9 +19,10 @@ def drill(
     name: Annotated[
         str, typer.Argument(help="kill (an instance), roll (restart all in turn), or consul (away, wiped).")
     ],
+    rate: Annotated[float, typer.Option(min=1, help="Requests a second.")] = 200,
     seconds: Annotated[float, typer.Option(min=0, help="How long Consul is away.")] = 60,
 ) -> None:
-    """Break something under 200 requests a second, and count what callers saw of it. Exits with 1 if any failed."""
+    """Break something while requests come in, and count what callers saw of it. Exits with 1 if any failed."""
     from launcher import drills
 
     stack = Stack()
@@ -29,17 +31,17 @@ def drill(
         raise LaunchError("Drills need Consul.")
     match name:
         case "kill":
-            outcome = drills.kill_an_instance(stack)
+            outcome = drills.kill_an_instance(stack, rate)
         case "roll":
-            outcome = drills.roll(stack)
+            outcome = drills.roll(stack, rate)
         case "consul":
-            outcome = drills.take_consul_away(stack, seconds)
+            outcome = drills.take_consul_away(stack, rate, seconds)
         case _:
             raise LaunchError(f"There is no drill {name}; there are: {', '.join(NAMES)}.")
     load = outcome.load
     console.print(f"{outcome.title}: {'; '.join(outcome.findings)}.")
     console.print(f"{load.sent} requests, {len(load.failures)} failed, the slowest took {load.slowest_seconds:.2f} s.")
-    for failure in load.failures[:5]:
-        console.print(f"    {failure}", markup=False)
+    for failure, count in Counter(load.failures).most_common(5):
+        console.print(f"    {count} times {failure}", markup=False)
     if load.failures:
         raise typer.Exit(1)

@@ -1,0 +1,30 @@
+"""A service with one route that asks a neighbour and one that does not, run as a process of its own by the tests."""
+
+from chassis.api import Resource, View, endpoint
+from chassis.auth import ANYONE
+from chassis.clients import Client, Policy
+from chassis.service import Service
+from chassis.settings import Settings
+
+neighbour = Client("neighbour", Policy(try_seconds=1, timeout_seconds=3, open_seconds=1))
+
+
+class Answer(View):
+    text: str
+
+
+class Asking(Resource):
+    @endpoint(allow=ANYONE, before=lambda: neighbour.get("/", {}, Settings.current()))
+    def get(self, prepared: object) -> Answer:
+        """What the neighbour says."""
+        return Answer(text=str(prepared))
+
+
+class Own(Resource):
+    @endpoint(allow=ANYONE)
+    def get(self) -> Answer:
+        """What takes nobody else."""
+        return Answer(text="here")
+
+
+service = Service("asking", Settings, {"/asking": Asking, "/own": Own})

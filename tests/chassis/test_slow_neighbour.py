@@ -1,0 +1,83 @@
+"""A web process whose neighbour hangs: it answers in time, its other routes are answered meanwhile, and it recovers by itself."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from tests.chassis.faulty import Faulty, faulty
+from tests.conftest import free_port
+
+ROOT = Path(__file__).parents[2]
+THREADS, CALLERS = 4, 12
+pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
+
+
+@pytest.fixture
+def neighbour() -> Iterator[Faulty]:
+    with faulty() as started:
+        yield started
+
+
+@pytest.fixture
+def url(make_database: Callable[[str], str], neighbour: Faulty) -> Iterator[str]:
+    port = free_port()
+    told = {
+        "SOUK_DATABASE_URL": make_database("asking"),
+        "SOUK_JWT_KEYS": '{"test": "a secret that is long enough for HS256!"}',
+        "SOUK_SERVICES": f'{{"neighbour": "{neighbour.url}"}}',
+        "SOUK_THREADS": str(THREADS),
+        "SOUK_PORT": str(port),
+    }
+    command = [sys.executable, "-m", "chassis", "web", "tests.chassis.asking"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **told})
+    try:
+        address = f"http://127.0.0.1:{port}"
+        until(lambda: status(f"{address}/health/ready") == 200)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(40)
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline, pause = time.monotonic() + seconds, threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.1)
+
+
+def status(url: str) -> int:
+    """0 where nobody answers."""
+    try:
+        return pool.request("GET", url).status
+    except urllib3.exceptions.HTTPError:
+        return 0
+
+
+def test_a_neighbour_that_hangs_does_not_take_its_callers_other_routes(url: str, neighbour: Faulty) -> None:
+    assert status(f"{url}/asking") == 200
+    seen = len(neighbour.seen)
+    neighbour.hangs = True
+    with ThreadPoolExecutor(CALLERS) as callers:
+        asking = [callers.submit(status, f"{url}/asking") for _ in range(CALLERS)]
+        neighbour.wait_for(seen + THREADS // 2)
+        # The neighbour has not answered anybody, and more callers wait for it than there are threads.
+        assert [status(f"{url}/own") for _ in range(5)] == [200] * 5
+        assert {each.result() for each in asking} <= {503, 504}
+    until(lambda: status(f"{url}/asking") == 503)
+    # Spared: with its breaker open, calls come back without having been sent; one at a time looks whether it is well again.
+    seen = len(neighbour.seen)
+    assert {status(f"{url}/asking") for _ in range(20)} <= {503, 504}
+    assert len(neighbour.seen) - seen < 20
+    neighbour.hangs = False
+    neighbour.released.set()
+    until(lambda: status(f"{url}/asking") == 200)
+    assert [status(f"{url}/asking") for _ in range(5)] == [200] * 5
