@@ -13,7 +13,6 @@
 import functools
 import json
 import subprocess
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
@@ -146,19 +145,18 @@ class Stack:
     # --- inside
 
     def _tell_edge(self) -> None:
-        """Have the gateway work by a file with the keys of now."""
+        """Have the gateway work by a file with the keys of now, without a restart."""
         self._write_kong_file()
-        if "gateway" not in self.supervisor.statuses():
+        status = self.supervisor.statuses().get("gateway")
+        if status is None or status.state != "RUNNING":
             return
         configuration = json.dumps({"config": self.services.kong_file.read_text()}).encode()
         url = f"http://127.0.0.1:{self.installation.ports['gateway-admin']}/config"
         request = urllib.request.Request(url, configuration, {"Content-Type": "application/json"}, method="POST")
         try:
             urllib.request.urlopen(request, timeout=READY_SECONDS).close()
-        except urllib.error.HTTPError:
-            # TODO: goes when the gateway takes a configuration while it runs.
-            self.supervisor.start_again("gateway")
-            self.wait_ready("gateway")
+        except OSError as error:
+            raise LaunchError(f"The gateway did not take its new configuration: {error}.") from error
 
     def _up(self) -> None:
         self.state.ensure_room()

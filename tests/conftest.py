@@ -32,7 +32,7 @@ from tests import documented
 pytest_plugins = ["tests.installation"]
 
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
-API_KEYS = {"orders": "orders-key"}
+API_KEYS = {"orders": "orders-key", "notifications": "notifications-key"}
 
 
 def server_url(name: str) -> str:

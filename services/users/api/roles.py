@@ -14,9 +14,10 @@ class Roles(Resource):
     @endpoint(allow=auth.ADMIN)
     def put(self, user_id: UUID, body: RolesBody) -> UserView:
         """Replace a user's roles. Tokens that tell of the old ones are refused within seconds; a refresh brings new ones."""
+        admins = User.admins()
         user = User.changeable_by(auth.caller(), user_id)
         before = list(user.roles)
-        if user.take_roles(body.roles):
+        if user.take_roles(body.roles, admins):
             Session.call_back_access(user.id)
             record("roles.changed", user.id, before=before, after=user.roles)
         return UserView.model_validate(user)

@@ -1,6 +1,6 @@
 """An account: opened by its owner, changed by its owner or by those above, closed without a trace of the person."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
@@ -60,6 +60,7 @@ class User(Base):
     __table_args__ = (
         Index("users_username_key", func.lower(username), unique=True),
         Index("users_newest", "created_at", "id"),
+        Index("users_admins", "id", postgresql_where=text("'admin' = ANY (roles)")),
         Index("users_by_email", collate(email, "C"), "id"),
         Index("users_by_username", collate(func.lower(username), "C"), "id"),
         Index("users_by_first_name", collate(first_last, "C"), "id"),
@@ -94,6 +95,12 @@ class User(Base):
     @classmethod
     def locked(cls, user_id: UUID | None) -> Self:
         return db.session().get_one(cls, user_id, with_for_update=True)
+
+    @classmethod
+    def admins(cls) -> Sequence[UUID]:
+        """All of them, locked in one order."""
+        who = select(cls.id).where(text("'admin' = ANY (roles)")).order_by(cls.id).with_for_update()
+        return db.session().scalars(who).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False, lock: bool = False) -> Self:
@@ -156,22 +163,19 @@ class User(Base):
         if self.is_public != is_public:
             self._set(is_public=is_public)
 
-    def take_roles(self, roles: Sequence[str]) -> bool:
-        """Have exactly these roles; whether that changed anything. Raises AccountClosed, or LastAdmin."""
+    def take_roles(self, roles: Sequence[str], admins: Collection[UUID]) -> bool:
+        """Have exactly these roles; whether that changed anything. Raises AccountClosed, or LastAdmin.
+
+        `admins` are locked; they come before this account is, so that two who depose each other at once do so in turn.
+        """
         if not self.is_active:
             raise AccountClosed("Nothing of it can be changed any more.")
         if set(roles) == set(self.roles):
             return False
-        if "admin" in self.roles and "admin" not in roles:
-            self._leave_an_admin()
+        if "admin" not in roles and set(admins) == {self.id}:
+            raise LastAdmin("Make somebody else an admin first.")
         self._set(roles=list(roles))
         return True
-
-    def _leave_an_admin(self) -> None:
-        # All admins are locked, in one order, so that two of them cannot depose each other at once.
-        admins = select(User.id).where(User.roles.contains(["admin"])).order_by(User.id).with_for_update()
-        if set(db.session().scalars(admins)) == {self.id}:
-            raise LastAdmin("Make somebody else an admin first.")
 
     def set_password(self, hashed_password: str) -> None:
         """Raises AccountClosed."""

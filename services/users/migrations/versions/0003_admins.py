@@ -1,0 +1,10 @@
+"""The few admins among all users, found without reading the others."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    op.execute("CREATE INDEX users_admins ON users (id) WHERE 'admin' = ANY (roles)")

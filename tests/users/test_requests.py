@@ -1,0 +1,220 @@
+"""What a mail proves: an address, or that one may set a new password. Its token is kept nowhere and good once."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import update
+
+from chassis import db
+from chassis.messages import EmailVerificationRequested, PasswordChanged, PasswordResetRequested
+from chassis.testing import bearer
+from services.users.models.request import Request
+
+from .conftest import PASSWORD
+
+NEW = "a whole new phrase of words"
+NOTIFICATIONS = {"X-API-Key": "notifications-key"}
+
+
+@pytest.fixture
+def mailed(http, users, system) -> Callable[[type], Any]:
+    """What notifications finds out for the last message of this kind, just before it sends the mail; None: no message."""
+
+    def fetch(kind: type) -> Any:
+        relayed = system(users)
+        relayed.drain()
+        told = [message for message in (envelope.message() for envelope in relayed.sent) if isinstance(message, kind)]
+        if not told:
+            return None
+        return http.get(f"/internal/requests/{told[-1].request_id}", headers=NOTIFICATIONS)
+
+    return fetch
+
+
+@pytest.fixture
+def forgot(http):
+    return lambda email="ada@example.com": http.post("/users/password/forgot", json={"email": email})
+
+
+@pytest.fixture
+def reset(http):
+    return lambda token, password=NEW: http.post(
+        "/users/password/reset", json={"token": token, "new_password": password}
+    )
+
+
+@pytest.fixture
+def verify(http):
+    return lambda token: http.post("/users/email/verify", json={"token": token})
+
+
+def account_of(http, users, account) -> Any:
+    return http.get("/users/me", headers=bearer(users, UUID(account["id"]))).json
+
+
+def test_a_forgotten_password_is_set_anew_once(register, log_in, forgot, reset, mailed):
+    register()
+    assert (forgot().status_code, forgot().data) == (202, b"")
+    request = mailed(PasswordResetRequested)
+    assert request.json["email"] == "ada@example.com"
+    assert reset(request.json["token"]).status_code == 204
+    assert (log_in().status_code, log_in(password=NEW).status_code) == (401, 200)
+    again = reset(request.json["token"], "another phrase of words")
+    assert (again.status_code, again.json["type"], again.json["errors"][0]["field"]) == (
+        422, "/problems/token-refused", "token",
+    )  # fmt: skip
+    assert log_in(password=NEW).status_code == 200
+
+
+def test_a_reset_ends_every_session_and_tells_the_owner(http, register, log_in, forgot, reset, mailed, users, system):
+    register()
+    session = log_in().json
+    forgot()
+    reset(mailed(PasswordResetRequested).json["token"])
+    assert http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]}).status_code == 401
+    relayed = system(users)
+    relayed.drain()
+    assert [envelope.message() for envelope in relayed.sent] == [PasswordChanged(UUID(session["user_id"]))]
+
+
+def test_nobody_learns_whether_there_is_an_account(register, forgot, mailed):
+    register()
+    mailed(EmailVerificationRequested)
+    known, unknown = forgot("ada@example.com"), forgot("nobody@example.com")
+    assert (known.status_code, known.data, dict(known.headers)) == (
+        unknown.status_code,
+        unknown.data,
+        dict(unknown.headers),
+    )
+
+
+def test_an_unknown_address_is_written_to_by_nobody(forgot, mailed):
+    assert forgot("nobody@example.com").status_code == 202
+    assert mailed(PasswordResetRequested) is None
+
+
+def test_a_newer_request_takes_the_place_of_an_older_one(register, forgot, reset, mailed):
+    register()
+    forgot()
+    older = mailed(PasswordResetRequested).json["token"]
+    forgot()
+    newer = mailed(PasswordResetRequested).json["token"]
+    assert reset(older).status_code == 422
+    assert reset(newer).status_code == 204
+
+
+def test_a_token_ends(register, forgot, reset, mailed, users):
+    register()
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+    with users.store.transaction():
+        db.session().execute(update(Request).values(expires_at=db.now() - timedelta(seconds=1)))
+    assert reset(token).status_code == 422
+
+
+def test_a_weak_password_is_no_way_out(register, forgot, reset, mailed):
+    register()
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+    for weak in ("password1234", "ada@example.com", "qwertyuiop12"):
+        answer = reset(token, weak)
+        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "new_password")
+    assert reset(token).status_code == 204
+
+
+def test_a_token_of_one_kind_is_none_of_the_other(register, forgot, reset, verify, mailed):
+    register()
+    address = mailed(EmailVerificationRequested).json["token"]
+    forgot()
+    password = mailed(PasswordResetRequested).json["token"]
+    assert (reset(address).status_code, verify(password).status_code) == (422, 422)
+    assert (verify(address).status_code, reset(password).status_code) == (204, 204)
+
+
+@pytest.mark.parametrize("token", ["", "x", "A" * 64, "é", "=" * 10, "\u2028"])
+def test_a_token_that_we_did_not_make_opens_nothing(reset, verify, token):
+    assert (reset(token).status_code, verify(token).status_code) == (422, 422)
+
+
+def test_the_token_is_found_in_no_table(register, forgot, mailed, users):
+    from .test_secrets import everything
+
+    register()
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+    assert token not in everything(users)
+
+
+def test_only_who_sends_mails_is_told_the_token(register, http, users, system):
+    account = register()
+    relayed = system(users)
+    relayed.drain()
+    (request_id,) = [e.data["request_id"] for e in relayed.sent if e.type == "user.email_verification_requested"]
+    url = f"/internal/requests/{request_id}"
+    assert http.get(url).status_code == 401
+    assert http.get(url, headers={"X-API-Key": "orders-key"}).status_code == 403
+    assert http.get(url, headers=bearer(users, UUID(account["id"]), "admin")).status_code == 403
+    assert http.get(url, headers=NOTIFICATIONS).status_code == 200
+
+
+def test_an_address_is_proved_once(register, http, users, verify, mailed):
+    account = register()
+    assert account["email_verified"] is False
+    token = mailed(EmailVerificationRequested).json["token"]
+    assert verify(token).status_code == 204
+    assert account_of(http, users, account)["email_verified"] is True
+    assert verify(token).status_code == 422
+
+
+def test_another_address_is_to_be_proved_anew_and_an_old_mail_proves_nothing(register, http, users, verify, mailed):
+    account = register()
+    old = mailed(EmailVerificationRequested).json["token"]
+    body = {"email": "countess@example.com", "username": "ada"}
+    http.put(f"/users/{account['id']}", json=body, headers=bearer(users, UUID(account["id"])))
+    request = mailed(EmailVerificationRequested).json
+    assert request["email"] == "countess@example.com"
+    assert verify(old).status_code == 422
+    assert account_of(http, users, account)["email_verified"] is False
+    assert verify(request["token"]).status_code == 204
+    assert account_of(http, users, account)["email_verified"] is True
+
+
+def test_the_mail_is_sent_again_on_demand_but_not_without_end(register, http, users, mailed):
+    headers = bearer(users, UUID(register()["id"]))
+    for _ in range(10):
+        assert http.post("/users/email/verification", headers=headers).status_code == 202
+    with users.store.transaction():
+        assert db.session().query(Request).count() == 5
+
+
+def test_a_closed_account_has_no_open_request(register, http, users, forgot, mailed, reset):
+    account = register()
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+    http.delete(f"/users/{account['id']}", headers=bearer(users, UUID(account["id"])))
+    assert reset(token).status_code == 422
+
+
+def test_the_owner_changes_the_password_and_stays_logged_in(register, log_in, http):
+    register()
+    here, elsewhere = log_in().json, log_in().json
+    headers = {"Authorization": f"Bearer {here['access_token']}"}
+    body = {"current_password": PASSWORD, "new_password": NEW}
+    assert http.put("/users/me/password", json=body, headers=headers).status_code == 204
+    assert (log_in().status_code, log_in(password=NEW).status_code) == (401, 200)
+    for session, status in ((here, 200), (elsewhere, 401)):
+        answer = http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]})
+        assert answer.status_code == status
+
+
+def test_a_password_is_not_changed_without_the_old_one(register, log_in, http):
+    register()
+    headers = {"Authorization": f"Bearer {log_in().json['access_token']}"}
+    body = {"current_password": "not this one", "new_password": NEW}
+    assert http.put("/users/me/password", json=body, headers=headers).status_code == 401
+    weak = {"current_password": PASSWORD, "new_password": "lovelace ada"}
+    assert http.put("/users/me/password", json=weak, headers=headers).status_code == 422
+    assert log_in().status_code == 200

@@ -1,0 +1,171 @@
+"""Roles by admins, preferences by their owner, and the audit trail of both."""
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+
+from chassis import revocations
+from chassis.messages import UserPreferencesUpdated
+from chassis.testing import bearer
+
+
+@pytest.fixture
+def ada(register, users):
+    account = register()
+    return account, bearer(users, UUID(account["id"]))
+
+
+@pytest.fixture
+def admin(register, users, make_staff):
+    """Grace, an admin: her id and the headers of her requests."""
+    account = register("grace")
+    make_staff("grace@example.com", "admin")
+    return account["id"], bearer(users, UUID(account["id"]), "customer", "admin")
+
+
+def put_roles(http, user_id, roles, headers):
+    return http.put(f"/users/{user_id}/roles", json={"roles": roles}, headers=headers)
+
+
+def test_an_admin_makes_staff_and_the_old_token_ends(http, ada, admin, log_in, users):
+    account, _ = ada
+    session = log_in().json
+    answer = put_roles(http, account["id"], ["staff", "customer"], admin[1])
+    assert (answer.status_code, answer.json["roles"]) == (200, ["customer", "staff"])
+    revocations._verdicts.clear()
+    old = {"Authorization": f"Bearer {session['access_token']}"}
+    assert http.get("/users/me", headers=old).status_code == 401
+    fresh = http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]}).json
+    assert http.get("/users/", headers={"Authorization": f"Bearer {fresh['access_token']}"}).status_code == 200
+
+
+@pytest.mark.parametrize("role", ["customer", "staff"])
+def test_nobody_else_decides_about_roles(http, ada, users, role):
+    account, _ = ada
+    own = bearer(users, UUID(account["id"]), role)
+    assert put_roles(http, account["id"], ["admin"], own).status_code == 403
+
+
+@pytest.mark.parametrize("roles", [[], ["king"], ["admin"] * 4, "admin", None])
+def test_roles_that_are_none_are_refused(http, ada, admin, roles):
+    answer = put_roles(http, ada[0]["id"], roles, admin[1])
+    assert (answer.status_code, answer.json["errors"][0]["field"].partition(".")[0]) == (422, "roles")
+
+
+def test_the_last_admin_stays(http, admin):
+    answer = put_roles(http, admin[0], ["customer"], admin[1])
+    assert (answer.status_code, answer.json["type"]) == (409, "/problems/last-admin")
+
+
+def test_two_admins_who_depose_each_other_at_once_leave_one(client, http, ada, admin, users):
+    account, _ = ada
+    put_roles(http, account["id"], ["admin"], admin[1])
+    headers = {account["id"]: admin[1], admin[0]: bearer(users, UUID(account["id"]), "admin")}
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(
+            pool.map(lambda user_id: put_roles(client(users), user_id, ["customer"], headers[user_id]), headers)
+        )
+    assert sorted(answer.status_code for answer in answers) == [200, 409]
+
+
+def test_a_closed_account_gets_no_roles(http, ada, admin):
+    account, headers = ada
+    http.delete(f"/users/{account['id']}", headers=headers)
+    assert put_roles(http, account["id"], ["staff"], admin[1]).status_code == 409
+
+
+def test_what_happened_is_in_the_trail_without_any_secret(http, ada, admin, log_in):
+    account, headers = ada
+    log_in(password="a wrong password")
+    log_in()
+    put_roles(http, account["id"], ["staff"], admin[1])
+    url = f"/users/{account['id']}/security-events"
+    events = http.get(url, headers=headers).json["items"]
+    assert [event["kind"] for event in events] == ["roles.changed", "login", "login.failed", "registered"]
+    assert events[0]["details"] == {"before": ["customer"], "after": ["staff"]}
+    assert (events[0]["actor_id"], events[0]["user_id"]) == (admin[0], account["id"])
+    assert {event["address"] for event in events} == {"127.0.0.1"}
+    assert "wrong password" not in str(events)
+
+
+def test_a_trail_is_its_owners_and_the_whole_one_the_admins(http, ada, admin, users):
+    account, headers = ada
+    url = f"/users/{account['id']}/security-events"
+    assert http.get(url, headers=bearer(users, uuid4())).status_code == 404
+    assert http.get("/users/security-events", headers=headers).status_code == 403
+    assert http.get("/users/security-events", headers=bearer(users, uuid4(), "staff")).status_code == 403
+    first = http.get("/users/security-events", query_string={"limit": 1}, headers=admin[1]).json
+    assert (first["items"][0]["kind"], first["items"][0]["details"]) == (
+        "roles.changed", {"granted": "admin", "by": "operator"},
+    )  # fmt: skip
+    rest = http.get("/users/security-events", query_string={"cursor": first["next"]}, headers=admin[1]).json
+    assert [event["kind"] for event in rest["items"]] == ["registered", "registered"]
+
+
+def preferences(http, account, headers, **changes):
+    return http.put(f"/users/{account['id']}/preferences", json=changes, headers=headers)
+
+
+def test_preferences_begin_by_allowing_nothing(http, ada):
+    account, headers = ada
+    assert http.get(f"/users/{account['id']}/preferences", headers=headers).json == {
+        "locale": "en",
+        "currency": "EUR",
+        "time_zone": "UTC",
+        "marketing_consent": False,
+        "marketing_consent_at": None,
+        "notify_by": ["email"],
+        "is_public": False,
+    }
+
+
+def test_preferences_are_kept_and_others_are_told(http, ada, users, system):
+    account, headers = ada
+    wanted = {"locale": "de-AT", "currency": "CHF", "time_zone": "Europe/Vienna", "marketing_consent": True}
+    answer = preferences(http, account, headers, **wanted, notify_by=["email", "sms"], is_public=True)
+    assert answer.status_code == 200
+    assert {name: answer.json[name] for name in wanted} == wanted
+    assert answer.json["marketing_consent_at"] is not None
+    assert http.get(f"/users/{account['id']}/preferences", headers=headers).json == answer.json
+    relayed = system(users)
+    relayed.drain()
+    assert relayed.sent[-1].message() == UserPreferencesUpdated(
+        UUID(account["id"]), "de-AT", "Europe/Vienna", "CHF", True
+    )
+    preferences(http, account, headers, **wanted, notify_by=["email", "sms"], is_public=True)
+    before = len(relayed.sent)
+    relayed.drain()
+    assert len(relayed.sent) == before
+    assert preferences(http, account, headers).json["marketing_consent_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("locale", "deutsch"),
+        ("currency", "euro"),
+        ("time_zone", "Mars/Olympus"),
+        ("time_zone", "../../etc/passwd"),
+        ("time_zone", "/etc/localtime"),
+        ("time_zone", "Europe"),
+        ("marketing_consent", "yes"),
+        ("notify_by", ["pigeon"]),
+        ("notify_by", ["email"] * 4),
+        ("theme", "dark"),
+    ],
+)
+def test_a_preference_that_is_none_is_refused_by_name(http, ada, field, value):
+    account, headers = ada
+    answer = preferences(http, account, headers, **{field: value})
+    assert (answer.status_code, answer.json["errors"][0]["field"].partition(".")[0]) == (422, field)
+
+
+def test_preferences_are_their_owners(http, ada, users):
+    account, headers = ada
+    assert preferences(http, account, bearer(users, uuid4())).status_code == 404
+    assert http.get(f"/users/{account['id']}/preferences", headers=bearer(users, uuid4())).status_code == 404
+    assert preferences(http, account, bearer(users, uuid4(), "staff")).status_code == 200
+    http.delete(f"/users/{account['id']}", headers=headers)
+    assert preferences(http, account, headers).status_code == 404
+    assert preferences(http, account, bearer(users, uuid4(), "staff")).status_code == 409
