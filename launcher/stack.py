@@ -138,9 +138,11 @@ class Stack:
         together.finish()
 
     def rotate_keys(self, algorithm: str, drop_old: bool = False) -> str:
-        """See `InstallationKeys.rotate`; the programs need not be running."""
+        """See `InstallationKeys.rotate`; of the programs only PostgreSQL, for the audit trail, need be running."""
         with self.state.lock():
-            return self.services.keys.rotate(algorithm, self._tell_edge, drop_old)
+            key_id = self.services.keys.rotate(algorithm, self._tell_edge, drop_old)
+            self._run_once("users", "services.users.rotated", key_id)
+            return key_id
 
     # --- inside
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from launcher import narrator
+from launcher import narrator, running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 from launcher.keys import ALGORITHMS
@@ -39,5 +39,7 @@ def rotate(
     """Make new keys and put them to use without a restart; what the old ones signed holds until it ends."""
     if algorithm not in ALGORITHMS:
         raise LaunchError(f"There is no algorithm {algorithm} here; there are: {', '.join(ALGORITHMS)}.")
-    signing = Stack(narrator=narrator.for_terminal()).rotate_keys(algorithm, drop_old)
+    stack = Stack(narrator=narrator.for_terminal())
+    running.ensure_up(stack)
+    signing = stack.rotate_keys(algorithm, drop_old)
     console.print(f"Tokens are signed with {signing} from now on, and services show new API keys to each other.")

@@ -23,9 +23,6 @@ from services.users.settings import Settings
 
 T = TypeVar("T")
 
-NICENESS = 10
-"""Against a busy program of usual priority such a thread gets a tenth of a core."""
-
 LEAST_SCORE = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses."""
 
@@ -97,7 +94,8 @@ def _at_low_priority(work: Callable[[], T]) -> T:
     if not room.acquire(blocking=False):
         raise Unavailable("Too many passwords are being checked.", retry_after_seconds=1)
     try:
-        return _pool(settings.hashes_at_once or max(1, (os.cpu_count() or 1) - 1)).submit(work).result()
+        at_once = settings.hashes_at_once or max(1, (os.cpu_count() or 1) - 1)
+        return _pool(at_once, settings.hash_niceness).submit(work).result()
     finally:
         room.release()
 
@@ -108,10 +106,11 @@ def _room(requests: int) -> BoundedSemaphore:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, "passwords", initializer=_go_behind)
+def _pool(threads: int, niceness: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, "passwords", initializer=_go_behind, initargs=(niceness,))
 
 
-def _go_behind() -> None:
+def _go_behind(niceness: int) -> None:
     # On Linux a priority is a thread's own, and lowering it needs no privilege.
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+    me = threading.get_native_id()
+    os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + niceness)

@@ -28,6 +28,9 @@ class Settings(chassis.settings.Settings):
     hashes_at_once: int = Field(default=0, ge=0, le=64)
     """Hashes made at once, at low priority; 0: one core is left to other work, if there is more than one."""
 
+    hash_niceness: int = Field(default=10, ge=0, le=19)
+    """How far hashes stand behind other work: at 10, against a busy program, they get a tenth of a core; 0: nothing."""
+
     hashes_waiting: int = Field(default=8, ge=1, le=128)
     """Requests that are at a hash or wait for one; more are told to come again soon, so that threads are left for others."""
 

@@ -145,4 +145,4 @@ def test_hashes_are_made_behind_everybody_else():
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    assert passwords._at_low_priority(priority) == priority() + passwords.NICENESS
+    assert passwords._at_low_priority(priority) == priority() + Settings.current().hash_niceness

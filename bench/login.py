@@ -1,0 +1,166 @@
+"""Reads of products while clients log in without end: quiet, as we hash passwords, and as one would without taking care.
+
+Each is its own users process beside one products process, as in an installation; they share the machine's cores. The
+rounds take turns, so that what else the machine does falls on all alike.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from urllib.parse import urlsplit
+
+import urllib3
+from sqlalchemy import create_engine, text
+
+from bench._measure import Series, measure, show
+
+LOGIN_CLIENTS = 8
+ROUNDS = 3
+READS = 600
+PASSWORD = "correct horse battery"
+
+CARELESS = {"SOUK_HASHES_AT_ONCE": "8", "SOUK_HASH_NICENESS": "0"}
+
+
+def main() -> None:
+    series = [Series(name) for name in ("quiet", f"{LOGIN_CLIENTS} clients log in", "the same, without care")]
+    logins = {each.name: 0 for each in series}
+    with ExitStack() as stack:
+        products = stack.enter_context(_serving("products", _products_environment()))
+        database = stack.enter_context(_database())
+        ours = stack.enter_context(_serving("users", _users_environment(database)))
+        careless = stack.enter_context(_serving("users", {**_users_environment(database), **CARELESS}))
+        for number in range(LOGIN_CLIENTS):
+            _post(f"{ours}/users/register", _person(number))
+        _run(series, logins, products, {series[1].name: ours, series[2].name: careless})
+    notes = [f"{name}: {count} logins meanwhile" for name, count in logins.items() if count]
+    show("GET /products/, one client", series, notes)
+
+
+def _run(series: list[Series], logins: dict[str, int], products: str, users: dict[str, str]) -> None:
+    pool = urllib3.PoolManager(timeout=30)
+
+    def read() -> None:
+        assert pool.request("GET", f"{products}/products/").status == 200
+
+    measure("warm-up", read, 100)
+    for _ in range(ROUNDS):
+        for each in series:
+            with _logging_in(users.get(each.name)) as count:
+                taken = measure(each.name, read, READS)
+                each.milliseconds += taken.milliseconds
+                each.seconds += taken.seconds
+            logins[each.name] += count()
+
+
+@contextmanager
+def _logging_in(users: str | None) -> Iterator[Callable[[], int]]:
+    """Clients that log in as fast as they are let, in processes of their own; gives how many logins there were."""
+    done = multiprocessing.Value("i", 0)
+    clients = [multiprocessing.Process(target=_log_in, args=(users, number, done)) for number in range(LOGIN_CLIENTS)]
+    if users is not None:
+        for client in clients:
+            client.start()
+        _until(lambda: done.value >= LOGIN_CLIENTS)
+        done.value = 0
+    try:
+        yield lambda: done.value
+    finally:
+        for client in clients:
+            if client.pid is not None:
+                client.terminate()
+                client.join()
+
+
+def _log_in(users: str, number: int, done: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
+    body = {name: _person(number)[name] for name in ("email", "password")}
+    while True:
+        if _post(f"{users}/users/login", body) == 200:
+            with done.get_lock():
+                done.value += 1
+
+
+def _person(number: int) -> dict[str, str]:
+    return {"email": f"client{number}@example.com", "username": f"client{number}", "password": PASSWORD}
+
+
+_pool = urllib3.PoolManager(timeout=30, retries=False)
+
+
+def _post(url: str, body: dict[str, str]) -> int:
+    headers = {"Content-Type": "application/json"}
+    return _pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).status
+
+
+def _products_environment() -> dict[str, str]:
+    return {"SOUK_MONGO_URL": f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"}
+
+
+def _users_environment(database: str) -> dict[str, str]:
+    return {"SOUK_DATABASE_URL": database, "SOUK_REQUEST_SECRET": "x" * 32}
+
+
+@contextmanager
+def _database() -> Iterator[str]:
+    server = os.environ["SOUK_TEST_POSTGRES_URL"]
+    name = f"bench_{uuid.uuid4().hex[:8]}"
+    admin = create_engine(server.replace("postgresql://", "postgresql+psycopg2://", 1), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    yield urlsplit(server)._replace(path=f"/{name}").geturl()
+    with admin.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+@contextmanager
+def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
+    """The service's web process on a fresh schema; gives its base URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    told = {
+        **os.environ,
+        "SOUK_PORT": str(port),
+        "SOUK_JWT_KEYS": json.dumps({"bench": "k" * 32}),
+        "SOUK_REDIS_URL": os.environ["SOUK_TEST_REDIS_URL"],
+        "SOUK_BROKER_URL": os.environ["SOUK_TEST_BROKER_URL"],
+        "SOUK_LOG_LEVEL": "warning",
+        **environment,
+    }
+    subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=told, check=True)
+    if service == "products":
+        subprocess.run([sys.executable, "-m", "services.products.seed"], env=told, check=True)
+    web = subprocess.Popen([sys.executable, "-m", "chassis", "web", f"services.{service}"], env=told)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        _until(lambda: _is_ready(url))
+        yield url
+    finally:
+        web.terminate()
+        web.wait()
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return _pool.request("GET", f"{url}/health/ready").status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
+
+
+def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        time.sleep(0.05)
+
+
+if __name__ == "__main__":
+    main()
