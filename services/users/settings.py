@@ -43,13 +43,10 @@ class Settings(chassis.settings.Settings):
     failures_of_address: str = "100 per 15 minutes"
     """Failed logins from one address, to any accounts. Fewer punish who shares an address with many."""
 
-    mails_of_account: str = "5 per 1 hour"
-    """Mails with a token that one address is sent."""
-
     request_secret: SecretStr = Field(min_length=32)
     """From this the tokens in mails are derived. A change makes those void that are under way."""
 
-    @field_validator("failures_of_pair", "failures_of_account", "failures_of_address", "mails_of_account")
+    @field_validator("failures_of_pair", "failures_of_account", "failures_of_address")
     @classmethod
     def is_a_limit(cls, text: str) -> str:
         parse(text)

@@ -1,4 +1,4 @@
-"""How often one may try: failed logins by account and by address, and mails by account.
+"""How often one may try: failed logins by account and by address.
 
 The counts are in Redis, so that all instances count together, under digests, so that nothing there tells who tries.
 While Redis is away each instance counts for itself: guessing stays slow, and nobody is refused for our trouble.
@@ -60,14 +60,8 @@ def login_succeeded(email: str, address: str | None) -> None:
     _counting(lambda limiter: limiter.clear(*pair))
 
 
-def may_mail(email: str) -> bool:
-    """Whether one more mail with a token may go there; counts it."""
-    return _hit((parse(Settings.current().mails_of_account), _key("mail", email)))
-
-
-def _hit(count: Count) -> bool:
-    """Count once more; whether that was within the limit."""
-    return _counting(lambda limiter: limiter.hit(*count))
+def _hit(count: Count) -> None:
+    _counting(lambda limiter: limiter.hit(*count))
 
 
 def _counting(use: Callable[[Limiter], T]) -> T:

@@ -7,7 +7,6 @@ from chassis.api import Resource, endpoint
 from chassis.messages import EmailVerificationRequested
 from chassis.outbox import emit
 from chassis.problems import NotFound
-from services.users import throttle
 from services.users.api.schemas import EmailProof, RequestView
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
@@ -16,8 +15,9 @@ from services.users.models.user import User
 
 def ask_for_proof(user: User) -> None:
     """Have a mail sent that proves the account's address."""
-    if throttle.may_mail(user.email):
-        emit(EmailVerificationRequested(user.id, Request.make("email", user.id, user.email).id))
+    request = Request.make("email", user.id, user.email)
+    if request is not None:
+        emit(EmailVerificationRequested(user.id, request.id))
 
 
 class Verification(Resource):

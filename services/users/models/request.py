@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Literal, Self
 from uuid import UUID, uuid4
 
-from sqlalchemy import Index, String, delete, update
+from sqlalchemy import Index, String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis import db
@@ -21,6 +21,9 @@ from services.users.models import Base
 from services.users.settings import Settings
 
 Purpose = Literal["email", "password"]
+
+MOST_AN_HOUR = 5
+"""Requests of one account for one purpose: so many mails a stranger, or an owner who changes addresses, can cause."""
 
 LIFETIME: dict[Purpose, timedelta] = {"email": timedelta(days=3), "password": timedelta(hours=1)}
 
@@ -45,11 +48,14 @@ class Request(Base):
     __table_args__ = (Index("requests_of_user", "user_id", "purpose"),)
 
     @classmethod
-    def make(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self:
-        """A new request, in place of any earlier one for the same."""
+    def make(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
+        """A new request, in place of any earlier one for the same. None when its account had too many lately."""
         now = db.now()
-        mine = (cls.user_id == user_id) & (cls.purpose == purpose) & cls.used_at.is_(None)
-        db.session().execute(update(cls).where(mine).values(used_at=now))
+        mine = (cls.user_id == user_id) & (cls.purpose == purpose)
+        lately = select(cls.id).where(mine, cls.created_at > now - timedelta(hours=1)).limit(MOST_AN_HOUR)
+        if len(db.session().scalars(lately).all()) == MOST_AN_HOUR and user_id is not None:
+            return None
+        db.session().execute(update(cls).where(mine, cls.used_at.is_(None)).values(used_at=now))
         expires_at = now + LIFETIME[purpose]
         made = cls(id=uuid4(), user_id=user_id, purpose=purpose, email=email, created_at=now, expires_at=expires_at)
         db.session().add(made)
@@ -59,8 +65,9 @@ class Request(Base):
     def open(cls, request_id: UUID, lock: bool = False) -> Self | None:
         """The request, if it is of an account and neither used nor too old."""
         found = db.session().get(cls, request_id, with_for_update=lock)
-        is_open = found is not None and found.user_id is not None and found.used_at is None
-        return found if is_open and found is not None and db.now() < found.expires_at else None
+        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= db.now():
+            return None
+        return found
 
     @classmethod
     def proved(cls, token: str, purpose: Purpose, lock: bool = False) -> Self:
