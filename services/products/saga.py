@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from uuid import UUID
 
+from prometheus_client import Counter
 from structlog import get_logger
 
 from services.products.models import Reservation, Stock
@@ -24,6 +25,9 @@ from services.products.models.reservation import (
 from services.products.settings import Settings
 
 log = get_logger(__name__)
+
+REFUSALS = Counter("souk_stock_refusals_total", "Orders whose stock was refused", ["reason"])
+EXPIRED_HOLDS = Counter("souk_stock_holds_expired_total", "Orders whose hold ended by itself")
 
 STOCK = Stock()
 
@@ -62,6 +66,7 @@ def expire(stock: Stock = STOCK) -> None:
     """Put back what was held for too long. Nobody is told: whoever still wants it asks for it, and is answered then."""
     for reservation in Reservation.overdue(OVERDUE_AT_ONCE):
         if reservation.expire():
+            EXPIRED_HOLDS.inc()
             log.info("hold expired", order_id=reservation.order_id, was=reservation.state)
             reservation.state = EXPIRED
             settle(reservation, stock)
@@ -75,6 +80,7 @@ def hold_all(reservation: Reservation, stock: Stock) -> None:
         if reservation.keep() and reservation.state == RESERVING:
             return
     elif reservation.refuse(*refusal):
+        REFUSALS.labels(refusal[1]).inc()
         log.info("stock refused", order_id=reservation.order_id, product_id=refusal[0], reason=refusal[1])
     settle(reservation.reload(), stock)
 

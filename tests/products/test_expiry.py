@@ -15,6 +15,7 @@ from chassis.messages import (
 )
 from services.products import saga
 from services.products.models import Reservation, Stock
+from services.products.saga import EXPIRED_HOLDS, REFUSALS
 from services.products.settings import Settings
 from tests.products.conftest import assert_settled, stock
 
@@ -146,3 +147,14 @@ def test_restocking_waits_for_a_sale_that_is_on_its_way(stocked, tell):
     assert tell(RestockStock(order_id)) == ("retry", 0)
     pass_time(order_id)
     assert tell(RestockStock(order_id)) == ("retry", 0)
+
+
+def test_refusals_and_holds_that_ended_are_counted(stocked, tell):
+    (cups,) = stocked(5)
+    refused, ended = REFUSALS.labels("out_of_stock")._value.get(), EXPIRED_HOLDS._value.get()
+    order_id = uuid4()
+    tell(ReserveStock(uuid4(), {cups: 6}))
+    tell(ReserveStock(order_id, {cups: 5}))
+    pass_time(order_id)
+    assert REFUSALS.labels("out_of_stock")._value.get() == refused + 1
+    assert EXPIRED_HOLDS._value.get() == ended + 1
