@@ -132,12 +132,13 @@ def _payments(make_database: Callable[[str], str], bank_address: str) -> Service
 
 
 @pytest.fixture(scope="session")
-def _notifications(make_database: Callable[[str], str], mailbox_address: str) -> Service:
+def _notifications(make_database: Callable[[str], str], mailbox_address: str, users_address: str) -> Service:
     return prepare(
         "notifications",
         make_database,
         smtp_url=mailbox_address,
         sms_url=mailbox_address.replace("smtp:", "sandbox:"),
+        services={"users": users_address},
         link_key="a key for links",
         vapid_key=base64.urlsafe_b64encode(b"a private key of thirty-two byte").decode(),
         push_hosts=("127.0.0.1", "push.example.com"),
@@ -216,6 +217,12 @@ def serve() -> Iterator[Callable[[Any], str]]:
 def products_address(_products: Service, serve: Callable[[Any], str]) -> str:
     """Base URL of the products service, on a real port: orders asks it for prices."""
     return serve(app_of(_products))
+
+
+@pytest.fixture(scope="session")
+def users_address(_users: Service, serve: Callable[[Any], str]) -> str:
+    """Base URL of the users service, on a real port: notifications asks it for tokens."""
+    return serve(app_of(_users))
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def tell_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) ->
     if not recipient:
         return
     notification = Notification.enter(
-        render(kind_name, unsubscribe="", **facts),
+        render(kind_name, name="colleagues", unsubscribe="", **facts),
         user_id=NOBODY,
         channel=EMAIL,
         kind=kind_name,

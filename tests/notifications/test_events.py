@@ -5,9 +5,13 @@ from itertools import permutations
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
-from chassis.messages import Line, UserDeleted, UserUpdated
+from chassis import db
+from chassis.messages import Line, OrderRefunded, StockLow, UserDeleted, UserUpdated
+from chassis.testing import bearer
 from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered
+from tests.notifications.parties import Browser
 
 
 def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox):
@@ -138,3 +142,38 @@ def test_other_users_keep_what_they_were_told(desk, mailbox):
     omar = uuid4()
     desk.hear(registered(), registered(omar, "omar@example.com"), confirmed(user_id=omar), UserDeleted(AMAL))
     assert desk.notifications()[0].recipient == "omar@example.com"
+
+
+def test_each_refund_of_an_order_is_told(desk, mailbox):
+    order = uuid4()
+    refunds = [OrderRefunded(order, AMAL, amount, "EUR", "Broken on arrival.") for amount in (1250, 1250)]
+    desk.hear(registered(), *refunds)
+    letters = mailbox.letters(ADDRESS)
+    assert len(letters) == 2
+    assert "€12.50" in letters[0].text
+    assert {row.subject_id for row in desk.notifications()} == {order}
+
+
+def test_a_product_that_runs_low_is_told_to_the_shops_own_address_each_time(desk, settings, mailbox):
+    low = StockLow(uuid4(), "POT-1", 2, 5)
+    desk.hear(low)
+    assert desk.notifications() == []
+    settings(staff_address="stock@souk.example")
+    desk.hear(low, low)
+    letters = mailbox.letters("stock@souk.example")
+    assert [letter.summary.subject for letter in letters] == ["POT-1 runs low: 2 left"] * 2
+    desk.receive(message := envelope(low))
+    desk.receive(message)
+    assert len(mailbox.letters()) == 3
+
+
+def test_what_is_kept_of_a_user_goes_with_them(desk, client, notifications, mailbox):
+    desk.hear(registered())
+    http, headers = client(notifications), bearer(notifications, AMAL)
+    http.put(f"/notifications/{AMAL}/preferences", json={"phone": "+4915112345678"}, headers=headers)
+    device = Browser("https://push.example.com").subscription()
+    assert http.post(f"/notifications/{AMAL}/devices", json=device, headers=headers).status_code == 201
+    desk.hear(UserDeleted(AMAL))
+    with desk.transaction():
+        left = [db.session().scalar(text(f"SELECT count(*) FROM {table}")) for table in ("preferences", "devices")]
+    assert left == [0, 0]

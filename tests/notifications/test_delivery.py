@@ -1,0 +1,117 @@
+"""A stand-by mail server gets what the first surely did not take, and never what it may have taken."""
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select
+
+from chassis import db
+from services.notifications.models import Attempt
+from services.notifications.models.notification import MOST_DEATHS, Notification
+from services.notifications.settings import Settings
+from tests.notifications.conftest import confirmed, free_port, registered
+from tests.notifications.test_tasks import Moody
+
+
+class Vanishing(Moody):
+    """Takes the mail and breaks the line before it says so, `times` times."""
+
+    def __init__(self, times):
+        super().__init__()
+        self.times = times
+
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
+        self.taken.append(envelope.content)
+        if self.times:
+            self.times -= 1
+            server.transport.abort()
+            await asyncio.sleep(0)
+        return "250 OK"
+
+
+@pytest.fixture
+def servers(mail_server, settings):
+    """Two mail servers with these handlers, the second being the stand-by; a handler of None is a server that is away."""
+
+    def start(first, second):
+        first, second = (
+            f"smtp://127.0.0.1:{mail_server(handler) if handler else free_port()}" for handler in (first, second)
+        )
+        settings(smtp_url=first, smtp_fallback_url=second, smtp_timeout_seconds=5)
+
+    return start
+
+
+def logs(desk):
+    """The outcomes of each notification's attempts."""
+    with desk.transaction():
+        rows = db.session().scalars(select(Notification).order_by(Notification.created_at)).all()
+        return [[each.outcome for each in Attempt.of(row.id)] for row in rows]
+
+
+def test_a_server_that_is_away_leaves_its_mails_to_the_other_and_is_asked_last_for_a_while(desk, servers):
+    standby = Moody()
+    servers(None, standby)
+    desk.hear(registered(), confirmed(), confirmed())
+    assert len(standby.taken) == 2
+    assert logs(desk) == [["away", "sent"], ["sent"]]
+
+
+def test_a_server_that_refuses_for_now_leaves_the_mail_to_the_other(desk, servers):
+    standby = Moody()
+    servers(Moody(data="451 4.7.1 Greylisted"), standby)
+    desk.hear(registered(), confirmed())
+    assert len(standby.taken) == 1
+
+
+def test_a_mail_that_is_refused_for_good_is_not_given_to_the_other(desk, servers):
+    standby = Moody()
+    servers(Moody(data="554 5.7.1 Spam"), standby)
+    desk.hear(registered(), confirmed())
+    assert standby.taken == []
+
+
+def test_a_mail_that_may_have_been_taken_stays_with_its_server(desk, servers):
+    first, standby = Vanishing(times=1), Moody()
+    servers(first, standby)
+    desk.fail(registered(), confirmed())
+    [row] = desk.notifications()
+    assert (row.status, row.pinned_to is not None) == ("pending", True)
+    desk.deliver(row.id)
+    assert (len(first.taken), len(standby.taken)) == (2, 0)
+    assert first.taken[0].split(b"Message-ID")[1][:60] == first.taken[1].split(b"Message-ID")[1][:60]
+    assert logs(desk) == [["unknown", "sent"]]
+
+
+def crashed(desk, provider):
+    """An attempt at the notification whose process died before it heard an answer."""
+    [row] = desk.notifications()
+    with desk.transaction():
+        Notification.take(row.id)
+    with desk.transaction():
+        Attempt.begin(row.id, provider)
+    desk.change("taken_until = now() - interval '1 second'")
+
+
+def test_after_a_crash_in_the_middle_the_mail_stays_with_its_server(desk, servers):
+    servers(None, None)
+    desk.fail(registered(), confirmed())
+    first, standby = Moody(), Moody()
+    servers(first, standby)
+    crashed(desk, f"smtp {Settings.current().smtp_fallback_url.removeprefix('smtp://')}")
+    desk.deliver(desk.notifications()[0].id)
+    assert (len(first.taken), len(standby.taken)) == (0, 1)
+
+
+def test_a_mail_under_which_the_process_dies_over_and_over_is_dead(desk, servers):
+    server = Moody()
+    servers(None, None)
+    desk.fail(registered(), confirmed())
+    servers(server, None)
+    for _ in range(MOST_DEATHS):
+        crashed(desk, "smtp")
+    desk.sweep(after=timedelta(hours=1))
+    [row] = desk.notifications()
+    assert (row.status, server.taken) == ("dead", [])
+    assert "died 5 times" in row.error
