@@ -12,5 +12,9 @@ service = Service(
     routes="services.payments.api.routes",
     listener=listener,
     tasks="services.payments.tasks",
-    timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep), Timer(3_600, Webhook.forget_old)],
+    timers=[
+        Timer(sweeper.EVERY_SECONDS, sweeper.sweep),
+        Timer(600, sweeper.reconcile_daily),
+        Timer(3_600, Webhook.forget_old),
+    ],
 )

@@ -6,11 +6,15 @@ from prometheus_client import Gauge
 
 from chassis import db
 from chassis.outbox import enqueue
-from services.payments.models import Payment, Refund, Webhook
+from services.payments import providers
+from services.payments.models import Payment, Reconciliation, Refund, Webhook
 from services.payments.outcomes import ADVANCE, HEED, REFUND
 
 EVERY_SECONDS = 30
 BATCH = 500
+
+RECONCILE = "payments.reconcile"
+"""The task that compares our books with the provider's."""
 
 OVERDUE = Gauge(
     "souk_payments_overdue",
@@ -28,3 +32,10 @@ def sweep(now: datetime | None = None) -> None:
             enqueue(task, unfinished.id)
             count += 1
     OVERDUE.set(count)
+
+
+def reconcile_daily() -> None:
+    """Once a day, whoever of several workers comes first."""
+    today = Reconciliation.of_today(providers.default())
+    if today is not None:
+        enqueue(RECONCILE, today)

@@ -7,11 +7,21 @@ late: the provider gets the same key each time, and only the first answer to a s
 from datetime import timedelta
 from uuid import UUID
 
+from prometheus_client import Gauge
+from structlog import get_logger
+
 from chassis import db, store
 from chassis.tasks import Tasks
 from services.payments import outcomes, providers, steps
-from services.payments.models import Payment, Refund, Webhook
+from services.payments import reconcile as reconciling
+from services.payments.models import Payment, Reconciliation, Refund, Webhook
 from services.payments.settings import Settings
+
+log = get_logger(__name__)
+
+DIFFERENCES = Gauge("souk_payments_differences", "Differences that the last reconciliation found.", ["provider"])
+LISTED = 1_000
+"""How many differences are kept and logged of one reconciliation: with more, something else is wrong."""
 
 tasks = Tasks("payments")
 
@@ -69,6 +79,22 @@ def heed(webhook_id: UUID) -> None:
         if charge is not None:
             outcomes.learn(current, charge)
         Webhook.locked(webhook_id).heeded()
+
+
+@tasks.task()
+def reconcile(reconciliation_id: UUID) -> None:
+    """Compare our books with the provider's, and keep what differs. Raises ProviderUnavailable when it is to be tried again."""
+    with store.transaction():
+        provider = Reconciliation.locked(reconciliation_id).provider
+    until = db.now() - reconciling.SETTLED
+    found = reconciling.compare(providers.named(provider), until - timedelta(days=reconciling.DAYS), until)
+    with store.transaction():
+        reconciliation = Reconciliation.locked(reconciliation_id)
+        reconciliation.finished_at = db.now()
+        reconciliation.differences = found.differences[:LISTED]
+    DIFFERENCES.labels(provider).set(len(found.differences))
+    for difference in found.differences[:LISTED]:
+        log.error("books differ", provider=provider, difference=difference)
 
 
 class Overtaken(Exception):

@@ -101,6 +101,11 @@ def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
     return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
 
 
+def moved_at(payment_id: UUID) -> datetime | None:
+    """When the payment's money moved last."""
+    return db.session().scalar(select(func.max(Entry.occurred_at)).where(Entry.payment_id == payment_id))
+
+
 def _summed(moved: dict[str, int]) -> Sums:
     def of(move: Move) -> int:
         return moved.get(move, 0)

@@ -4,7 +4,7 @@ The two together are the memory that no crash takes: as long as they differ ther
 that moves money is posted to the ledger in the same breath.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -161,6 +161,18 @@ class Payment(Base):
         """Unfinished payments that nobody has moved for long, those due first first, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+
+    @classmethod
+    def among(cls, payment_ids: Sequence[UUID], provider: str) -> dict[UUID, "Payment"]:
+        """Those of the provider's payments with these ids, by id."""
+        query = select(cls).where(cls.id.in_(payment_ids), cls.provider == provider)
+        return {payment.id: payment for payment in db.session().scalars(query)}
+
+    @classmethod
+    def begun(cls, provider: str, since: datetime, until: datetime) -> Iterator["Payment"]:
+        """The provider's payments that were begun in that time; read in batches, however many there are."""
+        query = select(cls).where(cls.provider == provider, cls.created_at >= since, cls.created_at < until)
+        yield from db.session().scalars(query.execution_options(yield_per=500))
 
     @property
     def is_unfinished(self) -> bool:

@@ -1,0 +1,35 @@
+"""Reconciliations: one a day and provider, and what it found."""
+
+from datetime import date, datetime
+from uuid import UUID, uuid4
+
+from sqlalchemy import String, UniqueConstraint, select
+from sqlalchemy.dialects.postgresql import JSONB, insert
+from sqlalchemy.orm import Mapped, mapped_column
+
+from chassis import db
+from services.payments.models.base import Base
+
+
+class Reconciliation(Base):
+    __tablename__ = "reconciliations"
+    __table_args__ = (UniqueConstraint("provider", "day"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
+    provider: Mapped[str] = mapped_column(String(50))
+    day: Mapped[date]
+    """UTC; the day on which it ran."""
+
+    finished_at: Mapped[datetime | None]
+    differences: Mapped[list[str] | None] = mapped_column(JSONB)
+    """One line each, as the command prints them; empty until it has run."""
+
+    @classmethod
+    def of_today(cls, provider: str) -> UUID | None:
+        """The id of today's, made now; None when there is one already."""
+        row = insert(cls).values(id=uuid4(), provider=provider, day=db.now().date())
+        return db.session().scalar(row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id))
+
+    @classmethod
+    def locked(cls, reconciliation_id: UUID) -> "Reconciliation":
+        return db.session().scalars(select(cls).where(cls.id == reconciliation_id).with_for_update()).one()

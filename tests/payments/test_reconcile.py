@@ -1,0 +1,138 @@
+"""Our books beside the bank's: every difference is listed, nothing is repaired, what is on its way is left for later."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import text
+
+from chassis import db, store
+from chassis.messages import CapturePayment, RefundPayment, VoidPayment
+from services.payments import providers, reconcile, sandbox, sweeper
+from tests.payments.conftest import Bank
+
+
+@pytest.fixture
+def bank(serve):
+    """A bank of each test's own: what it holds is compared whole."""
+    return Bank(serve(sandbox.create_app(None, "sandbox-key")))
+
+
+@pytest.fixture
+def orders(orders, bank, settings):
+    with settings(sandbox_url=bank.address):
+        yield orders
+
+
+def paid(orders, method="tok_success", capture=True):
+    order_id = uuid4()
+    orders.say(orders.wants(order_id, method), *([CapturePayment(order_id)] if capture else []))
+    return orders.heard[-1].payment_id, order_id
+
+
+def compared(payments, minutes=-1):
+    """As of this many minutes ago; a minute ahead, everything is at rest."""
+    until = db.now() - timedelta(minutes=minutes)
+    with store.active(payments.store):
+        return reconcile.compare(providers.named("sandbox"), until - timedelta(days=1), until)
+
+
+def test_books_that_agree_have_no_differences(orders, payments):
+    _, refunded = paid(orders)
+    orders.say(RefundPayment(refunded, uuid4(), 250, "EUR", ""))
+    _, voided = paid(orders, capture=False)
+    orders.say(VoidPayment(voided))
+    paid(orders, capture=False)
+    paid(orders, "tok_declined_lost_card")
+    orders.say(VoidPayment(uuid4()))
+    found = compared(payments)
+    assert (found.differences, found.charges, found.payments) == ([], 4, 5)
+
+
+def test_every_kind_of_difference_is_listed_and_left_as_it_is(orders, payments, bank):
+    at_bank, _ = paid(orders)
+    (charge,) = bank.charges(at_bank)
+    bank.do(f"/{charge['id']}/refunds", amount=250)
+    held, _ = paid(orders, capture=False)
+    bank.do(f"/{bank.charges(held)[0]['id']}/void")
+    twice, _ = paid(orders)
+    terms = {"amount": 1250, "currency": "EUR", "source": "tok_success", "capture": True}
+    bank.do("", reference=str(twice), **terms)
+    bank.do("", reference="somebody else", **terms)
+    lost, _ = paid(orders)
+    with payments.store.database.engine.begin() as connection:
+        elsewhere = {"id": uuid4(), "old": lost}
+        connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
+        connection.execute(
+            text(
+                "INSERT INTO payments (id, amount, currency, payment_method, status, goal, provider, captures_at_once)"
+                " SELECT :id, amount, currency, payment_method, status, goal, provider, captures_at_once"
+                " FROM payments WHERE id = :old"
+            ),
+            elsewhere,
+        )
+        connection.execute(text("UPDATE ledger SET payment_id = :id WHERE payment_id = :old"), elsewhere)
+        connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
+    listed = sorted(compared(payments).differences)
+    nothing, taken = "held 0, captured 0, refunded 0", "held 0, captured 1250, refunded 0"
+    (charge_of_lost,) = bank.charges(lost)
+    again = bank.charges(twice)[1]["id"]
+    assert listed == sorted(
+        [
+            f"payment {at_bank}: {taken} EUR here, held 0, captured 1250, refunded 250 EUR there ({charge['id']})",
+            f"payment {held}: held 1250, captured 0, refunded 0 EUR here, {nothing} EUR there ({bank.charges(held)[0]['id']})",
+            f"payment {twice}: charged once more there, as {again}: {taken}",
+            f"payment {lost}: {nothing} EUR here, {taken} EUR there ({charge_of_lost['id']})",
+            f"payment {elsewhere['id']}: {taken} here, no charge there",
+            *[line for line in listed if line.endswith(f"{taken} there, no payment here")],
+        ]
+    )
+    assert [line for line in listed if "no payment here" in line] != []
+    assert sorted(compared(payments).differences) == listed
+
+
+def test_what_moved_just_now_is_left_for_the_next_time(orders, payments, bank):
+    payment_id, _ = paid(orders)
+    bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
+    assert compared(payments, minutes=15).differences == []
+    assert len(compared(payments).differences) == 1
+
+
+def test_it_runs_once_a_day_and_keeps_what_it_found(orders, payments, bank, sweep):
+    payment_id, _ = paid(orders)
+    bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
+    with payments.store.database.engine.begin() as connection:
+        connection.execute(text("UPDATE payments SET updated_at = now() - interval '1 hour'"))
+        connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
+        connection.execute(text("UPDATE ledger SET occurred_at = now() - interval '1 hour'"))
+        connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
+    for _ in range(2):
+        with store.active(payments.store), payments.store.transaction():
+            sweeper.reconcile_daily()
+    orders.system.drain()
+    with payments.store.database.engine.connect() as connection:
+        ((provider, finished_at, differences),) = connection.execute(
+            text("SELECT provider, finished_at, differences FROM reconciliations")
+        )
+    assert (provider, finished_at is not None, len(differences)) == ("sandbox", True, 1)
+
+
+@pytest.mark.parametrize(("breaks", "code"), [("nothing", 0), ("books", 1), ("bank", 2)])
+def test_the_command_says_how_it_ended(orders, payments, bank, breaks, code):
+    payment_id, _ = paid(orders)
+    if breaks == "books":
+        bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
+    told = {
+        "SOUK_DATABASE_URL": payments.settings.database_url,
+        "SOUK_SANDBOX_URL": "http://127.0.0.1:1" if breaks == "bank" else bank.address,
+        "SOUK_SANDBOX_KEY": "sandbox-key",
+        "SOUK_CURRENCIES": json.dumps(["EUR"]),
+    }
+    command = [sys.executable, "-m", "services.payments.reconcile", "--minutes", "0"]
+    ended = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == code, ended.stderr
+    assert (str(payment_id) in ended.stdout) == (breaks == "books")
