@@ -4,11 +4,12 @@ Any message may come twice, late or before its forerunner. Once a payment is voi
 or after: what was captured meanwhile is given back. Who asks again hears the answer again.
 """
 
+from chassis import cards
 from chassis.inbox import Listener
 from chassis.messages import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
 from chassis.outbox import emit, enqueue
 from chassis.problems import NotFound
-from services.payments import answers, cards, outcomes, providers
+from services.payments import answers, outcomes, providers
 from services.payments.models import Payment, Refund, Status, Terms
 from services.payments.models.refund import BY_ORDER, NOT_CAPTURED
 from services.payments.settings import Settings

@@ -50,6 +50,7 @@ def test_a_placed_order_asks_for_its_stock(orders: Service, placed: dict[str, An
         ({"lines": []}, "lines"),
         ({"lines": "two kettles"}, "lines"),
         ({"payment_method": "4242424242424242"}, "payment_method"),
+        ({"payment_method": "tok_4242424242424242"}, "payment_method"),
         ({"payment_method": None}, "payment_method"),
         ({"total_amount": "0.01"}, "total_amount"),
         ({"lines": [{"product_id": "x", "quantity": 1}]}, "lines.0.product_id"),

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from chassis import money
 from chassis.auth import Caller
+from chassis.cards import PaymentToken
 from chassis.messages import Line, OrderResumed, OrderStuck
 from chassis.money import Amount
 from chassis.paging import PageView
@@ -25,7 +26,7 @@ class NewLine(Body):
 
 class NewOrder(Body):
     lines: list[NewLine] = Field(min_length=1, max_length=50)
-    payment_method: str = Field(pattern="^tok_[a-z0-9_]{1,60}$")
+    payment_method: PaymentToken
     """A provider's token; card numbers never come here."""
 
     currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")

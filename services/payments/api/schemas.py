@@ -2,29 +2,24 @@
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
 from uuid import UUID
 
 from pydantic import Field, field_validator
 
 from chassis import money
+from chassis.cards import NoCardNumber, PaymentToken
 from chassis.money import Amount
 from chassis.paging import PageView
 from chassis.schemas import Body, View
-from services.payments.cards import NoCardNumber
 from services.payments.models import Payment
 from services.payments.models.ledger import Sums
-from services.payments.models.terms import TOKEN
 from services.payments.settings import CurrencyCode, Settings
-
-Token = Annotated[NoCardNumber, Field(pattern=TOKEN, examples=["tok_success"])]
-"""A provider's token; card numbers never come here."""
 
 
 class NewPayment(Body):
     amount: Amount
     currency: CurrencyCode
-    payment_method: Token
+    payment_method: PaymentToken
     capture: bool = True
     """Take the money at once; false only reserves it."""
 
@@ -99,7 +94,7 @@ class RefundList(View):
 
 
 class NewMethod(Body):
-    token: Token
+    token: PaymentToken
     label: NoCardNumber = Field(min_length=1, max_length=100, examples=["My blue card"])
 
 

@@ -3,7 +3,10 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
+
+TOKEN = "^(tok_[a-z0-9_]{1,60}|pm_[A-Za-z0-9_]{1,60})$"  # noqa: S105 - the shape of one
+"""What stands for a card: the token of a payment provider, the sandbox's or Stripe's."""
 
 _PERHAPS = re.compile(r"(?<![\d+])[2-6](?:[ .\-_/]?\d){12,18}(?!\d)")
 """13 to 19 digits of which the first is a card network's (ISO/IEC 7812), also in the groups that people write; a telephone
@@ -35,3 +38,6 @@ def _refuse(text: str) -> str:
 
 NoCardNumber = Annotated[str, AfterValidator(_refuse)]
 """A text of the API without card numbers in it."""
+
+PaymentToken = Annotated[NoCardNumber, Field(pattern=TOKEN, examples=["tok_success"])]
+"""How a customer says with what they pay."""
