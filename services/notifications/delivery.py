@@ -30,7 +30,6 @@ ATTEMPTS = Counter(
 )
 
 _OUTCOMES = {Refused: Outcome.REFUSED, Away: Outcome.AWAY, Unknown: Outcome.UNKNOWN}
-Failure = Refused | Away | Unknown
 
 
 def deliver(notification: Notification) -> None:

@@ -1,5 +1,6 @@
 """Delivery by Celery: a provider is a third party and may be slow."""
 
+from contextlib import ExitStack
 from uuid import UUID
 
 from chassis import store
@@ -22,5 +23,15 @@ def deliver(notification_id: UUID) -> None:
     """Send the notification, unless that is done or being done. Raises OSError when another attempt may succeed."""
     with store.transaction():
         notification = Notification.take(notification_id)
-    if notification is not None:
+    if notification is None:
+        return
+    with ExitStack() as unless_it_ends_well:
+        # A retry after an error that nobody expected must not find the row taken, or it would never be exhausted.
+        unless_it_ends_well.callback(_let_go, notification_id)
         delivery.deliver(notification)
+        unless_it_ends_well.pop_all()
+
+
+def _let_go(notification_id: UUID) -> None:
+    with store.transaction():
+        Notification.locked(notification_id).taken_until = None

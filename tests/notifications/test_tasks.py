@@ -225,3 +225,14 @@ def sending(desk):
     # Being refused for now is the task's business.
     with suppress(Away):
         desk.hear(registered(), confirmed())
+
+
+@pytest.mark.usefixtures("away")
+def test_an_error_that_nobody_expected_makes_the_row_dead_after_its_retries(desk):
+    notification = pending(desk)
+    desk.change("kind = 'a.kind.that.is.gone'")
+    task = desk.service.celery.app.tasks["notifications.deliver"]
+    assert task.apply(args=[str(notification.id)]).failed()
+    [notification] = desk.notifications()
+    assert (notification.status, notification.error) == ("dead", "KeyError('a.kind.that.is.gone')")
+    assert notification.attempts == 5
