@@ -97,7 +97,7 @@ def _shapes() -> dict[str, Callable[[], object]]:
         "staff, by name": lambda: find(False, name=prefix()),
         "staff, by username, which all begin so": lambda: find(False, username="us"),
         "staff, by e-mail address": lambda: find(False, email=prefix()),
-        "staff, by name, five pages": lambda: find(False, pages=5, name=prefix()),
+        "staff, by username, five pages": lambda: find(False, pages=5, username="us"),
         "customers, by name": lambda: find(True, name=prefix()),
         "customers, by username, which all begin so": lambda: find(True, username="us"),
         "customers, by name, nobody": lambda: find(True, name="zz"),

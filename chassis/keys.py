@@ -220,15 +220,10 @@ def jwks(keys: Keys) -> dict[str, Any]:
     from jwt.algorithms import get_default_algorithms
 
     algorithms: dict[str, Any] = get_default_algorithms()
-    return {
-        "keys": [
-            {
-                **algorithms[key.algorithm].to_jwk(key.verifying, as_dict=True),
-                "kid": key.id,
-                "alg": key.algorithm,
-                "use": "sig",
-            }
-            for key in keys.jwt.values()
-            if key.algorithm != "HS256" and _holds(key.expires_at)
-        ]
-    }
+
+    def shown(key: JWTKey) -> dict[str, str]:
+        public = algorithms[key.algorithm].to_jwk(key.verifying, as_dict=True)
+        public.pop("key_ops", None)  # says the same as `use` (RFC 7517, 4.3)
+        return {**public, "kid": key.id, "alg": key.algorithm, "use": "sig"}
+
+    return {"keys": [shown(key) for key in keys.jwt.values() if key.algorithm != "HS256" and _holds(key.expires_at)]}

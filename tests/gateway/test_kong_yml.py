@@ -12,6 +12,7 @@ from services.gateway import configuration
 from services.gateway.edge import Edge
 from services.gateway.render import MissingValue, RenderSettings, main, render, values_of
 from services.gateway.routing import Router
+from tests.chassis.test_keys import ED25519, public
 
 FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
 UPSTREAMS = ("users", "products", "orders", "payments", "notifications", "docs")
@@ -184,6 +185,14 @@ def test_the_token_is_wanted_wherever_a_route_does_not_say_otherwise(loaded: con
 def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Configuration) -> None:
     assert {secret.key: secret.secret for secret in loaded.jwt_secrets.values()} == SECRETS
     assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
+
+
+def test_a_key_pair_is_known_by_its_public_half() -> None:
+    pair = {"key": "pair", "algorithm": "EdDSA", "public_key": public(ED25519)}
+    secret = {"key": "k", "algorithm": "HS256", "secret": "s" * 32}
+    loaded = configuration.load(render(FILE.read_text(), {**VALUES, "jwt_keys": [pair, secret]}))
+    known = {each.key: (each.algorithm, each.rsa_public_key, each.secret) for each in loaded.jwt_secrets.values()}
+    assert known == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
 
 
 @pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys"])

@@ -184,6 +184,22 @@ def test_a_token_that_is_not_ours_opens_nothing(register, http, users, changes):
     assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
+def test_anybody_may_verify_tokens_that_a_pair_of_keys_signed(register, log_in, http):
+    from tests.chassis.test_keys import ED25519, RSA, pem
+
+    settings = Settings.current()
+    register()
+    try:
+        for key_id, private in (("ed", pem(ED25519)), ("rsa", pem(RSA))):
+            Settings.use(**{**settings.model_dump(), "jwt_keys": {key_id: private}})
+            token = log_in().json["access_token"]
+            (shown,) = http.get("/users/.well-known/jwks.json").json["keys"]
+            claims = jwt.decode(token, jwt.PyJWK(shown), algorithms=["RS256", "EdDSA"], audience="souk")
+            assert (shown["kid"], claims["iss"]) == (key_id, "souk-users")
+    finally:
+        Settings.use(**settings.model_dump())
+
+
 def test_a_tampered_token_opens_nothing(register, log_in, http):
     register()
     head, _, signature = log_in().json["access_token"].split(".")
