@@ -96,6 +96,7 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
     ports, programs = stack.installation.ports, stack.supervisor.statuses()
     found = [
         ("API", stack.gateway_url),
+        ("API over TLS", f"https://localhost:{ports['gateway-tls']}"),
         ("API documentation", f"{stack.gateway_url}/docs"),
         ("Mails sent", f"http://127.0.0.1:{ports['mailbox']}"),
     ]

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import certificate
 from launcher.installation import Installation
 from launcher.keys import InstallationKeys
 from launcher.program import Program
@@ -20,6 +21,7 @@ WITH_CELERY = ("payments", "notifications")
 
 PORTS: dict[str, int] = {
     "gateway": 8000,
+    "gateway-tls": 8443,
     "gateway-admin": 8001,
     "mailbox": 8025,
     "mailbox-smtp": 2525,
@@ -29,7 +31,7 @@ PORTS: dict[str, int] = {
 }
 """Port by name, with the one that people expect (0: none); of one instance of each service."""
 
-WITHOUT_METRICS = ("gateway", "mailbox", "mailbox-smtp", "bank")
+WITHOUT_METRICS = ("gateway", "gateway-tls", "mailbox", "mailbox-smtp", "bank")
 """Ports that do not serve /metrics; the gateway's are on its admin port."""
 
 OURS = frozenset(name.partition("-")[0] for name in PORTS)
@@ -199,7 +201,11 @@ class Services:
                 port = str(self._port("mailbox-smtp"))
                 return {"SOUK_SMTP_PORT": port, "SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
             case "gateway":
+                tls = certificate.paths(state, self._installation.environment)
                 return {
+                    "SOUK_TLS_PORT": str(self._port("gateway-tls")),
+                    "SOUK_TLS_CERTIFICATE": str(tls[0]),
+                    "SOUK_TLS_KEY": str(tls[1]),
                     "SOUK_ADMIN_PORT": str(self._port("gateway-admin")),
                     "SOUK_KONG_FILE": str(self.kong_file),
                     "SOUK_SERVICES": self._addresses(),

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
-from launcher import ports, probes, processes
+from launcher import certificate, ports, probes, processes
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
 from launcher.narrator import Narrator
@@ -208,6 +208,7 @@ class Stack:
 
     def _start_services(self, together: Together, ready: Mapping[str, Future[None]]) -> None:
         self.services.keys.ensure()
+        certificate.ensure(self.state, self.installation.environment)
         schemas = together.start(self._make_databases, after=[ready["postgres"]])
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)

@@ -36,7 +36,9 @@ class InThread:
         listening = bind("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
         self.running = Running(self.gateway, self.settings)
-        await self.running.listen(listening, None)
+        https = bind("127.0.0.1", 0) if self.settings.tls_certificate else None
+        self.tls_port = https.getsockname()[1] if https else 0
+        await self.running.listen(listening, https)
         self._ended = asyncio.Event()
         self._is_ready.set()
         await self._ended.wait()

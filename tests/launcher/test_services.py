@@ -35,7 +35,7 @@ def programs(tmp_path: Path) -> dict[str, Program]:
 
 def test_every_service_has_its_web_process_with_its_sidecar_and_its_worker(programs):
     assert {f"{service}-{role}" for service in SERVICES for role in ("web", "sidecar", "worker")} < set(programs)
-    assert set(programs) == set(PORTS) - {"gateway-admin", "mailbox-smtp"}
+    assert set(programs) == set(PORTS) - {"gateway-admin", "gateway-tls", "mailbox-smtp"}
 
 
 def test_further_instances_have_names_ports_and_sidecars_of_their_own(tmp_path):
