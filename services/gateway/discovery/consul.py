@@ -67,7 +67,7 @@ async def _ask(agent: Agent, tls: SSLContext | None, service: str, index: int) -
 def _next_index(before: int, said: str | None) -> int:
     """Consul asks its clients to start anew when the index goes backwards, or is none."""
     index = int(said) if said and said.isdecimal() else 0
-    return index if index > before or before == 0 else (index if index == before else 0)
+    return index if index >= before else 0
 
 
 def _address(entry: dict[str, dict[str, object]]) -> Address:
