@@ -89,8 +89,7 @@ async def run(plan: Plan) -> Outcome:
     idle = await _connect(plan, request, plan.idle)
     for client in idle:
         client.asks_again = False
-        client.ask()
-    await asyncio.gather(*(client.answered.wait() for client in idle))
+    await _ask_each(idle)
     active = await _connect(plan, request, plan.clients)
     started, processor = time.perf_counter(), time.process_time()
     for client in active:
@@ -101,9 +100,7 @@ async def run(plan: Plan) -> Outcome:
         client.asks_again = False
     async with asyncio.timeout(60):
         await asyncio.gather(*(client.answered.wait() for client in active))
-        for client in idle:
-            client.ask()
-        await asyncio.gather(*(client.answered.wait() for client in idle))
+    await _ask_each(idle)
     statuses: dict[str, int] = {}
     for client in [*active, *idle]:
         for status, count in client.statuses.items():
@@ -112,6 +109,16 @@ async def run(plan: Plan) -> Outcome:
     lost = sum(client.is_lost for client in [*active, *idle])
     kept = sum(not client.is_lost and client.statuses.get("200") == 2 for client in idle)
     return Outcome(milliseconds, seconds, lost, statuses, processor, kept)
+
+
+async def _ask_each(clients: list[Client]) -> None:
+    """A few at a time: that they are idle, not that they all come at once, is what they are for."""
+    for start in range(0, len(clients), 100):
+        some = clients[start : start + 100]
+        for client in some:
+            client.ask()
+        async with asyncio.timeout(60):
+            await asyncio.gather(*(client.answered.wait() for client in some))
 
 
 async def _connect(plan: Plan, request: bytes, count: int) -> list[Client]:

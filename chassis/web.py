@@ -10,6 +10,9 @@ from granian.server import MTServer
 
 from chassis.settings import Settings
 
+MOST_CONNECTIONS = 1024
+"""What comes beyond is left in the socket's backlog."""
+
 
 class Server(MTServer):
     """Granian's threaded server, on any Python.
@@ -33,8 +36,8 @@ def run(application: Any, settings: Settings) -> None:
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=settings.threads,
-        # Waiting requests beyond this are left in the socket's backlog rather than in memory.
-        backpressure=max(settings.threads * 8, 64),
+        # Granian counts connections, idle ones too: a neighbour's kept connections must not leave a health check waiting.
+        backpressure=MOST_CONNECTIONS,
         backlog=1024,
         log_level=LogLevels.error,
     )

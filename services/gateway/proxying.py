@@ -110,7 +110,7 @@ async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> An
     exchange.tries.append(Try(pool.host, pool.port, time.time()))
     began = time.perf_counter()
     try:
-        connection = await pool.acquire(service.connect_timeout / 1000, node.host)
+        connection = await pool.acquire(service.connect_timeout / 1000, service.read_timeout / 1000, node.host)
     except OSError as error:
         raise Failed(error, was_sent=False) from error
     sent_at = time.perf_counter()
@@ -122,11 +122,11 @@ async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> An
         body = await _body(response, connection, node, service.read_timeout / 1000)
     except (OSError, BadAnswer) as error:
         node.active -= 1
-        connection.close()
+        pool.drop(connection)
         raise Failed(error, was_sent=True) from error
     except BaseException:
         node.active -= 1
-        connection.close()
+        pool.drop(connection)
         raise
     exchange.from_upstream = True
     exchange.upstream_statuses.append(str(response.status))

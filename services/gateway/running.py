@@ -47,7 +47,7 @@ class Running:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
         self.resources = Resources(
-            Pools(settings.idle_connections),
+            Pools(settings.idle_connections, settings.target_connections),
             HealthRegistry(),
             Names(partial(follow, Agent.of(settings), settings.dns_server)),
         )

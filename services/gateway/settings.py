@@ -42,6 +42,9 @@ class GatewaySettings(Settings):
     idle_connections: int = Field(default=64, ge=0)
     """Connections kept open to each target while unused. 0 opens one per request, which doubles a request's cost."""
 
+    target_connections: int = Field(default=256, ge=1)
+    """In use at once to each target; requests beyond wait for their turn. More than the target's server takes, and they wait there."""
+
     head_seconds: float = Field(default=10, gt=0)
     """In which a request's head must have come, from its first byte. Long ones let slow clients hold connections for nothing."""
 

@@ -22,7 +22,7 @@ IN_USE = itertools.count()
 
 
 def node(name: str, weight: int = 100) -> Node:
-    return Node(name, name, Pool(name, 80, 0), weight, Health("u", name))
+    return Node(name, name, Pool(name, 80, idle=0, most=1), weight, Health("u", name))
 
 
 def test_ninety_to_ten_is_ninety_to_ten() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway.conftest import Serve
+from tests.gateway.conftest import InThread, Serve
 from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
+from tests.gateway.waiting import until
 
 
 @pytest.fixture
@@ -148,6 +149,44 @@ def test_a_client_that_leaves_before_its_body_is_there_is_not_forwarded(
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1024).startswith(b"HTTP/1.1 400")
     assert not upstream.seen
+
+
+def test_who_would_need_one_connection_too_many_waits_for_a_turn(upstream: Upstream) -> None:
+    edge = InThread(target_connections=2)
+    client = edge.load(f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]")
+    upstream.answers = [Answer(chunks=[b"a", b"b"])]
+    upstream.between_chunks.clear()
+    before, statuses = upstream.connections, list[int]()
+    threads = [threading.Thread(target=lambda: statuses.append(client.get("/").status)) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(upstream.seen) == 2, lambda: str(len(upstream.seen)))
+    leaving = socket.create_connection(("127.0.0.1", client.port))
+    leaving.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    leaving.close()
+    upstream.between_chunks.set()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    assert statuses == [200] * 6
+    assert upstream.connections <= before + 3
+    edge.stop()
+
+
+def test_whose_turn_does_not_come_is_told_so(upstream: Upstream) -> None:
+    edge = InThread(target_connections=1)
+    service = f"url: 'http://{upstream.address}', retries: 0, read_timeout: 300"
+    client = edge.load(f"services: [{{{service}, routes: [{{paths: [/]}}]}}]")
+    upstream.answers = [Answer(pause_seconds=1.0)]
+    replies = list[int]()
+    threads = [threading.Thread(target=lambda: replies.append(client.get("/").status)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(DEADLINE_SECONDS)
+    assert replies == [504, 504]
+    upstream.answers = [Answer()]
+    assert client.get("/").status == 200
+    edge.stop()
 
 
 def test_many_at_once_share_the_connections(open_client: Client, upstream: Upstream) -> None:

@@ -1,6 +1,7 @@
 """Lets only requests pass that carry a token signed with one of the consumers' keys."""
 
 import re
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from jwt.exceptions import InvalidKeyError
@@ -16,6 +17,8 @@ from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.tokens import Refused, Token
 from services.gateway.schema import JWTSecret
+
+REMEMBERED_TOKENS = 4096
 
 _BEARER = re.compile(r"\s*[Bb]earer\s+(.+)")
 
@@ -50,6 +53,7 @@ class JWT(Plugin):
             credential.key: (credential, self._prepared(credential, configuration))
             for credential in configuration.jwt_secrets.values()
         }
+        self._signed = lru_cache(REMEMBERED_TOKENS)(self._judge_signature)
         challenge = f'Bearer realm="{self._config.realm}"' if self._config.realm else "Bearer"
         self._challenges = {False: challenge, True: f'{challenge} error="invalid_token"'}
 
@@ -93,7 +97,13 @@ class JWT(Plugin):
         """Whose token it is. Raises Refused."""
         if len(found) != 1:
             raise Refused("Multiple tokens provided" if found else "Unauthorized")
-        token = tokens.decode(next(iter(found)))
+        token, credential = self._signed(next(iter(found)))
+        tokens.check_claims(token.claims, self._config.claims_to_verify, self._config.maximum_expiration)
+        return credential
+
+    def _judge_signature(self, text: str) -> tuple[Token, JWTSecret]:
+        """What does not change with time, so that it is found once for a token that comes again and again. Raises Refused."""
+        token = tokens.decode(text)
         credential, key = self._credentials.get(self._key_of(token), (None, None))
         if credential is None or key is None:
             raise Refused(f"No credentials found for given '{self._config.key_claim_name}'")
@@ -103,8 +113,7 @@ class JWT(Plugin):
             raise Refused("Invalid key/secret")
         if not key.signed(token):
             raise Refused("Invalid signature")
-        tokens.check_claims(token.claims, self._config.claims_to_verify, self._config.maximum_expiration)
-        return credential
+        return token, credential
 
     def _key_of(self, token: Token) -> str:
         name = self._config.key_claim_name

@@ -24,15 +24,15 @@ def unverified() -> ssl.SSLContext:
 
 
 class Pools:
-    def __init__(self, idle_connections: int) -> None:
-        self._idle_connections = idle_connections
+    def __init__(self, idle: int, most: int) -> None:
+        self._idle, self._most = idle, most
         self._pools: dict[Address, Pool] = {}
 
     def of(self, protocol: str, ip: str, port: int) -> Pool:
         key = protocol, ip, port
         if key not in self._pools:
             tls = None if protocol == "http" else verified() if protocol.endswith("!") else unverified()
-            self._pools[key] = Pool(ip, port, self._idle_connections, tls)
+            self._pools[key] = Pool(ip, port, self._idle, self._most, tls)
         return self._pools[key]
 
     def retain(self, pools: Iterable[Pool]) -> None:
