@@ -33,6 +33,9 @@ AT_ONCE = timedelta(minutes=10)
 
 PATIENCE_SECONDS = 1.0
 
+SAMPLE = 4
+"""Shelves whose products are counted to guess how many there are: the server would look at every document to know."""
+
 SMALL = 5_000
 """Products that are read in one go."""
 
@@ -46,9 +49,10 @@ NEVER = datetime.fromtimestamp(0, UTC)
 class Follower:
     """Keeps one index behind one database. Any thread of any process may do it; one at a time does."""
 
-    def __init__(self, index: Index, now: Callable[[], datetime] = mongo.now) -> None:
+    def __init__(self, index: Index, now: Callable[[], datetime] = mongo.now, small: int = SMALL) -> None:
         self._index = index
         self._now = now
+        self._small = small
         self._lock = threading.Lock()
         self._looked = float("-inf")
         self._building: threading.Thread | None = None
@@ -77,7 +81,7 @@ class Follower:
                 remember(writer, identity=identity)
         seen = self._index.state("seen")
         since = datetime.fromisoformat(seen) - OVERLAP if seen else NEVER
-        if now - since < AT_ONCE or _products().estimated_document_count() <= SMALL:
+        if now - since < AT_ONCE or _is_small(self._small):
             self._read({"updated_at": {"$gte": since}}, seen=now.isoformat(), shelf=0, begun="")
         else:
             self._building = threading.Thread(target=self._walk, args=(since, now), name="index", daemon=True)
@@ -113,6 +117,12 @@ class Follower:
 
 def _entries(documents: Iterable[dict[str, Any]]) -> list[Entry]:
     return [Entry.of(document) for document in documents]
+
+
+def _is_small(most: int) -> bool:
+    expected = most * SAMPLE // SHELVES
+    sample = _products().find({"shelf": {"$in": list(range(SAMPLE))}}, {"_id": 1})
+    return len(list(sample.limit(expected + 1))) <= expected
 
 
 def _products() -> "Collection[Any]":
