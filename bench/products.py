@@ -79,11 +79,10 @@ def _rare(number: int) -> str:
     return "".join(letters)
 
 
-def load(size: int) -> None:
+def load(size: int, directory: str) -> None:
     """Another database, with so many products and its search index."""
     mongoengine.disconnect()
     service.__dict__.pop("store", None)
-    directory = tempfile.mkdtemp(prefix="souk-bench-")
     url = f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"
     keys = {"bench": uuid.uuid4().hex}
     service.settings_class.use(mongo_url=url, jwt_keys=keys, log_level="warning", search_directory=directory)
@@ -142,7 +141,12 @@ def reads(client: FlaskClient, chance: random.Random) -> dict[str, Callable[[], 
 
 
 def run(size: int, calls: int) -> list[Series]:
-    load(size)
+    with tempfile.TemporaryDirectory(prefix="souk-bench-") as directory:
+        load(size, directory)
+        return _measured(calls)
+
+
+def _measured(calls: int) -> list[Series]:
     client = application.build(service).test_client()
     series = []
     for name, read in reads(client, random.Random(2)).items():

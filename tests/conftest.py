@@ -117,8 +117,8 @@ def _users(make_database: Callable[[str], str]) -> Service:
 
 
 @pytest.fixture(scope="session")
-def _products(make_database: Callable[[str], str]) -> Service:
-    return prepare("products", make_database)
+def _products(make_database: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Service:
+    return prepare("products", make_database, search_directory=str(tmp_path_factory.mktemp("search")))
 
 
 @pytest.fixture(scope="session")

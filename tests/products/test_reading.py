@@ -128,13 +128,14 @@ def _carry(source: socket.socket, target: socket.socket) -> None:
 
 
 @contextmanager
-def web(mongo_url: str) -> Iterator[str]:
+def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
     """A web process of the service; its base URL."""
     port = free_port()
     values = {
         "SOUK_MONGO_URL": mongo_url,
         "SOUK_REDIS_URL": server_url("REDIS"),
         "SOUK_PORT": str(port),
+        "SOUK_SEARCH_DIRECTORY": str(search_directory),
         "SOUK_JWT_KEYS": json.dumps(JWT_KEYS),
     }
     command = [sys.executable, "-m", "chassis", "web", "services.products"]
@@ -149,13 +150,13 @@ def web(mongo_url: str) -> Iterator[str]:
         process.wait(DEADLINE_SECONDS)
 
 
-def test_what_was_read_is_still_answered_while_the_database_is_away(products, stocked):
+def test_what_was_read_is_still_answered_while_the_database_is_away(products, stocked, tmp_path):
     (cups,) = stocked(5)
     address = Product._get_db().client.address
     wire = Wire(address)
     threading.Thread(target=wire.serve_forever, daemon=True).start()
     url = f"mongodb://127.0.0.1:{wire.server_address[1]}/{Product._get_db().name}?directConnection=true"
-    with web(url) as base:
+    with web(url, tmp_path) as base:
         known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
         before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
         assert [each.status for each in before] == [200] * 3
