@@ -42,6 +42,8 @@ class Outcome:
     title: str
     load: Load
     findings: list[str]
+    back_seconds: float = 0.0
+    """How long it took until the catalogue was whole again."""
 
 
 def kill_an_instance(stack: Stack, rate: float) -> Outcome:
@@ -54,7 +56,7 @@ def kill_an_instance(stack: Stack, rate: float) -> Outcome:
         left = _until(lambda: victim not in _healthy(stack))
         back = _until(lambda: victim in _healthy(stack))
     findings = [f"out of the catalogue after {left:.1f} s", f"back in it {back:.1f} s later"]
-    return Outcome(f"{victim} killed", load, findings)
+    return Outcome(f"{victim} killed", load, findings, back)
 
 
 def roll(stack: Stack, rate: float) -> Outcome:

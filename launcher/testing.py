@@ -16,7 +16,10 @@ from launcher.state import REPOSITORY
 LEAST_PERCENT = 90.0
 PACKAGES = {
     "chassis": "chassis/",
-    **{name: f"services/{name}/" for name in ("users", "products", "orders", "payments", "notifications", "gateway")},
+    **{
+        name: f"services/{name}/"
+        for name in ("users", "products", "orders", "payments", "notifications", "gateway", "sidecar")
+    },
 }
 """Folder by package of which each has to be covered."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from chassis.discovery import consul as discovery_consul
 from launcher.installation import Installation
 from launcher.narrator import Narrator
 from launcher.servers.consul import Consul
@@ -105,11 +106,21 @@ def consul_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return binary
 
 
+@pytest.fixture(scope="session")
+def _shared_consul(consul_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ConsulServer]:
+    server = ConsulServer(consul_binary, tmp_path_factory.mktemp("consul"))
+    yield server
+    server.kill()
+
+
 @pytest.fixture
-def consul(consul_binary: Path, tmp_path: Path) -> Iterator[ConsulServer]:
-    server = ConsulServer(consul_binary, tmp_path)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.kill()
+def consul(_shared_consul: ConsulServer) -> ConsulServer:
+    """A Consul in whose catalogue is nothing yet; a test may kill and wipe it."""
+    if _shared_consul.ask("/v1/status/leader") is None:
+        _shared_consul.kill(wipe=True)
+        _shared_consul.start()
+    for id_ in _shared_consul.ask("/v1/agent/services"):
+        _shared_consul.ask(f"/v1/agent/service/deregister/{id_}", "PUT")
+    # The discovery of this process would go on with what it knew from the test before.
+    discovery_consul.catalogue.cache_clear()
+    return _shared_consul

@@ -9,9 +9,9 @@ from chassis.discovery.agent import Agent
 from services.gateway.discovery import consul as gateway_consul
 from services.gateway.discovery.names import Address
 from tests.chassis.faulty import faulty
-from tests.consul import ConsulServer, consul, consul_binary
+from tests.consul import ConsulServer, _shared_consul, consul, consul_binary
 
-__all__ = ["consul", "consul_binary"]
+__all__ = ["_shared_consul", "consul", "consul_binary"]
 DEADLINE_SECONDS = 20.0
 NAME = "users.service.consul"
 

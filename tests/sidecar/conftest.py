@@ -1,3 +1,3 @@
-from tests.consul import consul, consul_binary
+from tests.consul import _shared_consul, consul, consul_binary
 
-__all__ = ["consul", "consul_binary"]
+__all__ = ["_shared_consul", "consul", "consul_binary"]
