@@ -4,8 +4,7 @@ The server is a process of its own, bare Flask on granian with a small JSON answ
 """
 
 import json
-import multiprocessing
-import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ import requests
 import urllib3
 from flask import Flask
 
+from bench._edges import free_port, program
 from bench._measure import Series, measure, show
 from chassis import telemetry, web
 from chassis.clients import Client
@@ -27,24 +27,17 @@ PATH, QUERY = "/products", {"ids": "1,2"}
 
 def main() -> None:
     telemetry.configure_logging("bench", "error")
-    port = _free_port()
-    server = multiprocessing.get_context("spawn").Process(target=serve, args=(port,), daemon=True)
-    server.start()
-    try:
-        urllib3.request(
-            "GET", f"http://127.0.0.1:{port}{PATH}", retries=urllib3.Retry(100, backoff_factor=0.1, backoff_max=0.2)
-        )
+    port = free_port()
+    with program(port, "bench.clients", "serve", environment={"SOUK_PORT": str(port)}):
         found = _in_turns(_subjects(f"http://127.0.0.1:{port}"))
-    finally:
-        server.terminate()
     bare, ours = found[0].percentile(50), found[-1].percentile(50)
     show("A call to a neighbour", found, [f"chassis.clients takes {ours / bare:.2f} times urllib3's median."])
 
 
-def serve(port: int) -> None:
+def serve() -> None:
     app = Flask("neighbour")
     app.add_url_rule(PATH, view_func=lambda: {"items": [{"id": number, "price": "12.50"} for number in range(2)]})
-    web.run(app, Settings(port=port))
+    web.run(app, Settings())
 
 
 def _subjects(url: str) -> dict[str, Callable[[], Any]]:
@@ -69,11 +62,5 @@ def _in_turns(subjects: dict[str, Callable[[], Any]]) -> list[Series]:
     return list(found.values())
 
 
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 if __name__ == "__main__":
-    main()
+    serve() if sys.argv[-1] == "serve" else main()

@@ -23,6 +23,9 @@ class Neighbour:
         self._service, self._policy = service, policy
         slots = policy.concurrency or max(1, settings.threads // 2)
         self._slots = threading.BoundedSemaphore(slots)
+        self._under_way: dict[int, float] = {}
+        """When each call began that has a place, by its thread."""
+        self._answered_at = 0.0
         self._provider = discovery.provider(settings)
         self._peers = Peers(service, policy, connections=slots)
         self._budget = RetryBudget(policy.retry_share, policy.retry_reserve)
@@ -43,19 +46,33 @@ class Neighbour:
             try:
                 answer = self._tries(request)
                 succeeded = True
+                self._answered_at = time.monotonic()
                 return answer
             finally:
                 admission.record(succeeded)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """One of the places for calls under way, so that one neighbour never has all our threads."""
-        if not self._slots.acquire(timeout=min(self._policy.slot_seconds, self._left())):
-            raise Unavailable(f"Too many calls wait for the {self._service} service.")
+        """One of the places for calls under way, so that one neighbour never has all our threads.
+
+        A neighbour that answers is waited for: a burst of calls is no illness. One that hangs is not: as soon as nothing has
+        come back for a while, whoever finds no place goes away at once, and their threads are free for other work.
+        """
+        while not self._slots.acquire(timeout=min(self._patience(), self._left())):
+            if not self._patience() or not self._left():
+                raise Unavailable(f"Too many calls wait for the {self._service} service.")
+        me = threading.get_ident()
+        self._under_way[me] = time.monotonic()
         try:
             yield
         finally:
+            del self._under_way[me]
             self._slots.release()
+
+    def _patience(self) -> float:
+        """Seconds for which a place may still be waited for: counted from the last answer, or from when the oldest call began."""
+        oldest = min(list(self._under_way.values()), default=time.monotonic())
+        return max(0.0, max(oldest, self._answered_at) + self._policy.slot_seconds - time.monotonic())
 
     def _tries(self, request: Request) -> Answer:
         self._budget.earn()

@@ -33,7 +33,7 @@ class Policy:
     """Calls under way at once. None: half the process's threads, so that a slow neighbour cannot have them all."""
 
     slot_seconds: float = 0.25
-    """How long a call waits for its turn among those."""
+    """How long the neighbour may answer none of those until nobody waits for a place among them any more."""
 
     hedge_after_seconds: float | None = None
     """A read that has no answer after this time is also sent to a second instance, and the first answer counts.

@@ -37,6 +37,15 @@ def test_a_call_waits_a_moment_for_its_turn(neighbour: Faulty) -> None:
         assert [each.result() for each in calls] == [{"well": True}] * 2
 
 
+def test_a_burst_waits_as_long_as_calls_come_back(neighbour: Faulty) -> None:
+    neighbour.says("x" * 7)
+    neighbour.dribbles = True  # An answer takes 0.9 s: two of them are longer than one that never comes is waited for.
+    client, settings = Client("neighbour", replace(PATIENT, concurrency=1, slot_seconds=1.7)), settings_for(neighbour)
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(client.get, "/", {}, settings) for _ in range(3)]
+        assert [each.result() for each in calls] == ["x" * 7] * 3
+
+
 def peers_of(*weights: int) -> tuple[Peers, list[Instance]]:
     instances = [Instance(str(n), f"http://127.0.0.1:{n + 1}", weight) for n, weight in enumerate(weights)]
     peers = Peers("x", Policy(), connections=1)
