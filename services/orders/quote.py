@@ -13,7 +13,7 @@ from services.orders.api.schemas import NewOrder
 from services.orders.settings import Settings
 
 # An order is worth a moment of waiting: a burst of them must not be refused because they come at once.
-products = Client("products", Policy(slot_seconds=2.0))
+products = Client("products", Policy(slot_seconds=0.5))
 
 
 @dataclass(frozen=True)
