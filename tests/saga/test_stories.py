@@ -61,12 +61,16 @@ class Story(RuleBasedStateMachine):
         card=st.sampled_from(
             ["tok_success", "tok_success", "tok_declined_expired_card", "tok_capture_refused", "tok_refund_refused"]
         ),
+        hops=st.integers(0, 7),
     )
-    def somebody_orders(self, pieces: int, card: str) -> None:
+    def somebody_orders(self, pieces: int, card: str, hops: int) -> None:
+        """After so many hops without trouble, seven being a paid order, the story goes on."""
         id_ = UUID(self.customer.order((self.kettle, pieces), payment_method=card))
         self.orders.append(id_)
         self.cards[id_] = card
         self.system.collect(self.platform.services["orders"])
+        for _ in range(hops):
+            self.all_that_is_on_its_way_arrives()
 
     @precondition(lambda self: self.system.moving)
     @rule(which=some)
