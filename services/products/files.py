@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import mongoengine
+import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import ConnectionFailure
 
@@ -25,6 +26,9 @@ from services.products.app import service
 from services.products.finding.choice import finder
 from services.products.models import Product
 from services.products.rows import Format, Row
+
+BATCH_SECONDS = 60
+"""Longest for one batch: nobody waits for an answer, and the server may be busy."""
 
 USAGE = "usage: python -m services.products.files import|export FILE.csv|FILE.jsonl"
 
@@ -78,7 +82,8 @@ def import_(path: Path, take: Callable[[list[Row]], bulk.Report] = bulk.take) ->
         products = rows.read(lines, format_)
         _tell(at=0, of=size, skipped=sum(1 for _ in islice(products, done)), **counts)
         while batch := list(islice(products, bulk.BATCH)):
-            report = take(batch)
+            with pymongo.timeout(BATCH_SECONDS):
+                report = take(batch)
             for row in report.refused:
                 refused.write(as_json(row) + "\n")
             refused.flush()

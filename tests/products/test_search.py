@@ -74,6 +74,12 @@ def test_a_slip_is_mended_and_said(http, add):
     assert found(http, "copper kettle")["corrected"] is None
 
 
+def test_a_number_is_not_guessed_at(http, add):
+    add(name="Kettle", sku="K-123456")
+    assert names(found(http, "123456")) == names(found(http, "12345")) == ["Kettle"]
+    assert names(found(http, "123457")) == []
+
+
 def test_a_changed_name_is_found_and_the_old_one_is_not(http, add, staff):
     made = add(name="Kettle", description="")
     body = {key: made[key] for key in ("sku", "description", "category", "price", "currency")}

@@ -23,6 +23,7 @@ from services.products.finding.finder import (
 )
 from services.products.finding.index import texts_of
 from services.products.finding.question import Question
+from services.products.finding.words import slips_length
 
 RANKED = ("name", "category", "sku", "description", "created_at", "price", "sold_quantity")
 
@@ -68,7 +69,7 @@ class DatabaseFinder:
     def learn(self, documents: Sequence[dict[str, Any]]) -> None:
         written = Counter(word for document in documents for word in {*texts_of(document).words()})
         additions = [
-            UpdateOne({"_id": word}, {"$inc": {"products": count}, "$set": {"length": len(word)}}, upsert=True)
+            UpdateOne({"_id": word}, {"$inc": {"products": count}, "$set": {"length": slips_length(word)}}, upsert=True)
             for word, count in sorted(written.items())
         ]
         if additions:

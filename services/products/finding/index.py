@@ -14,10 +14,10 @@ from typing import Any
 
 from chassis import money
 from services.products.finding import ranking
-from services.products.finding.words import words
+from services.products.finding.words import slips_length, words
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-FORMAT = "1"
+FORMAT = "2"
 """Part of the file's name: a release that writes another schema starts another file."""
 
 BUSY_SECONDS = 3.0
@@ -180,7 +180,7 @@ def _write_texts(
 def _count(writer: sqlite3.Connection, words_moved: Counter[str], categories_moved: Counter[str]) -> None:
     writer.executemany(
         "INSERT INTO words VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET products = products + excluded.products",
-        [(word, len(word), moved) for word, moved in words_moved.items() if moved],
+        [(word, slips_length(word), moved) for word, moved in words_moved.items() if moved],
     )
     gone = [(word,) for word, moved in words_moved.items() if moved < 0]
     writer.executemany("DELETE FROM words WHERE word = ? AND products <= 0", gone)
