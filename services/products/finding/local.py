@@ -21,6 +21,7 @@ from services.products.finding.follow import Follower
 from services.products.finding.index import Index
 from services.products.finding.question import Question, Wanted
 from services.products.finding.ranking import Texts
+from services.products.finding.words import words
 
 ENOUGH = 10
 """Products with all the words beyond which none is looked for that lacks one."""
@@ -93,7 +94,7 @@ class LocalFinder:
             f"SELECT {columns} FROM texts t CROSS JOIN products p ON p.row = t.rowid"  # noqa: S608 - names of ours
             f" WHERE texts MATCH ? AND {' AND '.join(conditions)} ORDER BY t.rowid DESC LIMIT ?"
         )
-        return self._index.rows(query, expression, *values, most)
+        return self._index.rows(query, _narrowed(expression, filters), *values, most)
 
     def _some_of(self, question: Question) -> str:
         """Any of the words, but of common ones only the rarest: what most products have tells nothing by itself."""
@@ -148,6 +149,13 @@ def _conditions(filters: Filters) -> tuple[list[str], list[Any]]:
     ]
     given = [(condition, value) for condition, value in asked if value is not None]
     return [condition for condition, _ in given] or ["1"], [value for _, value in given]
+
+
+def _narrowed(expression: str, filters: Filters) -> str:
+    """`expression`, and the words of the category: so the text index passes by what is of others, before any row is read."""
+    if filters.category is None or not (asked := words(filters.category)):
+        return expression
+    return f"({expression}) AND ({{category}} : ({' AND '.join(_quoted(asked))}))"
 
 
 def _match(row: tuple[Any, ...]) -> Match:
