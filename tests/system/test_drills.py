@@ -9,6 +9,8 @@ from launcher import catalogue, drills, report, running
 from launcher.errors import LaunchError
 from launcher.stack import Stack
 
+pytestmark = pytest.mark.timeout(400)
+
 RATE = 40
 """Enough that something is in hand at every moment; `./souk drill` sends 200 a second."""
 
