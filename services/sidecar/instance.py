@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from services.sidecar.http import exchange
 
@@ -10,8 +10,7 @@ TIMEOUT_SECONDS = 2.0
 READINESS = "/health/ready"
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     is_ready: bool
     in_flight: int | None
     """Requests it has in hand; None where it does not answer, or does not say."""

@@ -3,13 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(NamedTuple):
     service: str
     """The name under which the instance is found: users, products, ..."""
 
@@ -89,7 +87,7 @@ _NEEDED = ("service", "instance", "instance_url", "consul_url")
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     values: dict[str, Any] = {}
     wrong = []
-    for name in Settings.__dataclass_fields__:
+    for name in Settings._fields:
         variable = f"SOUK_{name.upper()}"
         given = environment.get(variable, "")
         if not given:
