@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.chaos.crashes import BAD, Crashes, Point
 from tests.chaos.lives import LIVES
 from tests.chaos.table import TABLE, write
-from tests.installation import catalogue_of, installed, newcomer
+from tests.installation import employed, installed, newcomer
 
 console = Console(highlight=False)
 
@@ -17,7 +17,7 @@ console = Console(highlight=False)
 def main() -> int:
     outcomes: dict[Point, str] = {}
     with tempfile.TemporaryDirectory(prefix="souk-chaos-") as folder, installed(Path(folder)) as stack:
-        crashes = Crashes(stack, newcomer(stack), catalogue_of(stack))
+        crashes = Crashes(stack, newcomer(stack)(), employed(stack))
         known: set[tuple[str, int]] = set()
         points: list[Point] = []
         for life in LIVES:

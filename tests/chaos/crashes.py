@@ -1,6 +1,5 @@
 """Kills one program at one point of an order's life, and looks whether all is right once it is back."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from chassis import faults
 from launcher.stack import Stack
 from tests.chaos.lives import LIVES, PATIENCE_SECONDS
 from tests.chaos.truth import Truth
-from tests.installation import Person, until
+from tests.installation import FAULTS_VARIABLE, Person, catalogue_of, until
 
 RECEIVED = 10
 
@@ -45,10 +44,12 @@ class Point:
 
 
 class Crashes:
-    def __init__(self, stack: Stack, person: Callable[[], Person], product: Callable[[int], str]) -> None:
-        self._stack, self._person, self._product = stack, person, product
-        self._directory = Path(os.environ["SOUK_FAULTS_DIRECTORY"])
+    def __init__(self, stack: Stack, customer: Person, seller: Person) -> None:
+        self._stack, self._customer, self._seller = stack, customer, seller
+        self._directory = Path(stack.installation.environment[FAULTS_VARIABLE])
         self._truth = Truth(stack)
+        # What a registration brings about is over before a life is looked at.
+        until(lambda: self._truth.untold(customer.id) == 0, PATIENCE_SECONDS)
 
     def points(self, life: str) -> list[Point]:
         """Every point that one order's life passes, in no order."""
@@ -80,9 +81,9 @@ class Crashes:
 
     def _live(self, life: str, meanwhile: Callable[[], None]) -> str:
         """How it ended. Raises AssertionError when that is not as it should."""
-        person, product_id = self._person(), self._product(RECEIVED)
+        product_id = catalogue_of(self._stack, self._seller.log_in())(RECEIVED)
         expected = LIVES[life].expected
-        order_id = LIVES[life].lead(person, product_id)
+        order_id = LIVES[life].lead(self._customer.log_in(), product_id)
         meanwhile()
         self._truth.comes_right(RECEIVED, {product_id: {order_id: expected}}, PATIENCE_SECONDS)
         return f"{expected.status}, {'sold' if expected.is_sold else 'back on hand'}, {_money(expected.captured, expected.refunded)}"

@@ -61,9 +61,20 @@ def declined(person: Person, product_id: str) -> str:
     return place(person, product_id, "tok_declined_insufficient_funds")
 
 
+def called_off(person: Person, product_id: str) -> str:
+    """Cancelled by the customer once it was paid."""
+    order_id = place(person, product_id, "tok_success")
+    payments = f"/payments/user/{person.id}"
+    until(lambda: status(person, order_id) == "confirmed", PATIENCE_SECONDS)
+    until(lambda: insist(person, "GET", payments)["items"][0]["status"] == "captured", PATIENCE_SECONDS)
+    insist(person, "DELETE", f"/orders/{order_id}")
+    return order_id
+
+
 PRICE = QUANTITY * UNIT_AMOUNT
 
 LIVES: Mapping[str, Life] = {
     "paid": Life(paid, Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE)),
     "declined": Life(declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0)),
+    "called off": Life(called_off, Expected(QUANTITY, "refunded", is_sold=False, captured=PRICE, refunded=PRICE)),
 }

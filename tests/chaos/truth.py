@@ -52,6 +52,12 @@ class Truth:
             except AssertionError:
                 raise AssertionError("; ".join(wrong[:20])) from None
 
+    def untold(self, user_id: str) -> int:
+        """Messages to this person that are still to be sent."""
+        query = "SELECT count(*) FROM notifications WHERE user_id = :id AND status NOT IN ('sent', 'suppressed')"
+        count: int = self._rows("notifications", query, id=user_id)[0][0]
+        return count
+
     def orders_of(self, user_id: str) -> int:
         count: int = self._rows("orders", "SELECT count(*) FROM orders WHERE user_id = :id", id=user_id)[0][0]
         return count
@@ -85,8 +91,9 @@ class Truth:
             table = "events" if service == "orders" else "outbox"
             if count := self._rows(service, f"SELECT count(*) FROM {table} WHERE sent_at IS NULL")[0][0]:
                 yield f"{service}: {count} unsent"
-        if count := self._mongo["reservations"].count_documents({"unsent.occurred_at": {"$gt": ""}}):
-            yield f"products: {count} unsent"
+        for collection in ("reservations", "stock_ledger"):
+            if count := self._mongo[collection].count_documents({"unsent.occurred_at": {"$gt": ""}}):
+                yield f"products: {count} unsent in {collection}"
 
     def _stock(self, product_id: str, received: int, endings: Iterable[Expected]) -> Iterable[str]:
         product = self._mongo["products"].find_one({"_id": product_id})

@@ -397,7 +397,11 @@ def test_every_answer_tells_browsers_to_make_nothing_of_it(notes: FlaskClient, p
 
 def test_health_and_metrics_answer(notes: FlaskClient) -> None:
     assert notes.get("/health/live").status_code == 200
-    assert notes.get("/health/ready").json == {"status": "ready", "checks": {"database": "ok"}}
+    assert notes.get("/health/ready").json == {
+        "status": "ready",
+        "checks": {"database": "ok"},
+        "in_flight": 0,
+    }
     notes.get("/notes/")
     metrics = notes.get("/metrics").text
     assert 'url_rule="/notes/"' in metrics
