@@ -14,6 +14,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
+from launcher.services import SERVICES
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
 
@@ -129,6 +130,23 @@ def catalogue_of(stack: Stack, staff: Person | None = None) -> Callable[[int], s
     return sell
 
 
+def signing_key(stack: Stack) -> tuple[str, str]:
+    """Id and secret of the key that signs access tokens."""
+    keys = json.loads(stack.services.keys.file("users").read_text())["jwt_keys"]
+    key_id, key = next(iter(keys.items()))
+    return key_id, key["material"]
+
+
+def edge_is_whole(stack: Stack) -> bool:
+    """Whether the edge has a healthy target of every service: it learns of one that is back a moment later."""
+    admin = f"http://127.0.0.1:{stack.installation.ports['gateway-admin']}"
+    try:
+        found = [_pool.request("GET", f"{admin}/upstreams/{name}/health").json()["data"] for name in SERVICES]
+    except urllib3.exceptions.HTTPError:
+        return False
+    return all(any(target["health"] == "HEALTHY" for target in targets) for targets in found)
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
@@ -150,6 +168,7 @@ def kill(stack: Stack) -> Callable[[str], None]:
         os.kill(pid, signal.SIGKILL)
         until(lambda: stack.supervisor.statuses()[program].pid not in (0, pid))
         stack.wait_ready(program)
+        until(lambda: edge_is_whole(stack))
 
     return kill_and_wait
 

@@ -59,6 +59,7 @@ INTERRUPTIONS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", INTERRUPTIONS)
 def test_an_outage_in_the_middle_of_many_orders_costs_none(

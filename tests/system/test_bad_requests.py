@@ -11,7 +11,7 @@ import pytest
 
 from chassis import db
 from launcher.stack import Stack
-from tests.installation import Person
+from tests.installation import Person, signing_key
 
 Enter = Callable[[], Person]
 Sell = Callable[[int], str]
@@ -76,7 +76,7 @@ def test_someone_elses_order_is_not_there(person: Enter, product: Sell) -> None:
 def test_an_expired_token_is_refused(stack: Stack, person: Enter) -> None:
     leila = person()
     claims = jwt.decode(leila.headers["Authorization"].split()[1], options={"verify_signature": False})
-    key_id, key = next(iter(json.loads(stack.services.environment("users", 0)["SOUK_JWT_KEYS"]).items()))
+    key_id, key = signing_key(stack)
     stale = jwt.encode({**claims, "exp": db.now() - timedelta(minutes=1)}, key, "HS256", {"kid": key_id})
     answer = leila.send("GET", "/orders/", Authorization=f"Bearer {stale}")
     assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")

@@ -45,6 +45,7 @@ def letters(stack: Stack, person: Person) -> Counter[str]:
     return Counter(mail["subject"].split()[-1] for mail in urllib3.request("GET", url).json()["items"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at_random(
     stack: Stack, staff: Person, person: Enter, product: Sell, kill: Callable[[str], None]
@@ -93,6 +94,7 @@ def _pieces(stock: Any) -> tuple[int, int, int]:
     return stock["on_hand"], stock["held"], stock["sold"]
 
 
+@pytest.mark.long
 def test_orders_wait_for_the_stocks_database_and_finish_when_it_is_back(
     stack: Stack, staff: Person, person: Enter, product: Sell
 ) -> None:

@@ -44,7 +44,7 @@ class UserNotification(Resource):
 
 
 class Message(Resource):
-    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewMessage) -> SentView:
         """Write to one user on whatever channels that user wants. It is on its way on each channel that says `sent`."""
         contact = _addressee(body.user_id)
@@ -60,14 +60,14 @@ class Email(Resource):
 
 
 class TextMessage(Resource):
-    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewSMS) -> NotificationView:
         """Send one user an SMS; 409 when there is no number. As with a mail, its status says how far it got."""
         return _write(body.user_id, SMS, "", body.text)
 
 
 class Push(Resource):
-    @endpoint(allow=auth.STAFF, status=202, idempotency="required")
+    @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewPush) -> NotificationView:
         """Show one user a message on each of their devices; 409 when there is none."""
         return _write(body.user_id, PUSH, body.title, body.body)

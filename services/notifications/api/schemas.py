@@ -12,7 +12,7 @@ from chassis.schemas import Body, View
 from services.notifications.kinds import CHOOSABLE
 from services.notifications.models.preferences import Digest
 
-LINE = r"^\P{Cc}+$"
+LINE = r"^[^\x00-\x1f\x7f-\x9f]+$"
 """Text without line breaks or other control characters."""
 
 
