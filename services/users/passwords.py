@@ -27,8 +27,8 @@ LEAST_SCORE = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses."""
 
 JUDGED_CHARACTERS = 32
-"""zxcvbn's time grows with the square of the length: 0.05 s of the interpreter here, 1 s at 200. A passphrase whose
-beginning is weak is refused for it."""
+"""zxcvbn's time grows with the square of the length: tenths of a second here, seconds at 200. A passphrase whose beginning is weak
+is refused for it."""
 
 
 def hashed(password: str) -> str:
