@@ -27,9 +27,12 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 @lru_cache
 def endpoint_slices(namespace: str) -> Watches:
     """The process's one view of the cluster: the one it runs in, else the one of its kubeconfig."""
-    config.load_config()
+    cluster = client.Configuration()
+    config.load_config(client_configuration=cluster)
+    # The watch asks again itself, and says once that the API server is away; urllib3 would say it at each try.
+    cluster.retries = False
     own = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
-    api = client.DiscoveryV1Api()
+    api = client.DiscoveryV1Api(client.ApiClient(cluster))
     return Watches(lambda service: Slices(api, namespace or own, service).ask, PATIENCE_SECONDS)
 
 
