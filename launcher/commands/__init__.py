@@ -1,29 +1,7 @@
 """The commands of `./souk`, one module a topic. Importing this package registers them all."""
 
-from launcher.commands import (
-    bench,
-    chaos,
-    dead,
-    development,
-    drill,
-    keys,
-    lifecycle,
-    payments,
-    products,
-    scaling,
-    stock,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "bench",
-    "chaos",
-    "dead",
-    "development",
-    "drill",
-    "keys",
-    "lifecycle",
-    "payments",
-    "products",
-    "scaling",
-    "stock",
-]
+for each in sorted(found.name for found in pkgutil.iter_modules(__path__)):
+    importlib.import_module(f"{__name__}.{each}")
