@@ -225,7 +225,8 @@ class Services:
             # 32 random bytes in base64url are a private key of P-256, but for one in four thousand million.
             "SOUK_VAPID_KEY": self._installation.secrets.get("vapid-key"),
         }
-        return {name: given.get(name, value) for name, value in told.items()}
+        bounds = {name: given[name] for name in ("SOUK_ATTEMPT_SECONDS", "SOUK_MOST_PER_HOUR") if name in given}
+        return {name: given.get(name, value) for name, value in told.items()} | bounds
 
 
 def version() -> str:

@@ -61,6 +61,11 @@ class Settings(settings.Settings):
     reset_url: str = "http://127.0.0.1:8000/reset-password?token={token}"
     """The shop's pages to which a mail leads."""
 
+    attempt_seconds: float = Field(default=120, gt=0)
+    """How long a message is one task's to send; an attempt that has not ended by then was killed, and another task takes over.
+    Shorter than a conversation with a provider and its stand-by, and people are told twice; much longer, and what a crash
+    interrupted is late."""
+
     most_per_hour: dict[str, int] = Field(default_factory=lambda: {"email": 30, "sms": 6, "push": 30})
     """Messages to one person on a channel in an hour; what is about security does not count."""
 

@@ -1,12 +1,14 @@
 """Delivery by Celery: a provider is a third party and may be slow."""
 
 from contextlib import ExitStack
+from datetime import timedelta
 from uuid import UUID
 
 from chassis import store
 from chassis.tasks import Tasks
 from services.notifications import delivery
 from services.notifications.models import Notification
+from services.notifications.settings import Settings
 
 tasks = Tasks("notifications")
 
@@ -21,8 +23,9 @@ def _exhausted(notification_id: UUID, error: Exception) -> None:
 @tasks.task(retries=3, on_exhausted=_exhausted)
 def deliver(notification_id: UUID) -> None:
     """Send the notification, unless that is done or being done. Raises OSError when another attempt may succeed."""
+    lasts = timedelta(seconds=Settings.current().attempt_seconds)
     with store.transaction():
-        notification = Notification.take(notification_id)
+        notification = Notification.take(notification_id, lasts)
     if notification is None:
         return
     with ExitStack() as unless_it_ends_well:

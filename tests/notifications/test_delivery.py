@@ -88,7 +88,7 @@ def crashed(desk, provider):
     """An attempt at the notification whose process died before it heard an answer."""
     [row] = desk.notifications()
     with desk.transaction():
-        Notification.take(row.id)
+        Notification.take(row.id, timedelta(minutes=2))
     with desk.transaction():
         Attempt.begin(row.id, provider)
     desk.change("taken_until = now() - interval '1 second'")

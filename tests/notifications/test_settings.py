@@ -14,6 +14,7 @@ from services.notifications.settings import Settings
         ("SOUK_MAIL_FROM", "Souk"),
         ("SOUK_MAIL_FROM", "Souk <orders@souk.example>\nBcc: all@example.com"),
         ("SOUK_SMTP_TIMEOUT_SECONDS", "0"),
+        ("SOUK_ATTEMPT_SECONDS", "0"),
     ],
 )
 def test_a_setting_that_cannot_work_ends_the_process_with_its_name(monkeypatch, capsys, name, value):

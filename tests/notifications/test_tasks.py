@@ -11,11 +11,11 @@ from chassis import db
 from chassis.messages import UserDeleted
 from services.notifications.channels.message import Away
 from services.notifications.models import Notification
-from services.notifications.models.notification import ATTEMPT_LASTS
 from services.notifications.sweeper import sweep
 from tests.notifications.conftest import ADDRESS, AMAL, confirmed, free_port, registered
 
 SECONDS_70 = timedelta(seconds=70)
+ATTEMPT_LASTS = timedelta(minutes=2)
 
 
 class Moody:
@@ -136,7 +136,7 @@ def test_a_mail_that_is_being_sent_is_left_to_who_sends_it(desk, server_of):
 def test_a_mail_whose_sender_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
     notification = pending(desk)
     with desk.transaction():
-        assert Notification.take(notification.id) is not None
+        assert Notification.take(notification.id, ATTEMPT_LASTS) is not None
     smtp_url(mailbox.url)
     desk.sweep(after=SECONDS_70)
     assert mailbox.letters() == []

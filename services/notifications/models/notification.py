@@ -28,9 +28,6 @@ SOONEST_SWEEP = timedelta(seconds=60)
 LATEST_SWEEP = timedelta(minutes=10)
 """A provider that comes back has its messages after this, at the latest."""
 
-ATTEMPT_LASTS = timedelta(minutes=2)
-"""More than a conversation with a provider and its stand-by takes; an attempt that has not ended by then was killed."""
-
 GIVE_UP_AFTER = timedelta(days=3)
 
 MOST_DEATHS = 5
@@ -128,8 +125,8 @@ class Notification(Base):
         return found
 
     @classmethod
-    def take(cls, notification_id: UUID) -> "Notification | None":
-        """The notification, now the caller's to send; None when it needs no sending, or is being sent."""
+    def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
+        """The notification, the caller's to send for so long; None when it needs no sending, or is being sent."""
         now = db.now()
         notification = cls.locked(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
@@ -138,7 +135,7 @@ class Notification(Base):
         if notification.status != Status.PENDING:
             return None
         notification.attempts += 1
-        notification.taken_until = notification.due_at = now + ATTEMPT_LASTS
+        notification.taken_until = notification.due_at = now + lasts
         return notification
 
     @classmethod
