@@ -22,7 +22,8 @@ RECORDING = "recording"
 PASSED = "passed"
 
 _MONGO_WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
-_SQL_WRITES = ("INSERT", "UPDATE", "DELETE")
+_SQL_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
+"""How statements begin that keep nothing; any other may."""
 
 _directory: Path | None = None
 _program = ""
@@ -76,7 +77,7 @@ def _watch_sql() -> None:
 
     @event.listens_for(Engine, "before_cursor_execute")
     def note(connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        if statement.lstrip().upper().startswith(_SQL_WRITES):
+        if not statement.lstrip().upper().startswith(_SQL_READS):
             connection.info["wrote"] = True
 
     @event.listens_for(Engine, "commit")

@@ -1,37 +1,40 @@
 """`./souk chaos`: kills a program at every point of an order's life, one after the other, and writes docs/crash-table.md."""
 
+import argparse
 import sys
 import tempfile
 from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos.crashes import BAD, Crashes, Point
+from tests.chaos import table
+from tests.chaos.crashes import Crashes, is_bad
 from tests.chaos.lives import LIVES
-from tests.chaos.table import TABLE, write
 from tests.installation import employed, installed, newcomer
 
 console = Console(highlight=False)
 
 
 def main() -> int:
-    outcomes: dict[Point, str] = {}
+    parser = argparse.ArgumentParser(prog="./souk chaos", description=__doc__)
+    parser.add_argument("--life", choices=LIVES, help="only this one; what the table says of the others stays")
+    parser.add_argument("--go-on", action="store_true", help="try only what the table does not have, or has as failed")
+    arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="souk-chaos-") as folder, installed(Path(folder)) as stack:
         crashes = Crashes(stack, newcomer(stack)(), employed(stack))
-        known: set[tuple[str, int]] = set()
-        points: list[Point] = []
-        for life in LIVES:
-            # A later life is killed only where an earlier one did not pass.
-            fresh = [point for point in crashes.points(life) if (point.name, point.passing) not in known]
-            known |= {(point.name, point.passing) for point in fresh}
-            points += fresh
-        for number, point in enumerate(points, 1):
+        points = crashes.all_points()
+        untried = [point for point in points if arguments.life in (None, point.life)]
+        if arguments.go_on:
+            passed = {point for point, outcome in table.read().items() if not is_bad(outcome)}
+            untried = [point for point in untried if point not in passed]
+        outcomes = {point: outcome for point, outcome in table.read().items() if point in set(points) - set(untried)}
+        for number, point in enumerate(untried, 1):
             outcomes[point] = crashes.crash(point)
-            console.print(f"{number}/{len(points)} {point.life}: {point.title} -> {outcomes[point]}", soft_wrap=True)
-    write(outcomes)
-    bad = [point for point, outcome in outcomes.items() if outcome.startswith(BAD)]
-    console.print(f"{len(outcomes) - len(bad)} passed, {len(bad)} failed: {TABLE}")
-    return 1 if bad else 0
+            table.write(outcomes)
+            console.print(f"{number}/{len(untried)} {point.life}: {point.title} -> {outcomes[point]}", soft_wrap=True)
+    bad = sum(map(is_bad, outcomes.values()))
+    console.print(f"{len(outcomes)} of {len(points)} points tried, {bad} failed: {table.TABLE}")
+    return 1 if bad or len(outcomes) < len(points) else 0
 
 
 if __name__ == "__main__":

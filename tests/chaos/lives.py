@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import urllib3
 
+from chassis.messages import OrderCancelled, OrderConfirmed, OrderRefunded
 from tests.chaos.truth import Expected
 from tests.installation import Person, until
 
@@ -51,6 +52,8 @@ class Life:
 
     lead: Callable[[Person, str], str]
     expected: Expected
+    is_steady: bool = True
+    """Each such life passes every point as often as the last one. Where webhooks race with answers, that differs."""
 
 
 def paid(person: Person, product_id: str) -> str:
@@ -71,10 +74,39 @@ def called_off(person: Person, product_id: str) -> str:
     return order_id
 
 
+CONFIRMED, CANCELLED, REFUNDED = (fact.type for fact in (OrderConfirmed, OrderCancelled, OrderRefunded))
+
+
+def confirmed_at_the_bank(person: Person, product_id: str) -> str:
+    """The bank wants the customer's word, on a page of its own, and tells of it and all that follows by webhooks."""
+    order_id = place(person, product_id, "tok_pending")
+
+    def page() -> str | None:
+        payments = insist(person, "GET", f"/payments/user/{person.id}")["items"]
+        return next((payment["action_url"] for payment in payments if payment["order_id"] == order_id), None)
+
+    agreed = urllib3.request("POST", until(page, PATIENCE_SECONDS), fields={"answer": "confirm"}, timeout=30)
+    assert agreed.status == 200, agreed.data
+    return order_id
+
+
 PRICE = QUANTITY * UNIT_AMOUNT
 
+SOLD = Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE, told=frozenset({CONFIRMED}))
+
 LIVES: Mapping[str, Life] = {
-    "paid": Life(paid, Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE)),
-    "declined": Life(declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0)),
-    "called off": Life(called_off, Expected(QUANTITY, "refunded", is_sold=False, captured=PRICE, refunded=PRICE)),
+    "paid": Life(paid, SOLD),
+    "declined": Life(declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0, told=frozenset({CANCELLED}))),
+    "called off": Life(
+        called_off,
+        Expected(
+            QUANTITY,
+            "refunded",
+            is_sold=False,
+            captured=PRICE,
+            refunded=PRICE,
+            told=frozenset({CONFIRMED, CANCELLED, REFUNDED}),
+        ),
+    ),
+    "confirmed at the bank": Life(confirmed_at_the_bank, SOLD, is_steady=False),
 }

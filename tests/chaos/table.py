@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tests.chaos.crashes import Point
+from tests.chaos.lives import LIVES
 
 TABLE = Path(__file__).parents[2] / "docs" / "crash-table.md"
 
@@ -15,15 +16,22 @@ held + sold what was received, was the money charged once, was each fact told on
 (`commit` and `committed` in PostgreSQL; MongoDB's commands and the same with `done`), a send (`publish`, `published`; `send`, `sent` for
 Celery) or an acknowledgement; see `chassis/faults.py`. A life that comes later is only killed where no earlier one passed.
 
+*In 2 copies*: the mail server had taken the mail, and the process died before it had noted that; the mail was handed over again under the
+same Message-ID, by which a reader's mail program knows it. *By a second attempt*: the process died with the mail in hand. It is another's
+after SOUK_ATTEMPT_SECONDS (two minutes; in this installation five seconds) and the sweeper's next turn, since until then nobody can know
+that its sender is gone.
+
 | life | program | work | point | outcome |
 |---|---|---|---|---|
 """
 
+_LIVES = list(LIVES)
+
 
 def write(outcomes: Mapping[Point, str]) -> None:
     rows = [
-        f"| {point.life} | {' | '.join(point.title.split(': ', 2))} | {outcome} |"
-        for point, outcome in outcomes.items()
+        f"| {point.life} | {' | '.join(point.title.split(': ', 2))} | {outcomes[point]} |"
+        for point in sorted(outcomes, key=lambda point: (_LIVES.index(point.life), point))
     ]
     TABLE.write_text(_HEAD + "\n".join(rows) + "\n")
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from email.parser import BytesHeaderParser
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -23,6 +25,8 @@ class Expected:
     """Whether the pieces are the customer's in the end; else they are on hand again."""
     captured: int
     """What the bank took, in minor units."""
+    told: frozenset[str]
+    """The facts of which the customer has a mail."""
     refunded: int = 0
     """What it gave back of that."""
 
@@ -30,6 +34,8 @@ class Expected:
 class Truth:
     def __init__(self, stack: Stack) -> None:
         self._stack = stack
+        self._mails = stack.installation.state.data / "mails" / "new"
+        self._message_ids: dict[Path, str] = {}
         self._pool = urllib3.PoolManager(timeout=10, retries=False)
 
     def comes_right(self, received: int, expected: Mapping[str, Mapping[str, Expected]], seconds: float) -> None:
@@ -62,12 +68,17 @@ class Truth:
         count: int = self._rows("orders", "SELECT count(*) FROM orders WHERE user_id = :id", id=user_id)[0][0]
         return count
 
+    def tellings(self, order_id: str) -> tuple[int, int]:
+        """How many attempts the mail of this order took that took most, and how many copies the mailbox has of one."""
+        mails = self._mails_about(order_id)
+        return max(mail.attempts for mail in mails), max(map(self._copies, mails))
+
     # --- inside
 
     def _wrong(self, received: int, product_id: str, expected: Mapping[str, Expected]) -> Iterable[str]:
         yield from self._stock(product_id, received, expected.values())
         for order_id, ending in expected.items():
-            for each in (*self._order(order_id, ending), *self._mails(order_id)):
+            for each in (*self._order(order_id, ending), *self._told(order_id, ending.told)):
                 yield f"order {order_id}: {each}"
 
     @cached_property
@@ -105,9 +116,11 @@ class Truth:
             yield f"stock: {held} held and {product['sold_quantity']} sold, expected 0 and {sold}"
 
     def _order(self, order_id: str, ending: Expected) -> Iterable[str]:
-        status = self._rows("orders", "SELECT status FROM orders WHERE id = :id", id=order_id)[0].status
-        if status != ending.status:
-            yield f"is {status}, expected {ending.status}"
+        [order] = self._rows("orders", "SELECT status, due_at, stuck_at FROM orders WHERE id = :id", id=order_id)
+        if order.status != ending.status:
+            yield f"is {order.status}, expected {ending.status}"
+        if order.due_at or order.stuck_at:
+            yield "is stuck" if order.stuck_at else "awaits an answer"
         payments = self._rows("payments", "SELECT id, status FROM payments WHERE order_id = :id", id=order_id)
         charges = [charge for payment in payments for charge in self._charges(str(payment.id))]
         if len(payments) > 1 or len(charges) > 1:
@@ -127,15 +140,20 @@ class Truth:
         answer = self._pool.request("GET", f"{url}/charges?reference={payment_id}", headers=headers)
         return list(answer.json()["items"])
 
-    def _mails(self, order_id: str) -> Iterable[str]:
-        """A fact is told once a channel; a mail server may see a mail twice, then with one Message-ID."""
-        rows = self._rows(
-            "notifications",
-            "SELECT kind, channel, status, count(*) AS times FROM notifications WHERE subject_id = :id GROUP BY 1, 2, 3",
-            id=order_id,
-        )
-        if not rows:
-            yield "nobody was told"
-        for row in rows:
-            if row.status not in ("sent", "suppressed") or row.times != 1:
-                yield f"{row.kind} by {row.channel}: {row.times} times {row.status}"
+    def _told(self, order_id: str, facts: frozenset[str]) -> Iterable[str]:
+        """A fact is told once a channel; the mailbox may have a mail twice, then with one Message-ID."""
+        mails = self._mails_about(order_id)
+        if sorted(mail.kind for mail in mails) != sorted(facts):
+            yield f"mails about {sorted(mail.kind for mail in mails)}, expected {sorted(facts)}"
+        for mail in mails:
+            if mail.status != "sent" or not self._copies(mail):
+                yield f"the mail about {mail.kind} is {mail.status}, {self._copies(mail)} in the mailbox"
+
+    def _mails_about(self, order_id: str) -> list[Any]:
+        query = "SELECT id, kind, status, attempts FROM notifications WHERE subject_id = :id AND channel = 'email'"
+        return self._rows("notifications", query, id=order_id)
+
+    def _copies(self, mail: Any) -> int:
+        for path in set(self._mails.iterdir()) - self._message_ids.keys():
+            self._message_ids[path] = str(BytesHeaderParser().parsebytes(path.read_bytes())["Message-ID"])
+        return sum(str(mail.id) in message_id for message_id in self._message_ids.values())
