@@ -14,12 +14,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import urllib3
 from sqlalchemy import create_engine, text
 
 from bench._measure import Series, measure, show
+
+if TYPE_CHECKING:
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Event
 
 LOGIN_CLIENTS = 8
 ROUNDS = 3
@@ -38,7 +43,7 @@ def main() -> None:
         ours = stack.enter_context(_serving("users", _users_environment(database)))
         careless = stack.enter_context(_serving("users", {**_users_environment(database), **CARELESS}))
         for number in range(LOGIN_CLIENTS):
-            _post(f"{ours}/users/register", _person(number))
+            _post(urllib3.PoolManager(), f"{ours}/users/register", _person(number))
         _run(series, logins, products, {series[1].name: ours, series[2].name: careless})
     notes = [f"{name}: {count} logins meanwhile" for name, count in logins.items() if count]
     show("GET /products/, one client", series, notes)
@@ -63,26 +68,32 @@ def _run(series: list[Series], logins: dict[str, int], products: str, users: dic
 @contextmanager
 def _logging_in(users: str | None) -> Iterator[Callable[[], int]]:
     """Clients that log in as fast as they are let, in processes of their own; gives how many logins there were."""
-    done = multiprocessing.Value("i", 0)
-    clients = [multiprocessing.Process(target=_log_in, args=(users, number, done)) for number in range(LOGIN_CLIENTS)]
-    if users is not None:
-        for client in clients:
-            client.start()
-        _until(lambda: done.value >= LOGIN_CLIENTS)
-        done.value = 0
+    if users is None:
+        yield lambda: 0
+        return
+    done, stopping = multiprocessing.Value("i", 0), multiprocessing.Event()
+    clients = [
+        multiprocessing.Process(target=_log_in, args=(users, number, done, stopping)) for number in range(LOGIN_CLIENTS)
+    ]
+    for client in clients:
+        client.start()
     try:
-        yield lambda: done.value
+        _until(lambda: done.value >= LOGIN_CLIENTS)
+        before = done.value
+        yield lambda: done.value - before
     finally:
+        stopping.set()
         for client in clients:
-            if client.pid is not None:
-                client.terminate()
-                client.join()
+            client.join()
+    assert not any(client.exitcode for client in clients), "a client got no answer"
 
 
-def _log_in(users: str, number: int, done: "multiprocessing.sharedctypes.Synchronized[int]") -> None:
+def _log_in(users: str, number: int, done: "Synchronized[int]", stopping: "Event") -> None:
+    # Its own connections: those of the process that it was forked from are in the hands of every other client as well.
+    pool = urllib3.PoolManager(timeout=30, retries=False)
     body = {name: _person(number)[name] for name in ("email", "password")}
-    while True:
-        if _post(f"{users}/users/login", body) == 200:
+    while not stopping.is_set():
+        if _post(pool, f"{users}/users/login", body) == 200:
             with done.get_lock():
                 done.value += 1
 
@@ -91,12 +102,9 @@ def _person(number: int) -> dict[str, str]:
     return {"email": f"client{number}@example.com", "username": f"client{number}", "password": PASSWORD}
 
 
-_pool = urllib3.PoolManager(timeout=30, retries=False)
-
-
-def _post(url: str, body: dict[str, str]) -> int:
+def _post(pool: urllib3.PoolManager, url: str, body: dict[str, str]) -> int:
     headers = {"Content-Type": "application/json"}
-    return _pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).status
+    return pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).status
 
 
 def _products_environment() -> dict[str, str]:
@@ -149,7 +157,7 @@ def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
 
 def _is_ready(url: str) -> bool:
     try:
-        return _pool.request("GET", f"{url}/health/ready").status == 200
+        return urllib3.request("GET", f"{url}/health/ready", retries=False).status == 200
     except urllib3.exceptions.HTTPError:
         return False
 

@@ -1,17 +1,21 @@
 """A service's web process on granian: one process, in which the server is a thread."""
 
 import os
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import MTServer
 
+from chassis.health import InFlight
 from chassis.settings import Settings
 
 MOST_CONNECTIONS = 1024
 """What comes beyond is left in the socket's backlog."""
+
+POLL_SECONDS = 0.01
 
 
 class Server(MTServer):
@@ -26,9 +30,15 @@ class Server(MTServer):
         pass
 
 
-def run(application: Any, settings: Settings) -> None:
+def run(application: Any, settings: Settings) -> NoReturn:
     """Serve the WSGI application until SIGTERM; requests in hand are finished. Whatever the environment tells was read before."""
     _hide_environment()
+    in_hand = InFlight()
+
+    def counted(environ: Any, start_response: Any) -> Any:
+        with in_hand.one():
+            return application(environ, start_response)
+
     server = Server(
         str(Path(__file__)),  # named for granian's logs only: the loader below brings the application
         address=settings.host,
@@ -41,7 +51,21 @@ def run(application: Any, settings: Settings) -> None:
         backlog=1024,
         log_level=LogLevels.error,
     )
-    server.serve(target_loader=lambda *_: application)
+    server.serve(target_loader=lambda *_: counted)
+    _leave(in_hand, settings.request_timeout_seconds)
+
+
+def _leave(in_hand: InFlight, patience_seconds: float) -> NoReturn:
+    """End the process once nothing is in hand any more.
+
+    Granian has waited for the requests whose clients wait; not for those whose clients have gone. An interpreter that ends
+    takes each thread that asks for its lock then off the stack, and the process aborts, since granian's threads are Rust's
+    below. So the interpreter is not brought to its end: the process is.
+    """
+    deadline = time.monotonic() + patience_seconds
+    while in_hand.count and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    os._exit(0)
 
 
 def _hide_environment() -> None:

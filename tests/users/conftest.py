@@ -1,15 +1,24 @@
-"""The users service over HTTP, and people to use it."""
+"""The users service over HTTP, in this process and as processes of its own, and people to use it."""
 
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from chassis import redis
 from chassis.service import Service
 from services.users import staff
+
+from ..conftest import JWT_KEYS, free_port
 
 PASSWORD = "correct horse battery"
 
@@ -61,6 +70,61 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
         staff.main(["--email", email, "--role", role])
 
     return run
+
+
+@dataclass
+class Process:
+    """A web process as it runs in production."""
+
+    address: str
+    output: Path
+    popen: "subprocess.Popen[bytes]"
+
+    def post(self, path: str, body: Any, method: str = "POST", **headers: str) -> tuple[int, Any]:
+        answer = self.ask(path, body, method, **headers)
+        return answer.status, json.loads(answer.data)
+
+    def ask(self, path: str, body: Any, method: str = "POST", **headers: str) -> urllib3.BaseHTTPResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        sent = {"Content-Type": "application/json", **headers}
+        return urllib3.request(method, self.address + path, body=raw, headers=sent, timeout=30, retries=False)
+
+    def stop(self) -> int:
+        """Its exit code after SIGTERM."""
+        self.popen.terminate()
+        return self.popen.wait(20)
+
+
+@pytest.fixture
+def start(users: Service, tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts a web process on the database and the Redis of `users`; settings beyond those by name."""
+    running: list[subprocess.Popen[bytes]] = []
+
+    def begin(**settings: object) -> Process:
+        port = free_port()
+        told = {
+            "port": port,
+            "database_url": users.settings.database_url,
+            "redis_url": users.settings.redis_url,
+            "jwt_keys": json.dumps(JWT_KEYS),
+            "request_secret": users.settings.request_secret.get_secret_value(),
+            **settings,
+        }
+        environment = {f"SOUK_{name.upper()}": str(value) for name, value in told.items()}
+        output = tmp_path / f"output-{port}"
+        with output.open("wb") as file:
+            command = [sys.executable, "-m", "chassis", "web", "services.users"]
+            popen = subprocess.Popen(command, env={**os.environ, **environment}, stdout=file, stderr=subprocess.STDOUT)
+        running.append(popen)
+        address = f"http://127.0.0.1:{port}"
+        until_ready = urllib3.Retry(200, backoff_factor=0.1, backoff_max=0.2, status_forcelist=[503])
+        assert urllib3.request("GET", f"{address}/health/ready", retries=until_ready).status == 200, output.read_text()
+        return Process(address, output, popen)
+
+    yield begin
+    for popen in running:
+        popen.kill()
+        popen.wait()
 
 
 @pytest.fixture(autouse=True)

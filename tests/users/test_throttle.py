@@ -94,11 +94,19 @@ def test_who_is_not_the_edge_is_not_believed(attempt, settings):
     ]  # fmt: skip
 
 
-def test_all_instances_count_together(attempt, settings):
-    settings(failures_of_pair="2 per 1 minute")
-    throttle.login_failed("ada@example.com", "127.0.0.1")
-    throttle._shared.cache_clear()  # as another process would begin
-    assert [attempt().status_code, attempt().status_code] == [401, 429]
+def test_all_instances_count_together_and_the_count_outlives_them(start, register, attempt, settings):
+    limit = "3 per 15 minutes"
+    settings(failures_of_pair=limit)
+    register()
+    other = start(failures_of_pair=limit)
+    wrong = {"email": "ada@example.com", "password": "wrong password"}
+    assert [attempt().status_code, other.ask("/users/login", wrong).status, attempt().status_code] == [401, 401, 401]
+    refused = other.ask("/users/login", {**wrong, "password": PASSWORD})
+    other.popen.kill()
+    again = attempt(password=PASSWORD)
+    assert (refused.status, again.status_code) == (429, 429)
+    for answer in (refused, again):
+        assert 1 <= int(answer.headers["Retry-After"]) <= 30 * 60
 
 
 def test_while_redis_is_away_an_instance_counts_by_itself(attempt, settings):

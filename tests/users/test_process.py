@@ -1,0 +1,43 @@
+"""The web process under logins: it stops when asked, also in the middle of hashes that nobody waits for any more."""
+
+import json
+import socket
+from urllib.parse import urlsplit
+
+import urllib3
+from sqlalchemy import text
+
+from tests.installation import until
+
+LOGINS = 4
+
+
+def begin_login(address: str, number: int) -> socket.socket:
+    """Sends a login, and waits for nothing."""
+    body = json.dumps({"email": f"stranger{number}@example.com", "password": "wrong password"}).encode()
+    head = f"POST /users/login HTTP/1.1\r\nHost: users\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+    port = urlsplit(address).port
+    assert port is not None
+    connection = socket.create_connection(("127.0.0.1", port), timeout=30)
+    connection.sendall(f"{head}\r\n".encode() + body)
+    return connection
+
+
+def in_flight(address: str) -> int:
+    count: int = urllib3.request("GET", f"{address}/health/ready").json()["in_flight"]
+    return count
+
+
+def failures(users) -> int:
+    with users.store.database.engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM security_events WHERE kind = 'login.failed'"))
+
+
+def test_logins_whose_clients_have_left_are_finished_before_the_process_ends(start, users):
+    process = start(argon2_passes=20, hash_niceness=0)  # fifths of a second, one after the other
+    connections = [begin_login(process.address, number) for number in range(LOGINS)]
+    until(lambda: in_flight(process.address) == LOGINS)
+    for connection in connections:
+        connection.close()
+    assert process.stop() == 0, process.output.read_text()
+    assert failures(users) == LOGINS
