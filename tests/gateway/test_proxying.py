@@ -1,5 +1,6 @@
 """Sections 6 and 7 of what Kong does: tries, timeouts, bodies, balancing."""
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -7,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.gateway.wire.pool import Pool
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
 from tests.gateway.waiting import until
@@ -170,6 +172,27 @@ def test_who_would_need_one_connection_too_many_waits_for_a_turn(upstream: Upstr
     assert statuses == [200] * 6
     assert upstream.connections <= before + 3
     edge.stop()
+
+
+def test_who_comes_later_is_served_later(upstream: Upstream) -> None:
+    async def turns() -> list[str]:
+        pool, order = Pool("127.0.0.1", upstream.port, idle=1, most=1), list[str]()
+
+        async def take(name: str) -> None:
+            connection = await pool.acquire(DEADLINE_SECONDS, DEADLINE_SECONDS)
+            order.append(name)
+            pool.release(connection)
+
+        held = await pool.acquire(DEADLINE_SECONDS, DEADLINE_SECONDS)
+        waiting = [asyncio.create_task(take(name)) for name in ("first", "second")]
+        await asyncio.sleep(0)
+        pool.release(held)
+        # At the very moment at which the connection has become free.
+        await take("late")
+        await asyncio.gather(*waiting)
+        return order
+
+    assert asyncio.run(turns()) == ["first", "second", "late"]
 
 
 def test_whose_turn_does_not_come_is_told_so(upstream: Upstream) -> None:

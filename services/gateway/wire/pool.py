@@ -30,9 +30,10 @@ class Pool:
         self, connect_timeout_seconds: float, turn_timeout_seconds: float, server_name: str | None = None
     ) -> UpstreamConnection:
         """An open connection, to be given back. Raises OSError (TimeoutError, ssl.SSLError) when there is none to be had."""
-        if self._in_use >= self._most:
+        if self._in_use < self._most:
+            self._in_use += 1
+        else:
             await self._turn(turn_timeout_seconds)
-        self._in_use += 1
         try:
             return self._kept() or await self._opened(connect_timeout_seconds, server_name)
         except BaseException:
@@ -75,27 +76,24 @@ class Pool:
         return connection
 
     async def _turn(self, timeout_seconds: float) -> None:
+        """Until one who leaves hands over: first come, first served, and nobody who has just come gets in between."""
         loop = asyncio.get_running_loop()
-        while self._in_use >= self._most:
-            turn: asyncio.Future[None] = loop.create_future()
-            self._waiting.append(turn)
-            timer = loop.call_later(timeout_seconds, expire, turn)
-            try:
-                await turn
-            except BaseException:
-                if turn.done() and not turn.cancelled() and turn.exception() is None:
-                    self._wake()  # it was this one's turn, and it leaves
-                raise
-            finally:
-                timer.cancel()
+        turn: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(turn)
+        timer = loop.call_later(timeout_seconds, expire, turn)
+        try:
+            await turn
+        except BaseException:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
+                self._leave()  # it was this one's turn, and it goes away
+            raise
+        finally:
+            timer.cancel()
 
     def _leave(self) -> None:
-        self._in_use -= 1
-        self._wake()
-
-    def _wake(self) -> None:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
                 return
+        self._in_use -= 1
