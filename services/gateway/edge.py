@@ -13,7 +13,7 @@ from services.gateway.chains import Chains
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
 from services.gateway.headers import VIA
-from services.gateway.plugins.base import Plugin
+from services.gateway.plugins.base import Plugin, Unusable
 from services.gateway.proxying import Backend, forward
 from services.gateway.requests import refusal
 from services.gateway.routing import Match, Router
@@ -101,13 +101,12 @@ class Edge:
             answer = answers.error(exchange, answers.NO_ROUTE)
         else:
             answer = await self._answered(exchange, exchange.match)
-        for name, value in exchange.answer_headers:
-            answer.headers.add(name, value)
-        for plugin in exchange.chain:
-            if plugin is not None:
-                filtering = plugin.header_filter(exchange, answer)
-                if filtering is not None:
-                    await filtering
+        try:
+            await _filter(exchange, answer)
+        except Unusable as unusable:
+            exchange.from_upstream = False
+            answer = answers.error(exchange, unusable.kind)
+            await _filter(exchange, answer)
         return _stamped(exchange, answer)
 
     def log(self, exchange: Exchange, answer: Answer) -> None:
@@ -152,6 +151,17 @@ class Edge:
         if exchange.head.wants_upgrade and (exchange.header("upgrade") or "").lower() == "websocket":
             return answers.error(exchange, answers.NO_WEBSOCKET)
         return await forward(exchange, self._backends[match.service.id])
+
+
+async def _filter(exchange: Exchange, answer: Answer) -> None:
+    """Raises Unusable, but not for an answer of ours."""
+    for name, value in exchange.answer_headers:
+        answer.headers.add(name, value)
+    for plugin in exchange.chain:
+        if plugin is not None:
+            filtering = plugin.header_filter(exchange, answer)
+            if filtering is not None:
+                await filtering
 
 
 def _elsewhere(exchange: Exchange, match: Match) -> Answer:

@@ -140,6 +140,31 @@ def test_an_answer_that_is_too_long_to_change_does_not_leave_unchanged(serve: Se
 
 
 @pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (Answer(body=b'{"a": 1', missing_bytes=1), 502),
+        (Answer(body=b"x" * 100_000, missing_bytes=1), 502),
+        (Answer(chunks=[b"{"]), 504),
+    ],
+)
+def test_an_answer_that_cannot_be_had_whole_is_told_as_what_it_is(
+    serve: Serve, upstream: Upstream, answer: Answer, status: int
+) -> None:
+    answer.headers = [("Content-Type", "application/json"), ("X-Inner", "1")]
+    upstream.answers = [answer]
+    if answer.chunks:
+        upstream.between_chunks.clear()
+    changes = plugin("response-transformer", add={"json": ["b:1"], "headers": ["X-Added:1"]})
+    document = through(changes, plugin("cors", origins=["*"]))
+    document["services"][0] |= {"read_timeout": 300, "retries": 0}
+    reply = serve(document).get("/", {"Accept": "application/json"})
+    assert (reply.status, reply.json["b"]) == (status, "1")
+    assert reply.json["message"].startswith("An invalid response" if status == 502 else "The upstream server")
+    assert reply.all("Access-Control-Allow-Origin") == ["*"]
+    assert (reply.all("X-Added"), reply.header("X-Inner"), reply.header("Via")) == (["1"], None, "1.1 souk-gateway")
+
+
+@pytest.mark.parametrize(
     ("name", "config", "fault"),
     [
         ("request-transformer", {"add": {"headers": ["X-A"]}}, "config.add.headers[0]: key 'X-A' has no value"),

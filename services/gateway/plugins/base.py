@@ -25,6 +25,14 @@ class Misconfigured(Exception):
         self.place = place
 
 
+class Unusable(Exception):
+    """A plugin cannot have of the upstream's answer what it needs; `kind` is what the client is told instead."""
+
+    def __init__(self, kind: tuple[int, str]) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
 class Plugin:
     """Made once for each entry of the file; used by many exchanges at once, so it keeps nothing of one."""
 
@@ -46,7 +54,7 @@ class Plugin:
         return None
 
     def header_filter(self, exchange: Exchange, answer: Answer) -> Awaitable[None] | None:
-        """Change the answer's headers, whoever made it."""
+        """Change the answer's headers, whoever made it. Raises Unusable, and then all plugins get the other answer to change."""
         return None
 
     def log(self, exchange: Exchange, answer: Answer) -> None:

@@ -10,8 +10,9 @@ from services.gateway import answers, schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
-from services.gateway.plugins.base import Plugin, PluginConfig
+from services.gateway.plugins.base import Plugin, PluginConfig, Unusable
 from services.gateway.plugins.transforming import change_headers, change_record
+from services.gateway.wire.upstream import BadAnswer
 
 LARGEST_BODY_BYTES = 8 * 2**20
 """A longer one would have to be held whole to be changed, and may not leave unchanged: it is an error."""
@@ -71,9 +72,6 @@ class ResponseTransformer(Plugin):
             answer.headers.remove("Content-Length")
             return
         content = answer.body if isinstance(answer.body, bytes) else await _whole(answer.body)
-        if content is None:
-            _become(answer, answers.error(exchange, answers.UNEXPECTED))
-            return
         try:
             record = json.loads(content)
         except (ValueError, RecursionError):
@@ -98,19 +96,19 @@ class ResponseTransformer(Plugin):
         return value
 
 
-async def _whole(body: answers.Blocks) -> bytes | None:
-    """None for one that is too long. Raises what the upstream fails with."""
+async def _whole(body: answers.Blocks) -> bytes:
+    """Raises Unusable."""
     blocks, size = [], 0
     try:
         while block := await body.read():
             size += len(block)
             if size > LARGEST_BODY_BYTES:
-                return None
+                raise Unusable(answers.UNEXPECTED)
             blocks.append(block)
+    except TimeoutError as error:
+        raise Unusable(answers.TIMING_OUT) from error
+    except (OSError, BadAnswer) as error:
+        raise Unusable(answers.INVALID_RESPONSE) from error
     finally:
         body.close()
     return b"".join(blocks)
-
-
-def _become(answer: Answer, other: Answer) -> None:
-    answer.status, answer.reason, answer.headers, answer.body = other.status, other.reason, other.headers, other.body
