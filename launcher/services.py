@@ -211,6 +211,8 @@ class Services:
                     "SOUK_SERVICES": self._addresses(),
                     "SOUK_PARTNER_KEYS": json.dumps([self._installation.secrets.get("partner-key")]),
                     "SOUK_RATE_LIMITS": self._installation.environment.get("SOUK_RATE_LIMITS", "{}"),
+                    # A browser heeds it for every port of this machine's name, and most of them are not ours: an hour.
+                    "SOUK_HSTS_SECONDS": self._installation.environment.get("SOUK_HSTS_SECONDS", "3600"),
                 }
         return {}
 

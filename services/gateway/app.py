@@ -57,13 +57,19 @@ class Gateway(Flask):
             finally:
                 exchange.finished = exchange.seconds()
                 exchange.close()
-                edge.log(exchange, answer)
+                self._log(edge, exchange, answer)
 
     async def _answer(self, edge: Edge, exchange: Exchange) -> Answer:
         try:
             return await edge.handle(exchange)
         except Exception as failure:
             return self.handle_user_exception(failure)
+
+    def _log(self, edge: Edge, exchange: Exchange, answer: Answer) -> None:
+        try:
+            edge.log(exchange, answer)
+        except Exception as failure:  # the answer has left: nobody but us is to suffer
+            log.exception("exchange not logged", exc_info=failure)
 
     def handle_user_exception(self, e: Exception) -> Answer:  # type: ignore[override]  # an answer goes to wire, not to WSGI
         """A fault of ours, whatever it is, is told in Kong's words."""

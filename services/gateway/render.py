@@ -46,6 +46,9 @@ class RenderSettings(Settings):
 
     rate_limits: Limits = Limits()
 
+    hsts_seconds: int = Field(default=31_536_000, ge=0)
+    """For which a browser that came by https will come to this name by https only, whatever the port. 0 makes it forget."""
+
 
 def render(text: str, values: Mapping[str, Any]) -> str:
     """`text` with its placeholders filled in. Raises MissingValue."""
@@ -67,7 +70,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
 
     `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port addresses by upstream: `docs` is the
     gateway's own admin port; a service, where there is Consul, is whoever that has as healthy, else its one known address.
-    `redis`: as Kong's plugins take it. `limits`: requests a minute. `partner_keys`.
+    `redis`: as Kong's plugins take it. `limits`: requests a minute. `partner_keys`. `hsts_seconds`.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
@@ -80,6 +83,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
         "targets": targets,
         "redis": _redis(settings.redis_url),
         "limits": settings.rate_limits.model_dump(),
+        "hsts_seconds": settings.hsts_seconds,
     }
 
 

@@ -63,6 +63,15 @@ def edge(text: str) -> Edge:
             "uniqueness violation: jwt_secrets k is declared twice",
         ),
         (HEAD + "services: [{id: x, host: h}]", "services[0].id: "),
+        (
+            HEAD + "plugins: [{name: file-log, config: {path: /a, custom_fields_by_lua: {a: return 1}}}]",
+            "config.custom_fields_by_lua.a: of Lua only this is known here: return nil",
+        ),
+        (
+            HEAD + "plugins: [{name: post-function, config: {header_filter: [os.exit()]}}]",
+            "config.header_filter[0]: of Lua only this is known here: if kong.request.get_forwarded_scheme()",
+        ),
+        (HEAD + "plugins: [{name: post-function, config: {access: [return]}}]", "config.access: unknown field"),
     ],
 )
 def test_a_file_that_cannot_be_executed_is_refused(text: str, fault: str) -> None:

@@ -25,6 +25,7 @@ VALUES = {
     "partner_keys": ["partner-key"],
     "redis": {"host": "redis.test", "port": 1, "username": None, "password": 'p"w: {', "database": 0, "timeout": 250},
     "limits": {"enter": 1, "anonymous": 2, "token": 3, "partner": 4},
+    "hsts_seconds": 5,
 }
 
 OPEN = [
@@ -195,7 +196,7 @@ def test_a_key_pair_is_known_by_its_public_half() -> None:
     assert known == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
 
 
-@pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys"])
+@pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys", "hsts_seconds"])
 def test_a_missing_value_is_named(missing: str) -> None:
     with pytest.raises(MissingValue, match=missing):
         render(FILE.read_text(), {name: value for name, value in VALUES.items() if name != missing})
@@ -259,6 +260,7 @@ def test_targets_are_the_addresses_of_the_services() -> None:
         "partner_keys": ["shown"],
         "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
         "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
+        "hsts_seconds": 31_536_000,
     }
 
 

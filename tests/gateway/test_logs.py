@@ -69,6 +69,37 @@ def test_a_line_tells_of_tries_that_failed_and_of_what_was_refused(serve: Serve,
     assert "route" not in missed
 
 
+def test_fields_may_be_left_out(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    names = (
+        "request.uri",
+        "request.headers.cookie",
+        "request.querystring",
+        "response.headers",
+        "route.paths",
+        "service",
+    )
+    left_out = dict.fromkeys((*names, "upstream_uri", "no.such.field"), "return nil")
+    client = serve(through(plugin("file-log", path=str(path), custom_fields_by_lua=left_out)))
+    for _ in range(2):
+        client.get("/a", {"Cookie": "a=b", "X-B": "b"})
+    for line in lines(path, 2):
+        assert not {"uri", "querystring"} & line["request"].keys()
+        assert "url" in line["request"]
+        assert ("cookie" in line["request"]["headers"], line["request"]["headers"]["x-b"]) == (False, "b")
+        assert line["response"].keys() == {"status", "size"}
+        assert ("paths" in line["route"], line["route"]["name"]) == (False, "r")
+        assert not {"service", "upstream_uri", "no"} & line.keys()
+
+
+def test_a_whole_record_may_be_left_out(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+    left_out = {"request": "return nil", "route": "return nil"}
+    serve(through(plugin("file-log", path=str(tmp_path / "log"), custom_fields_by_lua=left_out))).get("/a")
+    (line,) = lines(tmp_path / "log", 1)
+    assert not {"request", "route"} & line.keys()
+    assert line["service"]["name"] == "s"
+
+
 def test_a_file_that_cannot_be_written_spoils_no_answer(serve: Serve, tmp_path: Path) -> None:
     assert serve(through(plugin("file-log", path=str(tmp_path / "no" / "log")))).get("/").status == 200
 

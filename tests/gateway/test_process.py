@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -161,6 +162,23 @@ def test_a_client_that_leaves_half_way_is_not_forwarded(process: Process, client
     assert client.get("/products/").status == 200
     assert [seen.method for seen in upstream.seen] == ["GET"]
     assert "unhandled" not in process.log.read_text()
+
+
+def test_a_line_for_each_request_and_no_secret_in_it(process: Process, client: Client, upstream: Upstream) -> None:
+    secret = "s" + uuid4().hex
+    upstream.answers = [Answer(202, [("Set-Cookie", f"a={secret}"), ("Location", f"/{secret}")], secret.encode())]
+    headers = dict.fromkeys(("Cookie", "Authorization", "X-API-Key", "X-Partner-Key", "X-Correlation-ID"), secret)
+    reply = client.send("POST", f"/notifications/unsubscribe/{secret}?token={secret}", headers, secret)
+    assert (reply.status, secret in upstream.last.target, secret.encode() in reply.body) == (202, True, True)
+    request_id = reply.header("X-Kong-Request-Id") or ""
+    until(lambda: request_id in process.log.read_text(), process.log.read_text)
+    text = next(line for line in process.log.read_text().splitlines() if request_id in line)
+    assert secret not in process.log.read_text()
+    line = json.loads(text)
+    assert (line["request"]["method"], line["response"]["status"]) == ("POST", 202)
+    assert (line["route"]["name"], line["client_ip"]) == ("notifications-unsubscribe", "127.0.0.1")
+    assert (line["consumer"]["username"], line["upstream_status"], len(line["tries"])) == ("anonymous", "202", 1)
+    assert len(text) < 1_000, text
 
 
 SMUGGLED = b"POST /internal/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"

@@ -12,7 +12,7 @@ from launcher import certificate
 from launcher.errors import LaunchError
 from launcher.state import StateFolder
 from tests.gateway.conftest import InThread
-from tests.gateway.upstream import DEADLINE_SECONDS, Upstream
+from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Upstream
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +60,39 @@ def test_a_redirect_leads_to_https(secure: InThread, upstream: Upstream) -> None
     client = secure.load(f"services: [{{url: 'http://{upstream.address}', routes: [{route}]}}]")
     reply = client.get("/a?b=1", {"Host": "shop.test:8000"})
     assert (reply.status, reply.header("Location")) == (308, "https://shop.test/a?b=1")
+
+
+HSTS = """
+plugins:
+- name: post-function
+  config:
+    header_filter:
+    - if kong.request.get_forwarded_scheme() == "https" then kong.response.set_header("Strict-Transport-Security", "max-age=60") end
+"""
+
+
+def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(
+    secure: InThread, trust: ssl.SSLContext, upstream: Upstream
+) -> None:
+    upstream.answers = [Answer(headers=[("Strict-Transport-Security", "max-age=0")])]
+    service = f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/a]}}]}}]"
+    plain = secure.load(service + HSTS)
+    for path in ("/a", "/nowhere"):
+        connection = connect(secure, trust)
+        connection.request("GET", path)
+        assert connection.getresponse().headers.get_all("Strict-Transport-Security") == ["max-age=60"]
+        connection.close()
+    assert plain.get("/nowhere").header("Strict-Transport-Security") is None
+    # Said by somebody whom nobody has to believe.
+    assert plain.get("/nowhere", {"X-Forwarded-Proto": "https"}).header("Strict-Transport-Security") is None
+
+
+def test_a_proxy_of_ours_may_say_that_it_was_https() -> None:
+    edge = InThread(trusted_ips=["127.0.0.0/8"])
+    client = edge.load(HSTS)
+    assert client.get("/", {"X-Forwarded-Proto": "https"}).header("Strict-Transport-Security") == "max-age=60"
+    assert client.get("/").header("Strict-Transport-Security") is None
+    edge.stop()
 
 
 def test_what_is_not_tls_is_closed(secure: InThread) -> None:

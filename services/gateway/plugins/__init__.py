@@ -15,6 +15,7 @@ from services.gateway.plugins.http_log import HTTPLog
 from services.gateway.plugins.ip_restriction import IPRestriction
 from services.gateway.plugins.jwt import JWT
 from services.gateway.plugins.key_auth import KeyAuth
+from services.gateway.plugins.post_function import PostFunction
 from services.gateway.plugins.prometheus import Prometheus
 from services.gateway.plugins.rate_limiting import RateLimiting
 from services.gateway.plugins.request_size_limiting import RequestSizeLimiting
@@ -34,6 +35,7 @@ PLUGINS: dict[str, type[Plugin]] = {
         IPRestriction,
         JWT,
         KeyAuth,
+        PostFunction,
         Prometheus,
         RateLimiting,
         RequestSizeLimiting,

@@ -1,8 +1,7 @@
-"""One JSON object for each exchange, a line each, at the end of a file."""
+"""One JSON object for each exchange, a line each, at the end of a file or of this process's own output."""
 
-import json
-from pathlib import Path
-from typing import Annotated, BinaryIO
+import os
+from typing import Annotated
 
 from pydantic import Field
 from structlog import get_logger
@@ -11,13 +10,13 @@ from services.gateway import schema
 from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
-from services.gateway.plugins.base import Plugin, PluginConfig
-from services.gateway.plugins.log_entry import entry as log_entry
+from services.gateway.plugins.base import Plugin
+from services.gateway.plugins.log_entry import LogConfig, LogEntries
 
 log = get_logger(__name__)
 
 
-class FileLogConfig(PluginConfig):
+class FileLogConfig(LogConfig):
     path: Annotated[str, Field(pattern=r"^[^*&%\\`]+$")]
     reopen: bool = False
 
@@ -27,19 +26,35 @@ class FileLog(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = FileLogConfig.model_validate(entry.config or {})
+        self._entries = LogEntries(self._config)
 
     def log(self, exchange: Exchange, answer: Answer) -> None:
-        line = json.dumps(log_entry(exchange, answer), separators=(",", ":")) + "\n"
+        line = self._entries.line(exchange, answer) + "\n"
         path = self._config.path
         try:
             if self._config.reopen:
-                _FILES.pop(path, None)
-            if path not in _FILES:
-                _FILES[path] = Path(path).open("ab", buffering=0)  # noqa: SIM115 - kept open, over reloads
-            _FILES[path].write(line.encode())
+                _close(path)
+            os.write(_opened(path), line.encode())
         except OSError as error:
-            _FILES.pop(path, None)
+            _close(path)
             log.error("exchange not logged", path=path, error=str(error))
 
 
-_FILES: dict[str, BinaryIO] = {}
+_OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
+"""Not opened by name: where a supervisor has put a socket there, that cannot be."""
+
+_FILES: dict[str, int] = {}
+"""Descriptors by path; kept open, over reloads."""
+
+
+def _opened(path: str) -> int:
+    if path in _OWN:
+        return _OWN[path]
+    if path not in _FILES:
+        _FILES[path] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    return _FILES[path]
+
+
+def _close(path: str) -> None:
+    if path in _FILES:
+        os.close(_FILES.pop(path))

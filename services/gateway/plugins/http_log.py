@@ -1,7 +1,6 @@
 """Sends each exchange as a JSON object to a log collector, without making anybody wait."""
 
 import asyncio
-import json
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -13,7 +12,7 @@ from services.gateway.answers import Answer
 from services.gateway.configuration import Configuration
 from services.gateway.exchange import Exchange
 from services.gateway.plugins.base import Plugin, PluginConfig
-from services.gateway.plugins.log_entry import entry as log_entry
+from services.gateway.plugins.log_entry import LogConfig, LogEntries
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
 from services.gateway.wire.pools import unverified
 
@@ -36,7 +35,7 @@ class Queue(PluginConfig):
     max_retry_delay: Annotated[float, Field(ge=0.001, le=1_000_000, strict=False)] = 60
 
 
-class HTTPLogConfig(PluginConfig):
+class HTTPLogConfig(LogConfig):
     http_endpoint: Annotated[str, AfterValidator(_endpoint)]
     method: Literal["POST", "PUT", "PATCH"] = "POST"
     content_type: str = "application/json"
@@ -51,12 +50,13 @@ class HTTPLog(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = HTTPLogConfig.model_validate(entry.config or {})
+        self._entries = LogEntries(self._config)
         self._waiting: asyncio.Queue[str] = asyncio.Queue(self._config.queue.max_entries)
         self._sender: asyncio.Task[None] | None = None
 
     def log(self, exchange: Exchange, answer: Answer) -> None:
         try:
-            self._waiting.put_nowait(json.dumps(log_entry(exchange, answer), separators=(",", ":")))
+            self._waiting.put_nowait(self._entries.line(exchange, answer))
         except asyncio.QueueFull:
             log.error("exchange not logged: the collector is too slow", endpoint=self._config.http_endpoint)
         if self._sender is None or self._sender.done():

@@ -1,57 +1,94 @@
-"""What the loggers write of an exchange: Kong's fields. No body, no token."""
+"""What the loggers write of an exchange: Kong's fields, without those that the file leaves out. No body, no token.
 
+A field is named by its place: `request.uri`. One that is left out is not made, so it costs nothing.
+"""
+
+import json
 from collections import defaultdict
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
 
 from services.gateway.answers import Answer
-from services.gateway.exchange import Exchange
+from services.gateway.exchange import Exchange, Try
 from services.gateway.fields import Fields
+from services.gateway.plugins import lua
+from services.gateway.plugins.base import PluginConfig
+from services.gateway.schema import Route, Service
 
 REDACTED = frozenset({"authorization", "proxy-authorization"})
 
 
-def entry(exchange: Exchange, answer: Answer) -> dict[str, Any]:
-    match = exchange.match
-    route, service = (match.route, match.service) if match else (None, None)
-    made: dict[str, Any] = {
-        "request": _request(exchange),
-        "response": {"status": answer.status, "size": exchange.sent_bytes, "headers": _headers(answer.headers)},
-        "latencies": _latencies(exchange),
-        "tries": [_try(each) for each in exchange.tries],
-        "client_ip": exchange.client_ip,
-        "started_at": int(exchange.started_at * 1000),
-        "upstream_uri": exchange.upstream_uri.partition("?")[0],
-        "upstream_status": ", ".join(exchange.upstream_statuses),
-        "source": "upstream" if exchange.from_upstream else "kong",
-        "workspace": "default",
-        "workspace_name": "default",
-    }
-    if route is not None:
-        made["route"] = route.model_dump(mode="json", exclude={"plugins", "service"}, exclude_none=True)
-        if service is not None:
-            made["route"]["service"] = {"id": service.id}
-    if service is not None:
-        made["service"] = service.model_dump(mode="json", exclude={"plugins", "routes"}, exclude_none=True)
-    if exchange.consumer is not None:
-        who = exchange.consumer
-        made["consumer"] = {"id": who.id, "username": who.username, "custom_id": who.custom_id}
-    if exchange.credential is not None:
-        made["authenticated_entity"] = {"id": exchange.credential.id}
-    return made
+class LogConfig(PluginConfig):
+    custom_fields_by_lua: dict[str, Annotated[str, AfterValidator(lua.nothing)]] = Field(default={})
+    """Each leaves out the field of its key."""
 
 
-def _request(exchange: Exchange) -> dict[str, Any]:
-    head = exchange.head
-    query: dict[str, Any] = exchange.query_arguments()
-    return {
-        "id": exchange.request_id,
-        "method": exchange.method,
-        "uri": head.target,
-        "url": f"{exchange.scheme}://{exchange.hostname}:{head.port}{head.target}",
-        "size": exchange.received_bytes,
-        "querystring": query,
-        "headers": _headers(exchange.headers_after_plugins()),
-    }
+class LogEntries:
+    """Makes the entries of one logger."""
+
+    def __init__(self, config: LogConfig) -> None:
+        left_out = config.custom_fields_by_lua.keys()
+        self._fields = [
+            (*_split(field), make) for field, make in _FIELDS.items() if not left_out & {field, _split(field)[0]}
+        ]
+        self._removed = [field for field in left_out if field not in _FIELDS]
+        self._records: dict[str, dict[str, Any]] = {}
+
+    def line(self, exchange: Exchange, answer: Answer) -> str:
+        """As JSON."""
+        made: dict[str, Any] = {}
+        for record, name, make in self._fields:
+            into = made.setdefault(record, {}) if record else made
+            into[name] = make(exchange, answer)
+        made |= self._matched(exchange)
+        for field in self._removed:
+            _remove(made, field)
+        return json.dumps(made, separators=(",", ":"))
+
+    def _matched(self, exchange: Exchange) -> dict[str, Any]:
+        """The entities that the exchange has met."""
+        made: dict[str, Any] = {}
+        match = exchange.match
+        if match is not None:
+            made["route"] = self._record(match.route)
+            if match.service is not None:
+                made["service"] = self._record(match.service)
+        if exchange.consumer is not None:
+            who = exchange.consumer
+            made["consumer"] = {"id": who.id, "username": who.username, "custom_id": who.custom_id}
+        if exchange.credential is not None:
+            made["authenticated_entity"] = {"id": exchange.credential.id}
+        return made
+
+    def _record(self, entity: Route | Service) -> dict[str, Any]:
+        """Made once: an entity does not change while its logger is there."""
+        if entity.id not in self._records:
+            record = entity.model_dump(mode="json", exclude={"plugins", "routes"}, exclude_none=True)
+            if "service" in record:
+                record["service"] = {"id": record["service"]}
+            self._records[entity.id] = record
+        return self._records[entity.id]
+
+
+def _split(field: str) -> tuple[str, str]:
+    record, _, name = field.rpartition(".")
+    return record, name
+
+
+def _remove(made: dict[str, Any], field: str) -> None:
+    *way, last = field.split(".")
+    node: Any = made
+    for name in way:
+        node = node.get(name)
+        if not isinstance(node, dict):
+            return
+    node.pop(last, None)
+
+
+def _url(exchange: Exchange) -> str:
+    return f"{exchange.scheme}://{exchange.hostname}:{exchange.head.port}{exchange.head.target}"
 
 
 def _headers(fields: Fields) -> dict[str, Any]:
@@ -77,8 +114,12 @@ def _latencies(exchange: Exchange) -> dict[str, int]:
     }
 
 
-def _try(each: Any) -> dict[str, Any]:
-    made = {
+def _tries(tries: Iterable[Try]) -> list[dict[str, Any]]:
+    return [_try(each) for each in tries]
+
+
+def _try(each: Try) -> dict[str, Any]:
+    made: dict[str, Any] = {
         "ip": each.ip,
         "port": each.port,
         "balancer_latency": round(each.seconds * 1000),
@@ -87,3 +128,26 @@ def _try(each: Any) -> dict[str, Any]:
     if each.failure is not None:
         made |= {"state": "failed", "code": each.failure}
     return made
+
+
+_FIELDS: dict[str, Callable[[Exchange, Answer], Any]] = {
+    "started_at": lambda exchange, _: int(exchange.started_at * 1000),
+    "client_ip": lambda exchange, _: exchange.client_ip,
+    "request.id": lambda exchange, _: exchange.request_id,
+    "request.method": lambda exchange, _: exchange.method,
+    "request.uri": lambda exchange, _: exchange.head.target,
+    "request.url": lambda exchange, _: _url(exchange),
+    "request.size": lambda exchange, _: exchange.received_bytes,
+    "request.querystring": lambda exchange, _: exchange.query_arguments(),
+    "request.headers": lambda exchange, _: _headers(exchange.headers_after_plugins()),
+    "response.status": lambda _, answer: answer.status,
+    "response.size": lambda exchange, _: exchange.sent_bytes,
+    "response.headers": lambda _, answer: _headers(answer.headers),
+    "latencies": lambda exchange, _: _latencies(exchange),
+    "tries": lambda exchange, _: _tries(exchange.tries),
+    "upstream_uri": lambda exchange, _: exchange.upstream_uri.partition("?")[0],
+    "upstream_status": lambda exchange, _: ", ".join(exchange.upstream_statuses),
+    "source": lambda exchange, _: "upstream" if exchange.from_upstream else "kong",
+    "workspace": lambda *_: "default",
+    "workspace_name": lambda *_: "default",
+}

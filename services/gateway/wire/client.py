@@ -292,6 +292,9 @@ class ClientConnection(asyncio.Protocol):
             await self._server.answer(head, body, self)
         except ClientGone:
             self._transport.abort()
+        except BaseException:
+            self._transport.abort()  # what has left of its answer may be half of it
+            raise
         finally:
             self._task = None
         if self._transport.is_closing():

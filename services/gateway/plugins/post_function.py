@@ -1,0 +1,33 @@
+"""Has the last word on an answer's headers. In Kong it runs any Lua; here only what `lua` knows, and the file may hold no other."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from services.gateway import schema
+from services.gateway.answers import Answer
+from services.gateway.configuration import Configuration
+from services.gateway.exchange import Exchange
+from services.gateway.plugins.base import Plugin, PluginConfig
+from services.gateway.plugins.lua import HeaderByScheme
+
+
+def _read(expression: object) -> HeaderByScheme:
+    return HeaderByScheme.read(str(expression))
+
+
+class PostFunctionConfig(PluginConfig):
+    header_filter: Annotated[list[Annotated[HeaderByScheme, BeforeValidator(_read)]], Field(min_length=1)]
+
+
+class PostFunction(Plugin):
+    name, priority = "post-function", -1000
+    takes_consumer = False
+
+    def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
+        self._config = PostFunctionConfig.model_validate(entry.config or {})
+
+    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+        for header in self._config.header_filter:
+            if exchange.scheme == header.scheme:
+                answer.headers.set(header.name, header.value)
