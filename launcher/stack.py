@@ -28,8 +28,8 @@ from launcher.services import OURS, WITH_POSTGRES, WITHOUT_METRICS, Backing, Ser
 from launcher.state import REPOSITORY
 from launcher.together import Together
 
-READY_SECONDS = 60.0
-"""How long one of our own programs may take from its start until it is ready, on a machine that is busy."""
+READY_SECONDS = 180.0
+"""How long one of our own programs may take from its start until it is ready, on a machine that is busy. One that dies is told of at once."""
 
 
 class Stack:
