@@ -7,7 +7,7 @@ not start.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flask_restful
 from flask import Flask, Response, json, request
@@ -17,10 +17,13 @@ from structlog.contextvars import bind_contextvars
 from chassis import auth, deadline, idempotency, openapi, store
 from chassis.auth import Caller
 from chassis.declarations import Declaration, endpoint
-from chassis.idempotency import Answer, Record
+from chassis.idempotency import Answer
 from chassis.problems import Invalid, Malformed, UnsupportedMedia
 from chassis.schemas import Body, Query, View
 from chassis.settings import Settings
+
+if TYPE_CHECKING:
+    from chassis.answers import Record
 
 __all__ = ["Body", "Query", "Resource", "View", "endpoint"]
 
@@ -89,24 +92,28 @@ def _edge(function: Callable[..., Any], declaration: Declaration, settings: Sett
     return edge
 
 
-def _idempotency_record(declaration: Declaration, caller: Caller) -> Record | None:
+def _idempotency_record(declaration: Declaration, caller: Caller) -> "Record | None":
     if declaration.idempotency in ("none", "own"):
         return None
     key = idempotency.checked(
         request.headers.get(idempotency.HEADER), is_required=declaration.idempotency == "required"
     )
+    if key is None:
+        return None
+    from chassis.answers import Record
+
     route = f"{request.method} {request.path.rstrip('/')}"
-    return None if key is None else Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
+    return Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
 
 
-def _known(record: Record | None) -> Answer | None:
+def _known(record: "Record | None") -> Answer | None:
     if record is None:
         return None
     with store.transaction():
         return record.known()
 
 
-def _answer(declaration: Declaration, record: Record | None, run: Callable[[], Any]) -> Answer | Response:
+def _answer(declaration: Declaration, record: "Record | None", run: Callable[[], Any]) -> Answer | Response:
     """A handler that answers in another form than JSON gives the whole response itself."""
     if record is not None and (known := record.claim()):
         return known

@@ -14,7 +14,7 @@ from kombu import Connection, Exchange, Producer, Queue, binding
 from kombu.mixins import ConsumerMixin
 from structlog import get_logger
 
-from chassis import db, faults, telemetry
+from chassis import clock, faults, telemetry
 from chassis.messages import Envelope
 
 log = get_logger(__name__)
@@ -248,7 +248,7 @@ class Consumer(ConsumerMixin):
         faults.point(f"acknowledged {key}")
 
     def _bury(self, message: Any, body: bytes, reason: str) -> None:
-        headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: db.now().isoformat()}
+        headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: clock.now().isoformat()}
         self.publisher.park(body, dead_queue(self.service), headers)
         message.ack()
 

@@ -7,7 +7,7 @@ One request, message or task is one transaction. The edges of the chassis open i
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from chassis import deadline
+from chassis.clock import now as now
 
 metadata = MetaData()
 """Tables that the chassis keeps in every service's own database."""
@@ -115,7 +116,3 @@ def session() -> Session:
     if current is None:
         raise RuntimeError("No transaction is open: this code runs below an edge of the chassis.")
     return current
-
-
-def now() -> datetime:
-    return datetime.now(UTC)

@@ -7,13 +7,14 @@ so only the entry that our own edge appended is believed, and only from a peer t
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 
-from flask import has_request_context, request
-
 from chassis.settings import Settings
 
 
 def client_address(settings: Settings) -> str | None:
     """The address of the present request's client; None outside of a request, or where nothing that is one was said."""
+    # Models name this function, and workers hold models but no Flask.
+    from flask import has_request_context, request
+
     if not has_request_context():
         return None
     return _found(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), settings)

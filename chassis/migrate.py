@@ -8,7 +8,7 @@ from alembic.config import Config
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
-from chassis import db, idempotency, inbox, outbox
+from chassis import answers, db, inbox, outbox
 
 # Any number: all migrations of one database take the same advisory lock, so that two at once run one after the other.
 _LOCK = 7_368_107
@@ -36,7 +36,7 @@ def run() -> None:
 
 def create_chassis_tables(with_outbox: bool = True) -> None:
     """For a service's first migration: inbox, idempotency records, and outbox unless a table of its own serves as one."""
-    db.metadata.create_all(op.get_bind(), tables=[inbox.inbox, idempotency.records])
+    db.metadata.create_all(op.get_bind(), tables=[inbox.inbox, answers.answers])
     if with_outbox:
         db.metadata.create_all(op.get_bind(), tables=[outbox.outbox])
         announce_inserts("outbox")

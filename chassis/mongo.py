@@ -17,9 +17,9 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import ConnectionFailure, ExecutionTimeout
 
-from chassis import db, deadline, outbox, telemetry
+from chassis import clock, deadline, relay, telemetry
 from chassis.messages import Envelope, Message
-from chassis.outbox import Batch, Source
+from chassis.relay import Batch, Source
 
 UNSENT = "unsent"
 """The field in which a document carries its unsent messages."""
@@ -37,7 +37,7 @@ BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 def now() -> datetime:
     """This moment as MongoDB keeps it: in whole milliseconds."""
-    moment = db.now()
+    moment = clock.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
@@ -48,8 +48,8 @@ def unsent(message: Message) -> dict[str, Any]:
         "type": message.type,
         "subject": str(message.subject),
         "data": message.data(),
-        "meta": outbox.meta(),
-        "occurred_at": db.now().isoformat(),
+        "meta": relay.meta(),
+        "occurred_at": clock.now().isoformat(),
     }
 
 
@@ -69,7 +69,7 @@ class DocumentSource:
         found = [(collection, document) for collection in self._all() for document in self._waiting(collection)]
         envelopes = [self._envelope(entry) for _, document in found for entry in document[UNSENT]]
         envelopes.sort(key=lambda envelope: envelope.time)
-        telemetry.OUTBOX_AGE.set((db.now() - envelopes[0].time).total_seconds() if envelopes else 0)
+        telemetry.OUTBOX_AGE.set((clock.now() - envelopes[0].time).total_seconds() if envelopes else 0)
         batch = Batch(envelopes)
         try:
             yield batch
@@ -86,7 +86,7 @@ class DocumentSource:
         """Up to BATCH documents of which something is unsent, by the oldest of it."""
         # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
         waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
-        return list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(outbox.BATCH))
+        return list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(relay.BATCH))
 
     def _envelope(self, entry: dict[str, Any]) -> Envelope:
         return Envelope(
@@ -147,6 +147,9 @@ class MongoStore:
 
     def first_time(self, message_id: UUID) -> bool:
         return True
+
+    def forget(self, before: datetime) -> None:
+        """Nothing to do: what is sent is taken out of its document at once."""
 
     def check(self) -> None:
         mongoengine.get_connection().admin.command("ping")

@@ -1,15 +1,9 @@
-"""Messages and tasks leave only as rows of the caller's transaction; the relay sends them after it.
-
-A row is sent at least once: the relay publishes with confirms, then marks. Receivers absorb what comes twice.
-"""
+"""Messages and tasks leave only as rows of the caller's transaction; the relay sends them after it."""
 
 import select
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg2
@@ -17,24 +11,13 @@ import psycopg2.extensions
 from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, String, Table, Uuid, insert, update
 from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import SQLAlchemyError
-from structlog import get_logger
-from structlog.contextvars import bound_contextvars
 
-from chassis import db, telemetry
+from chassis import db, relay, telemetry
 from chassis.messages import Envelope, Message
-
-log = get_logger(__name__)
-
-TASK_PREFIX = "task."
-"""Rows whose type starts so are Celery tasks, the rest are messages."""
+from chassis.relay import TASK_PREFIX, Batch
 
 CHANNEL = "outbox"
 """NOTIFY channel by which a commit wakes the relay; a trigger on the table speaks on it."""
-
-BATCH = 100
-LONGEST_BATCH_SECONDS = 5.0
-"""A slow broker must not hold the rows for longer than a transaction may be idle."""
 
 outbox = Table(
     "outbox",
@@ -49,11 +32,6 @@ outbox = Table(
     Column("sent_at", DateTime(timezone=True)),
 )
 Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(None))
-
-
-def meta() -> dict[str, Any]:
-    """What a row remembers of the work that wrote it."""
-    return {"traceparent": telemetry.traceparent()}
 
 
 def emit(message: Message) -> None:
@@ -72,34 +50,10 @@ def _write(type_: str, subject: str, data: dict[str, Any]) -> None:
         "type": type_,
         "subject": subject,
         "data": data,
-        "meta": meta(),
+        "meta": relay.meta(),
         "occurred_at": db.now(),
     }
     db.session().execute(insert(outbox).values(row))
-
-
-@dataclass
-class Batch:
-    """Unsent envelopes, oldest first, held for one relay; it tells by `sent` which of them are on their way."""
-
-    unsent: list[Envelope]
-    sent: list[Envelope] = field(default_factory=list)
-
-
-class Source(Protocol):
-    """Where unsent messages are: the outbox table, or documents."""
-
-    def unsent(self) -> AbstractContextManager[Batch]:
-        """Up to BATCH envelopes. Leaving the block, also by an exception, marks those that were sent."""
-        ...
-
-    def wait(self, timeout_seconds: float) -> None:
-        """Return when something may be unsent, or after the timeout."""
-        ...
-
-    def wake(self) -> None:
-        """Make `wait` return soon."""
-        ...
 
 
 class TableSource:
@@ -119,7 +73,7 @@ class TableSource:
             sql_select(table)
             .where(table.c.sent_at.is_(None))
             .order_by(table.c.position)
-            .limit(BATCH)
+            .limit(relay.BATCH)
             .with_for_update(skip_locked=True)
         )
         with self.database.engine.connect() as connection:
@@ -155,37 +109,3 @@ class TableSource:
 
     def wake(self) -> None:
         """Nothing to do: the commit's NOTIFY wakes the relay."""
-
-
-class Relay:
-    """Sends what is unsent, for ever."""
-
-    def __init__(self, source: Source, send: Callable[[Envelope], None], poll_seconds: float = 1.0) -> None:
-        self.source = source
-        self.send = send
-        self.poll_seconds = poll_seconds
-
-    def send_batch(self) -> int:
-        """Send what is unsent now; how many that were. Raises what the broker raises for the one that it did not take."""
-        until = time.monotonic() + LONGEST_BATCH_SECONDS
-        with self.source.unsent() as batch:
-            for envelope in batch.unsent:
-                self.send(envelope)
-                batch.sent.append(envelope)
-                telemetry.MESSAGES_SENT.labels(envelope.type).inc()
-                if time.monotonic() > until:
-                    break
-        return len(batch.sent)
-
-    def run(self, stopping: threading.Event) -> None:
-        with bound_contextvars(work="relay"):
-            self._run(stopping)
-
-    def _run(self, stopping: threading.Event) -> None:
-        while not stopping.is_set():
-            try:
-                if not self.send_batch():
-                    self.source.wait(self.poll_seconds)
-            except Exception as error:  # the broker or the database is away: it is tried again until it is back
-                log.warning("relay waits", error=repr(error), database=isinstance(error, SQLAlchemyError))
-                stopping.wait(self.poll_seconds)

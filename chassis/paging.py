@@ -5,16 +5,17 @@ import binascii
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from pydantic import Field
-from sqlalchemy import Select, tuple_
-from sqlalchemy.orm import InstrumentedAttribute
 
-from chassis import db
 from chassis.problems import Invalid
 from chassis.schemas import Query, View
+
+if TYPE_CHECKING:
+    from sqlalchemy import Select
+    from sqlalchemy.orm import InstrumentedAttribute
 
 T = TypeVar("T")
 
@@ -53,12 +54,16 @@ def invalid_cursor() -> Invalid:
 
 
 def newest_first(
-    query: Select[T],
-    created_at: InstrumentedAttribute[datetime],
-    row_id: InstrumentedAttribute[UUID],
+    query: "Select[T]",
+    created_at: "InstrumentedAttribute[datetime]",
+    row_id: "InstrumentedAttribute[UUID]",
     page: Page,
 ) -> tuple[Sequence[T], str | None]:
     """One page of `query`, newest first, and the cursor of the next. Wants an index that ends in (created_at, id)."""
+    from sqlalchemy import tuple_
+
+    from chassis import db
+
     if page.cursor is not None:
         try:
             moment, last = decode(page.cursor, 2)

@@ -13,7 +13,7 @@ from datetime import datetime
 from prometheus_client import Counter
 from structlog import get_logger
 
-from chassis import db, redis
+from chassis import clock, redis
 from chassis.settings import Settings
 
 log = get_logger(__name__)
@@ -60,7 +60,7 @@ def _ask(token_id: str, settings: Settings, now: float) -> bool:
 
 def publish(revoked: Mapping[str, datetime], settings: Settings) -> None:
     """Let every service know of these tokens, given with the time each ends by itself. Raises RedisError."""
-    now = db.now()
+    now = clock.now()
     with redis.client(settings.redis_url).pipeline(transaction=False) as pipeline:
         for token_id, ends_at in revoked.items():
             # A second longer than the token: whoever asks last has another clock.

@@ -5,19 +5,17 @@ Memory is paid per process, so what only some processes need is imported where t
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Table
-
-from chassis import outbox
-from chassis.db import Database
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.settings import Settings
-from chassis.store import SQLStore, Store
+from chassis.store import Store
 
 if TYPE_CHECKING:
+    from sqlalchemy import Table
+
     from chassis.api import Resource
     from chassis.tasks import Tasks
 
@@ -36,6 +34,7 @@ class Service:
 
     `tasks` names the module whose `tasks` they are, which only processes that send or run them import.
     `dead_rows` names the module through which operators see and replay rows that were given up (see `chassis/dead.py`).
+    `events` is the table whose rows are its messages, where that is not an outbox of their own.
     `collections` names the MongoDB collections that carry unsent messages; without them the service is on PostgreSQL.
     """
 
@@ -45,7 +44,7 @@ class Service:
     listener: Listener | None = None
     tasks: str | None = None
     timers: Sequence[Timer] = ()
-    outbox: Table = field(default_factory=lambda: outbox.outbox)
+    events: "Table | None" = None
     collections: Sequence[str] = ()
     dead_rows: str | None = None
 
@@ -68,7 +67,10 @@ class Service:
             from chassis.mongo import MongoStore
 
             return MongoStore(self.settings.mongo_url, self.collections, self.name)
-        return SQLStore(Database(self.settings.database_url, self.settings.threads), self.outbox, self.name)
+        from chassis.db import Database
+        from chassis.sql_store import SQLStore
+
+        return SQLStore(Database(self.settings.database_url, self.settings.threads), self.name, self.events)
 
     def needs(self, *more: str) -> None:
         """End the process with one line per setting that it cannot run without: the store's, and `more`."""

@@ -6,17 +6,12 @@ The edges (HTTP, messages, tasks, timers) work for the store that is active; a p
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from datetime import datetime
 from types import ModuleType
 from typing import Protocol
 from uuid import UUID
 
-from sqlalchemy import Table
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from chassis import inbox
-from chassis.db import Database
-from chassis.outbox import Source, TableSource
+from chassis.relay import Source
 
 
 class Store(Protocol):
@@ -36,34 +31,13 @@ class Store(Protocol):
         """Whether the present transaction is the first to see this message."""
         ...
 
+    def forget(self, before: datetime) -> None:
+        """Delete, in the present transaction, what was received, sent or answered before, which nobody will ask for again."""
+        ...
+
     def check(self) -> None:
         """Raises when the store does not answer."""
         ...
-
-
-class SQLStore:
-    """One PostgreSQL database: its inbox and outbox are tables of it."""
-
-    # A pool that had no connection in time raises SQLAlchemy's own TimeoutError.
-    unavailable: tuple[type[Exception], ...] = (OperationalError, PoolTimeout)
-
-    def __init__(self, database: Database, outbox: Table, name: str) -> None:
-        self.database = database
-        self.source: Source = TableSource(database, outbox, name)
-
-    def migrate(self, package: ModuleType) -> None:
-        from chassis import migrate
-
-        migrate.upgrade(package, self.database.url)
-
-    def transaction(self) -> AbstractContextManager[None]:
-        return self.database.transaction()
-
-    def first_time(self, message_id: UUID) -> bool:
-        return inbox.first_time(message_id)
-
-    def check(self) -> None:
-        self.database.check()
 
 
 _active: ContextVar[Store] = ContextVar("store")

@@ -12,7 +12,7 @@ from structlog import get_logger
 
 from chassis import broker, faults, store, telemetry
 from chassis.messages import Envelope
-from chassis.outbox import TASK_PREFIX
+from chassis.relay import TASK_PREFIX
 
 log = get_logger(__name__)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from chassis import tokens, worker
 from chassis.messages import Envelope
-from chassis.outbox import TASK_PREFIX, Relay
+from chassis.relay import TASK_PREFIX, Relay
 from chassis.service import Service
 
 

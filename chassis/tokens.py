@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from chassis import db
+from chassis import clock
 from chassis.problems import Unauthorized
 from chassis.settings import Settings
 
@@ -37,7 +37,7 @@ def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UU
     import jwt
 
     key = settings.keyring.now().signing
-    now = db.now()
+    now = clock.now()
     token_id, expires_at = secrets.token_hex(16), now + LIFETIME
     claims: dict[str, Any] = {
         "iss": settings.jwt_issuer,

@@ -8,16 +8,14 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Table, delete
 from structlog import get_logger
 
-from chassis import db, health, idempotency, inbox, outbox, store, telemetry
+from chassis import clock, health, listener, store, telemetry
 from chassis.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, Consumer, Publisher
 from chassis.messages import Envelope
-from chassis.outbox import TASK_PREFIX, Relay
 from chassis.problems import Problem
+from chassis.relay import TASK_PREFIX, Relay
 from chassis.service import Service, Timer
-from chassis.store import SQLStore
 
 log = get_logger(__name__)
 
@@ -37,7 +35,7 @@ def handle(service: Service, envelope: Envelope) -> bool:
         with service.store.transaction():
             if not service.store.first_time(envelope.id):
                 return False
-            with inbox.receiving(envelope):
+            with listener.receiving(envelope):
                 service.listener.handlers[envelope.type](message)
         service.store.source.wake()
         telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
@@ -89,22 +87,15 @@ def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]
     return send
 
 
-def forget_old_rows(sent: Table) -> None:
-    """Delete what nobody will ask for again; of the rows sent from `sent` only if it is an outbox and nothing more."""
-    before = db.now() - KEPT
-    session = db.session()
-    session.execute(delete(inbox.inbox).where(inbox.inbox.c.received_at < before))
-    session.execute(delete(idempotency.records).where(idempotency.records.c.created_at < before))
-    if sent is outbox.outbox:
-        session.execute(delete(sent).where(sent.c.sent_at < before))
+def forget(service: Service) -> None:
+    """Delete what nobody will ask for again."""
+    service.store.forget(clock.now() - KEPT)
 
 
 def run_timers(service: Service, stopping: threading.Event) -> None:
-    timers = list(service.timers)
-    if isinstance(service.store, SQLStore):
-        timers.append(Timer(3_600, partial(forget_old_rows, service.outbox)))
+    timers = [*service.timers, Timer(3_600, partial(forget, service))]
     due = {index: time.monotonic() + timer.every_seconds for index, timer in enumerate(timers)}
-    while not stopping.wait(max(0.0, min(due.values()) - time.monotonic()) if due else None):
+    while not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
         for index, timer in enumerate(timers):
             if due[index] <= time.monotonic():
                 _run(service, timer)

@@ -29,7 +29,7 @@ from launcher.state import REPOSITORY
 from launcher.together import Together
 
 READY_SECONDS = 180.0
-"""How long one of our own programs may take from its start until it is ready, on a machine that is busy. One that dies is told of at once."""
+"""How long one of our own programs may take from its start until it is ready, on a busy machine. One that dies is told of at once."""
 
 
 class Stack:

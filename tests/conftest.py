@@ -22,7 +22,7 @@ from werkzeug.serving import make_server
 
 from chassis import application
 from chassis.service import Service
-from chassis.store import SQLStore
+from chassis.sql_store import SQLStore
 from chassis.testing import System
 from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
 from services.notifications.mailbox.letter import Letter

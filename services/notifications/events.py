@@ -1,6 +1,6 @@
 """What notifications hears: who the users are and what they wish, what became of their orders, what runs low."""
 
-from chassis.inbox import Listener, event_id, occurred_at
+from chassis.listener import Listener, event_id, occurred_at
 from chassis.messages import (
     EmailVerificationRequested,
     OrderCancelled,

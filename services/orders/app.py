@@ -16,5 +16,5 @@ service = Service(
     routes="services.orders.api.routes",
     listener=listener,
     timers=[Timer(deadlines.EVERY_SECONDS, deadlines.watch), Timer(projector.EVERY_SECONDS, projector.project)],
-    outbox=cast(Table, Event.__table__),
+    events=cast(Table, Event.__table__),
 )

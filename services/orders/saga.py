@@ -6,7 +6,7 @@ Until it is confirmed any step may fail, and cancels. From then on each is asked
 
 from uuid import uuid4
 
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.messages import (
     AuthorizePayment,
     CapturePayment,

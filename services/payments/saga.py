@@ -5,7 +5,7 @@ or after: what was captured meanwhile is given back. Who asks again hears the an
 """
 
 from chassis import cards
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.messages import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
 from chassis.outbox import emit, enqueue
 from chassis.problems import NotFound

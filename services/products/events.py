@@ -1,6 +1,6 @@
 """What products hears: orders' commands about stock, and what recommendations learn from."""
 
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.messages import CommitStock, OrderConfirmed, ReleaseStock, ReserveStock, RestockStock, UserDeleted
 from services.products import recommending, saga
 from services.products.models import Taste

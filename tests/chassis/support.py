@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from chassis import db, idempotency, inbox, outbox
+from chassis import answers, db, inbox, outbox
 from chassis.api import Resource
 from chassis.service import Service
 from chassis.settings import Settings
-from chassis.store import SQLStore
+from chassis.sql_store import SQLStore
 from tests.conftest import API_KEYS, JWT_KEYS, _sha256
 
 TRIGGER = """
@@ -32,7 +32,7 @@ def chassis_service(
     )
     assert isinstance(service.store, SQLStore)
     engine = service.store.database.engine
-    db.metadata.create_all(engine, tables=[inbox.inbox, idempotency.records, outbox.outbox])
+    db.metadata.create_all(engine, tables=[inbox.inbox, answers.answers, outbox.outbox])
     with engine.begin() as connection:
         for statement in (TRIGGER, *statements):
             connection.execute(text(statement))

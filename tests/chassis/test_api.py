@@ -19,7 +19,7 @@ from chassis.messages import UserDeleted
 from chassis.problems import Conflict, NotFound
 from chassis.service import Service
 from chassis.settings import Settings
-from chassis.store import SQLStore
+from chassis.sql_store import SQLStore
 from chassis.testing import bearer
 from tests import documented
 from tests.chassis.support import chassis_service

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import text
 
 from chassis import db, outbox, worker
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.messages import REGISTRY, Envelope, Line, OrderConfirmed, ReserveStock, UserDeleted
-from chassis.outbox import Relay
 from chassis.problems import Conflict, Malformed
+from chassis.relay import Relay
 from chassis.service import Service
 from chassis.settings import Settings
-from chassis.store import SQLStore
+from chassis.sql_store import SQLStore
 from chassis.testing import System
 from tests.chassis.support import chassis_service
 
@@ -203,7 +203,7 @@ def test_rows_nobody_will_ask_for_again_are_forgotten(counting: Service) -> None
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.transaction():
-        worker.forget_old_rows(outbox.outbox)
+        worker.forget(counting)
     with engine(counting).connect() as connection:
         left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in ("outbox", "inbox")]
     assert left == [1, 0]

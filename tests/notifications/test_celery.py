@@ -12,7 +12,7 @@ import urllib3
 from chassis import broker, worker
 from chassis.broker import Publisher
 from chassis.dead import DeadQueue
-from chassis.outbox import Relay
+from chassis.relay import Relay
 from tests.conftest import free_port, server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered

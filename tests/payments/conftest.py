@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from chassis import db, store
 from chassis.messages import AuthorizePayment, Envelope, Message
-from chassis.outbox import TASK_PREFIX
+from chassis.relay import TASK_PREFIX
 from chassis.service import Service
 from chassis.testing import System, bearer
 from services.payments import sweeper

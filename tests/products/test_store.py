@@ -15,7 +15,7 @@ import urllib3
 
 from chassis import mongo, telemetry
 from chassis.messages import ReserveStock, StockReserved
-from chassis.outbox import Relay
+from chassis.relay import Relay
 from services.products.models import Reservation
 from tests.conftest import JWT_KEYS, free_port
 

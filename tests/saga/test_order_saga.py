@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from chassis.outbox import TASK_PREFIX
+from chassis.relay import TASK_PREFIX
 from services.notifications.mailbox.letter import Letter
 from tests.conftest import Mailbox
 from tests.saga.conftest import Customer, Platform

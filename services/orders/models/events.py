@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chassis import db, outbox
+from chassis import db, relay
 from chassis.messages import REGISTRY, Message
 from services.orders.models.upcasters import schema_of, upcast
 
@@ -46,7 +46,7 @@ class Event(Base):
             version=version,
             type=message.type,
             data=message.data(),
-            meta={**outbox.meta(), "schema": schema_of(message.type)},
+            meta={**relay.meta(), "schema": schema_of(message.type)},
             occurred_at=occurred_at,
             sent_at=None if is_sent else occurred_at,
         )

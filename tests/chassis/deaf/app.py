@@ -1,6 +1,6 @@
 """A service that hears one message, run as a process of its own by the tests."""
 
-from chassis.inbox import Listener
+from chassis.listener import Listener
 from chassis.messages import UserDeleted
 from chassis.service import Service
 from chassis.settings import Settings
