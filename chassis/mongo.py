@@ -29,6 +29,9 @@ OLDEST = f"{UNSENT}.occurred_at"
 OPERATION_TIMEOUT_MILLISECONDS = 3_000
 """Longest that one operation may take, with finding the server, connecting and retrying."""
 
+CHECK_SECONDS = 1.5
+"""Longest that a probe of readiness waits for an answer: less than who probes waits for ours."""
+
 INDEX_TIMEOUT_SECONDS = 600
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
@@ -152,4 +155,5 @@ class MongoStore:
         """Nothing to do: what is sent is taken out of its document at once."""
 
     def check(self) -> None:
-        mongoengine.get_connection().admin.command("ping")
+        with pymongo.timeout(CHECK_SECONDS):
+            mongoengine.get_connection().admin.command("ping")

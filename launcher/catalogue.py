@@ -17,6 +17,8 @@ class Entry:
     version: str
     wrong: Sequence[str]
     """What its failing checks say; empty for a healthy one."""
+    is_alive: bool
+    """False for one with a critical check: nobody calls it."""
 
 
 def read(url: str, environment: Mapping[str, str]) -> list[Entry]:
@@ -46,7 +48,8 @@ def _entry(found: Mapping[str, Any]) -> Entry:
     address = service["Address"] or found["Node"]["Address"]
     wrong = [f"{each['Name']}: {_line(each['Output'])}" for each in checks if each["Status"] != "passing"]
     version = (service.get("Meta") or {}).get("version", "")
-    return Entry(service["Service"], service["ID"], f"{address}:{service['Port']}", version, wrong)
+    is_alive = all(each["Status"] != "critical" for each in checks)
+    return Entry(service["Service"], service["ID"], f"{address}:{service['Port']}", version, wrong, is_alive)
 
 
 def _line(output: str) -> str:

@@ -67,7 +67,8 @@ def catalogue(console: Console, stack: Stack) -> None:
     console.print("\n[bold]Catalogue[/] (as Consul has it)")
     table = _table("service", "instance", "address", "version", "health", right=())
     for each in catalogue_of.read(stack.url("consul"), stack.installation.environment):
-        health = "[green]passing" if not each.wrong else f"[red]{escape('; '.join(each.wrong))}"
+        colour = "red" if not each.is_alive else "yellow" if each.wrong else "green"
+        health = f"[{colour}]{escape('; '.join(each.wrong)) or 'passing'}"
         table.add_row(each.service, each.instance, each.address, each.version, health)
     console.print(table)
 

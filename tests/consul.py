@@ -79,6 +79,15 @@ class ConsulServer:
         """Ids of the service's instances of which every check passes."""
         return sorted(each["Service"]["ID"] for each in self.ask(f"/v1/health/service/{service}?passing=1") or [])
 
+    def status(self, id_: str) -> str:
+        """What the agent makes of all checks of this entry; "" without one."""
+        url = f"{self.url}/v1/agent/health/service/id/{id_}?format=text"
+        try:
+            with urllib.request.urlopen(url, timeout=5, context=self.context) as answer:
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return "" if error.code == 404 else error.read().decode()
+
     def register(self, service: str, id_: str, port: int, status: str = "passing", **more: Any) -> None:
         check = {"CheckID": id_, "TTL": "10m", "Status": status}
         entry = {"ID": id_, "Name": service, "Address": "127.0.0.1", "Port": port, "Check": check, **more}

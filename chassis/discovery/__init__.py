@@ -2,8 +2,8 @@
 
     instances = discovery.provider(settings).instances("products")
 
-Consul's catalogue, Kubernetes, a DNS name or fixed addresses; only instances that are healthy are given. An answer comes from
-memory, which a thread of the provider keeps fresh, so asking before each call costs nothing.
+Consul's catalogue, Kubernetes, a DNS name or fixed addresses. Instances that are ready are given; where none is, those that
+are alive. An answer comes from memory, which a thread of the provider keeps fresh, so asking before each call costs nothing.
 """
 
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ __all__ = ["Instance", "Provider", "provider"]
 
 class Provider(Protocol):
     def instances(self, service: str) -> Sequence[Instance]:
-        """The healthy ones, as far as is known; the same object as long as nothing changes. Never raises."""
+        """Those to call, as far as is known; the same object as long as nothing changes. Never raises."""
 
 
 def provider(settings: Settings) -> Provider:

@@ -14,6 +14,7 @@ import urllib3
 
 from chassis.discovery.agent import Agent
 from chassis.discovery.instance import Instance, base_url
+from chassis.discovery.offered import offered
 from chassis.discovery.watch import Watches
 
 __all__ = ["Agent", "catalogue"]
@@ -37,19 +38,19 @@ class Query:
         tls = agent.tls()
         given = {} if tls is None else {"ssl_context": tls}
         self._pool = urllib3.connection_from_url(agent.url, retries=False, **given)
-        self._path = f"/v1/health/service/{quote(service, safe='')}?passing=1"
+        self._path = f"/v1/health/service/{quote(service, safe='')}"
         self._headers = agent.headers
         self._index = 0
 
     def ask(self, patience_seconds: float) -> Sequence[Instance]:
         # Consul adds up to a sixteenth of the wait, so that not all queries end at once.
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=patience_seconds * 17 / 16 + ANSWER_SECONDS)
-        path = f"{self._path}&index={self._index}&wait={round(patience_seconds * 1000)}ms"
+        path = f"{self._path}?index={self._index}&wait={round(patience_seconds * 1000)}ms"
         index, self._index = self._index, 0
         answer = self._pool.request("GET", path, headers=self._headers, timeout=timeout)
         if answer.status != 200:
             raise ConnectionError(f"Consul answered {answer.status}: {answer.data[:200]!r}")
-        found = [_instance(entry) for entry in json.loads(answer.data)]
+        found = [_instance(entry) for entry in offered(json.loads(answer.data))]
         following = int(answer.headers.get("X-Consul-Index", 0))
         # An index that went back is another Consul's, or a wiped one's: the next query starts afresh, as Consul advises.
         self._index = following if following >= index else 0

@@ -1,4 +1,4 @@
-"""Kubernetes' EndpointSlices: which pods of a Service are ready, watched through the Kubernetes client.
+"""Kubernetes' EndpointSlices: which pods of a Service are to be called, watched through the Kubernetes client.
 
 The process's service account must be allowed to list and watch endpointslices of its namespace. The client takes 20 MB of
 memory; where that matters, the `dns` provider with a headless Service gives nearly the same.
@@ -50,7 +50,7 @@ class Slices:
             self._wait(version, patience_seconds)
         listed = self._api.list_namespaced_endpoint_slice(**self._query, _request_timeout=ANSWER_SECONDS)
         self._version = listed.metadata.resource_version
-        return [instance for each in listed.items for instance in _ready(each)]
+        return _offered([found for each in listed.items for found in _endpoints(each)])
 
     def _wait(self, version: str, patience_seconds: float) -> None:
         """Until something has changed since `version`, or that version is forgotten, which the list then mends."""
@@ -68,12 +68,19 @@ class Slices:
                 raise
 
 
-def _ready(endpoint_slice: Any) -> Iterable[Instance]:
+def _offered(found: Sequence[tuple[Instance, Any]]) -> Sequence[Instance]:
+    """The ready ones; where there is none, all that are not about to go (why: see chassis/discovery/offered.py)."""
+    # A condition that is not given counts as true, and that of going as false.
+    ready = [instance for instance, said in found if said is None or said.ready is not False]
+    return ready or [instance for instance, said in found if not said.terminating]
+
+
+def _endpoints(endpoint_slice: Any) -> Iterable[tuple[Instance, Any]]:
+    """Each with its conditions."""
     ports = endpoint_slice.ports or []
     port = next((each.port for each in ports if each.name == PORT_NAME), ports[0].port if len(ports) == 1 else None)
     for endpoint in endpoint_slice.endpoints or []:
-        # A condition that is not given counts as true.
-        if port is not None and (endpoint.conditions is None or endpoint.conditions.ready is not False):
+        if port is not None:
             address = endpoint.addresses[0]
             name = endpoint.target_ref.name if endpoint.target_ref else address
-            yield Instance(name, base_url(address, port))
+            yield Instance(name, base_url(address, port)), endpoint.conditions

@@ -50,7 +50,7 @@ class Watches:
 
 
 class Watch:
-    """`ask(patience_seconds)` gives the healthy instances, at the latest after that time; it raises when the source is away.
+    """`ask(patience_seconds)` gives the instances to call, at the latest after that time; it raises when the source is away.
 
     It may return at once, or keep the call until something has changed.
     """

@@ -11,7 +11,7 @@ from chassis.mongo import MongoStore
 from services.products.settings import Settings
 
 FRESH_SECONDS = 2.0
-KEPT_SECONDS = 60.0
+KEPT_SECONDS = 300.0
 
 LISTS = "lists"
 """The generation of lists, searches and categories: each change that the staff make starts another."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from services.sidecar.instance import READINESS
+from services.sidecar.instance import LIVENESS, Status
 from services.sidecar.settings import Settings
 
 FORGOTTEN_AFTER = "1m"
@@ -18,8 +18,8 @@ def check_id(settings: Settings) -> str:
     return f"{settings.instance}:ready"
 
 
-def describe(settings: Settings, status: str) -> dict[str, Any]:
-    """The entry as Consul takes it; both checks start with `status`."""
+def describe(settings: Settings, status: Status) -> dict[str, Any]:
+    """The entry of an instance in this condition, as Consul takes it."""
     host, port = settings.address
     scheme = settings.instance_url.partition(":")[0]
     version = [f"v{settings.version}"] if settings.version else []
@@ -41,12 +41,12 @@ def describe(settings: Settings, status: str) -> dict[str, Any]:
             },
             {
                 "CheckID": f"{settings.instance}:answers",
-                "Name": "It says itself that it is ready",
-                "HTTP": settings.instance_url + READINESS,
+                "Name": "It is alive",
+                "HTTP": settings.instance_url + LIVENESS,
                 "Interval": f"{settings.check_seconds:g}s",
                 "Timeout": "2s",
                 "FailuresBeforeCritical": STEADY_FAILURES,
-                "Status": status,
+                "Status": "critical" if status == "critical" else "passing",
                 "DeregisterCriticalServiceAfter": FORGOTTEN_AFTER,
             },
         ],

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from services.sidecar import entry, instance
 from services.sidecar.consul import Agent, Away, Refused, Unknown
-from services.sidecar.instance import Condition
+from services.sidecar.instance import Condition, Status
 from services.sidecar.log import log
 from services.sidecar.settings import Settings
 
@@ -15,11 +15,11 @@ QUIET_SECONDS = 1.0
 
 
 class Sidecar:
-    """`state` is one of: waiting (for the instance's first readiness), registered, consul away, refused, draining, gone."""
+    """`state` is one of: waiting (for the instance's first answer), registered, consul away, refused, draining, gone."""
 
     def __init__(self, settings: Settings, look: Callable[[str], Condition] = instance.look) -> None:
         self.state = "waiting"
-        self.condition = Condition(False, None, "not looked at yet")
+        self.condition = Condition("critical", None, "not looked at yet")
         self._settings, self._look = settings, look
         self._agent = Agent(settings)
         self._is_registered = False
@@ -27,7 +27,7 @@ class Sidecar:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the catalogue has the instance as one that takes traffic."""
+        """Whether the catalogue has the instance as one that takes traffic before all that are not ready."""
         return self.state == "registered" and self.condition.is_ready
 
     def run(self, stopping: threading.Event) -> None:
@@ -38,19 +38,20 @@ class Sidecar:
 
     def beat(self) -> None:
         """Look at the instance, and have Consul know."""
-        before = self.condition
+        before = self.condition.status
         self.condition = self._look(self._settings.instance_url)
-        if self.condition.is_ready != before.is_ready:
-            log("instance", name=self._settings.instance, ready=self.condition.is_ready, reason=self.condition.reason)
+        status = self.condition.status
+        if status != before:
+            log("instance", name=self._settings.instance, status=status, reason=self.condition.reason)
         try:
-            self._tell(came_back=self.condition.is_ready and not before.is_ready)
+            self._tell(came_back=before == "critical" and status != "critical")
         except Away as away:
             self._become("consul away", str(away))
         except Refused as refused:
             self._become("refused", str(refused))
 
     def drain(self) -> None:
-        """Fail the instance's readiness in the catalogue, wait for what it has in hand, and take the entry out."""
+        """Fail the instance in the catalogue, wait for what it has in hand, and take the entry out."""
         self._become("draining")
         try:
             if self._is_registered:
@@ -63,8 +64,8 @@ class Sidecar:
         self._become("gone")
 
     def _tell(self, came_back: bool) -> None:
-        status = "passing" if self.condition.is_ready else "critical"
-        if not self._is_registered and not self.condition.is_ready:
+        status = self.condition.status
+        if not self._is_registered and status == "critical":
             self._become("waiting", self.condition.reason)
             return
         # An instance that came back gets a new entry: in the old one the check that Consul makes itself would keep it out
@@ -78,7 +79,7 @@ class Sidecar:
                 log("entry lost", "warning", name=self._settings.instance, error=str(unknown))
         self._register(status)
 
-    def _register(self, status: str) -> None:
+    def _register(self, status: Status) -> None:
         self._agent.expect_leader()
         if self._is_registered:
             self._agent.deregister(self._settings.instance)

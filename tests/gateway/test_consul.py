@@ -33,6 +33,18 @@ def test_a_change_is_known_when_it_happens(consul: ConsulServer) -> None:
     asyncio.run(run())
 
 
+def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer) -> None:
+    async def run() -> None:
+        for id_, port, status in (("a", 8001, "passing"), ("b", 8002, "warning"), ("c", 8003, "critical")):
+            consul.register("users", id_, port, status)
+        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        assert await following(addresses) == [8001]
+        consul.ask("/v1/agent/check/warn/a", "PUT")
+        assert sorted(port or 0 for port in await following(addresses)) == [8001, 8002]
+
+    asyncio.run(run())
+
+
 def test_a_wiped_consul_is_not_believed_that_nobody_is_there(consul: ConsulServer) -> None:
     async def run() -> None:
         addresses = gateway_consul.follow(Agent(consul.url), NAME)

@@ -9,11 +9,14 @@ import consul as py_consul
 import pytest
 
 from services.sidecar import health
+from services.sidecar.instance import look
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty
 from tests.conftest import free_port
 from tests.consul import ConsulServer
+
+DEADLINE_SECONDS = 20
 
 
 @pytest.fixture
@@ -62,35 +65,57 @@ def test_a_ready_instance_is_in_the_catalogue_as_others_read_it(consul: ConsulSe
     assert sidecar.is_ready
 
 
-def test_an_instance_that_is_not_ready_yet_is_not_offered(
+def test_an_instance_that_does_not_answer_yet_is_not_in_the_catalogue(
     consul: ConsulServer, sidecar: Sidecar, instance: Faulty
 ) -> None:
-    instance.status = 503
+    instance.hangs_up = True
     sidecar.beat()
-    assert (consul.healthy("users"), sidecar.state) == ([], "waiting")
-    instance.status = 200
+    assert (consul.status("users-web"), sidecar.state) == ("", "waiting")
+    instance.hangs_up = False
     sidecar.beat()
     assert consul.healthy("users") == ["users-web"]
 
 
-@pytest.mark.parametrize("how", ["says so", "is gone"])
-def test_an_ill_instance_leaves_with_the_next_beat_and_returns_with_the_next(
-    consul: ConsulServer, sidecar: Sidecar, instance: Faulty, how: str
+@pytest.mark.parametrize(("how", "status"), [("not ready", "warning"), ("gone", "critical")])
+def test_an_ill_instance_is_told_with_the_next_beat_and_a_well_one_with_the_next(
+    consul: ConsulServer, sidecar: Sidecar, instance: Faulty, how: str, status: str
 ) -> None:
     sidecar.beat()
-    instance.status, instance.hangs_up = (503, False) if how == "says so" else (200, True)
+    instance.status, instance.hangs_up = (503, False) if how == "not ready" else (200, True)
     sidecar.beat()
-    assert (consul.healthy("users"), sidecar.is_ready) == ([], False)
+    assert (consul.status("users-web"), consul.healthy("users"), sidecar.is_ready) == (status, [], False)
     instance.status, instance.hangs_up = 200, False
     sidecar.beat()
     assert consul.healthy("users") == ["users-web"]
 
 
+def test_an_instance_that_starts_while_its_database_is_away_is_there_for_what_it_can_do_without(
+    consul: ConsulServer, sidecar: Sidecar, instance: Faulty
+) -> None:
+    instance.status = 503
+    sidecar.beat()
+    assert (consul.status("users-web"), sidecar.state, sidecar.is_ready) == ("warning", "registered", False)
+
+
+def test_an_instance_whose_readiness_takes_long_is_alive_all_the_same(serve: Callable[[Any], str]) -> None:
+    asked = threading.Event()
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        if environ["PATH_INFO"] == "/health/ready":
+            asked.wait(DEADLINE_SECONDS)
+        start_response("200 OK", [])
+        return [b"{}"]
+
+    condition = look(serve(app))
+    asked.set()
+    assert (condition.status, condition.reason) == ("warning", "does not say whether it is ready: TimeoutError")
+
+
 def test_consul_looks_by_itself_too(consul: ConsulServer, sidecar: Sidecar, instance: Faulty) -> None:
     sidecar.beat()
-    instance.status = 503
+    instance.hangs_up = True
     # No further beat: as if the sidecar hung.
-    consul.until(lambda: consul.healthy("users") == [])
+    consul.until(lambda: consul.status("users-web") == "critical")
 
 
 def test_a_wiped_consul_has_everybody_back_within_ten_seconds(
@@ -141,9 +166,8 @@ def test_going_it_waits_for_what_is_in_hand_out_of_the_traffic_and_then_leaves(
     instance.says({"in_flight": 2})
     draining = threading.Thread(target=sidecar.drain)
     draining.start()
-    consul.until(lambda: consul.healthy("users") == [])
+    consul.until(lambda: consul.status("users-web") == "critical")
     assert sidecar.state == "draining"
-    assert "users-web" in consul.ask("/v1/agent/services")
     seen = len(instance.seen)
     instance.wait_for(seen + 3)
     assert draining.is_alive()

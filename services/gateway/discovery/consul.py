@@ -1,4 +1,4 @@
-"""Healthy instances from Consul's health API by blocking queries: a change is known when it happens."""
+"""The instances to call, from Consul's health API by blocking queries: a change is known when it happens."""
 
 import asyncio
 import json
@@ -10,6 +10,7 @@ from urllib.parse import quote, urlsplit
 from structlog import get_logger
 
 from chassis.discovery.agent import Agent
+from chassis.discovery.offered import offered
 from chassis.discovery.watch import EMPTY_GRACE_SECONDS
 from services.gateway.discovery.names import Address
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
@@ -49,7 +50,7 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
 async def _ask(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:
     """The addresses, and the index from which on a change is to be waited for."""
     base = urlsplit(agent.url)
-    path = f"/v1/health/service/{quote(service, safe='')}?passing=1&index={index}&wait={WAIT_SECONDS}s"
+    path = f"/v1/health/service/{quote(service, safe='')}?index={index}&wait={WAIT_SECONDS}s"
     answer = await fetch(
         "GET",
         base.hostname or "",
@@ -61,7 +62,7 @@ async def _ask(agent: Agent, tls: SSLContext | None, service: str, index: int) -
     )
     if answer.status != 200:
         raise ConnectionError(f"Consul answered {answer.status}")
-    return [_address(entry) for entry in json.loads(answer.body)], answer.header("x-consul-index")
+    return [_address(entry) for entry in offered(json.loads(answer.body))], answer.header("x-consul-index")
 
 
 def _next_index(before: int, said: str | None) -> int:

@@ -27,6 +27,17 @@ def test_only_healthy_instances_are_given_with_weight_and_version(consul: Consul
     assert list(found) == [Instance("users-1", "https://127.0.0.1:8001", 5, "2.0")]
 
 
+def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer) -> None:
+    for id_ in ("users-1", "users-2", "users-3"):
+        consul.register("users", id_, 8001, status="warning")
+    consul.ask("/v1/agent/check/fail/users-3", "PUT")
+    assert ids(consul) == ["users-1", "users-2"]
+    consul.ask("/v1/agent/check/pass/users-2", "PUT")
+    consul.until(lambda: ids(consul) == ["users-2"], 10)
+    consul.ask("/v1/agent/check/warn/users-2", "PUT")
+    consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
+
+
 def test_a_change_is_known_at_once_and_not_at_the_next_poll(consul: ConsulServer) -> None:
     consul.register("users", "users-1", 8001)
     assert ids(consul) == ["users-1"]

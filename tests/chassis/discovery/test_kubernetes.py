@@ -112,6 +112,12 @@ def test_the_ready_endpoints_of_all_slices_are_the_instances(api: APIServer, sli
     assert api.asked[-1]["labelSelector"] == ["kubernetes.io/service-name=users"]
 
 
+def test_where_none_is_ready_those_that_are_not_about_to_go_are_given(api: APIServer, slices: Slices) -> None:
+    going = a_pod("users-c", "10.0.0.3", ready=False, terminating=True)
+    api.hold(a_slice(a_pod("users-a", "10.0.0.1", ready=False), a_pod("users-b", "10.0.0.2", ready=False), going))
+    assert [each.id for each in slices.ask(1)] == ["users-a", "users-b"]
+
+
 def test_a_change_ends_the_wait(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
     slices.ask(1)
