@@ -48,7 +48,10 @@ console = Console(highlight=False)
 
 
 def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
-    """Products as the database keeps them, with common words, and each with a word that few others have."""
+    """Products as the database keeps them, with common words, one that ten products have, and one of its own.
+
+    So the vocabulary grows as the catalogue does, which no real one does.
+    """
     price, stock = Decimal(1), 3
     pattern = Product.new(uuid.uuid4(), sku="", name="", category="", price=price, currency="EUR", stock_quantity=stock)
     document = pattern.to_mongo().to_dict()
@@ -58,8 +61,8 @@ def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
         yield document | {
             "_id": str(product_id),
             "sku": f"B-{number}",
-            "name": f"{name} {_rare(number)}",
-            "description": f"{' '.join(chance.choices(ADJECTIVES + NOUNS, k=20)).capitalize()}.",
+            "name": f"{name} {_rare(number // 10)}",
+            "description": f"{' '.join(chance.choices(ADJECTIVES + NOUNS, k=20)).capitalize()} {_rare(number)}.",
             "category": f"category-{number % 20}",
             "price": Decimal128(str(Decimal(chance.randrange(100, 30_000)).scaleb(-2))),
             "stock_quantity": chance.randrange(5),
@@ -70,7 +73,7 @@ def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
 
 
 def _rare(number: int) -> str:
-    """A word of five letters that about ten products of 100,000 have."""
+    """A word of five letters, another for each number."""
     letters = []
     for _ in range(5):
         number, letter = divmod(number * 7 + 3, 23)

@@ -69,11 +69,11 @@ def search(query: SearchQuery) -> SearchPage:
 
 def _found(finder: Finder, query: SearchQuery) -> SearchPage:
     found = searching.search(finder, query.q, query, query.filters(), query.order)
-    facets = searching.facets(finder, query.q, query.filters()) if query.cursor is None else None
+    facets = searching.facets(finder, found.question, query.filters()) if query.cursor is None else None
     return SearchPage(
         items=[ProductView.model_validate(row) for row in found.products],
         next=found.following,
-        corrected=found.corrected,
+        corrected=found.question.corrected if found.question else None,
         facets=None if facets is None else FacetsView.of(facets),
     )
 

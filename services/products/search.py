@@ -1,23 +1,33 @@
 """Search: a text becomes a question, matches are put in order, and facets say what else there is among them."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from chassis import paging
 from chassis.paging import Page
 from services.products import listing
-from services.products.finding.finder import FIELDS, MOST_COUNTED, Counted, Filters, Finder, Match, Order, Place
+from services.products.finding.finder import (
+    FIELDS,
+    MOST_COUNTED,
+    PRICE_STEPS,
+    Counted,
+    Filters,
+    Finder,
+    Match,
+    Order,
+    Place,
+    SearchOrder,
+)
 from services.products.finding.question import Question, understand
 from services.products.finding.ranking import score
 from services.products.models import Product
 
-RELEVANCE = "relevance"
+K = TypeVar("K")
 
-PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]
-"""Where the ranges of the price facet begin."""
+RELEVANCE = "relevance"
 
 
 @dataclass(frozen=True)
@@ -37,18 +47,18 @@ class Facets:
 class Results:
     products: list[Product]
     following: str | None
-    corrected: str | None
-    """The text as it was understood, if that is not as it was typed."""
+    question: Question | None
+    """The text as it was understood; None where there was none."""
 
 
-def search(finder: Finder, text: str, page: Page, filters: Filters, order: str) -> Results:
+def search(finder: Finder, text: str, page: Page, filters: Filters, order: SearchOrder) -> Results:
     """One page of what is found; without words it is a list. Raises Invalid for a cursor of something else."""
     if not text:
-        return Results(*listing.page(finder, page, filters, cast(Order, order)), corrected=None)
+        return Results(*listing.page(finder, page, filters, cast(Order, order)), question=None)
     question, after = _continued(page.cursor, order) if page.cursor else (understand(text, finder), None)
     _, descends = FIELDS.get(order, ("", True))
     places = sorted(
-        (found for match in finder.matches(question, filters) if (found := _place(question, match, order))),
+        (found for match in finder.matches(question, filters, order) if (found := _place(question, match, order))),
         key=_key,
         reverse=descends,
     )
@@ -59,7 +69,7 @@ def search(finder: Finder, text: str, page: Page, filters: Filters, order: str) 
     if len(places) > page.limit:
         following = paging.encode(*listing.cursor(order, places[page.limit - 1]), question.to_text())
     products = listing.as_they_are([each.product_id for each in places[: page.limit]], filters)
-    return Results(products, following, question.corrected)
+    return Results(products, following, question)
 
 
 def _key(place: Place) -> tuple[Any, str]:
@@ -69,8 +79,9 @@ def _key(place: Place) -> tuple[Any, str]:
 def _place(question: Question, match: Match, order: str) -> Place | None:
     """Where the match stands; None for one that does not answer the question."""
     worth = score(question, match.texts)
-    value = worth if order == RELEVANCE else getattr(match, FIELDS[order][0])
-    return Place(value, match.product_id) if worth else None
+    if not worth:
+        return None
+    return Place(worth, match.place.product_id) if order == RELEVANCE else match.place
 
 
 def _continued(cursor: str, order: str) -> tuple[Question, Place]:
@@ -82,8 +93,8 @@ def _continued(cursor: str, order: str) -> tuple[Question, Place]:
         raise paging.invalid_cursor() from None
 
 
-def facets(finder: Finder, text: str, filters: Filters) -> Facets:
-    question = understand(text, finder) if text else None
+def facets(finder: Finder, question: Question | None, filters: Filters) -> Facets:
+    """Of what the question finds, or of all products."""
     counted: dict[Filters, list[Counted]] = {}
 
     def among(**without: Any) -> list[Counted]:
@@ -92,19 +103,22 @@ def facets(finder: Finder, text: str, filters: Filters) -> Facets:
             counted[asked] = finder.counted(question, asked)
         return counted[asked]
 
-    categories = _most_first(Counter(each.category for each in among(category=None)))
-    prices = Counter(_step(each.price) for each in among(least=None, most=None))
-    stocked = Counter(each.is_in_stock for each in among(in_stock=None))
+    categories = _most_first(_sums((each.category, each.products) for each in among(category=None)))
+    prices = _sums((each.price_step, each.products) for each in among(least=None, most=None))
+    stocked = _sums((each.is_in_stock, each.products) for each in among(in_stock=None))
     ends: list[Decimal | None] = [*PRICE_STEPS[1:], None]
     ranges = [(least, most, prices[least]) for least, most in zip(PRICE_STEPS, ends, strict=True) if prices[least]]
-    is_complete = all(len(each) < MOST_COUNTED for each in counted.values())
+    is_complete = all(sum(each.products for each in alike) < MOST_COUNTED for alike in counted.values())
     return Facets(categories, ranges, stocked[True], stocked[False], is_complete)
+
+
+def _sums(counts: Iterable[tuple[K, int]]) -> "Counter[K]":
+    sums: Counter[K] = Counter()
+    for key, products in counts:
+        sums[key] += products
+    return sums
 
 
 def _most_first(counts: "Counter[str]") -> list[tuple[str, int]]:
     order: Callable[[tuple[str, int]], tuple[int, str]] = lambda pair: (-pair[1], pair[0])  # noqa: E731
     return sorted(counts.items(), key=order)[:50]
-
-
-def _step(price: Decimal) -> Decimal:
-    return max(step for step in PRICE_STEPS if step <= price)

@@ -12,9 +12,9 @@ from pymongo import monitoring
 
 import services.products
 from chassis import mongo
-from chassis.messages import CommitStock, ReleaseStock, ReserveStock
+from chassis.messages import CommitStock, Line, OrderConfirmed, ReleaseStock, ReserveStock
 from services.products.models import Product, Reservation
-from tests.products.conftest import described
+from tests.products.conftest import CUSTOMER, described
 from tests.products.test_listing import pages
 
 
@@ -75,7 +75,7 @@ def stages(collection: str, condition: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_whatever_is_asked_is_found_by_an_index(http, add, staff, stocked, tell, answers, finder, asked):
+def test_whatever_is_asked_is_found_by_an_index(http, add, staff, customer, stocked, tell, answers, finder, asked):
     made = add(name="Kettle", stock_quantity=3)
     path = f"/products/{made['id']}"
     assert http.post("/products/", json=described(sku=made["sku"]), headers=staff).status_code == 409
@@ -89,11 +89,16 @@ def test_whatever_is_asked_is_found_by_an_index(http, add, staff, stocked, tell,
             pages(http, "/products/search", limit=1, sort=sort, q="ketle", **narrowed)
     assert http.get("/products/?active=all", headers=staff).status_code == 200
     assert http.get("/products/categories").json["items"]
+    _ask_of_stock(http, path, staff)
+    _ask_of_many(http, staff)
+    for recommended in (f"{path}/recommendations", "/products/recommendations"):
+        assert http.get(recommended, headers=customer).status_code == 200
     cups, saucers = stocked(5, 5)
     for message in (ReserveStock, CommitStock, ReleaseStock):
         order_id = uuid4()
         tell(ReserveStock(order_id, {cups: 1, saucers: 1}))
         tell(message(order_id, {cups: 1, saucers: 1}) if message is ReserveStock else message(order_id))
+    tell(OrderConfirmed(uuid4(), CUSTOMER, [Line(cups, "Cup", 1, 50), Line(saucers, "Saucer", 1, 50)], 100, "EUR"))
     answers()
     assert http.delete(path, headers=staff).status_code == 204
     seen = dict(asked)
@@ -107,6 +112,23 @@ def test_whatever_is_asked_is_found_by_an_index(http, add, staff, stocked, tell,
         if "_id" not in condition and "COLLSCAN" in stages(collection, condition)
     ]
     assert by_scan == []
+
+
+def _ask_of_stock(http, path, staff):
+    adjustment = {"quantity": 1, "reason": "found"}
+    adjusted = http.post(
+        f"{path}/stock-adjustments", json=adjustment, headers={**staff, "Idempotency-Key": uuid4().hex}
+    )
+    assert adjusted.status_code == 201, adjusted.text
+    for part in ("stock", "stock-movements"):
+        assert http.get(f"{path}/{part}", headers=staff).status_code == 200
+
+
+def _ask_of_many(http, staff):
+    line = json.dumps(described()).encode()
+    sent = http.post("/products/import", data=line, headers={**staff, "Content-Type": "application/x-ndjson"})
+    assert sent.status_code == 200, sent.text
+    assert http.get("/products/export", headers=staff).data
 
 
 def test_a_scan_would_be_noticed(products, stocked, asked):

@@ -93,7 +93,7 @@ class SearchQuery(ProductFilters):
     """Relevance where there is a `q`, else the newest first."""
 
     @property
-    def order(self) -> str:
+    def order(self) -> SearchOrder:
         return self.sort or ("relevance" if self.q else "newest")
 
     @model_validator(mode="after")

@@ -1,35 +1,49 @@
 """Search by MongoDB itself: its text index finds, our ranking puts in order."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import mongoengine
 from bson import Decimal128
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
+from chassis import mongo
+from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,
     MOST_COUNTED,
     MOST_RANKED,
+    PRICE_STEPS,
     Counted,
     Filters,
     Match,
     Order,
     Place,
+    SearchOrder,
     Value,
 )
 from services.products.finding.index import texts_of
 from services.products.finding.question import Question
-from services.products.finding.words import slips_length
 
-RANKED = ("name", "category", "sku", "description", "created_at", "price", "sold_quantity")
+RANKED = ("name", "category", "sku", "description")
+
+
+TALLIED_FOR = timedelta(seconds=60)
+"""How long the counts of categories may miss a change that nobody told, as whoever made it was killed."""
+
+_TALLY = {"_id": "categories"}
 
 
 class DatabaseFinder:
     name = "database"
+
+    def __init__(self, now: Callable[[], datetime] = mongo.now) -> None:
+        self._now = now
 
     def refresh(self, is_changed: bool) -> None:
         """Nothing lies between it and what was written."""
@@ -44,6 +58,18 @@ class DatabaseFinder:
         return [Place(_value(row[field]), row["_id"]) for row in rows]
 
     def categories(self) -> list[tuple[str, int]]:
+        """Counting looks at every product, so that the counts are kept until a change is told."""
+        tally = _catalogue().find_one(_TALLY) or {}
+        if self._now() - tally.get("counted_at", mongo.BEGINNING) < TALLIED_FOR:
+            return [(category, products) for category, products in tally["counts"]]
+        counted_at, counts = self._now(), self._counted_categories()
+        _catalogue().update_one(_TALLY, {"$setOnInsert": {"mark": ""}}, upsert=True)
+        # What was told while we counted has set another mark.
+        state = _TALLY | {"mark": tally.get("mark", "")}
+        _catalogue().update_one(state, {"$set": {"counted_at": counted_at, "counts": counts}})
+        return counts
+
+    def _counted_categories(self) -> list[tuple[str, int]]:
         stages: list[dict[str, Any]] = [
             {"$match": {"is_active": True}},
             {"$group": {"_id": "$category", "products": {"$sum": 1}}},
@@ -53,23 +79,28 @@ class DatabaseFinder:
 
     # --- search
 
-    def matches(self, question: Question, filters: Filters) -> list[Match]:
+    def matches(self, question: Question, filters: Filters, order: SearchOrder) -> list[Match]:
         score = {"$meta": "textScore"}
-        fields = {**dict.fromkeys(RANKED, 1), "score": score}
+        field, _ = FIELDS.get(order, ("name", False))
+        fields = {**dict.fromkeys((*RANKED, field), 1), "score": score}
         found = _products().find(condition(filters, question), fields).sort([("score", score)]).limit(MOST_RANKED)
-        return [_match(row) for row in found]
+        return [Match(Place(_value(row[field]), row["_id"]), texts_of(row)) for row in found]
 
     def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
         fields = {"category": 1, "price": 1, "stock_quantity": 1}
         found = _products().find(condition(filters, question), fields).limit(MOST_COUNTED)
-        return [Counted(row["category"], row["price"].to_decimal(), row["stock_quantity"] > 0) for row in found]
+        alike = Counter((row["category"], _step(row["price"].to_decimal()), row["stock_quantity"] > 0) for row in found)
+        return [Counted(*kind, products) for kind, products in alike.items()]
 
     # --- vocabulary: for guessing what is meant, so that its counts may drift
 
     def learn(self, documents: Sequence[dict[str, Any]]) -> None:
+        _catalogue().update_one(_TALLY, {"$set": {"mark": uuid4().hex}, "$unset": {"counted_at": 1}}, upsert=True)
         written = Counter(word for document in documents for word in {*texts_of(document).words()})
         additions = [
-            UpdateOne({"_id": word}, {"$inc": {"products": count}, "$set": {"length": slips_length(word)}}, upsert=True)
+            UpdateOne(
+                {"_id": word}, {"$inc": {"products": count}, "$set": {"slips": sorted(slips.keys(word))}}, upsert=True
+            )
             for word, count in sorted(written.items())
         ]
         if additions:
@@ -84,10 +115,7 @@ class DatabaseFinder:
         return [row["_id"] for row in longer.sort([("products", DESCENDING), ("_id", ASCENDING)]).limit(most)]
 
     def similar(self, word: str, most: int) -> list[str]:
-        from services.products.finding import slips
-
-        slack = slips.allowed(word)
-        alike = _words().find({"length": {"$gte": len(word) - slack, "$lte": len(word) + slack}})
+        alike = _words().find({"slips": {"$in": sorted(slips.typed_keys(word))}}, {"products": 1})
         return slips.likeliest(word, ((row["_id"], row["products"]) for row in alike), most)
 
 
@@ -123,9 +151,8 @@ def behind(condition: dict[str, Any], field: str, descends: bool, after: Place |
     }
 
 
-def _match(row: dict[str, Any]) -> Match:
-    price = row["price"].to_decimal()
-    return Match(row["_id"], row["created_at"], row["name"], price, row["sold_quantity"], texts_of(row))
+def _step(price: Decimal) -> Decimal:
+    return max(step for step in PRICE_STEPS if step <= price)
 
 
 def _value(value: Any) -> Value:
@@ -134,6 +161,10 @@ def _value(value: Any) -> Value:
 
 def _products() -> "Collection[Any]":
     return mongoengine.get_db()["products"]
+
+
+def _catalogue() -> "Collection[Any]":
+    return mongoengine.get_db()["catalogue"]
 
 
 def _words() -> "Collection[Any]":

@@ -25,6 +25,7 @@ def declare(products: "Collection[Any]") -> None:
             raise
         return
     products.create_indexes([IndexModel(keys) for keys in list_keys()])
+    products.database["words"].create_index("slips")
 
 
 def list_keys() -> list[list[tuple[str, int]]]:

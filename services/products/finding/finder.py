@@ -28,11 +28,14 @@ FIELDS: dict[str, tuple[str, bool]] = {
 }
 """The field of each Order, and whether it descends. Equal ones stand in the same direction by id."""
 
-MOST_RANKED = 1_000
-"""Products that one search puts in order: of those that match, the ones with the words in their name, the newest first."""
+MOST_RANKED = 300
+"""Products that one search puts in order: of those that match, the ones with all the words in a short name come first."""
 
-MOST_COUNTED = 2_000
+MOST_COUNTED = 1_000
 """Matches that facets count; beyond it they say that they are incomplete."""
+
+PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]
+"""Where the ranges of the price facet begin."""
 
 Value = datetime | Decimal | str | int
 """What products are ordered by."""
@@ -70,23 +73,21 @@ class Place:
 
 @dataclass(frozen=True)
 class Match:
-    """A product that may answer a question, with what putting it in order needs."""
+    """A product that may answer a question; where it would stand in an order that is not by relevance; and its words."""
 
-    product_id: str
-    created_at: datetime
-    name: str
-    price: Decimal
-    sold_quantity: int
+    place: Place
     texts: Texts
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A match as facets count it."""
+    """How many matches are alike to facets."""
 
     category: str
-    price: Decimal
+    price_step: Decimal
+    """Of PRICE_STEPS, the one that the price has reached."""
     is_in_stock: bool
+    products: int
 
 
 class Finder(Vocabulary, Protocol):
@@ -100,12 +101,12 @@ class Finder(Vocabulary, Protocol):
         """The first products of the order, or those after a place."""
         ...
 
-    def matches(self, question: Question, filters: Filters) -> list[Match]:
+    def matches(self, question: Question, filters: Filters, order: SearchOrder) -> list[Match]:
         """At most MOST_RANKED products with words of the question, those with all of them before those with some."""
         ...
 
     def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
-        """At most MOST_COUNTED of the products that a search finds."""
+        """At most MOST_COUNTED of the products that a search finds, each of them in one of the counts."""
         ...
 
     def learn(self, documents: Sequence[dict[str, Any]]) -> None:

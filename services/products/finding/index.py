@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from chassis import money
-from services.products.finding import ranking
-from services.products.finding.words import slips_length, words
+from services.products.finding import ranking, slips
+from services.products.finding.words import words
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-FORMAT = "2"
+FORMAT = "3"
 """Part of the file's name: a release that writes another schema starts another file."""
 
 BUSY_SECONDS = 3.0
@@ -59,6 +59,11 @@ def texts_of(document: dict[str, Any]) -> ranking.Texts:
     return ranking.texts(
         words(document["name"]), words(f"{document['category']} {document['sku']}"), words(document["description"])
     )
+
+
+def length_word(count: int) -> str:
+    """The word for a name of so many words."""
+    return f"w{count}"
 
 
 class Index:
@@ -107,7 +112,7 @@ def remember(writer: sqlite3.Connection, **state: Any) -> None:
 
 
 def clear(writer: sqlite3.Connection) -> None:
-    for table in ("products", "texts", "words", "categories", "state"):
+    for table in ("products", "texts", "names", "words", "slips", "categories", "state"):
         writer.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
 
@@ -172,18 +177,29 @@ def _write_texts(
         if before == fields:
             return
         words_moved.subtract(set(" ".join(before).split()))
-        writer.execute("DELETE FROM texts WHERE rowid = ?", (row_id,))
+        for table in ("texts", "names"):
+            writer.execute(f"DELETE FROM {table} WHERE rowid = ?", (row_id,))  # noqa: S608 - names of ours
     writer.execute("INSERT INTO texts (rowid, name, category, description) VALUES (?, ?, ?, ?)", (row_id, *fields))
+    length = length_word(len(texts.name.split()))
+    writer.execute(
+        "INSERT INTO names (rowid, name, category, length) VALUES (?, ?, ?, ?)",
+        (row_id, texts.name, texts.category, length),
+    )
     words_moved.update(set(texts.words()))
 
 
+_COUNT_WORD = "UPDATE words SET products = products + ? WHERE word = ?"
+
+
 def _count(writer: sqlite3.Connection, words_moved: Counter[str], categories_moved: Counter[str]) -> None:
-    writer.executemany(
-        "INSERT INTO words VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET products = products + excluded.products",
-        [(word, slips_length(word), moved) for word, moved in words_moved.items() if moved],
-    )
-    gone = [(word,) for word, moved in words_moved.items() if moved < 0]
-    writer.executemany("DELETE FROM words WHERE word = ? AND products <= 0", gone)
+    for word, moved in words_moved.items():
+        if moved and not writer.execute(_COUNT_WORD, (moved, word)).rowcount:
+            writer.execute("INSERT INTO words VALUES (?, ?)", (word, moved))
+            writer.executemany("INSERT INTO slips VALUES (?, ?)", [(key, word) for key in slips.keys(word)])
+        elif moved < 0 and writer.execute("DELETE FROM words WHERE word = ? AND products <= 0", (word,)).rowcount:
+            writer.executemany(
+                "DELETE FROM slips WHERE key = ? AND word = ?", [(key, word) for key in slips.keys(word)]
+            )
     writer.executemany(
         "INSERT INTO categories VALUES (?, ?) ON CONFLICT DO UPDATE SET products = products + excluded.products",
         [(category, moved) for category, moved in categories_moved.items() if moved and category],

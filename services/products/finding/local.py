@@ -1,30 +1,42 @@
 """Search in a file of this machine, for a database without text search. It follows the database at a second's distance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from chassis import money
+from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,
     MOST_COUNTED,
     MOST_RANKED,
+    PRICE_STEPS,
     Counted,
     Filters,
     Match,
     Order,
     Place,
+    SearchOrder,
     Value,
 )
 from services.products.finding.follow import Follower
-from services.products.finding.index import Index
+from services.products.finding.index import Index, length_word
 from services.products.finding.question import Question, Wanted
 from services.products.finding.ranking import Texts
 from services.products.finding.words import words
 
 ENOUGH = 10
 """Products with all the words beyond which none is looked for that lacks one."""
+
+SHORT = 3
+"""A name is short that has fewer words than so many beside those that were typed."""
+
+_STEPS = " ".join(
+    f"WHEN p.price >= {money.to_minor(least)} THEN {step}" for step, least in reversed([*enumerate(PRICE_STEPS)])
+)
+_COUNTED = f"p.category, CASE {_STEPS} END AS step, p.in_stock"
+"""What facets count by."""
 
 
 class LocalFinder:
@@ -65,36 +77,42 @@ class LocalFinder:
 
     # --- search
 
-    def matches(self, question: Question, filters: Filters) -> list[Match]:
-        columns = "p.id, p.created_at, p.name, p.price, p.sold_quantity, t.name, t.category, t.description"
-        found: dict[str, tuple[Any, ...]] = {}
-        for expression in (f"{{name}} : ({_all_of(question)})", _all_of(question)):
+    def matches(self, question: Question, filters: Filters, order: SearchOrder) -> list[Match]:
+        field, _ = FIELDS.get(order, ("name", False))
+        found: dict[str, Match] = {}
+        for table, expression in _best_first(question):
             if len(found) < MOST_RANKED:
-                found |= {row[0]: row for row in self._matching(columns, expression, filters, MOST_RANKED)}
+                self._add(found, field, table, expression, filters)
         if len(found) < ENOUGH:
-            found |= {row[0]: row for row in self._matching(columns, self._some_of(question), filters, MOST_RANKED)}
-        return [_match(row) for row in list(found.values())[:MOST_RANKED]]
+            self._add(found, field, "texts", self._some_of(question), filters)
+        return list(found.values())
+
+    def _add(self, found: dict[str, Match], field: str, table: str, expression: str, filters: Filters) -> None:
+        newest, values = _newest(f"p.row, p.id, p.{field} AS value", table, expression, filters)
+        rows = self._index.rows(
+            f"SELECT f.id, f.value, t.name, t.category, t.description FROM ({newest}) f CROSS JOIN texts t ON t.rowid = f.row",  # noqa: S608 - names of ours
+            *values,
+            MOST_RANKED - len(found),
+        )
+        for product_id, value, *texts in rows:
+            found.setdefault(product_id, Match(Place(_from_column(field, value), product_id), Texts(*texts)))
 
     def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
-        columns = "p.category, p.price, p.in_stock"
         if question is None:
             conditions, values = _conditions(filters)
-            query = f"SELECT {columns} FROM products p WHERE {' AND '.join(conditions)} LIMIT ?"  # noqa: S608 - names of ours
-            rows = self._index.rows(query, *values, MOST_COUNTED)
-        else:
-            rows = self._matching(columns, _all_of(question), filters, MOST_COUNTED)
-            if len(rows) < ENOUGH:
-                rows = self._matching(columns, self._some_of(question), filters, MOST_COUNTED)
-        return [Counted(category, money.from_minor(price), bool(in_stock)) for category, price, in_stock in rows]
+            query = f"SELECT {_COUNTED} FROM products p WHERE {' AND '.join(conditions)} LIMIT ?"  # noqa: S608 - names of ours
+            return self._counts(query, values)
+        counts = self._counts(*_newest(_COUNTED, "texts", _all_of(question), filters))
+        if sum(each.products for each in counts) < ENOUGH:
+            counts = self._counts(*_newest(_COUNTED, "texts", self._some_of(question), filters))
+        return counts
 
-    def _matching(self, columns: str, expression: str, filters: Filters, most: int) -> list[tuple[Any, ...]]:
-        """The newest first. The text decides which are looked at (CROSS JOIN keeps SQLite to that), the filters which stay."""
-        conditions, values = _conditions(filters)
-        query = (
-            f"SELECT {columns} FROM texts t CROSS JOIN products p ON p.row = t.rowid"  # noqa: S608 - names of ours
-            f" WHERE texts MATCH ? AND {' AND '.join(conditions)} ORDER BY t.rowid DESC LIMIT ?"
-        )
-        return self._index.rows(query, _narrowed(expression, filters), *values, most)
+    def _counts(self, query: str, values: Sequence[Any]) -> list[Counted]:
+        kinds = f"SELECT category, step, in_stock, count(*) FROM ({query}) GROUP BY 1, 2, 3"  # noqa: S608 - names of ours
+        return [
+            Counted(category, PRICE_STEPS[step], bool(in_stock), products)
+            for category, step, in_stock, products in self._index.rows(kinds, *values, MOST_COUNTED)
+        ]
 
     def _some_of(self, question: Question) -> str:
         """Any of the words, but of common ones only the rarest: what most products have tells nothing by itself."""
@@ -131,11 +149,38 @@ class LocalFinder:
         return [str(word) for (word,) in rows]
 
     def similar(self, word: str, most: int) -> list[str]:
-        from services.products.finding import slips
+        keys = slips.typed_keys(word)
+        marks = ",".join("?" * len(keys))
+        query = f"SELECT word, products FROM words WHERE word IN (SELECT word FROM slips WHERE key IN ({marks}))"  # noqa: S608
+        return slips.likeliest(word, self._index.rows(query, *keys), most)
 
-        slack = slips.allowed(word)
-        query = "SELECT word, products FROM words WHERE length BETWEEN ? AND ?"
-        return slips.likeliest(word, self._index.rows(query, len(word) - slack, len(word) + slack), most)
+
+def _best_first(question: Question) -> Iterator[tuple[str, str]]:
+    """Tables and expressions that find what has all the words: names of nothing else, short names, names with categories, the rest.
+
+    By the same rules as `ranking`, so that what is passed by, as there is enough, would hardly have come first.
+    """
+    every = _all_of(question)
+    titled = f"{{name category}} : ({every})"
+    exact, *longer = (length_word(len(question.wanted) + more) for more in range(SHORT))
+    named = f"{{name}} : ({every}) AND {{length}}"
+    yield "names", f"{named} : {exact}"
+    yield "names", f"{named} : ({' OR '.join(longer)})"
+    yield "names", f"({titled}) NOT ({named} : ({' OR '.join([exact, *longer])}))"
+    yield "texts", f"({every}) NOT ({titled})"
+
+
+def _newest(columns: str, table: str, expression: str, filters: Filters) -> tuple[str, list[Any]]:
+    """The query for the newest products that the expression finds, and its values but for how many.
+
+    The text decides which are looked at (CROSS JOIN keeps SQLite to that), the filters which stay.
+    """
+    conditions, values = _conditions(filters)
+    query = (
+        f"SELECT {columns} FROM {table} m CROSS JOIN products p ON p.row = m.rowid"  # noqa: S608 - names of ours
+        f" WHERE {table} MATCH ? AND {' AND '.join(conditions)} ORDER BY m.rowid DESC LIMIT ?"
+    )
+    return query, [_narrowed(expression, filters), *values]
 
 
 def _conditions(filters: Filters) -> tuple[list[str], list[Any]]:
@@ -156,11 +201,6 @@ def _narrowed(expression: str, filters: Filters) -> str:
     if filters.category is None or not (asked := words(filters.category)):
         return expression
     return f"({expression}) AND ({{category}} : ({' AND '.join(_quoted(asked))}))"
-
-
-def _match(row: tuple[Any, ...]) -> Match:
-    product_id, created_at, name, price, sold_quantity, *texts = row
-    return Match(product_id, _moment(created_at), name, money.from_minor(price), sold_quantity, Texts(*texts))
 
 
 def _all_of(question: Question) -> str:

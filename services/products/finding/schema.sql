@@ -27,8 +27,13 @@ CREATE INDEX IF NOT EXISTS popular_of_category ON products (category, sold_quant
 
 CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5 (name, category, description, tokenize = 'unicode61', detail = column);
 
-CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY, length INTEGER NOT NULL, products INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS words_by_length ON words (length, word, products);
+-- The words of names once more, where few others stand between them, with how many they are ("w3").
+CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5 (name, category, length, tokenize = 'unicode61', detail = column);
+
+CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY, products INTEGER NOT NULL) WITHOUT ROWID;
+
+-- What misspelt words are known by.
+CREATE TABLE IF NOT EXISTS slips (key TEXT, word TEXT, PRIMARY KEY (key, word)) WITHOUT ROWID;
 
 -- How many products each category has on sale.
 CREATE TABLE IF NOT EXISTS categories (category TEXT PRIMARY KEY, products INTEGER NOT NULL) WITHOUT ROWID;

@@ -39,11 +39,3 @@ def _singular(word: str) -> str:
 def distinct(text: str) -> list[str]:
     """Each word of `text` once, in the order of its first use."""
     return list(dict.fromkeys(words(text)))
-
-
-def slips_length(word: str) -> int:
-    """The length by which a word is looked up for slips; 0 where they are not guessed at.
-
-    Numbers of SKUs are as many as products, and one digit more or less is another number.
-    """
-    return len(word) if word.isalpha() else 0

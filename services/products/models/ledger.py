@@ -95,8 +95,10 @@ def waiting(product: Product) -> list[Entry]:
 
 def find(product: Product, kind: str, reference: str) -> Entry | None:
     """The product's entry of this kind for `reference`, posted or waiting, as of when `product` was read."""
-    known = [entry for entry in waiting(product) if (entry.kind, entry.reference) == (kind, reference)]
-    return known[0] if known else Entry.objects(product_id=product.id, kind=kind, reference=reference).first()
+    # Asked for by the reference alone, which has few entries: SecantusDB uses no index of one field for several.
+    known = [*waiting(product), *Entry.objects(reference=reference)]
+    wanted = (product.id, kind, reference)
+    return next((entry for entry in known if (entry.product_id, entry.kind, entry.reference) == wanted), None)
 
 
 def post() -> None:
