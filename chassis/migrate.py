@@ -14,8 +14,8 @@ from chassis import answers, db, inbox, outbox
 _LOCK = 7_368_107
 
 
-def upgrade(package: ModuleType, url: str) -> None:
-    """Bring the database at `url` to the newest schema of the service in `package`. Idempotent."""
+def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to the newest schema of the service in `package`, or to an older one's. Idempotent."""
     folder = Path(str(package.__file__)).parent / "migrations"
     if not folder.is_dir():
         return
@@ -25,7 +25,7 @@ def upgrade(package: ModuleType, url: str) -> None:
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)
 
 
 def run() -> None:

@@ -154,6 +154,13 @@ def test_each_refund_of_an_order_is_told(desk, mailbox):
     assert {row.subject_id for row in desk.notifications()} == {order}
 
 
+def test_a_refund_that_is_heard_twice_is_told_once(desk, mailbox):
+    desk.hear(registered())
+    desk.receive(message := envelope(OrderRefunded(uuid4(), AMAL, 1250, "EUR", "Broken on arrival.")))
+    desk.receive(message)
+    assert len(mailbox.letters(ADDRESS)) == 1
+
+
 def test_a_product_that_runs_low_is_told_to_the_shops_own_address_each_time(desk, settings, mailbox):
     low = StockLow(uuid4(), "POT-1", 2, 5)
     desk.hear(low)

@@ -2,7 +2,10 @@
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, text
 
+from chassis import migrate
+from services import payments as payments_package
 from services.payments.models.base import Base
 
 
@@ -15,3 +18,33 @@ def test_the_migrated_tables_are_those_of_the_models(payments):
 def of_payments(item, name, kind, reflected, compare_to):
     """The chassis's tables are its own; indexes stand in the migration alone."""
     return kind not in ("table", "index") or (kind == "table" and name in Base.metadata.tables)
+
+
+OLD = """
+INSERT INTO payments (amount, currency, payment_method, status, goal, provider, captures_at_once, asked_at)
+VALUES (:amount, 'EUR', 'tok_success', :status, :status, 'sandbox', false, now())
+"""
+
+
+def test_payments_from_before_the_ledger_are_entered_into_it(make_database):
+    url = make_database("old_payments")
+    migrate.upgrade(payments_package, url, "0001")
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))
+    statuses = ("pending", "authorized", "captured", "declined", "voided", "failed")
+    with engine.begin() as connection:
+        connection.execute(text(OLD), [{"amount": "12.50", "status": status} for status in statuses])
+        connection.execute(text(OLD), {"amount": 0, "status": "voided"})
+    migrate.upgrade(payments_package, url)
+    with engine.connect() as connection:
+        query = "SELECT status, account, sum(entry.amount) FROM ledger_entries entry JOIN payments ON payments.id = payment_id"
+        balances = connection.execute(text(f"{query} GROUP BY 1, 2 HAVING sum(entry.amount) <> 0 ORDER BY 1, 2")).all()
+        assert connection.scalar(text("SELECT sum(amount) FROM ledger_entries")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM payments WHERE sent_at IS DISTINCT FROM asked_at")) == 0
+    assert [tuple(row) for row in balances] == [
+        ("authorized", "customer", -1250),
+        ("authorized", "held", 1250),
+        ("captured", "captured", 1250),
+        ("captured", "customer", -1250),
+        ("failed", "customer", -1250),
+        ("failed", "held", 1250),
+    ]
