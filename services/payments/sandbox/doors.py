@@ -46,6 +46,14 @@ def create_app(
         if not request.path.startswith(("/health/", pages.UNDER)):
             _require(key)
 
+    _move(app, ledger, lambda: stop.wait(slow_seconds))
+    _show(app, ledger)
+    return app
+
+
+def _move(app: Flask, ledger: Ledger, dawdle: Callable[[], object]) -> None:
+    """The doors through which money moves. `dawdle` is what a slow charge does before it is answered."""
+
     @app.post("/charges")
     def charge() -> Response:
         order = fields.charge_order(fields.body(), tokens.TOKENS)
@@ -53,7 +61,7 @@ def create_app(
         response = _once(ledger, 201, lambda: rules.charge(ledger, order, under))
         _perhaps_lose(order.source)
         if order.source == tokens.SLOW and REPLAYED not in response.headers:
-            stop.wait(slow_seconds)
+            dawdle()
         return response
 
     @app.post("/charges/<charge_id>/capture")
@@ -73,6 +81,10 @@ def create_app(
         _perhaps_lose(rules.find(ledger, charge_id)["source"])
         return response
 
+
+def _show(app: Flask, ledger: Ledger) -> None:
+    """The doors through which one looks."""
+
     @app.get("/charges/<charge_id>")
     def get_charge(charge_id: str) -> Row:
         return rules.shown_charge(rules.find(ledger, charge_id))
@@ -89,8 +101,6 @@ def create_app(
         rows = ledger.charges(fields.choice(request.args), after, limit + 1)
         following = str(rows[limit - 1]["position"]) if len(rows) > limit else None
         return {"items": [rules.shown_charge(row) for row in rows[:limit]], "next": following}
-
-    return app
 
 
 def _perhaps_lose(source: str) -> None:
