@@ -74,9 +74,6 @@ def called_off(person: Person, product_id: str) -> str:
     return order_id
 
 
-CONFIRMED, CANCELLED, REFUNDED = (fact.type for fact in (OrderConfirmed, OrderCancelled, OrderRefunded))
-
-
 def confirmed_at_the_bank(person: Person, product_id: str) -> str:
     """The bank wants the customer's word, on a page of its own, and tells of it and all that follows by webhooks."""
     order_id = place(person, product_id, "tok_pending")
@@ -91,7 +88,7 @@ def confirmed_at_the_bank(person: Person, product_id: str) -> str:
 
 
 PRICE = QUANTITY * UNIT_AMOUNT
-
+CONFIRMED, CANCELLED, REFUNDED = (fact.type for fact in (OrderConfirmed, OrderCancelled, OrderRefunded))
 SOLD = Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE, told=frozenset({CONFIRMED}))
 
 LIVES: Mapping[str, Life] = {
