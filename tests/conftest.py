@@ -6,6 +6,7 @@
 
 import base64
 import importlib
+import logging
 import os
 import socket
 import threading
@@ -201,6 +202,7 @@ def system() -> Callable[..., System]:
 def serve() -> Iterator[Callable[[Any], str]]:
     """Serves a WSGI application on a free port of the loopback; gives its base URL."""
     servers = []
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # Or it tells each request, also beside a test that fails.
 
     def start(application: Any) -> str:
         server = make_server("127.0.0.1", 0, application, threaded=True)
