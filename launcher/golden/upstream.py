@@ -39,7 +39,8 @@ class Answer:
 class Upstream:
     """`answers` are given in turn, the last of them for ever. `held` keeps an answer back until it is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, overlooks_probes: bool = False) -> None:
+        """`overlooks_probes`: what an edge asks by itself is answered with 200, and neither seen nor counted."""
         self.seen: list[Seen] = []
         self.answers = [Answer()]
         self.connections = 0
@@ -62,6 +63,9 @@ class Upstream:
                     self.raw_requestline = self.rfile.readline(65537)
                     if not self.raw_requestline or not self.parse_request():
                         self.close_connection = True
+                        return
+                    if overlooks_probes and "Via" not in self.headers:
+                        self.reply(Answer())
                         return
                     length = int(self.headers.get("Content-Length") or 0)
                     upstream.seen.append(

@@ -18,7 +18,7 @@ NAME_RESOLUTION_FAILED = (503, "name resolution failed")
 NO_WEBSOCKET = (501, "WebSocket is not supported")
 UNEXPECTED = (500, "An unexpected error occurred")
 
-_PLAIN_BY_DEFAULT = frozenset({400, 408, 414, 502, 504})
+_PLAIN_BY_DEFAULT = frozenset({400, 405, 408, 414, 502, 504, 505})
 """Those that Kong writes as text when the client says nothing of what it accepts."""
 
 _JSON = "application/json; charset=utf-8"

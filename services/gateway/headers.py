@@ -18,12 +18,14 @@ _FORWARDED = frozenset(
     {"x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-path", "x-forwarded-prefix"}
 )
 
+_NONE = frozenset[str]()
+
 _HOP_BY_HOP_ANSWER = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", "x-kong-request-id", "via"}
 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
     """The request's headers as `host` gets them, without its body's length."""
-    dropped = _named_by(exchange.header("connection"))
+    dropped = _HOP_BY_HOP | _named_by(exchange.headers)
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
     forwarded_for, via = [], []
@@ -66,19 +68,17 @@ def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
     return [(name, value) for name, value in said if exchange.header(name) is None]
 
 
-def _named_by(connection: str | None) -> frozenset[str]:
-    """Hop-by-hop headers, with those that the Connection header adds to them."""
-    if connection is None or connection.lower() in ("keep-alive", "close"):
-        return _HOP_BY_HOP
-    return _HOP_BY_HOP | {name.strip().lower() for name in connection.split(",")}
+def _named_by(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+    """The headers that Connection adds to those of one hop only."""
+    said = [value.lower() for name, value in headers if name.lower() == "connection"]
+    if said in ([], ["keep-alive"], ["close"]):
+        return _NONE
+    return frozenset(name.strip() for value in said for name in value.split(","))
 
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's headers as the client gets them, with the gateway's own."""
-    connection = next((value for name, value in upstream if name.lower() == "connection"), None)
-    dropped = _HOP_BY_HOP_ANSWER
-    if connection is not None:
-        dropped = dropped | {name.strip().lower() for name in connection.split(",")}
+    dropped = _HOP_BY_HOP_ANSWER | _named_by(upstream)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
     via = [value for name, value in upstream if name.lower() == "via"]
     headers.append(("Via", ", ".join([*via, VIA])))

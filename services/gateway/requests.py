@@ -4,7 +4,7 @@ import re
 
 from services.gateway import uris
 from services.gateway.exchange import Exchange
-from services.gateway.wire.head import BAD_REQUEST
+from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_VERSION
 
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
@@ -14,8 +14,14 @@ _SINGLE = ("host", "authorization", "content-length", "transfer-encoding")
 
 def refusal(exchange: Exchange) -> tuple[int, str] | None:
     """The error for a request that may be read in two ways. For any other, None, and its path is normalised."""
-    if exchange.head.refusal is not None:
-        return exchange.head.refusal
+    head = exchange.head
+    if head.refusal is not None:
+        return head.refusal
+    if head.version not in ("1.0", "1.1"):
+        return UNKNOWN_VERSION
+    if head.method in ("CONNECT", "TRACE"):
+        # No tunnel leads through here, and nobody is shown what a proxy has added to a request.
+        return NOT_ALLOWED
     if not _has_one_host(exchange) or _has_two_lengths(exchange) or _says_twice(exchange):
         return BAD_REQUEST
     try:

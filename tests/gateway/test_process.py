@@ -73,7 +73,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running(Upstream()) as upstream:
+    with running(Upstream(overlooks_probes=True)) as upstream:
         yield upstream
 
 
@@ -149,6 +149,22 @@ def test_too_large_a_body_is_refused_before_it_is_sent(process: Process, client:
         "/docs/../metrics",
         "/docs/%2e%2e/status",
         "/users/..;/internal/x",
+        "/products/.%2E/internal/x",
+        "/%69nternal/x",
+        "/./internal/x",
+        "/products/;/../internal/x",
+        "/products/%c0%ae%c0%ae/internal",
+        "/users/..%2f..%2finternal%2frequests/preferences",
+        "/payments/webhooks/..%2f..%2finternal",
+        "/health%2flive",
+        "/health/live?",
+        "/products/../health/live",
+        "/docs/..%2fstatus",
+        "/docs/..;/status",
+        "/operations/../config",
+        "/operations/status/../../config",
+        "/openapi.json%2f..%2fmetrics",
+        "/partners/products/../../internal/x",
     ],
 )
 def test_nothing_internal_can_be_reached(client: Client, upstream: Upstream, path: str) -> None:
@@ -197,6 +213,19 @@ SMUGGLED = b"POST /internal/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
         (b"Transfer-Encoding : chunked", b"0\r\n\r\n" + SMUGGLED),
         (b"Transfer-Encoding: chunked", b"zz\r\nabc\r\n0\r\n\r\n"),
         (b"Content_Length: 500", SMUGGLED),
+        (b"Transfer-Encoding: \x0bchunked", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked;q=1", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: \r\nContent-Length: 4", b"0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"3;a\nabc\r\n0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"3\nabc\n0\n\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"3 \r\nabc\r\n0\r\n\r\n" + SMUGGLED),
+        (b"Transfer-Encoding: chunked", b"3\r\nabc\r\n0\r\nContent-Length: 50\r\n\r\n" + SMUGGLED),
+        (b"Content-Length: 4\r\nConnection: Content-Length", b"abcd" + SMUGGLED),
+        (b"X: 1\nContent-Length: 4", b"abcd" + SMUGGLED),
+        (
+            b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        ),
         (b"X: 1\r\n continued: 2", b""),
         (b"X: a\rb", b""),
     ],

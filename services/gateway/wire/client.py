@@ -199,7 +199,7 @@ class ClientConnection(asyncio.Protocol):
             raise _Refused(TOO_LONG_TARGET)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        size = len(name) + len(value)
+        size = len(name) + len(value) + len(": \r\n")
         self._fields_bytes += size
         if size > LONGEST_LINE or self._fields_bytes > LARGEST_HEAD:
             raise _Refused(TOO_LARGE_HEAD)

@@ -11,6 +11,8 @@ BAD_REQUEST = (400, "Bad request")
 TOO_LARGE_HEAD = (400, "Request header or cookie too large")
 TOO_LONG_TARGET = (414, "URI too long")
 TOO_SLOW = (408, "Request time-out")
+NOT_ALLOWED = (405, "Method not allowed")
+UNKNOWN_VERSION = (505, "HTTP version not supported")
 
 
 @dataclass(slots=True)
