@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 
 import requests
 from flask import Flask, Response, request
@@ -23,8 +24,16 @@ END_SECONDS = 10.0
 
 
 def service() -> Flask:
-    app = Flask("service")
-    app.add_url_rule("/", view_func=lambda: {"text": "hello"})
+    """/asked gives how often / was asked."""
+    app, lock, asked = Flask("service"), Lock(), [0]
+
+    @app.get("/")
+    def hello() -> dict[str, str]:
+        with lock:
+            asked[0] += 1
+        return {"text": "hello"}
+
+    app.add_url_rule("/asked", view_func=lambda: {"asked": asked[0]})
     return app
 
 
@@ -69,6 +78,7 @@ def gateway(document: str) -> Iterator[tuple[int, int, int]]:
         file = Path(folder) / "kong.yml"
         file.write_text(document)
         told = {"SOUK_PORT": str(port), "SOUK_ADMIN_PORT": str(admin_port), "SOUK_KONG_FILE": str(file)}
+        told["SOUK_LOG_LEVEL"] = "error"
         with program(port, "services.gateway", environment=told) as pid:
             yield port, admin_port, pid
 

@@ -221,6 +221,24 @@ def test_probes_take_a_target_out_and_bring_it_back(
     until(lambda: state(edge) == ["HEALTHY", "HEALTHY"], lambda: str(state(edge)))
 
 
+def test_only_as_many_failing_probes_in_a_row_as_configured_take_a_target_out(
+    serve: Serve, edge: InThread, upstream: Upstream
+) -> None:
+    unhealthy = ACTIVE["active"]["unhealthy"] | {"http_failures": 3}
+    balanced(serve, ["{upstream}"], healthchecks={"active": ACTIVE["active"] | {"unhealthy": unhealthy}})
+    healths, probes = set[str](), 15
+    upstream.answers = [*[Answer(500), Answer(500), Answer(200)] * 5, Answer(200)]
+
+    def probed() -> bool:
+        healths.update(state(edge))
+        return len(upstream.seen) >= probes
+
+    until(probed, lambda: str(len(upstream.seen)))
+    assert healths == {"HEALTHY"}
+    upstream.answers = [Answer(500)]
+    until(lambda: state(edge) == ["UNHEALTHY"], lambda: str(state(edge)))
+
+
 @pytest.mark.parametrize("kind", ["http", "tcp", "https"])
 def test_a_target_that_is_not_there_is_found_by_probes(serve: Serve, edge: InThread, kind: str) -> None:
     checks = {"active": ACTIVE["active"] | {"type": kind}}

@@ -1,0 +1,135 @@
+"""Shares and health through real HTTP: 10,000 requests over targets of weight 90 and 10, then one target killed and brought back.
+
+The baseline of the shares is what the file says; of the health, a target that answers. `N` as argument asks so many requests.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench._edges import free_port, gateway, program
+from bench._load import Plan, drive
+
+REQUESTS, CLIENTS = 10_000, 16
+WEIGHTS = (90, 10)
+MOST_OFF = 0.01
+INTERVAL_SECONDS, FAILURES, SUCCESSES = 0.2, 3, 2
+DEADLINE_SECONDS = 60.0
+
+DOCUMENT = """
+_format_version: "3.0"
+services: [{{name: s, host: up, retries: 1, routes: [{{name: r, paths: [/]}}]}}]
+upstreams:
+- name: up
+  targets: {targets}
+  healthchecks:
+    active:
+      http_path: /
+      healthy: {{interval: {interval}, successes: {successes}}}
+      unhealthy: {{interval: {interval}, http_failures: {failures}, tcp_failures: {failures}, timeouts: {failures}}}
+"""
+
+
+def main() -> None:
+    shares(int(sys.argv[1]) if len(sys.argv) > 1 else REQUESTS)
+    health()
+
+
+def document(ports: list[int], weights: tuple[int, ...], interval: float) -> str:
+    targets = [{"target": f"127.0.0.1:{port}", "weight": weight} for port, weight in zip(ports, weights, strict=True)]
+    return DOCUMENT.format(targets=json.dumps(targets), interval=interval, failures=FAILURES, successes=SUCCESSES)
+
+
+def shares(requests: int) -> None:
+    with ExitStack() as stack:
+        ports = [free_port() for _ in WEIGHTS]
+        for each in ports:
+            stack.enter_context(program(each, "bench._edges", "service", str(each)))
+        port, _, _ = stack.enter_context(gateway(document(ports, WEIGHTS, 0)))
+        before, asked = [served_by(each) for each in ports], 0
+        while asked < requests:
+            outcome = drive(Plan(port, CLIENTS, 2.0))
+            assert outcome.errors == 0, f"{outcome.errors} connections were lost"
+            assert set(outcome.statuses) == {"200"}, outcome.statuses
+            asked += len(outcome.milliseconds)
+        served = [served_by(each) - earlier for each, earlier in zip(ports, before, strict=True)]
+    print(f"{asked:,} requests over weights {WEIGHTS}: {', '.join(f'{share / asked:.2%}' for share in served)}")
+    assert sum(served) == asked
+    for share, weight in zip(served, WEIGHTS, strict=True):
+        assert abs(share / asked - weight / sum(WEIGHTS)) <= MOST_OFF
+
+
+def served_by(port: int) -> int:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/asked", timeout=30) as answer:
+        return int(json.load(answer)["asked"])
+
+
+def health() -> None:
+    ports = [free_port(), free_port()]
+    with ExitStack() as stack:
+        stack.enter_context(program(ports[0], "bench._edges", "service", str(ports[0])))
+        with program(ports[1], "bench._edges", "service", str(ports[1])) as pid:
+            port, admin_port, _ = stack.enter_context(gateway(document(ports, (100, 100), INTERVAL_SECONDS)))
+            load = Load(port)
+            _until(lambda: states(admin_port) == ["HEALTHY", "HEALTHY"])
+            killed = time.perf_counter()
+            os.kill(pid, signal.SIGKILL)
+            _until(lambda: "UNHEALTHY" in states(admin_port))
+            left = time.perf_counter() - killed
+        with program(ports[1], "bench._edges", "service", str(ports[1])):
+            listens = time.perf_counter()
+            _until(lambda: states(admin_port) == ["HEALTHY", "HEALTHY"])
+            returned = time.perf_counter() - listens
+            load.end()
+    print(
+        f"killed, a target left after {left:.2f} s ({FAILURES} probes of {INTERVAL_SECONDS} s), and came back {returned:.2f} s after it "
+        f"listened ({SUCCESSES} probes); {load.asked:,} requests meanwhile, {load.failed} failed"
+    )
+    assert load.asked > 100
+    assert load.failed == 0
+
+
+class Load:
+    """Asks all the time, from a few threads."""
+
+    def __init__(self, port: int) -> None:
+        self._port, self._ended = port, threading.Event()
+        self.asked = self.failed = 0
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(4)]
+        for thread in self._threads:
+            thread.start()
+
+    def _ask(self) -> None:
+        while not self._ended.is_set():
+            self.asked += 1
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{self._port}/", timeout=30).close()
+            except OSError:
+                self.failed += 1
+
+    def end(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def states(admin_port: int) -> list[str]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/upstreams/up/health", timeout=30) as answer:
+        return sorted(target["health"] for target in json.load(answer)["data"])
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    deadline, pause = time.monotonic() + DEADLINE_SECONDS, threading.Event()
+    while not holds():
+        assert time.monotonic() < deadline
+        pause.wait(0.02)
+
+
+if __name__ == "__main__":
+    main()
