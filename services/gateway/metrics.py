@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY_BUCKETS = (25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000)
 _KONG_BUCKETS = (1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000)
@@ -14,7 +14,8 @@ REQUESTS = Counter(
     "HTTP status codes per consumer/service/route in Kong.",
     ("service", "route", "code", "source", "workspace", "consumer"),
 )
-BANDWIDTH = Counter(
+# Kong's counter without `_total`, which a Counter would append.
+BANDWIDTH = Gauge(
     "kong_bandwidth_bytes",
     "Total bandwidth (ingress/egress) throughput in bytes.",
     ("service", "route", "direction", "workspace", "consumer"),
@@ -36,7 +37,7 @@ def requests(service: str, route: str, status: int, source: str, consumer: str) 
 
 
 @lru_cache(1024)
-def bandwidth(service: str, route: str, direction: str, consumer: str) -> Counter:
+def bandwidth(service: str, route: str, direction: str, consumer: str) -> Gauge:
     return BANDWIDTH.labels(service, route, direction, _WORKSPACE, consumer)
 
 

@@ -139,7 +139,7 @@ def test_bytes_and_consumers_are_counted_if_it_is_wished(serve: Serve, upstream:
     labels = 'consumer="partner",direction="{}",route="r",service="counted",workspace="default"'
 
     def counted(direction: str) -> bool:
-        name = "kong_bandwidth_bytes_total{" + labels.format(direction) + "} "
+        name = "kong_bandwidth_bytes{" + labels.format(direction) + "} "
         found = [line for line in generate_latest().decode().splitlines() if line.startswith(name)]
         return bool(found) and float(found[0].split()[-1]) > 50
 

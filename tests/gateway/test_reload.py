@@ -1,5 +1,6 @@
 """Section 15 of what Kong does: another configuration takes the place of the one in force, whole or not at all."""
 
+import io
 import json
 import os
 import signal
@@ -67,6 +68,8 @@ def test_what_is_sent_is_in_force_at_once(admin: FlaskClient, edge: InThread) ->
         {"json": {"_format_version": "3.0", "services": []}},
         {"data": WHOLE, "content_type": "text/yaml"},
         {"data": {"config": WHOLE}, "content_type": "application/x-www-form-urlencoded"},
+        {"data": {"config": WHOLE}, "content_type": "multipart/form-data"},
+        {"data": {"config": (io.BytesIO(WHOLE.encode()), "kong.yml")}, "content_type": "multipart/form-data"},
     ],
 )
 def test_it_may_be_sent_in_several_ways(admin: FlaskClient, sent: dict[str, Any]) -> None:

@@ -12,14 +12,22 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from chassis.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.openapi import JoinedDocument
+from services.gateway.answers import SERVER
 from services.gateway.running import Running
 
 LARGEST_CONFIG_BYTES = 16 * 2**20
+
+# The last would else be this port's own address, which is not for whoever the edge shows the page.
+PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
 
 
 class Quiet(WSGIRequestHandler):
     # A client that connects and says nothing holds its thread no longer than this.
     timeout = 10
+
+    def version_string(self) -> str:
+        """The edge shows two pages of this port: which libraries serve them is nobody's business."""
+        return SERVER
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Probes are not worth a log line."""
@@ -61,9 +69,7 @@ def create_admin(running: Running, services: dict[str, str]) -> Flask:
     config.register(app, running)
     targets.register(app, running)
     entities.register(app, running)
-    app.register_blueprint(
-        get_swaggerui_blueprint("/docs", "/openapi.json", {"app_name": "Souk", "persistAuthorization": True})
-    )
+    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", PAGE))
     return app
 
 

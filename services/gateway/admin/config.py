@@ -36,9 +36,10 @@ def register(app: Flask, running: Running) -> None:
 
 
 def _sent() -> str | None:
-    """`{"config": "<yaml>"}`, a form with that field, a declarative file as JSON, or one as it is."""
-    if "form" in request.content_type if request.content_type else False:
-        return request.form.get("config")
+    """`{"config": "<yaml>"}`, a form with that field or upload, a declarative file as JSON, or one as it is."""
+    if "form" in (request.content_type or ""):
+        upload = request.files.get("config")
+        return upload.read().decode(errors="replace") if upload else request.form.get("config")
     text = request.get_data(as_text=True)
     if request.is_json:
         try:
