@@ -135,6 +135,8 @@ def _parsed(text: str) -> tuple[Document, Lines]:
     finally:
         loader.dispose()
     lines = Lines(node)
+    if twice := list(lines.said_twice()):
+        raise InvalidConfiguration(twice)
     try:
         return Document.model_validate(content), lines
     except ValidationError as error:

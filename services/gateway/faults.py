@@ -1,6 +1,6 @@
 """What is wrong with a declarative file: each fault with its place, its line, and Kong's words for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,27 @@ class Lines:
             key, node = entry
             line = key.start_mark.line + 1
         return line
+
+    def said_twice(self) -> Iterator[Fault]:
+        """Keys that stand twice in one mapping: YAML takes the last, and what the first said would be gone without a word."""
+        return _said_twice(self._root, (), set())
+
+
+def _said_twice(node: yaml.Node | None, location: Location, seen: set[int]) -> Iterator[Fault]:
+    if id(node) in seen:
+        return  # an alias
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for place, item in enumerate(node.value):
+            yield from _said_twice(item, (*location, place), seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, int] = {}
+        for key, value in node.value:
+            name, line = str(key.value), key.start_mark.line + 1
+            if name in lines:
+                yield Fault((*location, name), f"stands in line {lines[name]} already", line)
+            lines[name] = line
+            yield from _said_twice(value, (*location, name), seen)
 
 
 def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:

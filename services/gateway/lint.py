@@ -38,8 +38,12 @@ def main(path: str) -> int:
         print(f"{path}: {fault}")
         if fault.line:
             print(f"    {lines[fault.line - 1].strip()}")
-    print(f"{path}: {len(faults)} faults." if faults else f"{path}: nothing wrong.")
+    print(f"{path}: {_counted(faults)}.")
     return 1 if faults else 0
+
+
+def _counted(faults: list[Fault]) -> str:
+    return {0: "nothing wrong", 1: "1 fault"}.get(len(faults), f"{len(faults)} faults")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ YAML string.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -62,7 +63,13 @@ def render(text: str, values: Mapping[str, Any]) -> str:
     try:
         return environment.from_string(text).render(values)
     except UndefinedError as error:
-        raise MissingValue(f"A value is missing: {error.message}.") from error
+        raise MissingValue(f"line {_line(error)} of the template: a value is missing: {error.message}.") from error
+
+
+def _line(error: UndefinedError) -> int:
+    """Jinja2 puts the template's own lines into the traceback."""
+    frames = extract_tb(error.__traceback__)
+    return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == "<template>"), 0)
 
 
 def values_of(settings: RenderSettings) -> dict[str, Any]:

@@ -20,6 +20,8 @@ def edge(text: str) -> Edge:
     ("text", "fault"),
     [
         ("a: [", "not YAML: "),
+        (HEAD + "services: []\nplugins: []\nservices: []", "line 4: services: stands in line 2 already"),
+        (HEAD + "services:\n- host: h\n  host: i", "line 4: services[0].host: stands in line 3 already"),
         ("", "file: "),
         ("- a", "file: "),
         ("services: []", "_format_version: required field missing"),

@@ -32,12 +32,12 @@ def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.Capture
     assert "2 faults." in printed
 
 
-@pytest.mark.parametrize("text", ["{% for", "{{ nothing }}"])
+@pytest.mark.parametrize("text", ["#\n{% for", "#\n{{ nothing }}"])
 def test_a_template_that_cannot_be_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(text)
     assert main(str(file)) == 1
-    assert capsys.readouterr().out.startswith(f"{file}: ")
+    assert capsys.readouterr().out.startswith(f"{file}: line 2 of the template: ")
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
