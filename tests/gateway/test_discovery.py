@@ -100,7 +100,7 @@ def test_targets_follow_consul_as_it_changes(upstream: Upstream) -> None:
         edge = InThread(consul_url=f"http://127.0.0.1:{catalog.server.server_port}")
         client = edge.load(DOCUMENT.replace("NAME", "shop.service.consul").replace("PORT", "80"))
         assert client.get("/").status == 200
-        assert catalog.asked[0].startswith("/v1/health/service/shop?passing=1&index=0&wait=")
+        assert catalog.asked[0].startswith("/v1/health/service/shop?index=0&wait=")
         assert upstream.last.header("Host") == f"shop.service.consul:{upstream.port}"
         catalog.become(upstream.port, other.port, weight=3)
         until(arrives(client, upstream, other), lambda: "both should be asked")
