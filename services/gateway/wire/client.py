@@ -1,27 +1,12 @@
-"""One client's connection: requests in, each with its deadline, and answers out in turn.
-
-llhttp parses, and refuses what could be read in two ways; such a request never becomes an exchange, let alone reaches a service.
-"""
+"""One client's connection: requests in, each with its deadline, and answers out in turn."""
 
 import asyncio
 from collections import deque
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-import httptools
-
-from services.gateway.wire.head import (
-    BAD_REQUEST,
-    LARGEST_HEAD,
-    LONGEST_LINE,
-    TOO_LARGE_HEAD,
-    TOO_LONG_TARGET,
-    TOO_SLOW,
-    BadBody,
-    ClientGone,
-    ClientTooSlow,
-    Head,
-)
+from services.gateway.wire.head import TOO_SLOW, BadBody, ClientGone, ClientTooSlow, Head
+from services.gateway.wire.parser import Refused, RequestParser
 from services.gateway.wire.stream import Stream
 
 MOST_READ_ON_BYTES = 8 * 2**20
@@ -62,10 +47,7 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._server, self._scheme, self._port = server, scheme, port
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # made with the connection
-        self._parser = httptools.HttpRequestParser(self)
-        self._target, self._headers = b"", list[tuple[str, str]]()
-        self._head_bytes = self._fields_bytes = 0
-        self._is_in_head = False
+        self._parser: RequestParser = None  # type: ignore[assignment]  # likewise
         self._incoming: Stream | None = None
         """The body that is coming in."""
         self._body_since = 0.0
@@ -85,7 +67,7 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_idle(self) -> bool:
-        return self._task is None and not self._is_in_head
+        return self._task is None and not self._parser.is_in_head
 
     @property
     def is_busy(self) -> bool:
@@ -100,7 +82,7 @@ class ClientConnection(asyncio.Protocol):
         elif self._incoming is not None:
             self._incoming.fail(ClientTooSlow())
             self._is_deaf = True
-        elif self._task is None and self._is_in_head:
+        elif self._task is None and self._parser.is_in_head:
             self._refuse(TOO_SLOW)
         elif self._task is None:
             self._transport.close()
@@ -137,7 +119,7 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
-        self._peer = (host, port)
+        self._parser = RequestParser(self, self._scheme, (host, port), self._port)
         self._server.connections[self] = None
         self.deadline = self._loop.time() + self._server.patience.head
 
@@ -156,16 +138,10 @@ class ClientConnection(asyncio.Protocol):
                 self._transport.abort()
             return
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._is_deaf = True  # no other protocol is spoken here
-        except httptools.HttpParserError as error:
-            self._malformed(error.__context__)
-        else:
-            # The parser keeps a header to itself until it has seen the next.
-            self._head_bytes += len(data)
-            if self._is_in_head and self._head_bytes > LARGEST_HEAD:
-                self._refuse(TOO_LARGE_HEAD)
+            if not self._parser.feed(data):
+                self._is_deaf = True  # no other protocol is spoken here
+        except Refused as refused:
+            self._refuse(refused.kind)
 
     def eof_received(self) -> bool:
         """True: a client that has nothing more to say may still hear the answer."""
@@ -186,61 +162,30 @@ class ClientConnection(asyncio.Protocol):
 
     # --- what the parser calls
 
-    def on_message_begin(self) -> None:
-        self._target, self._headers = b"", []
-        self._head_bytes = self._fields_bytes = 0
-        self._is_in_head = True
+    def head_began(self) -> None:
         if self._task is None:
             self.deadline = self._loop.time() + self._server.patience.head
 
-    def on_url(self, part: bytes) -> None:
-        self._target += part
-        if len(self._target) > LONGEST_LINE:
-            raise _Refused(TOO_LONG_TARGET)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        size = len(name) + len(value) + len(": \r\n")
-        self._fields_bytes += size
-        if size > LONGEST_LINE or self._fields_bytes > LARGEST_HEAD:
-            raise _Refused(TOO_LARGE_HEAD)
-        if self._is_in_head:  # trailers are not passed on
-            self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
-
-    def on_headers_complete(self) -> None:
-        head = self._head()
-        head.wants_upgrade = self._parser.should_upgrade()
-        head.keeps_alive = self._parser.should_keep_alive() and not head.wants_upgrade
-        self._is_in_head = False
+    def head_ended(self, head: Head) -> None:
         if head.has_body:
             self._incoming = Stream(self._pause_reading, self._resume_reading)
             self._body_since = self._loop.time()
         self._enqueue(head, self._incoming)
 
-    def on_body(self, block: bytes) -> None:
+    def body_came(self, block: bytes) -> None:
         body = self._incoming
         if body is not None:
             body.feed(block)
             if not body.is_paused:
                 self._extend(body)
 
-    def on_message_complete(self) -> None:
+    def request_ended(self) -> None:
         if self._incoming is not None:
             self._incoming.finish()
             self._incoming = None
             self.deadline = NEVER
 
     # --- inside
-
-    def _head(self) -> Head:
-        return Head(
-            self._parser.get_method().decode(),
-            self._target.decode("latin-1"),
-            self._parser.get_http_version(),
-            self._headers,
-            self._scheme,
-            self._peer,
-            self._port,
-        )
 
     def _extend(self, body: Stream) -> None:
         patience = self._server.patience
@@ -258,19 +203,14 @@ class ClientConnection(asyncio.Protocol):
             self._body_since = self._loop.time() - self._incoming.received / self._server.patience.bytes_per_second
             self._extend(self._incoming)
 
-    def _malformed(self, cause: BaseException | None) -> None:
-        if self._incoming is None:
-            self._refuse(cause.kind if isinstance(cause, _Refused) else BAD_REQUEST)
-        else:
+    def _refuse(self, kind: tuple[int, str]) -> None:
+        self._is_deaf = True
+        if self._incoming is not None:
             # The exchange in hand says so.
             self._incoming.fail(BadBody())
-            self._is_deaf = True
-
-    def _refuse(self, kind: tuple[int, str]) -> None:
-        head = self._head()
-        head.refusal = kind
-        self._is_in_head, self._is_deaf = False, True
-        self._enqueue(head, None)
+            return
+        self._parser.is_in_head = False
+        self._enqueue(self._parser.head(kind), None)
 
     def _enqueue(self, head: Head, body: Stream | None) -> None:
         self._waiting.append((head, body))
@@ -317,8 +257,3 @@ class ClientConnection(asyncio.Protocol):
             self._transport.write_eof()
         self._transport.resume_reading()
         self.deadline = self._loop.time() + READ_ON_SECONDS
-
-
-class _Refused(Exception):
-    def __init__(self, kind: tuple[int, str]) -> None:
-        self.kind = kind

@@ -1,0 +1,99 @@
+"""Reads requests out of what a client sends: llhttp parses, within Kong's limits, and refuses what could be read in two ways."""
+
+from typing import Protocol
+
+import httptools
+
+from services.gateway.wire.head import BAD_REQUEST, LARGEST_HEAD, LONGEST_LINE, TOO_LARGE_HEAD, TOO_LONG_TARGET, Head
+
+
+class Refused(Exception):
+    """What was sent is no request, or no body of one; `kind` is what its client is told."""
+
+    def __init__(self, kind: tuple[int, str]) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+class Listener(Protocol):
+    """Who is told what was read, in this order and for each request again."""
+
+    def head_began(self) -> None: ...
+
+    def head_ended(self, head: Head) -> None: ...
+
+    def body_came(self, block: bytes) -> None: ...
+
+    def request_ended(self) -> None: ...
+
+
+class RequestParser:
+    def __init__(self, listener: Listener, scheme: str, peer: tuple[str, int], port: int) -> None:
+        self._listener = listener
+        self._scheme, self._peer, self._port = scheme, peer, port
+        self._llhttp = httptools.HttpRequestParser(self)
+        self._target, self._headers = b"", list[tuple[str, str]]()
+        self._head_bytes = self._fields_bytes = 0
+        self.is_in_head = False
+
+    def feed(self, data: bytes) -> bool:
+        """False once the client has gone over to another protocol. Raises Refused."""
+        try:
+            self._llhttp.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            return False
+        except httptools.HttpParserError as error:
+            # llhttp wraps what its callbacks raise.
+            raise error.__context__ if isinstance(error.__context__, Refused) else Refused(BAD_REQUEST) from error
+        # llhttp keeps a header to itself until it has seen the next.
+        self._head_bytes += len(data)
+        if self.is_in_head and self._head_bytes > LARGEST_HEAD:
+            raise Refused(TOO_LARGE_HEAD)
+        return True
+
+    def head(self, refusal: tuple[int, str] | None = None) -> Head:
+        """As far as it was read."""
+        return Head(
+            self._llhttp.get_method().decode(),
+            self._target.decode("latin-1"),
+            self._llhttp.get_http_version(),
+            self._headers,
+            self._scheme,
+            self._peer,
+            self._port,
+            refusal=refusal,
+        )
+
+    # --- what llhttp calls
+
+    def on_message_begin(self) -> None:
+        self._target, self._headers = b"", []
+        self._head_bytes = self._fields_bytes = 0
+        self.is_in_head = True
+        self._listener.head_began()
+
+    def on_url(self, part: bytes) -> None:
+        self._target += part
+        if len(self._target) > LONGEST_LINE:
+            raise Refused(TOO_LONG_TARGET)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        size = len(name) + len(value) + len(": \r\n")
+        self._fields_bytes += size
+        if size > LONGEST_LINE or self._fields_bytes > LARGEST_HEAD:
+            raise Refused(TOO_LARGE_HEAD)
+        if self.is_in_head:  # trailers are not passed on
+            self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        head = self.head()
+        head.wants_upgrade = self._llhttp.should_upgrade()
+        head.keeps_alive = self._llhttp.should_keep_alive() and not head.wants_upgrade
+        self.is_in_head = False
+        self._listener.head_ended(head)
+
+    def on_body(self, block: bytes) -> None:
+        self._listener.body_came(block)
+
+    def on_message_complete(self) -> None:
+        self._listener.request_ended()
