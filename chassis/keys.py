@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from structlog import get_logger
 
+from chassis.schemas import faults
+
 if TYPE_CHECKING:
     from chassis.settings import Settings
 
@@ -179,7 +181,7 @@ def _holds(until: datetime | None) -> bool:
 def _reason(error: OSError | ValidationError) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    return "; ".join(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors())
+    return faults(error)
 
 
 @cache

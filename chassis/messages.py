@@ -12,6 +12,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from chassis.problems import Malformed
+from chassis.schemas import faults
 
 REGISTRY: dict[str, type["Message"]] = {}
 """Every message class by its type."""
@@ -87,7 +88,7 @@ class Envelope:
         try:
             return _ENVELOPE.validate_json(body)
         except ValidationError as error:
-            raise Malformed(f"Not an envelope: {error}") from error
+            raise Malformed(f"Not an envelope: {faults(error)}") from error
 
     def message(self) -> Message:
         """Raises Malformed when the type is unknown or the data does not fit it."""
@@ -96,7 +97,7 @@ class Envelope:
         try:
             return REGISTRY[self.type].of(self.data)
         except ValidationError as error:
-            raise Malformed(f"The data does not fit {self.type}: {error}") from error
+            raise Malformed(f"The data does not fit {self.type}: {faults(error)}") from error
 
 
 _ENVELOPE = TypeAdapter(Envelope)

@@ -1,14 +1,26 @@
 """The pydantic bases of everything that enters and leaves: bounded, strict, and without fields that we do not know."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from chassis import cards
 
 
 class Body(BaseModel):
-    """A request's JSON."""
+    """A request's JSON. A card number in any of its texts is refused: whatever we keep is kept, sent and shown elsewhere too."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
+
+    may_hold_numbers: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose text may well have a number of as many digits, such as a product's EAN: one in ten would pass for a card's."""
+
+    @field_validator("*")
+    @classmethod
+    def holds_no_card_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and info.field_name not in cls.may_hold_numbers and cards.has_number(value):
+            raise ValueError("looks like a card number, which must never be sent here")
+        return value
 
 
 class Query(BaseModel):
@@ -41,3 +53,10 @@ class HTMLPage(View):
 
     def content(self) -> bytes:
         return self.html.encode()
+
+
+def faults(error: ValidationError) -> str:
+    """Which fields are wrong and how. Not what is in them, as the error itself says it: this is for logs and for operators."""
+    return "; ".join(
+        f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}" for wrong in error.errors(include_input=False)
+    )

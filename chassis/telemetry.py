@@ -1,6 +1,7 @@
 """What is seen from outside: structured logs without secrets, the trace that ties hops together, domain metrics."""
 
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ TASKS_HANDLED = Counter(
     ["task", "outcome"],
 )
 HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Time a handler and its commit took.", ["type"])
+
+TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, version 0. It comes from clients and ends up in every log line, so it must be nothing else."""
 
 _SECRET_FIELDS = frozenset(
     {
@@ -119,9 +123,8 @@ def traceparent() -> str:
 @contextmanager
 def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
     """`work` in the block belongs to the trace of `incoming` (a traceparent), or to a new one; logs carry all of it and `fields`."""
-    parts = incoming.split("-")
-    valid = len(parts) == 4 and len(parts[1]) == 32 and len(parts[2]) == 16
-    trace_id = parts[1] if valid else secrets.token_hex(16)
+    known = TRACEPARENT.fullmatch(incoming)
+    trace_id = known[1] if known else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
     with bound_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields):
         yield

@@ -5,18 +5,14 @@ The services are asked directly, behind the edge, since each has to hold by itse
 """
 
 import json
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlencode
 from uuid import uuid4
 
-import hypothesis
 import jwt
 import pytest
-import schemathesis
 import urllib3
 from rich.console import Console
 from rich.table import Table
@@ -26,24 +22,11 @@ from chassis.problems import Unauthorized
 from launcher.services import SERVICES
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, signing_key, until
+from tests.operations import Operation, Things, address, documents_of, operations_of
 
-ALLOW = "x-souk-allow"
-METHODS = ("get", "post", "put", "patch", "delete")
 IN = "in"
 
 _pool = urllib3.PoolManager(maxsize=16, timeout=30, retries=False)
-
-
-@dataclass(frozen=True)
-class Operation:
-    service: str
-    method: str
-    path: str
-    allow: Mapping[str, Any] | None
-
-    @property
-    def title(self) -> str:
-        return f"{self.service}: {self.method.upper()} {self.path}"
 
 
 @dataclass(frozen=True)
@@ -72,22 +55,15 @@ class Platform:
 
     def __init__(self, stack: Stack, sell: Callable[[int], str]) -> None:
         self.stack, self.sell = stack, sell
-        self.documents = {service: self._document(service) for service in SERVICES}
+        self.documents = documents_of(stack)
         self._signing = signing_key(stack)
         self.owner, self.other = self.somebody(), self.somebody()
 
     def somebody(self) -> Person:
         return Person(self.stack.gateway_url).enter()
 
-    def address(self, service: str) -> str:
-        return f"http://127.0.0.1:{self.stack.installation.ports[f'{service}-web']}"
-
-    def operations(self) -> Iterator[Operation]:
-        for service, document in self.documents.items():
-            for path, operations in document["paths"].items():
-                for method in METHODS:
-                    if method in operations:
-                        yield Operation(service, method, path, operations[method].get(ALLOW))
+    def things(self, owner: Person) -> Things:
+        return Things(self.documents, owner, self.sell)
 
     def people(self, owner: Person) -> list[Caller]:
         """Users of every role; tokens of their own, so that a try that ends one ends no other."""
@@ -112,20 +88,16 @@ class Platform:
             *(Caller(name, headers, is_known=False) for name, headers in bad.items()),
         ]
 
-    def ask(self, operation: Operation, caller: Caller, things: "Things") -> urllib3.BaseHTTPResponse:
+    def ask(self, operation: Operation, caller: Caller, things: Things) -> urllib3.BaseHTTPResponse:
         path, query, body = things.fill(operation)
         headers = {"Idempotency-Key": uuid4().hex, "If-Match": "*", **caller.headers}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        url = f"{self.address(operation.service)}{path}{query}"
+        url = f"{address(self.stack, operation.service)}{path}{query}"
         data = None if body is None else json.dumps(body).encode()
         return _pool.request(operation.method.upper(), url, body=data, headers=headers, redirect=False)
 
     # --- inside
-
-    def _document(self, service: str) -> dict[str, Any]:
-        document: dict[str, Any] = _pool.request("GET", f"{self.address(service)}/openapi.json").json()
-        return document
 
     def _claims(self, person: Person, **changes: Any) -> dict[str, Any]:
         token = person.headers["Authorization"].removeprefix("Bearer ")
@@ -163,84 +135,6 @@ class Platform:
         return leaving.headers["Authorization"].removeprefix("Bearer ")
 
 
-class Things:
-    """What the placeholders of a path stand for: all of it the owner's, and new, so that nobody before has changed it."""
-
-    def __init__(self, platform: Platform, owner: Person) -> None:
-        self._platform, self._owner = platform, owner
-        self._made: dict[str, str] = {}
-
-    def fill(self, operation: Operation) -> tuple[str, str, Any]:
-        """Path, query and body of a request that is understood."""
-        path = operation.path
-        for name in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
-            path = path.replace("{" + name + "}", self._thing(name))
-        case = smallest(self._platform.documents[operation.service], operation)
-        query = f"?{urlencode(case.query)}" if case.query else ""
-        return path, query, case.body if isinstance(case.body, dict | list) else None
-
-    def _thing(self, name: str) -> str:
-        if name not in self._made:
-            maker: Callable[[], str] | None = getattr(self, f"_{name}", None)
-            assert maker is not None, "say here what {" + name + "} of a path stands for"
-            self._made[name] = maker()
-        return self._made[name]
-
-    def _user_id(self) -> str:
-        return self._owner.id
-
-    def _product_id(self) -> str:
-        return self._platform.sell(5)
-
-    def _order_id(self) -> str:
-        placed: str = self._owner.order(self._platform.sell(5))["id"]
-        return placed
-
-    def _payment_id(self) -> str:
-        body = {"amount": "5.00", "currency": "EUR", "payment_method": "tok_success"}
-        paid: str = self._owner.ask("POST", "/payments/process", body, **{"Idempotency-Key": uuid4().hex})["id"]
-        return paid
-
-    def _method_id(self) -> str:
-        body = {"token": "tok_success", "label": "My blue card"}
-        kept: str = self._owner.ask("POST", "/payments/methods", body, **{"Idempotency-Key": uuid4().hex})["id"]
-        return kept
-
-    def _device_id(self) -> str:
-        # A device is an address at a push service outside, so there is none here: whoever is let in finds nothing either.
-        return str(uuid4())
-
-    def _notification_id(self) -> str:
-        told = until(lambda: self._owner.ask("GET", f"/notifications/{self._owner.id}")["items"])
-        first: str = told[0]["id"]
-        return first
-
-    def _request_id(self) -> str:
-        return str(uuid4())
-
-    def _provider(self) -> str:
-        return "sandbox"
-
-    def _token(self) -> str:
-        return "nonsense"
-
-
-_CASES: dict[str, Any] = {}
-
-
-def smallest(document: Mapping[str, Any], operation: Operation) -> Any:
-    """The simplest request that fits the document."""
-    if operation.title not in _CASES:
-        described = schemathesis.openapi.from_dict(dict(document))[operation.path][operation.method.upper()]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            settings = hypothesis.settings(
-                derandomize=True, database=None, deadline=None, max_examples=1, phases=[hypothesis.Phase.generate]
-            )
-            _CASES[operation.title] = hypothesis.find(described.as_strategy(), lambda case: True, settings=settings)
-    return _CASES[operation.title]
-
-
 def verdict(answer: urllib3.BaseHTTPResponse, operation: Operation) -> str:
     """A 404 tells of ownership only where that was declared, and a 401 of its own kind is about the password or token in the body."""
     assert operation.allow is not None
@@ -253,13 +147,13 @@ def verdict(answer: urllib3.BaseHTTPResponse, operation: Operation) -> str:
 def tries(platform: Platform, operation: Operation, strangers: list[Caller]) -> Iterator[tuple[Caller, str]]:
     """Each caller with what they met. Who is refused shares what there is; whoever is let in gets people and things of their own."""
     assert operation.allow is not None
-    shared, people = Things(platform, platform.owner), platform.people(platform.owner)
+    shared, people = platform.things(platform.owner), platform.people(platform.owner)
     for number, caller in enumerate([*people, *strangers]):
         things = shared
         if caller.expected(operation) == IN and operation.method != "get":
             # What is done to an account or a session is done to one that nobody else needs.
             owner = platform.somebody() if operation.service == "users" else platform.owner
-            things = Things(platform, owner)
+            things = platform.things(owner)
             caller = platform.people(owner)[number] if number < len(people) else caller
         yield caller, verdict(platform.ask(operation, caller, things), operation)
 
@@ -273,7 +167,7 @@ def platform(stack: Stack, staff: Person) -> Platform:
 def test_everybody_meets_on_every_route_what_it_declares(
     platform: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    operations, strangers = list(platform.operations()), platform.strangers()
+    operations, strangers = list(operations_of(platform.documents)), platform.strangers()
     assert not [operation.title for operation in operations if operation.allow is None]
     rows, wrong = [], []
     for operation in operations:

@@ -25,6 +25,8 @@ MOST_QUOTES = 100
 class ProductChange(Body):
     """What PUT replaces; stock and whether it is on sale stay as they are unless given."""
 
+    may_hold_numbers = frozenset({"sku", "name", "description", "category"})
+
     sku: SKU
     name: Name
     description: str = Field(default="", max_length=5_000)

@@ -1,0 +1,217 @@
+"""The operations that the OpenAPI documents of a running installation tell of, and requests to them that are understood."""
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+from urllib.parse import urlencode
+from uuid import uuid4
+
+import hypothesis
+import schemathesis
+import urllib3
+
+from launcher.services import SERVICES
+from launcher.stack import Stack
+from tests.installation import PASSWORD, Person, until
+
+ALLOW = "x-souk-allow"
+METHODS = ("get", "post", "put", "patch", "delete")
+
+Documents = Mapping[str, Mapping[str, Any]]
+"""OpenAPI documents by service."""
+
+Place = tuple[str | int, ...]
+"""Where in a body: names of fields and, in lists, numbers."""
+
+
+@dataclass(frozen=True)
+class Operation:
+    service: str
+    method: str
+    path: str
+    allow: Mapping[str, Any] | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.service}: {self.method.upper()} {self.path}"
+
+
+def address(stack: Stack, service: str) -> str:
+    """Of the service itself, behind the edge."""
+    return f"http://127.0.0.1:{stack.installation.ports[f'{service}-web']}"
+
+
+def documents_of(stack: Stack) -> Documents:
+    return {service: urllib3.request("GET", f"{address(stack, service)}/openapi.json").json() for service in SERVICES}
+
+
+def operations_of(documents: Documents) -> Iterator[Operation]:
+    for service, document in documents.items():
+        for path, operations in document["paths"].items():
+            for method in METHODS:
+                if method in operations:
+                    yield Operation(service, method, path, operations[method].get(ALLOW))
+
+
+class Things:
+    """What the placeholders of a path stand for: all of it the owner's, and new, so that nobody before has changed it."""
+
+    def __init__(self, documents: Documents, owner: Person, sell: Callable[[int], str]) -> None:
+        self._documents, self._owner, self._sell = documents, owner, sell
+        self._made: dict[str, str] = {}
+
+    def fill(self, operation: Operation) -> tuple[str, str, Any]:
+        """Path, query and body of a request that is understood."""
+        case = smallest(self._documents[operation.service], operation)
+        query = f"?{urlencode(case.query)}" if case.query else ""
+        return self.path(operation), query, case.body if isinstance(case.body, dict | list) else None
+
+    def path(self, operation: Operation) -> str:
+        path = operation.path
+        for name in [part[1:-1] for part in path.split("/") if part.startswith("{")]:
+            path = path.replace("{" + name + "}", self._thing(name))
+        return path
+
+    def body(self, operation: Operation) -> dict[str, Any]:
+        """One that is accepted: the simplest, with what its fields mean in this installation."""
+        body = smallest(self._documents[operation.service], operation).body
+        fields = _body_schema(self._documents[operation.service], operation)["properties"]
+        known = self._known()
+        if operation.path == "/users/register":
+            name = uuid4().hex[:12]
+            known |= {"email": f"{name}@example.com", "username": name}
+        if "lines" in fields:
+            known["lines"] = [{"product_id": self._thing("product_id"), "quantity": 1}]
+        if "payment_id" in fields:
+            known["payment_id"] = self._thing("payment_id")
+        return {**body, **{name: known[name] for name in fields if name in known}}
+
+    def _known(self) -> dict[str, Any]:
+        return {
+            "user_id": self._owner.id,
+            "email": self._owner.email,
+            "username": self._owner.email.partition("@")[0],
+            "password": PASSWORD,
+            "current_password": PASSWORD,
+            "new_password": "another horse battery",
+            "sku": uuid4().hex[:12],
+            "price": "12.50",
+            "amount": "0.01",
+            "currency": "EUR",
+            "payment_method": "tok_success",
+            "token": "tok_success",
+            "status": "cancelled",
+            "quantity": 1,
+            "time_zone": "Europe/Vienna",
+        }
+
+    def _thing(self, name: str) -> str:
+        if name not in self._made:
+            maker: Callable[[], str] | None = getattr(self, f"_{name}", None)
+            assert maker is not None, "say here what {" + name + "} of a path stands for"
+            self._made[name] = maker()
+        return self._made[name]
+
+    def _user_id(self) -> str:
+        return self._owner.id
+
+    def _product_id(self) -> str:
+        return self._sell(5)
+
+    def _order_id(self) -> str:
+        placed: str = self._owner.order(self._sell(5))["id"]
+        return placed
+
+    def _payment_id(self) -> str:
+        body = {"amount": "5.00", "currency": "EUR", "payment_method": "tok_success"}
+        paid: str = self._owner.ask("POST", "/payments/process", body, **{"Idempotency-Key": uuid4().hex})["id"]
+        return paid
+
+    def _method_id(self) -> str:
+        body = {"token": "tok_success", "label": "My blue card"}
+        kept: str = self._owner.ask("POST", "/payments/methods", body, **{"Idempotency-Key": uuid4().hex})["id"]
+        return kept
+
+    def _device_id(self) -> str:
+        # A device is an address at a push service outside, so there is none here: whoever is let in finds nothing either.
+        return str(uuid4())
+
+    def _notification_id(self) -> str:
+        told = until(lambda: self._owner.ask("GET", f"/notifications/{self._owner.id}")["items"])
+        first: str = told[0]["id"]
+        return first
+
+    def _request_id(self) -> str:
+        return str(uuid4())
+
+    def _provider(self) -> str:
+        return "sandbox"
+
+    def _token(self) -> str:
+        return "nonsense"
+
+
+_CASES: dict[str, Any] = {}
+
+
+def smallest(document: Mapping[str, Any], operation: Operation) -> Any:
+    """The simplest request that fits the document."""
+    if operation.title not in _CASES:
+        described = schemathesis.openapi.from_dict(dict(document))[operation.path][operation.method.upper()]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            settings = hypothesis.settings(
+                derandomize=True, database=None, deadline=None, max_examples=1, phases=[hypothesis.Phase.generate]
+            )
+            _CASES[operation.title] = hypothesis.find(described.as_strategy(), lambda case: True, settings=settings)
+    return _CASES[operation.title]
+
+
+def text_places(document: Mapping[str, Any], operation: Operation) -> list[Place]:
+    """Every place of the operation's body that takes a text of any kind; none without a body in JSON."""
+    schema = _body_schema(document, operation)
+    return list(dict.fromkeys(_texts(document, schema, ()))) if schema else []
+
+
+def is_secret(document: Mapping[str, Any], operation: Operation, place: Place) -> bool:
+    """Whether what stands there is never answered again."""
+    field: Mapping[str, Any] = _body_schema(document, operation)["properties"][place[0]]
+    return bool(field.get("writeOnly"))
+
+
+def replaced(body: dict[str, Any], place: Place, value: Any) -> dict[str, Any]:
+    """`body` with `value` at `place`."""
+    changed: Any = copy.deepcopy(body)
+    inner = changed
+    for step, following in pairwise(place):
+        if isinstance(inner, dict) and not inner.get(step):
+            inner[step] = [None] if isinstance(following, int) else {}
+        inner = inner[step]
+    inner[place[-1]] = value
+    return dict(changed)
+
+
+def _body_schema(document: Mapping[str, Any], operation: Operation) -> Mapping[str, Any]:
+    content = document["paths"][operation.path][operation.method].get("requestBody", {}).get("content", {})
+    return _resolved(document, content["application/json"]["schema"]) if "application/json" in content else {}
+
+
+def _texts(document: Mapping[str, Any], schema: Mapping[str, Any], place: Place) -> Iterator[Place]:
+    schema = _resolved(document, schema)
+    for choice in [*schema.get("anyOf", []), *schema.get("allOf", [])]:
+        yield from _texts(document, choice, place)
+    if schema.get("type") == "string":
+        yield place
+    if schema.get("type") == "array":
+        yield from _texts(document, schema["items"], (*place, 0))
+    for name, field in schema.get("properties", {}).items():
+        yield from _texts(document, field, (*place, name))
+
+
+def _resolved(document: Mapping[str, Any], schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    while "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    return schema
