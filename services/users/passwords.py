@@ -17,11 +17,16 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
+from prometheus_client import Histogram
 
 from chassis.problems import Invalid, Unavailable
 from services.users.settings import Settings
 
 T = TypeVar("T")
+
+HASH_SECONDS = Histogram(
+    "souk_password_hash_seconds", "Time that one password hash took, without the wait for its turn."
+)
 
 LEAST_SCORE = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses."""
@@ -36,7 +41,7 @@ def hashed(password: str) -> str:
 
     Raises Unavailable when too many wait for one.
     """
-    return _at_low_priority(lambda: _hasher().hash(_normal(password)))
+    return at_low_priority(lambda: _hasher().hash(_normal(password)))
 
 
 def matches(password: str, known: str | None) -> bool:
@@ -45,10 +50,15 @@ def matches(password: str, known: str | None) -> bool:
     Without a hash the answer is no, after the same work: the time taken does not tell who has an account.
     """
     try:
-        _at_low_priority(lambda: _hasher().verify(known or _decoy(_hasher()), _normal(password)))
+        at_low_priority(lambda: _hasher().verify(known or decoy(), _normal(password)))
     except VerifyMismatchError:
         return False
     return known is not None
+
+
+def decoy() -> str:
+    """A hash at today's cost, of what nobody knows: passwords that have no account are checked against it."""
+    return _hash_of_nothing(_hasher())
 
 
 def is_outdated(known: str) -> bool:
@@ -84,18 +94,19 @@ def _made(passes: int, memory_kibibytes: int, lanes: int) -> PasswordHasher:
 
 
 @cache
-def _decoy(hasher: PasswordHasher) -> str:
+def _hash_of_nothing(hasher: PasswordHasher) -> str:
     return hasher.hash(secrets.token_hex())
 
 
-def _at_low_priority(work: Callable[[], T]) -> T:
+def at_low_priority(work: Callable[[], T]) -> T:
+    """What `work` gives, done by a thread for hashes in its turn. Raises Unavailable when too many wait for theirs."""
     settings = Settings.current()
     room = _room(settings.hashes_waiting)
     if not room.acquire(blocking=False):
         raise Unavailable("Too many passwords are being checked.", retry_after_seconds=1)
     try:
         at_once = settings.hashes_at_once or max(1, (os.cpu_count() or 1) - 1)
-        return _pool(at_once, settings.hash_niceness).submit(work).result()
+        return _pool(at_once, settings.hash_niceness).submit(HASH_SECONDS.time()(work)).result()
     finally:
         room.release()
 

@@ -5,8 +5,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,7 +19,8 @@ from werkzeug.test import TestResponse
 
 from chassis import redis
 from chassis.service import Service
-from services.users import staff
+from services.users import passwords, staff
+from services.users.settings import Settings
 
 from ..conftest import JWT_KEYS, free_port
 
@@ -72,6 +76,37 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
     return run
 
 
+@pytest.fixture
+def settings(users: Service) -> Iterator[Callable[..., None]]:
+    """From here on these settings hold beside the others."""
+    before = Settings.current()
+
+    def change(**values: Any) -> None:
+        Settings.use(**{**before.model_dump(), **values})
+
+    yield change
+    Settings.use(**before.model_dump())
+
+
+@contextmanager
+def hashes_held() -> Iterator[None]:
+    """Meanwhile whoever wants a hash waits for their turn, where one is made at once."""
+    busy, done = Event(), Event()
+
+    def hold() -> None:
+        busy.set()
+        assert done.wait(30)
+
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(passwords.at_low_priority, hold)
+        assert busy.wait(30)
+        try:
+            yield
+        finally:
+            done.set()
+            held.result()
+
+
 @dataclass
 class Process:
     """A web process as it runs in production."""
@@ -92,7 +127,7 @@ class Process:
     def stop(self) -> int:
         """Its exit code after SIGTERM."""
         self.popen.terminate()
-        return self.popen.wait(20)
+        return self.popen.wait(60)
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ def failures(users) -> int:
 
 
 def test_logins_whose_clients_have_left_are_finished_before_the_process_ends(start, users):
-    process = start(argon2_passes=20, hash_niceness=0)  # fifths of a second, one after the other
+    process = start(
+        argon2_passes=20, hash_niceness=0, request_timeout_seconds=60
+    )  # fifths of a second, one after the other
     connections = [begin_login(process.address, number) for number in range(LOGINS)]
     until(lambda: in_flight(process.address) == LOGINS)
     for connection in connections:

@@ -2,20 +2,23 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from threading import Event
 from uuid import UUID
 
 import jwt
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 
 from chassis import auth, db, redis, revocations, store
 from chassis.testing import bearer
 from services.users.models import revoked_token
 from services.users.models.session import LOST_ANSWER, RefreshToken, Session, digest_of
+from services.users.models.user import User
 from services.users.timers import forget
 
-from .conftest import PASSWORD
+from .conftest import PASSWORD, hashes_held
 
 
 @pytest.fixture
@@ -219,19 +222,24 @@ def test_what_has_ended_is_forgotten(tokens, refresh, users, later):
         assert db.session().scalar(select(func.count()).select_from(Session)) == 0
 
 
-def test_a_password_that_changes_while_it_is_checked_opens_nothing(register, users, http, monkeypatch):
+def test_a_password_that_changes_while_it_is_checked_opens_nothing(register, users, http, settings):
     """The login read the account, then somebody else reset its password, then the login goes on."""
-    from services.users import passwords
-
     account = register()
-    checked = passwords.matches
+    settings(hashes_at_once=1)
+    read = Event()
+    engine = users.store.database.engine
 
-    def meanwhile(password: str, known: str | None) -> bool:
-        with users.store.transaction():
-            from services.users.models.user import User
+    def executed(connection, cursor, statement, *rest) -> None:
+        if "FROM users" in statement:
+            read.set()
 
-            User.locked(UUID(account["id"])).set_password("another hash")
-        return checked(password, known)
-
-    monkeypatch.setattr(passwords, "matches", meanwhile)
-    assert http.post("/users/login", json={"email": "ada@example.com", "password": PASSWORD}).status_code == 401
+    event.listen(engine, "after_cursor_execute", executed)
+    with ThreadPoolExecutor(1) as pool:
+        with hashes_held():
+            body = {"email": "ada@example.com", "password": PASSWORD}
+            login = pool.submit(lambda: http.post("/users/login", json=body))
+            assert read.wait(30)
+            event.remove(engine, "after_cursor_execute", executed)
+            with users.store.transaction():
+                User.locked(UUID(account["id"])).set_password("another hash")
+        assert login.result().status_code == 401

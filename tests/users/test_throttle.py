@@ -1,8 +1,6 @@
 """Guessing is slow: by account, by address, over all instances, and also while Redis is away."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from typing import Any
 
 import pytest
@@ -10,19 +8,7 @@ import pytest
 from services.users import passwords, throttle
 from services.users.settings import Settings
 
-from .conftest import PASSWORD
-
-
-@pytest.fixture
-def settings():
-    """From here on these settings hold beside the others."""
-    before = Settings.current()
-
-    def change(**values: Any) -> None:
-        Settings.use(**{**before.model_dump(), **values})
-
-    yield change
-    Settings.use(**before.model_dump())
+from .conftest import PASSWORD, hashes_held
 
 
 @pytest.fixture
@@ -128,19 +114,9 @@ def test_what_is_counted_tells_nobody_who_tries(attempt, users):
 
 def test_more_who_wait_for_a_hash_than_have_room_are_told_to_come_again(http, register, settings):
     settings(hashes_waiting=1)
-    busy, done = Event(), Event()
-    with ThreadPoolExecutor(1) as pool:
-
-        def hold() -> None:
-            busy.set()
-            assert done.wait(30)
-
-        held = pool.submit(passwords._at_low_priority, hold)
-        assert busy.wait(30)
+    with hashes_held():
         refused = http.post("/users/login", json={"email": "ada@example.com", "password": PASSWORD})
         other = http.get("/users/.well-known/jwks.json")
-        done.set()
-        held.result()
     assert (refused.status_code, refused.headers["Retry-After"]) == (503, "1")
     assert other.status_code == 200
     assert http.post("/users/login", json={"email": "ada@example.com", "password": PASSWORD}).status_code == 401
@@ -153,4 +129,4 @@ def test_hashes_are_made_behind_everybody_else():
     def priority() -> int:
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    assert passwords._at_low_priority(priority) == priority() + Settings.current().hash_niceness
+    assert passwords.at_low_priority(priority) == priority() + Settings.current().hash_niceness
