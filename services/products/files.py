@@ -53,13 +53,14 @@ class Checkpoint:
         with file.open("rb") as content:
             self._id = hashlib.file_digest(content, "sha256").hexdigest()
 
-    def read(self) -> tuple[int, dict[str, int]]:
-        """Rows that were dealt with, and what they came to."""
+    def read(self) -> tuple[int, dict[str, int], int]:
+        """Rows that were dealt with, what they came to, and how many bytes the report of refused ones had then."""
         known = _imports().find_one({"_id": self._id}) or {}
-        return known.get("rows", 0), known.get("counts", {})
+        return known.get("rows", 0), known.get("counts", {}), known.get("reported", 0)
 
-    def write(self, row_count: int, counts: dict[str, int]) -> None:
-        _imports().update_one({"_id": self._id}, {"$set": {"rows": row_count, "counts": counts}}, upsert=True)
+    def write(self, row_count: int, counts: dict[str, int], reported: int) -> None:
+        reached = {"rows": row_count, "counts": counts, "reported": reported}
+        _imports().update_one({"_id": self._id}, {"$set": reached}, upsert=True)
 
     def finish(self) -> None:
         """The same file again is another import."""
@@ -74,10 +75,12 @@ def import_(path: Path, take: Callable[[list[Row]], bulk.Report] = bulk.take) ->
     """What the rows came to. Raises Invalid when the file as a whole is not one of ours."""
     format_ = format_of(path)
     checkpoint, size = Checkpoint(path), path.stat().st_size
-    done, earlier = checkpoint.read()
+    done, earlier, reported = checkpoint.read()
     counts = Counter(earlier)
     refused_path = path.with_name(f"{path.name}.refused.jsonl")
-    with path.open("rb") as file, refused_path.open("a" if done else "w", encoding="utf-8") as refused:
+    with path.open("rb") as file, refused_path.open("a", encoding="utf-8") as refused:
+        # What was reported and then not noted as done is about to be reported again.
+        refused.truncate(min(reported, refused_path.stat().st_size))
         lines = Counting(file)
         products = rows.read(lines, format_)
         _tell(at=0, of=size, skipped=sum(1 for _ in islice(products, done)), **counts)
@@ -89,7 +92,7 @@ def import_(path: Path, take: Callable[[list[Row]], bulk.Report] = bulk.take) ->
             refused.flush()
             counts += report.counts
             done += len(batch)
-            checkpoint.write(done, counts)
+            checkpoint.write(done, counts, refused_path.stat().st_size)
             _make_known(report)
             _tell(at=lines.read_bytes, of=size, **counts)
     checkpoint.finish()

@@ -196,6 +196,22 @@ def test_an_import_that_was_stopped_goes_on_where_it_was(products, catalogue):
     assert files.import_(catalogue) == {"unchanged": 495, "refused": 5}
 
 
+def test_a_row_that_was_reported_just_before_the_end_is_reported_once(products, catalogue, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        # The last moment at which a report is written and not yet noted.
+        patched.setattr(files.Checkpoint, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            files.import_(catalogue)
+    report = catalogue.with_name("catalogue.csv.refused.jsonl")
+    assert report.read_text()
+    files.import_(catalogue)
+    lines = [json.loads(line)["line"] for line in report.read_text().splitlines()]
+    assert lines == [number + 2 for number in range(0, 500, 100)]
+
+
 @pytest.mark.parametrize("name", ["all.csv", "all.jsonl"])
 def test_what_is_exported_to_a_file_is_imported_from_it(products, add, tmp_path, name):
     add(sku="K-1", description="é")
