@@ -48,7 +48,7 @@ def letters(stack: Stack, person: Person) -> Counter[str]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(300, func_only=True)
 def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at_random(
     stack: Stack, staff: Person, person: Enter, product: Sell, kill: Callable[[str], None]
 ) -> None:
@@ -85,7 +85,7 @@ def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at
     told = Counter((order["status"], order["reason"]) for order in orders.values())
     assert told == {("confirmed", None): sold, ("cancelled", "out_of_stock"): len(placed) - sold}
     stocks = [f"/products/{product_id}/stock" for product_id in products]
-    until(lambda: {_pieces(staff.ask("GET", path)) for path in stocks} == {(0, 0, PIECES)})
+    until(lambda: {_pieces(staff.ask("GET", path)) for path in stocks} == {(0, 0, PIECES)}, SETTLING_SECONDS)
     assert "Balanced." in audited(stack)
     for each in people:
         outcomes = Counter(order["status"] for order in orders_of(each))
