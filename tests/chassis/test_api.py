@@ -206,12 +206,25 @@ def bad_tokens(service: Service) -> dict[str, str]:
         "unsigned": jwt.encode({"sub": str(ME)}, None, algorithm="none", headers={"kid": "test"}),
         "unknown key": jwt.encode({"sub": str(ME)}, "x" * 40, headers={"kid": "other"}),
         "nonsense": "nonsense",
+        "after two spaces": f" {whole}",
+        "before a tab": f"{whole}\t.",
     }
 
 
 @pytest.mark.parametrize(
     "kind",
-    ["expired", "another audience", "another issuer", "no user", "tampered", "unsigned", "unknown key", "nonsense"],
+    [
+        "expired",
+        "another audience",
+        "another issuer",
+        "no user",
+        "tampered",
+        "unsigned",
+        "unknown key",
+        "nonsense",
+        "after two spaces",
+        "before a tab",
+    ],
 )
 def test_a_token_that_does_not_hold_is_refused(service: Service, notes: FlaskClient, kind: str) -> None:
     token = bad_tokens(service)[kind]
