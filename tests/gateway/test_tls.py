@@ -107,6 +107,14 @@ def test_what_is_not_tls_is_closed(secure: InThread) -> None:
     assert b"HTTP" not in received
 
 
+def test_a_handshake_that_does_not_end_is_ended(files: tuple[Path, Path]) -> None:
+    edge = InThread(tls_certificate=files[0], tls_key=files[1], head_seconds=0.3)
+    with socket.create_connection(("127.0.0.1", edge.tls_port), timeout=DEADLINE_SECONDS) as connection:
+        connection.sendall(b"\x16\x03\x01\x02\x00\x01")
+        assert connection.recv(1024) == b""
+    edge.stop()
+
+
 @pytest.mark.parametrize(("verify", "status"), [("", 200), (", tls_verify: true", 502)])
 def test_an_upstream_may_speak_tls(secure: InThread, upstream: Upstream, verify: str, status: int) -> None:
     inner = InThread(tls_certificate=secure.settings.tls_certificate, tls_key=secure.settings.tls_key)

@@ -44,7 +44,12 @@ class HTTPServer:
             return ClientConnection(self, scheme, port)
 
         loop = asyncio.get_running_loop()
-        self._servers.append(await loop.create_server(connect, sock=listening, ssl=tls, backlog=BACKLOG))
+        # A connection is known to us, and has a deadline, only after its handshake.
+        handshake = self.patience.head if tls else None
+        server = await loop.create_server(
+            connect, sock=listening, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
+        )
+        self._servers.append(server)
         if self._sweeper is None:
             self._sweeper = loop.create_task(self._sweep())
 
