@@ -60,7 +60,7 @@ INTERRUPTIONS = {
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", INTERRUPTIONS)
 def test_an_outage_in_the_middle_of_many_orders_costs_none(
     stack: Stack, person: Callable[[], Person], product: Callable[[int], str], name: str
