@@ -4,6 +4,7 @@ Every command may be repeated: who did it before answers again. Given up, an ord
 undone. What undoes is never given up: the order is said to be stuck, so that somebody looks, and is asked for on and on.
 """
 
+import time
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -21,6 +22,8 @@ log = get_logger(__name__)
 
 EVERY_SECONDS = 2
 BATCH = 100
+LONGEST_TURN_SECONDS = 1.0
+"""As long as a turn lasts its orders are locked, and the answers that they await wait too. The rest has the next turn."""
 
 STUCK = Gauge("souk_sagas_stuck", "Orders whose undoing waits for somebody: `./souk sagas list` shows them.")
 PENDING_AGE = Gauge(
@@ -32,10 +35,11 @@ STUCK_COUNT = select(func.count()).select_from(Order).where(Order.stuck_at.is_no
 OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING)
 
 
-def watch(now: datetime | None = None) -> None:
-    """Look after every order of which an answer is late. Several workers share the work."""
+def watch(now: datetime | None = None, seconds: float = LONGEST_TURN_SECONDS) -> None:
+    """Look after orders of which an answer is late, for so long, or for one at least. Several workers share the work."""
     now = now or db.now()
     session = db.session()
+    until = time.monotonic() + seconds
     for order in overdue(now):
         try:
             # One that fails must not keep the others from their turn.
@@ -43,6 +47,8 @@ def watch(now: datetime | None = None) -> None:
                 look_after(order, now)
         except Exception as error:  # a bug of ours, in this order's story
             log.error("order cannot be looked after", order_id=str(order.id), exc_info=error)
+        if time.monotonic() >= until:
+            break
     STUCK.set(session.scalar(STUCK_COUNT) or 0)
     oldest = session.scalar(OLDEST_PENDING)
     PENDING_AGE.set((now - oldest).total_seconds() if oldest is not None else 0)

@@ -46,7 +46,7 @@ def silence(orders: Service) -> Silence:
             with store.active(orders.store), orders.store.transaction():
                 latest = db.session().scalar(select(func.max(Order.due_at))) or db.now()
                 # Of an order's several steps the later one may be due up to the longest wait after the first.
-                deadlines.watch(latest + LONGEST_WAIT)
+                deadlines.watch(latest + LONGEST_WAIT, seconds=60)
             system.drain()
         return [envelope.type for envelope in system.sent]
 
@@ -220,6 +220,25 @@ def test_an_order_whose_story_makes_no_sense_does_not_hold_up_the_others(
         )
     silence(4)
     assert [told(http, UUID(id_), staff)[0] for id_ in ids] == ["cancelled", "pending", "cancelled"]
+
+
+def test_a_turn_that_has_taken_long_leaves_the_rest_to_the_next(
+    orders: Service, product: Callable[..., dict[str, Any]], http: FlaskClient, customer: Headers
+) -> None:
+    """Its orders are locked as long as it lasts."""
+    body = order_of((product(), 1))
+    ids = {http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"] for _ in range(3)}
+    system = System([orders])
+    system.drain()
+    asked_again = set()
+    for _ in ids:
+        system.sent.clear()
+        with store.active(orders.store), orders.store.transaction():
+            deadlines.watch(db.now() + timedelta(seconds=20), seconds=0)
+        system.drain()
+        [envelope] = system.sent
+        asked_again.add(envelope.subject)
+    assert asked_again == ids
 
 
 def test_the_age_of_the_oldest_pending_order_is_measured(orders: Service, placed: dict[str, Any]) -> None:

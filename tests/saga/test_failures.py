@@ -32,7 +32,7 @@ def nobody_answers(platform: Platform, deadlines_: int) -> None:
     for _ in range(deadlines_):
         with store.active(orders.store), orders.store.transaction():
             latest = db.session().scalar(select(func.max(Order.due_at))) or db.now()
-            deadlines.watch(latest + LONGEST_WAIT)
+            deadlines.watch(latest + LONGEST_WAIT, seconds=60)
         platform.system.drain()
         platform.system.retried.clear()  # The queue gave them up.
 

@@ -198,7 +198,7 @@ class Story(RuleBasedStateMachine):
         orders = self.platform.services["orders"]
         with store.active(orders.store), orders.store.transaction():
             due = [order.due_at for order in self._mine() if order.due_at]
-            deadlines.watch(max(due, default=db.now()) + LONGEST_WAIT)
+            deadlines.watch(max(due, default=db.now()) + LONGEST_WAIT, seconds=60)
         self._collect_orders()
 
     def _end(self) -> None:
