@@ -17,6 +17,8 @@ from services.gateway.plugins import lua
 from services.gateway.plugins.base import PluginConfig
 from services.gateway.schema import Route, Service
 
+_encoded = json.JSONEncoder(separators=(",", ":")).encode
+
 REDACTED = frozenset({"authorization", "proxy-authorization"})
 
 
@@ -45,7 +47,7 @@ class LogEntries:
         made |= self._matched(exchange)
         for field in self._removed:
             _remove(made, field)
-        return json.dumps(made, separators=(",", ":"))
+        return _encoded(made)
 
     def _matched(self, exchange: Exchange) -> dict[str, Any]:
         """The entities that the exchange has met."""
