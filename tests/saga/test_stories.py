@@ -54,7 +54,9 @@ class Story(RuleBasedStateMachine):
         self.system.moving.clear()
         for name in ("orders", "products", "payments"):
             empty(platform.services[name])
+        # Tokens of their own: many stories last longer than one token does.
         self.staff = platform.someone(UUID(int=1), "staff")
+        self.customer.headers = platform.someone(customer.id)
         self.kettle = platform.product(stock_quantity=PIECES, price="12.50")
         self.orders: list[UUID] = []
         self.cards: dict[UUID, str] = {}
