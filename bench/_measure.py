@@ -51,8 +51,13 @@ def show(title: str, series: Sequence[Series], notes: Iterable[str] = ()) -> Non
     table = Table("what", "calls/s", "p50 ms", "p95 ms", "p99 ms", "ratio", title=title, title_justify="left")
     for each in series:
         numbers = [f"{each.percentile(percent):.2f}" for percent in (50, 95, 99)]
-        table.add_row(each.name, f"{each.rate:,.0f}", *numbers, f"{each.rate / series[0].rate:.2f}")
+        table.add_row(each.name, _brief(each.rate), *numbers, _brief(each.rate / series[0].rate))
     console = Console(highlight=False)
     console.print(table)
     for note in notes:
         console.print(note)
+
+
+def _brief(number: float) -> str:
+    """To three digits: a paid order is a hundredth of a commit, and that has to be seen too."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
