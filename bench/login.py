@@ -1,7 +1,8 @@
 """Reads of products while clients log in without end: quiet, as we hash passwords, and as one would without taking care.
 
 Each is its own users process beside one products process, as in an installation; they share the machine's cores. The
-rounds take turns, so that what else the machine does falls on all alike.
+rounds take turns, so that what else the machine does falls on all alike. Then, whether the time of a refusal tells who has an
+account, and what it costs to ask whether a token was revoked.
 """
 
 import json
@@ -21,6 +22,8 @@ import urllib3
 from sqlalchemy import create_engine, text
 
 from bench._measure import Series, measure, show
+from chassis import revocations
+from chassis.settings import Settings
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized
@@ -30,23 +33,40 @@ LOGIN_CLIENTS = 8
 ROUNDS = 3
 READS = 600
 PASSWORD = "correct horse battery"
+ACCOUNTS = {"wrong password": "client0@example.com", "no such user": "nobody@example.com"}
 
-CARELESS = {"SOUK_HASHES_AT_ONCE": "8", "SOUK_HASH_NICENESS": "0"}
+REFUSALS = 100
+REVOCATIONS = 2_000
+NO_THROTTLE = {f"SOUK_FAILURES_OF_{name}": "1000000 per 1 hour" for name in ("PAIR", "ACCOUNT", "ADDRESS")}
+VARIANTS = {
+    f"{LOGIN_CLIENTS} clients log in": {},
+    "the same, without care": {"SOUK_HASHES_AT_ONCE": str(LOGIN_CLIENTS), "SOUK_HASH_NICENESS": "0"},
+}
+"""What is told to users; the first is how we do it."""
 
 
 def main() -> None:
-    series = [Series(name) for name in ("quiet", f"{LOGIN_CLIENTS} clients log in", "the same, without care")]
+    series = [Series(name) for name in ("quiet", *VARIANTS)]
     logins = {each.name: 0 for each in series}
     with ExitStack() as stack:
         products = stack.enter_context(_serving("products", _products_environment()))
         database = stack.enter_context(_database())
-        ours = stack.enter_context(_serving("users", _users_environment(database)))
-        careless = stack.enter_context(_serving("users", {**_users_environment(database), **CARELESS}))
+        users = {
+            name: stack.enter_context(_serving("users", {**_users_environment(database), **told}))
+            for name, told in VARIANTS.items()
+        }
+        ours = users[series[1].name]
         for number in range(LOGIN_CLIENTS):
             _post(urllib3.PoolManager(), f"{ours}/users/register", _person(number))
-        _run(series, logins, products, {series[1].name: ours, series[2].name: careless})
-    notes = [f"{name}: {count} logins meanwhile" for name, count in logins.items() if count]
-    show("GET /products/, one client", series, notes)
+        _run(series, logins, products, users)
+        notes = [f"{name}: {count} logins meanwhile" for name, count in logins.items() if count]
+        notes += [
+            f"{each.name}: p99 {each.percentile(99) / series[0].percentile(99):.2f} times that when quiet"
+            for each in series[1:]
+        ]
+        show("GET /products/, one client", series, notes)
+        show("A login that is refused", _refusals(ours))
+    show("Is the token revoked?", _revocations())
 
 
 def _run(series: list[Series], logins: dict[str, int], products: str, users: dict[str, str]) -> None:
@@ -63,6 +83,31 @@ def _run(series: list[Series], logins: dict[str, int], products: str, users: dic
                 each.milliseconds += taken.milliseconds
                 each.seconds += taken.seconds
             logins[each.name] += count()
+
+
+def _refusals(users: str) -> list[Series]:
+    """Of an account and of none, in turns."""
+    pool = urllib3.PoolManager(timeout=30, retries=False)
+    bodies = {name: {"email": email, "password": "wrong " + PASSWORD} for name, email in ACCOUNTS.items()}
+    series = {name: Series(name) for name in bodies}
+    for body in bodies.values():
+        _post(pool, f"{users}/users/login", body)
+    for _ in range(REFUSALS):
+        for name, body in bodies.items():
+            taken = measure(name, lambda body=body: _post(pool, f"{users}/users/login", body), 1)  # type: ignore[misc]
+            series[name].milliseconds += taken.milliseconds
+            series[name].seconds += taken.seconds
+    return list(series.values())
+
+
+def _revocations() -> list[Series]:
+    settings = Settings(redis_url=os.environ["SOUK_TEST_REDIS_URL"])
+    ask = revocations.is_revoked
+    ask("known", settings)
+    return [
+        measure("a token that asked within the last second", lambda: ask("known", settings), REVOCATIONS),
+        measure("another: one round trip to Redis", lambda: ask(uuid.uuid4().hex, settings), REVOCATIONS),
+    ]
 
 
 @contextmanager
@@ -112,7 +157,7 @@ def _products_environment() -> dict[str, str]:
 
 
 def _users_environment(database: str) -> dict[str, str]:
-    return {"SOUK_DATABASE_URL": database, "SOUK_REQUEST_SECRET": "x" * 32}
+    return {"SOUK_DATABASE_URL": database, "SOUK_REQUEST_SECRET": "x" * 32, **NO_THROTTLE}
 
 
 @contextmanager
