@@ -11,12 +11,14 @@ import random
 import tempfile
 import uuid
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from itertools import accumulate
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import services.products
@@ -25,6 +27,8 @@ from services.products.app import service
 from services.products.finding.choice import finder
 from services.products.models import Product
 from services.products.settings import Settings
+
+console = Console(highlight=False)
 
 AT = 10
 HELD_OUT = 0.2
@@ -90,12 +94,12 @@ class Result:
         return self.hits[way] / self.asked
 
 
-def teach(world: Shop) -> Counter[uuid.UUID]:
-    """Put the products on sale and learn what is not held out; gives how many orders each product is in."""
+def teach(world: Shop, watched: Callable[[Sequence[Order]], Iterable[Order]] = iter) -> Counter[uuid.UUID]:
+    """Put the products on sale and learn what is not held out, seen by `watched`; gives how many orders each product is in."""
     sold = Counter(product for order in world.learned for product in order.products)
     for product, category in world.categories.items():
         _keep(product, category, sold[product])
-    for number, order in enumerate(world.learned):
+    for number, order in enumerate(watched(world.learned)):
         recommending.learn(uuid.UUID(int=number), order.customer, order.products)
     finder().refresh(is_changed=True)
     return sold
@@ -166,14 +170,14 @@ def main() -> None:
         Settings.use(mongo_url=database, search_directory=folder, log_level="warning")
         service.store.migrate(services.products)
         world = shop(chosen.products, chosen.orders, chosen.seed)
-        sold = teach(world)
+        sold = teach(world, partial(track, description="learning order by order", console=console))
         results = beside_products(world, sold, random.Random(chosen.seed)), for_customers(world, sold)
     for title, result in zip(("Beside a product", "For a customer"), results, strict=True):
         table = Table("recommended", f"hit rate at {AT}", "ratio", title=f"{title} ({result.asked} questions)")
         for way in result.hits:
             rate = result.rate(way)
             table.add_row(way, f"{rate:.1%}", f"{rate / max(result.rate('best sellers'), 1e-9):.2f}")
-        Console(highlight=False).print(table)
+        console.print(table)
 
 
 if __name__ == "__main__":
