@@ -73,8 +73,12 @@ class Person:
         return self
 
     def order(self, product_id: str, quantity: int = 1, payment_method: str = "tok_success", key: str = "") -> Any:
-        body = {"lines": [{"product_id": product_id, "quantity": quantity}], "payment_method": payment_method}
+        body = _order_of(product_id, quantity, payment_method)
         return self.ask("POST", "/orders/", body, **{"Idempotency-Key": key or uuid4().hex})
+
+    def try_order(self, product_id: str, key: str) -> urllib3.BaseHTTPResponse:
+        """An order of one piece, or its refusal."""
+        return self.send("POST", "/orders/", _order_of(product_id, 1, "tok_success"), **{"Idempotency-Key": key})
 
     def settled(self, order_id: str) -> Any:
         """The order once it is no longer pending."""
@@ -84,6 +88,10 @@ class Person:
             return order if order["status"] != "pending" else None
 
         return until(look)
+
+
+def _order_of(product_id: str, quantity: int, payment_method: str) -> dict[str, Any]:
+    return {"lines": [{"product_id": product_id, "quantity": quantity}], "payment_method": payment_method}
 
 
 @contextmanager
