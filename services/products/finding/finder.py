@@ -31,7 +31,7 @@ FIELDS: dict[str, tuple[str, bool]] = {
 MOST_RANKED = 300
 """Products that one search puts in order: of those that match, the ones with all the words in a short name come first."""
 
-MOST_COUNTED = 1_000
+MOST_COUNTED = 500
 """Matches that facets count; beyond it they say that they are incomplete."""
 
 PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]

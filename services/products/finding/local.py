@@ -29,6 +29,9 @@ from services.products.finding.words import words
 ENOUGH = 10
 """Products with all the words beyond which none is looked for that lacks one."""
 
+PLENTY = 100
+"""Products with the words in their name or category beyond which none is looked for that has them elsewhere."""
+
 SHORT = 3
 """A name is short that has fewer words than so many beside those that were typed."""
 
@@ -80,19 +83,25 @@ class LocalFinder:
     def matches(self, question: Question, filters: Filters, order: SearchOrder) -> list[Match]:
         field, _ = FIELDS.get(order, ("name", False))
         found: dict[str, Match] = {}
-        for table, expression in _best_first(question):
-            if len(found) < MOST_RANKED:
-                self._add(found, field, table, expression, filters)
+        every = _all_of(question)
+        for expression in _best_first(question):
+            self._fill(found, MOST_RANKED, field, "names", expression, filters)
+        self._fill(found, PLENTY, field, "texts", f"({every}) NOT ({{name category}} : ({every}))", filters)
         if len(found) < ENOUGH:
-            self._add(found, field, "texts", self._some_of(question), filters)
+            self._fill(found, MOST_RANKED, field, "texts", self._some_of(question), filters)
         return list(found.values())
 
-    def _add(self, found: dict[str, Match], field: str, table: str, expression: str, filters: Filters) -> None:
+    def _fill(
+        self, found: dict[str, Match], most: int, field: str, table: str, expression: str, filters: Filters
+    ) -> None:
+        """Add what the expression finds, until there are so many."""
+        if len(found) >= most:
+            return
         newest, values = _newest(f"p.row, p.id, p.{field} AS value", table, expression, filters)
         rows = self._index.rows(
             f"SELECT f.id, f.value, t.name, t.category, t.description FROM ({newest}) f CROSS JOIN texts t ON t.rowid = f.row",  # noqa: S608 - names of ours
             *values,
-            MOST_RANKED - len(found),
+            most - len(found),
         )
         for product_id, value, *texts in rows:
             found.setdefault(product_id, Match(Place(_from_column(field, value), product_id), Texts(*texts)))
@@ -155,8 +164,8 @@ class LocalFinder:
         return slips.likeliest(word, self._index.rows(query, *keys), most)
 
 
-def _best_first(question: Question) -> Iterator[tuple[str, str]]:
-    """Tables and expressions that find what has all the words: names of nothing else, short names, names with categories, the rest.
+def _best_first(question: Question) -> Iterator[str]:
+    """Expressions that find the names with all the words: of nothing else, short ones, any, those with their category.
 
     By the same rules as `ranking`, so that what is passed by, as there is enough, would hardly have come first.
     """
@@ -164,10 +173,9 @@ def _best_first(question: Question) -> Iterator[tuple[str, str]]:
     titled = f"{{name category}} : ({every})"
     exact, *longer = (length_word(len(question.wanted) + more) for more in range(SHORT))
     named = f"{{name}} : ({every}) AND {{length}}"
-    yield "names", f"{named} : {exact}"
-    yield "names", f"{named} : ({' OR '.join(longer)})"
-    yield "names", f"({titled}) NOT ({named} : ({' OR '.join([exact, *longer])}))"
-    yield "texts", f"({every}) NOT ({titled})"
+    yield f"{named} : {exact}"
+    yield f"{named} : ({' OR '.join(longer)})"
+    yield f"({titled}) NOT ({named} : ({' OR '.join([exact, *longer])}))"
 
 
 def _newest(columns: str, table: str, expression: str, filters: Filters) -> tuple[str, list[Any]]:
