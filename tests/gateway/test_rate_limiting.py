@@ -191,6 +191,17 @@ def test_redis_counts_every_request_under_kongs_key(serve: Serve, fresh: dict[st
         assert 0 < int(redis.ttl(key)) <= seconds
 
 
+def test_a_header_that_is_counted_by_is_not_to_be_read_in_redis(
+    serve: Serve, fresh: dict[str, Any], redis: Redis
+) -> None:
+    client = limited(serve, fresh, **shared(hour=1, limit_by="header", header_name="Authorization"))
+    tokens = {"Authorization": "Bearer one"}, {"Authorization": "Bearer two"}
+    assert [client.get("/", token).status for token in (*tokens, *tokens)] == [200, 200, 429, 429]
+    keys = [key.decode() for key in redis.scan_iter(f"ratelimit:{fresh['id']}:*")]
+    assert len(keys) == len(tokens)
+    assert not any("Bearer" in key for key in keys)
+
+
 def test_several_gateways_share_one_limit_exactly(upstream: Upstream) -> None:
     route = str(uuid.uuid4())
     config = shared(hour=30)
