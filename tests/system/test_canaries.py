@@ -22,7 +22,7 @@ from chassis import broker
 from chassis.messages import Envelope
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, until
-from tests.operations import Documents, Operation, Place, Things, documents_of, operations_of, replaced, text_places
+from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
 
 PASSWORD = f"Canary-{uuid4().hex}-password"
 TOKEN = f"canary{uuid4().hex}token"
@@ -71,14 +71,14 @@ def bring_in(person: Person, method: str, path: str) -> None:
     )
 
 
-def bring_into_fields(admin: Person, things: Things, operation: Operation, places: list[Place]) -> None:
+def bring_into_fields(sender: Person, things: Things, operation: Operation, places: list[Place]) -> None:
     """The canaries in every text field of a request that is valid otherwise."""
     for place in places:
         named = [value for name, value in SECRET_FIELDS.items() if name == place[-1]]
         for canary in {*named, *([] if operation.path in CATALOGUE else [CARD])}:
             body = replaced(things.body(operation), place, canary)
             headers = {"Idempotency-Key": uuid4().hex, "If-Match": "*"}
-            answer = admin.send(operation.method.upper(), things.path(operation), body, **headers)
+            answer = sender.send(operation.method.upper(), things.path(operation), body, **headers)
             if canary == CARD and place[-1] not in SECRET_FIELDS:
                 assert 400 <= answer.status < 500, (operation.title, place, answer.data)
 
@@ -163,7 +163,10 @@ def test_no_secret_is_written_down_anywhere(stack: Stack, person: Any, admin: Pe
         for method, path in doors(stack):
             bring_in(leila, method, path)
         for operation in operations_of(documents):
-            _fill(documents, operation, admin, person(), things)
+            places = text_places(documents[operation.service], operation)
+            if places and not operation.path.startswith("/internal/"):
+                sender = person() if operation.path.startswith("/users/me") else admin
+                bring_into_fields(sender, things, operation, places)
         _let_a_message_die(stack)
     seen = [*written(stack), *(("event", event.decode()) for event in events)]
     sinks = {where.split(" ")[0] for where, _ in seen}
@@ -195,13 +198,6 @@ def _speak_of_secrets(stack: Stack, leila: Person) -> None:
     logs = [log.read_text(errors="replace") for log in stack.state.logs.glob("*.log*")]
     tables = [rows for service, url in stack.backing.databases.items() for _, rows in _tables(service, url)]
     assert not [token for token in given for content in (*logs, *tables) if token in content]
-
-
-def _fill(documents: Documents, operation: Operation, admin: Person, somebody: Person, things: Things) -> None:
-    places = text_places(documents[operation.service], operation)
-    sender = somebody if operation.path.startswith("/users/me") else admin
-    if places and not operation.path.startswith("/internal/"):
-        bring_into_fields(sender, things, operation, places)
 
 
 def _let_a_message_die(stack: Stack) -> None:
