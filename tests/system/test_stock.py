@@ -43,9 +43,10 @@ def orders_of(person: Person) -> list[Any]:
 
 
 def letters(stack: Stack, person: Person) -> Counter[str]:
-    """How many mails of each first word after the order's id this person got: "confirmed" and "cancelled"."""
+    """How many of their orders this person was told to be "confirmed" and "cancelled", as the subjects of the mails end."""
     url = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages?limit=100&to={person.email}"
-    return Counter(mail["subject"].split()[-1] for mail in urllib3.request("GET", url).json()["items"])
+    subjects = [mail["subject"] for mail in urllib3.request("GET", url).json()["items"]]
+    return Counter(subject.split()[-1] for subject in subjects if "order" in subject)
 
 
 def place(person: Person, product_id: str) -> str:
