@@ -34,7 +34,7 @@ def http(products: Service, client: Callable[[Service], FlaskClient]) -> FlaskCl
 def finder(request: pytest.FixtureRequest, products: Service) -> Iterator[Finder]:
     """Each way of finding, on a server that can do it."""
     if request.param == "database" and not has_text_search(Product._get_collection()):
-        pytest.skip("This server has no text index: with SOUK_TEST_MONGO_URL of a MongoDB this runs.")
+        pytest.skip("This server has no text index: SOUK_MONGO_URL=mongodb://... ./souk test runs this on a MongoDB.")
     chosen = choice.in_file() if request.param == "file" else choice.in_database()
     with choice.using(chosen):
         yield chosen
