@@ -118,7 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(2) from None
     print(*result.differences, sep="\n", end="\n" if result.differences else "")
     count = len(result.differences)
-    print(f"{name}: {result.charges} charges there, {result.payments} payments here, {count} differences.")
+    older = f"{result.payments} payments here that are older than {wanted.minutes} minutes"
+    print(f"{name}: {result.charges} charges there, {older}, {count} differences.")
     raise SystemExit(1 if count else 0)
 
 
