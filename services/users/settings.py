@@ -9,8 +9,8 @@ import chassis.settings
 class Settings(chassis.settings.Settings):
     """The cost of a password hash: argon2id with the memory of OWASP's first recommendation and twice its passes.
 
-    One hash takes about 35 ms of one core: a thief of the table tries 30 passwords per second and core, a customer
-    notices nothing. An account's hash is brought to new parameters at its next login.
+    One hash takes 35 to 56 ms of one core where it was measured: a thief of the table tries 18 to 30 passwords per second and
+    core, a customer notices nothing. An account's hash is brought to new parameters at its next login.
     """
 
     threads: int = Field(default=16, ge=1, le=256)
