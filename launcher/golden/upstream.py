@@ -37,7 +37,7 @@ class Answer:
 
 
 class Upstream:
-    """`answers` are given in turn, the last of them for ever. `held` keeps an answer back until it is set."""
+    """`answers` are given in turn, the last of them for ever. `between_chunks` keeps a chunked one back while it is not set."""
 
     def __init__(self, overlooks_probes: bool = False) -> None:
         """`overlooks_probes`: what an edge asks by itself is answered with 200, and neither seen nor counted."""
@@ -46,64 +46,8 @@ class Upstream:
         self.connections = 0
         self.between_chunks = threading.Event()
         self.between_chunks.set()
-        upstream = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def setup(self) -> None:
-                upstream.connections += 1
-                super().setup()
-
-            def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
-
-            def handle_one_request(self) -> None:
-                try:
-                    self.raw_requestline = self.rfile.readline(65537)
-                    if not self.raw_requestline or not self.parse_request():
-                        self.close_connection = True
-                        return
-                    if overlooks_probes and "Via" not in self.headers:
-                        self.reply(Answer())
-                        return
-                    length = int(self.headers.get("Content-Length") or 0)
-                    upstream.seen.append(
-                        Seen(self.command, self.path, list(self.headers.items()), self.rfile.read(length))
-                    )
-                    answer = upstream.answers.pop(0) if len(upstream.answers) > 1 else upstream.answers[0]
-                    self.reply(answer)
-                except OSError:
-                    self.close_connection = True
-
-            def reply(self, answer: Answer) -> None:
-                if answer.pause_seconds:
-                    time.sleep(answer.pause_seconds)
-                if answer.hang_up:
-                    self.close_connection = True
-                    return
-                self.send_response_only(answer.status)
-                for name, value in answer.headers:
-                    self.send_header(name, value)
-                if answer.chunks is not None:
-                    self.send_header("Transfer-Encoding", "chunked")
-                    self.end_headers()
-                    for chunk in answer.chunks:
-                        self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
-                        self.wfile.flush()
-                        upstream.between_chunks.wait(DEADLINE_SECONDS)
-                    self.wfile.write(b"0\r\n\r\n")
-                    return
-                if answer.status >= 200 and answer.status != 204:
-                    self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
-                self.end_headers()
-                if self.command != "HEAD" and answer.status != 304:
-                    self.wfile.write(answer.body)
-                if answer.missing_bytes:
-                    self.close_connection = True
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
+        self.overlooks_probes = overlooks_probes
+        self.server = _Server(self)
         self.port = self.server.server_port
 
     @property
@@ -130,3 +74,67 @@ def running(upstream: Upstream) -> Iterator[Upstream]:
         upstream.between_chunks.set()
         upstream.server.shutdown()
         upstream.server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, upstream: Upstream) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.upstream = upstream
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "_Server"
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        self.server.upstream.connections += 1
+        super().setup()
+
+    def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
+
+    def handle_one_request(self) -> None:
+        try:
+            self.raw_requestline = self.rfile.readline(65537)
+            if not self.raw_requestline or not self.parse_request():
+                self.close_connection = True
+                return
+            upstream = self.server.upstream
+            if upstream.overlooks_probes and "Via" not in self.headers:
+                self.reply(Answer())
+                return
+            length = int(self.headers.get("Content-Length") or 0)
+            upstream.seen.append(Seen(self.command, self.path, list(self.headers.items()), self.rfile.read(length)))
+            answer = upstream.answers.pop(0) if len(upstream.answers) > 1 else upstream.answers[0]
+            self.reply(answer)
+        except OSError:
+            self.close_connection = True
+
+    def reply(self, answer: Answer) -> None:
+        if answer.pause_seconds:
+            time.sleep(answer.pause_seconds)
+        if answer.hang_up:
+            self.close_connection = True
+            return
+        self.send_response_only(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        if answer.chunks is not None:
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for chunk in answer.chunks:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
+                self.wfile.flush()
+                self.server.upstream.between_chunks.wait(DEADLINE_SECONDS)
+            self.wfile.write(b"0\r\n\r\n")
+            return
+        if answer.status >= 200 and answer.status != 204:
+            self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
+        self.end_headers()
+        if self.command != "HEAD" and answer.status != 304:
+            self.wfile.write(answer.body)
+        if answer.missing_bytes:
+            self.close_connection = True
