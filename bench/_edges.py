@@ -16,8 +16,8 @@ from threading import Lock
 import requests
 from flask import Flask, Response, request
 
-from chassis import web
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.run import web_server
 
 READY_SECONDS = 60.0
 END_SECONDS = 10.0
@@ -114,4 +114,4 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
 if __name__ == "__main__":
     kind, port = sys.argv[1:3]
     app = service() if kind == "service" else naive(sys.argv[3])
-    web.run(app, Settings(port=int(port), threads=int(json.loads(os.environ.get("BENCH_THREADS", "16")))))
+    web_server.run(app, Settings(port=int(port), threads=int(json.loads(os.environ.get("BENCH_THREADS", "16")))))

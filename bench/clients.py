@@ -15,9 +15,10 @@ from flask import Flask
 
 from bench._edges import free_port, program
 from bench._measure import Series, measure, show
-from chassis import telemetry, web
+from chassis.base import telemetry
+from chassis.base.settings import Settings
 from chassis.clients import Client
-from chassis.settings import Settings
+from chassis.run import web_server
 
 CALLS, ROUNDS = 100, 30
 """Rounds of calls: the subjects take turns, so that a busy moment of the machine does not fall on one of them alone."""
@@ -37,7 +38,7 @@ def main() -> None:
 def serve() -> None:
     app = Flask("neighbour")
     app.add_url_rule(PATH, view_func=lambda: {"items": [{"id": number, "price": "12.50"} for number in range(2)]})
-    web.run(app, Settings())
+    web_server.run(app, Settings())
 
 
 def _subjects(url: str) -> dict[str, Callable[[], Any]]:

@@ -23,8 +23,8 @@ import urllib3
 from sqlalchemy import create_engine, text
 
 from bench._measure import Series, measure, show
-from chassis import revocations
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.security import revocations
 
 if TYPE_CHECKING:
     from multiprocessing.sharedctypes import Synchronized

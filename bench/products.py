@@ -26,7 +26,7 @@ from rich.table import Table
 
 import services.products
 from bench._measure import Series, measure
-from chassis import application
+from chassis.run import web_app
 from services.products.app import service
 from services.products.finding.choice import finder
 from services.products.models import Product
@@ -92,7 +92,7 @@ class Shop:
         self._directory = directory
         self.open()
         _load(size)
-        self.reads = reads(application.build(service).test_client(), random.Random(2))
+        self.reads = reads(web_app.build(service).test_client(), random.Random(2))
 
     def open(self) -> None:
         """From now on the service of this process is this shop's."""
@@ -128,7 +128,7 @@ def _load(size: int) -> None:
 
 
 def _is_built() -> bool:
-    from chassis.problems import Unavailable
+    from chassis.base.problems import Unavailable
 
     try:
         finder().refresh(is_changed=True)

@@ -7,11 +7,11 @@ from functools import partial
 from flask import Flask
 
 from bench._measure import measure, show
-from chassis import application
-from chassis.api import Resource, View, endpoint
-from chassis.auth import ANYONE
-from chassis.service import Service
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.run import web_app
+from chassis.run.service import Service
+from chassis.security.auth import ANYONE
+from chassis.web.api import Resource, View, endpoint
 
 CALLS = 4_000
 
@@ -32,7 +32,7 @@ def main() -> None:
     Settings.use(
         database_url=os.environ["SOUK_TEST_POSTGRES_URL"], jwt_keys={"bench": uuid.uuid4().hex}, log_level="warning"
     )
-    ours = application.build(Service("bench", Settings, {"/hello": Hello}))
+    ours = web_app.build(Service("bench", Settings, {"/hello": Hello}))
     series = []
     for name, app in {"bare Flask": bare, "chassis": ours}.items():
         get = partial(app.test_client().get, "/hello")

@@ -12,12 +12,12 @@ from flask import Flask
 
 from bench._edges import free_port, program
 from bench._measure import Series, measure, show
-from chassis import application, web
-from chassis.api import Resource, View, endpoint
-from chassis.auth import ANYONE
+from chassis.base.settings import Settings
 from chassis.clients import Client
-from chassis.service import Service
-from chassis.settings import Settings
+from chassis.run import web_app, web_server
+from chassis.run.service import Service
+from chassis.security.auth import ANYONE
+from chassis.web.api import Resource, View, endpoint
 
 CALLS, CALLERS = 500, 12
 """More callers of the ill neighbour than the process has threads."""
@@ -99,12 +99,12 @@ def hang() -> None:
         time.sleep(HANGS_SECONDS)
         return {"text": "at last"}
 
-    web.run(app, Settings(threads=64))
+    web_server.run(app, Settings(threads=64))
 
 
 def ask() -> None:
     service = Service("bench", Settings, {"/asking": Asking, "/own": Own})
-    web.run(application.build(service), service.settings)
+    web_server.run(web_app.build(service), service.settings)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from sqlalchemy import create_engine, text
 
 from bench._measure import Series, measure, show
-from chassis import store
+from chassis.storage import store
 from services import users
 from services.users import search
-from services.users.api.schemas import SearchQuery
 from services.users.app import service
+from services.users.schemas import SearchQuery
 from services.users.settings import Settings
 
 SIZES = (1_000, 1_000_000)

@@ -5,7 +5,7 @@ import importlib
 import json
 import sys
 
-from chassis.service import Service
+from chassis.run.service import Service
 
 
 def main() -> None:
@@ -15,35 +15,36 @@ def main() -> None:
     arguments = parser.parse_args()
     package = importlib.import_module(arguments.package)
     service: Service = importlib.import_module(f"{arguments.package}.app").service
-    if service.settings.faults_directory:
-        from chassis import faults
+    if service.settings.failpoints_directory:
+        from chassis.base import failpoints
 
-        faults.arm(service.settings.faults_directory, f"{service.name}-{arguments.command}")
+        failpoints.arm(service.settings.failpoints_directory, f"{service.name}-{arguments.command}")
     # Each process imports only what it runs: memory is paid per process.
     match arguments.command:
         case "web":
-            from chassis import application, web
+            from chassis.run import web_app, web_server
+            from chassis.security import keys
 
             service.needs("keys_file" if service.settings.keys_file else "jwt_keys")
-            _ = service.settings.keyring
-            web.run(application.build(service), service.settings)
+            keys.keyring(service.settings)
+            web_server.run(web_app.build(service), service.settings)
         case "worker":
-            from chassis import worker
+            from chassis.run import worker
 
             service.needs("broker_url")
             worker.run(service)
         case "celery":
-            from chassis import celery_worker
+            from chassis.run import celery
 
             service.needs("broker_url")
-            celery_worker.run(service)
+            celery.run(service)
         case "migrate":
             service.needs()
             service.store.migrate(package)
         case "openapi":
-            from chassis import application
+            from chassis.run import web_app
 
-            json.dump(application.build(service).extensions["openapi"](), sys.stdout, indent=2)
+            json.dump(web_app.build(service).extensions["openapi"](), sys.stdout, indent=2)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 
 import urllib3
 
+from chassis.base.problems import Problem
+from chassis.base.settings import Settings
 from chassis.clients import Client
-from chassis.problems import Problem
-from chassis.settings import Settings
 from launcher import catalogue, running
 from launcher.demo import Customer
 from launcher.errors import LaunchError

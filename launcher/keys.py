@@ -20,7 +20,7 @@ from launcher.state import StateFolder
 ALGORITHMS = ("HS256", "RS256", "EdDSA")
 
 TOKENS_LIVE = timedelta(minutes=15)
-"""As long as an access token, see chassis/tokens.py."""
+"""As long as an access token, see chassis/security/tokens.py."""
 
 OLD_API_KEYS_HOLD = timedelta(minutes=1)
 """A service shows its new key within a second of its being written."""

@@ -91,8 +91,8 @@ class Services:
             *(self._program(f"{s}-worker", "chassis", "worker", f"services.{s}") for s in SERVICES),
             *(self._program(f"{s}-celery", "chassis", "celery", f"services.{s}") for s in WITH_CELERY),
             dataclasses.replace(self._program("gateway", "services.gateway"), reads=[self.kong_file]),
-            self._program("bank", "services.payments.sandbox"),
-            self._program("mailbox", "services.notifications.mailbox"),
+            self._program("bank", "devservers.bank"),
+            self._program("mailbox", "devservers.mailbox"),
         ]
 
     def instances(self, service: str) -> list[str]:
@@ -170,7 +170,7 @@ class Services:
             "SOUK_JWT_ISSUER": "souk-users",
             "SOUK_ENVIRONMENT": "development",
             "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),
-            "SOUK_FAULTS_DIRECTORY": self._installation.environment.get("SOUK_FAULTS_DIRECTORY", ""),
+            "SOUK_FAILPOINTS_DIRECTORY": self._installation.environment.get("SOUK_FAILPOINTS_DIRECTORY", ""),
         }
 
     def _addresses(self) -> str:

@@ -5,15 +5,16 @@ from uuid import uuid4
 
 from kombu import Queue
 
-from chassis import broker, db
-from chassis.messages import Envelope
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
+from chassis.storage import postgres
 from tests.conftest import server_url
 
 DEADLINE_SECONDS = 20
 
 
 def said(name: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"{name}.said", "x", db.now(), {})
+    return Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), {})
 
 
 def taken_from(queue: str, envelope: Envelope) -> Any:

@@ -21,13 +21,13 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 from werkzeug.serving import make_server
 
-from chassis import application
-from chassis.service import Service
-from chassis.sql_store import SQLStore
-from chassis.testing import System
-from services.notifications.mailbox.inbox import KEPT_MAILS, Inbox
-from services.notifications.mailbox.letter import Letter
-from services.notifications.mailbox.smtp import receiving
+from chassis.run import web_app
+from chassis.run.service import Service
+from chassis.run.testing import System
+from chassis.storage.postgres_store import SQLStore
+from devservers.mailbox.inbox import KEPT_MAILS, Inbox
+from devservers.mailbox.letter import Letter
+from devservers.mailbox.smtp import receiving
 from tests import documented
 
 pytest_plugins = ["tests.installation"]
@@ -182,7 +182,7 @@ _APPS: dict[str, Flask] = {}
 
 def app_of(service: Service) -> Flask:
     if service.name not in _APPS:
-        _APPS[service.name] = documented.watch(application.build(service))
+        _APPS[service.name] = documented.watch(web_app.build(service))
     return _APPS[service.name]
 
 
@@ -204,8 +204,8 @@ def serve() -> Iterator[Callable[[Any], str]]:
     servers = []
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # Or it tells each request, also beside a test that fails.
 
-    def start(application: Any) -> str:
-        server = make_server("127.0.0.1", 0, application, threaded=True)
+    def start(web_app: Any) -> str:
+        server = make_server("127.0.0.1", 0, web_app, threaded=True)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return f"http://127.0.0.1:{server.server_port}"
@@ -230,9 +230,9 @@ def users_address(_users: Service, serve: Callable[[Any], str]) -> str:
 @pytest.fixture(scope="session")
 def bank_address(serve: Callable[[Any], str]) -> str:
     """Base URL of the sandbox payment provider, whose key is "sandbox-key"."""
-    from services.payments import sandbox
+    from devservers import bank
 
-    return serve(sandbox.create_app(None, "sandbox-key"))
+    return serve(bank.create_app(None, "sandbox-key"))
 
 
 class Mailbox:

@@ -41,7 +41,7 @@ def _check(app: Flask, environ: dict[str, Any], status: int, content_type: str) 
     operation = app.extensions["openapi"]()["paths"].get(path, {}).get(method.lower())
     if operation is None or status in UNDOCUMENTED:
         return
-    hint = "add the problem to its `raises`" if status >= 400 else "see chassis/openapi.py"
+    hint = "add the problem to its `raises`" if status >= 400 else "see chassis/web/openapi.py"
     assert str(status) in operation["responses"], f"{method} {path} answered {status} undocumented: {hint}."
     if status >= 400:
         assert list(operation["responses"][str(status)]["content"]) == [content_type], (method, path, content_type)

@@ -24,7 +24,7 @@ POLL_SECONDS = 0.05
 ATTEMPT_SECONDS = 5
 PASSWORD = "correct horse battery"
 FAULTS = "faults"
-FAULTS_VARIABLE = "SOUK_FAULTS_DIRECTORY"
+FAULTS_VARIABLE = "SOUK_FAILPOINTS_DIRECTORY"
 
 _pool = urllib3.PoolManager(maxsize=32, timeout=30, retries=False)
 
@@ -101,7 +101,7 @@ def installed(folder: Path) -> Iterator[Stack]:
     (folder / FAULTS).mkdir()
     running.installation.environment = {
         **os.environ,
-        # Its programs can be made to die at any point of their work: see chassis/faults.py.
+        # Its programs can be made to die at any point of their work: see chassis/base/failpoints.py.
         FAULTS_VARIABLE: str(folder / FAULTS),
         # What a killed process had begun to send is another's soon: the mail server here answers at once.
         "SOUK_ATTEMPT_SECONDS": str(ATTEMPT_SECONDS),

@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 from structlog import get_logger
 
-from chassis import telemetry
-from chassis.clients import metrics
+from chassis.base import telemetry
+from chassis.base.problems import Problem, Unavailable
+from chassis.base.settings import Settings
+from chassis.clients import credentials, metrics
 from chassis.clients.failures import BadAnswer, NotThere, Refused, TooSlow
 from chassis.clients.neighbour import Neighbour
 from chassis.clients.peers import Answer, Request, retry_after
 from chassis.clients.policy import Policy
-from chassis.problems import Problem, Unavailable
-from chassis.settings import Settings
 
 log = get_logger(__name__)
 
@@ -49,7 +49,7 @@ class Client:
 
         A POST is tried again only with an `Idempotency-Key` among `headers`, or when it cannot have been heard.
         """
-        api_key = settings.keyring.now().api_key
+        api_key = credentials.api_key(settings)
         sent = {
             # A key that is empty would be refused where none at all is welcome.
             **({"X-API-Key": api_key} if api_key else {}),

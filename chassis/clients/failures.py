@@ -6,7 +6,7 @@
 - BadAnswer (502): it talked nonsense.
 """
 
-from chassis.problems import Problem, Unavailable
+from chassis.base.problems import Problem, Unavailable
 
 
 class BadAnswer(Problem):

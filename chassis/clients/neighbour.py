@@ -5,7 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from chassis import deadline, discovery
+from chassis import discovery
+from chassis.base import deadline
+from chassis.base.problems import Problem, Unavailable
+from chassis.base.settings import Settings
 from chassis.clients import metrics
 from chassis.clients.breaker import Breaker
 from chassis.clients.budget import RetryBudget, wait_before
@@ -13,8 +16,6 @@ from chassis.clients.failures import TooSlow, TryFailed
 from chassis.clients.hedging import Hedge
 from chassis.clients.peers import Answer, Peer, Peers, Request, Turn
 from chassis.clients.policy import Policy
-from chassis.problems import Problem, Unavailable
-from chassis.settings import Settings
 
 
 class Neighbour:

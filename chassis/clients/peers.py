@@ -10,7 +10,7 @@ import urllib3
 from structlog import get_logger
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
-from chassis import deadline
+from chassis.base import deadline
 from chassis.clients.breaker import Admission, Breaker
 from chassis.clients.failures import BadAnswer, TryFailed
 from chassis.clients.policy import Policy

@@ -9,8 +9,8 @@ are alive. An answer comes from memory, which a thread of the provider keeps fre
 from collections.abc import Sequence
 from typing import Protocol
 
+from chassis.base.settings import Settings
 from chassis.discovery.instance import Instance
-from chassis.settings import Settings
 
 __all__ = ["Instance", "Provider", "provider"]
 

@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Self
 
-from chassis.settings import Settings
+from chassis.base.settings import Settings
 
 
 @dataclass(frozen=True)

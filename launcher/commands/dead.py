@@ -1,4 +1,4 @@
-"""`./souk dead list|show|replay`: messages, tasks and rows that were given up, seen and tried again. See chassis/dead.py."""
+"""`./souk dead list|show|replay`: messages, tasks and rows that were given up, seen and tried again. See chassis/run/dead_letters.py."""
 
 import json
 import subprocess
@@ -91,7 +91,7 @@ def _ask(place: str, *arguments: str) -> list[dict[str, Any]]:
 
 def _ask_one(stack: Stack, place: str, *arguments: str) -> list[dict[str, Any]]:
     service, package = ("orders", UNROUTED) if place == UNROUTED else (place, f"services.{place}")
-    line, environment = stack.services.one_shot(service, "chassis.dead", package, *arguments)
+    line, environment = stack.services.one_shot(service, "chassis.run.dead_letters", package, *arguments)
     done = subprocess.run(line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) or (done.returncode and done.stderr):
         raise LaunchError(f"{place} could not be asked; its last lines:", done.stderr.rstrip().splitlines()[-15:])

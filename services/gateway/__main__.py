@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from chassis import telemetry
+from chassis.base import telemetry
 from services.gateway import configuration
 from services.gateway.admin import app as admin
 from services.gateway.app import Gateway

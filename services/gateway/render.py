@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
-from chassis.keys import JWTKey, public_pem
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.security.keys import JWTKey, keyring, public_pem
 
 
 class MissingValue(Exception):
@@ -85,7 +85,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     }
     targets["docs"] = [f"{settings.admin_host}:{settings.admin_port}"]
     return {
-        "jwt_keys": [_credential(key) for key in settings.keyring.now().jwt.values()],
+        "jwt_keys": [_credential(key) for key in keyring(settings).now().jwt.values()],
         "partner_keys": [key.get_secret_value() for key in settings.partner_keys],
         "targets": targets,
         "redis": _redis(settings.redis_url),

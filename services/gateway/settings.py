@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from chassis.settings import Settings
+from chassis.base.settings import Settings
 
 
 def _network(text: str) -> str:

@@ -1,15 +1,15 @@
 """The notifications service: what it serves, hears, does slowly and keeps an eye on."""
 
-from chassis.service import Service, Timer
+from chassis.run.service import Service, Timer
 from services.notifications import digest, sweeper
-from services.notifications.events import listener
+from services.notifications.handlers import handlers
 from services.notifications.settings import Settings
 
 service = Service(
     name="notifications",
     settings_class=Settings,
     routes="services.notifications.api.routes",
-    listener=listener,
+    handlers=handlers,
     tasks="services.notifications.tasks",
     timers=[Timer(sweeper.EVERY_SECONDS, sweeper.sweep), Timer(digest.EVERY_SECONDS, digest.send_due)],
     dead_rows="services.notifications.dead",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from chassis import money
+from contracts import money
 from services.notifications.kinds import EMAIL, PUSH
 
 if TYPE_CHECKING:

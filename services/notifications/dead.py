@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from chassis import db
-from chassis.dead import DeadRow
-from chassis.outbox import enqueue
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
+from chassis.run.dead_letters import DeadRow
+from chassis.storage import postgres
+from chassis.storage.outbox import enqueue
 from services.notifications.models import Attempt, Notification, Status
 
 
@@ -17,10 +17,10 @@ def rows(limit: int) -> Sequence[DeadRow]:
 
 def replay(row_id: UUID) -> None:
     """Have it tried again, as long as a new one. Raises NotFound when it is not dead (any more)."""
-    notification = db.session().get(Notification, row_id, with_for_update=True)
+    notification = postgres.session().get(Notification, row_id, with_for_update=True)
     if notification is None or notification.status != Status.DEAD:
         raise NotFound("No dead notification has this id.")
-    notification.revive(db.now())
+    notification.revive(postgres.now())
     enqueue("notifications.deliver", notification.id)
 
 

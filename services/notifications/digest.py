@@ -6,7 +6,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, select
 
-from chassis import db
+from chassis.storage import postgres
 from services.notifications.kinds import EMAIL
 from services.notifications.models import Contact, Notification, Status
 from services.notifications.models.notification import DIGEST
@@ -19,7 +19,7 @@ MOST_COLLECTED = 200
 
 def send_due(at: datetime | None = None) -> None:
     """Make the digests whose time has come; `at` is now unless given."""
-    at = at or db.now()
+    at = at or postgres.now()
     for user_id in _people(at):
         _collect(user_id, at)
 
@@ -27,13 +27,13 @@ def send_due(at: datetime | None = None) -> None:
 def _people(at: datetime) -> Sequence[UUID]:
     # In one order everywhere, as each person's contact gets locked.
     due = select(Notification.user_id).where(*_due(at)).distinct().order_by(Notification.user_id)
-    return db.session().scalars(due.limit(PEOPLE_AT_ONCE)).all()
+    return postgres.session().scalars(due.limit(PEOPLE_AT_ONCE)).all()
 
 
 def _collect(user_id: UUID, at: datetime) -> None:
     contact = Contact.known(user_id)
     query = select(Notification).where(*_due(at), Notification.user_id == user_id).order_by(Notification.created_at)
-    collected = db.session().scalars(query.limit(MOST_COLLECTED).with_for_update()).all()
+    collected = postgres.session().scalars(query.limit(MOST_COLLECTED).with_for_update()).all()
     if not collected:
         return
     # Named by its first part, so that the same parts never make two digests.

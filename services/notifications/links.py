@@ -5,7 +5,7 @@ from uuid import UUID
 
 from itsdangerous import BadSignature, URLSafeSerializer
 
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
 from services.notifications.kinds import EMAIL, KINDS, Kind
 from services.notifications.settings import Settings
 

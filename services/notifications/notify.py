@@ -6,8 +6,8 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from chassis import db
-from chassis.outbox import enqueue
+from chassis.storage import postgres
+from chassis.storage.outbox import enqueue
 from services.notifications import links, timing
 from services.notifications.content import NO_CONTENT, render
 from services.notifications.kinds import EMAIL, KINDS, PUSH, SMS
@@ -40,7 +40,7 @@ def notify(
     told = []
     for channel in channels or sorted(kind.offered):
         recipient = address(contact, preferences, channel)
-        plan = timing.plan(contact, preferences, kind, channel, db.now())
+        plan = timing.plan(contact, preferences, kind, channel, postgres.now())
         if channels is None and channel != EMAIL and not (recipient and plan.status != Status.SUPPRESSED):
             continue
         if not recipient:

@@ -10,9 +10,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ValidationError
 
-from chassis import store
+from chassis.base.problems import Problem
 from chassis.clients import Client, NotThere
-from chassis.problems import Problem
+from chassis.storage import store
 from services.notifications.channels.message import Away, Message
 from services.notifications.content import render
 from services.notifications.models import Contact, Preferences

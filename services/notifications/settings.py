@@ -5,7 +5,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from chassis import settings
+from chassis.base import settings
 
 MAIL_SCHEMES = ("smtp", "smtps")
 SMS_SCHEMES = ("sandbox", "twilio", "twilio+http")

@@ -4,8 +4,8 @@ from contextlib import ExitStack
 from datetime import timedelta
 from uuid import UUID
 
-from chassis import store
-from chassis.tasks import Tasks
+from chassis.run.tasks import Tasks
+from chassis.storage import store
 from services.notifications import delivery
 from services.notifications.models import Notification
 from services.notifications.settings import Settings

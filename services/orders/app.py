@@ -4,17 +4,17 @@ from typing import cast
 
 from sqlalchemy import Table
 
-from chassis.service import Service, Timer
+from chassis.run.service import Service, Timer
 from services.orders import deadlines, projector
 from services.orders.models import Event
-from services.orders.saga import listener
+from services.orders.saga import handlers
 from services.orders.settings import Settings
 
 service = Service(
     name="orders",
     settings_class=Settings,
     routes="services.orders.api.routes",
-    listener=listener,
+    handlers=handlers,
     timers=[Timer(deadlines.EVERY_SECONDS, deadlines.watch), Timer(projector.EVERY_SECONDS, projector.project)],
     events=cast(Table, Event.__table__),
 )

@@ -12,8 +12,8 @@ from prometheus_client import Gauge
 from sqlalchemy import Select, func, select
 from structlog import get_logger
 
-from chassis import db
-from chassis.messages import OrderResumed, OrderStuck
+from chassis.storage import postgres
+from contracts.orders import OrderResumed, OrderStuck
 from services.orders import saga
 from services.orders.models import Event, Order, OrderStatus, Step
 from services.orders.models.steps import FORWARD, PATIENCE, command_of
@@ -37,8 +37,8 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 
 def watch(now: datetime | None = None, seconds: float = LONGEST_TURN_SECONDS) -> None:
     """Look after orders of which an answer is late, for so long, or for one at least. Several workers share the work."""
-    now = now or db.now()
-    session = db.session()
+    now = now or postgres.now()
+    session = postgres.session()
     until = time.monotonic() + seconds
     for order in overdue(now):
         try:
@@ -56,7 +56,7 @@ def watch(now: datetime | None = None, seconds: float = LONGEST_TURN_SECONDS) ->
 
 def overdue(now: datetime) -> Sequence[Order]:
     """Orders with a late answer, the latest first, locked; locked ones are skipped."""
-    return db.session().scalars(due(now).limit(BATCH).with_for_update(skip_locked=True)).all()
+    return postgres.session().scalars(due(now).limit(BATCH).with_for_update(skip_locked=True)).all()
 
 
 def due(now: datetime) -> Select[Order]:

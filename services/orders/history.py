@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 from sqlalchemy import Select, select
 
-from chassis.paging import Page, newest_first
+from chassis.web.pagination import Page, newest_first
 from services.orders.models import Order, OrderStatus
 
 

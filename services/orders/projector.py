@@ -13,7 +13,7 @@ from prometheus_client import Gauge
 from sqlalchemy import text
 from structlog import get_logger
 
-from chassis import db
+from chassis.storage import postgres
 from services.orders.models.analytics import COUNTED, Sums
 from services.orders.models.events import read
 
@@ -46,8 +46,8 @@ _MARK = text(
 
 def project() -> None:
     """Count what was not counted yet. Of several workers one does it, the others pass."""
-    db.session().execute(_BEGIN)
-    place = db.session().execute(_PLACE).one_or_none()
+    postgres.session().execute(_BEGIN)
+    place = postgres.session().execute(_PLACE).one_or_none()
     if place is None:
         return
     if place.is_foreign:
@@ -59,14 +59,14 @@ def project() -> None:
         events = _count_after(place)
         if not events:
             break
-        lag = lag or (db.now() - events[0].occurred_at).total_seconds()
+        lag = lag or (postgres.now() - events[0].occurred_at).total_seconds()
         place = events[-1]
     LAG.set(lag)
 
 
 def _count_after(place: Any) -> Any:
     """Count a batch behind `place`; gives its events, the last of which is the new place."""
-    session = db.session()
+    session = postgres.session()
     here = {"transaction_id": place.transaction_id, "position": place.position}
     types = [message.type for message in COUNTED]
     events = session.execute(NEXT, {**here, "types": types, "limit": BATCH}).all()

@@ -5,11 +5,11 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from chassis import money
+from chassis.base.problems import Invalid
 from chassis.clients import BadAnswer, Client, Policy
-from chassis.messages import Line
-from chassis.problems import Invalid
-from services.orders.api.schemas import NewOrder
+from contracts import money
+from contracts.orders import Line
+from services.orders.schemas import NewOrder
 from services.orders.settings import Settings
 
 # An order is worth a moment of waiting: a burst of them must not be refused because they come at once.

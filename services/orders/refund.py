@@ -2,8 +2,8 @@
 
 from uuid import uuid4
 
-from chassis.messages import RefundPayment
-from chassis.problems import Conflict
+from chassis.base.problems import Conflict
+from contracts.payments import RefundPayment
 from services.orders.models import Order, OutOfTurn
 
 MOST_REFUNDS = 50

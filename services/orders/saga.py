@@ -6,12 +6,8 @@ Until it is confirmed any step may fail, and cancels. From then on each is asked
 
 from uuid import uuid4
 
-from chassis.listener import Listener
-from chassis.messages import (
-    AuthorizePayment,
-    CapturePayment,
-    CaptureRefused,
-    CommitStock,
+from chassis.messaging.handlers import Handlers
+from contracts.orders import (
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
@@ -19,6 +15,11 @@ from chassis.messages import (
     OrderRefunded,
     OrderShipped,
     OrderStuck,
+)
+from contracts.payments import (
+    AuthorizePayment,
+    CapturePayment,
+    CaptureRefused,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDeclined,
@@ -26,6 +27,10 @@ from chassis.messages import (
     PaymentVoided,
     RefundPayment,
     RefundRefused,
+    VoidPayment,
+)
+from contracts.stock import (
+    CommitStock,
     ReleaseStock,
     ReserveStock,
     RestockStock,
@@ -34,12 +39,11 @@ from chassis.messages import (
     StockReleased,
     StockReserved,
     StockRestocked,
-    VoidPayment,
 )
 from services.orders.models import Event, Order, Outcome, OutOfTurn
 from services.orders.models.steps import key_of
 
-listener = Listener("orders")
+handlers = Handlers("orders")
 
 
 def place(placed: OrderPlaced) -> Order:
@@ -48,14 +52,14 @@ def place(placed: OrderPlaced) -> Order:
     return order
 
 
-@listener.on(StockReserved)
+@handlers.on(StockReserved)
 def stock_reserved(event: StockReserved) -> None:
     order = Order.locked(event.order_id)
     if order.hear(event):
         order.emit(AuthorizePayment(order.id, order.user_id, order.amount, order.currency, order.payment_method))
 
 
-@listener.on(StockRefused)
+@handlers.on(StockRefused)
 def stock_refused(event: StockRefused) -> None:
     """Nothing could be held; or, when it was to be sold, what was held had expired and is gone."""
     order = Order.locked(event.order_id)
@@ -63,7 +67,7 @@ def stock_refused(event: StockRefused) -> None:
         cancel(order, event.reason)
 
 
-@listener.on(PaymentAuthorized)
+@handlers.on(PaymentAuthorized)
 def payment_authorized(event: PaymentAuthorized) -> None:
     order = Order.locked(event.order_id)
     if order.hear(event):
@@ -74,28 +78,28 @@ def payment_authorized(event: PaymentAuthorized) -> None:
         )
 
 
-@listener.on(PaymentDeclined)
+@handlers.on(PaymentDeclined)
 def payment_declined(event: PaymentDeclined) -> None:
     order = Order.locked(event.order_id)
     if order.hear(event):
         cancel(order, event.reason)
 
 
-@listener.on(StockCommitted)
+@handlers.on(StockCommitted)
 def stock_committed(event: StockCommitted) -> None:
     order = Order.locked(event.order_id)
     if order.hear(event):
         undo(order)
 
 
-@listener.on(PaymentCaptured)
+@handlers.on(PaymentCaptured)
 def payment_captured(event: PaymentCaptured) -> None:
     order = Order.locked(event.order_id)
     if order.learn(event):
         undo(order)
 
 
-@listener.on(CaptureRefused)
+@handlers.on(CaptureRefused)
 def capture_refused(event: CaptureRefused) -> None:
     order = Order.locked(event.order_id)
     if order.hear(event):
@@ -151,22 +155,22 @@ def _undo_payment(order: Order) -> None:
         order.emit(VoidPayment(order.id))
 
 
-@listener.on(StockReleased)
+@handlers.on(StockReleased)
 def stock_released(event: StockReleased) -> None:
     Order.locked(event.order_id).hear(event)
 
 
-@listener.on(StockRestocked)
+@handlers.on(StockRestocked)
 def stock_restocked(event: StockRestocked) -> None:
     Order.locked(event.order_id).hear(event)
 
 
-@listener.on(PaymentVoided)
+@handlers.on(PaymentVoided)
 def payment_voided(event: PaymentVoided) -> None:
     Order.locked(event.order_id).hear(event)
 
 
-@listener.on(PaymentRefunded)
+@handlers.on(PaymentRefunded)
 def payment_refunded(event: PaymentRefunded) -> None:
     """Asked for by us, or by whoever refunds at the payments service."""
     order = Order.locked(event.order_id)
@@ -183,7 +187,7 @@ def _why(order: Order, refunded: PaymentRefunded) -> str:
     return asked.reason if isinstance(asked, RefundPayment) else "Refunded by the shop."
 
 
-@listener.on(RefundRefused)
+@handlers.on(RefundRefused)
 def refund_refused(event: RefundRefused) -> None:
     """To ask for the same again would be refused again: what a cancelled order is owed is now a person's business."""
     order = Order.locked(event.order_id)

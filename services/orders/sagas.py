@@ -12,8 +12,9 @@ import sys
 from collections.abc import Sequence
 from uuid import UUID
 
-from chassis import store, telemetry
-from chassis.problems import Problem
+from chassis.base import telemetry
+from chassis.base.problems import Problem
+from chassis.storage import store
 from services.orders import deadlines, history, saga, words
 from services.orders.app import service
 from services.orders.history import OrderQuery

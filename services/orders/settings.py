@@ -1,6 +1,6 @@
 """What the orders service is told by its environment."""
 
-from chassis import settings
+from chassis.base import settings
 
 
 class Settings(settings.Settings):

@@ -1,7 +1,7 @@
 """An order's events in words that its customer understands, and what only staff is told."""
 
-from chassis import money
-from chassis.messages import Message
+from chassis.messaging.message import Message
+from contracts import money
 
 WORDS = {
     "order.placed": "The order was placed for {amount}.",

@@ -1,6 +1,6 @@
 """What orders hear of their payments. A function of what is kept, so that who asks again hears the same again."""
 
-from chassis.messages import (
+from contracts.payments import (
     CaptureRefused,
     PaymentAuthorized,
     PaymentCaptured,

@@ -7,8 +7,8 @@ lock. All that is said and done here is in the same transaction.
 from prometheus_client import Counter
 from structlog import get_logger
 
-from chassis.messages import Message
-from chassis.outbox import emit, enqueue
+from chassis.messaging.message import Message
+from chassis.storage.outbox import emit, enqueue
 from services.payments import answers
 from services.payments.models import NEXT, Payment, Refund, RefundStatus, Status
 from services.payments.models.refund import BY_US

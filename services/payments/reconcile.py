@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from chassis import db, store
+from chassis.storage import postgres, store
 from services.payments import providers
 from services.payments.models import Payment, ledger
 from services.payments.models.ledger import Sums
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     wanted = parser.parse_args(arguments)
     service.needs()
     name = wanted.provider or providers.default()
-    until = db.now() - timedelta(minutes=wanted.minutes)
+    until = postgres.now() - timedelta(minutes=wanted.minutes)
     try:
         with store.active(service.store):
             result = compare(providers.named(name), until - timedelta(days=wanted.days), until)

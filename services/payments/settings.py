@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr
 
-from chassis import settings
+from chassis.base import settings
 
 CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 

@@ -1,8 +1,8 @@
 """The products service: the catalogue, and stock that is never sold twice."""
 
-from chassis.service import Service, Timer
+from chassis.run.service import Service, Timer
 from services.products import saga
-from services.products.events import listener
+from services.products.handlers import handlers
 from services.products.models import ledger
 from services.products.settings import Settings
 
@@ -10,7 +10,7 @@ service = Service(
     name="products",
     settings_class=Settings,
     routes="services.products.api.routes",
-    listener=listener,
+    handlers=handlers,
     timers=[Timer(1, ledger.post), Timer(5, saga.expire)],
     collections=["reservations", "stock_ledger"],
 )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pymongo.errors import ConnectionFailure
 
-from chassis import store
+from chassis.storage import store
 from services.products.app import service
 from services.products.models import Entry, Product, Reservation, ledger
 from services.products.models.movement import RECEIVED

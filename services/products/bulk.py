@@ -8,11 +8,11 @@ from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
 from pymongo.errors import BulkWriteError
 
-from chassis.problems import Problem
-from services.products.api.schemas import NewProduct
+from chassis.base.problems import Problem
 from services.products.models import Product
 from services.products.models.product import INTERNAL, SHELVES
 from services.products.rows import Row
+from services.products.schemas import NewProduct
 
 BATCH = 200
 DUPLICATE = 11000

@@ -19,8 +19,9 @@ import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import ConnectionFailure
 
-from chassis import store, telemetry
-from chassis.problems import Invalid
+from chassis.base import telemetry
+from chassis.base.problems import Invalid
+from chassis.storage import store
 from services.products import bulk, kept, rows
 from services.products.app import service
 from services.products.finding.choice import finder

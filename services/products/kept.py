@@ -6,8 +6,8 @@ may be KEPT_SECONDS old.
 
 from functools import lru_cache
 
-from chassis.cache import Cache
-from chassis.mongo import MongoStore
+from chassis.storage.mongo import MongoStore
+from services.products.cache import Cache
 from services.products.settings import Settings
 
 FRESH_SECONDS = 2.0

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from uuid import UUID
 
-from chassis import paging
-from chassis.paging import Page
+from chassis.web import pagination
+from chassis.web.pagination import Page
 from services.products.finding.finder import FIELDS, Filters, Finder, Order, Place, Value
 from services.products.models import Product
 from services.products.models.product import INTERNAL
@@ -19,9 +19,9 @@ def page(finder: Finder, page: Page, filters: Filters, order: Order) -> tuple[li
     """One page of a list, and the cursor of the next. Raises Invalid for a cursor of another list."""
     after = None
     if page.cursor is not None:
-        after = place(paging.decode(page.cursor, 3), order)
+        after = place(pagination.decode(page.cursor, 3), order)
     places = finder.browse(filters, order, after, page.limit + 1)
-    following = paging.encode(*cursor(order, places[page.limit - 1])) if len(places) > page.limit else None
+    following = pagination.encode(*cursor(order, places[page.limit - 1])) if len(places) > page.limit else None
     return as_they_are([each.product_id for each in places[: page.limit]], filters), following
 
 
@@ -46,7 +46,7 @@ def place(texts: Sequence[str], expected: str) -> Place:
             return Place(_value(order, value), str(UUID(product_id)))
     except (ValueError, OverflowError, InvalidOperation):
         pass
-    raise paging.invalid_cursor()
+    raise pagination.invalid_cursor()
 
 
 def _value(order: str, text: str) -> Value:

@@ -11,12 +11,18 @@ from uuid import UUID
 
 from flask import Response, after_this_request, request
 
-from chassis import auth, paging
-from chassis.problems import Forbidden, NotFound, Unavailable
-from chassis.schemas import View
+from chassis.base.problems import Forbidden, NotFound, Unavailable
+from chassis.security import auth
+from chassis.web import pagination
+from chassis.web.schemas import View
 from services.products import kept, listing, recommending
 from services.products import search as searching
-from services.products.api.schemas import (
+from services.products.app import service
+from services.products.finding.choice import finder
+from services.products.finding.finder import Finder
+from services.products.models import Product
+from services.products.recommending import Recommendation
+from services.products.schemas import (
     CategoryPage,
     CategoryQuery,
     CategoryView,
@@ -31,11 +37,6 @@ from services.products.api.schemas import (
     SearchPage,
     SearchQuery,
 )
-from services.products.app import service
-from services.products.finding.choice import finder
-from services.products.finding.finder import Finder
-from services.products.models import Product
-from services.products.recommending import Recommendation
 
 V = TypeVar("V", bound=View)
 
@@ -106,10 +107,10 @@ def categories(query: CategoryQuery) -> CategoryPage:
 
 
 def _categories(finder: Finder, query: CategoryQuery) -> CategoryPage:
-    last = paging.decode(query.cursor, 1)[0] if query.cursor else ""
+    last = pagination.decode(query.cursor, 1)[0] if query.cursor else ""
     counted = [pair for pair in finder.categories() if pair[0] > last]
     items = [CategoryView(category=category, products=count) for category, count in counted[: query.limit]]
-    return CategoryPage(items=items, next=paging.encode(items[-1].category) if len(counted) > query.limit else None)
+    return CategoryPage(items=items, next=pagination.encode(items[-1].category) if len(counted) > query.limit else None)
 
 
 def _expect_allowed(query: ProductFilters) -> None:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from chassis.problems import Invalid
-from services.products.api.schemas import NewProduct
+from chassis.base.problems import Invalid
 from services.products.models import Product
+from services.products.schemas import NewProduct
 
 Format = Literal["csv", "jsonl"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 
-from chassis import paging
-from chassis.paging import Page
+from chassis.web import pagination
+from chassis.web.pagination import Page
 from services.products import listing
 from services.products.finding.finder import (
     FIELDS,
@@ -67,7 +67,7 @@ def search(finder: Finder, text: str, page: Page, filters: Filters, order: Searc
         places = [each for each in places if (_key(each) < seen if descends else _key(each) > seen)]
     following = None
     if len(places) > page.limit:
-        following = paging.encode(*listing.cursor(order, places[page.limit - 1]), question.to_text())
+        following = pagination.encode(*listing.cursor(order, places[page.limit - 1]), question.to_text())
     products = listing.as_they_are([each.product_id for each in places[: page.limit]], filters)
     return Results(products, following, question)
 
@@ -86,11 +86,11 @@ def _place(question: Question, match: Match, order: str) -> Place | None:
 
 def _continued(cursor: str, order: str) -> tuple[Question, Place]:
     """The question of the first page, and where the last one ended."""
-    *place, question = paging.decode(cursor, 4)
+    *place, question = pagination.decode(cursor, 4)
     try:
         return Question.from_text(question), listing.place(place, order)
     except ValueError:
-        raise paging.invalid_cursor() from None
+        raise pagination.invalid_cursor() from None
 
 
 def facets(finder: Finder, question: Question | None, filters: Filters) -> Facets:

@@ -10,10 +10,10 @@ from pymongo import UpdateOne
 from pymongo.errors import ConnectionFailure
 
 import services.products
-from services.products.api.schemas import NewProduct
 from services.products.app import service
 from services.products.bulk import id_of
 from services.products.models import Product
+from services.products.schemas import NewProduct
 
 LONGEST_SECONDS = 120
 CATALOGUE = Path(__file__).with_name("catalogue.jsonl")

@@ -1,6 +1,6 @@
 """The users service: accounts, passwords, access tokens."""
 
-from chassis.service import Service
+from chassis.run.service import Service
 from services.users.settings import Settings
 from services.users.timers import TIMERS
 

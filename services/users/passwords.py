@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from prometheus_client import Histogram
 
-from chassis.problems import Invalid, Unavailable
+from chassis.base.problems import Invalid, Unavailable
 from services.users.settings import Settings
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 import sys
 
-from chassis import store
+from chassis.storage import store
 from services.users.app import service
 from services.users.models.security_event import record
 

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Select, collate, func, select, tuple_
 
-from chassis import db, paging
-from chassis.problems import Invalid
-from services.users.api.schemas import SearchQuery
+from chassis.base.problems import Invalid
+from chassis.storage import postgres
+from chassis.web import pagination
 from services.users.models.user import User
 from services.users.names import searchable
+from services.users.schemas import SearchQuery
 
 LAST_CHARACTER = "\U0010ffff"
 """Whatever begins with a prefix sorts, by bytes, before the prefix with this behind it."""
@@ -37,7 +38,7 @@ def found(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None
     rows = [_rows(statement(term, prefix, seen, query.limit + 1, only_public)) for term in terms]
     hits = list(merge(*rows, key=lambda hit: hit.key))
     page = hits[: query.limit]
-    following = paging.encode(page[-1].term, page[-1].user_id) if len(hits) > len(page) else None
+    following = pagination.encode(page[-1].term, page[-1].user_id) if len(hits) > len(page) else None
     return list(_once(page, prefix) if query.name is not None else (hit.user for hit in page)), following
 
 
@@ -66,7 +67,7 @@ def _sought(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
 
 
 def _rows(query: Select[User, str]) -> Iterable[Hit]:
-    return [Hit(term, user.id, user) for user, term in db.session().execute(query)]
+    return [Hit(term, user.id, user) for user, term in postgres.session().execute(query)]
 
 
 def _once(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
@@ -82,10 +83,10 @@ def _once(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
 def _position(cursor: str | None) -> tuple[str, UUID] | None:
     if cursor is None:
         return None
-    term, user_id = paging.decode(cursor, 2)
+    term, user_id = pagination.decode(cursor, 2)
     if "\0" in term:
-        raise paging.invalid_cursor()
+        raise pagination.invalid_cursor()
     try:
         return term, UUID(user_id)
     except ValueError:
-        raise paging.invalid_cursor() from None
+        raise pagination.invalid_cursor() from None

@@ -1,11 +1,12 @@
 """Sessions as their use cases: begun by a login, carried on by a refresh, ended when a token turns out to be stolen."""
 
-from chassis import db, store, tokens
-from chassis.problems import Unauthorized
-from services.users.api.schemas import TokenView
+from chassis.base.problems import Unauthorized
+from chassis.security import tokens
+from chassis.storage import postgres, store
 from services.users.models.security_event import record
 from services.users.models.session import RefreshToken, Session, shown
 from services.users.models.user import User
+from services.users.schemas import TokenView
 from services.users.settings import Settings
 
 
@@ -33,7 +34,7 @@ def _exchange(text: str) -> TokenView | None:
     found = shown(text)
     if found is None or not found.session.is_open:
         return None
-    user, now = db.session().get_one(User, found.session.user_id), db.now()
+    user, now = postgres.session().get_one(User, found.session.user_id), postgres.now()
     if not user.is_active:
         return None
     if found.token.was_stolen(now):

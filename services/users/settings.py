@@ -3,10 +3,10 @@
 from limits import parse
 from pydantic import Field, SecretStr, field_validator
 
-import chassis.settings
+import chassis.base.settings
 
 
-class Settings(chassis.settings.Settings):
+class Settings(chassis.base.settings.Settings):
     """The cost of a password hash: argon2id with the memory of OWASP's first recommendation and twice its passes.
 
     One hash takes 35 to 56 ms of one core where it was measured: a thief of the table tries 18 to 30 passwords per second and

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
-from chassis import store
-from services.users.api.fields import EmailAddress
+from chassis.storage import store
 from services.users.app import service
+from services.users.fields import EmailAddress
 from services.users.models.security_event import record
 from services.users.models.user import User
 

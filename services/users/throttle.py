@@ -17,8 +17,8 @@ from limits.storage import MemoryStorage, RedisStorage, Storage
 from limits.strategies import SlidingWindowCounterRateLimiter
 from structlog import get_logger
 
-from chassis import redis
-from chassis.problems import Problem
+from chassis.base.problems import Problem
+from chassis.storage import redis
 from services.users.settings import Settings
 
 log = get_logger(__name__)

@@ -4,8 +4,8 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
-from chassis import db
-from chassis.service import Timer
+from chassis.run.service import Timer
+from chassis.storage import postgres
 from services.users.models import security_event
 from services.users.models.request import Request
 from services.users.models.revoked_token import RevokedToken, catch_up
@@ -18,7 +18,7 @@ USED_TOKENS_KEPT = timedelta(days=1)
 
 def forget() -> None:
     """Delete what has ended."""
-    now = db.now()
+    now = postgres.now()
     for ended in (
         delete(RevokedToken).where(RevokedToken.ends_at < now),
         delete(Request).where(Request.expires_at < now),
@@ -26,7 +26,7 @@ def forget() -> None:
         delete(Session).where(Session.expires_at < now),
         delete(SecurityEvent).where(SecurityEvent.occurred_at < now - security_event.KEPT),
     ):
-        db.session().execute(ended)
+        postgres.session().execute(ended)
 
 
 TIMERS = (Timer(2, catch_up), Timer(600, forget))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from chassis import faults
+from chassis.base import failpoints
 from launcher.errors import LaunchError
 from launcher.stack import Stack
 from tests.chaos.lives import LIVES, PATIENCE_SECONDS
@@ -30,7 +30,7 @@ def is_bad(outcome: str) -> bool:
 class Point:
     life: str
     name: str
-    """As `chassis.faults` writes it: `<program>: <work>: <what>`."""
+    """As `chassis.base.failpoints` writes it: `<program>: <work>: <what>`."""
 
     passing: int = 1
     """Which passing of the point in that life, from 1."""
@@ -68,8 +68,8 @@ class Crashes:
 
     def points(self, life: str) -> list[Point]:
         """Every point that one order's life passes, in no order."""
-        (self._directory / faults.PASSED).unlink(missing_ok=True)
-        with self._file(faults.RECORDING):
+        (self._directory / failpoints.PASSED).unlink(missing_ok=True)
+        with self._file(failpoints.RECORDING):
             self._live(life, lambda: None)
             # When all is right the last acknowledgements may still be on their way.
             seen: list[str] = []
@@ -91,7 +91,7 @@ class Crashes:
             until(lambda: self._stack.supervisor.statuses()[point.program].pid not in (0, before))
             self._stack.wait_ready(point.program)
 
-        with self._file(faults.file_of(point.name), str(point.passing - 1)) as armed:
+        with self._file(failpoints.file_of(point.name), str(point.passing - 1)) as armed:
             try:
                 return self._live(point.life, died)
             except (AssertionError, LaunchError) as error:
@@ -100,7 +100,9 @@ class Crashes:
     # --- inside
 
     def _passed(self) -> list[str]:
-        return [name for name in (self._directory / faults.PASSED).read_text().splitlines() if _is_of_the_life(name)]
+        return [
+            name for name in (self._directory / failpoints.PASSED).read_text().splitlines() if _is_of_the_life(name)
+        ]
 
     def _live(self, life: str, meanwhile: Callable[[], None]) -> str:
         """How it ended. Raises AssertionError when that is not as it should."""

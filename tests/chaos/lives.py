@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import urllib3
 
-from chassis.messages import OrderCancelled, OrderConfirmed, OrderRefunded
+from contracts.orders import OrderCancelled, OrderConfirmed, OrderRefunded
 from tests.chaos.truth import Expected
 from tests.installation import Person, until
 

@@ -14,7 +14,7 @@ _HEAD = """# Where a crash was tried
 the supervisor start it again, and then asked the databases, the bank and the mailbox: is the order as it should be, is the stock on hand +
 held + sold what was received, was the money charged once, was each fact told once? A point is passed before or after a durable write
 (`commit` and `committed` in PostgreSQL; MongoDB's commands and the same with `done`), a send (`publish`, `published`; `send`, `sent` for
-Celery) or an acknowledgement; see `chassis/faults.py`. A life that comes later is only killed where no earlier one passed.
+Celery) or an acknowledgement; see `chassis/base/failpoints.py`. A life that comes later is only killed where no earlier one passed.
 
 *In 2 copies*: the mail server had taken the mail, and the process died before it had noted that; the mail was handed over again under the
 same Message-ID, by which a reader's mail program knows it. *By a second attempt*: the process died with the mail in hand. It is another's

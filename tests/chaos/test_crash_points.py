@@ -21,7 +21,17 @@ SAMPLE = 3
 DRIVERS = {"kombu", "celery", "amqp", "pika", "aio_pika", "psycopg2", "psycopg", "asyncpg"}
 SENDS = {"ack", "reject", "requeue", "basic_publish", "send_task", "apply_async", "delay"}
 NAMING = {
-    f"chassis/{name}.py" for name in ("broker", "celery_worker", "db", "dead", "faults", "outbox", "tasks", "worker")
+    f"chassis/{name}.py"
+    for name in (
+        "base/failpoints",
+        "messaging/broker",
+        "run/celery",
+        "run/dead_letters",
+        "run/tasks",
+        "run/worker",
+        "storage/outbox",
+        "storage/postgres",
+    )
 }
 """The modules that send, acknowledge or connect, and name a point before and after each."""
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis import broker
-from chassis.broker import Publisher
+from chassis.messaging import broker
+from chassis.messaging.broker import Publisher
 from tests.conftest import server_url
 
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from chassis.base.settings import Settings
 from chassis.clients import Policy
-from chassis.settings import Settings
 
 DEADLINE_SECONDS = 20.0
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from sqlalchemy import text
 
-from chassis import answers, db, inbox, outbox
-from chassis.api import Resource
-from chassis.service import Service
-from chassis.settings import Settings
-from chassis.sql_store import SQLStore
+from chassis.base.settings import Settings
+from chassis.run.service import Service
+from chassis.storage import idempotency_keys, inbox, outbox, postgres
+from chassis.storage.postgres_store import SQLStore
+from chassis.web.api import Resource
 from tests.conftest import API_KEYS, JWT_KEYS, _sha256
 
 TRIGGER = """
@@ -32,7 +32,7 @@ def chassis_service(
     )
     assert isinstance(service.store, SQLStore)
     engine = service.store.database.engine
-    db.metadata.create_all(engine, tables=[inbox.inbox, answers.answers, outbox.outbox])
+    postgres.metadata.create_all(engine, tables=[inbox.inbox, idempotency_keys.answers, outbox.outbox])
     with engine.begin() as connection:
         for statement in (TRIGGER, *statements):
             connection.execute(text(statement))

@@ -13,14 +13,16 @@ from flask.testing import FlaskClient
 from pydantic import Field
 from sqlalchemy import text
 
-from chassis import application, auth, db, outbox
-from chassis.api import Body, Query, Resource, View, endpoint
-from chassis.messages import UserDeleted
-from chassis.problems import Conflict, NotFound
-from chassis.service import Service
-from chassis.settings import Settings
-from chassis.sql_store import SQLStore
-from chassis.testing import bearer
+from chassis.base.problems import Conflict, NotFound
+from chassis.base.settings import Settings
+from chassis.run import web_app
+from chassis.run.service import Service
+from chassis.run.testing import bearer
+from chassis.security import auth
+from chassis.storage import outbox, postgres
+from chassis.storage.postgres_store import SQLStore
+from chassis.web.api import Body, Query, Resource, View, endpoint
+from contracts.users import UserDeleted
 from tests import documented
 from tests.chassis.support import chassis_service
 
@@ -45,7 +47,7 @@ class Notes(Resource):
     def post(self, body: NewNote) -> NoteView:
         """Keep a note: a row, and a message about it."""
         note_id = uuid4()
-        db.session().execute(text("INSERT INTO notes VALUES (:id, :words)"), {"id": note_id, "words": body.words})
+        postgres.session().execute(text("INSERT INTO notes VALUES (:id, :words)"), {"id": note_id, "words": body.words})
         outbox.emit(UserDeleted(note_id))
         if body.words == "explode":
             raise RuntimeError("a bug")
@@ -62,7 +64,7 @@ def prepare(body: NewNote) -> str:
     if body.words in SOLD_OUT:
         raise Conflict("It cannot be prepared today.")
     with pytest.raises(RuntimeError, match="No transaction is open"):
-        db.session()
+        postgres.session()
     return f"{body.words} prepared"
 
 
@@ -88,7 +90,7 @@ class Owned(Resource):
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID) -> NoteView:
-        db.session().execute(text("INSERT INTO notes VALUES (:id, 'anybody')"), {"id": user_id})
+        postgres.session().execute(text("INSERT INTO notes VALUES (:id, 'anybody')"), {"id": user_id})
         return NoteView(id=user_id, words="whoever you are")
 
 
@@ -104,12 +106,12 @@ def service(make_database: Callable[[str], str]) -> Service:
 
 @pytest.fixture
 def notes(service: Service) -> Iterator[FlaskClient]:
-    yield documented.watch(application.build(service)).test_client()
+    yield documented.watch(web_app.build(service)).test_client()
     with database(service).engine.begin() as connection:
         connection.execute(text("TRUNCATE notes, outbox, idempotency"))
 
 
-def database(service: Service) -> db.Database:
+def database(service: Service) -> postgres.Database:
     assert isinstance(service.store, SQLStore)
     return service.store.database
 
@@ -189,7 +191,7 @@ def test_unknown_paths_and_methods_are_problems(notes: FlaskClient, method: str,
 def forged(service: Service, **changes: object) -> str:
     claims: dict[str, object] = {
         "iss": "souk-users", "aud": "souk", "sub": str(ME), "roles": ["staff"], "jti": "1",
-        "iat": db.now(), "exp": db.now() + timedelta(minutes=5), **changes,
+        "iat": postgres.now(), "exp": postgres.now() + timedelta(minutes=5), **changes,
     }  # fmt: skip
     key = service.settings.jwt_keys["test"].get_secret_value()
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "test"})
@@ -198,7 +200,7 @@ def forged(service: Service, **changes: object) -> str:
 def bad_tokens(service: Service) -> dict[str, str]:
     whole = forged(service)
     return {
-        "expired": forged(service, exp=db.now() - timedelta(seconds=1)),
+        "expired": forged(service, exp=postgres.now() - timedelta(seconds=1)),
         "another audience": forged(service, aud="elsewhere"),
         "another issuer": forged(service, iss="elsewhere"),
         "no user": forged(service, sub="not a uuid"),
@@ -265,7 +267,7 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
     service = Service("open", Settings, {"/open": Open})
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     with pytest.raises(TypeError, match="does not declare who may call it"):
-        application.build(service)
+        web_app.build(service)
 
 
 def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes: FlaskClient) -> None:
@@ -354,7 +356,7 @@ _CLIENTS: dict[str, object] = {}
 
 
 def client_of(service: Service) -> FlaskClient:
-    app = _CLIENTS.setdefault(service.name, application.build(service))
+    app = _CLIENTS.setdefault(service.name, web_app.build(service))
     return app.test_client()  # type: ignore[attr-defined]
 
 
@@ -405,7 +407,7 @@ def test_the_service_describes_its_refusals(notes: FlaskClient) -> None:
 @pytest.mark.parametrize("path", ["/notes/", "/nothing", "/notes/?limit=0", "/prepared", "/health/live", "/metrics"])
 def test_every_answer_tells_browsers_to_make_nothing_of_it(notes: FlaskClient, path: str) -> None:
     headers = notes.get(path).headers
-    assert {name: headers[name] for name in application.SECURITY_HEADERS} == application.SECURITY_HEADERS
+    assert {name: headers[name] for name in web_app.SECURITY_HEADERS} == web_app.SECURITY_HEADERS
 
 
 def test_health_and_metrics_answer(notes: FlaskClient) -> None:
@@ -425,7 +427,7 @@ def test_a_database_that_is_away_is_a_503_that_says_when_to_return() -> None:
     settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
     service = Service("away", Settings, {"/notes/": Notes})
     service.settings = settings
-    client = application.build(service).test_client()
+    client = web_app.build(service).test_client()
     answer = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
     ready = client.get("/health/ready")

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from chassis import broker, db
-from chassis.broker import Consumer, Publisher
-from chassis.messages import Envelope
+from chassis.messaging import broker
+from chassis.messaging.broker import Consumer, Publisher
+from chassis.messaging.envelope import Envelope
+from chassis.storage import postgres
 from tests.broker import DEADLINE_SECONDS, said, taken_from
 from tests.conftest import server_url
 
@@ -72,7 +73,7 @@ def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
 
 def test_a_message_that_nobody_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:
     consume(lambda body, headers: None)
-    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", db.now(), {})
+    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", postgres.now(), {})
     publisher.publish(envelope)
     assert taken_from(broker.UNROUTED, envelope)
 

@@ -8,8 +8,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.cache import Cache
-from chassis.problems import NotFound, Unavailable
+from chassis.base.problems import NotFound, Unavailable
+from services.products.cache import Cache
 from tests.conftest import free_port, server_url
 
 DEADLINE_SECONDS = 20

@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from chassis import broker, db
-from chassis.broker import ATTEMPT_HEADER, Publisher
-from chassis.dead import DeadQueue
-from chassis.messages import Envelope
+from chassis.messaging import broker
+from chassis.messaging.broker import ATTEMPT_HEADER, Publisher
+from chassis.messaging.envelope import Envelope
+from chassis.run.dead_letters import DeadQueue
+from chassis.storage import postgres
 from tests.broker import said, taken_from
 from tests.conftest import server_url
 
@@ -21,7 +22,7 @@ def bury(name: str, publisher: Publisher) -> Callable[..., Envelope]:
     broker.declare(server_url("BROKER"), name, [f"{name}.said"])
 
     def do(**data: Any) -> Envelope:
-        envelope = Envelope(uuid4(), "test", f"{name}.said", "x", db.now(), data)
+        envelope = Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), data)
         headers = {broker.ERROR_HEADER: "it cannot be done", ATTEMPT_HEADER: 4}
         publisher.park(envelope.to_json(), broker.dead_queue(name), headers)
         return envelope

@@ -7,11 +7,13 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from chassis import application, db, deadline
-from chassis.api import Resource, View, endpoint
-from chassis.auth import ANYONE
+from chassis.base import deadline
+from chassis.base.deadline import HEADER
 from chassis.clients import Client
-from chassis.deadline import HEADER
+from chassis.run import web_app
+from chassis.security.auth import ANYONE
+from chassis.storage import postgres
+from chassis.web.api import Resource, View, endpoint
 from tests.chassis.faulty import Faulty, faulty, settings_for
 from tests.chassis.support import chassis_service
 
@@ -34,7 +36,7 @@ class Slow(Resource):
     @endpoint(allow=ANYONE)
     def get(self) -> Told:
         """A statement that takes 20 s."""
-        db.session().execute(text("SELECT pg_sleep(20)"))
+        postgres.session().execute(text("SELECT pg_sleep(20)"))
         return Told(milliseconds=0)
 
 
@@ -42,21 +44,21 @@ class Written(Resource):
     @endpoint(allow=ANYONE, status=201)
     def post(self) -> Told:
         """Writes, then is too slow."""
-        db.session().execute(text("INSERT INTO notes VALUES (1)"))
-        db.session().execute(text("SELECT pg_sleep(20)"))
+        postgres.session().execute(text("INSERT INTO notes VALUES (1)"))
+        postgres.session().execute(text("SELECT pg_sleep(20)"))
         return Told(milliseconds=0)
 
     @endpoint(allow=ANYONE)
     def get(self) -> Told:
         """How many were kept."""
-        return Told(milliseconds=db.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
+        return Told(milliseconds=postgres.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
 
 
 @pytest.fixture(scope="module")
 def http(make_database: Callable[[str], str]) -> FlaskClient:
     routes = {"/patience": Patience, "/slow": Slow, "/written": Written}
     service = chassis_service("deadline", make_database, routes, "CREATE TABLE notes (id int)")
-    return application.build(service).test_client()
+    return web_app.build(service).test_client()
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from chassis import keys, tokens
-from chassis.keys import InvalidKeys, Keyring
-from chassis.problems import Unauthorized
-from chassis.settings import Settings
+from chassis.base.problems import Unauthorized
+from chassis.base.settings import Settings
+from chassis.security import keys, tokens
+from chassis.security.keys import InvalidKeys, Keyring
 
 SECRET = "a secret that is long enough for HS256!"
 
@@ -103,10 +103,10 @@ def test_a_new_key_signs_at_once_where_it_is_written_and_verifies_at_once_elsewh
 
 def test_a_process_signs_with_the_new_key_within_seconds(file: Callable[..., Path]) -> None:
     settings = Settings(keys_file=file({"old": entry(SECRET)}))
-    assert settings.keyring.now().signing.id == "old"
+    assert keys.keyring(settings).now().signing.id == "old"
     file({"new": entry(SECRET + "!"), "old": entry(SECRET)})
     deadline = time.monotonic() + 10
-    while settings.keyring.now().signing.id != "new":
+    while keys.keyring(settings).now().signing.id != "new":
         assert time.monotonic() < deadline
 
 
@@ -123,7 +123,7 @@ def test_a_caller_is_known_by_either_of_two_keys_until_the_old_one_ends(file: Ca
         return hashlib.sha256(key.encode()).hexdigest()
 
     path = file({"k": entry(SECRET)}, api_callers={"orders": {digest("first"): None}})
-    ring = Settings(keys_file=path).keyring
+    ring = Keyring(Settings(keys_file=path))
     assert (ring.caller("first"), ring.caller("second")) == ("orders", None)
     soon, past = (datetime.now(UTC) + timedelta(seconds=seconds) for seconds in (60, -1))
     both = {digest("second"): None, digest("first"): soon.isoformat()}
@@ -136,7 +136,7 @@ def test_a_caller_is_known_by_either_of_two_keys_until_the_old_one_ends(file: Ca
 
 def test_a_file_that_is_spoilt_leaves_the_last_keys_in_force(file: Callable[..., Path]) -> None:
     path = file({"k": entry(SECRET)})
-    ring = Settings(keys_file=path).keyring
+    ring = Keyring(Settings(keys_file=path))
     path.write_text('{"jwt_keys": ')
     assert ring.jwt_key("unknown") is None
     assert ring.jwt_key("k") is not None
@@ -162,14 +162,14 @@ def test_what_is_no_key_ends_the_process_with_a_line_that_shows_none(
     with pytest.raises(InvalidKeys, match=reason):
         Keyring(Settings(keys_file=path))
     with pytest.raises(SystemExit):
-        _ = Settings(keys_file=path).keyring
+        keys.keyring(Settings(keys_file=path))
     said = capsys.readouterr().err
     assert said.startswith("SOUK_KEYS_FILE: ")
     assert SECRET not in said
 
 
 def test_the_key_set_shows_public_halves_only() -> None:
-    ring = Settings(jwt_keys={"h": SECRET, "r": pem(RSA), "e": pem(ED25519)}).keyring
+    ring = Keyring(Settings(jwt_keys={"h": SECRET, "r": pem(RSA), "e": pem(ED25519)}))
     shown = keys.jwks(ring.now())["keys"]
     assert [(key["kid"], key["alg"], key["use"]) for key in shown] == [("r", "RS256", "sig"), ("e", "EdDSA", "sig")]
     assert all({"d", "p", "q", "k"}.isdisjoint(key) for key in shown)

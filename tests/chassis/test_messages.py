@@ -9,25 +9,30 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db, outbox, worker
-from chassis.listener import Listener
-from chassis.messages import REGISTRY, Envelope, Line, OrderConfirmed, ReserveStock, UserDeleted
-from chassis.problems import Conflict, Malformed
-from chassis.relay import Relay
-from chassis.service import Service
-from chassis.settings import Settings
-from chassis.sql_store import SQLStore
-from chassis.testing import System
+from chassis.base.problems import Conflict, Malformed
+from chassis.base.settings import Settings
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.handlers import Handlers
+from chassis.messaging.message import REGISTRY
+from chassis.messaging.relay import Relay
+from chassis.run import worker
+from chassis.run.service import Service
+from chassis.run.testing import System
+from chassis.storage import outbox, postgres
+from chassis.storage.postgres_store import SQLStore
+from contracts.orders import Line, OrderConfirmed
+from contracts.stock import ReserveStock
+from contracts.users import UserDeleted
 from tests.chassis.support import chassis_service
 
-listener = Listener("counting")
+handlers = Handlers("counting")
 heard: list[UUID] = []
 
 
-@listener.on(UserDeleted)
+@handlers.on(UserDeleted)
 def count(event: UserDeleted) -> None:
     heard.append(event.user_id)
-    db.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": event.user_id})
+    postgres.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": event.user_id})
     if event.user_id == HOPELESS:
         raise Conflict("This will never be possible.")
     if event.user_id == UNLUCKY and heard.count(UNLUCKY) == 1:
@@ -39,7 +44,7 @@ HOPELESS, UNLUCKY = UUID(int=1), UUID(int=2)
 
 @pytest.fixture(scope="module")
 def _counting(make_database: Callable[[str], str]) -> Service:
-    return chassis_service("counting", make_database, {}, "CREATE TABLE counted (id uuid)", listener=listener)
+    return chassis_service("counting", make_database, {}, "CREATE TABLE counted (id uuid)", handlers=handlers)
 
 
 @pytest.fixture
@@ -50,7 +55,7 @@ def counting(_counting: Service) -> Iterator[Service]:
         connection.execute(text("TRUNCATE counted, outbox, inbox"))
 
 
-def engine(service: Service) -> db.Engine:
+def engine(service: Service) -> postgres.Engine:
     assert isinstance(service.store, SQLStore)
     return service.store.database.engine
 
@@ -61,7 +66,7 @@ def counted(service: Service) -> int:
 
 
 def envelope(message: UserDeleted) -> Envelope:
-    return Envelope(uuid4(), "test", message.type, str(message.subject), db.now(), message.data())
+    return Envelope(uuid4(), "test", message.type, str(message.subject), postgres.now(), message.data())
 
 
 def test_an_emitted_message_reaches_its_listener_once(counting: Service) -> None:
@@ -148,7 +153,7 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
 
 
 def test_a_message_outlives_the_longest_absence_of_our_own_database_and_looks_for_it_every_few_seconds() -> None:
-    service = Service("counting", Settings, {}, listener=listener)
+    service = Service("counting", Settings, {}, handlers=handlers)
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
     verdict = worker.receive(service, envelope(UserDeleted(uuid4())).to_json(), last)
@@ -217,7 +222,9 @@ def test_every_message_survives_its_envelope() -> None:
         ReserveStock(order_id, {product_id: 2}),
         OrderConfirmed(order_id, uuid4(), [Line(product_id, "Tea", 2, 1250)], 2500, "EUR"),
     ):
-        packed = Envelope(uuid4(), "orders", message.type, str(message.subject), db.now(), message.data(), "00-a-b-01")
+        packed = Envelope(
+            uuid4(), "orders", message.type, str(message.subject), postgres.now(), message.data(), "00-a-b-01"
+        )
         unpacked = Envelope.from_json(packed.to_json())
         assert unpacked == packed
         assert unpacked.message() == message
@@ -231,7 +238,7 @@ def test_two_messages_of_one_name_are_refused() -> None:
 
 def test_two_handlers_of_one_message_are_refused() -> None:
     with pytest.raises(TypeError, match="twice"):
-        listener.on(UserDeleted)(count)
+        handlers.on(UserDeleted)(count)
 
 
 def test_an_envelope_of_an_unknown_type_says_so() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from chassis import broker
+from chassis.messaging import broker
 from tests.conftest import free_port, server_url
 
 ROOT = Path(__file__).parents[2]

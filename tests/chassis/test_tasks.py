@@ -8,10 +8,11 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from chassis import broker, db
-from chassis.messages import Envelope
-from chassis.service import Service
-from chassis.tasks import Tasks
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
+from chassis.run.service import Service
+from chassis.run.tasks import Tasks
+from chassis.storage import postgres
 from tests.chassis.support import chassis_service
 from tests.conftest import server_url
 from tests.wire import Wire
@@ -34,7 +35,7 @@ def tasks(name: str, service: Service) -> Iterator[Tasks]:
 
 
 def entered(task: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"task.{task}", str(uuid4()), db.now(), {})
+    return Envelope(uuid4(), "test", f"task.{task}", str(uuid4()), postgres.now(), {})
 
 
 def waiting(tasks: Tasks) -> list[str]:
@@ -86,7 +87,9 @@ def test_a_task_that_fails_for_ever_is_exhausted_and_its_row_is_told(
     tasks: Tasks, service: Service, error: Exception
 ) -> None:
     def give_up(row_id: UUID, cause: Exception) -> None:
-        db.session().execute(text("INSERT INTO given_up VALUES (:id, :error)"), {"id": row_id, "error": str(cause)})
+        postgres.session().execute(
+            text("INSERT INTO given_up VALUES (:id, :error)"), {"id": row_id, "error": str(cause)}
+        )
 
     @tasks.task(retries=2, on_exhausted=give_up)
     def fail(row_id: UUID) -> None:
@@ -97,6 +100,6 @@ def test_a_task_that_fails_for_ever_is_exhausted_and_its_row_is_told(
     assert outcomes(f"{tasks.service}.fail", "retried") == 2
     assert outcomes(f"{tasks.service}.fail", "exhausted") == 1
     with service.store.transaction():
-        told = db.session().scalars(text("SELECT error FROM given_up WHERE row_id = :id"), {"id": row_id}).all()
+        told = postgres.session().scalars(text("SELECT error FROM given_up WHERE row_id = :id"), {"id": row_id}).all()
     # Of our own database's absence no task dies.
     assert told == (["away"] if isinstance(error, OSError) else [])

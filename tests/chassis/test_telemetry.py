@@ -1,6 +1,6 @@
 """What must never be read in a log."""
 
-from chassis import telemetry
+from chassis.base import telemetry
 
 
 def test_secrets_are_blanked_at_any_depth() -> None:

@@ -26,7 +26,7 @@ QUEUES = {"celery", "kombu"}
     ],
 )
 def test_a_process_holds_nothing_that_it_does_not_run(service: str, command: str, spared: set[str]) -> None:
-    entry = {"web": "chassis.application", "worker": "chassis.worker"}[command]
+    entry = {"web": "chassis.run.web_app", "worker": "chassis.run.worker"}[command]
     program = f"""
 import sys
 import {entry}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chassis.service import Service
+from chassis.run.service import Service
 from tests.conftest import app_of
 
 

@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import pytest
 
-from chassis import tokens
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.security import tokens
+from chassis.security.keys import Keyring
 from launcher.keys import InstallationKeys
 from launcher.secrets import Secrets
 from launcher.state import StateFolder
@@ -48,8 +49,8 @@ def test_each_file_is_its_owners_and_holds_no_key_of_another(installed: Installa
 
 
 def test_services_know_each_other(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
-    assert service("products").keyring.caller(shown(installed, "orders")) == "orders"
-    assert service("orders").keyring.caller(shown(installed, "orders")) is None
+    assert Keyring(service("products")).caller(shown(installed, "orders")) == "orders"
+    assert Keyring(service("orders")).caller(shown(installed, "orders")) is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])
@@ -65,8 +66,8 @@ def test_a_rotation_drops_nothing_that_was_signed_or_shown_before(
         tokens.verify(before, settings)
         tokens.verify(after, settings)
     assert shown(installed, "products") != old_key
-    assert orders.keyring.caller(shown(installed, "products")) == "products"
-    assert orders.keyring.caller(old_key) == "products"
+    assert Keyring(orders).caller(shown(installed, "products")) == "products"
+    assert Keyring(orders).caller(old_key) == "products"
     if algorithm != "HS256":
         assert "PRIVATE" not in installed.file("orders").read_text()
 
@@ -76,8 +77,8 @@ def test_everybody_checks_by_the_new_key_before_anybody_shows_it(
 ) -> None:
     def edge_is_told() -> None:
         old, new = json.loads(installed.file("gateway").read_text())["jwt_keys"]
-        assert set(service("orders").keyring.now().jwt) == {old, new}
-        assert service("users").keyring.now().signing.id == old
+        assert set(Keyring(service("orders")).now().jwt) == {old, new}
+        assert Keyring(service("users")).now().signing.id == old
         told.append(new)
 
     told: list[str] = []
@@ -105,9 +106,9 @@ def test_a_rotation_that_is_broken_off_changes_nothing_and_the_next_one_finishes
     token = tokens.sign(uuid4(), [], service("users")).text
     with pytest.raises(ConnectionError):
         installed.rotate("EdDSA", edge_is_away)
-    assert service("users").keyring.now().signing.id == first
+    assert Keyring(service("users")).now().signing.id == first
     new = installed.rotate("EdDSA", nothing)
-    assert service("users").keyring.now().signing.id == new
+    assert Keyring(service("users")).now().signing.id == new
     tokens.verify(token, service("orders"))
 
 

@@ -10,7 +10,7 @@ def test_coverage_is_counted_by_package_in_lines_and_branches():
     files = {
         "services/users/app.py": summary(50, 50, 10, 5),
         "services/users/api/users.py": summary(40, 35),
-        "chassis/db.py": summary(10, 10),
+        "chassis/storage/postgres.py": summary(10, 10),
     }
     found = testing.percentages(files)
     assert found["users"] == 90.0

@@ -11,19 +11,13 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import select, text
 
-from chassis import db, store
-from chassis.messages import (
-    Envelope,
-    Line,
-    Message,
-    OrderCancelled,
-    OrderConfirmed,
-    OrderDelivered,
-    OrderShipped,
-    UserRegistered,
-)
-from chassis.service import Service
-from chassis.testing import System
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import Message
+from chassis.run.service import Service
+from chassis.run.testing import System
+from chassis.storage import postgres, store
+from contracts.orders import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped
+from contracts.users import UserRegistered
 from services.notifications.channels import providers
 from services.notifications.channels.message import Away, Unknown
 from services.notifications.models import Contact, Notification
@@ -96,7 +90,7 @@ class Desk:
     def sweep(self, after: timedelta) -> None:
         """The sweeper's turn as it would be `after` from now, and what follows."""
         with self.transaction():
-            sweep(db.now() + after)
+            sweep(postgres.now() + after)
         self.system.drain()
 
     @contextmanager
@@ -107,16 +101,16 @@ class Desk:
     def notifications(self) -> list[Notification]:
         """Every notification, oldest first."""
         with self.transaction():
-            return list(db.session().scalars(select(Notification).order_by(Notification.created_at)))
+            return list(postgres.session().scalars(select(Notification).order_by(Notification.created_at)))
 
     def contacts(self) -> list[Contact]:
         with self.transaction():
-            return list(db.session().scalars(select(Contact)))
+            return list(postgres.session().scalars(select(Contact)))
 
     def change(self, assignment: str) -> None:
         """Bring every notification into a state that takes days or a crash to come about."""
         with self.transaction():
-            db.session().execute(text(f"UPDATE notifications SET {assignment}"))
+            postgres.session().execute(text(f"UPDATE notifications SET {assignment}"))
 
 
 def envelope(message: Message, at: datetime = MONDAY) -> Envelope:

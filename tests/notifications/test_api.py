@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import UserDeleted
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.users import UserDeleted
 from tests.notifications.conftest import ADDRESS, AMAL, cancelled, confirmed, registered
 
 MAIL = {"user_id": str(AMAL), "subject": "Your question", "body": "The teapot holds\none litre <i>and more</i>."}

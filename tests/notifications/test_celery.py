@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import urllib3
 
-from chassis import broker, worker
-from chassis.broker import Publisher
-from chassis.dead import DeadQueue
-from chassis.relay import Relay
+from chassis.messaging import broker
+from chassis.messaging.broker import Publisher
+from chassis.messaging.relay import Relay
+from chassis.run import worker
+from chassis.run.dead_letters import DeadQueue
 from tests.conftest import free_port, server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered

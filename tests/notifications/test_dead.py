@@ -1,4 +1,4 @@
-"""`python -m chassis.dead` for a service with rows that may be given up."""
+"""`python -m chassis.run.dead_letters` for a service with rows that may be given up."""
 
 import json
 import os
@@ -7,9 +7,10 @@ import sys
 
 import pytest
 
-from chassis import broker, faults
-from chassis.broker import Publisher
-from chassis.dead import DeadQueue, main
+from chassis.base import failpoints
+from chassis.messaging import broker
+from chassis.messaging.broker import Publisher
+from chassis.run.dead_letters import DeadQueue, main
 from tests.broker import said
 from tests.conftest import free_port, server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered
@@ -31,15 +32,15 @@ def dead(notifications, capsys):
     return run
 
 
-def killed_command(notifications, faults_directory, *arguments):
+def killed_command(notifications, failpoints_directory, *arguments):
     """The command in a process of its own, which is to die."""
     environment = {
         **os.environ,
         "SOUK_BROKER_URL": server_url("BROKER"),
         "SOUK_DATABASE_URL": notifications.settings.database_url,
-        "SOUK_FAULTS_DIRECTORY": str(faults_directory),
+        "SOUK_FAILPOINTS_DIRECTORY": str(failpoints_directory),
     }
-    line = [sys.executable, "-m", "chassis.dead", "services.notifications", *arguments]
+    line = [sys.executable, "-m", "chassis.run.dead_letters", "services.notifications", *arguments]
     return subprocess.run(line, env=environment, capture_output=True, timeout=60, check=False).returncode
 
 
@@ -86,7 +87,7 @@ def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, noti
     publisher = Publisher(server_url("BROKER"))
     publisher.park(envelope.to_json(), broker.dead_queue("notifications"), {broker.ERROR_HEADER: "a bug"})
     publisher.close()
-    (tmp_path / faults.file_of("dead: outside: published notifications")).touch()
+    (tmp_path / failpoints.file_of("dead: outside: published notifications")).touch()
     assert killed_command(notifications, tmp_path, "replay", str(envelope.id)) == -9
     assert [letter["id"] for letter in dead("list")[1]] == [str(envelope.id)]
     assert dead("replay", str(envelope.id))[0] == 0

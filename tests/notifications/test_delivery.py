@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
-from chassis import db
+from chassis.storage import postgres
 from services.notifications.models import Attempt
 from services.notifications.models.notification import MOST_DEATHS, Notification
 from services.notifications.settings import Settings
@@ -46,7 +46,7 @@ def servers(mail_server, settings):
 def logs(desk):
     """The outcomes of each notification's attempts."""
     with desk.transaction():
-        rows = db.session().scalars(select(Notification).order_by(Notification.created_at)).all()
+        rows = postgres.session().scalars(select(Notification).order_by(Notification.created_at)).all()
         return [[each.outcome for each in Attempt.of(row.id)] for row in rows]
 
 

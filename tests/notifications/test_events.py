@@ -7,9 +7,11 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db
-from chassis.messages import Line, OrderRefunded, StockLow, UserDeleted, UserUpdated
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from chassis.storage import postgres
+from contracts.orders import Line, OrderRefunded
+from contracts.stock import StockLow
+from contracts.users import UserDeleted, UserUpdated
 from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered
 from tests.notifications.parties import Browser
 
@@ -182,5 +184,7 @@ def test_what_is_kept_of_a_user_goes_with_them(desk, client, notifications, mail
     assert http.post(f"/notifications/{AMAL}/devices", json=device, headers=headers).status_code == 201
     desk.hear(UserDeleted(AMAL))
     with desk.transaction():
-        left = [db.session().scalar(text(f"SELECT count(*) FROM {table}")) for table in ("preferences", "devices")]
+        left = [
+            postgres.session().scalar(text(f"SELECT count(*) FROM {table}")) for table in ("preferences", "devices")
+        ]
     assert left == [0, 0]

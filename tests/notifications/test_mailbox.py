@@ -16,10 +16,10 @@ import urllib3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services import standin
-from services.notifications.mailbox.inbox import Inbox
-from services.notifications.mailbox.pages import create_app
-from services.notifications.mailbox.smtp import answers, receiving
+from devservers import standin
+from devservers.mailbox.inbox import Inbox
+from devservers.mailbox.pages import create_app
+from devservers.mailbox.smtp import answers, receiving
 
 KEPT = 5
 SCRIPT = "<script>alert(1)</script>"
@@ -292,7 +292,7 @@ def process(directory, smtp_port=None):
     port, free_smtp_port = free_ports()
     given = {"SOUK_PORT": port, "SOUK_SMTP_PORT": smtp_port or free_smtp_port, "SOUK_MAIL_DIRECTORY": directory}
     surroundings = os.environ | {name: str(value) for name, value in given.items()}
-    command = [sys.executable, "-m", "services.notifications.mailbox"]
+    command = [sys.executable, "-m", "devservers.mailbox"]
     program = subprocess.Popen(command, env=surroundings, stderr=subprocess.PIPE, text=True)
     office = Office(port, given["SOUK_SMTP_PORT"])
     try:

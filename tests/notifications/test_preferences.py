@@ -4,8 +4,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import UserDeleted, UserPreferencesUpdated
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.users import UserDeleted, UserPreferencesUpdated
 from tests.notifications.conftest import AMAL, confirmed, registered, shipped
 
 URL = f"/notifications/{AMAL}/preferences"

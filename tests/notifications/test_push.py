@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from tests.notifications.conftest import AMAL, confirmed, registered
 from tests.notifications.parties import Browser, PushService
 

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db
-from chassis.messages import EmailVerificationRequested, PasswordChanged, PasswordResetRequested, UserDeleted
+from chassis.storage import postgres
+from contracts.users import EmailVerificationRequested, PasswordChanged, PasswordResetRequested, UserDeleted
 from tests.notifications.conftest import ADDRESS, AMAL, registered
 from tests.notifications.parties import Requests
 
@@ -50,8 +50,8 @@ def test_the_mail_goes_to_the_requests_address_with_a_link_that_nothing_else_hol
     assert requests.keys == ["our-key"]
     assert "List-Unsubscribe" not in dict(letter.headers)
     with desk.transaction():
-        kept = db.session().execute(text("SELECT to_jsonb(n)::text FROM notifications n")).scalars().all()
-        kept += db.session().execute(text("SELECT to_jsonb(o)::text FROM outbox o")).scalars().all()
+        kept = postgres.session().execute(text("SELECT to_jsonb(n)::text FROM notifications n")).scalars().all()
+        kept += postgres.session().execute(text("SELECT to_jsonb(o)::text FROM outbox o")).scalars().all()
     assert TOKEN not in json.dumps(kept)
 
 

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from services.notifications.channels.sandbox import mailbox_address
 from services.notifications.models import Attempt
 from tests.notifications.conftest import AMAL, confirmed, registered

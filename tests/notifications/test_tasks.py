@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from chassis import db
-from chassis.messages import UserDeleted
+from chassis.storage import postgres
+from contracts.users import UserDeleted
 from services.notifications.channels.message import Away
 from services.notifications.models import Notification
 from services.notifications.sweeper import sweep
@@ -94,7 +94,7 @@ def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
     waits = []
     for age in (timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=5)):
         with desk.transaction():
-            at = db.now() + age
+            at = postgres.now() + age
             sweep(at)
         waits.append(round((desk.notifications()[0].due_at - at) / timedelta(minutes=1)))
     assert waits == [2, 5, 10]
@@ -104,7 +104,7 @@ def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
 def test_two_sweepers_at_once_share_the_work(desk):
     pending(desk)
     with desk.transaction():
-        sweep(db.now() + SECONDS_70)
+        sweep(postgres.now() + SECONDS_70)
         second = threading.Thread(target=desk.sweep, args=[SECONDS_70])
         second.start()
         second.join()

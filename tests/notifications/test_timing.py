@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from services.notifications.digest import send_due
 from services.notifications.models import Preferences
 from services.notifications.timing import after_quiet_hours, next_digest
@@ -94,10 +94,10 @@ def test_quiet_hours_hold_what_can_wait_and_let_pass_what_is_about_money(desk, p
 
 
 def digest(desk, after):
-    from chassis import db
+    from chassis.storage import postgres
 
     with desk.transaction():
-        send_due(db.now() + after)
+        send_due(postgres.now() + after)
     desk.system.drain()
 
 
@@ -142,7 +142,7 @@ def test_the_cap_drops_what_would_wait_for_more_than_a_day(desk, prefer, setting
 
 
 def test_security_is_not_held_back_by_the_cap_nor_by_quiet_hours(desk, prefer, settings, mailbox):
-    from chassis.messages import PasswordChanged
+    from contracts.users import PasswordChanged
 
     settings(most_per_hour={"email": 1, "sms": 1, "push": 1})
     prefer(quiet_hours=all_day_quiet(), digest="daily")

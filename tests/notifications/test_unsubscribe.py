@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import UserPreferencesUpdated
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.users import UserPreferencesUpdated
 from tests.notifications.conftest import ADDRESS, AMAL, confirmed, registered, shipped
 
 CONSENT = UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=True)

@@ -7,17 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis import db, store
-from chassis.messages import (
-    Envelope,
-    Message,
-    PaymentAuthorized,
-    PaymentCaptured,
-    StockCommitted,
-    StockReserved,
-)
-from chassis.service import Service
-from chassis.testing import System, bearer
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import Message
+from chassis.run.service import Service
+from chassis.run.testing import System, bearer
+from chassis.storage import postgres, store
+from contracts.payments import PaymentAuthorized, PaymentCaptured
+from contracts.stock import StockCommitted, StockReserved
 from services.orders.models import Order
 from tests.conftest import a_product
 
@@ -79,7 +75,7 @@ def hear(orders: Service) -> Callable[..., System]:
     def deliver(*messages: Message) -> System:
         system = System([orders])
         for message in messages:
-            envelope = Envelope(uuid4(), "test", message.type, str(message.subject), db.now(), message.data())
+            envelope = Envelope(uuid4(), "test", message.type, str(message.subject), postgres.now(), message.data())
             system.deliver(orders, envelope)
         system.drain()
         return system

@@ -10,9 +10,11 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from chassis import db, store
-from chassis.messages import Line, OrderPlaced, PaymentDeclined, PaymentRefunded, StockReserved
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import postgres, store
+from contracts.orders import Line, OrderPlaced
+from contracts.payments import PaymentDeclined, PaymentRefunded
+from contracts.stock import StockReserved
 from services.orders import projector
 from services.orders.models import Event
 from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_of
@@ -58,7 +60,7 @@ def test_what_was_sold_is_told_by_day_category_and_product(
         "average_basket": "20.40",
         "conversion": 0.5,
     }
-    assert [(day["day"], day["confirmed"]) for day in shown["days"]] == [(db.now().date().isoformat(), 2)]
+    assert [(day["day"], day["confirmed"]) for day in shown["days"]] == [(postgres.now().date().isoformat(), 2)]
     assert [tuple(sold.values()) for sold in shown["categories"]] == [("kitchen", 2, "25.00"), ("food", 4, "15.80")]
     assert [(sold["name"], sold["quantity"]) for sold in shown["products"]] == [("Copper kettle", 2), ("Mint tea", 4)]
     assert len(sales(http, staff, "?top=1")["products"]) == 1
@@ -70,7 +72,7 @@ def test_days_outside_are_not_counted(
 ) -> None:
     place((product(), 1))
     project(orders)
-    today = db.now().date()
+    today = postgres.now().date()
     yesterday = today - timedelta(days=1)
     assert sales(http, staff, f"?since={today}&until={today}")["total"]["placed"] == 1
     assert sales(http, staff, f"?since={yesterday}&until={yesterday}")["total"]["placed"] == 0

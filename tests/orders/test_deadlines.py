@@ -10,20 +10,12 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from sqlalchemy import func, select, text
 
-from chassis import db, store
-from chassis.messages import (
-    AuthorizePayment,
-    CapturePayment,
-    Message,
-    PaymentVoided,
-    RefundPayment,
-    RefundRefused,
-    ReserveStock,
-    StockReleased,
-    StockReserved,
-)
-from chassis.service import Service
-from chassis.testing import System
+from chassis.messaging.message import Message
+from chassis.run.service import Service
+from chassis.run.testing import System
+from chassis.storage import postgres, store
+from contracts.payments import AuthorizePayment, CapturePayment, PaymentVoided, RefundPayment, RefundRefused
+from contracts.stock import ReserveStock, StockReleased, StockReserved
 from services.orders import deadlines
 from services.orders.models import Order
 from services.orders.models.steps import LONGEST_WAIT, PATIENCE
@@ -44,7 +36,7 @@ def silence(orders: Service) -> Silence:
         system.sent.clear()
         for _ in range(deadlines_):
             with store.active(orders.store), orders.store.transaction():
-                latest = db.session().scalar(select(func.max(Order.due_at))) or db.now()
+                latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
                 # Of an order's several steps the later one may be due up to the longest wait after the first.
                 deadlines.watch(latest + LONGEST_WAIT, seconds=60)
             system.drain()
@@ -61,7 +53,7 @@ def told(http: FlaskClient, id_: UUID, staff: Headers) -> tuple[str, str | None]
 def test_an_answer_in_time_is_not_asked_for_again(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
     hear(StockReserved(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
-        deadlines.watch(db.now() + timedelta(seconds=20))
+        deadlines.watch(postgres.now() + timedelta(seconds=20))
     assert said(hear()) == []
 
 
@@ -196,7 +188,7 @@ def test_while_the_broker_is_away_nobody_is_blamed_for_not_answering(
     with store.active(orders.store):
         for hours in range(1, 7):
             with orders.store.transaction():
-                deadlines.watch(db.now() + timedelta(hours=hours))
+                deadlines.watch(postgres.now() + timedelta(hours=hours))
     assert told(http, order_id(placed), staff)[0] == "pending"
     system = System([orders])
     system.drain()
@@ -234,7 +226,7 @@ def test_a_turn_that_has_taken_long_leaves_the_rest_to_the_next(
     for _ in ids:
         system.sent.clear()
         with store.active(orders.store), orders.store.transaction():
-            deadlines.watch(db.now() + timedelta(seconds=20), seconds=0)
+            deadlines.watch(postgres.now() + timedelta(seconds=20), seconds=0)
         system.drain()
         [envelope] = system.sent
         asked_again.add(envelope.subject)
@@ -243,5 +235,5 @@ def test_a_turn_that_has_taken_long_leaves_the_rest_to_the_next(
 
 def test_the_age_of_the_oldest_pending_order_is_measured(orders: Service, placed: dict[str, Any]) -> None:
     with store.active(orders.store), orders.store.transaction():
-        deadlines.watch(db.now() + timedelta(seconds=10))
+        deadlines.watch(postgres.now() + timedelta(seconds=10))
     assert 10 <= (REGISTRY.get_sample_value("souk_oldest_pending_order_seconds") or 0) < 40

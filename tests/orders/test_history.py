@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 
-from chassis import store
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import store
 from services.orders import deadlines, history, projector
 from services.orders.history import AllOrdersQuery
 from services.orders.models import Order

@@ -7,8 +7,8 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis.deadline import HEADER
-from chassis.service import Service
+from chassis.base.deadline import HEADER
+from chassis.run.service import Service
 from services.orders.settings import Settings
 from tests.chassis.faulty import Faulty, faulty
 from tests.orders.conftest import fresh_key, order_of

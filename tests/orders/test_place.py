@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis.paging import encode
-from chassis.service import Service
-from chassis.testing import System, bearer
+from chassis.run.service import Service
+from chassis.run.testing import System, bearer
+from chassis.web.pagination import encode
 from services.orders.settings import Settings
 from tests.conftest import app_of
 from tests.orders.conftest import CUSTOMER, fresh_key, order_of

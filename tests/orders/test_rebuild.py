@@ -12,8 +12,8 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from chassis import store
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import store
 from services.orders import projector
 from services.orders.models import Order
 from services.orders.rebuild import PROJECTIONS, rebuild

@@ -7,17 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis.messages import (
-    CaptureRefused,
-    Message,
-    PaymentAuthorized,
-    PaymentCaptured,
-    PaymentDeclined,
-    StockCommitted,
-    StockRefused,
-    StockReserved,
-)
-from chassis.testing import System
+from chassis.messaging.message import Message
+from chassis.run.testing import System
+from contracts.payments import CaptureRefused, PaymentAuthorized, PaymentCaptured, PaymentDeclined
+from contracts.stock import StockCommitted, StockRefused, StockReserved
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
 
 

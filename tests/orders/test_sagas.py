@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis.messages import RefundRefused, StockReserved
-from chassis.service import Service
-from chassis.testing import System
+from chassis.run.service import Service
+from chassis.run.testing import System
+from contracts.payments import RefundRefused
+from contracts.stock import StockReserved
 from services.orders import sagas
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
 

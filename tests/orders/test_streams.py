@@ -10,9 +10,11 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from chassis import store
-from chassis.messages import Line, OrderPlaced, PaymentRefunded, StockReserved
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import store
+from contracts.orders import Line, OrderPlaced
+from contracts.payments import PaymentRefunded
+from contracts.stock import StockReserved
 from services.orders import words
 from services.orders.models import Event, Order, steps, upcasters
 from services.orders.models.events import read

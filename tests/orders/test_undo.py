@@ -8,23 +8,19 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis.messages import (
+from chassis.messaging.message import Message
+from chassis.run.service import Service
+from chassis.run.testing import System
+from contracts.payments import (
     CaptureRefused,
-    Message,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDeclined,
     PaymentRefunded,
     PaymentVoided,
     RefundRefused,
-    StockCommitted,
-    StockRefused,
-    StockReleased,
-    StockReserved,
-    StockRestocked,
 )
-from chassis.service import Service
-from chassis.testing import System
+from contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
 from tests.conftest import app_of
 from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_id, said
 

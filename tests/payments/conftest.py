@@ -11,11 +11,13 @@ import urllib3
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from chassis import db, store
-from chassis.messages import AuthorizePayment, Envelope, Message
-from chassis.relay import TASK_PREFIX
-from chassis.service import Service
-from chassis.testing import System, bearer
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import Message
+from chassis.messaging.relay import TASK_PREFIX
+from chassis.run.service import Service
+from chassis.run.testing import System, bearer
+from chassis.storage import postgres, store
+from contracts.payments import AuthorizePayment
 from services.payments import sweeper
 from services.payments.settings import Settings
 
@@ -40,7 +42,7 @@ class Orders:
     def post(self, message: Message) -> None:
         """Deliver the message, and leave what follows from it in the outbox."""
         subject = str(message.subject)
-        envelope = Envelope(uuid4(), "orders", message.type, subject, db.now(), message.data())
+        envelope = Envelope(uuid4(), "orders", message.type, subject, postgres.now(), message.data())
         self.system.deliver(self.payments, envelope)
 
     @property
@@ -126,8 +128,8 @@ def sweep(payments: Service) -> Callable[[float], int]:
 
     def run(seconds: float) -> int:
         with store.active(payments.store), payments.store.transaction():
-            sweeper.sweep(db.now() + timedelta(seconds=seconds))
+            sweeper.sweep(postgres.now() + timedelta(seconds=seconds))
             waiting = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND type LIKE 'task.payments.%'"
-            return int(db.session().scalar(text(waiting)))
+            return int(postgres.session().scalar(text(waiting)))
 
     return run

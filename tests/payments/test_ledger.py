@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from chassis import store
-from chassis.messages import CapturePayment, RefundPayment, VoidPayment
-from chassis.testing import System
+from chassis.run.testing import System
+from chassis.storage import store
+from contracts.payments import CapturePayment, RefundPayment, VoidPayment
 from services.payments.models import ledger
 from services.payments.models.ledger import MOVES, Move
 from services.payments.providers import ProviderUnavailable

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import CapturePayment, PaymentRefunded
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.payments import CapturePayment, PaymentRefunded
 from tests.payments import books
 
 CARD = "4242-4242 4242 4242"

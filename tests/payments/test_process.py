@@ -13,8 +13,8 @@ import pytest
 import urllib3
 from sqlalchemy import text
 
-from chassis.messages import VoidPayment
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.payments import VoidPayment
 from services.payments.providers import ProviderUnavailable
 
 CARD = "4111111111111111"

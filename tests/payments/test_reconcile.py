@@ -10,16 +10,17 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db, store
-from chassis.messages import CapturePayment, RefundPayment, VoidPayment
-from services.payments import providers, reconcile, sandbox, sweeper
+from chassis.storage import postgres, store
+from contracts.payments import CapturePayment, RefundPayment, VoidPayment
+from devservers.bank import create_app
+from services.payments import providers, reconcile, sweeper
 from tests.payments.conftest import Bank
 
 
 @pytest.fixture
 def bank(serve):
     """A bank of each test's own: what it holds is compared whole."""
-    return Bank(serve(sandbox.create_app(None, "sandbox-key")))
+    return Bank(serve(create_app(None, "sandbox-key")))
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def paid(orders, method="tok_success", capture=True):
 
 def compared(payments, minutes=-1):
     """As of this many minutes ago; a minute ahead, everything is at rest."""
-    until = db.now() - timedelta(minutes=minutes)
+    until = postgres.now() - timedelta(minutes=minutes)
     with store.active(payments.store):
         return reconcile.compare(providers.named("sandbox"), until - timedelta(days=1), until)
 

@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.messages import CapturePayment, PaymentRefunded, PaymentVoided, RefundPayment, RefundRefused, VoidPayment
+from contracts.payments import CapturePayment, PaymentRefunded, PaymentVoided, RefundPayment, RefundRefused, VoidPayment
 from services.payments.providers import ProviderUnavailable
 from tests.payments import books
 

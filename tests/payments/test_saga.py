@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import (
+from contracts.payments import (
     CapturePayment,
     CaptureRefused,
     PaymentAuthorized,

@@ -14,8 +14,8 @@ from itertools import count
 import pytest
 import urllib3
 
-from services import standin
-from services.payments.sandbox import create_app
+from devservers import standin
+from devservers.bank import create_app
 
 KEY = "a-key-of-the-test"
 ASKING_FOR_READY = urllib3.Retry(total=100, connect=100, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
@@ -289,7 +289,7 @@ def test_a_killed_bank_has_forgotten_nothing_and_a_stopped_one_ends_well(tmp_pat
 
 
 def test_the_program_says_what_it_lacks(tmp_path):
-    command = [sys.executable, "-m", "services.payments.sandbox"]
+    command = [sys.executable, "-m", "devservers.bank"]
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith("SOUK_")}
     ended = subprocess.run(command, env=surroundings, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
@@ -302,7 +302,7 @@ def process(directory):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     given = {"SOUK_PORT": str(port), "SOUK_SANDBOX_KEY": KEY, "SOUK_BANK_DIRECTORY": str(directory)}
-    program = subprocess.Popen([sys.executable, "-m", "services.payments.sandbox"], env=os.environ | given)
+    program = subprocess.Popen([sys.executable, "-m", "devservers.bank"], env=os.environ | given)
     try:
         customer = Customer(port)
         customer.get("/health/ready", retries=ASKING_FOR_READY)

@@ -4,7 +4,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, text
 
-from chassis import migrate
+from chassis.storage import migrate
 from services import payments as payments_package
 from services.payments.models.base import Base
 

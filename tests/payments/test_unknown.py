@@ -6,8 +6,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db, store
-from chassis.messages import (
+from chassis.storage import postgres, store
+from contracts.payments import (
     CapturePayment,
     CaptureRefused,
     PaymentAuthorized,
@@ -222,7 +222,7 @@ def test_a_refusal_is_not_believed_while_the_bank_holds_a_charge_for_the_payment
     order_id = uuid4()
     orders.post(orders.wants(order_id, amount=1250))
     with store.active(payments.store), payments.store.transaction():
-        payment_id = db.session().scalar(text("SELECT id FROM payments"))
+        payment_id = postgres.session().scalar(text("SELECT id FROM payments"))
     terms = {"amount": 1300, "currency": "EUR", "source": "tok_success", "capture": False}
     bank.do("", key=str(payment_id), reference=str(payment_id), **terms)
     orders.system.drain()

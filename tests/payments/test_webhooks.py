@@ -11,12 +11,12 @@ import urllib3
 from sqlalchemy import text
 from werkzeug.wsgi import get_input_stream
 
-from chassis import db
-from chassis.messages import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
-from services.payments import sandbox
+from chassis.storage import postgres
+from contracts.payments import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
+from devservers import bank
+from devservers.bank.webhooks import Endpoint, signature
 from services.payments.models import Webhook
 from services.payments.providers import ProviderUnavailable
-from services.payments.sandbox.webhooks import Endpoint, signature
 from tests.conftest import app_of
 from tests.installation import until
 from tests.payments import books
@@ -38,7 +38,7 @@ def telling_bank(_payments, serve):
         return app(environ, start_response)
 
     endpoint = Endpoint(serve(bounded) + PATH, SECRET)
-    yield Bank(serve(sandbox.create_app(None, "sandbox-key", stopping, webhooks=endpoint)))
+    yield Bank(serve(bank.create_app(None, "sandbox-key", stopping, webhooks=endpoint)))
     stopping.set()
 
 
@@ -221,6 +221,8 @@ def test_a_webhook_whose_task_was_lost_is_taken_up_and_an_old_one_forgotten(post
     with payments.store.transaction():
         Webhook.forget_old()
         assert kept(payments) == 1
-        db.session().execute(text("UPDATE webhooks SET received_at = :old"), {"old": db.now() - timedelta(days=31)})
+        postgres.session().execute(
+            text("UPDATE webhooks SET received_at = :old"), {"old": postgres.now() - timedelta(days=31)}
+        )
         Webhook.forget_old()
     assert kept(payments) == 0

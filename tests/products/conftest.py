@@ -8,10 +8,12 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
-from chassis import db, worker
-from chassis.messages import Envelope, Message
-from chassis.service import Service
-from chassis.testing import System, bearer
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import Message
+from chassis.run import worker
+from chassis.run.service import Service
+from chassis.run.testing import System, bearer
+from chassis.storage import postgres
 from services.products import kept
 from services.products.audit import audit
 from services.products.finding import choice
@@ -92,7 +94,7 @@ def stocked(products: Service) -> Callable[..., list[UUID]]:
 
 
 def envelope(message: Message) -> Envelope:
-    return Envelope(uuid4(), "orders", message.type, str(message.subject), db.now(), message.data())
+    return Envelope(uuid4(), "orders", message.type, str(message.subject), postgres.now(), message.data())
 
 
 @pytest.fixture

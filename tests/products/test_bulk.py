@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from chassis import store
+from chassis.storage import store
 from services.products import bulk, files, rows
 from services.products.models import Product
 from tests.products.conftest import described

@@ -2,8 +2,8 @@
 
 from uuid import UUID, uuid4
 
-from chassis import mongo
-from chassis.messages import (
+from chassis.storage import mongo
+from contracts.stock import (
     CommitStock,
     ReleaseStock,
     ReserveStock,

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from bson import Decimal128
 
-from chassis import mongo
+from chassis.storage import mongo
 from services.products.finding.database import TALLIED_FOR, DatabaseFinder, behind, condition
 from services.products.finding.declare import list_keys
 from services.products.finding.finder import FIELDS, Filters, Place

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis import mongo
-from chassis.problems import Unavailable
+from chassis.base.problems import Unavailable
+from chassis.storage import mongo
 from services.products.finding import follow
 from services.products.finding.finder import Filters
 from services.products.finding.follow import Follower

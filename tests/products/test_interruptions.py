@@ -13,17 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chassis import mongo
-from chassis.messages import (
-    CommitStock,
-    Message,
-    ReleaseStock,
-    ReserveStock,
-    RestockStock,
-    StockCommitted,
-    StockReserved,
-)
-from chassis.problems import Problem
+from chassis.base.problems import Problem
+from chassis.messaging.message import Message
+from chassis.storage import mongo
+from contracts.stock import CommitStock, ReleaseStock, ReserveStock, RestockStock, StockCommitted, StockReserved
 from services.products import saga
 from services.products.models import Reservation, Stock, ledger
 from services.products.models.reservation import Overtaken, TooEarly

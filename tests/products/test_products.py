@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from tests.products.conftest import described
 
 

@@ -11,8 +11,9 @@ from bson import json_util
 from pymongo import monitoring
 
 import services.products
-from chassis import mongo
-from chassis.messages import CommitStock, Line, OrderConfirmed, ReleaseStock, ReserveStock
+from chassis.storage import mongo
+from contracts.orders import Line, OrderConfirmed
+from contracts.stock import CommitStock, ReleaseStock, ReserveStock
 from services.products.models import Product, Reservation
 from tests.products.conftest import CUSTOMER, described
 from tests.products.test_listing import pages

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import urllib3
 
-from chassis.messages import ReserveStock
+from contracts.stock import ReserveStock
 from services.products import kept
 from services.products.models import Product
 from tests.conftest import JWT_KEYS, free_port, server_url

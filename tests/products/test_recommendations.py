@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from bench import recommendations as bench
-from chassis.messages import Line, OrderConfirmed, UserDeleted
+from contracts.orders import Line, OrderConfirmed
+from contracts.users import UserDeleted
 from services.products.models import Affinity, Taste
 from services.products.models.affinity import MOST_NEIGHBOURS, Neighbour, counted_with
 from services.products.recommending import likeness

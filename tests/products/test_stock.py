@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.messages import (
+from contracts.stock import (
     CommitStock,
     ReleaseStock,
     ReserveStock,

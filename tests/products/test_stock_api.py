@@ -5,7 +5,7 @@ from uuid import uuid4
 
 import pytest
 
-from chassis.messages import CommitStock, ReserveStock
+from contracts.stock import CommitStock, ReserveStock
 from services.products.models import ledger
 from tests.products.conftest import STAFF, assert_settled, stock
 

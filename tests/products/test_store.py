@@ -13,9 +13,10 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from chassis import mongo, telemetry
-from chassis.messages import ReserveStock, StockReserved
-from chassis.relay import Relay
+from chassis.base import telemetry
+from chassis.messaging.relay import Relay
+from chassis.storage import mongo
+from contracts.stock import ReserveStock, StockReserved
 from services.products.models import Reservation
 from tests.conftest import JWT_KEYS, free_port
 

@@ -7,8 +7,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.service import Service
-from chassis.testing import System, bearer
+from chassis.run.service import Service
+from chassis.run.testing import System, bearer
 from tests.conftest import a_product, app_of
 
 

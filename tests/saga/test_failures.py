@@ -8,8 +8,8 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
-from chassis import db, store
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import postgres, store
 from services.orders import deadlines, sagas
 from services.orders.models import Order
 from services.orders.models.steps import LONGEST_WAIT
@@ -31,7 +31,7 @@ def nobody_answers(platform: Platform, deadlines_: int) -> None:
     orders = platform.services["orders"]
     for _ in range(deadlines_):
         with store.active(orders.store), orders.store.transaction():
-            latest = db.session().scalar(select(func.max(Order.due_at))) or db.now()
+            latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
             deadlines.watch(latest + LONGEST_WAIT, seconds=60)
         platform.system.drain()
         platform.system.retried.clear()  # The queue gave them up.

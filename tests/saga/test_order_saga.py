@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 
-from chassis.relay import TASK_PREFIX
-from services.notifications.mailbox.letter import Letter
+from chassis.messaging.relay import TASK_PREFIX
+from devservers.mailbox.letter import Letter
 from tests.conftest import Mailbox
 from tests.saga.conftest import Customer, Platform
 
@@ -85,7 +85,7 @@ def test_everything_delivered_twice_changes_nothing(
     for envelope in list(platform.system.sent):
         for service in platform.services.values():
             is_task = envelope.type.startswith(TASK_PREFIX)
-            is_heard = service.listener is not None and envelope.type in service.listener.handlers
+            is_heard = service.handlers is not None and envelope.type in service.handlers.by_type
             if envelope.source == service.name if is_task else is_heard:
                 platform.system.deliver(service, envelope)
     platform.system.drain()

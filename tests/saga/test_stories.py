@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
-from chassis import db, mongo, store
+from chassis.storage import mongo, postgres, store
 from services.orders import deadlines
 from services.orders.models import Event, Order
 from services.orders.models.steps import LONGEST_WAIT
@@ -200,7 +200,7 @@ class Story(RuleBasedStateMachine):
         orders = self.platform.services["orders"]
         with store.active(orders.store), orders.store.transaction():
             due = [order.due_at for order in self._mine() if order.due_at]
-            deadlines.watch(max(due, default=db.now()) + LONGEST_WAIT, seconds=60)
+            deadlines.watch(max(due, default=postgres.now()) + LONGEST_WAIT, seconds=60)
         self._collect_orders()
 
     def _end(self) -> None:
@@ -220,13 +220,13 @@ class Story(RuleBasedStateMachine):
             return self._mine()
 
     def _mine(self) -> list[Order]:
-        return list(db.session().scalars(select(Order).where(Order.id.in_(self.orders))))
+        return list(postgres.session().scalars(select(Order).where(Order.id.in_(self.orders))))
 
     def _kept(self, order_id: UUID) -> int:
         """What is ours of the order by the books, in minor units; and the bank has charged it once at most."""
         payments = self.platform.services["payments"]
         with store.active(payments.store), payments.store.transaction():
-            payment = db.session().scalars(select(Payment).where(Payment.order_id == order_id)).one_or_none()
+            payment = postgres.session().scalars(select(Payment).where(Payment.order_id == order_id)).one_or_none()
             if payment is None:
                 return 0
             booked = sums([payment.id])[payment.id]

@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from chassis import discovery
+from chassis.base.settings import Settings as ChassisSettings
 from chassis.discovery.consul import Agent, Query
-from chassis.settings import Settings as ChassisSettings
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty

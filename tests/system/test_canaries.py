@@ -18,8 +18,8 @@ import urllib3
 from kombu import Queue
 from sqlalchemy import create_engine, text
 
-from chassis import broker
-from chassis.messages import Envelope
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, until
 from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places

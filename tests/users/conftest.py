@@ -17,8 +17,8 @@ import urllib3
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from chassis import redis
-from chassis.service import Service
+from chassis.run.service import Service
+from chassis.storage import redis
 from services.users import passwords, staff
 from services.users.settings import Settings
 

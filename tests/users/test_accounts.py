@@ -2,7 +2,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 
 from .conftest import person
 

@@ -7,9 +7,10 @@ from argon2 import extract_parameters
 from prometheus_client import REGISTRY
 from sqlalchemy import event
 
-from chassis import db, tokens
-from chassis.settings import Settings as AnyServiceSettings
-from chassis.testing import bearer
+from chassis.base.settings import Settings as AnyServiceSettings
+from chassis.run.testing import bearer
+from chassis.security import tokens
+from chassis.storage import postgres
 from services.users import passwords
 from services.users.models.user import User
 from services.users.settings import Settings
@@ -31,7 +32,7 @@ def costlier():
 
 def stored_hash(users, user_id: str) -> str:
     with users.store.transaction():
-        return db.session().get_one(User, UUID(user_id)).hashed_password
+        return postgres.session().get_one(User, UUID(user_id)).hashed_password
 
 
 def test_a_login_gives_a_token_that_any_service_verifies(register, log_in, users):
@@ -103,7 +104,7 @@ def test_a_closed_account_opens_to_nobody(register, log_in, http, users):
 def test_an_account_that_is_not_active_is_refused_even_with_its_password(register, log_in, users):
     account = register()
     with users.store.transaction():
-        db.session().get_one(User, UUID(account["id"])).is_active = False
+        postgres.session().get_one(User, UUID(account["id"])).is_active = False
     assert log_in().status_code == 401
 
 
@@ -136,9 +137,9 @@ def test_a_login_brings_the_hash_to_the_present_cost(register, log_in, users, co
 def test_a_new_hash_of_an_old_password_does_not_undo_a_change(register, users):
     account = register()
     with users.store.transaction():
-        read_at_login = db.session().get_one(User, UUID(account["id"]))
+        read_at_login = postgres.session().get_one(User, UUID(account["id"]))
     with users.store.transaction():
-        db.session().get_one(User, UUID(account["id"])).hashed_password = "changed meanwhile"
+        postgres.session().get_one(User, UUID(account["id"])).hashed_password = "changed meanwhile"
     with users.store.transaction():
         read_at_login.rehash("the old password at a new cost")
     assert stored_hash(users, account["id"]) == "changed meanwhile"
@@ -146,7 +147,7 @@ def test_a_new_hash_of_an_old_password_does_not_undo_a_change(register, users):
 
 def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **changes) -> str:
     """A token as ours, but for `changes`; a claim that is None is left out."""
-    now = db.now()
+    now = postgres.now()
     claims = {"iss": "souk-users", "aud": "souk", "sub": user_id, "roles": ["customer"], "jti": "1"}
     claims |= {"iat": now, "exp": now + timedelta(minutes=5), **changes}
     claims = {name: value for name, value in claims.items() if value is not None}
@@ -157,7 +158,7 @@ def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **chang
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": db.now() - timedelta(seconds=1)},
+        {"exp": postgres.now() - timedelta(seconds=1)},
         {"exp": None},
         {"aud": "another"},
         {"aud": None},

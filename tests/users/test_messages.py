@@ -2,8 +2,8 @@ from uuid import UUID
 
 import pytest
 
-from chassis.messages import EmailVerificationRequested, UserDeleted, UserRegistered, UserUpdated
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from contracts.users import EmailVerificationRequested, UserDeleted, UserRegistered, UserUpdated
 
 from .conftest import person
 

@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from services.users.settings import Settings
 
 from .conftest import PASSWORD, person

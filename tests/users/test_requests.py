@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from chassis import db
-from chassis.messages import EmailVerificationRequested, PasswordChanged, PasswordResetRequested
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from chassis.storage import postgres
+from contracts.users import EmailVerificationRequested, PasswordChanged, PasswordResetRequested
 from services.users.models.request import Request
 
 from .conftest import PASSWORD
@@ -111,7 +111,7 @@ def test_a_token_ends(register, forgot, reset, mailed, users):
     forgot()
     token = mailed(PasswordResetRequested).json["token"]
     with users.store.transaction():
-        db.session().execute(update(Request).values(expires_at=db.now() - timedelta(seconds=1)))
+        postgres.session().execute(update(Request).values(expires_at=postgres.now() - timedelta(seconds=1)))
     assert reset(token).status_code == 422
 
 
@@ -187,7 +187,7 @@ def test_the_mail_is_sent_again_on_demand_but_not_without_end(register, http, us
     for _ in range(10):
         assert http.post("/users/email/verification", headers=headers).status_code == 202
     with users.store.transaction():
-        assert db.session().query(Request).count() == 5
+        assert postgres.session().query(Request).count() == 5
 
 
 def test_a_closed_account_has_no_open_request(register, http, users, forgot, mailed, reset):

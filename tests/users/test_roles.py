@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis import revocations
-from chassis.messages import UserPreferencesUpdated
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from chassis.security import revocations
+from contracts.users import UserPreferencesUpdated
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis import db
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from chassis.storage import postgres
 from services.users import search
-from services.users.api.schemas import SearchQuery
+from services.users.schemas import SearchQuery
 
 PEOPLE = [
     ("ada", "Ada", "Lovelace"),
@@ -152,7 +152,7 @@ def test_every_search_is_a_range_of_an_index_in_its_order(users, crowd, field, o
         with users.store.transaction():
             statement = search.statement(term, prefix, seen, 21, only_public)
             compiled = statement.compile(users.store.database.engine, compile_kwargs={"literal_binds": True})
-            connection = db.session().connection()
+            connection = postgres.session().connection()
             (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}").scalar_one()
         top = plan["Plan"]
         assert top["Node Type"] == "Limit"

@@ -11,8 +11,9 @@ import jwt
 import pytest
 from sqlalchemy import event, func, select, update
 
-from chassis import auth, db, redis, revocations, store
-from chassis.testing import bearer
+from chassis.run.testing import bearer
+from chassis.security import auth, revocations
+from chassis.storage import postgres, redis, store
 from services.users.models import revoked_token
 from services.users.models.session import LOST_ANSWER, RefreshToken, Session, digest_of
 from services.users.models.user import User
@@ -50,7 +51,7 @@ def later(users):
 
     def move(by: timedelta) -> None:
         with users.store.transaction():
-            db.session().execute(update(RefreshToken).values(used_at=RefreshToken.used_at - by))
+            postgres.session().execute(update(RefreshToken).values(used_at=RefreshToken.used_at - by))
 
     return move
 
@@ -100,7 +101,7 @@ def test_two_at_once_with_one_token_do_not_fork_the_session(tokens, client, user
     assert [answer.status_code for answer in answers] == [200] * 4
     with users.store.transaction():
         fresh = select(func.count()).where(RefreshToken.used_at.is_(None), RefreshToken.is_superseded.is_(False))
-        assert db.session().scalar(fresh) == 1
+        assert postgres.session().scalar(fresh) == 1
 
 
 @pytest.mark.parametrize("thief_is_late", [True, False])
@@ -163,7 +164,7 @@ def test_a_closed_account_has_no_session(tokens, refresh, me, http):
 
 def test_a_session_that_nobody_used_for_long_is_over(tokens, refresh, users):
     with users.store.transaction():
-        db.session().execute(update(Session).values(expires_at=db.now()))
+        postgres.session().execute(update(Session).values(expires_at=postgres.now()))
     assert refresh(tokens["refresh_token"]).status_code == 401
 
 
@@ -197,7 +198,7 @@ def test_a_redis_that_forgot_everything_is_told_again(tokens, http, me, users):
 
 
 def test_while_redis_is_away_tokens_pass_and_requests_do_not_wait(tokens, users):
-    from chassis.settings import Settings
+    from chassis.base.settings import Settings
 
     away = Settings(jwt_keys=users.settings.jwt_keys, redis_url="redis://127.0.0.1:1/0")
     unchecked = revocations.UNCHECKED._value.get()
@@ -216,10 +217,10 @@ def test_what_has_ended_is_forgotten(tokens, refresh, users, later):
     later(timedelta(days=2))
     with users.store.transaction():
         forget()
-        assert db.session().scalar(select(func.count()).select_from(RefreshToken)) == 1
-        db.session().execute(update(Session).values(expires_at=db.now()))
+        assert postgres.session().scalar(select(func.count()).select_from(RefreshToken)) == 1
+        postgres.session().execute(update(Session).values(expires_at=postgres.now()))
         forget()
-        assert db.session().scalar(select(func.count()).select_from(Session)) == 0
+        assert postgres.session().scalar(select(func.count()).select_from(Session)) == 0
 
 
 def test_a_password_that_changes_while_it_is_checked_opens_nothing(register, users, http, settings):

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from chassis.testing import bearer
+from chassis.run.testing import bearer
 from services.users import staff
 
 from .conftest import PASSWORD

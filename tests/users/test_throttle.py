@@ -104,7 +104,7 @@ def test_while_redis_is_away_an_instance_counts_by_itself(attempt, settings):
 
 
 def test_what_is_counted_tells_nobody_who_tries(attempt, users):
-    from chassis import redis
+    from chassis.storage import redis
 
     attempt("ada@example.com")
     keys = [key.decode() for key in redis.client(users.settings.redis_url).scan_iter("souk:users:*")]

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
-from chassis.health import Health
+from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.answers import SERVER

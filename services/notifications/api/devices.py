@@ -3,12 +3,12 @@
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.problems import Invalid, NotFound
-from services.notifications.api.schemas import DeviceList, DeviceView, NewDevice, PushKeyView
+from chassis.base.problems import Invalid, NotFound
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.notifications.channels import push
 from services.notifications.models import Contact, ContactUnknown, Device
+from services.notifications.schemas import DeviceList, DeviceView, NewDevice, PushKeyView
 from services.notifications.settings import Settings
 
 

@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.paging import Page
-from chassis.problems import Conflict, NotFound
-from services.notifications.api.schemas import (
+from chassis.base.problems import Conflict, NotFound
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
+from chassis.web.pagination import Page
+from services.notifications.kinds import EMAIL, PUSH, SMS
+from services.notifications.models import Attempt, Contact, ContactUnknown, Notification, Preferences
+from services.notifications.notify import address, notify
+from services.notifications.schemas import (
     AttemptView,
     DeliveryView,
     NewEmail,
@@ -18,9 +21,6 @@ from services.notifications.api.schemas import (
     NotificationView,
     SentView,
 )
-from services.notifications.kinds import EMAIL, PUSH, SMS
-from services.notifications.models import Attempt, Contact, ContactUnknown, Notification, Preferences
-from services.notifications.notify import address, notify
 
 
 class UserNotifications(Resource):

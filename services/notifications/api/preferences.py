@@ -5,12 +5,12 @@ from uuid import UUID
 
 from flask import request
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.problems import NotFound, PreconditionFailed
-from services.notifications.api.schemas import NewPreferences, PreferencesView, QuietHours
+from chassis.base.problems import NotFound, PreconditionFailed
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.notifications.kinds import CHOOSABLE
 from services.notifications.models import Contact, ContactUnknown, Preferences
+from services.notifications.schemas import NewPreferences, PreferencesView, QuietHours
 
 
 class UserPreferences(Resource):

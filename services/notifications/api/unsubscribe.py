@@ -3,9 +3,9 @@
 Reading the page changes nothing, as mail scanners follow every link; its button, or the mail program's own (RFC 8058), does.
 """
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.schemas import HTMLPage
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
+from chassis.web.schemas import HTMLPage
 from services.notifications import links
 from services.notifications.content import parse_locale, render_page
 from services.notifications.kinds import CHOOSABLE, EMAIL

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, String, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.notifications.models.base import Base
 
 
@@ -47,33 +47,33 @@ class Attempt(Base):
             provider=provider,
             device_id=device_id,
             outcome=Outcome.STARTED,
-            started_at=db.now(),
+            started_at=postgres.now(),
         )
-        db.session().add(attempt)
+        postgres.session().add(attempt)
         return attempt
 
     @classmethod
     def end(cls, attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
-        ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": db.now()}
-        db.session().execute(update(cls).where(cls.id == attempt_id).values(ended))
+        ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": postgres.now()}
+        postgres.session().execute(update(cls).where(cls.id == attempt_id).values(ended))
 
     @classmethod
     def of(cls, notification_id: UUID) -> Sequence["Attempt"]:
         """Oldest first."""
         query = select(cls).where(cls.notification_id == notification_id)
-        return db.session().scalars(query.order_by(cls.started_at, cls.id)).all()
+        return postgres.session().scalars(query.order_by(cls.started_at, cls.id)).all()
 
     @classmethod
     def blank(cls, notification_ids: Any) -> None:
         """Forget what providers said of these notifications; `notification_ids` may be a query."""
-        db.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
+        postgres.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
 
     @classmethod
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
         """Those whose process died under them, now ended as unknown."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
-        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=db.now())
-        return db.session().scalars(ended.returning(cls)).all()
+        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=postgres.now())
+        return postgres.session().scalars(ended.returning(cls)).all()
 
 
 DIED = "The process died before it heard an answer."

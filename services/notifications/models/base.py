@@ -2,8 +2,8 @@
 
 from sqlalchemy.orm import DeclarativeBase
 
-from chassis import db
+from chassis.storage import postgres
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = db.COLUMN_TYPES
+    type_annotation_map = postgres.COLUMN_TYPES

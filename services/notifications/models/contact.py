@@ -8,7 +8,7 @@ from sqlalchemy import String
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.notifications.models.base import Base
 
 NOTHING = {"email": None, "username": None, "first_name": None, "last_name": None, "locale": None, "time_zone": None}
@@ -44,12 +44,12 @@ class Contact(Base):
         words = {"email": email, "username": username, "first_name": first_name, "last_name": last_name}
         told = insert(cls).values(user_id=user_id, updated_at=said_at, **words)
         newer = (cls.updated_at < told.excluded.updated_at) & cls.email.is_not(None)
-        db.session().execute(_or_update(told, {"updated_at": said_at, **words}, newer))
+        postgres.session().execute(_or_update(told, {"updated_at": said_at, **words}, newer))
 
     @classmethod
     def forget(cls, user_id: UUID, said_at: datetime) -> None:
         told = insert(cls).values(user_id=user_id, updated_at=said_at)
-        db.session().execute(_or_update(told, {"updated_at": said_at, **NOTHING}))
+        postgres.session().execute(_or_update(told, {"updated_at": said_at, **NOTHING}))
 
     @classmethod
     def known(cls, user_id: UUID) -> "Contact":
@@ -61,7 +61,7 @@ class Contact(Base):
 
     @classmethod
     def find(cls, user_id: UUID) -> "Contact | None":
-        return db.session().get(cls, user_id, with_for_update=True)
+        return postgres.session().get(cls, user_id, with_for_update=True)
 
     def wish(self, locale: str, time_zone: str, marketing_consent: bool, said_at: datetime) -> None:
         """Keep this unless later wishes are known, or the user has left."""

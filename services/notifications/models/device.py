@@ -8,8 +8,8 @@ from sqlalchemy import String, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.problems import Conflict, NotFound
+from chassis.base.problems import Conflict, NotFound
+from chassis.storage import postgres
 from services.notifications.models.base import Base
 
 MOST_DEVICES = 20
@@ -29,30 +29,32 @@ class Device(Base):
     def register(cls, user_id: UUID, endpoint: str, p256dh: str, auth: str) -> "Device":
         """The device, new or known. A browser whose user has changed is the new user's. Raises Conflict when there are too many."""
         values = {"user_id": user_id, "p256dh": p256dh, "auth": auth}
-        new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=db.now(), **values)
+        new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=postgres.now(), **values)
         registered = new.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(cls)
-        device = db.session().scalars(registered, execution_options={"populate_existing": True}).one()
-        if db.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MOST_DEVICES:  # type: ignore[operator]
+        device = postgres.session().scalars(registered, execution_options={"populate_existing": True}).one()
+        if postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MOST_DEVICES:  # type: ignore[operator]
             raise Conflict(f"There are {MOST_DEVICES} devices already: remove one first.")
         return device
 
     @classmethod
     def of(cls, user_id: UUID) -> Sequence["Device"]:
         """Oldest first."""
-        return db.session().scalars(select(cls).where(cls.user_id == user_id).order_by(cls.created_at, cls.id)).all()
+        return (
+            postgres.session().scalars(select(cls).where(cls.user_id == user_id).order_by(cls.created_at, cls.id)).all()
+        )
 
     @classmethod
     def remove(cls, user_id: UUID, device_id: UUID) -> None:
         """Raises NotFound when this user has no such device."""
         gone = delete(cls).where(cls.user_id == user_id, cls.id == device_id).returning(cls.id)
-        if db.session().execute(gone).first() is None:
+        if postgres.session().execute(gone).first() is None:
             raise NotFound("You have no such device.")
 
     @classmethod
     def drop(cls, device_id: UUID) -> None:
         """The push service says that this subscription has ended."""
-        db.session().execute(delete(cls).where(cls.id == device_id))
+        postgres.session().execute(delete(cls).where(cls.id == device_id))
 
     @classmethod
     def forget(cls, user_id: UUID) -> None:
-        db.session().execute(delete(cls).where(cls.user_id == user_id))
+        postgres.session().execute(delete(cls).where(cls.user_id == user_id))

@@ -13,10 +13,10 @@ from sqlalchemy import String, Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.auth import Caller
-from chassis.paging import Page, newest_first
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
+from chassis.security.auth import Caller
+from chassis.storage import postgres
+from chassis.web.pagination import Page, newest_first
 from services.notifications.content import Content
 from services.notifications.kinds import KINDS
 from services.notifications.models.attempt import DIED, Attempt, Outcome
@@ -93,7 +93,7 @@ class Notification(Base):
     @classmethod
     def enter(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
         """A new one with these column values. None when this fact was told before."""
-        now = db.now()
+        now = postgres.now()
         release_at = release_at or now
         row = {
             "id": uuid4(),
@@ -107,7 +107,7 @@ class Notification(Base):
             **values,
         }
         statement = insert(cls).values(row).on_conflict_do_nothing().returning(cls)
-        return db.session().scalars(statement).one_or_none()
+        return postgres.session().scalars(statement).one_or_none()
 
     @classmethod
     def page(cls, caller: Caller, user_id: UUID, page: Page) -> tuple[Sequence["Notification"], str | None]:
@@ -119,7 +119,7 @@ class Notification(Base):
     @classmethod
     def seen(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
         """Raises NotFound unless it is the caller's, or the caller is staff."""
-        found = db.session().get(cls, notification_id) if caller.owns(user_id) else None
+        found = postgres.session().get(cls, notification_id) if caller.owns(user_id) else None
         if found is None or found.user_id != user_id:
             raise NotFound("You have no such notification.")
         return found
@@ -127,7 +127,7 @@ class Notification(Base):
     @classmethod
     def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
         """The notification, the caller's to send for so long; None when it needs no sending, or is being sent."""
-        now = db.now()
+        now = postgres.now()
         notification = cls.locked(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
             return None
@@ -140,7 +140,7 @@ class Notification(Base):
 
     @classmethod
     def locked(cls, notification_id: UUID) -> "Notification":
-        return db.session().get_one(cls, notification_id, with_for_update=True)
+        return postgres.session().get_one(cls, notification_id, with_for_update=True)
 
     @classmethod
     def overdue(cls, at: datetime) -> list["Notification"]:
@@ -152,7 +152,7 @@ class Notification(Base):
             .limit(SWEPT_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
-        return list(db.session().scalars(query))
+        return list(postgres.session().scalars(query))
 
     @classmethod
     def released(cls, at: datetime) -> list["Notification"]:
@@ -164,7 +164,7 @@ class Notification(Base):
             .limit(SWEPT_AT_ONCE)
             .with_for_update(skip_locked=True)
         )
-        found = list(db.session().scalars(query))
+        found = list(postgres.session().scalars(query))
         for notification in found:
             notification.status = Status.PENDING
             notification.due_at = at + SOONEST_SWEEP
@@ -185,25 +185,25 @@ class Notification(Base):
             .offset(nth - 1)
             .limit(1)
         )
-        return db.session().scalar(query)
+        return postgres.session().scalar(query)
 
     @classmethod
     def dead(cls, limit: int) -> Sequence["Notification"]:
         """Oldest first."""
         query = select(cls).where(cls.status == Status.DEAD).order_by(cls.created_at).limit(limit)
-        return db.session().scalars(query).all()
+        return postgres.session().scalars(query).all()
 
     @classmethod
     def count_dead(cls) -> int:
-        return db.session().scalar(select(func.count()).where(cls.status == Status.DEAD)) or 0
+        return postgres.session().scalar(select(func.count()).where(cls.status == Status.DEAD)) or 0
 
     @classmethod
     def forget(cls, user_id: UUID) -> None:
         """Blank what was said to this user and where; that it was said stays. What is unsent is not sent any more."""
         of_user = update(cls).where(cls.user_id == user_id)
-        db.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
+        postgres.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
         suppressed = of_user.where(cls.status.in_(UNSENT)).values(status=Status.SUPPRESSED, reason="deleted")
-        db.session().execute(suppressed)
+        postgres.session().execute(suppressed)
         Attempt.blank(select(cls.id).where(cls.user_id == user_id))
 
     @property
@@ -226,7 +226,7 @@ class Notification(Base):
 
     def succeed(self) -> None:
         self.status = Status.SENT
-        self.sent_at = db.now()
+        self.sent_at = postgres.now()
         self.error = self.pinned_to = None
         self.taken_until = None
 
@@ -251,7 +251,7 @@ class Notification(Base):
 
     def fall_back(self, error: str, pinned_to: str | None = None) -> None:
         """This attempt did not succeed; another may, unless there were enough."""
-        now = db.now()
+        now = postgres.now()
         self.pinned_to = pinned_to or self.pinned_to
         if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):
             self.die(error)

@@ -10,7 +10,7 @@ from sqlalchemy import SmallInteger, String, delete
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.notifications.kinds import Kind
 from services.notifications.models.base import Base
 
@@ -41,18 +41,20 @@ class Preferences(Base):
     @classmethod
     def of(cls, user_id: UUID) -> "Preferences":
         """Those of this user; where there are none yet, the defaults, not part of the session."""
-        return db.session().get(cls, user_id) or cls(user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8)
+        return postgres.session().get(cls, user_id) or cls(
+            user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8
+        )
 
     @classmethod
     def to_change(cls, user_id: UUID) -> "Preferences":
         """Those of this user, locked, and made first if need be."""
         fresh = insert(cls).values(user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8)
-        db.session().execute(fresh.on_conflict_do_nothing())
-        return db.session().get_one(cls, user_id, with_for_update=True)
+        postgres.session().execute(fresh.on_conflict_do_nothing())
+        return postgres.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod
     def forget(cls, user_id: UUID) -> None:
-        db.session().execute(delete(cls).where(cls.user_id == user_id))
+        postgres.session().execute(delete(cls).where(cls.user_id == user_id))
 
     def wants(self, kind: Kind, channel: str) -> bool:
         if channel in kind.fixed:

@@ -9,9 +9,11 @@ from uuid import UUID
 from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy import ColumnElement, Row, Select, Table, desc, func, select
 
-from chassis import auth, db, money
-from chassis.api import Resource, endpoint
-from chassis.schemas import Query, View
+from chassis.security import auth
+from chassis.storage import postgres
+from chassis.web.api import Resource, endpoint
+from chassis.web.schemas import Query, View
+from contracts import money
 from services.orders.models.analytics import categories, days, products
 from services.orders.settings import Settings
 
@@ -42,7 +44,7 @@ class AnalyticsQuery(Query):
 
     @property
     def span(self) -> tuple[date, date]:
-        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else db.now().date())
+        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else postgres.now().date())
         return self.since or last - timedelta(days=USUAL_DAYS - 1), last
 
 
@@ -106,7 +108,7 @@ class Analytics(Resource):
         currency = query.currency or Settings.current().currency
         first, last = query.span
         by_day = _of(days, days.columns, query, currency).order_by(days.c.day)
-        daily = [DaySales.of(**_without(row, "currency")) for row in db.session().execute(by_day)]
+        daily = [DaySales.of(**_without(row, "currency")) for row in postgres.session().execute(by_day)]
         total = _of(
             days, [_sum(days, name) for name in ("placed", "confirmed", "revenue", "refunded")], query, currency
         )
@@ -114,7 +116,7 @@ class Analytics(Resource):
             since=first,
             until=last,
             currency=currency,
-            total=Sales.of(**db.session().execute(total).one()._mapping),
+            total=Sales.of(**postgres.session().execute(total).one()._mapping),
             days=daily,
             categories=_categories(query, currency),
             products=_products(query, currency),
@@ -125,7 +127,7 @@ def _categories(query: AnalyticsQuery, currency: str) -> list[CategorySales]:
     columns = [categories.c.category, _sum(categories, "quantity"), _sum(categories, "revenue")]
     chosen = _of(categories, columns, query, currency).group_by(categories.c.category)
     rows = chosen.order_by(desc("revenue"), categories.c.category).limit(MOST_CATEGORIES)
-    return [CategorySales(**_in_money(row)) for row in db.session().execute(rows)]
+    return [CategorySales(**_in_money(row)) for row in postgres.session().execute(rows)]
 
 
 def _products(query: AnalyticsQuery, currency: str) -> list[ProductSales]:
@@ -133,7 +135,7 @@ def _products(query: AnalyticsQuery, currency: str) -> list[ProductSales]:
     columns = [products.c.product_id, *names, _sum(products, "quantity"), _sum(products, "revenue")]
     chosen = _of(products, columns, query, currency).group_by(products.c.product_id)
     rows = chosen.order_by(desc("revenue"), products.c.product_id).limit(query.top)
-    return [ProductSales(**_in_money(row)) for row in db.session().execute(rows)]
+    return [ProductSales(**_in_money(row)) for row in postgres.session().execute(rows)]
 
 
 def _of(table: Table, columns: Iterable[ColumnElement[Any]], query: AnalyticsQuery, currency: str) -> Select[Any]:

@@ -3,13 +3,19 @@
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from chassis import auth, money, precondition
-from chassis.api import Resource, endpoint
+from chassis.base.problems import Forbidden, NotFound, PreconditionFailed
 from chassis.clients import BadAnswer
-from chassis.messages import OrderPlaced
-from chassis.problems import Forbidden, NotFound, PreconditionFailed
+from chassis.security import auth
+from chassis.web import preconditions
+from chassis.web.api import Resource, endpoint
+from contracts import money
+from contracts.orders import OrderPlaced
 from services.orders import history, saga
-from services.orders.api.schemas import (
+from services.orders.history import AllOrdersQuery, OrderQuery
+from services.orders.models import Event, Order
+from services.orders.quote import Quote, quote
+from services.orders.refund import refund
+from services.orders.schemas import (
     NewOrder,
     NewRefund,
     NewStatus,
@@ -18,10 +24,6 @@ from services.orders.api.schemas import (
     Timeline,
     TimelineQuery,
 )
-from services.orders.history import AllOrdersQuery, OrderQuery
-from services.orders.models import Event, Order
-from services.orders.quote import Quote, quote
-from services.orders.refund import refund
 
 
 class Orders(Resource):
@@ -63,7 +65,7 @@ class OneOrder(Resource):
     def delete(self, order_id: UUID) -> None:
         """Cancel the order, up to when it is shipped; what was paid goes back. Cancelling twice is cancelling once."""
         order = Order.visible_to(auth.caller(), order_id, for_update=True)
-        precondition.expect(order.version)
+        preconditions.expect(order.version)
         if not order.is_called_off:
             saga.cancel(order, "Cancelled by the customer.")
 
@@ -73,7 +75,7 @@ class Status(Resource):
     def put(self, order_id: UUID, body: NewStatus) -> OrderView:
         """Ship, deliver or cancel, each in its turn; with `If-Match`, only if the order is as the caller saw it."""
         order = Order.locked(order_id)
-        precondition.expect(order.version)
+        preconditions.expect(order.version)
         match body.status:
             case "shipped":
                 saga.ship(order)
@@ -91,7 +93,7 @@ class Refunds(Resource):
     def post(self, order_id: UUID, body: NewRefund) -> OrderView:
         """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
         order = Order.locked(order_id)
-        precondition.expect(order.version)
+        preconditions.expect(order.version)
         refund(order, None if body.amount is None else money.to_minor(body.amount), body.reason)
         return _shown(order)
 

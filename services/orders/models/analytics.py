@@ -12,7 +12,8 @@ from sqlalchemy import BigInteger, Column, Date, String, Table, Uuid
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import Insert
 
-from chassis.messages import Message, OrderConfirmed, OrderPlaced, OrderRefunded
+from chassis.messaging.message import Message
+from contracts.orders import OrderConfirmed, OrderPlaced, OrderRefunded
 from services.orders.models.events import Base
 
 COUNTED: tuple[type[Message], ...] = (OrderPlaced, OrderConfirmed, OrderRefunded)

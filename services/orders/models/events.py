@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chassis import db, relay
-from chassis.messages import REGISTRY, Message
+from chassis.messaging import relay
+from chassis.messaging.message import REGISTRY, Message
+from chassis.storage import postgres
 from services.orders.models.upcasters import schema_of, upcast
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = db.COLUMN_TYPES
+    type_annotation_map = postgres.COLUMN_TYPES
 
 
 class Event(Base):
@@ -39,7 +40,7 @@ class Event(Base):
 
     @classmethod
     def of(cls, message: Message, stream: UUID, version: int, is_sent: bool) -> "Event":
-        occurred_at = db.now()
+        occurred_at = postgres.now()
         return cls(
             id=uuid4(),
             stream=stream,
@@ -59,11 +60,11 @@ class Event(Base):
     def stream_of(cls, order_id: UUID, after: int = 0, limit: int | None = None) -> Sequence["Event"]:
         """Events of the order behind version `after`, oldest first."""
         query = select(cls).where(cls.stream == order_id, cls.version > after).order_by(cls.version).limit(limit)
-        return db.session().scalars(query).all()
+        return postgres.session().scalars(query).all()
 
     @classmethod
     def at(cls, order_id: UUID, version: int) -> "Event":
-        return db.session().scalars(select(cls).where(cls.stream == order_id, cls.version == version)).one()
+        return postgres.session().scalars(select(cls).where(cls.stream == order_id, cls.version == version)).one()
 
 
 def read(type_: str, data: dict[str, Any], meta: dict[str, Any]) -> Message:

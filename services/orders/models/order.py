@@ -10,11 +10,13 @@ from sqlalchemy import String
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db, money
-from chassis.auth import Caller
-from chassis.messages import (
+from chassis.base.problems import NotFound
+from chassis.messaging.message import Message
+from chassis.security.auth import Caller
+from chassis.storage import postgres
+from contracts import money
+from contracts.orders import (
     Line,
-    Message,
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
@@ -22,10 +24,8 @@ from chassis.messages import (
     OrderResumed,
     OrderShipped,
     OrderStuck,
-    PaymentCaptured,
-    PaymentRefunded,
 )
-from chassis.problems import NotFound
+from contracts.payments import PaymentCaptured, PaymentRefunded
 from services.orders.models import steps
 from services.orders.models.events import Base, Event
 from services.orders.models.status import NEXT, OrderStatus, OutOfTurn
@@ -69,7 +69,7 @@ class Order(Base):
     def place(cls, message: OrderPlaced) -> "Order":
         order = cls.blank(message.order_id)
         order.record(message)
-        db.session().add(order)
+        postgres.session().add(order)
         return order
 
     @classmethod
@@ -82,7 +82,7 @@ class Order(Base):
     @classmethod
     def locked(cls, order_id: UUID) -> "Order":
         """The order, locked until the transaction ends. Raises NotFound."""
-        order = db.session().get(cls, order_id, with_for_update=True)
+        order = postgres.session().get(cls, order_id, with_for_update=True)
         if order is None:
             raise NotFound(f"There is no order {order_id}.")
         return order
@@ -90,7 +90,7 @@ class Order(Base):
     @classmethod
     def visible_to(cls, caller: Caller, order_id: UUID, for_update: bool = False) -> "Order":
         """The order, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
-        order = db.session().get(cls, order_id, with_for_update=for_update)
+        order = postgres.session().get(cls, order_id, with_for_update=for_update)
         if order is None or not caller.owns(order.user_id):
             raise NotFound("You have no such order.")
         return order
@@ -174,7 +174,7 @@ class Order(Base):
     def _append(self, message: Message, is_sent: bool) -> None:
         event = Event.of(message, self.id, self.version + 1, is_sent)
         self.apply(message, event.version, event.occurred_at)
-        db.session().add(event)
+        postgres.session().add(event)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
         """What the event makes of the order; a pure function of the two, so that events give the same rows again."""

@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from chassis.messages import (
+from chassis.messaging.message import Message
+from contracts.payments import (
     AuthorizePayment,
     CapturePayment,
     CaptureRefused,
-    CommitStock,
-    Message,
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDeclined,
@@ -21,6 +20,10 @@ from chassis.messages import (
     PaymentVoided,
     RefundPayment,
     RefundRefused,
+    VoidPayment,
+)
+from contracts.stock import (
+    CommitStock,
     ReleaseStock,
     ReserveStock,
     RestockStock,
@@ -29,7 +32,6 @@ from chassis.messages import (
     StockReleased,
     StockReserved,
     StockRestocked,
-    VoidPayment,
 )
 
 LONGEST_WAIT = timedelta(hours=1)

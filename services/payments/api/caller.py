@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from chassis import auth
+from chassis.security import auth
 
 
 def user_id() -> UUID:

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.payments.api.caller import user_id
-from services.payments.api.schemas import MethodList, MethodView, NewMethod
 from services.payments.models import PaymentMethod
 from services.payments.models.method import TooManyMethods
+from services.payments.schemas import MethodList, MethodView, NewMethod
 
 
 class Methods(Resource):

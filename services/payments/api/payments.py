@@ -2,16 +2,16 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.money import to_minor
-from chassis.outbox import enqueue
-from chassis.paging import Page
-from chassis.problems import Conflict, NotFound
+from chassis.base.problems import Conflict, NotFound
+from chassis.security import auth
+from chassis.storage.outbox import enqueue
+from chassis.web.api import Resource, endpoint
+from chassis.web.pagination import Page
+from contracts.money import to_minor
 from services.payments import outcomes, providers
 from services.payments.api.caller import user_id
-from services.payments.api.schemas import NewPayment, PaymentPage, PaymentView
 from services.payments.models import Payment, Terms, ledger
+from services.payments.schemas import NewPayment, PaymentPage, PaymentView
 
 
 class OfAnOrder(Conflict):

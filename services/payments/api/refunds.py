@@ -2,14 +2,15 @@
 
 from uuid import UUID
 
-from chassis import auth, money
-from chassis.api import Resource, endpoint
-from chassis.problems import Conflict, NotFound
+from chassis.base.problems import Conflict, NotFound
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
+from contracts import money
 from services.payments import outcomes
-from services.payments.api.schemas import NewRefund, RefundList, RefundView
 from services.payments.models import Payment, Refund, Status
 from services.payments.models.refund import BY_STAFF
 from services.payments.models.status import OutOfTurn
+from services.payments.schemas import NewRefund, RefundList, RefundView
 
 
 class NotRefundable(Conflict):

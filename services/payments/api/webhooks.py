@@ -5,10 +5,10 @@ from uuid import UUID
 
 from flask import request
 
-from chassis import auth
-from chassis.api import Resource, View, endpoint
-from chassis.outbox import enqueue
-from chassis.problems import NotFound, Problem
+from chassis.base.problems import NotFound, Problem
+from chassis.security import auth
+from chassis.storage.outbox import enqueue
+from chassis.web.api import Resource, View, endpoint
 from services.payments import providers
 from services.payments.models import Webhook
 from services.payments.outcomes import HEED

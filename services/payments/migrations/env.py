@@ -1,5 +1,5 @@
 """Alembic's entry: the chassis brings the connection."""
 
-from chassis import migrate
+from chassis.storage import migrate
 
 migrate.run()

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Identity, String, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.payments.models.base import Base
 
 
@@ -66,7 +66,7 @@ class Entry(Base):
     """In minor units, above zero."""
 
     currency: Mapped[str] = mapped_column(String(3))
-    occurred_at: Mapped[datetime] = mapped_column(default=db.now)
+    occurred_at: Mapped[datetime] = mapped_column(default=postgres.now)
 
 
 @dataclass(frozen=True)
@@ -88,22 +88,22 @@ def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UU
     source, target = MOVES[move]
     terms = {"amount": amount, "currency": currency}
     entry = Entry(payment_id=payment_id, refund_id=refund_id, move=move, source=source, target=target, **terms)
-    db.session().add(entry)
-    db.session().flush()
+    postgres.session().add(entry)
+    postgres.session().flush()
 
 
 def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
     """By payment; every one of `payment_ids` is there."""
     moved: dict[UUID, dict[str, int]] = {payment_id: {} for payment_id in payment_ids}
     query = select(Entry.payment_id, Entry.move, func.sum(Entry.amount)).group_by(Entry.payment_id, Entry.move)
-    for payment_id, move, amount in db.session().execute(query.where(Entry.payment_id.in_(moved))):
+    for payment_id, move, amount in postgres.session().execute(query.where(Entry.payment_id.in_(moved))):
         moved[payment_id][move] = int(amount)
     return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
 
 
 def moved_at(payment_id: UUID) -> datetime | None:
     """When the payment's money moved last."""
-    return db.session().scalar(select(func.max(Entry.occurred_at)).where(Entry.payment_id == payment_id))
+    return postgres.session().scalar(select(func.max(Entry.occurred_at)).where(Entry.payment_id == payment_id))
 
 
 def _summed(moved: dict[str, int]) -> Sums:

@@ -8,9 +8,9 @@ from sqlalchemy import String, UniqueConstraint, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.auth import Caller
-from chassis.problems import Conflict, NotFound
+from chassis.base.problems import Conflict, NotFound
+from chassis.security.auth import Caller
+from chassis.storage import postgres
 from services.payments.models.base import Base
 
 MOST = 20
@@ -29,15 +29,15 @@ class PaymentMethod(Base):
     user_id: Mapped[UUID]
     token: Mapped[str] = mapped_column(String(64))
     label: Mapped[str] = mapped_column(String(100))
-    created_at: Mapped[datetime] = mapped_column(default=db.now)
+    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
 
     @classmethod
     def keep(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
         """The user's method with this token, under its newest label. Raises TooManyMethods."""
-        row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=db.now())
+        row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=postgres.now())
         kept = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(cls)
-        method = db.session().scalars(kept).one()
-        count = db.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0
+        method = postgres.session().scalars(kept).one()
+        count = postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0
         if count > MOST:
             raise TooManyMethods(f"You keep {MOST} payment methods already: remove one first.")
         return method
@@ -46,15 +46,15 @@ class PaymentMethod(Base):
     def of_user(cls, user_id: UUID) -> Sequence["PaymentMethod"]:
         """Newest first; at most MOST, whatever else happened."""
         query = select(cls).where(cls.user_id == user_id).order_by(cls.created_at.desc(), cls.id)
-        return db.session().scalars(query.limit(MOST)).all()
+        return postgres.session().scalars(query.limit(MOST)).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, method_id: UUID) -> "PaymentMethod":
         """Raises NotFound, also for someone else's."""
-        method = db.session().get(cls, method_id)
+        method = postgres.session().get(cls, method_id)
         if method is None or not caller.owns(method.user_id):
             raise NotFound("You have no such payment method.")
         return method
 
     def forget(self) -> None:
-        db.session().delete(self)
+        postgres.session().delete(self)

@@ -14,10 +14,11 @@ from sqlalchemy import Select, String, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db, money
-from chassis.auth import Caller
-from chassis.paging import Page, newest_first
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
+from chassis.security.auth import Caller
+from chassis.storage import postgres
+from chassis.web.pagination import Page, newest_first
+from contracts import money
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move, Sums
@@ -82,8 +83,8 @@ class Payment(Base):
     due_at: Mapped[datetime | None]
     """When the sweeper takes the payment up if nobody has moved it by then; empty when there is nothing to do."""
 
-    created_at: Mapped[datetime] = mapped_column(default=db.now)
-    updated_at: Mapped[datetime] = mapped_column(default=db.now)
+    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    updated_at: Mapped[datetime] = mapped_column(default=postgres.now)
     """When status or goal last changed."""
 
     @classmethod
@@ -91,8 +92,8 @@ class Payment(Base):
         """A payment of the user's own, for no order."""
         values = _new(Status.CAPTURED if capture else Status.AUTHORIZED, provider)
         payment = cls(captures_at_once=capture, **values, **terms.columns())
-        db.session().add(payment)
-        db.session().flush()
+        postgres.session().add(payment)
+        postgres.session().flush()
         return payment
 
     @classmethod
@@ -115,13 +116,13 @@ class Payment(Base):
     def _take(cls, order_id: UUID, **values: Any) -> "Payment":
         # Insert first: of two messages about one new order, the second waits here until the first is committed.
         row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
-        db.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
-        return db.session().scalars(cls._of_order(order_id)).one()
+        postgres.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
+        return postgres.session().scalars(cls._of_order(order_id)).one()
 
     @classmethod
     def asked_for_by(cls, order_id: UUID) -> "Payment | None":
         """The payment that the order's saga asked for, locked."""
-        return db.session().scalars(cls._of_order(order_id)).one_or_none()
+        return postgres.session().scalars(cls._of_order(order_id)).one_or_none()
 
     @classmethod
     def _of_order(cls, order_id: UUID) -> Select["Payment"]:
@@ -129,16 +130,16 @@ class Payment(Base):
 
     @classmethod
     def locked(cls, payment_id: UUID) -> "Payment":
-        return db.session().get_one(cls, payment_id, with_for_update=True)
+        return postgres.session().get_one(cls, payment_id, with_for_update=True)
 
     @classmethod
     def known(cls, payment_id: UUID) -> "Payment | None":
-        return db.session().get(cls, payment_id)
+        return postgres.session().get(cls, payment_id)
 
     @classmethod
     def for_staff(cls, payment_id: UUID) -> "Payment":
         """Any payment, locked. Raises NotFound."""
-        payment = db.session().get(cls, payment_id, with_for_update=True)
+        payment = postgres.session().get(cls, payment_id, with_for_update=True)
         if payment is None:
             raise NotFound("There is no such payment.")
         return payment
@@ -160,19 +161,19 @@ class Payment(Base):
     def overdue(cls, now: datetime, limit: int) -> Sequence["Payment"]:
         """Unfinished payments that nobody has moved for long, those due first first, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
-        return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+        return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
     def among(cls, payment_ids: Sequence[UUID], provider: str) -> dict[UUID, "Payment"]:
         """Those of the provider's payments with these ids, by id."""
         query = select(cls).where(cls.id.in_(payment_ids), cls.provider == provider)
-        return {payment.id: payment for payment in db.session().scalars(query)}
+        return {payment.id: payment for payment in postgres.session().scalars(query)}
 
     @classmethod
     def begun(cls, provider: str, since: datetime, until: datetime) -> Iterator["Payment"]:
         """The provider's payments that were begun in that time; read in batches, however many there are."""
         query = select(cls).where(cls.provider == provider, cls.created_at >= since, cls.created_at < until)
-        yield from db.session().scalars(query.execution_options(yield_per=500))
+        yield from postgres.session().scalars(query.execution_options(yield_per=500))
 
     @property
     def is_unfinished(self) -> bool:
@@ -252,7 +253,7 @@ class Payment(Base):
 
     def ask(self) -> None:
         """The provider is about to be asked."""
-        now = db.now()
+        now = postgres.now()
         self.asked_at = self.asked_at or now
         if self.may_yet_be_captured and self.status == Status.PENDING:
             self.sent_at = now
@@ -263,9 +264,9 @@ class Payment(Base):
         self.due_at = next_look(now, self.updated_at)
 
     def _changed(self) -> None:
-        self.updated_at = db.now()
+        self.updated_at = postgres.now()
         self.due_at = self.updated_at + PATIENCE if self.is_unfinished else None
 
 
 def _new(goal: Status, provider: str) -> dict[str, Any]:
-    return {"goal": goal, "provider": provider, "due_at": db.now() + PATIENCE}
+    return {"goal": goal, "provider": provider, "due_at": postgres.now() + PATIENCE}

@@ -7,7 +7,7 @@ from sqlalchemy import String, UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.payments.models.base import Base
 
 
@@ -27,9 +27,11 @@ class Reconciliation(Base):
     @classmethod
     def of_today(cls, provider: str) -> UUID | None:
         """The id of today's, made now; None when there is one already."""
-        row = insert(cls).values(id=uuid4(), provider=provider, day=db.now().date())
-        return db.session().scalar(row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id))
+        row = insert(cls).values(id=uuid4(), provider=provider, day=postgres.now().date())
+        return postgres.session().scalar(
+            row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id)
+        )
 
     @classmethod
     def locked(cls, reconciliation_id: UUID) -> "Reconciliation":
-        return db.session().scalars(select(cls).where(cls.id == reconciliation_id).with_for_update()).one()
+        return postgres.session().scalars(select(cls).where(cls.id == reconciliation_id).with_for_update()).one()

@@ -12,7 +12,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db, money
+from chassis.storage import postgres
+from contracts import money
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move
@@ -48,43 +49,43 @@ class Refund(Base):
     due_at: Mapped[datetime | None]
     """When the sweeper takes the refund up if nobody has moved it by then; empty when there is nothing to do."""
 
-    created_at: Mapped[datetime] = mapped_column(default=db.now)
-    updated_at: Mapped[datetime] = mapped_column(default=db.now)
+    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    updated_at: Mapped[datetime] = mapped_column(default=postgres.now)
 
     @classmethod
     def of(cls, payment: Payment, amount: int, reason: str, asked_by: str, refund_id: UUID | None = None) -> "Refund":
         """A new refund of the (locked) payment, begun, waiting or refused at once, as the payment is. `amount` above zero."""
         terms: dict[str, Any] = {"amount": money.from_minor(amount), "reason": reason[:200], "asked_by": asked_by}
         refund = cls(id=refund_id or uuid4(), payment_id=payment.id, status=RefundStatus.WAITING, **terms)
-        db.session().add(refund)
-        db.session().flush()
+        postgres.session().add(refund)
+        postgres.session().flush()
         if not payment.may_yet_be_captured:
             refund.begin(payment)
         return refund
 
     @classmethod
     def known(cls, refund_id: UUID) -> "Refund | None":
-        return db.session().get(cls, refund_id)
+        return postgres.session().get(cls, refund_id)
 
     @classmethod
     def locked(cls, refund_id: UUID) -> tuple["Refund", Payment]:
         """The refund, and its payment, locked."""
-        refund = db.session().get_one(cls, refund_id)
+        refund = postgres.session().get_one(cls, refund_id)
         payment = Payment.locked(refund.payment_id)
-        db.session().refresh(refund)
+        postgres.session().refresh(refund)
         return refund, payment
 
     @classmethod
     def of_payment(cls, payment_id: UUID, *statuses: RefundStatus) -> Sequence["Refund"]:
         """Oldest first; in any status unless some are named."""
         query = select(cls).where(cls.payment_id == payment_id).order_by(cls.created_at, cls.id)
-        return db.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
+        return postgres.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Refund"]:
         """Refunds that nobody has moved for long, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
-        return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+        return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @property
     def minor_amount(self) -> int:
@@ -104,7 +105,7 @@ class Refund(Base):
 
     def ask(self) -> None:
         """The provider is about to be asked."""
-        now = db.now()
+        now = postgres.now()
         self.asked_at = self.asked_at or now
         self.put_off(now)
 
@@ -126,5 +127,5 @@ class Refund(Base):
     def _become(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
         self.status = status
         self.refusal_reason = refusal_reason
-        self.updated_at = db.now()
+        self.updated_at = postgres.now()
         self.due_at = self.updated_at + PATIENCE if self.is_pending else None

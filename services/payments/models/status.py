@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from chassis.problems import Conflict
+from chassis.base.problems import Conflict
 
 CANCELLED = "cancelled"
 """Why a payment that its order called off is not made."""

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from chassis import cards, money
+from chassis.web import card_numbers
+from contracts import money, payment_tokens
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,9 @@ class Terms:
     payment_method: str
 
     def columns(self) -> dict[str, Any]:
-        is_token = re.fullmatch(cards.TOKEN, self.payment_method) and not cards.has_number(self.payment_method)
+        is_token = re.fullmatch(payment_tokens.TOKEN, self.payment_method) and not card_numbers.has_number(
+            self.payment_method
+        )
         return {
             "user_id": self.user_id,
             "amount": money.from_minor(self.amount),

@@ -8,7 +8,7 @@ from sqlalchemy import String, Text, UniqueConstraint, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.payments.models.base import Base
 from services.payments.models.patience import PATIENCE, next_look
 
@@ -30,32 +30,32 @@ class Webhook(Base):
     """Which payment it is about, if the event names one that could be ours."""
 
     body: Mapped[str] = mapped_column(Text)
-    received_at: Mapped[datetime] = mapped_column(default=db.now)
+    received_at: Mapped[datetime] = mapped_column(default=postgres.now)
     due_at: Mapped[datetime | None]
     """When the sweeper takes it up if it was not heeded by then; empty when it was."""
 
     @classmethod
     def store(cls, provider: str, event_id: str, event_type: str, payment_id: UUID | None, body: str) -> UUID | None:
         """The id of the new webhook; None for one that is known."""
-        now = db.now()
+        now = postgres.now()
         about = {"event_id": event_id, "type": event_type, "payment_id": payment_id, "body": body}
         row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + PATIENCE, **about)
         known = row.on_conflict_do_nothing(index_elements=[cls.provider, cls.event_id])
-        return db.session().scalar(known.returning(cls.id))
+        return postgres.session().scalar(known.returning(cls.id))
 
     @classmethod
     def locked(cls, webhook_id: UUID) -> "Webhook":
-        return db.session().get_one(cls, webhook_id, with_for_update=True)
+        return postgres.session().get_one(cls, webhook_id, with_for_update=True)
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Webhook"]:
         """Webhooks that nobody heeded for long, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
-        return db.session().scalars(query.with_for_update(skip_locked=True)).all()
+        return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
     def forget_old(cls) -> None:
-        db.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < db.now() - KEPT))
+        postgres.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < postgres.now() - KEPT))
 
     def put_off(self, now: datetime) -> None:
         self.due_at = next_look(now, self.received_at)

@@ -1,4 +1,4 @@
-"""The adapter to the sandbox provider: the bank of development and tests (`services.payments.sandbox`), over HTTP."""
+"""The adapter to the sandbox provider: the bank of development and tests (`devservers.bank`), over HTTP."""
 
 import time
 from collections.abc import Iterator

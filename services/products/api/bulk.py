@@ -5,12 +5,12 @@ from itertools import islice
 
 from flask import Response, request
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.problems import Invalid, Problem
+from chassis.base.problems import Invalid, Problem
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.products import bulk, reading, rows
-from services.products.api.schemas import ExportQuery, ImportReport, RefusedRow
 from services.products.rows import Format
+from services.products.schemas import ExportQuery, ImportReport, RefusedRow
 
 FORMATS: dict[str, Format] = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}
 MOST_ROWS = 1_000

@@ -1,11 +1,11 @@
 """/internal/products: what neighbours ask. Never routed by the gateway."""
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from services.products.api import schemas
-from services.products.api.schemas import QuoteQuery, QuoteView
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
+from services.products import schemas
 from services.products.models import Product
 from services.products.models.product import INTERNAL
+from services.products.schemas import QuoteQuery, QuoteView
 
 
 class Quotes(Resource):

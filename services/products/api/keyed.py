@@ -4,11 +4,13 @@ from uuid import UUID, uuid4, uuid5
 
 from flask import request
 
-from chassis import auth, idempotency
+from chassis.security import auth
+from chassis.storage.responses import HEADER
+from chassis.web import idempotency
 
 
 def new_id(is_required: bool = False) -> UUID:
     """A random one for a request without a key. Raises KeyMissing if that `is_required`."""
-    key = idempotency.checked(request.headers.get(idempotency.HEADER), is_required)
+    key = idempotency.checked(request.headers.get(HEADER), is_required)
     user_id = auth.caller().user_id
     return uuid4() if key is None or user_id is None else uuid5(user_id, key)

@@ -5,13 +5,14 @@ from uuid import UUID
 
 from flask import request
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.precondition import PreconditionRequired, seen_versions
-from chassis.problems import Forbidden, PreconditionFailed
+from chassis.base.problems import Forbidden, PreconditionFailed
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
+from chassis.web.preconditions import PreconditionRequired, seen_versions
 from services.products import reading
 from services.products.api.keyed import new_id
-from services.products.api.schemas import (
+from services.products.models import Product
+from services.products.schemas import (
     CategoryPage,
     CategoryQuery,
     NewProduct,
@@ -22,7 +23,6 @@ from services.products.api.schemas import (
     SearchPage,
     SearchQuery,
 )
-from services.products.models import Product
 
 
 class Products(Resource):

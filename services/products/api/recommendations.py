@@ -2,10 +2,10 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.products import reading
-from services.products.api.schemas import RecommendationQuery, RecommendationsView
+from services.products.schemas import RecommendationQuery, RecommendationsView
 
 
 class ProductRecommendations(Resource):

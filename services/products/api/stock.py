@@ -2,17 +2,17 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.idempotency import HEADER, KeyReused
-from chassis.paging import Page
-from chassis.problems import Unavailable
+from chassis.base.problems import Unavailable
+from chassis.security import auth
+from chassis.storage.responses import HEADER, KeyReused
+from chassis.web.api import Resource, endpoint
+from chassis.web.pagination import Page
 from services.products import reading
 from services.products.api.keyed import new_id
-from services.products.api.stock_schemas import MovementPage, MovementView, NewAdjustment, StockChange, StockView
 from services.products.models import Entry, Movement, Product, adjust
 from services.products.models.movement import ADJUSTMENT
 from services.products.models.stock import Busy
+from services.products.stock_schemas import MovementPage, MovementView, NewAdjustment, StockChange, StockView
 
 
 class ProductStock(Resource):

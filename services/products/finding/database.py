@@ -12,7 +12,7 @@ from bson import Decimal128
 from pymongo import ASCENDING, DESCENDING, UpdateOne
 from pymongo.collection import Collection
 
-from chassis import mongo
+from chassis.storage import mongo
 from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,

@@ -15,8 +15,8 @@ import mongoengine
 from pymongo.collection import Collection
 from structlog import get_logger
 
-from chassis import mongo
-from chassis.problems import Unavailable
+from chassis.base.problems import Unavailable
+from chassis.storage import mongo
 from services.products.finding.index import Entry, Index, clear, keep, remember
 from services.products.models.product import SHELVES
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chassis import money
+from contracts import money
 from services.products.finding import ranking, slips
 from services.products.finding.words import words
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from chassis import money
+from contracts import money
 from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,

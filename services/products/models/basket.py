@@ -7,7 +7,7 @@ from uuid import UUID
 from mongoengine import BooleanField, DateTimeField, Document, ListField, StringField
 from mongoengine.errors import NotUniqueError
 
-from chassis import mongo
+from chassis.storage import mongo
 
 KEPT_SECONDS = 90 * 24 * 3_600
 """How long an order is known to be counted: far longer than any message is delivered again."""

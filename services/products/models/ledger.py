@@ -14,9 +14,10 @@ import pymongo
 from mongoengine import DateTimeField, DictField, Document, IntField, ListField, StringField
 from pymongo.errors import BulkWriteError
 
-from chassis import mongo, paging
-from chassis.messages import StockLow
-from chassis.paging import Page
+from chassis.storage import mongo
+from chassis.web import pagination
+from chassis.web.pagination import Page
+from contracts.stock import StockLow
 from services.products.models.product import Product
 
 DUPLICATE_KEY = 11000
@@ -61,13 +62,13 @@ class Entry(Document):
         rows = list(cls.objects(**condition).order_by("-number").limit(page.limit + 1))
         more = len(rows) > page.limit
         rows = rows[: page.limit]
-        return rows, paging.encode(str(rows[-1].number)) if more else None
+        return rows, pagination.encode(str(rows[-1].number)) if more else None
 
 
 def _number(cursor: str) -> int:
-    text = paging.decode(cursor, 1)[0]
+    text = pagination.decode(cursor, 1)[0]
     if not (text.isascii() and text.isdecimal() and len(text) < 18):
-        raise paging.invalid_cursor()
+        raise pagination.invalid_cursor()
     return int(text)
 
 

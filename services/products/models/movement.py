@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from mongoengine import DateTimeField, EmbeddedDocument, IntField, StringField
 
-from chassis import mongo
+from chassis.storage import mongo
 
 RECEIPT = "receipt"
 """What a new product starts with."""

@@ -22,9 +22,9 @@ from mongoengine import (
 )
 from mongoengine.errors import NotUniqueError
 
-from chassis import mongo
-from chassis.idempotency import HEADER, KeyReused
-from chassis.problems import Conflict, NotFound, PreconditionFailed
+from chassis.base.problems import Conflict, NotFound, PreconditionFailed
+from chassis.storage import mongo
+from chassis.storage.responses import HEADER, KeyReused
 from services.products.finding.declare import declare
 from services.products.models.movement import COUNT, RECEIPT, Movement
 

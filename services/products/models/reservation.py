@@ -23,9 +23,10 @@ from mongoengine import (
 )
 from mongoengine.errors import NotUniqueError
 
-from chassis import mongo
-from chassis.messages import Message, StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
-from chassis.problems import Conflict, Invalid
+from chassis.base.problems import Conflict, Invalid
+from chassis.messaging.message import Message
+from chassis.storage import mongo
+from contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
 
 RESERVING = "reserving"
 RESERVED = "reserved"

@@ -8,8 +8,8 @@ sold pieces come back, the movement itself does: the update is made only to the 
 from typing import Any
 from uuid import UUID
 
-from chassis import mongo
-from chassis.problems import Conflict
+from chassis.base.problems import Conflict
+from chassis.storage import mongo
 from services.products import kept
 from services.products.models import ledger
 from services.products.models.ledger import Entry

@@ -5,19 +5,20 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from chassis import auth, paging
-from chassis.api import Resource, endpoint
-from chassis.messages import UserDeleted, UserRegistered, UserUpdated
-from chassis.outbox import emit
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
+from chassis.security import auth
+from chassis.storage.outbox import emit
+from chassis.web import pagination
+from chassis.web.api import Resource, endpoint
+from contracts.users import UserDeleted, UserRegistered, UserUpdated
 from services.users import passwords
 from services.users.api.email import ask_for_proof
-from services.users.api.schemas import NewUser, Profile, UserPage, UserView
 from services.users.models.preferences import Preferences
 from services.users.models.request import Request
 from services.users.models.security_event import record
 from services.users.models.session import Session
 from services.users.models.user import User
+from services.users.schemas import NewUser, Profile, UserPage, UserView
 
 M = TypeVar("M", UserRegistered, UserUpdated)
 
@@ -82,9 +83,9 @@ class OneUser(Resource):
 
 class Users(Resource):
     @endpoint(allow=auth.STAFF)
-    def get(self, query: paging.Page) -> UserPage:
+    def get(self, query: pagination.Page) -> UserPage:
         """All accounts, newest first."""
-        users, cursor = paging.newest_first(select(User), User.created_at, User.id, query)
+        users, cursor = pagination.newest_first(select(User), User.created_at, User.id, query)
         return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
 
 

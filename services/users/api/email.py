@@ -2,15 +2,16 @@
 
 from uuid import UUID
 
-from chassis import auth, db
-from chassis.api import Resource, endpoint
-from chassis.messages import EmailVerificationRequested
-from chassis.outbox import emit
-from chassis.problems import NotFound
-from services.users.api.schemas import EmailProof, RequestView
+from chassis.base.problems import NotFound
+from chassis.security import auth
+from chassis.storage import postgres
+from chassis.storage.outbox import emit
+from chassis.web.api import Resource, endpoint
+from contracts.users import EmailVerificationRequested
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
 from services.users.models.user import User
+from services.users.schemas import EmailProof, RequestView
 
 
 def ask_for_proof(user: User) -> None:
@@ -36,10 +37,10 @@ class Verify(Resource):
     def post(self, body: EmailProof) -> None:
         """Prove an address with the token of the mail, once."""
         request = Request.proved(body.token, "email", lock=True)
-        request.used_at = db.now()
+        request.used_at = postgres.now()
         user = User.locked(request.user_id)
         if user.email == request.email:
-            user.email_verified_at = db.now()
+            user.email_verified_at = postgres.now()
             record("email.verified", user.id)
 
 
@@ -48,7 +49,7 @@ class OneRequest(Resource):
     def get(self, request_id: UUID) -> RequestView:
         """Where to send the token of a request, and the token: for who sends the mail, just before. 404 once it is useless."""
         request = Request.open(request_id)
-        user = db.session().get(User, request.user_id) if request is not None else None
+        user = postgres.session().get(User, request.user_id) if request is not None else None
         if request is None or user is None or not user.is_active:
             raise NotFound("This request is not open.")
         return RequestView(email=request.email or user.email, token=request.token, expires_at=request.expires_at)

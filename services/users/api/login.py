@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from typing import NoReturn
 
-from chassis import auth, db, forwarded, store
-from chassis.api import Resource, endpoint
-from chassis.problems import Unauthorized
+from chassis.base.problems import Unauthorized
+from chassis.security import auth
+from chassis.storage import postgres, store
+from chassis.web import forwarded
+from chassis.web.api import Resource, endpoint
 from services.users import passwords, sessions, throttle
-from services.users.api.schemas import Credentials, TokenView
 from services.users.models.security_event import record
 from services.users.models.user import User
+from services.users.schemas import Credentials, TokenView
 from services.users.settings import Settings
 
 
@@ -61,7 +63,7 @@ class Login(Resource):
     @endpoint(allow=auth.ANYONE, before=prove_login, raises=[WrongCredentials, throttle.TooManyAttempts])
     def post(self, body: Credentials, prepared: Proved) -> TokenView:
         """Log in: an access token, and a refresh token for the next ones, for an e-mail address and its password."""
-        user = db.session().get_one(User, prepared.user.id, with_for_update={"read": True})
+        user = postgres.session().get_one(User, prepared.user.id, with_for_update={"read": True})
         if user.hashed_password != prepared.known_hash:
             raise refused()  # changed, or closed, while we looked
         if prepared.fresh_hash is not None:

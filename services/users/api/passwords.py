@@ -2,18 +2,19 @@
 
 from dataclasses import dataclass
 
-from chassis import auth, db, store
-from chassis.api import Resource, endpoint
-from chassis.messages import PasswordChanged, PasswordResetRequested
-from chassis.outbox import emit
-from chassis.problems import NotFound
+from chassis.base.problems import NotFound
+from chassis.security import auth
+from chassis.storage import postgres, store
+from chassis.storage.outbox import emit
+from chassis.web.api import Resource, endpoint
+from contracts.users import PasswordChanged, PasswordResetRequested
 from services.users import passwords, throttle
 from services.users.api.login import WrongCredentials, prove
-from services.users.api.schemas import ForgottenPassword, PasswordChange, PasswordReset
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
 from services.users.models.session import Session
 from services.users.models.user import User
+from services.users.schemas import ForgottenPassword, PasswordChange, PasswordReset
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def prove_old(body: PasswordChange) -> NewHash:
 def prove_token(body: PasswordReset) -> NewHash:
     with store.transaction():
         request = Request.proved(body.token, "password")
-        user = db.session().get_one(User, request.user_id)
+        user = postgres.session().get_one(User, request.user_id)
     return _new_hash(user, body.new_password.get_secret_value())
 
 
@@ -68,7 +69,7 @@ class Reset(Resource):
     def post(self, body: PasswordReset, prepared: NewHash) -> None:
         """Set a new password with the token of the mail, once. Every session ends."""
         request = Request.proved(body.token, "password", lock=True)
-        request.used_at = db.now()
+        request.used_at = postgres.now()
         _set(prepared, "password.reset", but=False)
 
 

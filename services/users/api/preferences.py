@@ -2,13 +2,13 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.messages import UserPreferencesUpdated
-from chassis.outbox import emit
-from services.users.api.schemas import PreferencesBody, PreferencesView
+from chassis.security import auth
+from chassis.storage.outbox import emit
+from chassis.web.api import Resource, endpoint
+from contracts.users import UserPreferencesUpdated
 from services.users.models.preferences import Preferences
 from services.users.models.user import AccountClosed, User
+from services.users.schemas import PreferencesBody, PreferencesView
 
 
 class UserPreferences(Resource):

@@ -2,12 +2,12 @@
 
 from uuid import UUID
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from services.users.api.schemas import RolesBody, UserView
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.users.models.security_event import record
 from services.users.models.session import Session
 from services.users.models.user import User
+from services.users.schemas import RolesBody, UserView
 
 
 class Roles(Resource):

@@ -1,10 +1,10 @@
 """/users/search: staff find every account, customers those who want to be found."""
 
-from chassis import auth
-from chassis.api import Resource, endpoint
-from chassis.problems import Forbidden
+from chassis.base.problems import Forbidden
+from chassis.security import auth
+from chassis.web.api import Resource, endpoint
 from services.users import search
-from services.users.api.schemas import FoundPage, FoundView, SearchQuery
+from services.users.schemas import FoundPage, FoundView, SearchQuery
 
 
 class Search(Resource):

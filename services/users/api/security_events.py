@@ -4,30 +4,31 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from chassis import auth, paging
-from chassis.api import Resource, endpoint
-from services.users.api.schemas import SecurityEventPage, SecurityEventView
+from chassis.security import auth
+from chassis.web import pagination
+from chassis.web.api import Resource, endpoint
 from services.users.models.security_event import SecurityEvent
 from services.users.models.user import User
+from services.users.schemas import SecurityEventPage, SecurityEventView
 
 
 class SecurityEvents(Resource):
     @endpoint(allow=auth.ADMIN)
-    def get(self, query: paging.Page) -> SecurityEventPage:
+    def get(self, query: pagination.Page) -> SecurityEventPage:
         """Every security event, newest first."""
         return _page(query, None)
 
 
 class UserSecurityEvents(Resource):
     @endpoint(allow=auth.OWNER)
-    def get(self, user_id: UUID, query: paging.Page) -> SecurityEventPage:
+    def get(self, user_id: UUID, query: pagination.Page) -> SecurityEventPage:
         """What happened to one account: logins, failures, changes of password, address and roles; newest first."""
         return _page(query, User.visible_to(auth.caller(), user_id).id)
 
 
-def _page(query: paging.Page, user_id: UUID | None) -> SecurityEventPage:
+def _page(query: pagination.Page, user_id: UUID | None) -> SecurityEventPage:
     wanted = select(SecurityEvent)
     if user_id is not None:
         wanted = wanted.where(SecurityEvent.user_id == user_id)
-    events, following = paging.newest_first(wanted, SecurityEvent.occurred_at, SecurityEvent.id, query)
+    events, following = pagination.newest_first(wanted, SecurityEvent.occurred_at, SecurityEvent.id, query)
     return SecurityEventPage(items=[SecurityEventView.model_validate(event) for event in events], next=following)

@@ -1,13 +1,14 @@
 """Sessions over HTTP: carried on by the refresh token, ended by the user."""
 
-from chassis import auth, db
-from chassis.api import Resource, endpoint
-from chassis.tokens import LIFETIME
+from chassis.security import auth
+from chassis.security.tokens import LIFETIME
+from chassis.storage import postgres
+from chassis.web.api import Resource, endpoint
 from services.users import sessions
-from services.users.api.schemas import RefreshBody, TokenView
 from services.users.models.revoked_token import RevokedToken
 from services.users.models.security_event import record
 from services.users.models.session import Session
+from services.users.schemas import RefreshBody, TokenView
 
 
 def exchange(body: RefreshBody) -> TokenView:
@@ -26,11 +27,13 @@ class Logout(Resource):
     def post(self) -> None:
         """End this session. Its tokens are refused everywhere within two seconds."""
         caller = auth.caller()
-        session = db.session().get(Session, caller.session_id, with_for_update=True) if caller.session_id else None
+        session = (
+            postgres.session().get(Session, caller.session_id, with_for_update=True) if caller.session_id else None
+        )
         if session is not None and session.ended_at is None:
             session.end("logout")
         if caller.token_id is not None:
-            RevokedToken.add({caller.token_id: db.now() + LIFETIME})
+            RevokedToken.add({caller.token_id: postgres.now() + LIFETIME})
         record("logout", caller.user_id)
 
 
@@ -42,5 +45,5 @@ class LogoutEverywhere(Resource):
         assert caller.user_id is not None
         ended = Session.end_all(caller.user_id, "logout")
         if caller.token_id is not None:
-            RevokedToken.add({caller.token_id: db.now() + LIFETIME})
+            RevokedToken.add({caller.token_id: postgres.now() + LIFETIME})
         record("logout.everywhere", caller.user_id, sessions=ended)

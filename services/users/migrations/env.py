@@ -1,3 +1,3 @@
-from chassis import migrate
+from chassis.storage import migrate
 
 migrate.run()

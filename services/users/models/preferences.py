@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, String, delete
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
+from chassis.storage import postgres
 from services.users.models import Base
 
 
@@ -29,7 +29,7 @@ class Preferences(Base):
     @classmethod
     def of(cls, user_id: UUID) -> Self:
         """The user's, or the defaults, not kept yet."""
-        return db.session().get(cls, user_id) or cls(
+        return postgres.session().get(cls, user_id) or cls(
             user_id=user_id,
             locale="en",
             currency="EUR",
@@ -42,14 +42,14 @@ class Preferences(Base):
         """Take over `wanted`, values by column; whether that changed anything."""
         changes = {name: value for name, value in wanted.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
-            self.marketing_consent_at = db.now() if changes["marketing_consent"] else None
+            self.marketing_consent_at = postgres.now() if changes["marketing_consent"] else None
         for name, value in changes.items():
             setattr(self, name, value)
         if changes:
-            self.updated_at = db.now()
-            db.session().add(self)
+            self.updated_at = postgres.now()
+            postgres.session().add(self)
         return bool(changes)
 
     @classmethod
     def forget(cls, user_id: UUID) -> None:
-        db.session().execute(delete(cls).where(cls.user_id == user_id))
+        postgres.session().execute(delete(cls).where(cls.user_id == user_id))

@@ -15,8 +15,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.problems import Problem
+from chassis.base.problems import Problem
+from chassis.storage import postgres
 from services.users.models import Base
 from services.users.settings import Settings
 
@@ -50,22 +50,22 @@ class Request(Base):
     @classmethod
     def make(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
         """A new request, in place of any earlier one for the same. None when its account had too many lately."""
-        now = db.now()
+        now = postgres.now()
         mine = (cls.user_id == user_id) & (cls.purpose == purpose)
         lately = select(cls.id).where(mine, cls.created_at > now - timedelta(hours=1)).limit(MOST_AN_HOUR)
-        if len(db.session().scalars(lately).all()) == MOST_AN_HOUR and user_id is not None:
+        if len(postgres.session().scalars(lately).all()) == MOST_AN_HOUR and user_id is not None:
             return None
-        db.session().execute(update(cls).where(mine, cls.used_at.is_(None)).values(used_at=now))
+        postgres.session().execute(update(cls).where(mine, cls.used_at.is_(None)).values(used_at=now))
         expires_at = now + LIFETIME[purpose]
         made = cls(id=uuid4(), user_id=user_id, purpose=purpose, email=email, created_at=now, expires_at=expires_at)
-        db.session().add(made)
+        postgres.session().add(made)
         return made
 
     @classmethod
     def open(cls, request_id: UUID, lock: bool = False) -> Self | None:
         """The request, if it is of an account and neither used nor too old."""
-        found = db.session().get(cls, request_id, with_for_update=lock)
-        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= db.now():
+        found = postgres.session().get(cls, request_id, with_for_update=lock)
+        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= postgres.now():
             return None
         return found
 
@@ -85,7 +85,7 @@ class Request(Base):
 
     @classmethod
     def forget(cls, user_id: UUID) -> None:
-        db.session().execute(delete(cls).where(cls.user_id == user_id))
+        postgres.session().execute(delete(cls).where(cls.user_id == user_id))
 
 
 def _id_in(token: str) -> UUID | None:

@@ -8,7 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 from structlog import get_logger
 
-from chassis import db
+from chassis.storage import postgres
 from services.users.models import Base
 from services.users.settings import Settings
 
@@ -35,14 +35,15 @@ class RevokedToken(Base):
         """Revoke these, given with the time each ends by itself. Redis hears of it as soon as that is committed."""
         if not tokens:
             return
-        now = db.now()
+        now = postgres.now()
         rows = [{"id": token_id, "ends_at": ends_at, "revoked_at": now} for token_id, ends_at in tokens.items()]
-        db.session().execute(insert(cls).values(rows).on_conflict_do_nothing())
-        event.listen(db.session(), "after_commit", lambda _: _tell(tokens), once=True)
+        postgres.session().execute(insert(cls).values(rows).on_conflict_do_nothing())
+        event.listen(postgres.session(), "after_commit", lambda _: _tell(tokens), once=True)
 
 
 def _tell(tokens: Mapping[str, datetime]) -> None:
-    from chassis import redis, revocations
+    from chassis.security import revocations
+    from chassis.storage import redis
 
     settings = Settings.current()
     if settings.redis_url:
@@ -54,18 +55,19 @@ def _tell(tokens: Mapping[str, datetime]) -> None:
 
 def catch_up() -> None:
     """Tell Redis again what it may have missed or forgotten. Raises RedisError while it is away."""
-    settings, now = Settings.current(), db.now()
+    settings, now = Settings.current(), postgres.now()
     alive = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
-    if not settings.redis_url or db.session().execute(alive.limit(1)).first() is None:
+    if not settings.redis_url or postgres.session().execute(alive.limit(1)).first() is None:
         # Mostly there is nothing to tell, and the worker is spared the Redis client's memory.
         return
-    from chassis import redis, revocations
+    from chassis.security import revocations
+    from chassis.storage import redis
 
     client = redis.client(settings.redis_url)
     told = client.get(TOLD)
     if told is not None:
         alive = alive.where(RevokedToken.revoked_at > datetime.fromisoformat(_text(told)) - OVERLAP)
-    revocations.publish({row.id: row.ends_at for row in db.session().execute(alive)}, settings)
+    revocations.publish({row.id: row.ends_at for row in postgres.session().execute(alive)}, settings)
     client.set(TOLD, now.isoformat())
 
 

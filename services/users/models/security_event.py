@@ -7,7 +7,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import auth, db, forwarded
+from chassis.security import auth
+from chassis.storage import postgres
+from chassis.web import forwarded
 from services.users.models import Base
 from services.users.settings import Settings
 
@@ -37,11 +39,11 @@ def record(kind: str, user_id: UUID | None, **details: Any) -> None:
     """Keep it with the present transaction. `details` are JSON values and no secrets."""
     event = SecurityEvent(
         id=uuid4(),
-        occurred_at=db.now(),
+        occurred_at=postgres.now(),
         kind=kind,
         user_id=user_id,
         actor_id=auth.caller().user_id,
         address=forwarded.client_address(Settings.current()),
         details=details,
     )
-    db.session().add(event)
+    postgres.session().add(event)

@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.tokens import AccessToken
+from chassis.security.tokens import AccessToken
+from chassis.storage import postgres
 from services.users.models import Base
 from services.users.models.revoked_token import RevokedToken
 
@@ -48,15 +48,15 @@ class Session(Base):
 
     @classmethod
     def begin(cls, user_id: UUID) -> Self:
-        now = db.now()
+        now = postgres.now()
         session = cls(id=uuid4(), user_id=user_id, created_at=now, expires_at=now + IDLE)
-        db.session().add(session)
-        db.session().flush()
+        postgres.session().add(session)
+        postgres.session().flush()
         return session
 
     @property
     def is_open(self) -> bool:
-        return self.ended_at is None and db.now() < self.expires_at
+        return self.ended_at is None and postgres.now() < self.expires_at
 
     def end(self, by: str) -> None:
         """Nothing of it is worth anything any more: its refresh tokens at once, its access tokens within seconds."""
@@ -66,15 +66,17 @@ class Session(Base):
     def end_all(cls, user_id: UUID, by: str, but: UUID | None = None) -> int:
         """End every session of the user, `but` one; gives how many."""
         query = select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None), cls.id.is_distinct_from(but))
-        return _end(db.session().scalars(query.with_for_update()).all(), by)
+        return _end(postgres.session().scalars(query.with_for_update()).all(), by)
 
     @classmethod
     def call_back_access(cls, user_id: UUID) -> None:
         """End the access tokens of the user's sessions, so that the next refresh brings tokens that tell of today's roles."""
-        _revoke_access(db.session().scalars(select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None))).all())
+        _revoke_access(
+            postgres.session().scalars(select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None))).all()
+        )
 
     def keep_alive(self) -> None:
-        self.expires_at = min(db.now() + IDLE, self.created_at + LONGEST)
+        self.expires_at = min(postgres.now() + IDLE, self.created_at + LONGEST)
 
 
 class RefreshToken(Base):
@@ -105,12 +107,12 @@ class RefreshToken(Base):
             digest=digest_of(words),
             session_id=session_id,
             parent=parent,
-            created_at=db.now(),
+            created_at=postgres.now(),
             is_superseded=False,
             access_token_id=access.id,
             access_ends_at=access.expires_at,
         )
-        db.session().add(token)
+        postgres.session().add(token)
         return words
 
     def was_stolen(self, now: datetime) -> bool:
@@ -122,12 +124,14 @@ class RefreshToken(Base):
         successors = select(RefreshToken.digest).where(
             RefreshToken.parent == self.digest, RefreshToken.used_at.is_not(None)
         )
-        return now > self.used_at + LOST_ANSWER or db.session().scalar(successors.limit(1)) is not None
+        return now > self.used_at + LOST_ANSWER or postgres.session().scalar(successors.limit(1)) is not None
 
     def use(self, now: datetime) -> None:
         """What was given for it before, and never used, is worth nothing from now on: a token has one successor."""
         self.used_at = self.used_at or now
-        db.session().execute(update(RefreshToken).where(RefreshToken.parent == self.digest).values(is_superseded=True))
+        postgres.session().execute(
+            update(RefreshToken).where(RefreshToken.parent == self.digest).values(is_superseded=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -140,12 +144,12 @@ class Shown:
 
 def shown(words: str) -> Shown | None:
     """None for a token that is not known, or no longer."""
-    found = db.session().get(RefreshToken, digest_of(words))
+    found = postgres.session().get(RefreshToken, digest_of(words))
     if found is None:
         return None
-    session = db.session().get_one(Session, found.session_id, with_for_update=True)
+    session = postgres.session().get_one(Session, found.session_id, with_for_update=True)
     # Two at once with one token: the second sees, once it has the lock, what the first did.
-    db.session().refresh(found)
+    postgres.session().refresh(found)
     return Shown(found, session)
 
 
@@ -156,14 +160,14 @@ def digest_of(words: str) -> str:
 
 def _end(session_ids: Sequence[UUID], by: str) -> int:
     if session_ids:
-        statement = update(Session).where(Session.id.in_(session_ids)).values(ended_at=db.now(), ended_by=by)
-        db.session().execute(statement)
+        statement = update(Session).where(Session.id.in_(session_ids)).values(ended_at=postgres.now(), ended_by=by)
+        postgres.session().execute(statement)
         _revoke_access(session_ids)
     return len(session_ids)
 
 
 def _revoke_access(session_ids: Sequence[UUID]) -> None:
     alive = select(RefreshToken.access_token_id, RefreshToken.access_ends_at).where(
-        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > db.now()
+        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > postgres.now()
     )
-    RevokedToken.add({row.access_token_id: row.access_ends_at for row in db.session().execute(alive)})
+    RevokedToken.add({row.access_token_id: row.access_ends_at for row in postgres.session().execute(alive)})

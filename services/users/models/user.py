@@ -10,9 +10,9 @@ from sqlalchemy import ARRAY, Index, String, Text, collate, func, select, text, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis import db
-from chassis.auth import Caller
-from chassis.problems import Conflict, Forbidden, NotFound
+from chassis.base.problems import Conflict, Forbidden, NotFound
+from chassis.security.auth import Caller
+from chassis.storage import postgres
 from services.users.models import Base
 from services.users.names import searchable
 
@@ -73,7 +73,7 @@ class User(Base):
     @classmethod
     def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
         """A new customer. `profile` has email, username, first_name, last_name. Raises AlreadyTaken."""
-        now = db.now()
+        now = postgres.now()
         user = cls(
             **profile,
             hashed_password=hashed_password,
@@ -85,27 +85,27 @@ class User(Base):
         )
         user._name()
         with _unique():
-            db.session().add(user)
+            postgres.session().add(user)
         return user
 
     @classmethod
     def by_email(cls, email: str) -> Self | None:
-        return db.session().scalar(select(cls).where(cls.email == email))
+        return postgres.session().scalar(select(cls).where(cls.email == email))
 
     @classmethod
     def locked(cls, user_id: UUID | None) -> Self:
-        return db.session().get_one(cls, user_id, with_for_update=True)
+        return postgres.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod
     def admins(cls) -> Sequence[UUID]:
         """All of them, locked in one order."""
         who = select(cls.id).where(text("'admin' = ANY (roles)")).order_by(cls.id).with_for_update()
-        return db.session().scalars(who).all()
+        return postgres.session().scalars(who).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False, lock: bool = False) -> Self:
         """The account, for its owner and for staff; closed, for staff only unless `even_closed`. Raises NotFound."""
-        user = db.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
+        user = postgres.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
         if user is None or not (user.is_active or even_closed or caller.is_staff):
             raise NotFound(f"There is no user {user_id}.")
         return user
@@ -193,13 +193,13 @@ class User(Base):
     def rehash(self, hashed_password: str) -> None:
         """Keep the same password under a new hash, unless it was changed to another one meanwhile."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
-        db.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
+        postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
     def _set(self, **values: object) -> None:
         for field, value in values.items():
             setattr(self, field, value)
         self._name()
-        self.updated_at = db.now()
+        self.updated_at = postgres.now()
 
     def _name(self) -> None:
         self.first_last = searchable(self.first_name, self.last_name)
@@ -210,7 +210,7 @@ class User(Base):
 def _unique() -> Iterator[None]:
     """Write what the block changes. Raises AlreadyTaken, and the transaction goes on."""
     try:
-        with db.session().begin_nested():
+        with postgres.session().begin_nested():
             yield
     except IntegrityError as error:
         violated: Any = error.orig

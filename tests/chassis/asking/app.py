@@ -1,10 +1,10 @@
 """A service with one route that asks a neighbour and one that does not, run as a process of its own by the tests."""
 
-from chassis.api import Resource, View, endpoint
-from chassis.auth import ANYONE
+from chassis.base.settings import Settings
 from chassis.clients import Client, Policy
-from chassis.service import Service
-from chassis.settings import Settings
+from chassis.run.service import Service
+from chassis.security.auth import ANYONE
+from chassis.web.api import Resource, View, endpoint
 
 neighbour = Client("neighbour", Policy(try_seconds=1, timeout_seconds=3, open_seconds=1))
 

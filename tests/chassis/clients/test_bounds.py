@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from chassis.base.problems import Unavailable
 from chassis.clients import Client, Policy
 from chassis.clients.peers import Peers, Request, Turn
 from chassis.discovery import Instance
-from chassis.problems import Unavailable
 from tests.chassis.faulty import PATIENT, Faulty, settings_for
 
 

@@ -10,9 +10,9 @@ from typing import TypeVar
 import pytest
 from prometheus_client import REGISTRY
 
+from chassis.base.problems import Unavailable
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.breaker import Admission, Breaker
-from chassis.problems import Unavailable
 from tests.chassis.faulty import DEADLINE_SECONDS, PATIENT, QUICK, Faulty, settings_for
 
 T = TypeVar("T")

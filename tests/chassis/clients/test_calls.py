@@ -4,10 +4,10 @@ import time
 
 import pytest
 
-from chassis import deadline, telemetry
+from chassis.base import deadline, telemetry
+from chassis.base.problems import Problem, Unavailable
+from chassis.base.settings import Settings
 from chassis.clients import BadAnswer, Client, NotThere, Refused, TooSlow
-from chassis.problems import Problem, Unavailable
-from chassis.settings import Settings
 from tests.chassis.faulty import QUICK, Faulty, settings_for
 from tests.conftest import free_port
 

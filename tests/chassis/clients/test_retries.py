@@ -4,9 +4,9 @@ import random
 
 import pytest
 
+from chassis.base.problems import Unavailable
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.budget import RetryBudget, wait_before
-from chassis.problems import Unavailable
 from tests.chassis.faulty import QUICK, Faulty, settings_for
 from tests.conftest import free_port
 

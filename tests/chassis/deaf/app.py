@@ -1,16 +1,16 @@
 """A service that hears one message, run as a process of its own by the tests."""
 
-from chassis.listener import Listener
-from chassis.messages import UserDeleted
-from chassis.service import Service
-from chassis.settings import Settings
+from chassis.base.settings import Settings
+from chassis.messaging.handlers import Handlers
+from chassis.run.service import Service
+from contracts.users import UserDeleted
 
-listener = Listener("deaf")
+handlers = Handlers("deaf")
 
 
-@listener.on(UserDeleted)
+@handlers.on(UserDeleted)
 def ignore(event: UserDeleted) -> None:
     """Nothing is to be done."""
 
 
-service = Service("deaf", Settings, {}, listener=listener)
+service = Service("deaf", Settings, {}, handlers=handlers)

@@ -5,9 +5,9 @@ import time
 import pytest
 
 from chassis import discovery
+from chassis.base.settings import Settings
 from chassis.discovery import Instance
 from chassis.discovery.consul import Agent, Query, catalogue
-from chassis.settings import Settings
 from tests.chassis.faulty import faulty
 from tests.consul import ConsulServer
 

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from chassis import discovery
+from chassis.base.settings import Settings
 from chassis.discovery import Instance, kubernetes
 from chassis.discovery.kubernetes import Slices
-from chassis.settings import Settings
 from tests.consul import ConsulServer
 
 DEADLINE_SECONDS = 20.0

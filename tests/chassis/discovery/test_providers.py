@@ -3,11 +3,11 @@
 import pytest
 
 from chassis import discovery
+from chassis.base.settings import Settings
 from chassis.discovery.consul import Agent
 from chassis.discovery.dns import FRESH_SECONDS, Names
 from chassis.discovery.static import Addresses
 from chassis.discovery.watch import Watches
-from chassis.settings import Settings
 
 
 def urls(provider: discovery.Provider, service: str = "x") -> list[str]:

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from chassis import migrate
+from chassis.storage import migrate
 
 revision = "0001"
 down_revision = None

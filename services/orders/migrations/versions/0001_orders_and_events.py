@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects.postgresql import JSONB
 
-from chassis import migrate
+from chassis.storage import migrate
 
 revision = "0001"
 down_revision = None

@@ -1,0 +1,50 @@
+"""A service's Celery process: one process, a pool of threads, health and metrics beside it."""
+
+from typing import Any
+
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
+
+from chassis.base import health, telemetry
+from chassis.run.service import Service
+
+
+def run(service: Service) -> None:
+    """Work until SIGTERM; then finish the tasks in hand."""
+    assert service.celery is not None, f"{service.name} has no tasks."
+    settings = service.settings
+    telemetry.configure_logging(service.name, settings.log_level)
+    consumer: Any = None
+
+    @setup_logging.connect(weak=False)
+    def keep_our_logging(**_: object) -> None:
+        """Celery configures logging only when nobody listens to this signal."""
+
+    @worker_ready.connect(weak=False)
+    def ready(sender: Any, **_: object) -> None:
+        nonlocal consumer
+        consumer = sender
+
+    @worker_shutting_down.connect(weak=False)
+    def stopping(**_: object) -> None:
+        nonlocal consumer
+        consumer = None
+
+    def check() -> None:
+        # Celery says once that it is ready; afterwards only its connection tells.
+        connection = consumer and consumer.connection
+        if connection is None or not connection.connected:
+            raise ConnectionError("Celery does not consume.")
+
+    health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
+    service.celery.app.worker_main(
+        [
+            "--quiet",
+            "worker",
+            "--pool=threads",
+            f"--concurrency={settings.threads}",
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--loglevel=WARNING",
+        ]
+    )

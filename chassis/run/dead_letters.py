@@ -1,0 +1,253 @@
+"""Dead letters, for operators: what was given up, and what nobody listens to; seen without being consumed, and replayed.
+
+    python -m chassis.run.dead_letters services.orders list
+    python -m chassis.run.dead_letters services.orders show ID
+    python -m chassis.run.dead_letters services.orders replay ID... | --all [--dry-run]
+    python -m chassis.run.dead_letters unrouted list
+
+Prints JSON, one object a line. A replay is confirmed by the broker before the letter is removed: killed between the two it
+leaves a second copy, which the inbox absorbs.
+"""
+
+import argparse
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from amqp.exceptions import NotFound as NoQueue
+from kombu import Queue
+
+from chassis.base import failpoints, telemetry
+from chassis.base.problems import NotFound
+from chassis.base.settings import Settings
+from chassis.messaging import broker
+from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, Publisher
+from chassis.run.service import Service
+from chassis.storage import store
+
+UNROUTED = "unrouted"
+MOST_LETTERS = 10_000
+"""Looked at in one go; they are held in memory meanwhile."""
+
+WORN_AFTER = 10
+"""A letter that was looked at this often is replaced by a fresh copy: since RabbitMQ 4 a quorum queue drops what returns to
+it for the 21st time."""
+
+_OF_THE_BROKER = (
+    "x-delivery-count",
+    "x-death",
+    "x-first-death-exchange",
+    "x-first-death-queue",
+    "x-first-death-reason",
+)
+_REASONS = {
+    "delivery_limit": "Its handling ended the worker over and over.",
+    "rejected": "Celery knows no such task here, or could not read it.",
+}
+
+
+@dataclass(frozen=True)
+class DeadRow:
+    """A row that was given up, as the module `dead_rows` of a service tells of it; `details` has no secrets.
+
+    Such a module has `rows(limit) -> Sequence[DeadRow]`, oldest first, and `replay(row_id)`, which raises NotFound. Each runs
+    in a transaction.
+    """
+
+    id: UUID
+    what: str
+    since: datetime
+    error: str
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One dead thing. `what` is its type, `place` its queue, or `rows`."""
+
+    id: str
+    place: str
+    what: str
+    since: str
+    error: str
+    details: dict[str, Any]
+
+
+class DeadQueue:
+    """The dead letters in `queue`. They return to `service`'s queues; those of no service to the exchange."""
+
+    def __init__(self, url: str, queue: str, service: str | None) -> None:
+        self._url, self._queue, self._service = url, queue, service
+
+    def letters(self) -> list[Letter]:
+        """Oldest first."""
+        with self._held() as messages:
+            found = []
+            for message in messages:
+                found.append(_letter(message, self._queue))
+                if message.headers.get("x-delivery-count", 0) >= WORN_AFTER:
+                    self._move(message, "", self._queue, {})
+        return found
+
+    def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
+        """Send those of `ids`, or all, back to where they were to be handled; gives them, each with where it goes."""
+        done = []
+        with self._held() as messages:
+            for message in messages:
+                letter = _letter(message, self._queue)
+                if ids is not None and letter.id not in ids:
+                    continue
+                exchange, key = self._way_back(message)
+                if not dry_run:
+                    self._move(message, exchange, key, {ATTEMPT_HEADER: 0})
+                to = f"{exchange}: {key}" if exchange else key
+                done.append(Letter(**{**asdict(letter), "details": {"to": to, "replayed": not dry_run}}))
+        return done
+
+    @contextmanager
+    def _held(self) -> Iterator[Iterator[Any]]:
+        """Take the messages that are there now; those that are not acknowledged in the block return to their places."""
+        with broker.connect(self._url) as connection:
+            self._publisher = Publisher(self._url)
+            channel = connection.default_channel
+            try:
+                waiting = min(broker.depth(channel, self._queue), MOST_LETTERS)
+            except NoQueue:
+                waiting = 0
+            try:
+                yield filter(None, (Queue(self._queue, channel=channel).get(no_ack=False) for _ in range(waiting)))
+            finally:
+                self._publisher.close()
+
+    def _way_back(self, message: Any) -> tuple[str, str]:
+        if self._service is None:
+            return broker.EXCHANGE.name, str(message.delivery_info.get("routing_key") or "")
+        return "", f"{self._service}.celery" if "task" in message.headers else self._service
+
+    def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
+        """First the copy, confirmed, then the original's end."""
+        dropped = _OF_THE_BROKER if not headers else (*_OF_THE_BROKER, ERROR_HEADER, DIED_AT_HEADER)
+        kept = {name: value for name, value in message.headers.items() if name not in dropped}
+        properties = {name: value for name, value in message.properties.items() if name in _COPIED}
+        content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
+        self._publisher.pass_on(_body(message), exchange, key, {**properties, **content, "headers": kept | headers})
+        message.ack()
+
+
+_COPIED = ("correlation_id", "reply_to", "priority")
+
+
+def _body(message: Any) -> bytes:
+    return message.body.encode() if isinstance(message.body, str) else bytes(message.body)
+
+
+def _letter(message: Any, queue: str) -> Letter:
+    body, headers = _body(message), message.headers
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    envelope = content if isinstance(content, dict) else {}
+    deaths = headers.get("x-death") or [{}]
+    died_at = headers.get(DIED_AT_HEADER) or deaths[0].get("time") or envelope.get("time") or ""
+    error = headers.get(ERROR_HEADER) or _REASONS.get(headers.get("x-first-death-reason", ""), "")
+    shown = telemetry.blanked(content) if content is not None else f"{len(body)} bytes that are no JSON"
+    return Letter(
+        id=str(headers.get("id") or envelope.get("id") or hashlib.sha256(body).hexdigest()[:16]),
+        place=queue,
+        what=str(headers.get("task") or envelope.get("type") or "unknown"),
+        since=str(died_at),
+        error=str(error or ("No queue is bound for it." if queue == broker.UNROUTED else "")),
+        details={"headers": {name: str(value)[:500] for name, value in headers.items()}, "body": shown},
+    )
+
+
+class DeadRows:
+    """A service's rows that were given up."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        assert service.dead_rows is not None
+        self._module = importlib.import_module(service.dead_rows)
+
+    def letters(self) -> list[Letter]:
+        with store.active(self._service.store), store.transaction():
+            return [_row_letter(row) for row in self._module.rows(MOST_LETTERS)]
+
+    def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
+        chosen = [letter for letter in self.letters() if ids is None or letter.id in ids]
+        done = []
+        for letter in chosen:
+            if not dry_run and not self._replay_one(letter):
+                continue
+            details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
+            done.append(Letter(**{**asdict(letter), "details": details}))
+        return done
+
+    def _replay_one(self, letter: Letter) -> bool:
+        """False when somebody else was faster."""
+        try:
+            with store.active(self._service.store), store.transaction():
+                self._module.replay(UUID(letter.id))
+        except NotFound:
+            return False
+        return True
+
+
+def _row_letter(row: DeadRow) -> Letter:
+    return Letter(str(row.id), "rows", row.what, row.since.isoformat(), row.error, row.details)
+
+
+def places(package: str) -> list[DeadQueue | DeadRows]:
+    """Where dead things of `services.<name>` may be; of "unrouted", what nobody listens to."""
+    if package == UNROUTED:
+        settings = Settings.current()
+        settings.demand("broker_url")
+        return [DeadQueue(settings.broker_url, broker.UNROUTED, None)]
+    service: Service = importlib.import_module(f"{package}.app").service
+    service.needs("broker_url")
+    queue = DeadQueue(service.settings.broker_url, broker.dead_queue(service.name).name, service.name)
+    return [queue, DeadRows(service)] if service.dead_rows else [queue]
+
+
+def main(line: Sequence[str] | None = None) -> int:
+    """Exit code 1 when something that was named is not there."""
+    parser = argparse.ArgumentParser(prog="python -m chassis.run.dead_letters", description=__doc__.partition("\n")[0])
+    parser.add_argument("package", help=f"the service's package, e.g. services.orders, or {UNROUTED}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="one line for each")
+    commands.add_parser("show", help="one of them with its headers and body, secrets blanked").add_argument("id")
+    replay = commands.add_parser("replay", help="send back to where it was to be handled")
+    replay.add_argument("ids", nargs="*")
+    replay.add_argument("--all", action="store_true")
+    replay.add_argument("--dry-run", action="store_true", help="only tell what would be sent where")
+    arguments = parser.parse_args(line)
+    if arguments.command == "replay" and bool(arguments.ids) == arguments.all:
+        parser.error("name the letters, or say --all")
+    if directory := Settings.current().failpoints_directory:
+        failpoints.arm(directory, "dead")
+    found = [letter for place in places(arguments.package) for letter in _do(place, arguments)]
+    for letter in found:
+        print(json.dumps(asdict(letter)))
+    named = len(arguments.ids) if arguments.command == "replay" else int(arguments.command == "show")
+    return 0 if len(found) >= named else 1
+
+
+def _do(place: DeadQueue | DeadRows, arguments: argparse.Namespace) -> list[Letter]:
+    if arguments.command == "replay":
+        return place.replay(None if arguments.all else arguments.ids, arguments.dry_run)
+    letters = place.letters()
+    if arguments.command == "show":
+        return [letter for letter in letters if letter.id == arguments.id]
+    return [Letter(**{**asdict(letter), "details": {}}) for letter in letters]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

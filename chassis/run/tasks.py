@@ -1,0 +1,149 @@
+"""Celery for the slow work with third parties. Tasks are entered through the outbox only, never with `.delay()`.
+
+A task gets the id of its row, is idempotent by it, and opens its own transactions: none is open while a third party thinks.
+"""
+
+from collections.abc import Callable
+from uuid import UUID
+
+from celery import Celery, Task
+from kombu import Connection, Producer, Queue
+from structlog import get_logger
+
+from chassis.base import failpoints, telemetry
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.relay import TASK_PREFIX
+from chassis.storage import store
+
+log = get_logger(__name__)
+
+RETRY_CAP_SECONDS = 60
+
+
+class Tasks:
+    """The Celery tasks of one service and the queue they run from."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.queue = f"{service}.celery"
+        self.functions: dict[str, Callable[[UUID], None]] = {}
+        self._connection: Connection | None = None
+        self._producer: Producer | None = None
+        self.app = Celery(service)
+        self.app.conf.update(
+            # Celery's own queues stay classic: on quorum queues its delayed retry can form a dead-letter cycle that the
+            # broker drops (celery issue 9867). Durable and acknowledged late, they lose nothing either.
+            task_default_queue=self.queue,
+            task_acks_late=True,
+            task_reject_on_worker_lost=True,
+            task_ignore_result=True,
+            task_store_errors_even_if_ignored=False,
+            worker_prefetch_multiplier=1,
+            worker_hijack_root_logger=False,
+            worker_enable_remote_control=False,
+            worker_send_task_events=False,
+            worker_cancel_long_running_tasks_on_connection_loss=False,
+            broker_connection_retry_on_startup=True,
+            # A broker that is away for an hour is still waited for.
+            broker_connection_max_retries=None,
+            broker_heartbeat=10,
+            task_publish_retry=False,
+        )
+
+    def task(
+        self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
+    ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
+        """Register a function of a row's id as a task, tried again up to `retries` times with full-jitter back-off.
+
+        When those are used up, `on_exhausted` says in the row what became of it, in a transaction; what it leaves unfinished is
+        a sweeper's. It is not called when it was our own database that was away: of that no task dies.
+        """
+
+        def register(function: Callable[[UUID], None]) -> Callable[[UUID], None]:
+            name = f"{self.service}.{function.__name__}"
+            self.functions[name] = function
+
+            @self.app.task(
+                name=name,
+                bind=True,
+                autoretry_for=(Exception,),
+                max_retries=retries,
+                retry_backoff=True,
+                retry_backoff_max=RETRY_CAP_SECONDS,
+                retry_jitter=True,
+                retry_kwargs={"confirm_timeout": broker.PUBLISH_TIMEOUT_SECONDS},
+            )
+            def run(task: Task, row_id: str) -> None:
+                with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
+                    failpoints.point("begin")
+                    try:
+                        self.run(name, UUID(row_id))
+                    except Exception as error:
+                        is_last = task.request.retries >= retries
+                        telemetry.TASKS_HANDLED.labels(name, "exhausted" if is_last else "retried").inc()
+                        if is_last:
+                            log.error("task exhausted", attempts=retries + 1, exc_info=error)
+                            self._exhaust(on_exhausted, UUID(row_id), error)
+                        raise
+                    telemetry.TASKS_HANDLED.labels(name, "done").inc()
+                    # Acknowledged late: Celery does it when this has returned.
+                    failpoints.point("acknowledge")
+
+            return function
+
+        return register
+
+    def _exhaust(self, on_exhausted: Callable[[UUID, Exception], None] | None, row_id: UUID, error: Exception) -> None:
+        if on_exhausted is None or isinstance(error, self.store.unavailable):
+            return
+        with store.active(self.store), store.transaction():
+            on_exhausted(row_id, error)
+
+    def bind(self, store: store.Store, broker_url: str) -> None:
+        self.store = store
+        self.app.conf.broker_url = broker_url
+        # What Celery cannot make a task of (unknown here, or broken) is a dead letter instead of being dropped.
+        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": broker.dead_queue(self.service).name}
+        is_amqp = broker.is_amqp(broker_url)
+        self.app.conf.task_queues = [Queue(self.queue, durable=True, queue_arguments=arguments if is_amqp else None)]
+        if is_amqp:
+            self.app.conf.broker_transport_options = {"confirm_publish": True}
+
+    def run(self, name: str, row_id: UUID) -> None:
+        """Do the task `name` here and now."""
+        with store.active(self.store):
+            self.functions[name](row_id)
+
+    def send(self, envelope: Envelope) -> None:
+        """Publish an outbox row as a task; its subject is the row's id. Raises when the broker does not confirm."""
+        name = envelope.type.removeprefix(TASK_PREFIX)
+        failpoints.point(f"send {name}")
+        try:
+            # A connection of the relay's own, dropped after any error: a confirm that comes late must not pass for the next one's.
+            if self._producer is None:
+                self._connection = broker.connect(self.app.conf.broker_url, heartbeat=0)
+                self._producer = self._connection.Producer()
+            self.app.send_task(
+                name,
+                args=[envelope.subject],
+                task_id=str(envelope.id),
+                queue=self.queue,
+                headers={"traceparent": envelope.traceparent},
+                producer=self._producer,
+                confirm_timeout=broker.PUBLISH_TIMEOUT_SECONDS,
+            )
+        except Exception as error:
+            self._producer = None
+            if self._connection is not None:
+                broker.abandon(self._connection)
+                self._connection = None
+            raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
+        failpoints.point(f"sent {name}")
+
+    def close(self) -> None:
+        """Drop the connection for sending; the next send makes another."""
+        self._producer = None
+        if self._connection is not None:
+            self._connection.release()
+            self._connection = None

@@ -1,0 +1,1 @@
+"""Who calls: tokens, API keys, the keys behind them, and tokens that were revoked."""

@@ -1,0 +1,203 @@
+"""The keys of one process: those that tokens are signed with, its own API key, and by what it knows its callers.
+
+They come from SOUK_KEYS_FILE, which is read again when it has changed, so that keys are rotated without a restart; or, for
+good, from the settings. A key that is not known makes the file be looked at at once: whoever writes a new key to the file
+of those who check before that of the one who shows it drops no request.
+"""
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from structlog import get_logger
+
+from chassis.base.settings import Settings
+from chassis.base.validation import summary
+from chassis.base.watched_file import WatchedFile
+
+log = get_logger(__name__)
+
+SHORTEST_SECRET = 32
+"""Bytes of an HS256 secret (RFC 7518, 3.2)."""
+
+SMALLEST_RSA_BITS = 2048
+
+
+class InvalidKeys(ValueError):
+    """The message says what is wrong, without showing a key."""
+
+
+class Material(BaseModel):
+    """A secret or PEM, and until when it holds; None: until further notice."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    material: SecretStr
+    expires_at: datetime | None = None
+
+
+class KeyFile(BaseModel):
+    """What SOUK_KEYS_FILE holds, as JSON. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests by caller."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    jwt_keys: dict[str, Material]
+    api_key: SecretStr = SecretStr("")
+    api_callers: dict[str, dict[str, datetime | None]] = {}
+
+
+@dataclass(frozen=True)
+class JWTKey:
+    """`algorithm` belongs to the key: what a token's header claims decides nothing."""
+
+    id: str
+    algorithm: str
+    signing: Any
+    """None where only the public half is known."""
+    verifying: Any
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """One state of the keys."""
+
+    jwt: Mapping[str, JWTKey]
+    api_key: str
+    callers: Mapping[str, tuple[str, datetime | None]]
+    """Name and end by digest."""
+
+    def jwt_key(self, key_id: str) -> JWTKey | None:
+        key = self.jwt.get(key_id)
+        return key if key is not None and _holds(key.expires_at) else None
+
+    def caller(self, api_key: str) -> str | None:
+        """Whose key this is. It is looked up by digest: the time that takes tells nothing of a key."""
+        name, until = self.callers.get(hashlib.sha256(api_key.encode()).hexdigest(), (None, None))
+        return name if _holds(until) else None
+
+    @property
+    def signing(self) -> JWTKey:
+        """Raises InvalidKeys where there is none."""
+        for key in self.jwt.values():
+            if key.signing is not None and _holds(key.expires_at):
+                return key
+        raise InvalidKeys("there is no key to sign tokens with")
+
+    @classmethod
+    def of(cls, content: KeyFile) -> Self:
+        """Raises InvalidKeys."""
+        jwt_keys = {
+            key_id: JWTKey(key_id, *_parsed(key_id, key.material.get_secret_value()), key.expires_at)
+            for key_id, key in content.jwt_keys.items()
+        }
+        callers = {
+            digest: (name, until) for name, digests in content.api_callers.items() for digest, until in digests.items()
+        }
+        return cls(jwt_keys, content.api_key.get_secret_value(), callers)
+
+
+class Keyring:
+    """The keys as they are now, of a file or of the settings. Raises InvalidKeys when they cannot be read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file: WatchedFile[Keys] | None = None
+        if settings.keys_file is None:
+            self._fixed = Keys.of(_of_settings(settings))
+        else:
+            try:
+                self._file = WatchedFile(settings.keys_file, _parsed_file)
+            except OSError as error:
+                raise InvalidKeys(error.strerror or str(error)) from None
+
+    def now(self) -> Keys:
+        return self._fixed if self._file is None else self._file.now()
+
+    def jwt_key(self, key_id: str) -> JWTKey | None:
+        return self.now().jwt_key(key_id) or self._look().jwt_key(key_id)
+
+    def caller(self, api_key: str) -> str | None:
+        return self.now().caller(api_key) or self._look().caller(api_key)
+
+    def _look(self) -> Keys:
+        return self._fixed if self._file is None else self._file.look()
+
+
+def keyring(settings: Settings) -> Keyring:
+    """The process's keyring. Ends the process with one line when there are no keys to be read."""
+    try:
+        return settings.once(Keyring)
+    except InvalidKeys as error:
+        print(f"{'SOUK_KEYS_FILE' if settings.keys_file else 'SOUK_JWT_KEYS'}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def _parsed_file(raw: bytes) -> Keys:
+    try:
+        return Keys.of(KeyFile.model_validate_json(raw))
+    except ValidationError as error:
+        raise InvalidKeys(summary(error)) from None
+
+
+def _of_settings(settings: Settings) -> KeyFile:
+    return KeyFile(
+        jwt_keys={key_id: Material(material=secret) for key_id, secret in settings.jwt_keys.items()},
+        api_key=settings.api_key,
+        api_callers={name: {digest: None} for name, digest in settings.api_callers.items()},
+    )
+
+
+def _holds(until: datetime | None) -> bool:
+    return until is None or datetime.now(UTC) < until
+
+
+@cache
+def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
+    """Algorithm, what signs, what verifies. Raises InvalidKeys."""
+    if not material.startswith("-----BEGIN"):
+        if len(material.encode()) < SHORTEST_SECRET:
+            raise InvalidKeys(f"the secret {key_id} has less than {SHORTEST_SECRET} bytes")
+        return "HS256", material, material
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+    private: Any = None
+    try:
+        if "PRIVATE KEY" in material.partition("\n")[0]:
+            private = serialization.load_pem_private_key(material.encode(), password=None)
+        public = private.public_key() if private else serialization.load_pem_public_key(material.encode())
+    except (ValueError, TypeError) as error:
+        raise InvalidKeys(f"the key {key_id} is no PEM that can be read") from error
+    if isinstance(public, Ed25519PublicKey):
+        return "EdDSA", private, public
+    if isinstance(public, RSAPublicKey) and public.key_size >= SMALLEST_RSA_BITS:
+        return "RS256", private, public
+    raise InvalidKeys(f"the key {key_id} is neither Ed25519 nor RSA of {SMALLEST_RSA_BITS} bits or more")
+
+
+def public_pem(key: JWTKey) -> str:
+    """The public half of an asymmetric key."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    pem: bytes = key.verifying.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    return pem.decode()
+
+
+def jwks(keys: Keys) -> dict[str, Any]:
+    """The public keys as a JSON Web Key Set (RFC 7517); a secret has no public half."""
+    from jwt.algorithms import get_default_algorithms
+
+    algorithms: dict[str, Any] = get_default_algorithms()
+
+    def shown(key: JWTKey) -> dict[str, str]:
+        public = algorithms[key.algorithm].to_jwk(key.verifying, as_dict=True)
+        public.pop("key_ops", None)  # says the same as `use` (RFC 7517, 4.3)
+        return {**public, "kid": key.id, "alg": key.algorithm, "use": "sig"}
+
+    return {"keys": [shown(key) for key in keys.jwt.values() if key.algorithm != "HS256" and _holds(key.expires_at)]}

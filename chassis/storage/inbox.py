@@ -1,0 +1,24 @@
+"""The messages that a service has handled: each is handled once however often it arrives."""
+
+from uuid import UUID
+
+from sqlalchemy import Column, DateTime, Table, Uuid
+from sqlalchemy.dialects.postgresql import insert
+
+from chassis.storage import postgres
+
+inbox = Table(
+    "inbox",
+    postgres.metadata,
+    Column("message_id", Uuid, primary_key=True),
+    Column("received_at", DateTime(timezone=True), nullable=False, index=True),
+)
+
+
+def first_time(message_id: UUID) -> bool:
+    """Whether the present transaction is the first to see this message; it is remembered if the transaction commits.
+
+    A second delivery at the same time waits here for the first one's commit.
+    """
+    statement = insert(inbox).values(message_id=message_id, received_at=postgres.now()).on_conflict_do_nothing()
+    return postgres.session().execute(statement.returning(inbox.c.message_id)).first() is not None

@@ -1,0 +1,53 @@
+"""Schemas by Alembic: each service's `migrations/` folder, run against its own database."""
+
+from pathlib import Path
+from types import ModuleType
+
+from alembic import command, context, op
+from alembic.config import Config
+from sqlalchemy import create_engine, text
+from sqlalchemy.pool import NullPool
+
+from chassis.storage import idempotency_keys, inbox, outbox, postgres
+
+# Any number: all migrations of one database take the same advisory lock, so that two at once run one after the other.
+_LOCK = 7_368_107
+
+
+def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to the newest schema of the service in `package`, or to an older one's. Idempotent."""
+    folder = Path(str(package.__file__)).parent / "migrations"
+    if not folder.is_dir():
+        return
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool)
+    with engine.begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def run() -> None:
+    """The whole of a service's `migrations/env.py`."""
+    context.configure(connection=context.config.attributes["connection"], target_metadata=postgres.metadata)
+    context.run_migrations()
+
+
+def create_chassis_tables(with_outbox: bool = True) -> None:
+    """For a service's first migration: inbox, idempotency records, and outbox unless a table of its own serves as one."""
+    postgres.metadata.create_all(op.get_bind(), tables=[inbox.inbox, idempotency_keys.answers])
+    if with_outbox:
+        postgres.metadata.create_all(op.get_bind(), tables=[outbox.outbox])
+        announce_inserts("outbox")
+
+
+def announce_inserts(table: str) -> None:
+    """Let a commit that inserts into `table` wake the relay. A trigger costs no extra round trip."""
+    op.execute(
+        f"CREATE FUNCTION announce_{table}() RETURNS trigger LANGUAGE plpgsql AS "
+        f"$$ BEGIN PERFORM pg_notify('{outbox.CHANNEL}', ''); RETURN NULL; END $$"
+    )
+    op.execute(
+        f"CREATE TRIGGER announce AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION announce_{table}()"
+    )

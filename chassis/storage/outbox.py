@@ -1,0 +1,114 @@
+"""Messages and tasks leave only as rows of the caller's transaction; the relay sends them after it."""
+
+import select
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import psycopg2.extensions
+from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, String, Table, Uuid, insert, update
+from sqlalchemy import select as sql_select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from chassis.base import telemetry
+from chassis.messaging import relay
+from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import Message
+from chassis.messaging.relay import TASK_PREFIX, Batch
+from chassis.storage import postgres
+
+CHANNEL = "outbox"
+"""NOTIFY channel by which a commit wakes the relay; a trigger on the table speaks on it."""
+
+outbox = Table(
+    "outbox",
+    postgres.metadata,
+    Column("position", BigInteger, Identity(), primary_key=True),
+    Column("id", Uuid, nullable=False, unique=True),
+    Column("type", String(100), nullable=False),
+    Column("subject", String(100), nullable=False),
+    Column("data", JSONB, nullable=False),
+    Column("meta", JSONB, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("sent_at", DateTime(timezone=True)),
+)
+Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(None))
+
+
+def emit(message: Message) -> None:
+    """Send `message` if, and only after, the present transaction commits."""
+    _write(message.type, str(message.subject), message.data())
+
+
+def enqueue(task: str, row_id: UUID) -> None:
+    """Run the Celery task `task` on the row `row_id` if, and only after, the present transaction commits."""
+    _write(TASK_PREFIX + task, str(row_id), {})
+
+
+def _write(type_: str, subject: str, data: dict[str, Any]) -> None:
+    row = {
+        "id": uuid4(),
+        "type": type_,
+        "subject": subject,
+        "data": data,
+        "meta": relay.meta(),
+        "occurred_at": postgres.now(),
+    }
+    postgres.session().execute(insert(outbox).values(row))
+
+
+class TableSource:
+    """Unsent rows of a table with the outbox's columns (orders passes its event table)."""
+
+    def __init__(self, database: postgres.Database, table: Table, name: str) -> None:
+        self.database = database
+        self.table = table
+        self.name = name
+        self._listening: psycopg2.extensions.connection | None = None
+
+    @contextmanager
+    def unsent(self) -> Iterator[Batch]:
+        table = self.table
+        # Never "last position seen": positions commit out of order. SKIP LOCKED lets several relays share the work.
+        query = (
+            sql_select(table)
+            .where(table.c.sent_at.is_(None))
+            .order_by(table.c.position)
+            .limit(relay.BATCH)
+            .with_for_update(skip_locked=True)
+        )
+        with self.database.engine.connect() as connection:
+            rows = connection.execute(query).all()
+            telemetry.OUTBOX_AGE.set((postgres.now() - rows[0].occurred_at).total_seconds() if rows else 0)
+            batch = Batch([self._envelope(row) for row in rows])
+            try:
+                yield batch
+            finally:
+                if batch.sent:
+                    sent = table.c.id.in_([envelope.id for envelope in batch.sent])
+                    connection.execute(update(table).where(sent).values(sent_at=postgres.now()))
+                connection.commit()
+
+    def _envelope(self, row: Any) -> Envelope:
+        subject = str(getattr(row, "subject", None) or row.stream)
+        context = row.meta.get("traceparent", "")
+        return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, context)
+
+    def wait(self, timeout_seconds: float) -> None:
+        try:
+            if self._listening is None or self._listening.closed:
+                # Anything committed before LISTEN took effect was not announced: look once more at once.
+                self._listening = self.database.listen(CHANNEL)
+                return
+            readable, _, _ = select.select([self._listening], [], [], timeout_seconds)
+            if readable:
+                self._listening.poll()
+                self._listening.notifies.clear()
+        except psycopg2.Error:
+            self._listening = None
+            raise
+
+    def wake(self) -> None:
+        """Nothing to do: the commit's NOTIFY wakes the relay."""

@@ -1,0 +1,20 @@
+"""The response to a request with an `Idempotency-Key`, as it is stored to be repeated."""
+
+from dataclasses import dataclass
+
+from chassis.base.problems import Problem
+
+HEADER = "Idempotency-Key"
+
+
+class KeyReused(Problem):
+    type, status, title = "/problems/idempotency-key-reused", 422, "Idempotency key already used"
+
+
+@dataclass(frozen=True)
+class StoredResponse:
+    """Repeating it needs nothing else."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes

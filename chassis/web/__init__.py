@@ -1,0 +1,1 @@
+"""The HTTP edge of a service: endpoints, schemas, errors, the OpenAPI document."""

@@ -1,0 +1,52 @@
+"""Every error of a web application as problem+json: ours, Werkzeug's, a dependency that is away, and a bug."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from flask import Flask, Response
+from structlog import get_logger
+from werkzeug.exceptions import HTTPException
+
+from chassis.base import deadline
+from chassis.base.problems import Problem, Unavailable, problem_body
+
+log = get_logger(__name__)
+
+_KEPT_HEADERS = ("Allow", "Retry-After", "Location")
+
+
+def register(app: Flask, unavailable: Iterable[type[Exception]]) -> None:
+    """`unavailable` are the errors by which the service's store says that it is away."""
+    app.register_error_handler(Problem, _problem)
+    app.register_error_handler(HTTPException, _http_error)
+    for error in unavailable:
+        app.register_error_handler(error, _database_error)
+    app.register_error_handler(Exception, _bug)
+
+
+def _problem(problem: Problem) -> Response:
+    return _response(problem.body(), problem.headers)
+
+
+def _http_error(error: HTTPException) -> Response:
+    headers = {name: value for name, value in error.get_headers() if name in _KEPT_HEADERS}
+    return _response(problem_body(error.code or 500, error.name, detail=error.description or ""), headers)
+
+
+def _database_error(error: Exception) -> Response:
+    if deadline.is_over():
+        log.warning("request ran out of time", error=type(error).__name__)
+        return _problem(deadline.TooLate("The time for this request ran out, and nothing was changed."))
+    # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
+    log.error("database unavailable", error=str(getattr(error, "orig", error)))
+    return _problem(Unavailable("The database did not answer in time."))
+
+
+def _bug(error: Exception) -> Response:
+    log.exception("unhandled error", exc_info=error)
+    return _response(problem_body(500, "Internal Server Error", detail="This is our fault and has been recorded."))
+
+
+def _response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    return Response(json.dumps(body), body["status"], headers, content_type="application/problem+json")

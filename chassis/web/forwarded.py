@@ -1,0 +1,40 @@
+"""From where a request comes, when it comes through the edge.
+
+Each proxy appends the address it was called from to X-Forwarded-For. What a client writes there itself stands before that,
+so only the entry that our own edge appended is believed, and only from a peer that is our edge.
+"""
+
+from functools import lru_cache
+from ipaddress import ip_address, ip_network
+
+from chassis.base.settings import Settings
+
+
+def client_address(settings: Settings) -> str | None:
+    """The address of the present request's client; None outside of a request, or where nothing that is one was said."""
+    # Models name this function, and workers hold models but no Flask.
+    from flask import has_request_context, request
+
+    if not has_request_context():
+        return None
+    return _found(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), settings)
+
+
+def _found(peer: str, forwarded_for: str, settings: Settings) -> str | None:
+    address = _address(peer)
+    entries = [entry.strip() for entry in forwarded_for.split(",") if entry.strip()]
+    if address is not None and _is_trusted(address, settings.trusted_proxies) and entries:
+        address = _address(entries[-min(settings.trusted_hops, len(entries))])
+    return address
+
+
+def _address(text: str) -> str | None:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1024)
+def _is_trusted(address: str, networks: tuple[str, ...]) -> bool:
+    return any(ip_address(address) in ip_network(network) for network in networks)

@@ -1,0 +1,21 @@
+"""`Idempotency-Key`: a POST sent again gets the first one's answer (see `chassis/storage/idempotency_keys.py`) and does nothing."""
+
+from chassis.base.problems import Malformed, Problem
+from chassis.storage.responses import HEADER
+
+LONGEST_KEY = 128
+
+
+class KeyMissing(Problem):
+    type, status, title = "/problems/idempotency-key-missing", 400, "Idempotency-Key required"
+
+
+def checked(key: str | None, is_required: bool) -> str | None:
+    """The key as sent. Raises KeyMissing, or Malformed when it is empty, too long or not printable ASCII."""
+    if key is None:
+        if is_required:
+            raise KeyMissing(f"Send {HEADER}, a value of your own that is new for each new request.", field=HEADER)
+        return None
+    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
+        raise Malformed(f"{HEADER} must be 1 to {LONGEST_KEY} printable ASCII characters.", field=HEADER)
+    return key

@@ -1,0 +1,93 @@
+"""Commands to the payments service, and what it publishes.
+
+Money is an `amount` in minor units (cents) beside its ISO 4217 `currency`.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.messaging.message import Message
+
+
+@dataclass(frozen=True)
+class AuthorizePayment(Message, type="payment.authorize"):
+    order_id: UUID
+    user_id: UUID
+    amount: int
+    currency: str
+    payment_method: str
+
+
+@dataclass(frozen=True)
+class PaymentAuthorized(Message, type="payment.authorized"):
+    order_id: UUID
+    payment_id: UUID
+
+
+@dataclass(frozen=True)
+class PaymentDeclined(Message, type="payment.declined"):
+    order_id: UUID
+    payment_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True)
+class CapturePayment(Message, type="payment.capture"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class PaymentCaptured(Message, type="payment.captured"):
+    order_id: UUID
+    payment_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class CaptureRefused(Message, type="payment.capture_refused"):
+    order_id: UUID
+    payment_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True)
+class VoidPayment(Message, type="payment.void"):
+    """Whatever was paid or is being paid: in the end the order has cost nothing."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class PaymentVoided(Message, type="payment.voided"):
+    """Nothing of the order's money is held or taken any more."""
+
+    order_id: UUID
+    payment_id: UUID | None
+
+
+@dataclass(frozen=True)
+class RefundPayment(Message, type="payment.refund"):
+    order_id: UUID
+    refund_id: UUID
+    """Whoever asks chooses it; asking again with the same one refunds nothing more."""
+
+    amount: int
+    currency: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PaymentRefunded(Message, type="payment.refunded"):
+    order_id: UUID
+    payment_id: UUID
+    refund_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True)
+class RefundRefused(Message, type="payment.refund_refused"):
+    order_id: UUID
+    refund_id: UUID
+    reason: str

@@ -1,0 +1,71 @@
+"""Commands to the products service about stock, and what it publishes."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from chassis.messaging.message import Message
+
+
+@dataclass(frozen=True)
+class ReserveStock(Message, type="stock.reserve"):
+    order_id: UUID
+    quantities: dict[UUID, int]
+    """Pieces wanted of each product: all or none."""
+
+
+@dataclass(frozen=True)
+class StockReserved(Message, type="stock.reserved"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockRefused(Message, type="stock.refused"):
+    order_id: UUID
+    product_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True)
+class CommitStock(Message, type="stock.commit"):
+    """Sell what is held. Answered by StockRefused where the hold has expired and the pieces are gone."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockCommitted(Message, type="stock.committed"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class ReleaseStock(Message, type="stock.release"):
+    """Let go what is held, and what may be asked for yet."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockReleased(Message, type="stock.released"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class RestockStock(Message, type="stock.restock"):
+    """The pieces of a sold order come back on hand, once however often this is asked."""
+
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockRestocked(Message, type="stock.restocked"):
+    order_id: UUID
+
+
+@dataclass(frozen=True)
+class StockLow(Message, type="stock.low"):
+    """Pieces on hand fell to the product's threshold or below: said once each time."""
+
+    product_id: UUID
+    sku: str
+    on_hand: int
+    threshold: int

@@ -1,0 +1,125 @@
+"""What callers send to the bank, checked by hand: a validation library would be most of the bank's memory."""
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from flask import abort, request
+from werkzeug.datastructures import Headers
+
+from devservers.bank.ledger import written
+from devservers.standin import InvalidField, whole_number
+
+# The bound of large providers: eight digits of minor units.
+LARGEST_AMOUNT = 99_999_999
+LARGEST_PAGE = 100
+REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
+REFERENCE_RULE = "is 1 to 200 letters, digits, spaces or ._:/#-"
+CURRENCY = re.compile(r"[A-Z]{3}")
+KEY = re.compile(r"[\x21-\x7e]{1,255}")
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChargeOrder:
+    amount: int
+    currency: str
+    source: str
+    capture: bool
+    reference: str
+
+
+def body() -> Body:
+    """The JSON object of the request in hand; an empty body is an empty object."""
+    try:
+        sent = request.get_json(force=True) if request.get_data() else {}
+    except RecursionError:
+        abort(400, "The JSON is nested too deeply.")
+    return sent if isinstance(sent, dict) else abort(400, "The body is no JSON object.")
+
+
+def charge_order(sent: Body, tokens: Collection[str]) -> ChargeOrder:
+    _only(sent, ("amount", "currency", "source", "capture", "reference"))
+    if not isinstance(sent.get("capture"), bool):
+        raise InvalidField("capture", "is true to take the money now, false to hold it")
+    if not isinstance(sent.get("source"), str) or sent["source"] not in tokens:
+        raise InvalidField("source", "is no token that this bank knows")
+    return ChargeOrder(
+        amount=_amount(sent),
+        currency=_text(sent, "currency", CURRENCY, "is three capital letters"),
+        source=sent["source"],
+        capture=sent["capture"],
+        reference=_text(sent, "reference", REFERENCE, REFERENCE_RULE),
+    )
+
+
+def optional_amount(sent: Body) -> int | None:
+    _only(sent, ("amount",))
+    return _amount(sent) if sent else None
+
+
+def refund_order(sent: Body) -> tuple[int, str]:
+    """The amount, and the caller's own name for the refund, which may be empty."""
+    _only(sent, ("amount", "reference"))
+    named = "reference" in sent
+    return _amount(sent), _text(sent, "reference", REFERENCE, REFERENCE_RULE) if named else ""
+
+
+def nothing(sent: Body) -> None:
+    _only(sent, ())
+
+
+def page(arguments: Mapping[str, str]) -> tuple[int, int]:
+    """The position to go on after, and how many to show."""
+    after = whole_number(arguments, "after", 0, range(2**63))
+    return after, whole_number(arguments, "limit", 50, range(1, LARGEST_PAGE + 1))
+
+
+def choice(arguments: Mapping[str, str]) -> dict[str, str]:
+    """Which charges to show: by their reference, and by when they were made (ISO 8601, from `since` until before `until`)."""
+    chosen = {name: arguments[name] for name in ("reference", "since", "until") if name in arguments}
+    for name in ("since", "until"):
+        if name in chosen:
+            chosen[name] = _time(name, chosen[name])
+    return chosen
+
+
+def _time(name: str, text: str) -> str:
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            raise ValueError
+        return written(moment)
+    except (ValueError, OverflowError):
+        raise InvalidField(name, "is a time with its zone, as 2026-01-31T12:00:00Z") from None
+
+
+def idempotency_key(headers: Headers) -> str:
+    key = headers.get("Idempotency-Key", "")
+    if not KEY.fullmatch(key):
+        abort(400, "The header Idempotency-Key is needed: 1 to 255 visible ASCII characters.")
+    return key
+
+
+def _only(sent: Body, names: Collection[str]) -> None:
+    for name in sent:
+        if name not in names:
+            raise InvalidField(name[:100], "is not a field of this request")
+
+
+def _amount(sent: Body) -> int:
+    value = sent.get("amount")
+    # JSON's true is an int to Python.
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AMOUNT:
+        raise InvalidField("amount", f"is a whole number of minor units from 1 to {LARGEST_AMOUNT}")
+    return value
+
+
+def _text(sent: Body, name: str, pattern: re.Pattern[str], reason: str) -> str:
+    value = sent.get(name)
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise InvalidField(name, reason)
+    return value

@@ -1,0 +1,38 @@
+"""The bank's pages for customers: one for each charge that waits for their word, as with 3-D Secure.
+
+Who knows the charge's id is its customer; it is random, and only the merchant tells it to them.
+"""
+
+from flask import Flask, render_template_string, request
+
+from devservers.bank import rules
+from devservers.bank.ledger import Ledger
+
+UNDER = "/pay/"
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Sandbox bank</title>
+<h1>Sandbox bank</h1>
+<p>{{ amount }} {{ charge.currency }}: this payment is {{ charge.status }}.</p>
+{% if charge.status == "pending" %}
+<form method="post"><button name="answer" value="confirm">Pay</button> <button name="answer" value="refuse">Do not pay</button></form>
+{% else %}<p>You can close this page.</p>
+{% endif %}
+"""
+
+
+def mount(app: Flask, ledger: Ledger) -> None:
+    def shown(charge: dict[str, object]) -> str:
+        amount = f"{charge['amount']:03}"
+        return render_template_string(PAGE, charge=charge, amount=f"{amount[:-2]}.{amount[-2:]}")
+
+    @app.get(f"{UNDER}<charge_id>")
+    def page(charge_id: str) -> str:
+        return shown(rules.find(ledger, charge_id))
+
+    @app.post(f"{UNDER}<charge_id>")
+    def answer(charge_id: str) -> str:
+        with ledger.transaction():
+            return shown(rules.confirm(ledger, charge_id, request.form.get("answer") == "confirm"))

@@ -1,0 +1,67 @@
+"""The mails that were taken in: one file each in a Maildir, of which the latest are kept."""
+
+import mailbox
+import re
+import threading
+from collections import deque
+from collections.abc import Sequence
+from email.header import Header
+from pathlib import Path
+
+from devservers.mailbox.letter import Letter, Summary, read_letter, read_summary
+
+KEPT_MAILS = 1_000
+# How the standard library names a file: seconds, microseconds, process and a count.
+NAME = re.compile(r"(\d+)\.M(\d+)P\d+Q(\d+)\.")
+
+
+class Inbox:
+    """Knows what is in the folder from the start on; nobody else writes there."""
+
+    def __init__(self, directory: Path, kept: int = KEPT_MAILS) -> None:
+        for name in ("tmp", "new", "cur"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        self._turn = threading.Lock()
+        self._kept = kept
+        self._folder = mailbox.Maildir(directory)
+        self._summaries = deque(self._summary(name) for name in sorted(self._folder.keys(), key=_age))
+        self._forget_oldest()
+
+    def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
+        """On the disk, synced and renamed into place, when it returns."""
+        # The envelope, not the mail, says for whom it is; a header of the mail's own comes after these.
+        envelope = f"X-Envelope-From: {_encoded(sender)}\r\nX-Envelope-To: {_encoded(', '.join(recipients))}\r\n"
+        with self._turn:
+            name = self._folder.add(envelope.encode("ascii") + content)
+            self._summaries.append(self._summary(name))
+            self._forget_oldest()
+
+    def latest(self, limit: int, recipient: str = "") -> list[Summary]:
+        """Newest first; those for `recipient` only, if one is given."""
+        with self._turn:
+            newest_first = list(reversed(self._summaries))
+        chosen = [mail for mail in newest_first if not recipient or mail.is_for(recipient)]
+        return chosen[:limit]
+
+    def read(self, mail_id: str) -> Letter | None:
+        with self._turn:
+            summary = next((mail for mail in self._summaries if mail.id == mail_id), None)
+            return read_letter(summary, self._folder.get_bytes(mail_id)) if summary else None
+
+    def _summary(self, name: str) -> Summary:
+        seconds, microseconds, _ = _age(name)
+        return read_summary(name, seconds + microseconds / 1e6, self._folder.get_bytes(name))
+
+    def _forget_oldest(self) -> None:
+        while len(self._summaries) > self._kept:
+            self._folder.discard(self._summaries.popleft().id)
+
+
+def _age(name: str) -> tuple[int, int, int]:
+    stamp = NAME.match(name)
+    return (int(stamp[1]), int(stamp[2]), int(stamp[3])) if stamp else (0, 0, 0)
+
+
+def _encoded(text: str) -> str:
+    """`text` as the value of one header line, whatever a client put into its addresses."""
+    return Header("".join(char if char.isprintable() else "?" for char in text)).encode(maxlinelen=0)

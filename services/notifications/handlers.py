@@ -1,0 +1,106 @@
+"""What notifications hears: who the users are and what they wish, what became of their orders, what runs low."""
+
+from chassis.messaging.handlers import Handlers, event_id, occurred_at
+from contracts.orders import OrderCancelled, OrderConfirmed, OrderDelivered, OrderRefunded, OrderShipped
+from contracts.stock import StockLow
+from contracts.users import (
+    EmailVerificationRequested,
+    PasswordChanged,
+    PasswordResetRequested,
+    UserDeleted,
+    UserPreferencesUpdated,
+    UserRegistered,
+    UserUpdated,
+)
+from services.notifications import reasons
+from services.notifications.content import parse_locale
+from services.notifications.models import Contact, Device, Notification, Preferences
+from services.notifications.notify import notify, tell_staff
+
+handlers = Handlers("notifications")
+
+
+@handlers.on(UserRegistered)
+def user_registered(event: UserRegistered) -> None:
+    _remember(event)
+
+
+@handlers.on(UserUpdated)
+def user_updated(event: UserUpdated) -> None:
+    _remember(event)
+
+
+@handlers.on(UserDeleted)
+def user_deleted(event: UserDeleted) -> None:
+    Contact.forget(event.user_id, occurred_at())
+    Notification.forget(event.user_id)
+    Preferences.forget(event.user_id)
+    Device.forget(event.user_id)
+
+
+# News of a user can come before their registration arrives here, as each service sends on its own: the contact's
+# ContactUnknown then has the message tried again.
+
+
+@handlers.on(UserPreferencesUpdated)
+def user_preferences_updated(event: UserPreferencesUpdated) -> None:
+    contact = Contact.known(event.user_id)
+    contact.wish(event.locale, event.time_zone, event.marketing_consent, said_at=occurred_at())
+
+
+# What a mail lets its reader do with an account, its token, is asked of the users service just before it is sent.
+
+
+@handlers.on(EmailVerificationRequested)
+def email_verification_requested(event: EmailVerificationRequested) -> None:
+    notify(Contact.known(event.user_id), "account.email_verification", event.user_id, fact_id=event.request_id, link="")
+
+
+@handlers.on(PasswordResetRequested)
+def password_reset_requested(event: PasswordResetRequested) -> None:
+    notify(Contact.known(event.user_id), "account.password_reset", event.user_id, fact_id=event.request_id, link="")
+
+
+@handlers.on(PasswordChanged)
+def password_changed(event: PasswordChanged) -> None:
+    contact = Contact.known(event.user_id)
+    notify(contact, "account.password_changed", event.user_id, fact_id=event_id(), at=occurred_at())
+
+
+@handlers.on(OrderConfirmed)
+def order_confirmed(event: OrderConfirmed) -> None:
+    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+
+
+@handlers.on(OrderCancelled)
+def order_cancelled(event: OrderCancelled) -> None:
+    contact = Contact.known(event.user_id)
+    reason = reasons.in_words(event.reason, parse_locale(contact.locale).language)
+    notify(contact, event.type, event.order_id, order=event, reason=reason)
+
+
+@handlers.on(OrderShipped)
+def order_shipped(event: OrderShipped) -> None:
+    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+
+
+@handlers.on(OrderDelivered)
+def order_delivered(event: OrderDelivered) -> None:
+    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+
+
+@handlers.on(OrderRefunded)
+def order_refunded(event: OrderRefunded) -> None:
+    # An order may be refunded in parts, each of which is a fact of its own.
+    notify(Contact.known(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event)
+
+
+@handlers.on(StockLow)
+def stock_low(event: StockLow) -> None:
+    tell_staff(event.type, event.product_id, event_id(), stock=event)
+
+
+def _remember(event: UserRegistered | UserUpdated) -> None:
+    Contact.remember(
+        event.user_id, event.email, event.username, event.first_name, event.last_name, said_at=occurred_at()
+    )

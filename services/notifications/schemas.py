@@ -1,0 +1,208 @@
+"""What the notifications API takes and answers."""
+
+import hashlib
+from datetime import datetime, time
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from chassis.web.pagination import PageView
+from chassis.web.schemas import Body, View
+from services.notifications.kinds import CHOOSABLE
+from services.notifications.models.preferences import Digest
+
+LINE = r"^[^\x00-\x1f\x7f-\x9f]+$"
+"""Text without line breaks or other control characters."""
+
+
+class NewEmail(Body):
+    user_id: UUID
+    subject: str = Field(min_length=1, max_length=200, pattern=LINE)
+    """One line."""
+    body: str = Field(min_length=1, max_length=10_000)
+    """Plain text; its line breaks are kept."""
+
+
+class NewSMS(Body):
+    user_id: UUID
+    text: str = Field(min_length=1, max_length=300)
+
+
+class NewPush(Body):
+    user_id: UUID
+    title: str = Field(min_length=1, max_length=100, pattern=LINE)
+    body: str = Field(min_length=1, max_length=300)
+
+
+class NewMessage(Body):
+    """For whatever channels the user wants. An SMS or push shows the first 300 characters of `body`."""
+
+    user_id: UUID
+    kind: Literal["staff.message", "marketing.news"] = "staff.message"
+    title: str = Field(min_length=1, max_length=200, pattern=LINE)
+    body: str = Field(min_length=1, max_length=10_000)
+
+
+class NotificationView(View):
+    id: UUID
+    user_id: UUID
+    channel: str
+    kind: str
+    subject_id: UUID
+    """What it tells of, e.g. the order."""
+    recipient: str
+    subject: str
+    text: str
+    status: str
+    reason: str | None
+    """Why it was deferred or suppressed."""
+    attempts: int
+    created_at: datetime
+    release_at: datetime | None
+    """When a deferred one leaves."""
+    sent_at: datetime | None
+
+
+class NotificationPage(PageView):
+    items: list[NotificationView]
+
+
+class SentView(View):
+    """What became of it on each channel."""
+
+    items: list[NotificationView]
+
+
+class AttemptView(View):
+    provider: str
+    outcome: str
+    reference: str | None
+    error: str | None
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class DeliveryView(NotificationView):
+    log: list[AttemptView]
+    """Each attempt at each provider, oldest first."""
+
+
+# Preferences
+
+
+def _clock(value: str) -> str:
+    time.fromisoformat(value)
+    return value
+
+
+Clock = Annotated[str, Field(pattern=r"^[0-2][0-9]:[0-5][0-9]$", examples=["22:00"]), AfterValidator(_clock)]
+
+
+class QuietHours(BaseModel):
+    """By the clock of the time zone; they may span midnight. What is about safety or money comes all the same."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+    begin: Clock
+    end: Clock
+
+    @model_validator(mode="after")
+    def _are_not_empty(self) -> "QuietHours":
+        if self.begin == self.end:
+            raise ValueError("must begin and end at different times")
+        return self
+
+
+def _zone(value: str) -> str:
+    # As in the IANA database, and nothing that could name another file.
+    from zoneinfo import available_timezones
+
+    if value not in available_timezones():
+        raise ValueError("must be an IANA time zone such as Europe/Berlin")
+    return value
+
+
+Channels = dict[Literal["email", "sms", "push"], bool]
+
+
+def _choices(value: dict[str, Channels]) -> dict[str, Channels]:
+    for name, channels in value.items():
+        if name not in CHOOSABLE:
+            raise ValueError(f"{name[:50]} is none of {', '.join(CHOOSABLE)}")
+        kind = CHOOSABLE[name]
+        for channel, wanted in channels.items():
+            if channel in kind.fixed and not wanted:
+                raise ValueError(f"{name} by {channel} cannot be turned off")
+            if channel not in kind.offered and wanted:
+                raise ValueError(f"{name} does not come by {channel}")
+    return value
+
+
+class NewPreferences(Body):
+    """The whole of them: what is left out is as it is without preferences."""
+
+    channels: Annotated[dict[str, Channels], AfterValidator(_choices)] = Field(
+        default_factory=dict, max_length=len(CHOOSABLE), examples=[{"order.shipped": {"email": True, "sms": False}}]
+    )
+    phone: str | None = Field(None, pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4915112345678"])
+    """E.164; without one there are no SMS."""
+    quiet_hours: QuietHours | None = None
+    time_zone: Annotated[str, Field(max_length=50), AfterValidator(_zone)] | None = None
+    """Without one, that of the account."""
+    digest: Annotated[Digest, Field(strict=False)] = Digest.NONE
+    digest_hour: int = Field(8, ge=0, le=23)
+
+
+class PreferencesView(View):
+    user_id: UUID
+    channels: dict[str, dict[str, bool]]
+    phone: str | None
+    quiet_hours: QuietHours | None
+    time_zone: str
+    locale: str
+    """That of the account."""
+    marketing_consent: bool
+    """Given or taken back in the account: GET|PUT /users/{id}/preferences."""
+    digest: str
+    digest_hour: int
+
+    def etag(self) -> str:
+        return hashlib.sha256(self.content()).hexdigest()[:32]
+
+
+# Devices
+
+
+class SubscriptionKeys(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    p256dh: str = Field(pattern=r"^B[A-Za-z0-9_-]{86}=?$")
+    """65 bytes, base64url."""
+    auth: str = Field(pattern=r"^[A-Za-z0-9_-]{22}(==)?$")
+    """16 bytes, base64url."""
+
+
+class NewDevice(Body):
+    """A browser's PushSubscription as its `toJSON()` gives it."""
+
+    endpoint: str = Field(min_length=12, max_length=1000, pattern=r"^https?://[!-~]+$")
+    keys: SubscriptionKeys
+    expirationTime: float | None = None  # noqa: N815 - the browser's name
+
+
+class DeviceView(View):
+    id: UUID
+    user_id: UUID
+    service: str
+    """The push service's host."""
+    created_at: datetime
+
+
+class DeviceList(View):
+    items: list[DeviceView]
+
+
+class PushKeyView(View):
+    key: str
+    """The `applicationServerKey` of `pushManager.subscribe()`."""

@@ -1,0 +1,138 @@
+"""What the orders API takes and answers."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, Self
+from uuid import UUID
+
+from pydantic import Field, field_validator
+
+from chassis.security.auth import Caller
+from chassis.web.pagination import PageView
+from chassis.web.schemas import Body, Query, View
+from contracts import money
+from contracts.money import Amount
+from contracts.orders import Line, OrderResumed, OrderStuck
+from contracts.payment_tokens import PaymentToken
+from services.orders import words
+from services.orders.models import Event, Order
+
+
+class NewLine(Body):
+    product_id: UUID
+    quantity: int = Field(ge=1, le=1_000)
+
+
+class NewOrder(Body):
+    lines: list[NewLine] = Field(min_length=1, max_length=50)
+    payment_method: PaymentToken
+    """A provider's token; card numbers never come here."""
+
+    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    """Where it is given, the order is refused unless it is what the shop sells in."""
+
+    @field_validator("lines")
+    @classmethod
+    def each_product_once(cls, lines: list[NewLine]) -> list[NewLine]:
+        if len({line.product_id for line in lines}) < len(lines):
+            raise ValueError("name each product once, with its whole quantity")
+        return lines
+
+
+class NewStatus(Body):
+    status: Literal["shipped", "delivered", "cancelled"]
+    reason: str = Field(default="Cancelled by the shop.", min_length=1, max_length=500)
+
+
+class NewRefund(Body):
+    amount: Amount | None = None
+    """Without it all that is left goes back."""
+
+    reason: str = Field(default="Refunded by the shop.", min_length=1, max_length=500)
+
+
+class LineView(View):
+    product_id: UUID
+    name: str
+    category: str
+    quantity: int
+    unit_price: Decimal
+
+    @classmethod
+    def of(cls, line: Line) -> Self:
+        return cls(
+            product_id=line.product_id,
+            name=line.name,
+            category=line.category,
+            quantity=line.quantity,
+            unit_price=money.from_minor(line.unit_amount),
+        )
+
+
+class OrderView(View):
+    id: UUID
+    user_id: UUID
+    status: str
+    reason: str | None
+    total_amount: Decimal
+    captured_amount: Decimal
+    refunded_amount: Decimal
+    currency: str
+    lines: list[LineView]
+    created_at: datetime
+    updated_at: datetime
+    confirmed_at: datetime | None
+    shipped_at: datetime | None
+    version: int
+
+    @classmethod
+    def of(cls, order: Order, caller: Caller) -> Self:
+        """The order as this caller may see it."""
+        shown = {name: getattr(order, name) for name in cls.model_fields if name not in ("reason", "lines")}
+        reason = words.reason(order.reason, caller.is_staff)
+        return cls(**shown, reason=reason, lines=[LineView.of(line) for line in order.lines])
+
+    def etag(self) -> str:
+        return str(self.version)
+
+
+class OrderPage(PageView):
+    items: list[OrderView]
+
+
+class TimelineQuery(Query):
+    """`cursor` is a page's `next`."""
+
+    limit: int = Field(default=100, ge=1, le=100)
+    cursor: int = Field(default=0, ge=0, le=2**31 - 1)
+
+
+class EventView(View):
+    """One step of the order's timeline; `reason` says why, where something was refused or cancelled."""
+
+    version: int
+    type: str
+    occurred_at: datetime
+    summary: str
+    reason: str | None
+
+    @classmethod
+    def of(cls, event: Event, order: Order, caller: Caller) -> Self:
+        message = event.message
+        internal = isinstance(message, OrderStuck | OrderResumed) and not caller.is_staff
+        reason = None if internal else words.reason(getattr(message, "reason", None), caller.is_staff)
+        summary = words.told(message, order.currency)
+        return cls(
+            version=event.version, type=event.type, occurred_at=event.occurred_at, summary=summary, reason=reason
+        )
+
+
+class Timeline(View):
+    items: list[EventView]
+    next: int | None
+
+    @classmethod
+    def of(cls, events: Sequence[Event], order: Order, caller: Caller) -> Self:
+        following = events[-1].version if events and events[-1].version < order.version else None
+        return cls(items=[EventView.of(event, order, caller) for event in events], next=following)

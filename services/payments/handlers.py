@@ -1,0 +1,83 @@
+"""What orders ask of payments: authorise, capture, void, refund. The provider is asked later, by tasks; `answers` is the reply.
+
+Any message may come twice, late or before its forerunner. Once a payment is voided it stays so, whatever else is asked before
+or after: what was captured meanwhile is given back. Who asks again hears the answer again.
+"""
+
+from chassis.base.problems import NotFound
+from chassis.messaging.handlers import Handlers
+from chassis.storage.outbox import emit, enqueue
+from chassis.web import card_numbers
+from contracts.payments import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
+from services.payments import answers, outcomes, providers
+from services.payments.models import Payment, Refund, Status, Terms
+from services.payments.models.refund import BY_ORDER, NOT_CAPTURED
+from services.payments.settings import Settings
+
+handlers = Handlers("payments")
+
+
+@handlers.on(AuthorizePayment)
+def authorize_payment(command: AuthorizePayment) -> None:
+    terms = Terms(command.user_id, command.amount, command.currency, command.payment_method)
+    payment = Payment.for_order(command.order_id, terms, providers.default())
+    if payment.status == Status.PENDING and payment.asked_at is None and (reason := objection(payment)):
+        payment.become(Status.DECLINED, reason)
+    answer = answers.authorization(payment)
+    if answer is None:
+        enqueue(outcomes.ADVANCE, payment.id)
+    else:
+        emit(answer)
+
+
+@handlers.on(CapturePayment)
+def capture_payment(command: CapturePayment) -> None:
+    payment = Payment.asked_for_by(command.order_id)
+    if payment is None:
+        raise NotFound(f"The order {command.order_id} has asked for no payment.")
+    answer = answers.capture(payment)
+    if answer is None:
+        payment.capture()
+        enqueue(outcomes.ADVANCE, payment.id)
+    else:
+        emit(answer)
+
+
+@handlers.on(VoidPayment)
+def void_payment(command: VoidPayment) -> None:
+    payment = Payment.called_off(command.order_id, providers.default())
+    payment.call_off()
+    outcomes.go_on(payment)
+
+
+@handlers.on(RefundPayment)
+def refund_payment(command: RefundPayment) -> None:
+    payment = Payment.asked_for_by(command.order_id)
+    reason = refund_objection(command, payment)
+    if payment is None or reason is not None:
+        emit(RefundRefused(command.order_id, command.refund_id, reason or NOT_CAPTURED))
+        return
+    refund = Refund.known(command.refund_id)
+    if refund is None:
+        why = card_numbers.without_numbers(command.reason)
+        refund = Refund.of(payment, command.amount, why, BY_ORDER, command.refund_id)
+    outcomes.start(refund, payment)
+
+
+def objection(payment: Payment) -> str | None:
+    """Why the provider need not be asked."""
+    if not payment.payment_method:
+        return "invalid_payment_method"
+    return None if payment.currency in Settings.current().currencies else "invalid_currency"
+
+
+def refund_objection(command: RefundPayment, payment: Payment | None) -> str | None:
+    """Why there can be no such refund, whatever the payment's status."""
+    if payment is None:
+        return NOT_CAPTURED
+    if command.amount <= 0:
+        return "invalid_amount"
+    if command.currency != payment.currency:
+        return "invalid_currency"
+    known = Refund.known(command.refund_id)
+    return "refund_id_in_use" if known is not None and known.payment_id != payment.id else None

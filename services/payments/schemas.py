@@ -1,0 +1,109 @@
+"""What the payments API takes and answers."""
+
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from pydantic import Field, field_validator
+
+from chassis.web.pagination import PageView
+from chassis.web.schemas import Body, View
+from contracts import money
+from contracts.money import Amount
+from contracts.payment_tokens import PaymentToken
+from services.payments.models import Payment
+from services.payments.models.ledger import Sums
+from services.payments.settings import CurrencyCode, Settings
+
+
+class NewPayment(Body):
+    amount: Amount
+    currency: CurrencyCode
+    payment_method: PaymentToken
+    capture: bool = True
+    """Take the money at once; false only reserves it."""
+
+    @field_validator("currency")
+    @classmethod
+    def that_we_take(cls, currency: str) -> str:
+        taken = sorted(Settings.current().currencies)
+        if currency not in taken:
+            raise ValueError(f"is not one of: {', '.join(taken)}")
+        return currency
+
+
+class PaymentView(View):
+    """`status` is pending until the provider has answered. While it is, `action_url` may say where the customer has to confirm.
+
+    What was captured, and what of it went back, is what the ledger says.
+    """
+
+    id: UUID
+    order_id: UUID | None
+    user_id: UUID | None
+    amount: Decimal
+    captured_amount: Decimal
+    refunded_amount: Decimal
+    currency: str
+    status: str
+    decline_reason: str | None
+    action_url: str | None
+    provider: str
+    provider_reference: str | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, payment: Payment, sums: Sums) -> "PaymentView":
+        own = {name: getattr(payment, name) for name in cls.model_fields if name not in _FROM_LEDGER}
+        booked = {name: money.from_minor(getattr(sums, name.removesuffix("_amount"))) for name in _FROM_LEDGER}
+        return cls.model_validate(own | booked)
+
+
+_FROM_LEDGER = ("captured_amount", "refunded_amount")
+
+
+class PaymentPage(PageView):
+    items: list[PaymentView]
+
+
+class NewRefund(Body):
+    payment_id: UUID
+    amount: Amount | None = None
+    """All that is left, unless it is said how much."""
+
+    reason: str = Field(default="", max_length=200)
+
+
+class RefundView(View):
+    """`status`: waiting (for the capture), pending, refunded, or refused with a reason."""
+
+    id: UUID
+    payment_id: UUID
+    amount: Decimal
+    status: str
+    reason: str
+    refusal_reason: str | None
+    asked_by: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class RefundList(View):
+    items: list[RefundView]
+
+
+class NewMethod(Body):
+    token: PaymentToken
+    label: str = Field(min_length=1, max_length=100, examples=["My blue card"])
+
+
+class MethodView(View):
+    id: UUID
+    token: str
+    label: str
+    created_at: datetime
+
+
+class MethodList(View):
+    items: list[MethodView]

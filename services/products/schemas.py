@@ -1,0 +1,240 @@
+"""What the products API takes and answers."""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal, Self
+from uuid import UUID
+
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+
+from chassis.web.pagination import Page, PageView
+from chassis.web.schemas import Body, Query, View
+from contracts import money
+from services.products.finding.finder import Filters, Order, SearchOrder
+from services.products.models import Product
+from services.products.search import Facets
+
+SKU = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Category = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+Quantity = Annotated[int, Field(ge=0, le=1_000_000)]
+
+MOST_QUOTES = 100
+
+
+class ProductChange(Body):
+    """What PUT replaces; stock and whether it is on sale stay as they are unless given."""
+
+    may_hold_numbers = frozenset({"sku", "name", "description", "category"})
+
+    sku: SKU
+    name: Name
+    description: str = Field(default="", max_length=5_000)
+    category: Category
+    price: money.Amount
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    stock_quantity: Quantity | None = None
+    """Pieces on hand as counted; needs `If-Match`, so that a sale meanwhile is not undone by it."""
+    is_active: bool | None = None
+
+
+class NewProduct(ProductChange):
+    stock_quantity: Quantity = 0
+    is_active: bool = True
+
+
+class ProductView(View):
+    id: UUID
+    sku: str
+    name: str
+    description: str
+    category: str
+    price: Decimal
+    currency: str
+    stock_quantity: int
+    is_active: bool
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    def etag(self) -> str:
+        return str(self.version)
+
+
+class ProductFilters(Page):
+    """What narrows a list or a search; what is not given narrows nothing."""
+
+    category: str | None = Field(default=None, max_length=100)
+    min_price: money.Amount | None = None
+    max_price: money.Amount | None = None
+    in_stock: bool | None = None
+    active: Literal["yes", "no", "all"] = "yes"
+    """On sale or not; only staff may ask for what is not."""
+
+    def filters(self) -> Filters:
+        is_active = {"yes": True, "no": False, "all": None}[self.active]
+        return Filters(self.category, self.min_price, self.max_price, self.in_stock, is_active)
+
+
+class ProductQuery(ProductFilters):
+    sort: Order = "newest"
+
+
+class ProductPage(PageView):
+    items: list[ProductView]
+
+
+class SearchQuery(ProductFilters):
+    """`q` in any words: beginnings and small slips are understood. The facets come with the first page."""
+
+    # The cursor of a search says what was searched for.
+    model_config = ConfigDict(str_max_length=8_000)
+
+    q: str = Field(default="", max_length=200)
+    sort: SearchOrder | None = None
+    """Relevance where there is a `q`, else the newest first."""
+
+    @property
+    def order(self) -> SearchOrder:
+        return self.sort or ("relevance" if self.q else "newest")
+
+    @model_validator(mode="after")
+    def _relevance_is_of_words(self) -> Self:
+        if self.sort == "relevance" and not self.q:
+            raise ValueError("sort by relevance needs a q")
+        return self
+
+
+class CategoryView(View):
+    category: str
+    products: int
+
+
+class PriceRange(View):
+    """From `least` up to and without `most`."""
+
+    least: Decimal
+    most: Decimal | None
+    products: int
+
+
+class StockCount(View):
+    in_stock: int
+    out_of_stock: int
+
+
+class FacetsView(View):
+    """How many products each choice leaves. Each facet is counted without its own filter."""
+
+    categories: list[CategoryView]
+    prices: list[PriceRange]
+    stock: StockCount
+    is_complete: bool
+    """False when there are more matches than are counted; then these are shares rather than numbers."""
+
+    @classmethod
+    def of(cls, facets: Facets) -> Self:
+        return cls(
+            categories=[CategoryView(category=name, products=count) for name, count in facets.categories],
+            prices=[PriceRange(least=low, most=high, products=count) for low, high, count in facets.prices],
+            stock=StockCount(in_stock=facets.in_stock, out_of_stock=facets.out_of_stock),
+            is_complete=facets.is_complete,
+        )
+
+
+class SearchPage(ProductPage):
+    corrected: str | None = None
+    """The words that were searched for, where those typed are none of the catalogue's."""
+    facets: FacetsView | None = None
+
+
+class ExportQuery(Query):
+    format: Literal["csv", "jsonl"] = "csv"
+
+
+class RefusedRow(View):
+    """`line` is where in the body the row starts, from 1."""
+
+    line: int
+    sku: str
+    field: str
+    reason: str
+
+
+class ImportReport(View):
+    """What the rows came to. `stock_left` of them name another stock than is on hand, which an import never changes."""
+
+    COUNTS: ClassVar[tuple[str, ...]] = ("added", "changed", "unchanged", "refused", "stock_left")
+
+    added: int
+    changed: int
+    unchanged: int
+    refused: int
+    stock_left: int
+    rows: list[RefusedRow]
+    """Those that were refused."""
+
+
+class CategoryPage(PageView):
+    items: list[CategoryView]
+
+
+class CategoryQuery(Page):
+    limit: int = Field(default=100, ge=1, le=100)
+
+
+def _split(ids: Any) -> Any:
+    return ids.split(",") if isinstance(ids, str) else ids
+
+
+class QuoteQuery(Query):
+    """`ids`: product ids with commas between."""
+
+    model_config = ConfigDict(str_max_length=40 * MOST_QUOTES)
+
+    ids: Annotated[list[UUID], BeforeValidator(_split), Field(min_length=1, max_length=MOST_QUOTES)]
+
+
+class QuoteView(View):
+    """A product as an order takes it: `amount` is the price in minor units."""
+
+    id: UUID
+    sku: str
+    name: str
+    category: str
+    amount: int
+    currency: str
+    is_active: bool
+    stock_quantity: int
+
+    @classmethod
+    def of(cls, product: Product) -> Self:
+        return cls(
+            id=UUID(product.id),
+            sku=product.sku,
+            name=product.name,
+            category=product.category,
+            amount=money.to_minor(product.price),
+            currency=product.currency,
+            is_active=product.is_active,
+            stock_quantity=product.stock_quantity,
+        )
+
+
+class Quotes(View):
+    items: list[QuoteView]
+
+
+class RecommendationQuery(Query):
+    limit: int = Field(default=10, ge=1, le=50)
+
+
+class RecommendationView(View):
+    """`because`: bought_together, popular_in_category or popular."""
+
+    because: str
+    product: ProductView
+
+
+class RecommendationsView(View):
+    items: list[RecommendationView]
