@@ -1,4 +1,4 @@
-"""What one call to a neighbour costs: three HTTP libraries bare, and chassis.clients, against the same server in one run.
+"""What one call to a upstream costs: three HTTP libraries bare, and chassis.clients, against the same server in one run.
 
 The server is a process of its own, bare Flask on granian with a small JSON answer; all connections are kept open.
 """
@@ -32,18 +32,18 @@ def main() -> None:
     with program(port, "bench.clients", "serve", environment={"SOUK_PORT": str(port)}):
         found = _in_turns(_subjects(f"http://127.0.0.1:{port}"))
     bare, ours = found[0].percentile(50), found[-1].percentile(50)
-    show("A call to a neighbour", found, [f"chassis.clients takes {ours / bare:.2f} times urllib3's median."])
+    show("A call to a upstream", found, [f"chassis.clients takes {ours / bare:.2f} times urllib3's median."])
 
 
 def serve() -> None:
-    app = Flask("neighbour")
+    app = Flask("upstream")
     app.add_url_rule(PATH, view_func=lambda: {"items": [{"id": number, "price": "12.50"} for number in range(2)]})
     web_server.run(app, Settings())
 
 
 def _subjects(url: str) -> dict[str, Callable[[], Any]]:
     pool, session, client = urllib3.PoolManager(), requests.Session(), httpx.Client()
-    ours, settings = Client("neighbour"), Settings(services={"neighbour": url}, api_key="key")
+    ours, settings = Client("upstream"), Settings(services={"upstream": url}, api_key="key")
     return {
         "urllib3": lambda: json.loads(pool.request("GET", url + PATH, fields=QUERY).data),
         "httpx": lambda: client.get(url + PATH, params=QUERY).json(),

@@ -18,7 +18,7 @@ from bench._load import Plan, drive
 
 REQUESTS, CLIENTS = 10_000, 16
 WEIGHTS = (90, 10)
-MOST_OFF = 0.01
+MAX_OFF = 0.01
 INTERVAL_SECONDS, FAILURES, SUCCESSES = 0.2, 3, 2
 DEADLINE_SECONDS = 60.0
 
@@ -62,7 +62,7 @@ def shares(requests: int) -> None:
     print(f"{asked:,} requests over weights {WEIGHTS}: {', '.join(f'{share / asked:.2%}' for share in served)}")
     assert sum(served) == asked
     for share, weight in zip(served, WEIGHTS, strict=True):
-        assert abs(share / asked - weight / sum(WEIGHTS)) <= MOST_OFF
+        assert abs(share / asked - weight / sum(WEIGHTS)) <= MAX_OFF
 
 
 def served_by(port: int) -> int:

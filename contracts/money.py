@@ -26,7 +26,7 @@ Amount = Annotated[
 ]
 """A sum of money in the API: a decimal string such as "12.50", as DECIMAL(10,2) holds it."""
 
-LARGEST = 99_999_999_99
+MAX = 99_999_999_99
 """The largest sum in minor units that DECIMAL(10,2) holds."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher import ports
-from launcher.narrator import Narrator
+from launcher.progress import Progress
 from launcher.secrets import Secrets
 from launcher.state import StateFolder
 from launcher.supervisor import Supervisor
@@ -20,7 +20,7 @@ class Installation:
     state: StateFolder
     secrets: Secrets
     supervisor: Supervisor
-    narrator: Narrator
+    progress: Progress
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ports: dict[str, int] = field(default_factory=dict)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -35,6 +35,6 @@ class Installation:
         self.state.write_json(REPLICAS, dict(counts))
 
     @classmethod
-    def at(cls, path: Path | None, narrator: Narrator) -> "Installation":
+    def at(cls, path: Path | None, progress: Progress) -> "Installation":
         state = StateFolder(path)
-        return cls(state, Secrets(state), Supervisor(state), narrator, ports=ports.recorded(state))
+        return cls(state, Secrets(state), Supervisor(state), progress, ports=ports.recorded(state))

@@ -4,7 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.errors import LaunchError
-from launcher.services import MOST_INSTANCES, SERVICES, sidecar_of
+from launcher.services import MAX_INSTANCES, SERVICES, sidecar_of
 from launcher.stack import Stack
 
 
@@ -78,8 +78,8 @@ def scale(stack: Stack, service: str, count: int) -> None:
     ensure_up(stack)
     if service not in SERVICES:
         raise LaunchError(f"There is no service {service}; there are: {', '.join(SERVICES)}.")
-    if not 1 <= count <= MOST_INSTANCES:
-        raise LaunchError(f"{service} can have 1 to {MOST_INSTANCES} instances.")
+    if not 1 <= count <= MAX_INSTANCES:
+        raise LaunchError(f"{service} can have 1 to {MAX_INSTANCES} instances.")
     if not stack.has("consul"):
         raise LaunchError(
             "Without Consul nobody would find more than one instance: install it, or give SOUK_CONSUL_URL."

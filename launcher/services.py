@@ -37,7 +37,7 @@ WITHOUT_METRICS = ("gateway", "gateway-tls", "mailbox", "mailbox-smtp", "bank")
 OURS = frozenset(name.partition("-")[0] for name in PORTS)
 """What our own programs' names begin with."""
 
-MOST_INSTANCES = 20
+MAX_INSTANCES = 20
 
 CONSUL_ACCESS = ("TOKEN", "CA_FILE", "CERTIFICATE_FILE", "KEY_FILE")
 """How a Consul that was given is entered: handed on to whoever talks to it."""
@@ -227,7 +227,7 @@ class Services:
             # 32 random bytes in base64url are a private key of P-256, but for one in four thousand million.
             "SOUK_VAPID_KEY": self._installation.secrets.get("vapid-key"),
         }
-        bounds = {name: given[name] for name in ("SOUK_ATTEMPT_SECONDS", "SOUK_MOST_PER_HOUR") if name in given}
+        bounds = {name: given[name] for name in ("SOUK_ATTEMPT_SECONDS", "SOUK_MAX_PER_HOUR") if name in given}
         return {name: given.get(name, value) for name, value in told.items()} | bounds
 
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from launcher import certificate, ports, probes, processes
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
-from launcher.narrator import Narrator
 from launcher.program import Program
+from launcher.progress import Progress
 from launcher.servers import SERVERS, Postgres, Prometheus, Server
 from launcher.services import OURS, WITH_POSTGRES, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
@@ -40,12 +40,12 @@ class Stack:
         servers: Collection[str] = tuple(SERVERS),
         services: bool = True,
         standard_ports: bool = True,
-        narrator: Narrator | None = None,
+        progress: Progress | None = None,
     ) -> None:
         """path: the state folder. servers: names of the needs to meet. services: False for the servers alone."""
-        self.installation = Installation.at(path, narrator or Narrator())
+        self.installation = Installation.at(path, progress or Progress())
         self.state, self.supervisor = self.installation.state, self.installation.supervisor
-        self.narrator = self.installation.narrator
+        self.progress = self.installation.progress
         self.servers = {name: SERVERS[name](self.installation) for name in servers}
         self._with_services, self._standard_ports = services, standard_ports
         self._started: list[str] = []
@@ -55,7 +55,7 @@ class Stack:
         self._started = []
         self.installation.cancelled.clear()
         try:
-            with self.state.lock(), self.narrator.telling():
+            with self.state.lock(), self.progress.telling():
                 supervised = self.supervisor.is_running()
                 try:
                     self._up()
@@ -182,13 +182,13 @@ class Stack:
         if server.given:
             self._check_given(server)
         elif server.name not in self._unwanted() and server.find():
-            with self.narrator.step(server.title):
+            with self.progress.step(server.title):
                 server.prepare()
                 for program in server.programs():
                     self._run(program)
                     self.wait_ready(program.name)
         else:
-            self.narrator.say(server.without)
+            self.progress.say(server.without)
             del self.servers[server.name]
 
     def _unwanted(self) -> set[str]:
@@ -218,12 +218,12 @@ class Stack:
     def _make_databases(self) -> None:
         postgres = self.servers["postgres"]
         assert isinstance(postgres, Postgres)
-        with self.narrator.step("Databases and their schemas"):
+        with self.progress.step("Databases and their schemas"):
             postgres.ensure_databases(WITH_POSTGRES)
             self.migrate()
 
     def _seed(self) -> None:
-        with self.narrator.step("Catalogue"):
+        with self.progress.step("Catalogue"):
             self._run_once("products", "services.products.seed")
 
     def _write_kong_file(self) -> None:
@@ -233,7 +233,7 @@ class Stack:
 
     def _run_services(self) -> None:
         programs = self.services.programs()
-        with self.narrator.step(f"Souk's {len(programs)} programs"):
+        with self.progress.step(f"Souk's {len(programs)} programs"):
             together = Together(self.installation.cancelled)
             for program in programs:
                 self._run(program)

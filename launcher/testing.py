@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from launcher.narrator import Narrator
+from launcher.progress import Progress
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
 
-LEAST_PERCENT = 90.0
+MIN_PERCENT = 90.0
 PACKAGES = {
     "chassis": "chassis/",
     **{
@@ -26,27 +26,27 @@ PACKAGES = {
 SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
 
 
-def run(arguments: Sequence[str], narrator: Narrator) -> tuple[int, dict[str, float | None]]:
+def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, float | None]]:
     """pytest's exit code, and the coverage in percent by package (None for a package without a file)."""
-    with servers(narrator) as (folder, urls):
+    with servers(progress) as (folder, urls):
         environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
         command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
         code = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
         return code, _coverage(folder, environment)
 
 
-def on_servers(narrator: Narrator, arguments: Sequence[str], services: bool = False) -> int:
+def on_servers(progress: Progress, arguments: Sequence[str], services: bool = False) -> int:
     """Exit code of Python run with `arguments` beside servers of its own, and with a whole installation on them if wanted."""
-    with servers(narrator, services) as (_, environment):
+    with servers(progress, services) as (_, environment):
         return subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
 
 @contextmanager
-def servers(narrator: Narrator, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
+def servers(progress: Progress, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
     """A temporary folder, and the environment that tells where fresh servers are; both are gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         chosen = {} if services else {"servers": SERVERS}
-        stack = Stack(Path(name) / "state", services=services, standard_ports=False, narrator=narrator, **chosen)
+        stack = Stack(Path(name) / "state", services=services, standard_ports=False, progress=progress, **chosen)
         try:
             stack.up()
             gateway = {"SOUK_BENCH_GATEWAY_URL": stack.gateway_url} if services else {}

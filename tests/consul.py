@@ -16,7 +16,7 @@ import pytest
 
 from chassis.discovery import consul as discovery_consul
 from launcher.installation import Installation
-from launcher.narrator import Narrator
+from launcher.progress import Progress
 from launcher.servers.consul import Consul
 from tests.conftest import free_port
 
@@ -105,7 +105,7 @@ class ConsulServer:
 
 @pytest.fixture(scope="session")
 def consul_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    installation = Installation.at(tmp_path_factory.mktemp("consul-program"), Narrator())
+    installation = Installation.at(tmp_path_factory.mktemp("consul-program"), Progress())
     installation.state.make()
     server = Consul(installation)
     if not server.find():

@@ -107,7 +107,7 @@ def installed(folder: Path) -> Iterator[Stack]:
         "SOUK_ATTEMPT_SECONDS": str(ATTEMPT_SECONDS),
         # A test is faster than any customer.
         "SOUK_RATE_LIMITS": json.dumps(dict.fromkeys(("enter", "anonymous", "token", "partner"), 1_000_000)),
-        "SOUK_MOST_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),
+        "SOUK_MAX_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),
     }
     running.up()
     try:

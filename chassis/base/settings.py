@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     redis_url: str = ""
 
     discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
-    """How neighbours are found; empty: by Consul where there is one, else at fixed addresses."""
+    """How upstreams are found; empty: by Consul where there is one, else at fixed addresses."""
 
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
     """Networks of the edge (JSON list). Only its word about whom it was called by is believed; too wide, and clients choose
@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     """Proxies before this service that each append to X-Forwarded-For: more than the edge where a load balancer is before it."""
 
     services: dict[str, str] = Field(default_factory=dict)
-    """For fixed addresses: base URL of each neighbour by name, or several separated by commas."""
+    """For fixed addresses: base URL of each upstream by name, or several separated by commas."""
 
     consul_url: str = ""
     """http(s)://host:port of a Consul agent."""
@@ -68,7 +68,7 @@ class Settings(BaseSettings):
     """What this process shows to a Consul that wants to know its clients."""
 
     kubernetes_namespace: str = ""
-    """Where the neighbours' EndpointSlices are; empty: in the pod's own namespace."""
+    """Where the upstreams' EndpointSlices are; empty: in the pod's own namespace."""
 
     discovery_name: str = "{service}:8000"
     """For discovery by DNS: host:port, in which {service} stands for the service's name."""
@@ -84,7 +84,7 @@ class Settings(BaseSettings):
     jwt_audience: str = "souk"
 
     api_key: SecretStr = SecretStr("")
-    """What this service shows to its neighbours."""
+    """What this service shows to its upstreams."""
 
     api_callers: dict[str, str] = Field(default_factory=dict)
     """SHA-256 (hex) of the API key of each service that may call this one."""

@@ -1,6 +1,6 @@
-"""Circuit breaker of an instance or of a whole neighbour: pybreaker's states, with calls side by side.
+"""Circuit breaker of an instance or of a whole upstream: pybreaker's states, with calls side by side.
 
-pybreaker keeps its lock for as long as a call takes, so a slow neighbour would have all threads wait for one another. Here
+pybreaker keeps its lock for as long as a call takes, so a slow upstream would have all threads wait for one another. Here
 the call happens between `admit` and `record`, and pybreaker only hears how it ended, under its lock but without waiting.
 """
 
@@ -34,7 +34,7 @@ class _CallFailed(Exception):
 class Breaker:
     """Closed: all may call. Open, after so many failures in a row: none may. After a while one may, and its fate decides."""
 
-    def __init__(self, neighbour: str, scope: str, name: str, failures_to_open: int, open_seconds: float) -> None:
+    def __init__(self, upstream: str, scope: str, name: str, failures_to_open: int, open_seconds: float) -> None:
         """scope: "instance" or "service"; name: which one, for the log."""
         self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
         self._open_for = timedelta(seconds=open_seconds)
@@ -43,7 +43,7 @@ class Breaker:
             fail_max=failures_to_open,
             reset_timeout=open_seconds,
             state_storage=self._storage,
-            listeners=[_Telling(neighbour, scope)],
+            listeners=[_Telling(upstream, scope)],
             name=name,
         )
 
@@ -87,12 +87,12 @@ class Admission:
 
 
 class _Telling(pybreaker.CircuitBreakerListener):
-    def __init__(self, neighbour: str, scope: str) -> None:
-        self._neighbour, self._scope = neighbour, scope
+    def __init__(self, upstream: str, scope: str) -> None:
+        self._upstream, self._scope = upstream, scope
 
     def state_change(self, breaker: pybreaker.CircuitBreaker, old: Any, new: Any) -> None:
         if pybreaker.STATE_CLOSED in (old.name, new.name):
             change = -1 if new.name == pybreaker.STATE_CLOSED else 1
-            metrics.BREAKERS_OPEN.labels(self._neighbour, self._scope).inc(change)
-        metrics.BREAKER_CHANGES.labels(self._neighbour, self._scope, new.name).inc()
-        log.warning("breaker", neighbour=self._neighbour, scope=self._scope, name=breaker.name, state=new.name)
+            metrics.BREAKERS_OPEN.labels(self._upstream, self._scope).inc(change)
+        metrics.BREAKER_CHANGES.labels(self._upstream, self._scope, new.name).inc()
+        log.warning("breaker", upstream=self._upstream, scope=self._scope, name=breaker.name, state=new.name)

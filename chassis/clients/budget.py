@@ -7,7 +7,7 @@ import threading
 class RetryBudget:
     """Each call earns a share of a retry, each retry spends a whole one, and no more than `reserve` are saved up.
 
-    So with everything failing a neighbour gets at most (1 + share) times the calls, and `reserve` more once.
+    So with everything failing a upstream gets at most (1 + share) times the calls, and `reserve` more once.
     Source: Finagle's RetryBudget and gRPC's retry throttling (proposal A6).
     """
 

@@ -14,9 +14,9 @@ from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
 from chassis.clients import credentials, metrics
 from chassis.clients.failures import BadAnswer, NotThere, Refused, TooSlow
-from chassis.clients.neighbour import Neighbour
 from chassis.clients.peers import Answer, Request, retry_after
 from chassis.clients.policy import Policy
+from chassis.clients.upstream import Upstream
 
 log = get_logger(__name__)
 
@@ -25,12 +25,12 @@ REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
 class Client:
-    """Calls to one neighbour. One for each neighbour and process, made at import; it connects at first use."""
+    """Calls to one upstream. One for each upstream and process, made at import; it connects at first use."""
 
     def __init__(self, service: str, policy: Policy | None = None) -> None:
         self.service = service
         self._policy = policy or Policy()
-        self._neighbour: Neighbour | None = None
+        self._upstream: Upstream | None = None
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], settings: Settings, **headers: str) -> Any:
@@ -60,10 +60,10 @@ class Client:
         }
         data = None if body is None else json.dumps(body).encode()
         request = Request(method, target, sent, data, method in REPEATABLE or "Idempotency-Key" in sent)
-        neighbour = self._wired(settings)
+        upstream = self._wired(settings)
         started, outcome = time.perf_counter(), "unavailable"
         try:
-            answer = self._parsed(neighbour.call(request))
+            answer = self._parsed(upstream.call(request))
             outcome = "answered"
             return answer
         except Problem as problem:
@@ -79,7 +79,7 @@ class Client:
         if not 200 <= answer.status < 300:
             is_gone = answer.status in (404, 410)
             if not is_gone:
-                log.error("neighbour refused", neighbour=self.service, status=answer.status)
+                log.error("upstream refused", upstream=self.service, status=answer.status)
             kind = NotThere if is_gone else Refused
             raise kind(f"The {self.service} service refused our request.", answer.status)
         try:
@@ -87,15 +87,15 @@ class Client:
         except ValueError as error:
             raise BadAnswer(f"The {self.service} service did not answer in JSON.") from error
 
-    def _wired(self, settings: Settings) -> Neighbour:
+    def _wired(self, settings: Settings) -> Upstream:
         # A process has one Settings for all its life; tests have several.
-        neighbour = self._neighbour
-        if neighbour is None or neighbour.settings is not settings:
+        upstream = self._upstream
+        if upstream is None or upstream.settings is not settings:
             with self._lock:
-                neighbour = self._neighbour
-                if neighbour is None or neighbour.settings is not settings:
-                    neighbour = self._neighbour = Neighbour(self.service, self._policy, settings)
-        return neighbour
+                upstream = self._upstream
+                if upstream is None or upstream.settings is not settings:
+                    upstream = self._upstream = Upstream(self.service, self._policy, settings)
+        return upstream
 
 
 _OUTCOMES: dict[type[Problem], str] = {

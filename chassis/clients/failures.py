@@ -1,6 +1,6 @@
 """What a call may come to instead of an answer: Problems that tell our own caller the truth.
 
-- Unavailable (503 with Retry-After): the neighbour is away or failing, or we spare it or ourselves for now.
+- Unavailable (503 with Retry-After): the upstream is away or failing, or we spare it or ourselves for now.
 - TooSlow (504), an Unavailable too: it did not answer in the time there was.
 - Refused (502): it answered that our request is wrong, which is a fault of ours; NotThere where it knows no such thing.
 - BadAnswer (502): it talked nonsense.
@@ -10,13 +10,13 @@ from chassis.base.problems import Problem, Unavailable
 
 
 class BadAnswer(Problem):
-    type, status, title = "/problems/bad-gateway", 502, "A neighbour answered with nonsense"
+    type, status, title = "/problems/bad-gateway", 502, "A upstream answered with nonsense"
 
 
 class Refused(BadAnswer):
-    """`refusal` is the status with which the neighbour refused."""
+    """`refusal` is the status with which the upstream refused."""
 
-    title = "A neighbour refused our request"
+    title = "A upstream refused our request"
 
     def __init__(self, detail: str, refusal: int) -> None:
         super().__init__(detail)
@@ -28,7 +28,7 @@ class NotThere(Refused):
 
 
 class TooSlow(Unavailable):
-    type, status, title = "/problems/gateway-timeout", 504, "A neighbour did not answer in time"
+    type, status, title = "/problems/gateway-timeout", 504, "A upstream did not answer in time"
 
 
 class TryFailed(Exception):

@@ -13,9 +13,9 @@ from chassis.clients.peers import Answer, Request, Turn
 
 
 class Hedge:
-    def __init__(self, neighbour: str, after_seconds: float, threads: int) -> None:
-        self._neighbour, self._after = neighbour, after_seconds
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"hedge-{neighbour}")
+    def __init__(self, upstream: str, after_seconds: float, threads: int) -> None:
+        self._upstream, self._after = upstream, after_seconds
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix=f"hedge-{upstream}")
 
     def send(self, request: Request, seconds: float, first: Turn, second: Callable[[], Turn | None]) -> Answer:
         """The first answer of the two. Raises TryFailed when none of those that were asked gave one.
@@ -25,7 +25,7 @@ class Hedge:
         tries = {self._start(first, request, seconds)}
         done, _ = wait(tries, min(self._after, seconds))
         if not done and seconds > self._after and (other := second()) is not None:
-            metrics.HEDGES.labels(self._neighbour).inc()
+            metrics.HEDGES.labels(self._upstream).inc()
             tries.add(self._start(other, request, seconds - self._after))
         while True:
             done, tries = wait(tries, return_when=FIRST_COMPLETED)

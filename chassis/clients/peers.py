@@ -1,4 +1,4 @@
-"""The instances of one neighbour as this process knows them: their connections, how busy they are with us, their breakers."""
+"""The instances of one upstream as this process knows them: their connections, how busy they are with us, their breakers."""
 
 import random
 import threading
@@ -18,7 +18,7 @@ from chassis.discovery import Instance
 
 log = get_logger(__name__)
 
-LARGEST_ANSWER_BYTES = 8 * 2**20
+MAX_ANSWER_BYTES = 8 * 2**20
 _BLOCK_BYTES = 65_536
 
 
@@ -42,9 +42,9 @@ class Answer:
 
 
 class Peer:
-    def __init__(self, neighbour: str, instance: Instance, policy: Policy, connections: int) -> None:
-        self.neighbour, self.instance = neighbour, instance
-        self.breaker = Breaker(neighbour, "instance", instance.id, policy.failures_to_open, policy.open_seconds)
+    def __init__(self, upstream: str, instance: Instance, policy: Policy, connections: int) -> None:
+        self.upstream, self.instance = upstream, instance
+        self.breaker = Breaker(upstream, "instance", instance.id, policy.failures_to_open, policy.open_seconds)
         self._connect_seconds = policy.connect_seconds
         self._pool = urllib3.connection_from_url(instance.url, maxsize=connections, retries=False)
         self._under_way = 0
@@ -105,9 +105,9 @@ def _whole(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
         if time.monotonic() > end:
             response.close()
             raise TimeoutError(f"{size} bytes came, and too slowly.")
-        if size > LARGEST_ANSWER_BYTES:
+        if size > MAX_ANSWER_BYTES:
             response.close()
-            raise BadAnswer(f"The answer is longer than {LARGEST_ANSWER_BYTES} bytes.")
+            raise BadAnswer(f"The answer is longer than {MAX_ANSWER_BYTES} bytes.")
     response.release_conn()
     return b"".join(blocks)
 
@@ -133,8 +133,8 @@ class Turn:
             succeeded = True
             return answer
         except TryFailed as failure:
-            name, instance = self.peer.neighbour, self.peer.instance.id
-            log.warning("try failed", neighbour=name, instance=instance, error=str(failure))
+            name, instance = self.peer.upstream, self.peer.instance.id
+            log.warning("try failed", upstream=name, instance=instance, error=str(failure))
             raise
         finally:
             self.admission.record(succeeded)
@@ -143,8 +143,8 @@ class Turn:
 class Peers:
     """Follows what discovery knows, and chooses whom to call."""
 
-    def __init__(self, neighbour: str, policy: Policy, connections: int) -> None:
-        self._neighbour, self._policy, self._connections = neighbour, policy, connections
+    def __init__(self, upstream: str, policy: Policy, connections: int) -> None:
+        self._upstream, self._policy, self._connections = upstream, policy, connections
         self._known: Sequence[Instance] = ()
         self._peers: dict[Instance, Peer] = {}
         self._lock = threading.Lock()
@@ -155,7 +155,7 @@ class Peers:
         with self._lock:
             before = self._peers
             self._peers = {
-                each: before.get(each) or Peer(self._neighbour, each, self._policy, self._connections)
+                each: before.get(each) or Peer(self._upstream, each, self._policy, self._connections)
                 for each in instances
             }
             self._known = instances

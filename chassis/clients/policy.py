@@ -1,4 +1,4 @@
-"""How patient and how stubborn calls to one neighbour are. The defaults suit a small question to a service next door."""
+"""How patient and how stubborn calls to one upstream are. The defaults suit a small question to a service next door."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Policy:
 
     connect_seconds: float = 0.5
     try_seconds: float = 2.0
-    """For one try. Longer than the neighbour's slowest honest answer; shorter leaves time for another instance."""
+    """For one try. Longer than the upstream's slowest honest answer; shorter leaves time for another instance."""
 
     tries: int = 3
     wait_base_seconds: float = 0.05
@@ -30,13 +30,13 @@ class Policy:
     """For how long, until one call is let through to see whether it works again."""
 
     concurrency: int | None = None
-    """Calls under way at once. None: half the process's threads, so that a slow neighbour cannot have them all."""
+    """Calls under way at once. None: half the process's threads, so that a slow upstream cannot have them all."""
 
     slot_seconds: float = 0.25
-    """How long the neighbour may answer none of those until nobody waits for a place among them any more."""
+    """How long the upstream may answer none of those until nobody waits for a place among them any more."""
 
     hedge_after_seconds: float | None = None
     """A read that has no answer after this time is also sent to a second instance, and the first answer counts.
 
-    Near the neighbour's p95: about one call in twenty is then sent twice, and the slowest ones get fast. None: never.
+    Near the upstream's p95: about one call in twenty is then sent twice, and the slowest ones get fast. None: never.
     """

@@ -1,4 +1,4 @@
-"""Where the instances of a neighbour are: one interface, behind it the provider that the settings choose.
+"""Where the instances of a upstream are: one interface, behind it the provider that the settings choose.
 
     instances = discovery.provider(settings).instances("products")
 

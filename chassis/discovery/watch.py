@@ -79,11 +79,11 @@ class Watch:
             found = self._ask(EMPTY_POLL_SECONDS if self._empty_since is not None else self._patience)
         except Exception as error:  # each source has a library with errors of its own
             if not self._is_away:
-                log.warning("discovery away", neighbour=self._service, error=repr(error), kept=len(self.instances))
+                log.warning("discovery away", upstream=self._service, error=repr(error), kept=len(self.instances))
             self._is_away = True
             return random.uniform(*RETRY_SECONDS)  # noqa: S311 - spreads load, guards nothing
         if self._is_away:
-            log.info("discovery back", neighbour=self._service)
+            log.info("discovery back", upstream=self._service)
             self._is_away = False
         self._learn(tuple(sorted(found, key=lambda instance: instance.id)))
         return EMPTY_POLL_SECONDS if self._empty_since is not None else 0.0
@@ -98,7 +98,7 @@ class Watch:
                 return
             self._empty_since = None
         if found != self.instances:
-            log.info("neighbour's instances", neighbour=self._service, instances=[each.id for each in found])
+            log.info("upstream's instances", upstream=self._service, instances=[each.id for each in found])
             self.instances = found
 
     def _run(self) -> None:

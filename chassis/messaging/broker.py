@@ -28,7 +28,7 @@ DIED_AT_HEADER = "x-souk-died-at"
 COUNT_DEAD_SECONDS = 10
 PREFETCH = 16
 PUBLISH_TIMEOUT_SECONDS = 10
-LONGEST_TURN_SECONDS = 45
+MAX_TURN_SECONDS = 45
 """Longest that one message may keep the consumer: its database statements, locks and retries are bounded below this."""
 
 # What no queue is bound for is kept and counted instead of dropped by the broker.
@@ -60,7 +60,7 @@ def service_queue(service: str, types: list[str]) -> Queue:
         # A message whose handling kills the worker over and over ends as a dead letter.
         "x-delivery-limit": 20,
         "x-dead-letter-exchange": "",
-        "x-dead-letter-routing-key": dead_queue(service).name,
+        "x-dead-letter-routing-key": dead_letter_queue(service).name,
     }
     bindings = [binding(EXCHANGE, routing_key=type_) for type_ in types]
     return Queue(service, bindings=bindings, durable=True, queue_arguments=arguments)
@@ -80,7 +80,7 @@ def delay_queue(service: str, milliseconds: int) -> Queue:
     return Queue(f"{service}.retry.{milliseconds}ms", durable=True, queue_arguments=arguments)
 
 
-def dead_queue(service: str) -> Queue:
+def dead_letter_queue(service: str) -> Queue:
     return Queue(f"{service}.dead", durable=True, queue_arguments=_QUORUM)
 
 
@@ -149,7 +149,7 @@ def declare(url: str, service: str, types: list[str]) -> None:
         if is_amqp(url):
             for milliseconds in DELAYS_MILLISECONDS:
                 delay_queue(service, milliseconds)(channel).declare()
-        dead_queue(service)(channel).declare()
+        dead_letter_queue(service)(channel).declare()
         service_queue(service, types)(channel).declare()
 
 
@@ -198,7 +198,7 @@ class Consumer(ConsumerMixin):
     @property
     def is_ready(self) -> bool:
         """Whether it has its queue, and has not hung in a message's handling for long."""
-        return self._is_consuming.is_set() and time.monotonic() - self._turned_at < LONGEST_TURN_SECONDS
+        return self._is_consuming.is_set() and time.monotonic() - self._turned_at < MAX_TURN_SECONDS
 
     def wait_ready(self, seconds: float) -> bool:
         """Whether it had its queue within that time."""
@@ -230,7 +230,7 @@ class Consumer(ConsumerMixin):
             self._receive(message)
         if self._count_at <= time.monotonic() and is_amqp(self.url):
             self._count_at = time.monotonic() + COUNT_DEAD_SECONDS
-            for queue in (dead_queue(self.service).name, UNROUTED):
+            for queue in (dead_letter_queue(self.service).name, UNROUTED):
                 telemetry.DEAD_LETTERS.labels(queue).set(depth(self._channel, queue))
 
     def _receive(self, message: Any) -> None:
@@ -249,7 +249,7 @@ class Consumer(ConsumerMixin):
 
     def _bury(self, message: Any, body: bytes, reason: str) -> None:
         headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: clock.now().isoformat()}
-        self.publisher.park(body, dead_queue(self.service), headers)
+        self.publisher.park(body, dead_letter_queue(self.service), headers)
         message.ack()
 
     def _postpone(self, message: Any, body: bytes, attempt: int) -> None:

@@ -19,7 +19,7 @@ TASK_PREFIX = "task."
 """What is unsent and has a type that starts so is a Celery task, the rest are messages."""
 
 BATCH = 100
-LONGEST_BATCH_SECONDS = 5.0
+MAX_BATCH_SECONDS = 5.0
 """A slow broker must not hold the rows for longer than a transaction may be idle."""
 
 
@@ -62,7 +62,7 @@ class Relay:
 
     def send_batch(self) -> int:
         """Send what is unsent now; how many that were. Raises what the broker raises for the one that it did not take."""
-        until = time.monotonic() + LONGEST_BATCH_SECONDS
+        until = time.monotonic() + MAX_BATCH_SECONDS
         with self.source.unsent() as batch:
             for envelope in batch.unsent:
                 self.send(envelope)

@@ -33,7 +33,7 @@ from chassis.run.service import Service
 from chassis.storage import store
 
 UNROUTED = "unrouted"
-MOST_LETTERS = 10_000
+MAX_LETTERS = 10_000
 """Looked at in one go; they are held in memory meanwhile."""
 
 WORN_AFTER = 10
@@ -80,7 +80,7 @@ class Letter:
     details: dict[str, Any]
 
 
-class DeadQueue:
+class DeadLetterQueue:
     """The dead letters in `queue`. They return to `service`'s queues; those of no service to the exchange."""
 
     def __init__(self, url: str, queue: str, service: str | None) -> None:
@@ -118,7 +118,7 @@ class DeadQueue:
             self._publisher = Publisher(self._url)
             channel = connection.default_channel
             try:
-                waiting = min(broker.depth(channel, self._queue), MOST_LETTERS)
+                waiting = min(broker.depth(channel, self._queue), MAX_LETTERS)
             except NoQueue:
                 waiting = 0
             try:
@@ -179,7 +179,7 @@ class DeadRows:
 
     def letters(self) -> list[Letter]:
         with store.active(self._service.store), store.transaction():
-            return [_row_letter(row) for row in self._module.rows(MOST_LETTERS)]
+            return [_row_letter(row) for row in self._module.rows(MAX_LETTERS)]
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         chosen = [letter for letter in self.letters() if ids is None or letter.id in ids]
@@ -205,15 +205,15 @@ def _row_letter(row: DeadRow) -> Letter:
     return Letter(str(row.id), "rows", row.what, row.since.isoformat(), row.error, row.details)
 
 
-def places(package: str) -> list[DeadQueue | DeadRows]:
+def places(package: str) -> list[DeadLetterQueue | DeadRows]:
     """Where dead things of `services.<name>` may be; of "unrouted", what nobody listens to."""
     if package == UNROUTED:
         settings = Settings.current()
         settings.demand("broker_url")
-        return [DeadQueue(settings.broker_url, broker.UNROUTED, None)]
+        return [DeadLetterQueue(settings.broker_url, broker.UNROUTED, None)]
     service: Service = importlib.import_module(f"{package}.app").service
     service.needs("broker_url")
-    queue = DeadQueue(service.settings.broker_url, broker.dead_queue(service.name).name, service.name)
+    queue = DeadLetterQueue(service.settings.broker_url, broker.dead_letter_queue(service.name).name, service.name)
     return [queue, DeadRows(service)] if service.dead_rows else [queue]
 
 
@@ -240,7 +240,7 @@ def main(line: Sequence[str] | None = None) -> int:
     return 0 if len(found) >= named else 1
 
 
-def _do(place: DeadQueue | DeadRows, arguments: argparse.Namespace) -> list[Letter]:
+def _do(place: DeadLetterQueue | DeadRows, arguments: argparse.Namespace) -> list[Letter]:
     if arguments.command == "replay":
         return place.replay(None if arguments.all else arguments.ids, arguments.dry_run)
     letters = place.letters()

@@ -104,7 +104,10 @@ class Tasks:
         self.store = store
         self.app.conf.broker_url = broker_url
         # What Celery cannot make a task of (unknown here, or broken) is a dead letter instead of being dropped.
-        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": broker.dead_queue(self.service).name}
+        arguments = {
+            "x-dead-letter-exchange": "",
+            "x-dead-letter-routing-key": broker.dead_letter_queue(self.service).name,
+        }
         is_amqp = broker.is_amqp(broker_url)
         self.app.conf.task_queues = [Queue(self.queue, durable=True, queue_arguments=arguments if is_amqp else None)]
         if is_amqp:

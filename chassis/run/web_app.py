@@ -19,7 +19,7 @@ from chassis.web import api, errors, openapi
 
 log = get_logger(__name__)
 
-LARGEST_BODY_BYTES = 1_000_000
+MAX_BODY_BYTES = 1_000_000
 READ_ON_BYTES = 8 * 2**20
 """How much of a body that is not wanted is read and forgotten; as much as the edge lets through."""
 
@@ -42,7 +42,7 @@ def build(service: Service) -> Flask:
     """Raises TypeError when a route does not declare who may call it."""
     telemetry.configure_logging(service.name, service.settings.log_level)
     app = Flask(service.name)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A URL is one thing: /orders and /orders/ are the same list, without a redirect that a POST would not survive.
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)

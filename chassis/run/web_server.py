@@ -12,7 +12,7 @@ from granian.server import MTServer
 from chassis.base.health import InFlight
 from chassis.base.settings import Settings
 
-MOST_CONNECTIONS = 1024
+MAX_CONNECTIONS = 1024
 """What comes beyond is left in the socket's backlog."""
 
 POLL_SECONDS = 0.01
@@ -46,8 +46,8 @@ def run(application: Any, settings: Settings) -> NoReturn:
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=settings.threads,
-        # Granian counts connections, idle ones too: a neighbour's kept connections must not leave a health check waiting.
-        backpressure=MOST_CONNECTIONS,
+        # Granian counts connections, idle ones too: a upstream's kept connections must not leave a health check waiting.
+        backpressure=MAX_CONNECTIONS,
         backlog=1024,
         log_level=LogLevels.error,
     )

@@ -21,7 +21,7 @@ from chassis.storage import store
 
 log = get_logger(__name__)
 
-LONGEST_WITHOUT_DATABASE = DELAYS_MILLISECONDS.index(5_000)
+MAX_ATTEMPT_WITHOUT_DATABASE = DELAYS_MILLISECONDS.index(5_000)
 """The delay after which a message tries whether the database is back. With the last one an order would wait for five
 minutes after an absence of two."""
 
@@ -62,7 +62,7 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str
         outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
         # Our own database is away: no message dies of that, however long it takes, nor sleeps on for long when it is back.
-        attempt = min(_attempt(headers), LONGEST_WITHOUT_DATABASE)
+        attempt = min(_attempt(headers), MAX_ATTEMPT_WITHOUT_DATABASE)
         log.warning("message waits for the database", type=type_, error=type(error).__name__)
         outcome, verdict = "retried", ("retry", attempt)
     except Exception as error:  # a dependency may be back later, so the message is tried again

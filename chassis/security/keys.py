@@ -22,10 +22,10 @@ from chassis.base.watched_file import WatchedFile
 
 log = get_logger(__name__)
 
-SHORTEST_SECRET = 32
+MIN_SECRET_BYTES = 32
 """Bytes of an HS256 secret (RFC 7518, 3.2)."""
 
-SMALLEST_RSA_BITS = 2048
+MIN_RSA_BITS = 2048
 
 
 class InvalidKeys(ValueError):
@@ -160,8 +160,8 @@ def _holds(until: datetime | None) -> bool:
 def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
     """Algorithm, what signs, what verifies. Raises InvalidKeys."""
     if not material.startswith("-----BEGIN"):
-        if len(material.encode()) < SHORTEST_SECRET:
-            raise InvalidKeys(f"the secret {key_id} has less than {SHORTEST_SECRET} bytes")
+        if len(material.encode()) < MIN_SECRET_BYTES:
+            raise InvalidKeys(f"the secret {key_id} has less than {MIN_SECRET_BYTES} bytes")
         return "HS256", material, material
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -176,9 +176,9 @@ def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
         raise InvalidKeys(f"the key {key_id} is no PEM that can be read") from error
     if isinstance(public, Ed25519PublicKey):
         return "EdDSA", private, public
-    if isinstance(public, RSAPublicKey) and public.key_size >= SMALLEST_RSA_BITS:
+    if isinstance(public, RSAPublicKey) and public.key_size >= MIN_RSA_BITS:
         return "RS256", private, public
-    raise InvalidKeys(f"the key {key_id} is neither Ed25519 nor RSA of {SMALLEST_RSA_BITS} bits or more")
+    raise InvalidKeys(f"the key {key_id} is neither Ed25519 nor RSA of {MIN_RSA_BITS} bits or more")
 
 
 def public_pem(key: JWTKey) -> str:

@@ -23,7 +23,7 @@ KEPT_SECONDS = 1.0
 AWAY_SECONDS = 1.0
 """How long Redis is not asked after it did not answer, so that not every request waits for it."""
 
-MOST_KEPT = 10_000
+MAX_KEPT = 10_000
 """Verdicts in memory, some 150 bytes each."""
 
 UNCHECKED = Counter("souk_revocations_unchecked_total", "Tokens that passed while Redis could not be asked.")
@@ -41,7 +41,7 @@ def is_revoked(token_id: str, settings: Settings) -> bool:
     if now < until:
         return verdict
     found = _ask(token_id, settings, now)
-    if len(_verdicts) >= MOST_KEPT:
+    if len(_verdicts) >= MAX_KEPT:
         _verdicts.clear()
     _verdicts[token_id] = (now + KEPT_SECONDS, found)
     return found

@@ -22,7 +22,7 @@ from chassis.security.auth import Caller
 from chassis.storage import store
 from chassis.storage.responses import HEADER, StoredResponse
 from chassis.web import idempotency, openapi
-from chassis.web.endpoint import Declaration, endpoint
+from chassis.web.endpoint import Endpoint, endpoint
 from chassis.web.schemas import Body, Query, View
 
 if TYPE_CHECKING:
@@ -50,13 +50,13 @@ def mount(
     """Serve `routes` from `app`; gives what writes their OpenAPI document. Raises TypeError for an undeclared method."""
     spec = openapi.new(title)
     api = Api(app, catch_all_404s=False)
-    declared: dict[tuple[str, str], Declaration] = {}
+    declared: dict[tuple[str, str], Endpoint] = {}
     for url, resource in routes.items():
         edges = {}
         for method in METHODS:
             if hasattr(resource, method):
                 function = getattr(resource, method)
-                declaration = declared[method, url] = Declaration.of(function, url)
+                declaration = declared[method, url] = Endpoint.of(function, url)
                 edge = _edge(function, declaration, settings, url)
                 edges[method] = openapi.described(spec, edge, declaration, method, url)
         api.add_resource(type(resource.__name__, (resource,), edges), url, endpoint=f"{resource.__name__}:{url}")
@@ -64,7 +64,7 @@ def mount(
     return functools.cache(lambda: openapi.document(app, spec, declared))
 
 
-def _edge(function: Callable[..., Any], declaration: Declaration, settings: Settings, url: str) -> Callable[..., Any]:
+def _edge(function: Callable[..., Any], declaration: Endpoint, settings: Settings, url: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
         deadline.check()
@@ -95,7 +95,7 @@ def _edge(function: Callable[..., Any], declaration: Declaration, settings: Sett
     return edge
 
 
-def _idempotency_record(declaration: Declaration, caller: Caller) -> "Record | None":
+def _idempotency_record(declaration: Endpoint, caller: Caller) -> "Record | None":
     if declaration.idempotency in ("none", "own"):
         return None
     key = idempotency.checked(request.headers.get(HEADER), is_required=declaration.idempotency == "required")
@@ -114,7 +114,7 @@ def _known(record: "Record | None") -> StoredResponse | None:
         return record.known()
 
 
-def _answer(declaration: Declaration, record: "Record | None", run: Callable[[], Any]) -> StoredResponse | Response:
+def _answer(declaration: Endpoint, record: "Record | None", run: Callable[[], Any]) -> StoredResponse | Response:
     """A handler that answers in another form than JSON gives the whole response itself."""
     if record is not None and (known := record.claim()):
         return known
@@ -135,7 +135,7 @@ def _answer(declaration: Declaration, record: "Record | None", run: Callable[[],
     return answer
 
 
-def _arguments(declaration: Declaration) -> dict[str, Any]:
+def _arguments(declaration: Endpoint) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if declaration.query is not None:
         arguments["query"] = _checked(lambda model: model.model_validate(_query()), declaration.query)

@@ -16,7 +16,7 @@ Idempotency = Literal["none", "optional", "required", "own"]
 
 
 @dataclass(frozen=True)
-class Declaration:
+class Endpoint:
     allow: Permission
     status: int
     location: str | None
@@ -31,9 +31,9 @@ class Declaration:
     FIELD: ClassVar[str] = "__endpoint__"
 
     @classmethod
-    def of(cls, function: Callable[..., Any], url: str) -> "Declaration":
+    def of(cls, function: Callable[..., Any], url: str) -> "Endpoint":
         """Raises TypeError for a method that was not declared."""
-        declaration: Declaration | None = getattr(function, cls.FIELD, None)
+        declaration: Endpoint | None = getattr(function, cls.FIELD, None)
         if declaration is None:
             raise TypeError(f"{function.__qualname__} ({url}) does not declare who may call it.")
         return declaration
@@ -66,9 +66,9 @@ def endpoint(
     """Declare a Resource's method.
 
     `location` is the new thing's URL with fields of the answer in braces, e.g. "/orders/{id}". `before` is called with the
-    method's arguments ahead of the transaction, for what is slow (a neighbour, a hash); the method gets its result as `prepared`.
+    method's arguments ahead of the transaction, for what is slow (a upstream, a hash); the method gets its result as `prepared`.
     With "own" idempotency the method itself heeds the key: a store without transactions cannot keep the record beside the work.
-    `raises` names problems whose status does not follow from the rest of the declaration, see `Declaration.refusals`.
+    `raises` names problems whose status does not follow from the rest of the declaration, see `Endpoint.refusals`.
     """
 
     def declare(function: F) -> F:
@@ -76,10 +76,10 @@ def endpoint(
         answer = hints.get("return")
         view = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
         own = frozenset(problem.status for problem in raises)
-        declaration = Declaration(
+        declaration = Endpoint(
             allow, status, location, idempotency, hints.get("body"), hints.get("query"), view, before, own
         )
-        setattr(function, Declaration.FIELD, declaration)
+        setattr(function, Endpoint.FIELD, declaration)
         return function
 
     return declare

@@ -3,7 +3,7 @@
 from chassis.base.problems import Malformed, Problem
 from chassis.storage.responses import HEADER
 
-LONGEST_KEY = 128
+MAX_KEY_LENGTH = 128
 
 
 class KeyMissing(Problem):
@@ -16,6 +16,6 @@ def checked(key: str | None, is_required: bool) -> str | None:
         if is_required:
             raise KeyMissing(f"Send {HEADER}, a value of your own that is new for each new request.", field=HEADER)
         return None
-    if not (0 < len(key) <= LONGEST_KEY and key.isascii() and key.isprintable()):
-        raise Malformed(f"{HEADER} must be 1 to {LONGEST_KEY} printable ASCII characters.", field=HEADER)
+    if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
+        raise Malformed(f"{HEADER} must be 1 to {MAX_KEY_LENGTH} printable ASCII characters.", field=HEADER)
     return key

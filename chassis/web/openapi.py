@@ -17,7 +17,7 @@ from spectree.models import InType, SecureType, SecuritySchemeData
 
 from chassis.storage.responses import HEADER
 from chassis.web import idempotency
-from chassis.web.endpoint import Declaration
+from chassis.web.endpoint import Endpoint
 
 ALLOW = "x-souk-allow"
 
@@ -46,11 +46,11 @@ class ProblemView(BaseModel):
 class IdempotencyHeader(BaseModel):
     model_config = ConfigDict(alias_generator=lambda _: HEADER)
 
-    key: str | None = Field(None, min_length=1, max_length=idempotency.LONGEST_KEY, pattern="^[ -~]+$")
+    key: str | None = Field(None, min_length=1, max_length=idempotency.MAX_KEY_LENGTH, pattern="^[ -~]+$")
 
 
 class RequiredIdempotencyHeader(IdempotencyHeader):
-    key: str = Field(min_length=1, max_length=idempotency.LONGEST_KEY, pattern="^[ -~]+$")
+    key: str = Field(min_length=1, max_length=idempotency.MAX_KEY_LENGTH, pattern="^[ -~]+$")
 
 
 _HEADERS = {"none": None, "required": RequiredIdempotencyHeader}
@@ -76,7 +76,7 @@ def new(title: str) -> SpecTree:
 
 
 def described(
-    spec: SpecTree, edge: Callable[..., Any], declaration: Declaration, method: str, url: str
+    spec: SpecTree, edge: Callable[..., Any], declaration: Endpoint, method: str, url: str
 ) -> Callable[..., Any]:
     """`edge` as SpecTree describes it. Validation is ours: SpecTree's takes what is no JSON for an empty object."""
     allow = declaration.allow
@@ -96,7 +96,7 @@ def described(
     )(edge)
 
 
-def document(app: Flask, spec: SpecTree, declared: Mapping[tuple[str, str], Declaration]) -> dict[str, Any]:
+def document(app: Flask, spec: SpecTree, declared: Mapping[tuple[str, str], Endpoint]) -> dict[str, Any]:
     """What SpecTree wrote, with what it has no word for. `declared` is by method and URL as Flask writes it."""
     with app.app_context():
         written: dict[str, Any] = json.loads(json.dumps(spec.spec))

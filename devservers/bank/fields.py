@@ -13,8 +13,8 @@ from devservers.bank.ledger import written
 from devservers.standin import InvalidField, whole_number
 
 # The bound of large providers: eight digits of minor units.
-LARGEST_AMOUNT = 99_999_999
-LARGEST_PAGE = 100
+MAX_AMOUNT = 99_999_999
+MAX_PAGE_SIZE = 100
 REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
 REFERENCE_RULE = "is 1 to 200 letters, digits, spaces or ._:/#-"
 CURRENCY = re.compile(r"[A-Z]{3}")
@@ -75,7 +75,7 @@ def nothing(sent: Body) -> None:
 def page(arguments: Mapping[str, str]) -> tuple[int, int]:
     """The position to go on after, and how many to show."""
     after = whole_number(arguments, "after", 0, range(2**63))
-    return after, whole_number(arguments, "limit", 50, range(1, LARGEST_PAGE + 1))
+    return after, whole_number(arguments, "limit", 50, range(1, MAX_PAGE_SIZE + 1))
 
 
 def choice(arguments: Mapping[str, str]) -> dict[str, str]:
@@ -113,8 +113,8 @@ def _only(sent: Body, names: Collection[str]) -> None:
 def _amount(sent: Body) -> int:
     value = sent.get("amount")
     # JSON's true is an int to Python.
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST_AMOUNT:
-        raise InvalidField("amount", f"is a whole number of minor units from 1 to {LARGEST_AMOUNT}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_AMOUNT:
+        raise InvalidField("amount", f"is a whole number of minor units from 1 to {MAX_AMOUNT}")
     return value
 
 

@@ -63,7 +63,7 @@ commit;
 """
 """What the books of the first version lack."""
 
-MOST_TRIES = 20
+MAX_ATTEMPTS = 20
 
 CHOICES = {"reference": "reference = :reference", "since": "created_at >= :since", "until": "created_at < :until"}
 
@@ -160,7 +160,7 @@ class Ledger:
 
     def webhook_failed(self, webhook: Row, next_try: float) -> None:
         """Try again then; after many tries never."""
-        copies = webhook["copies"] if webhook["tries"] < MOST_TRIES else 0
+        copies = webhook["copies"] if webhook["tries"] < MAX_ATTEMPTS else 0
         self._write(
             "update webhooks set tries = tries + 1, due = ?, copies = ? where id = ? returning *",
             (next_try, copies, webhook["id"]),

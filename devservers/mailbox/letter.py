@@ -13,7 +13,7 @@ from typing import TypeAlias
 Part: TypeAlias = "Message[str, str]"
 
 # Long enough for a list; the mail itself is shown whole.
-LONGEST_SUBJECT = 200
+MAX_SUBJECT_LENGTH = 200
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def read_summary(mail_id: str, received: float, content: bytes) -> Summary:
         id=mail_id,
         sender=_readable(message["From"]) or _readable(message["X-Envelope-From"]),
         recipients=tuple(filter(None, _readable(message["X-Envelope-To"]).split(", "))),
-        subject=_readable(message["Subject"])[:LONGEST_SUBJECT],
+        subject=_readable(message["Subject"])[:MAX_SUBJECT_LENGTH],
         received_at=datetime.fromtimestamp(received, UTC),
     )
 

@@ -15,7 +15,7 @@ from devservers.mailbox.inbox import KEPT_MAILS, Inbox
 from devservers.mailbox.letter import Letter, Summary
 
 SHOWN_MAILS = 200
-LONGEST_ADDRESS = 320
+MAX_ADDRESS_LENGTH = 320
 
 OUR_PAGE = (
     "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none';"
@@ -73,8 +73,8 @@ def create_app(inbox: Inbox, is_receiving: Callable[[], bool]) -> Flask:
 
 def _recipient() -> str:
     recipient = request.args.get("to", "").strip()
-    if len(recipient) > LONGEST_ADDRESS:
-        raise standin.InvalidField("to", f"is an address of up to {LONGEST_ADDRESS} characters")
+    if len(recipient) > MAX_ADDRESS_LENGTH:
+        raise standin.InvalidField("to", f"is an address of up to {MAX_ADDRESS_LENGTH} characters")
     return recipient
 
 

@@ -11,8 +11,8 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from devservers.mailbox.inbox import Inbox
 
-LARGEST_MAIL_BYTES = 1_000_000
-MOST_RECIPIENTS = 100
+MAX_MAIL_BYTES = 1_000_000
+MAX_RECIPIENTS = 100
 IDLE_SECONDS = 60
 
 
@@ -25,7 +25,7 @@ class Delivery:
     async def handle_RCPT(  # noqa: N802
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
-        if len(envelope.rcpt_tos) >= MOST_RECIPIENTS:
+        if len(envelope.rcpt_tos) >= MAX_RECIPIENTS:
             return "452 4.5.3 Too many recipients"
         envelope.rcpt_tos.append(address)
         return "250 OK"
@@ -48,7 +48,7 @@ def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
     protocol = partial(
         SMTP,
         Delivery(inbox),
-        data_size_limit=LARGEST_MAIL_BYTES,
+        data_size_limit=MAX_MAIL_BYTES,
         enable_SMTPUTF8=True,
         hostname="mailbox",
         ident="Souk",

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 import bench as benchmarks
-from launcher import narrator, testing
+from launcher import progress, testing
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 
@@ -29,7 +29,7 @@ def bench(
         raise LaunchError(f"There is no benchmark {name}; there are: {', '.join(NAMES) or 'none'}.")
     module = name.replace("-", "_")
     command_line = ["-m", f"bench.{module}", *context.args]
-    code = testing.on_servers(narrator.for_terminal(), command_line, module in benchmarks.ON_INSTALLATION)
+    code = testing.on_servers(progress.for_terminal(), command_line, module in benchmarks.ON_INSTALLATION)
     if code:
         raise typer.Exit(code)
     console.print(f"Machines are noisy: compare within this run only. Source: bench/{module}.py")

@@ -3,7 +3,7 @@
 import typer
 
 from launcher import check as checks
-from launcher import narrator, report, testing
+from launcher import progress, report, testing
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 
@@ -12,12 +12,12 @@ from launcher.errors import LaunchError
 @command
 def test(context: typer.Context) -> None:
     """Run the tests on servers of their own; arguments go to pytest. The whole suite must cover 90 % of each package."""
-    code, covered = testing.run(context.args, narrator.for_terminal())
+    code, covered = testing.run(context.args, progress.for_terminal())
     if code or context.args:
         raise typer.Exit(code)
-    report.coverage(console, covered, testing.LEAST_PERCENT)
-    if any(percent is None or percent < testing.LEAST_PERCENT for percent in covered.values()) or not covered:
-        raise LaunchError(f"Some package is covered less than {testing.LEAST_PERCENT:.0f} %: see the table.")
+    report.coverage(console, covered, testing.MIN_PERCENT)
+    if any(percent is None or percent < testing.MIN_PERCENT for percent in covered.values()) or not covered:
+        raise LaunchError(f"Some package is covered less than {testing.MIN_PERCENT:.0f} %: see the table.")
 
 
 @app.command()

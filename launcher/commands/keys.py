@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from launcher import narrator, running
+from launcher import progress, running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 from launcher.keys import ALGORITHMS
@@ -20,7 +20,7 @@ app.add_typer(keys, name="keys")
 def show() -> None:
     """Show which key signs tokens and which ones still verify; no secret is shown."""
     table = Table("key", "algorithm", "signs", "verifies until")
-    for number, key in enumerate(Stack(narrator=narrator.for_terminal()).services.keys.jwt_keys()):
+    for number, key in enumerate(Stack(progress=progress.for_terminal()).services.keys.jwt_keys()):
         table.add_row(key["id"], key["algorithm"], "" if number else "yes", key["expires_at"] or "replaced")
     console.print(table)
 
@@ -39,7 +39,7 @@ def rotate(
     """Make new keys and put them to use without a restart; what the old ones signed holds until it ends."""
     if algorithm not in ALGORITHMS:
         raise LaunchError(f"There is no algorithm {algorithm} here; there are: {', '.join(ALGORITHMS)}.")
-    stack = Stack(narrator=narrator.for_terminal())
+    stack = Stack(progress=progress.for_terminal())
     running.ensure_up(stack)
     signing = stack.rotate_keys(algorithm, drop_old)
     console.print(f"Tokens are signed with {signing} from now on, and services show new API keys to each other.")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from launcher import demo, logs, narrator, report, running
+from launcher import demo, logs, progress, report, running
 from launcher.cli import Name, app, command, console
 from launcher.errors import LaunchError
 from launcher.stack import Stack
@@ -14,7 +14,7 @@ from launcher.stack import Stack
 @command
 def up() -> None:
     """Start what is not running, and show where everything is. From nothing, this ends with a paid order."""
-    stack = Stack(narrator=narrator.for_terminal())
+    stack = Stack(progress=progress.for_terminal())
     was_down = not stack.supervisor.is_running()
     started = stack.up()
     if was_down:
@@ -89,4 +89,4 @@ def order() -> None:
 @command
 def migrate() -> None:
     """Bring every service's schema up to date."""
-    Stack(narrator=narrator.for_terminal()).migrate()
+    Stack(progress=progress.for_terminal()).migrate()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from launcher import narrator, report, running
+from launcher import progress, report, running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 from launcher.stack import Stack
@@ -16,7 +16,7 @@ def scale(
     wanted: Annotated[list[str], typer.Argument(metavar="SERVICE=COUNT...", help="For example users=3 orders=2.")],
 ) -> None:
     """Run so many instances of a service; returns when they take traffic, or when what is too many was drained."""
-    stack = Stack(narrator=narrator.for_terminal())
+    stack = Stack(progress=progress.for_terminal())
     for service, count in [_parsed(each) for each in wanted]:
         running.scale(stack, service, count)
     report.catalogue(console, stack)

@@ -35,10 +35,10 @@ class Consul(Server):
         if not package:
             return False
         try:
-            with self.installation.narrator.step("Consul from Debian's packages, into the state folder"):
+            with self.installation.progress.step("Consul from Debian's packages, into the state folder"):
                 debian.unpack(package, {"usr/bin/consul": self._unpacked})
         except LaunchError as error:
-            self.installation.narrator.say(str(error))
+            self.installation.progress.say(str(error))
             return False
         return True
 

@@ -27,10 +27,10 @@ class Prometheus(Server):
         if not apt.is_available():
             return False
         try:
-            with self.installation.narrator.step("apt-get install prometheus (its system service stays off)"):
+            with self.installation.progress.step("apt-get install prometheus (its system service stays off)"):
                 apt.install(["prometheus"], units=["prometheus"])
         except LaunchError as error:
-            self.installation.narrator.say(str(error))
+            self.installation.progress.say(str(error))
             return False
         return True
 

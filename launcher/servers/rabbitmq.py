@@ -46,7 +46,7 @@ class RabbitMQ(Server):
             return True
         if not apt.is_available():
             return False
-        with self.installation.narrator.step("apt-get install rabbitmq-server (its system service stays off)"):
+        with self.installation.progress.step("apt-get install rabbitmq-server (its system service stays off)"):
             try:
                 apt.install(["rabbitmq-server"], units=["rabbitmq-server"])
             except LaunchError as error:

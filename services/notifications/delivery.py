@@ -162,7 +162,7 @@ def _end(attempt_id: UUID, outcome: Outcome, reference: str | None = None, error
 
 def _settle(notification: Notification, outcome: str, change: Callable[[Notification], None]) -> None:
     with store.transaction():
-        row = Notification.locked(notification.id)
+        row = Notification.get_for_update(notification.id)
         change(row)
         if not row.recipient:
             # The user has left meanwhile, and what a provider says may name them.

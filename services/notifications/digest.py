@@ -14,7 +14,7 @@ from services.notifications.notify import notify
 
 EVERY_SECONDS = 20
 PEOPLE_AT_ONCE = 100
-MOST_COLLECTED = 200
+MAX_COLLECTED = 200
 
 
 def send_due(at: datetime | None = None) -> None:
@@ -33,7 +33,7 @@ def _people(at: datetime) -> Sequence[UUID]:
 def _collect(user_id: UUID, at: datetime) -> None:
     contact = Contact.known(user_id)
     query = select(Notification).where(*_due(at), Notification.user_id == user_id).order_by(Notification.created_at)
-    collected = postgres.session().scalars(query.limit(MOST_COLLECTED).with_for_update()).all()
+    collected = postgres.session().scalars(query.limit(MAX_COLLECTED).with_for_update()).all()
     if not collected:
         return
     # Named by its first part, so that the same parts never make two digests.

@@ -66,7 +66,7 @@ class Settings(settings.Settings):
     Shorter than a conversation with a provider and its stand-by, and people are told twice; much longer, and what a crash
     interrupted is late."""
 
-    most_per_hour: dict[str, int] = Field(default_factory=lambda: {"email": 30, "sms": 6, "push": 30})
+    max_per_hour: dict[str, int] = Field(default_factory=lambda: {"email": 30, "sms": 6, "push": 30})
     """Messages to one person on a channel in an hour; what is about security does not count."""
 
     @field_validator("smtp_url", "smtp_fallback_url")

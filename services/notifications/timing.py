@@ -10,7 +10,7 @@ from services.notifications.models.notification import DIGEST
 from services.notifications.settings import Settings
 
 CAP_WINDOW = timedelta(hours=1)
-LONGEST_WAIT = timedelta(days=1)
+MAX_WAIT = timedelta(days=1)
 """What the rate cap would hold for longer is not news any more: it is dropped, and its row says so."""
 
 
@@ -40,7 +40,7 @@ def plan(contact: Contact, preferences: Preferences, kind: Kind, channel: str, a
         capped = _under_cap(contact, channel, release)
         if capped > release:
             release, reason = after_quiet_hours(preferences, zone, capped) if kind.waits else capped, "rate cap"
-    if reason == "rate cap" and (kind.wants_consent or release - at > LONGEST_WAIT):
+    if reason == "rate cap" and (kind.wants_consent or release - at > MAX_WAIT):
         return Plan(Status.SUPPRESSED, reason)
     return Plan(Status.DEFERRED, reason, release) if release > at else Plan(Status.PENDING)
 
@@ -74,6 +74,6 @@ def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datet
 
 def _under_cap(contact: Contact, channel: str, release: datetime) -> datetime:
     """The first moment from `release` on at which a window of CAP_WINDOW holds no more than is allowed."""
-    most = Settings.current().most_per_hour[channel]
+    most = Settings.current().max_per_hour[channel]
     earlier = Notification.nth_latest_release(contact.user_id, channel, most, release - CAP_WINDOW)
     return max(release, earlier + CAP_WINDOW) if earlier is not None else release

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 EVERY_SECONDS = 2
 BATCH = 100
-LONGEST_TURN_SECONDS = 1.0
+MAX_TURN_SECONDS = 1.0
 """As long as a turn lasts its orders are locked, and the answers that they await wait too. The rest has the next turn."""
 
 STUCK = Gauge("souk_sagas_stuck", "Orders whose undoing waits for somebody: `./souk sagas list` shows them.")
@@ -35,7 +35,7 @@ STUCK_COUNT = select(func.count()).select_from(Order).where(Order.stuck_at.is_no
 OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING)
 
 
-def watch(now: datetime | None = None, seconds: float = LONGEST_TURN_SECONDS) -> None:
+def watch(now: datetime | None = None, seconds: float = MAX_TURN_SECONDS) -> None:
     """Look after orders of which an answer is late, for so long, or for one at least. Several workers share the work."""
     now = now or postgres.now()
     session = postgres.session()

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 EVERY_SECONDS = 1
 BATCH = 500
-MOST_BATCHES = 20
+MAX_BATCHES = 20
 """At a turn, so that its transaction stays short."""
 
 LAG = Gauge(
@@ -55,7 +55,7 @@ def project() -> None:
         log.error("the projector's place is not of this server: run ./souk orders rebuild")
         return
     lag = 0.0
-    for _ in range(MOST_BATCHES):
+    for _ in range(MAX_BATCHES):
         events = _count_after(place)
         if not events:
             break

@@ -59,7 +59,7 @@ def quote(body: NewOrder) -> Quote:
         else:
             lines.append(Line(product.id, product.name, wanted.quantity, product.amount, product.category))
     offer = Quote(lines, settings.currency)
-    if offer.amount > money.LARGEST:
+    if offer.amount > money.MAX:
         errors.append({"field": "lines", "message": "cost more than one order may"})
     if errors:
         raise Invalid("; ".join(f"{wrong['field']} {wrong['message']}" for wrong in errors), errors=errors)

@@ -6,7 +6,7 @@ from chassis.base.problems import Conflict
 from contracts.payments import RefundPayment
 from services.orders.models import Order, OutOfTurn
 
-MOST_REFUNDS = 50
+MAX_REFUNDS = 50
 
 
 class NothingLeft(Conflict):
@@ -22,6 +22,6 @@ def refund(order: Order, amount: int | None, reason: str) -> None:
         raise OutOfTurn(f"This order is {order.status}: whatever was paid goes back by itself.", current=order.status)
     left = order.refundable
     wanted = left if amount is None else amount
-    if not 0 < wanted <= left or sum("refund" in key for key in order.steps) >= MOST_REFUNDS:
+    if not 0 < wanted <= left or sum("refund" in key for key in order.steps) >= MAX_REFUNDS:
         raise NothingLeft(f"{left} of the payment's smallest units can be refunded.", refundable=left)
     order.emit(RefundPayment(order.id, uuid4(), wanted, order.currency, reason))

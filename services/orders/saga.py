@@ -54,7 +54,7 @@ def place(placed: OrderPlaced) -> Order:
 
 @handlers.on(StockReserved)
 def stock_reserved(event: StockReserved) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         order.emit(AuthorizePayment(order.id, order.user_id, order.amount, order.currency, order.payment_method))
 
@@ -62,14 +62,14 @@ def stock_reserved(event: StockReserved) -> None:
 @handlers.on(StockRefused)
 def stock_refused(event: StockRefused) -> None:
     """Nothing could be held; or, when it was to be sold, what was held had expired and is gone."""
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         cancel(order, event.reason)
 
 
 @handlers.on(PaymentAuthorized)
 def payment_authorized(event: PaymentAuthorized) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         order.emit(
             OrderConfirmed(order.id, order.user_id, order.lines, order.amount, order.currency),
@@ -80,28 +80,28 @@ def payment_authorized(event: PaymentAuthorized) -> None:
 
 @handlers.on(PaymentDeclined)
 def payment_declined(event: PaymentDeclined) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         cancel(order, event.reason)
 
 
 @handlers.on(StockCommitted)
 def stock_committed(event: StockCommitted) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         undo(order)
 
 
 @handlers.on(PaymentCaptured)
 def payment_captured(event: PaymentCaptured) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.learn(event):
         undo(order)
 
 
 @handlers.on(CaptureRefused)
 def capture_refused(event: CaptureRefused) -> None:
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event):
         cancel(order, event.reason)
 
@@ -157,23 +157,23 @@ def _undo_payment(order: Order) -> None:
 
 @handlers.on(StockReleased)
 def stock_released(event: StockReleased) -> None:
-    Order.locked(event.order_id).hear(event)
+    Order.get_for_update(event.order_id).hear(event)
 
 
 @handlers.on(StockRestocked)
 def stock_restocked(event: StockRestocked) -> None:
-    Order.locked(event.order_id).hear(event)
+    Order.get_for_update(event.order_id).hear(event)
 
 
 @handlers.on(PaymentVoided)
 def payment_voided(event: PaymentVoided) -> None:
-    Order.locked(event.order_id).hear(event)
+    Order.get_for_update(event.order_id).hear(event)
 
 
 @handlers.on(PaymentRefunded)
 def payment_refunded(event: PaymentRefunded) -> None:
     """Asked for by us, or by whoever refunds at the payments service."""
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     reason = _why(order, event)
     if order.learn(event):
         order.emit(OrderRefunded(order.id, order.user_id, event.amount, event.currency, reason))
@@ -190,6 +190,6 @@ def _why(order: Order, refunded: PaymentRefunded) -> str:
 @handlers.on(RefundRefused)
 def refund_refused(event: RefundRefused) -> None:
     """To ask for the same again would be refused again: what a cancelled order is owed is now a person's business."""
-    order = Order.locked(event.order_id)
+    order = Order.get_for_update(event.order_id)
     if order.hear(event) and order.is_called_off and not order.is_settled:
         order.record(OrderStuck(order.id, f"The refund was refused: {event.reason}"[:500]))

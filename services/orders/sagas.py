@@ -42,7 +42,7 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
     if order_id is None:
         list_stuck()
         return
-    order = Order.locked(order_id)
+    order = Order.get_for_update(order_id)
     if verb == "resume" or (verb == "compensate" and order.is_called_off):
         deadlines.resume(order, by)
     elif verb == "compensate":

@@ -9,7 +9,7 @@ from chassis.messaging.handlers import Handlers
 from chassis.storage.outbox import emit, enqueue
 from chassis.web import card_numbers
 from contracts.payments import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
-from services.payments import answers, outcomes, providers
+from services.payments import outcomes, providers, replies
 from services.payments.models import Payment, Refund, Status, Terms
 from services.payments.models.refund import BY_ORDER, NOT_CAPTURED
 from services.payments.settings import Settings
@@ -22,8 +22,8 @@ def authorize_payment(command: AuthorizePayment) -> None:
     terms = Terms(command.user_id, command.amount, command.currency, command.payment_method)
     payment = Payment.for_order(command.order_id, terms, providers.default())
     if payment.status == Status.PENDING and payment.asked_at is None and (reason := objection(payment)):
-        payment.become(Status.DECLINED, reason)
-    answer = answers.authorization(payment)
+        payment.transition_to(Status.DECLINED, reason)
+    answer = replies.authorization(payment)
     if answer is None:
         enqueue(outcomes.ADVANCE, payment.id)
     else:
@@ -35,7 +35,7 @@ def capture_payment(command: CapturePayment) -> None:
     payment = Payment.asked_for_by(command.order_id)
     if payment is None:
         raise NotFound(f"The order {command.order_id} has asked for no payment.")
-    answer = answers.capture(payment)
+    answer = replies.capture(payment)
     if answer is None:
         payment.capture()
         enqueue(outcomes.ADVANCE, payment.id)

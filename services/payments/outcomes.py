@@ -9,10 +9,10 @@ from structlog import get_logger
 
 from chassis.messaging.message import Message
 from chassis.storage.outbox import emit, enqueue
-from services.payments import answers
+from services.payments import replies
 from services.payments.models import NEXT, Payment, Refund, RefundStatus, Status
 from services.payments.models.refund import BY_US
-from services.payments.providers.seam import Charge, Repayment
+from services.payments.providers.interface import Charge, Repayment
 
 log = get_logger(__name__)
 
@@ -39,13 +39,13 @@ def charge_is(payment: Payment, charge: Charge) -> None:
     if charge.status == Status.FAILED and not payment.is_called_off:
         call_off(payment, charge.decline_reason or Status.FAILED)
         return
-    payment.become(charge.status, charge.decline_reason)
+    payment.transition_to(charge.status, charge.decline_reason)
     _note(payment)
     if payment.order_id is not None and not payment.is_called_off:
         if was_pending:
-            _tell(answers.authorization(payment))
+            _tell(replies.authorization(payment))
         if Status.CAPTURED in (payment.status, payment.goal):
-            _tell(answers.capture(payment))
+            _tell(replies.capture(payment))
     go_on(payment)
 
 
@@ -63,7 +63,7 @@ def call_off(payment: Payment, reason: str) -> None:
     payment.call_off(reason)
     log.warning("payment called off", payment_id=str(payment.id), order_id=str(payment.order_id), reason=reason)
     if payment.order_id is not None:
-        _tell(answers.authorization(payment) if was_pending else answers.capture(payment))
+        _tell(replies.authorization(payment) if was_pending else replies.capture(payment))
     go_on(payment)
 
 
@@ -119,12 +119,12 @@ def _note(payment: Payment) -> None:
 def _tell_refund(refund: Refund, payment: Payment) -> None:
     """Of what we give back on our own account the order hears by the void's answer."""
     if payment.order_id is not None and refund.asked_by != BY_US:
-        _tell(answers.refund(refund, payment))
+        _tell(replies.refund(refund, payment))
 
 
 def _tell_voided(payment: Payment) -> None:
     if payment.order_id is not None:
-        _tell(answers.voided(payment))
+        _tell(replies.voided(payment))
 
 
 def _tell(answer: Message | None) -> None:

@@ -18,7 +18,7 @@ from services.payments import providers
 from services.payments.models import Payment, ledger
 from services.payments.models.ledger import Sums
 from services.payments.providers import Provider, ProviderUnavailable
-from services.payments.providers.seam import Reported
+from services.payments.providers.interface import Reported
 
 T = TypeVar("T")
 

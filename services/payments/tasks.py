@@ -30,7 +30,7 @@ tasks = Tasks("payments")
 def advance(payment_id: UUID) -> None:
     """Raises ProviderUnavailable when it is to be tried again."""
     with store.transaction():
-        payment = Payment.locked(payment_id)
+        payment = Payment.get_for_update(payment_id)
         if not payment.is_unfinished or _is_given_up(payment):
             return
         was_asked = payment.asked_at is not None
@@ -38,7 +38,7 @@ def advance(payment_id: UUID) -> None:
     quiet_since = postgres.now() - timedelta(seconds=Settings.current().settling_seconds)
     charge = steps.next_charge(providers.named(payment.provider), payment, was_asked, quiet_since)
     with store.transaction():
-        current = Payment.locked(payment_id)
+        current = Payment.get_for_update(payment_id)
         if charge is not None and current.status == payment.status:
             outcomes.charge_is(current, charge)
 
@@ -47,14 +47,14 @@ def advance(payment_id: UUID) -> None:
 def refund(refund_id: UUID) -> None:
     """Raises ProviderUnavailable when it is to be tried again."""
     with store.transaction():
-        refund, payment = Refund.locked(refund_id)
+        refund, payment = Refund.get_for_update(refund_id)
         if not refund.is_pending:
             return
         was_asked = refund.asked_at is not None
         refund.ask()
     repayment = steps.next_refund(providers.named(payment.provider), refund, payment, was_asked)
     with store.transaction():
-        refund, payment = Refund.locked(refund_id)
+        refund, payment = Refund.get_for_update(refund_id)
         if refund.is_pending:
             outcomes.refund_is(refund, payment, repayment)
 
@@ -66,30 +66,30 @@ def heed(webhook_id: UUID) -> None:
     Raises ProviderUnavailable, and Overtaken, when it is to be tried again.
     """
     with store.transaction():
-        webhook = Webhook.locked(webhook_id)
+        webhook = Webhook.get_for_update(webhook_id)
         payment = Payment.known(webhook.payment_id) if webhook.payment_id is not None else None
         if payment is None or payment.provider != webhook.provider:
             webhook.heeded()
             return
     charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
     with store.transaction():
-        current = Payment.locked(payment.id)
+        current = Payment.get_for_update(payment.id)
         if current.status != payment.status:
             raise Overtaken(f"The payment {payment.id} moved while the provider was asked.")
         if charge is not None:
             outcomes.learn(current, charge)
-        Webhook.locked(webhook_id).heeded()
+        Webhook.get_for_update(webhook_id).heeded()
 
 
 @tasks.task()
 def reconcile(reconciliation_id: UUID) -> None:
     """Compare our books with the provider's, and keep what differs. Raises ProviderUnavailable when it is to be tried again."""
     with store.transaction():
-        provider = Reconciliation.locked(reconciliation_id).provider
+        provider = Reconciliation.get_for_update(reconciliation_id).provider
     until = postgres.now() - reconciling.SETTLED
     found = reconciling.compare(providers.named(provider), until - timedelta(days=reconciling.DAYS), until)
     with store.transaction():
-        reconciliation = Reconciliation.locked(reconciliation_id)
+        reconciliation = Reconciliation.get_for_update(reconciliation_id)
         reconciliation.finished_at = postgres.now()
         reconciliation.differences = found.differences[:LISTED]
     DIFFERENCES.labels(provider).set(len(found.differences))

@@ -42,7 +42,7 @@ class Counting:
         self.read_bytes = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        while line := self._file.readline(rows.LONGEST_LINE * 4):
+        while line := self._file.readline(rows.MAX_LINE_LENGTH * 4):
             self.read_bytes += len(line)
             yield line
 

@@ -11,7 +11,7 @@ from services.products.finding.finder import FIELDS, Filters, Finder, Order, Pla
 from services.products.models import Product
 from services.products.models.product import INTERNAL
 
-LARGEST = 2**53
+MAX = 2**53
 """Beyond this no number of ours is: neither a price in minor units, nor pieces sold, nor a score."""
 
 
@@ -57,9 +57,9 @@ def _value(order: str, text: str) -> Value:
             return text
         case "price":
             price = Decimal(text).quantize(Decimal("0.01"))
-            return price if 0 <= price <= LARGEST else _too_large(text)
+            return price if 0 <= price <= MAX else _too_large(text)
     number = int(text)
-    return number if 0 <= number <= LARGEST else _too_large(text)
+    return number if 0 <= number <= MAX else _too_large(text)
 
 
 def _too_large(text: str) -> Value:

@@ -19,7 +19,7 @@ Format = Literal["csv", "jsonl"]
 COLUMNS = tuple(NewProduct.model_fields)
 REQUIRED = tuple(name for name, field in NewProduct.model_fields.items() if field.is_required())
 
-LONGEST_LINE = 65_536
+MAX_LINE_LENGTH = 65_536
 """Characters; the longest product that is valid needs a tenth of it."""
 
 
@@ -103,7 +103,7 @@ def _expect_columns(header: list[str]) -> None:
 
 def _row(number: int, text: str, parse: Callable[[], NewProduct], sku: str) -> Row:
     sku = sku.encode("utf-8", "replace").decode()[:64]
-    if len(text) > LONGEST_LINE:
+    if len(text) > MAX_LINE_LENGTH:
         return Row(number, None, reason="is too long")
     if "\0" in text or "\\u0000" in text:
         return Row(number, None, sku, reason="contains a NUL character")

@@ -19,7 +19,7 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Category = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
 Quantity = Annotated[int, Field(ge=0, le=1_000_000)]
 
-MOST_QUOTES = 100
+MAX_QUOTES = 100
 
 
 class ProductChange(Body):
@@ -190,9 +190,9 @@ def _split(ids: Any) -> Any:
 class QuoteQuery(Query):
     """`ids`: product ids with commas between."""
 
-    model_config = ConfigDict(str_max_length=40 * MOST_QUOTES)
+    model_config = ConfigDict(str_max_length=40 * MAX_QUOTES)
 
-    ids: Annotated[list[UUID], BeforeValidator(_split), Field(min_length=1, max_length=MOST_QUOTES)]
+    ids: Annotated[list[UUID], BeforeValidator(_split), Field(min_length=1, max_length=MAX_QUOTES)]
 
 
 class QuoteView(View):

@@ -11,7 +11,7 @@ from chassis.web.pagination import Page
 from services.products import listing
 from services.products.finding.finder import (
     FIELDS,
-    MOST_COUNTED,
+    MAX_COUNTED,
     PRICE_STEPS,
     Counted,
     Filters,
@@ -108,7 +108,7 @@ def facets(finder: Finder, question: Question | None, filters: Filters) -> Facet
     stocked = _sums((each.is_in_stock, each.products) for each in among(in_stock=None))
     ends: list[Decimal | None] = [*PRICE_STEPS[1:], None]
     ranges = [(least, most, prices[least]) for least, most in zip(PRICE_STEPS, ends, strict=True) if prices[least]]
-    is_complete = all(sum(each.products for each in alike) < MOST_COUNTED for alike in counted.values())
+    is_complete = all(sum(each.products for each in alike) < MAX_COUNTED for alike in counted.values())
     return Facets(categories, ranges, stocked[True], stocked[False], is_complete)
 
 

@@ -15,7 +15,7 @@ from services.products.bulk import id_of
 from services.products.models import Product
 from services.products.schemas import NewProduct
 
-LONGEST_SECONDS = 120
+MAX_SECONDS = 120
 CATALOGUE = Path(__file__).with_name("catalogue.jsonl")
 
 
@@ -33,7 +33,7 @@ def seed(lines: Iterable[str]) -> int:
     if not additions:
         return 0
     # One operation with the work of hundreds, on a machine that may be starting twenty programs meanwhile.
-    with pymongo.timeout(LONGEST_SECONDS):
+    with pymongo.timeout(MAX_SECONDS):
         return Product._get_collection().bulk_write(additions, ordered=False).upserted_count
 
 

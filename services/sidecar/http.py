@@ -5,7 +5,7 @@ import ssl
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-LARGEST_BYTES = 1_000_000
+MAX_BYTES = 1_000_000
 
 
 def exchange(
@@ -27,6 +27,6 @@ def exchange(
     try:
         connection.request(method, url[len(f"{parts.scheme}://{parts.netloc}") :] or "/", body, dict(headers or {}))
         response = connection.getresponse()
-        return response.status, response.read(LARGEST_BYTES)
+        return response.status, response.read(MAX_BYTES)
     finally:
         connection.close()

@@ -46,13 +46,13 @@ class Sidecar:
         try:
             self._tell(came_back=before == "critical" and status != "critical")
         except Away as away:
-            self._become("consul away", str(away))
+            self._transition_to("consul away", str(away))
         except Refused as refused:
-            self._become("refused", str(refused))
+            self._transition_to("refused", str(refused))
 
     def drain(self) -> None:
         """Fail the instance in the catalogue, wait for what it has in hand, and take the entry out."""
-        self._become("draining")
+        self._transition_to("draining")
         try:
             if self._is_registered:
                 self._agent.tell(entry.check_id(self._settings), "critical", "draining")
@@ -61,19 +61,19 @@ class Sidecar:
         except (Away, Refused, Unknown) as error:
             # Consul forgets it by itself, as nobody renews it.
             log("not deregistered", "warning", name=self._settings.instance, error=str(error))
-        self._become("gone")
+        self._transition_to("gone")
 
     def _tell(self, came_back: bool) -> None:
         status = self.condition.status
         if not self._is_registered and status == "critical":
-            self._become("waiting", self.condition.reason)
+            self._transition_to("waiting", self.condition.reason)
             return
         # An instance that came back gets a new entry: in the old one the check that Consul makes itself would keep it out
         # until its next turn, whatever we say.
         if self._is_registered and not came_back:
             try:
                 self._agent.tell(entry.check_id(self._settings), status, self.condition.reason[:200])
-                self._become("registered")
+                self._transition_to("registered")
                 return
             except Unknown as unknown:
                 log("entry lost", "warning", name=self._settings.instance, error=str(unknown))
@@ -88,7 +88,7 @@ class Sidecar:
             log("former entry removed", name=self._settings.instance, entry=left)
         self._agent.register(entry.describe(self._settings, status))
         self._is_registered = True
-        self._become("registered")
+        self._transition_to("registered")
         log("registered", name=self._settings.instance, url=self._settings.instance_url)
 
     def _wait_until_quiet(self) -> None:
@@ -106,7 +106,7 @@ class Sidecar:
             time.sleep(min(0.1, self._settings.beat_seconds))
         log("not drained in time", "warning", name=self._settings.instance)
 
-    def _become(self, state: str, reason: str = "") -> None:
+    def _transition_to(self, state: str, reason: str = "") -> None:
         """Say a change once, however many beats it lasts."""
         self.state = state
         if state != self._told:

@@ -28,7 +28,7 @@ HASH_SECONDS = Histogram(
     "souk_password_hash_seconds", "Time that one password hash took, without the wait for its turn."
 )
 
-LEAST_SCORE = 3
+MIN_SCORE = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses."""
 
 JUDGED_CHARACTERS = 32
@@ -72,7 +72,7 @@ def refuse_weak(password: str, known_of_owner: Sequence[str], field: str) -> Non
     from zxcvbn import zxcvbn
 
     judged = zxcvbn(password[:JUDGED_CHARACTERS], user_inputs=list(known_of_owner))
-    if judged["score"] < LEAST_SCORE:
+    if judged["score"] < MIN_SCORE:
         why = judged["feedback"]["warning"].rstrip(".")
         message = "is too easy to guess" + (f": {why}" if why else "")
         raise Invalid(f"{field}: {message}", errors=[{"field": field, "message": message}])

@@ -18,7 +18,7 @@ def name() -> Iterator[str]:
     with broker.connect(server_url("BROKER")) as connection:
         channel = connection.default_channel
         delays = [broker.delay_queue(service, milliseconds).name for milliseconds in broker.DELAYS_MILLISECONDS]
-        for queue in (service, broker.dead_queue(service).name, *delays):
+        for queue in (service, broker.dead_letter_queue(service).name, *delays):
             channel.queue_delete(queue)
 
 

@@ -1,4 +1,4 @@
-"""A neighbour that a test makes ill and well again while it runs: it fails, hangs, dribbles, hangs up, and counts who asked."""
+"""A upstream that a test makes ill and well again while it runs: it fails, hangs, dribbles, hangs up, and counts who asked."""
 
 import json
 import threading
@@ -78,17 +78,17 @@ class Faulty:
 
 @contextmanager
 def faulty() -> Iterator[Faulty]:
-    neighbour = Faulty()
-    threading.Thread(target=neighbour.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    upstream = Faulty()
+    threading.Thread(target=upstream.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield neighbour
+        yield upstream
     finally:
-        neighbour.released.set()
-        neighbour.server.shutdown()
-        neighbour.server.server_close()
+        upstream.released.set()
+        upstream.server.shutdown()
+        upstream.server.server_close()
 
 
-def settings_for(*neighbours: Faulty | str, **values: Any) -> Settings:
-    """Settings of a caller whose service `neighbour` has these instances."""
-    urls = ",".join(each if isinstance(each, str) else each.url for each in neighbours)
-    return Settings(services={"neighbour": urls}, api_key="mine", **values)
+def settings_for(*upstreams: Faulty | str, **values: Any) -> Settings:
+    """Settings of a caller whose service `upstream` has these instances."""
+    urls = ",".join(each if isinstance(each, str) else each.url for each in upstreams)
+    return Settings(services={"upstream": urls}, api_key="mine", **values)

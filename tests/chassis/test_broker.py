@@ -67,7 +67,7 @@ def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
     consume(lambda body, headers: ("dead", "it can never be done"))
     envelope = said(name)
     publisher.publish(envelope)
-    letter = taken_from(broker.dead_queue(name).name, envelope)
+    letter = taken_from(broker.dead_letter_queue(name).name, envelope)
     assert letter.headers["x-souk-error"] == "it can never be done"
 
 

@@ -10,7 +10,7 @@ import pytest
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, Publisher
 from chassis.messaging.envelope import Envelope
-from chassis.run.dead_letters import DeadQueue
+from chassis.run.dead_letters import DeadLetterQueue
 from chassis.storage import postgres
 from tests.broker import said, taken_from
 from tests.conftest import server_url
@@ -24,19 +24,19 @@ def bury(name: str, publisher: Publisher) -> Callable[..., Envelope]:
     def do(**data: Any) -> Envelope:
         envelope = Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), data)
         headers = {broker.ERROR_HEADER: "it cannot be done", ATTEMPT_HEADER: 4}
-        publisher.park(envelope.to_json(), broker.dead_queue(name), headers)
+        publisher.park(envelope.to_json(), broker.dead_letter_queue(name), headers)
         return envelope
 
     return do
 
 
 @pytest.fixture
-def dead(name: str) -> DeadQueue:
-    return DeadQueue(server_url("BROKER"), broker.dead_queue(name).name, name)
+def dead(name: str) -> DeadLetterQueue:
+    return DeadLetterQueue(server_url("BROKER"), broker.dead_letter_queue(name).name, name)
 
 
 def test_the_dead_are_listed_oldest_first_and_stay_where_they_are(
-    dead: DeadQueue, bury: Callable[..., Envelope]
+    dead: DeadLetterQueue, bury: Callable[..., Envelope]
 ) -> None:
     buried = [bury(), bury()]
     for _ in range(2):
@@ -45,7 +45,7 @@ def test_the_dead_are_listed_oldest_first_and_stay_where_they_are(
         assert [(letter.what, letter.error) for letter in letters] == [(buried[0].type, "it cannot be done")] * 2
 
 
-def test_what_is_secret_is_blanked(dead: DeadQueue, bury: Callable[..., Envelope]) -> None:
+def test_what_is_secret_is_blanked(dead: DeadLetterQueue, bury: Callable[..., Envelope]) -> None:
     bury(payment_method="tok_4242", note={"password": "hunter2", "word": "hello"})
     shown = json.dumps(dead.letters()[0].details)
     assert "tok_4242" not in shown
@@ -53,7 +53,7 @@ def test_what_is_secret_is_blanked(dead: DeadQueue, bury: Callable[..., Envelope
     assert "hello" in shown
 
 
-def test_a_letter_that_is_looked_at_often_is_not_worn_out(dead: DeadQueue, bury: Callable[..., Envelope]) -> None:
+def test_a_letter_that_is_looked_at_often_is_not_worn_out(dead: DeadLetterQueue, bury: Callable[..., Envelope]) -> None:
     envelope = bury()
     for _ in range(25):
         [letter] = dead.letters()
@@ -63,7 +63,7 @@ def test_a_letter_that_is_looked_at_often_is_not_worn_out(dead: DeadQueue, bury:
         assert letter.error == "it cannot be done"
 
 
-def test_a_dry_run_tells_and_moves_nothing(dead: DeadQueue, bury: Callable[..., Envelope], name: str) -> None:
+def test_a_dry_run_tells_and_moves_nothing(dead: DeadLetterQueue, bury: Callable[..., Envelope], name: str) -> None:
     bury()
     [told] = dead.replay(None, dry_run=True)
     assert told.details == {"to": name, "replayed": False}
@@ -71,7 +71,7 @@ def test_a_dry_run_tells_and_moves_nothing(dead: DeadQueue, bury: Callable[..., 
 
 
 def test_one_is_replayed_as_if_it_never_failed_and_the_others_stay(
-    dead: DeadQueue, bury: Callable[..., Envelope], name: str
+    dead: DeadLetterQueue, bury: Callable[..., Envelope], name: str
 ) -> None:
     one, other = bury(), bury()
     [told] = dead.replay([str(one.id)], dry_run=False)
@@ -83,14 +83,14 @@ def test_one_is_replayed_as_if_it_never_failed_and_the_others_stay(
     assert [letter.id for letter in dead.letters()] == [str(other.id)]
 
 
-def test_all_are_replayed_in_their_order(dead: DeadQueue, bury: Callable[..., Envelope]) -> None:
+def test_all_are_replayed_in_their_order(dead: DeadLetterQueue, bury: Callable[..., Envelope]) -> None:
     buried = [bury() for _ in range(3)]
     assert [letter.id for letter in dead.replay(None, dry_run=False)] == [str(envelope.id) for envelope in buried]
     assert dead.letters() == []
 
 
 def test_what_nobody_hears_is_listed_and_returns_when_it_is_replayed_too_early(publisher: Publisher, name: str) -> None:
-    unrouted = DeadQueue(server_url("BROKER"), broker.UNROUTED, None)
+    unrouted = DeadLetterQueue(server_url("BROKER"), broker.UNROUTED, None)
     envelope = said(name)
     publisher.publish(envelope)
     [told] = unrouted.replay([str(envelope.id)], dry_run=False)
@@ -103,4 +103,4 @@ def test_what_nobody_hears_is_listed_and_returns_when_it_is_replayed_too_early(p
 
 
 def test_a_place_that_is_not_there_holds_nothing() -> None:
-    assert DeadQueue(server_url("BROKER"), f"test-{uuid4().hex}.dead", "test").letters() == []
+    assert DeadLetterQueue(server_url("BROKER"), f"test-{uuid4().hex}.dead", "test").letters() == []

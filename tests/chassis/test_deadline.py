@@ -62,7 +62,7 @@ def http(make_database: Callable[[str], str]) -> FlaskClient:
 
 
 @pytest.fixture
-def neighbour() -> Iterator[Faulty]:
+def upstream() -> Iterator[Faulty]:
     with faulty() as started:
         yield started
 
@@ -99,10 +99,10 @@ def test_a_statement_ends_when_the_callers_patience_does_and_nothing_is_kept(
     assert http.get("/written").json["milliseconds"] == 0
 
 
-def test_what_is_left_is_handed_on(neighbour: Faulty) -> None:
+def test_what_is_left_is_handed_on(upstream: Faulty) -> None:
     with deadline.within(0.8):
-        Client("neighbour").get("/", {}, settings_for(neighbour))
-    ((_, _, headers, _),) = neighbour.seen
+        Client("upstream").get("/", {}, settings_for(upstream))
+    ((_, _, headers, _),) = upstream.seen
     assert 0 < int(headers[HEADER]) <= 800
 
 

@@ -19,7 +19,7 @@ from tests.gateway.waiting import until
 
 MEGABYTE = b"0123456789abcdef" * 65536
 SIZE = 64
-MOST_GROWTH_BYTES = 24 * 2**20
+MAX_GROWTH_BYTES = 24 * 2**20
 
 
 class Sink(BaseHTTPRequestHandler):
@@ -84,7 +84,7 @@ def test_a_large_upload_and_a_large_download_take_little_memory(process: Process
     before = growth(process, 0)
     uploaded = client.send("POST", "/", {"Content-Length": str(SIZE * len(MEGABYTE))}, iter([MEGABYTE] * SIZE))
     assert uploaded.body.decode() == hashlib.sha256(MEGABYTE * SIZE).hexdigest()
-    assert growth(process, before) < MOST_GROWTH_BYTES
+    assert growth(process, before) < MAX_GROWTH_BYTES
     connection = http.client.HTTPConnection("127.0.0.1", process.port, timeout=DEADLINE_SECONDS)
     connection.request("GET", "/")
     response, received = connection.getresponse(), 0
@@ -92,7 +92,7 @@ def test_a_large_upload_and_a_large_download_take_little_memory(process: Process
         received += len(block)
     connection.close()
     assert received == SIZE * len(MEGABYTE)
-    assert growth(process, before) < MOST_GROWTH_BYTES
+    assert growth(process, before) < MAX_GROWTH_BYTES
 
 
 def test_a_client_that_does_not_read_heaps_up_nothing(process: Process) -> None:
@@ -101,7 +101,7 @@ def test_a_client_that_does_not_read_heaps_up_nothing(process: Process) -> None:
     for connection in idle:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     assert all(connection.recv(1) == b"H" for connection in idle)
-    assert growth(process, before) < MOST_GROWTH_BYTES
+    assert growth(process, before) < MAX_GROWTH_BYTES
     for connection in idle:
         connection.close()
 

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from launcher.narrator import Narrator
 from launcher.program import Program
+from launcher.progress import Progress
 from launcher.services import PORTS, SERVICES, WITH_POSTGRES, instance_names, ports_of, sidecar_of
 from launcher.stack import Stack
 
 
 def stack_in(folder: Path, **replicas: int) -> Stack:
-    stack = Stack(folder / "state", narrator=Narrator())
+    stack = Stack(folder / "state", progress=Progress())
     stack.state.make()
     stack.installation.replicas = replicas
     names = [name for server in stack.servers.values() for name in server.ports]

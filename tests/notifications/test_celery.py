@@ -13,7 +13,7 @@ from chassis.messaging import broker
 from chassis.messaging.broker import Publisher
 from chassis.messaging.relay import Relay
 from chassis.run import worker
-from chassis.run.dead_letters import DeadQueue
+from chassis.run.dead_letters import DeadLetterQueue
 from tests.conftest import free_port, server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered
@@ -53,7 +53,7 @@ def celery(desk):
         broker.declare(server_url("BROKER"), "notifications", [])
         for queue in ("notifications.celery", "notifications.dead"):
             connection.default_channel.queue_delete(queue)
-        broker.dead_queue("notifications")(connection.default_channel).declare()
+        broker.dead_letter_queue("notifications")(connection.default_channel).declare()
     running = []
 
     def start(smtp_url, broker_url=None):
@@ -114,7 +114,7 @@ def test_it_is_not_ready_while_the_broker_is_cut_off_and_works_on_afterwards(des
     # What it does not know it does not drop.
     with broker.connect(server_url("BROKER")) as connection:
         desk.service.celery.app.send_task("notifications.unheard_of", args=["x"], connection=connection, task_id="odd")
-    dead = DeadQueue(server_url("BROKER"), "notifications.dead", "notifications")
+    dead = DeadLetterQueue(server_url("BROKER"), "notifications.dead", "notifications")
     [letter] = until(dead.letters, SECONDS)
     assert (letter.id, letter.what) == ("odd", "notifications.unheard_of")
     assert "knows no such task" in letter.error

@@ -10,7 +10,7 @@ import pytest
 from chassis.base import failpoints
 from chassis.messaging import broker
 from chassis.messaging.broker import Publisher
-from chassis.run.dead_letters import DeadQueue, main
+from chassis.run.dead_letters import DeadLetterQueue, main
 from tests.broker import said
 from tests.conftest import free_port, server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered
@@ -85,12 +85,12 @@ def test_a_letter_that_is_not_there_is_said_by_the_exit_code(dead):
 def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
     envelope = said("notifications")
     publisher = Publisher(server_url("BROKER"))
-    publisher.park(envelope.to_json(), broker.dead_queue("notifications"), {broker.ERROR_HEADER: "a bug"})
+    publisher.park(envelope.to_json(), broker.dead_letter_queue("notifications"), {broker.ERROR_HEADER: "a bug"})
     publisher.close()
     (tmp_path / failpoints.file_of("dead: outside: published notifications")).touch()
     assert killed_command(notifications, tmp_path, "replay", str(envelope.id)) == -9
     assert [letter["id"] for letter in dead("list")[1]] == [str(envelope.id)]
     assert dead("replay", str(envelope.id))[0] == 0
     assert dead("list") == (0, [])
-    to_be_handled = DeadQueue(server_url("BROKER"), "notifications", "notifications").letters()
+    to_be_handled = DeadLetterQueue(server_url("BROKER"), "notifications", "notifications").letters()
     assert [letter.id for letter in to_be_handled] == [str(envelope.id)] * 2

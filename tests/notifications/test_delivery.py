@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from chassis.storage import postgres
 from services.notifications.models import Attempt
-from services.notifications.models.notification import MOST_DEATHS, Notification
+from services.notifications.models.notification import MAX_DEATHS, Notification
 from services.notifications.settings import Settings
 from tests.notifications.conftest import confirmed, free_port, registered
 from tests.notifications.test_tasks import Moody
@@ -109,7 +109,7 @@ def test_a_mail_under_which_the_process_dies_over_and_over_is_dead(desk, servers
     servers(None, None)
     desk.fail(registered(), confirmed())
     servers(server, None)
-    for _ in range(MOST_DEATHS):
+    for _ in range(MAX_DEATHS):
         crashed(desk, "smtp")
     desk.sweep(after=timedelta(hours=1))
     [row] = desk.notifications()

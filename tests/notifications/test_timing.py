@@ -123,7 +123,7 @@ def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
 
 
 def test_a_person_gets_no_more_than_so_many_an_hour_and_the_rest_later(desk, prefer, settings, mailbox):
-    settings(most_per_hour={"email": 2, "sms": 1, "push": 1})
+    settings(max_per_hour={"email": 2, "sms": 1, "push": 1})
     desk.hear(*(confirmed() for _ in range(5)))
     rows = desk.notifications()
     assert [row.status for row in rows] == ["sent", "sent", "deferred", "deferred", "deferred"]
@@ -135,7 +135,7 @@ def test_a_person_gets_no_more_than_so_many_an_hour_and_the_rest_later(desk, pre
 
 
 def test_the_cap_drops_what_would_wait_for_more_than_a_day(desk, prefer, settings, mailbox):
-    settings(most_per_hour={"email": 1, "sms": 1, "push": 1})
+    settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
     desk.hear(*(confirmed() for _ in range(26)))
     last = desk.notifications()[-1]
     assert (last.status, last.reason) == ("suppressed", "rate cap")
@@ -144,7 +144,7 @@ def test_the_cap_drops_what_would_wait_for_more_than_a_day(desk, prefer, setting
 def test_security_is_not_held_back_by_the_cap_nor_by_quiet_hours(desk, prefer, settings, mailbox):
     from contracts.users import PasswordChanged
 
-    settings(most_per_hour={"email": 1, "sms": 1, "push": 1})
+    settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
     prefer(quiet_hours=all_day_quiet(), digest="daily")
     desk.hear(confirmed(), PasswordChanged(AMAL), PasswordChanged(AMAL))
     assert [row.status for row in desk.notifications()] == ["sent"] * 3

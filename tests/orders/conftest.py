@@ -111,6 +111,6 @@ def stuck(orders: Service) -> Callable[[UUID], str | None]:
 
     def look(id_: UUID) -> str | None:
         with store.active(orders.store), orders.store.transaction():
-            return Order.locked(id_).stuck_reason
+            return Order.get_for_update(id_).stuck_reason
 
     return look

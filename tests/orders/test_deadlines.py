@@ -18,7 +18,7 @@ from contracts.payments import AuthorizePayment, CapturePayment, PaymentVoided, 
 from contracts.stock import ReserveStock, StockReleased, StockReserved
 from services.orders import deadlines
 from services.orders.models import Order
-from services.orders.models.steps import LONGEST_WAIT, PATIENCE
+from services.orders.models.steps import MAX_WAIT, PATIENCE
 from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_id, order_of, said
 
 Silence = Callable[[int], list[str]]
@@ -38,7 +38,7 @@ def silence(orders: Service) -> Silence:
             with store.active(orders.store), orders.store.transaction():
                 latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
                 # Of an order's several steps the later one may be due up to the longest wait after the first.
-                deadlines.watch(latest + LONGEST_WAIT, seconds=60)
+                deadlines.watch(latest + MAX_WAIT, seconds=60)
             system.drain()
         return [envelope.type for envelope in system.sent]
 
@@ -104,7 +104,7 @@ def test_patience_ends_when_people_expect_it(command: type[Message], minutes: in
     patience = PATIENCE[command]
     whole = sum((patience.after(attempt) for attempt in range(1, patience.times + 1)), timedelta())
     assert round(whole / timedelta(minutes=1)) == minutes
-    assert patience.after(10_000) == LONGEST_WAIT
+    assert patience.after(10_000) == MAX_WAIT
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_an_undoing_that_nobody_answers_is_stuck_and_asked_for_on_and_on(
 
 def resume(orders: Service, id_: UUID) -> None:
     with store.active(orders.store), orders.store.transaction():
-        deadlines.resume(Order.locked(id_), "nadia")
+        deadlines.resume(Order.get_for_update(id_), "nadia")
 
 
 def test_a_stuck_order_is_resumed_and_free_once_all_is_answered(

@@ -75,11 +75,11 @@ def test_an_orders_events_alone_make_its_row_again(orders: Service, placed: dict
     id_ = order_id(placed)
     hear(*confirming(id_), *fulfilling(id_))
     with store.active(orders.store), orders.store.transaction():
-        refund(Order.locked(id_), 300, "A scratch.")
+        refund(Order.get_for_update(id_), 300, "A scratch.")
     asked = UUID(hear().sent[-1].data["refund_id"])
     hear(PaymentRefunded(id_, uuid4(), asked, 300, "EUR"))
     with store.active(orders.store), orders.store.transaction():
-        row = Order.locked(id_)
+        row = Order.get_for_update(id_)
         again = Order.blank(id_)
         for event in Event.stream_of(id_):
             again.apply(event.message, event.version, event.occurred_at)

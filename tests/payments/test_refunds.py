@@ -87,8 +87,8 @@ def test_refunds_at_the_same_time_never_give_back_more_than_was_taken(orders, pa
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(orders.post, wishes))
     orders.system.drain()
-    answers = orders.heard_types[2:]
-    assert (answers.count("payment.refunded"), answers.count("payment.refund_refused")) == (2, 4)
+    replies = orders.heard_types[2:]
+    assert (replies.count("payment.refunded"), replies.count("payment.refund_refused")) == (2, 4)
     assert (refunded_at(bank, orders), books.kept(payments), books.contradictions(payments)) == ([1000], 250, [])
 
 

@@ -12,7 +12,7 @@ FORBIDDEN = [(status, following) for status in Status for following in Status if
 def test_a_step_out_of_turn_is_refused_and_changes_nothing(status, following):
     payment = Payment(status=status, goal=Status.CAPTURED)
     with pytest.raises(OutOfTurn) as refusal:
-        payment.become(following)
+        payment.transition_to(following)
     assert (payment.status, refusal.value.extensions) == (status, {"current": status})
 
 

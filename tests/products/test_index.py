@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.products.finding.finder import FIELDS, MOST_COUNTED, MOST_RANKED, Filters, Place
+from services.products.finding.finder import FIELDS, MAX_COUNTED, MAX_RANKED, Filters, Place
 from services.products.finding.index import Entry, Index, keep
 from services.products.finding.local import LocalFinder
 from services.products.finding.question import understand
@@ -71,15 +71,15 @@ def test_no_table_is_walked(index, finder):
 
 
 def test_a_name_of_nothing_else_comes_before_any_number_of_newer_ones(index, finder):
-    oldest, *_ = bring(index, "Kettle", *(f"Red kettle of {number}" for number in range(2 * MOST_RANKED)))
+    oldest, *_ = bring(index, "Kettle", *(f"Red kettle of {number}" for number in range(2 * MAX_RANKED)))
     matches = finder.matches(understand("kettle", finder), Filters(), "relevance")
-    assert len(matches) == MOST_RANKED
+    assert len(matches) == MAX_RANKED
     assert UUID(matches[0].place.product_id) == oldest
 
 
 def test_facets_count_up_to_a_bound_and_say_so(index, finder):
-    bring(index, *(["Kettle"] * (MOST_COUNTED + 10)))
+    bring(index, *(["Kettle"] * (MAX_COUNTED + 10)))
     counted = facets(finder, understand("kettle", finder), Filters())
-    assert (counted.categories, counted.is_complete) == ([("kitchen", MOST_COUNTED)], False)
+    assert (counted.categories, counted.is_complete) == ([("kitchen", MAX_COUNTED)], False)
     few = facets(finder, understand("kettle", finder), Filters(least=Decimal(13)))
-    assert (few.categories, few.prices) == ([], [(Decimal(10), Decimal(25), MOST_COUNTED)])
+    assert (few.categories, few.prices) == ([], [(Decimal(10), Decimal(25), MAX_COUNTED)])

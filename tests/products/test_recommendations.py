@@ -10,7 +10,7 @@ from bench import recommendations as bench
 from contracts.orders import Line, OrderConfirmed
 from contracts.users import UserDeleted
 from services.products.models import Affinity, Taste
-from services.products.models.affinity import MOST_NEIGHBOURS, Neighbour, counted_with
+from services.products.models.affinity import MAX_NEIGHBOURS, Neighbour, counted_with
 from services.products.recommending import likeness
 from tests.products.conftest import CUSTOMER
 
@@ -129,11 +129,11 @@ def test_nothing_is_remembered_of_who_left(http, customer, shop, buy, tell):
 
 def test_a_products_list_is_bounded_and_keeps_what_is_frequent():
     neighbours: list[Neighbour] = []
-    for number in range(10 * MOST_NEIGHBOURS):
+    for number in range(10 * MAX_NEIGHBOURS):
         neighbours = counted_with(neighbours, ["often", f"once-{number}"] if number % 3 == 0 else [f"once-{number}"])
-    assert len(neighbours) == MOST_NEIGHBOURS
+    assert len(neighbours) == MAX_NEIGHBOURS
     often = next(each for each in neighbours if each.product_id == "often")
-    assert often.certain == 10 * MOST_NEIGHBOURS // 3 + 1
+    assert often.certain == 10 * MAX_NEIGHBOURS // 3 + 1
     assert max(each.certain for each in neighbours if each is not often) == 1
 
 

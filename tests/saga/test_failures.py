@@ -12,7 +12,7 @@ from chassis.run.service import Service
 from chassis.storage import postgres, store
 from services.orders import deadlines, sagas
 from services.orders.models import Order
-from services.orders.models.steps import LONGEST_WAIT
+from services.orders.models.steps import MAX_WAIT
 from services.products import audit
 from services.products.models import Reservation
 from tests.payments.books import contradictions, kept
@@ -32,7 +32,7 @@ def nobody_answers(platform: Platform, deadlines_: int) -> None:
     for _ in range(deadlines_):
         with store.active(orders.store), orders.store.transaction():
             latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
-            deadlines.watch(latest + LONGEST_WAIT, seconds=60)
+            deadlines.watch(latest + MAX_WAIT, seconds=60)
         platform.system.drain()
         platform.system.retried.clear()  # The queue gave them up.
 

@@ -18,7 +18,7 @@ from tests.consul import ConsulServer
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30
-LARGEST_BYTES = 40_000_000
+MAX_BYTES = 40_000_000
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_it_keeps_the_entry_until_it_is_stopped_and_is_small(consul: ConsulServe
         consul.until(lambda: consul.healthy("users") == ["users-web"])
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
             assert json.load(answer)["state"] == "registered"
-        assert psutil.Process(process.pid).memory_full_info().uss < LARGEST_BYTES
+        assert psutil.Process(process.pid).memory_full_info().uss < MAX_BYTES
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
         assert consul.ask("/v1/agent/services") == {}

@@ -99,7 +99,7 @@ def overheard(stack: Stack) -> Iterator[list[bytes]]:
 def dead_letters(stack: Stack) -> Iterator[tuple[str, str, str]]:
     """Queue, headers and body of everything dead; it stays where it is."""
     with broker.connect(stack.backing.broker) as connection:
-        for name in (*(broker.dead_queue(service).name for service in HEARING), broker.UNROUTED):
+        for name in (*(broker.dead_letter_queue(service).name for service in HEARING), broker.UNROUTED):
             queue = Queue(name)(connection.default_channel)
             messages = list(iter(queue.get, None))
             for message in messages:

@@ -242,5 +242,5 @@ def test_a_password_that_changes_while_it_is_checked_opens_nothing(register, use
             assert read.wait(30)
             event.remove(engine, "after_cursor_execute", executed)
             with users.store.transaction():
-                User.locked(UUID(account["id"])).set_password("another hash")
+                User.get_for_update(UUID(account["id"])).set_password("another hash")
         assert login.result().status_code == 401

@@ -15,7 +15,7 @@ from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.answers import SERVER
 from services.gateway.running import Running
 
-LARGEST_CONFIG_BYTES = 16 * 2**20
+MAX_CONFIG_BYTES = 16 * 2**20
 
 # The last would else be this port's own address, which is not for whoever the edge shows the page.
 PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
@@ -36,7 +36,7 @@ class Quiet(WSGIRequestHandler):
 def create_admin(running: Running, services: dict[str, str]) -> Flask:
     """`services` has the base URL of each service whose OpenAPI document is joined."""
     app = Flask("gateway-admin", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_CONFIG_BYTES
+    app.config["MAX_CONTENT_LENGTH"] = MAX_CONFIG_BYTES
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     document = JoinedDocument(services, lambda: running.gateway.edge.router)

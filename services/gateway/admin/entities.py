@@ -25,7 +25,7 @@ PATHS = {
 INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials"}
 """Paths inside an entity that are not called like their kind."""
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -89,7 +89,7 @@ def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, p
     """`?tags=a,b` all of them, `?tags=a/b` any; `?size=` so many, from `?offset=`."""
     wanted = request.args.get("tags", "")
     chosen = [entity for entity in entities if _has_tags(entity, wanted)]
-    size = min(request.args.get("size", 100, type=int), LARGEST_PAGE)
+    size = min(request.args.get("size", 100, type=int), MAX_PAGE_SIZE)
     start = request.args.get("offset", 0, type=int)
     end = start + max(size, 1)
     page: dict[str, Any] = {"data": [shown(kind, entity, configuration) for entity in chosen[start:end]]}

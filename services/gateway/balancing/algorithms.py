@@ -12,7 +12,7 @@ from services.gateway.balancing.nodes import Node
 POINTS_PER_WEIGHT = 1.6
 """160 for the usual weight of 100: enough that shares differ by a few percent."""
 
-MOST_POINTS = 100_000
+MAX_POINTS = 100_000
 
 
 class Algorithm(Protocol):
@@ -57,7 +57,7 @@ class ConsistentHashing:
     """Each node owns points on a circle; a key belongs to the next point. Without a node, only its own keys move."""
 
     def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
-        scale = min(POINTS_PER_WEIGHT, MOST_POINTS / sum(node.weight for node in nodes))
+        scale = min(POINTS_PER_WEIGHT, MAX_POINTS / sum(node.weight for node in nodes))
         points = [
             (_position(f"{node.target} {node.address} {index}"), node)
             for node in nodes

@@ -11,7 +11,7 @@ from services.gateway.discovery.names import Address
 
 log = get_logger(__name__)
 
-LEAST_SECONDS, MOST_SECONDS = 1.0, 60.0
+MIN_SECONDS, MAX_SECONDS = 1.0, 60.0
 ASK_SECONDS = 2.0
 HOSTS_SECONDS = 30.0
 """For names of the machine's own hosts file, which have no age."""
@@ -24,7 +24,7 @@ async def follow(server: str, name: str) -> AsyncIterator[list[Address]]:
         if addresses is None:
             log.warning("name not found", name=name)
         yield addresses or []
-        await asyncio.sleep(min(max(seconds, LEAST_SECONDS), MOST_SECONDS))
+        await asyncio.sleep(min(max(seconds, MIN_SECONDS), MAX_SECONDS))
 
 
 async def _ask(server: str, name: str) -> tuple[list[Address] | None, float]:
@@ -37,7 +37,7 @@ async def _ask(server: str, name: str) -> tuple[list[Address] | None, float]:
         async with asyncio.timeout(ASK_SECONDS):
             infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        return None, LEAST_SECONDS
+        return None, MIN_SECONDS
     v4 = {str(info[4][0]) for info in infos if info[0] == socket.AF_INET}
     return [Address(ip) for ip in v4 or {str(info[4][0]) for info in infos}], HOSTS_SECONDS
 
@@ -62,13 +62,11 @@ async def _records(server: str, name: str) -> tuple[list[Address], float] | None
             if record.priority == lowest:
                 ips = extra.get(str(record.target)) or [r.address for r in await resolver.resolve(record.target, "A")]
                 addresses += [Address(ip, record.port, record.weight or 1) for ip in ips]
-        return addresses, float(answer.rrset.ttl if answer.rrset else LEAST_SECONDS)
+        return addresses, float(answer.rrset.ttl if answer.rrset else MIN_SECONDS)
     except (dns.exception.DNSException, OSError):
         pass
     try:
         answer = await resolver.resolve(name, "A")
-        return [Address(record.address) for record in answer], float(
-            answer.rrset.ttl if answer.rrset else LEAST_SECONDS
-        )
+        return [Address(record.address) for record in answer], float(answer.rrset.ttl if answer.rrset else MIN_SECONDS)
     except (dns.exception.DNSException, OSError):
         return None

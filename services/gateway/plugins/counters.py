@@ -41,7 +41,7 @@ class LocalCounters:
 
 LOCAL = LocalCounters()
 
-MOST_TOGETHER = 256
+MAX_CONCURRENT = 256
 """Requests in one round trip: a script holds up everyone else of that Redis while it runs."""
 
 _COUNT = """
@@ -78,7 +78,7 @@ class RedisCounters:
 
     async def _send(self) -> None:
         while self._waiting:
-            batch, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
+            batch, self._waiting = self._waiting[:MAX_CONCURRENT], self._waiting[MAX_CONCURRENT:]
             try:
                 counts = await self._count([counter for counters, _ in batch for counter in counters])
             except Exception as error:

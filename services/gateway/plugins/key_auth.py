@@ -13,7 +13,7 @@ from services.gateway.exchange import Exchange
 from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
-LARGEST_BODY_BYTES = 1_000_000
+MAX_BODY_BYTES = 1_000_000
 
 
 class KeyAuthConfig(PluginConfig):
@@ -47,7 +47,7 @@ class KeyAuth(Plugin):
         return self._judge(exchange, {})
 
     async def _with_body(self, exchange: Exchange) -> Answer | None:
-        body = await exchange.body(LARGEST_BODY_BYTES)
+        body = await exchange.body(MAX_BODY_BYTES)
         content = (body.in_memory if body else None) or b""
         return self._judge(exchange, _parsed(exchange.header("content-type") or "", content))
 

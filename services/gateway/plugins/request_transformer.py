@@ -15,7 +15,7 @@ from services.gateway.fields import Fields
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 from services.gateway.plugins.transforming import change_headers, change_record
 
-LARGEST_BODY_BYTES = 8 * 2**20
+MAX_BODY_BYTES = 8 * 2**20
 
 _TEMPLATE = re.compile(r"\$\((\w+)(?:\.([\w-]+)|\[\s*(?:\"([^\"]+)\"|'([^']+)'|(\d+))\s*\])\)")
 _SOURCES = ("headers", "query_params", "uri_captures")
@@ -113,7 +113,7 @@ class RequestTransformer(Plugin):
         is_json = "application/json" in content_type
         if not is_json and "application/x-www-form-urlencoded" not in content_type:
             return None
-        kept = await exchange.body(LARGEST_BODY_BYTES)
+        kept = await exchange.body(MAX_BODY_BYTES)
         content = b"".join([block async for block in kept.blocks()]) if kept else b""
         try:
             record = json.loads(content or b"{}") if is_json else _form(content.decode())

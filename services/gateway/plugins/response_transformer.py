@@ -14,7 +14,7 @@ from services.gateway.plugins.base import Plugin, PluginConfig, Unusable
 from services.gateway.plugins.transforming import change_headers, change_record
 from services.gateway.wire.upstream import BadAnswer
 
-LARGEST_BODY_BYTES = 8 * 2**20
+MAX_BODY_BYTES = 8 * 2**20
 """A longer one would have to be held whole to be changed, and may not leave unchanged: it is an error."""
 
 
@@ -102,7 +102,7 @@ async def _whole(body: answers.Blocks) -> bytes:
     try:
         while block := await body.read():
             size += len(block)
-            if size > LARGEST_BODY_BYTES:
+            if size > MAX_BODY_BYTES:
                 raise Unusable(answers.UNEXPECTED)
             blocks.append(block)
     except TimeoutError as error:

@@ -9,7 +9,7 @@ from services.gateway.wire.head import TOO_SLOW, BadBody, ClientGone, ClientTooS
 from services.gateway.wire.parser import Refused, RequestParser
 from services.gateway.wire.stream import Stream
 
-MOST_READ_ON_BYTES = 8 * 2**20
+MAX_READ_ON_BYTES = 8 * 2**20
 READ_ON_SECONDS = 5.0
 """What nobody wants is read and forgotten so far: closing over unread bytes resets a connection, and its answer may be lost."""
 
@@ -134,7 +134,7 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             self._forgotten_bytes += len(data)
-            if self._forgotten_bytes > MOST_READ_ON_BYTES:
+            if self._forgotten_bytes > MAX_READ_ON_BYTES:
                 self._transport.abort()
             return
         try:

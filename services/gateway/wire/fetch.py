@@ -9,7 +9,7 @@ from services.gateway.wire.stream import Stream
 from services.gateway.wire.upstream import BadAnswer, UpstreamConnection
 
 FETCH_FAILURES = (OSError, BadAnswer)
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,6 @@ async def _whole(body: Stream) -> bytes:
     while block := await body.read():
         blocks.append(block)
         size += len(block)
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise BadAnswer("longer than anything we ask for")
     return b"".join(blocks)

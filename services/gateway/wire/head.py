@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-LONGEST_LINE = 8 * 1024
+MAX_LINE_LENGTH = 8 * 1024
 """Bytes of a request target or of one header; Kong's (nginx's large_client_header_buffers)."""
 
-LARGEST_HEAD = 4 * LONGEST_LINE
+MAX_HEAD = 4 * MAX_LINE_LENGTH
 
 BAD_REQUEST = (400, "Bad request")
 TOO_LARGE_HEAD = (400, "Request header or cookie too large")

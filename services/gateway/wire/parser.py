@@ -4,7 +4,7 @@ from typing import Protocol
 
 import httptools
 
-from services.gateway.wire.head import BAD_REQUEST, LARGEST_HEAD, LONGEST_LINE, TOO_LARGE_HEAD, TOO_LONG_TARGET, Head
+from services.gateway.wire.head import BAD_REQUEST, MAX_HEAD, MAX_LINE_LENGTH, TOO_LARGE_HEAD, TOO_LONG_TARGET, Head
 
 
 class Refused(Exception):
@@ -47,7 +47,7 @@ class RequestParser:
             raise error.__context__ if isinstance(error.__context__, Refused) else Refused(BAD_REQUEST) from error
         # llhttp keeps a header to itself until it has seen the next.
         self._head_bytes += len(data)
-        if self.is_in_head and self._head_bytes > LARGEST_HEAD:
+        if self.is_in_head and self._head_bytes > MAX_HEAD:
             raise Refused(TOO_LARGE_HEAD)
         return True
 
@@ -74,13 +74,13 @@ class RequestParser:
 
     def on_url(self, part: bytes) -> None:
         self._target += part
-        if len(self._target) > LONGEST_LINE:
+        if len(self._target) > MAX_LINE_LENGTH:
             raise Refused(TOO_LONG_TARGET)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         size = len(name) + len(value) + len(": \r\n")
         self._fields_bytes += size
-        if size > LONGEST_LINE or self._fields_bytes > LARGEST_HEAD:
+        if size > MAX_LINE_LENGTH or self._fields_bytes > MAX_HEAD:
             raise Refused(TOO_LARGE_HEAD)
         if self.is_in_head:  # trailers are not passed on
             self._headers.append((name.decode("latin-1"), value.decode("latin-1")))

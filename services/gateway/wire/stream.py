@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-MOST_WAITING_BYTES = 256 * 1024
+MAX_WAITING_BYTES = 256 * 1024
 """More than this, and the connection that they come from pauses: so much memory does a body of any size take."""
 
 
@@ -47,7 +47,7 @@ class Stream:
             return
         self._blocks.append(block)
         self._size += len(block)
-        if self._size > MOST_WAITING_BYTES and not self._paused:
+        if self._size > MAX_WAITING_BYTES and not self._paused:
             self._paused = True
             self._pause()
         self._wake()

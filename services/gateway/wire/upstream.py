@@ -10,7 +10,7 @@ import httptools
 
 from services.gateway.wire.stream import Stream, expire
 
-LARGEST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 
 
 class BadAnswer(Exception):
@@ -111,7 +111,7 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         try:
-            if self._unfinished_bytes > LARGEST_HEAD_BYTES:
+            if self._unfinished_bytes > MAX_HEAD_BYTES:
                 raise httptools.HttpParserError("its head is too large")
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:

@@ -12,7 +12,7 @@ from chassis.base.problems import Conflict, NotFound
 from chassis.storage import postgres
 from services.notifications.models.base import Base
 
-MOST_DEVICES = 20
+MAX_DEVICES = 20
 
 
 class Device(Base):
@@ -32,8 +32,8 @@ class Device(Base):
         new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=postgres.now(), **values)
         registered = new.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(cls)
         device = postgres.session().scalars(registered, execution_options={"populate_existing": True}).one()
-        if postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MOST_DEVICES:  # type: ignore[operator]
-            raise Conflict(f"There are {MOST_DEVICES} devices already: remove one first.")
+        if postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MAX_DEVICES:  # type: ignore[operator]
+            raise Conflict(f"There are {MAX_DEVICES} devices already: remove one first.")
         return device
 
     @classmethod

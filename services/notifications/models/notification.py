@@ -30,12 +30,12 @@ LATEST_SWEEP = timedelta(minutes=10)
 
 GIVE_UP_AFTER = timedelta(days=3)
 
-MOST_DEATHS = 5
+MAX_DEATHS = 5
 """A message under which the process died this often is not given to another."""
 
 SWEPT_AT_ONCE = 500
 
-LONGEST_DEFERRAL = timedelta(days=8)
+MAX_DEFERRAL = timedelta(days=8)
 """Nothing is deferred for longer."""
 
 DIGEST = "digest"
@@ -128,7 +128,7 @@ class Notification(Base):
     def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
         """The notification, the caller's to send for so long; None when it needs no sending, or is being sent."""
         now = postgres.now()
-        notification = cls.locked(notification_id)
+        notification = cls.get_for_update(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
             return None
         notification.pin_to_interrupted()
@@ -139,7 +139,7 @@ class Notification(Base):
         return notification
 
     @classmethod
-    def locked(cls, notification_id: UUID) -> "Notification":
+    def get_for_update(cls, notification_id: UUID) -> "Notification":
         return postgres.session().get_one(cls, notification_id, with_for_update=True)
 
     @classmethod
@@ -180,7 +180,7 @@ class Notification(Base):
             .where(cls.status.in_([Status.PENDING, Status.DEFERRED, Status.SENT, Status.FAILED, Status.DEAD]))
             .where(cls.reason.is_distinct_from(DIGEST), cls.release_at > since)
             # What is older was released long ago: the index by person and age need not be read on.
-            .where(cls.created_at > since - LONGEST_DEFERRAL)
+            .where(cls.created_at > since - MAX_DEFERRAL)
             .order_by(cls.release_at.desc())
             .offset(nth - 1)
             .limit(1)
@@ -216,7 +216,7 @@ class Notification(Base):
             if attempt.device_id is None:
                 self.pinned_to = attempt.provider
         deaths = [each for each in Attempt.of(self.id) if each.outcome == Outcome.UNKNOWN and each.error == DIED]
-        if len(deaths) >= MOST_DEATHS:
+        if len(deaths) >= MAX_DEATHS:
             self.die(f"The process died {len(deaths)} times while sending it.")
 
     def postpone(self, at: datetime) -> None:

@@ -17,9 +17,9 @@ from contracts import money
 from services.orders.models.analytics import categories, days, products
 from services.orders.settings import Settings
 
-LONGEST_DAYS = 366
+MAX_DAYS = 366
 USUAL_DAYS = 30
-MOST_CATEGORIES = 100
+MAX_CATEGORIES = 100
 
 
 Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
@@ -38,8 +38,8 @@ class AnalyticsQuery(Query):
     @classmethod
     def a_year_at_most(cls, until: date | None, known: ValidationInfo) -> date | None:
         since = known.data.get("since")
-        if until is not None and since is not None and not 0 <= (until - since).days < LONGEST_DAYS:
-            raise ValueError(f"must be the day of since, or up to {LONGEST_DAYS - 1} days later")
+        if until is not None and since is not None and not 0 <= (until - since).days < MAX_DAYS:
+            raise ValueError(f"must be the day of since, or up to {MAX_DAYS - 1} days later")
         return until
 
     @property
@@ -126,7 +126,7 @@ class Analytics(Resource):
 def _categories(query: AnalyticsQuery, currency: str) -> list[CategorySales]:
     columns = [categories.c.category, _sum(categories, "quantity"), _sum(categories, "revenue")]
     chosen = _of(categories, columns, query, currency).group_by(categories.c.category)
-    rows = chosen.order_by(desc("revenue"), categories.c.category).limit(MOST_CATEGORIES)
+    rows = chosen.order_by(desc("revenue"), categories.c.category).limit(MAX_CATEGORIES)
     return [CategorySales(**_in_money(row)) for row in postgres.session().execute(rows)]
 
 

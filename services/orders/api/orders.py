@@ -74,7 +74,7 @@ class Status(Resource):
     @endpoint(allow=auth.STAFF, raises=[PreconditionFailed])
     def put(self, order_id: UUID, body: NewStatus) -> OrderView:
         """Ship, deliver or cancel, each in its turn; with `If-Match`, only if the order is as the caller saw it."""
-        order = Order.locked(order_id)
+        order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
         match body.status:
             case "shipped":
@@ -92,7 +92,7 @@ class Refunds(Resource):
     )
     def post(self, order_id: UUID, body: NewRefund) -> OrderView:
         """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
-        order = Order.locked(order_id)
+        order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
         refund(order, None if body.amount is None else money.to_minor(body.amount), body.reason)
         return _shown(order)

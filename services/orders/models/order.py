@@ -80,7 +80,7 @@ class Order(Base):
         return cls(id=order_id, version=0, captured_amount=nothing, refunded_amount=nothing, steps_data={}, **empty)
 
     @classmethod
-    def locked(cls, order_id: UUID) -> "Order":
+    def get_for_update(cls, order_id: UUID) -> "Order":
         """The order, locked until the transaction ends. Raises NotFound."""
         order = postgres.session().get(cls, order_id, with_for_update=True)
         if order is None:
@@ -184,16 +184,16 @@ class Order(Base):
             case OrderPlaced():
                 self._begin(message, occurred_at)
             case OrderConfirmed():
-                self._become(OrderStatus.CONFIRMED)
+                self._transition_to(OrderStatus.CONFIRMED)
                 self.confirmed_at = occurred_at
             case OrderCancelled():
-                self._become(OrderStatus.CANCELLED)
+                self._transition_to(OrderStatus.CANCELLED)
                 self.reason = message.reason
             case OrderShipped():
-                self._become(OrderStatus.SHIPPED)
+                self._transition_to(OrderStatus.SHIPPED)
                 self.shipped_at = occurred_at
             case OrderDelivered():
-                self._become(OrderStatus.DELIVERED)
+                self._transition_to(OrderStatus.DELIVERED)
             case OrderStuck():
                 self.stuck_at, self.stuck_reason = occurred_at, message.reason
             case OrderResumed():
@@ -215,7 +215,7 @@ class Order(Base):
         self.status = OrderStatus.PENDING
         self.created_at = occurred_at
 
-    def _become(self, status: OrderStatus) -> None:
+    def _transition_to(self, status: OrderStatus) -> None:
         if status not in NEXT.get(OrderStatus(self.status), ()):
             raise OutOfTurn(f"This order is {self.status}: it cannot become {status}.", current=self.status)
         self.status = status

@@ -34,7 +34,7 @@ from contracts.stock import (
     StockRestocked,
 )
 
-LONGEST_WAIT = timedelta(hours=1)
+MAX_WAIT = timedelta(hours=1)
 
 
 class Outcome(StrEnum):
@@ -45,7 +45,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """An answer may take `first` after the first time of asking, then twice as long each time; after `times` it is given up."""
 
     first: timedelta
@@ -53,21 +53,21 @@ class Patience:
 
     def after(self, attempts: int) -> timedelta:
         """How long to wait for an answer once it was asked for so often."""
-        return min(self.first * 2 ** min(attempts - 1, 20), LONGEST_WAIT)
+        return min(self.first * 2 ** min(attempts - 1, 20), MAX_WAIT)
 
 
-PATIENCE: Mapping[type[Message], Patience] = {
+PATIENCE: Mapping[type[Message], RetryPolicy] = {
     # The customer waits: four minutes for stock, and a quarter of an hour for whom a bank sends to their telephone.
-    ReserveStock: Patience(timedelta(seconds=15), 4),
-    AuthorizePayment: Patience(timedelta(seconds=30), 5),
+    ReserveStock: RetryPolicy(timedelta(seconds=15), 4),
+    AuthorizePayment: RetryPolicy(timedelta(seconds=30), 5),
     # The customer has our word: an hour before it is taken back.
-    CommitStock: Patience(timedelta(seconds=15), 8),
-    CapturePayment: Patience(timedelta(seconds=15), 8),
+    CommitStock: RetryPolicy(timedelta(seconds=15), 8),
+    CapturePayment: RetryPolicy(timedelta(seconds=15), 8),
     # What undoes has to be done: after a quarter of an hour somebody is told, and it is asked for ever after.
-    ReleaseStock: Patience(timedelta(seconds=15), 6),
-    VoidPayment: Patience(timedelta(seconds=15), 6),
-    RestockStock: Patience(timedelta(seconds=15), 6),
-    RefundPayment: Patience(timedelta(seconds=15), 6),
+    ReleaseStock: RetryPolicy(timedelta(seconds=15), 6),
+    VoidPayment: RetryPolicy(timedelta(seconds=15), 6),
+    RestockStock: RetryPolicy(timedelta(seconds=15), 6),
+    RefundPayment: RetryPolicy(timedelta(seconds=15), 6),
 }
 """Every command of the saga."""
 

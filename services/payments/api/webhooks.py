@@ -12,10 +12,10 @@ from chassis.web.api import Resource, View, endpoint
 from services.payments import providers
 from services.payments.models import Webhook
 from services.payments.outcomes import HEED
-from services.payments.providers.seam import Event
+from services.payments.providers.interface import Event
 from services.payments.providers.signature import Unverified
 
-LARGEST_BYTES = 65_536
+MAX_BYTES = 65_536
 
 
 class NotSigned(Problem):
@@ -32,8 +32,8 @@ class WebhookReceipt(View):
 
 def verified(provider: str) -> Event:
     """The event in the request, if the provider signed it just now. The body is not looked into before that is known."""
-    if (request.content_length or 0) > LARGEST_BYTES or len(body := request.get_data()) > LARGEST_BYTES:
-        raise TooLarge(f"No webhook has more than {LARGEST_BYTES} bytes.")
+    if (request.content_length or 0) > MAX_BYTES or len(body := request.get_data()) > MAX_BYTES:
+        raise TooLarge(f"No webhook has more than {MAX_BYTES} bytes.")
     try:
         sender = providers.named(provider)
         return sender.event(body, request.headers.get(sender.signature_header, ""))

@@ -13,7 +13,7 @@ from chassis.security.auth import Caller
 from chassis.storage import postgres
 from services.payments.models.base import Base
 
-MOST = 20
+MAX = 20
 """How many one user may keep."""
 
 
@@ -38,15 +38,15 @@ class PaymentMethod(Base):
         kept = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(cls)
         method = postgres.session().scalars(kept).one()
         count = postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0
-        if count > MOST:
-            raise TooManyMethods(f"You keep {MOST} payment methods already: remove one first.")
+        if count > MAX:
+            raise TooManyMethods(f"You keep {MAX} payment methods already: remove one first.")
         return method
 
     @classmethod
     def of_user(cls, user_id: UUID) -> Sequence["PaymentMethod"]:
-        """Newest first; at most MOST, whatever else happened."""
+        """Newest first; at most MAX, whatever else happened."""
         query = select(cls).where(cls.user_id == user_id).order_by(cls.created_at.desc(), cls.id)
-        return postgres.session().scalars(query.limit(MOST)).all()
+        return postgres.session().scalars(query.limit(MAX)).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, method_id: UUID) -> "PaymentMethod":

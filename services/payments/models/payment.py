@@ -129,7 +129,7 @@ class Payment(Base):
         return select(cls).where(cls.order_id == order_id).with_for_update()
 
     @classmethod
-    def locked(cls, payment_id: UUID) -> "Payment":
+    def get_for_update(cls, payment_id: UUID) -> "Payment":
         return postgres.session().get_one(cls, payment_id, with_for_update=True)
 
     @classmethod
@@ -206,7 +206,7 @@ class Payment(Base):
     def sums(self) -> Sums:
         return ledger.sums([self.id])[self.id]
 
-    def become(self, status: Status, reason: str | None = None) -> None:
+    def transition_to(self, status: Status, reason: str | None = None) -> None:
         """Raises OutOfTurn for a step that the present status does not allow."""
         if status not in NEXT.get(Status(self.status), ()):
             raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
@@ -240,7 +240,7 @@ class Payment(Base):
         self.decline_reason = reason
         self._changed()
         if self.status == Status.PENDING and self.asked_at is None:
-            self.become(Status.VOIDED)
+            self.transition_to(Status.VOIDED)
 
     def hopeless(self, now: datetime, authorize_patience: timedelta, capture_patience: timedelta) -> str | None:
         """Why it is to be called off: the provider has told nothing for longer than those who wait can be left waiting."""

@@ -33,5 +33,5 @@ class Reconciliation(Base):
         )
 
     @classmethod
-    def locked(cls, reconciliation_id: UUID) -> "Reconciliation":
+    def get_for_update(cls, reconciliation_id: UUID) -> "Reconciliation":
         return postgres.session().scalars(select(cls).where(cls.id == reconciliation_id).with_for_update()).one()

@@ -68,10 +68,10 @@ class Refund(Base):
         return postgres.session().get(cls, refund_id)
 
     @classmethod
-    def locked(cls, refund_id: UUID) -> tuple["Refund", Payment]:
+    def get_for_update(cls, refund_id: UUID) -> tuple["Refund", Payment]:
         """The refund, and its payment, locked."""
         refund = postgres.session().get_one(cls, refund_id)
-        payment = Payment.locked(refund.payment_id)
+        payment = Payment.get_for_update(refund.payment_id)
         postgres.session().refresh(refund)
         return refund, payment
 
@@ -98,10 +98,10 @@ class Refund(Base):
     def begin(self, payment: Payment) -> None:
         """Set the money aside, so that the provider may be asked; or refuse, where there is not enough."""
         if self.minor_amount > payment.sums.refundable:
-            self._become(RefundStatus.REFUSED, NOT_CAPTURED if payment.sums.captured == 0 else TOO_MUCH)
+            self._transition_to(RefundStatus.REFUSED, NOT_CAPTURED if payment.sums.captured == 0 else TOO_MUCH)
             return
         self._post(Move.REFUND_ASKED, payment)
-        self._become(RefundStatus.PENDING)
+        self._transition_to(RefundStatus.PENDING)
 
     def ask(self) -> None:
         """The provider is about to be asked."""
@@ -116,15 +116,15 @@ class Refund(Base):
         """The provider gave the money back, or will not."""
         self.provider_reference = reference
         self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
-        self._become(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
+        self._transition_to(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
         left = payment.sums
         if payment.status == Status.CAPTURED and left.refunded == left.captured:
-            payment.become(Status.REFUNDED)
+            payment.transition_to(Status.REFUNDED)
 
     def _post(self, move: Move, payment: Payment) -> None:
         ledger.post(move, payment.id, self.minor_amount, payment.currency, self.id)
 
-    def _become(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
+    def _transition_to(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
         self.status = status
         self.refusal_reason = refusal_reason
         self.updated_at = postgres.now()

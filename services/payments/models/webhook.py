@@ -44,7 +44,7 @@ class Webhook(Base):
         return postgres.session().scalar(known.returning(cls.id))
 
     @classmethod
-    def locked(cls, webhook_id: UUID) -> "Webhook":
+    def get_for_update(cls, webhook_id: UUID) -> "Webhook":
         return postgres.session().get_one(cls, webhook_id, with_for_update=True)
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Payment providers behind one seam (`seam.py`): the sandbox, and Stripe, whose library is imported only where it is used."""
+"""Payment providers behind one seam (`interface.py`): the sandbox, and Stripe, whose library is imported only where it is used."""
 
-from services.payments.providers.seam import Charge, Provider, ProviderUnavailable, Refused, Repayment
+from services.payments.providers.interface import Charge, Provider, ProviderUnavailable, Refused, Repayment
 from services.payments.settings import Settings
 
 __all__ = ["Charge", "Provider", "ProviderUnavailable", "Refused", "Repayment", "default", "named"]

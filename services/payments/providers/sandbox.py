@@ -12,7 +12,15 @@ from pydantic import BaseModel, Field, ValidationError
 from urllib3.exceptions import HTTPError
 
 from services.payments.models import RefundStatus, Status
-from services.payments.providers.seam import Charge, Event, ProviderUnavailable, Refused, Repayment, Reported, as_id
+from services.payments.providers.interface import (
+    Charge,
+    Event,
+    ProviderUnavailable,
+    Refused,
+    Repayment,
+    Reported,
+    as_id,
+)
 from services.payments.providers.signature import Unverified, verify
 from services.payments.settings import Settings
 

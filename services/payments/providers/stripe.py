@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationError
 
 from services.payments.models import RefundStatus, Status
-from services.payments.providers.seam import (
+from services.payments.providers.interface import (
     Charge,
     Event,
     ProviderUnavailable,

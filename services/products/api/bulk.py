@@ -13,7 +13,7 @@ from services.products.rows import Format
 from services.products.schemas import ExportQuery, ImportReport, RefusedRow
 
 FORMATS: dict[str, Format] = {"text/csv": "csv", "application/x-ndjson": "jsonl", "application/jsonl": "jsonl"}
-MOST_ROWS = 1_000
+MAX_ROWS = 1_000
 
 
 class NotAFile(Problem):
@@ -31,9 +31,9 @@ class Import(Resource):
         format_ = FORMATS.get(request.mimetype)
         if format_ is None:
             raise NotAFile(f"Send the body as one of: {', '.join(FORMATS)}.")
-        taken = list(islice(rows.read(request.get_data().splitlines(keepends=True), format_), MOST_ROWS + 1))
-        if len(taken) > MOST_ROWS:
-            raise TooLarge(f"Send at most {MOST_ROWS} products at once; none of these was taken.")
+        taken = list(islice(rows.read(request.get_data().splitlines(keepends=True), format_), MAX_ROWS + 1))
+        if len(taken) > MAX_ROWS:
+            raise TooLarge(f"Send at most {MAX_ROWS} products at once; none of these was taken.")
         report = bulk.take(taken)
         reading.changed(report.product_ids)
         counts = {name: report.counts[name] for name in ImportReport.COUNTS}

@@ -16,8 +16,8 @@ from chassis.storage import mongo
 from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,
-    MOST_COUNTED,
-    MOST_RANKED,
+    MAX_COUNTED,
+    MAX_RANKED,
     PRICE_STEPS,
     Counted,
     Filters,
@@ -83,12 +83,12 @@ class DatabaseFinder:
         score = {"$meta": "textScore"}
         field, _ = FIELDS.get(order, ("name", False))
         fields = {**dict.fromkeys((*RANKED, field), 1), "score": score}
-        found = _products().find(condition(filters, question), fields).sort([("score", score)]).limit(MOST_RANKED)
+        found = _products().find(condition(filters, question), fields).sort([("score", score)]).limit(MAX_RANKED)
         return [Match(Place(_value(row[field]), row["_id"]), texts_of(row)) for row in found]
 
     def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
         fields = {"category": 1, "price": 1, "stock_quantity": 1}
-        found = _products().find(condition(filters, question), fields).limit(MOST_COUNTED)
+        found = _products().find(condition(filters, question), fields).limit(MAX_COUNTED)
         alike = Counter((row["category"], _step(row["price"].to_decimal()), row["stock_quantity"] > 0) for row in found)
         return [Counted(*kind, products) for kind, products in alike.items()]
 

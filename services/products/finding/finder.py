@@ -28,10 +28,10 @@ FIELDS: dict[str, tuple[str, bool]] = {
 }
 """The field of each Order, and whether it descends. Equal ones stand in the same direction by id."""
 
-MOST_RANKED = 300
+MAX_RANKED = 300
 """Products that one search puts in order: of those that match, the ones with all the words in a short name come first."""
 
-MOST_COUNTED = 500
+MAX_COUNTED = 500
 """Matches that facets count; beyond it they say that they are incomplete."""
 
 PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]
@@ -102,11 +102,11 @@ class Finder(Vocabulary, Protocol):
         ...
 
     def matches(self, question: Question, filters: Filters, order: SearchOrder) -> list[Match]:
-        """At most MOST_RANKED products with words of the question, those with all of them before those with some."""
+        """At most MAX_RANKED products with words of the question, those with all of them before those with some."""
         ...
 
     def counted(self, question: Question | None, filters: Filters) -> list[Counted]:
-        """At most MOST_COUNTED of the products that a search finds, each of them in one of the counts."""
+        """At most MAX_COUNTED of the products that a search finds, each of them in one of the counts."""
         ...
 
     def learn(self, documents: Sequence[dict[str, Any]]) -> None:

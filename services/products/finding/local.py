@@ -9,8 +9,8 @@ from contracts import money
 from services.products.finding import slips
 from services.products.finding.finder import (
     FIELDS,
-    MOST_COUNTED,
-    MOST_RANKED,
+    MAX_COUNTED,
+    MAX_RANKED,
     PRICE_STEPS,
     Counted,
     Filters,
@@ -85,10 +85,10 @@ class LocalFinder:
         found: dict[str, Match] = {}
         every = _all_of(question)
         for expression in _best_first(question):
-            self._fill(found, MOST_RANKED, field, "names", expression, filters)
+            self._fill(found, MAX_RANKED, field, "names", expression, filters)
         self._fill(found, PLENTY, field, "texts", f"({every}) NOT ({{name category}} : ({every}))", filters)
         if len(found) < ENOUGH:
-            self._fill(found, MOST_RANKED, field, "texts", self._some_of(question), filters)
+            self._fill(found, MAX_RANKED, field, "texts", self._some_of(question), filters)
         return list(found.values())
 
     def _fill(
@@ -120,7 +120,7 @@ class LocalFinder:
         kinds = f"SELECT category, step, in_stock, count(*) FROM ({query}) GROUP BY 1, 2, 3"  # noqa: S608 - names of ours
         return [
             Counted(category, PRICE_STEPS[step], bool(in_stock), products)
-            for category, step, in_stock, products in self._index.rows(kinds, *values, MOST_COUNTED)
+            for category, step, in_stock, products in self._index.rows(kinds, *values, MAX_COUNTED)
         ]
 
     def _some_of(self, question: Question) -> str:
@@ -129,7 +129,7 @@ class LocalFinder:
         kept, found = rarest_first[:1], self._spread(rarest_first[0])
         for wanted in rarest_first[1:]:
             found += self._spread(wanted)
-            if found <= MOST_RANKED:
+            if found <= MAX_RANKED:
                 kept.append(wanted)
         return " OR ".join(_any_of(wanted) for wanted in kept)
 

@@ -8,13 +8,13 @@ import json
 from dataclasses import dataclass
 from typing import Protocol
 
-from services.products.finding.words import COMMON, LONGEST, distinct
+from services.products.finding.words import COMMON, MAX_LENGTH, distinct
 
-MOST_WORDS = 6
-MOST_ALTERNATIVES = 24
+MAX_WORDS = 6
+MAX_ALTERNATIVES = 24
 """Of all words together, so that a cursor fits into a URL."""
 
-MOST_OF_ONE = 8
+MAX_PER_PRODUCT = 8
 
 NOTHING = "0"
 """What a text without any word asks for."""
@@ -71,13 +71,15 @@ class Question:
             )
         except (TypeError, RecursionError) as error:
             raise ValueError("not a question") from error
-        if not 0 < len(wanted) <= MOST_WORDS or not all(0 < len(each.alternatives) <= MOST_OF_ONE for each in wanted):
+        if not 0 < len(wanted) <= MAX_WORDS or not all(
+            0 < len(each.alternatives) <= MAX_PER_PRODUCT for each in wanted
+        ):
             raise ValueError("not a question")
         return cls(wanted)
 
 
 def _word(value: object) -> str:
-    if isinstance(value, str) and value.isalnum() and len(value) <= LONGEST:
+    if isinstance(value, str) and value.isalnum() and len(value) <= MAX_LENGTH:
         return value
     raise ValueError("not a word")
 
@@ -92,8 +94,8 @@ def understand(text: str, vocabulary: Vocabulary) -> Question:
     """What `text` asks for, in words of the catalogue; a word that nothing resembles asks for itself, and finds nothing."""
     typed = distinct(text)
     telling = [word for word in typed if word not in COMMON] or typed or [NOTHING]
-    telling = telling[:MOST_WORDS]
-    most = min(MOST_OF_ONE, MOST_ALTERNATIVES // len(telling))
+    telling = telling[:MAX_WORDS]
+    most = min(MAX_PER_PRODUCT, MAX_ALTERNATIVES // len(telling))
     return Question(tuple(_wanted(word, vocabulary, most) for word in telling))
 
 

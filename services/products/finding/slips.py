@@ -4,14 +4,14 @@ from collections.abc import Iterable
 from itertools import combinations
 from typing import Any
 
-MOST = 2
+MAX = 2
 COMPARED = 7
 """Letters of a word's beginning that its keys are made of: fewer keys, and more words that share one."""
 
 
 def allowed(word: str) -> int:
     """How many slips (a letter more, less, other, or two exchanged) a word of this length may hold."""
-    return 0 if len(word) < 4 else 1 if len(word) < 8 else MOST
+    return 0 if len(word) < 4 else 1 if len(word) < 8 else MAX
 
 
 def keys(word: str) -> set[str]:
@@ -20,7 +20,7 @@ def keys(word: str) -> set[str]:
     None for numbers: those of SKUs are as many as products, and one digit more or less is another number.
     """
     # A slip may have made it longer, and so long that more of them are allowed.
-    return _shortened(word, allowed(word + MOST * "_")) if word.isalpha() else set()
+    return _shortened(word, allowed(word + MAX * "_")) if word.isalpha() else set()
 
 
 def typed_keys(typed: str) -> set[str]:

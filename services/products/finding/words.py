@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-LONGEST = 24
+MAX_LENGTH = 24
 """Letters of a word that are compared; the rest of a longer one is cut off."""
 
 _WORD = re.compile(r"[^\W_]+")
@@ -21,7 +21,7 @@ def words(text: str) -> list[str]:
     """The words of `text` in their order, each in the form in which it is compared."""
     decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_APOSTROPHES))
     plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
-    return [_singular(word[:LONGEST]) for word in _WORD.findall(plain)]
+    return [_singular(word[:MAX_LENGTH]) for word in _WORD.findall(plain)]
 
 
 def _singular(word: str) -> str:

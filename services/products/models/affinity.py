@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from mongoengine import Document, EmbeddedDocument, EmbeddedDocumentListField, IntField, ListField, StringField
 from mongoengine.errors import NotUniqueError
 
-MOST_NEIGHBOURS = 100
+MAX_NEIGHBOURS = 100
 REMEMBERED = 50
 """Orders of a product that are known again when their message comes again before it was handled to its end."""
 ATTEMPTS = 100
@@ -66,9 +66,7 @@ class Affinity(Document):
         return unchanged.update_one(inc__orders=1, set__neighbours=neighbours, set__counted=counted) == 1
 
 
-def counted_with(
-    neighbours: Iterable[Neighbour], others: Iterable[str], most: int = MOST_NEIGHBOURS
-) -> list[Neighbour]:
+def counted_with(neighbours: Iterable[Neighbour], others: Iterable[str], most: int = MAX_NEIGHBOURS) -> list[Neighbour]:
     """`neighbours` after one more order had `others`."""
     known = {each.product_id: each for each in neighbours}
     for other in others:

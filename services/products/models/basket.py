@@ -12,7 +12,7 @@ from chassis.storage import mongo
 KEPT_SECONDS = 90 * 24 * 3_600
 """How long an order is known to be counted: far longer than any message is delivered again."""
 
-MOST_BOUGHT = 50
+MAX_BOUGHT = 50
 
 
 class Basket(Document):
@@ -58,7 +58,7 @@ class Taste(Document):
             known.update_one(upsert=True, set_on_insert__is_forgotten=False)
         except NotUniqueError:
             """Somebody else was first."""
-        pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MOST_BOUGHT}}}
+        pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MAX_BOUGHT}}}
         cls.objects(user_id=str(user_id), is_forgotten=False).update_one(__raw__=pushed)
 
     @classmethod

@@ -21,12 +21,12 @@ NOT_FOR_SALE = "not_for_sale"
 OVERTAKEN = "overtaken"
 """A later attempt holds the order's pieces: nothing that this one decides will count."""
 
-MOST_HOLDS = 5_000
-MOST_WAITING = 1_000
+MAX_HOLDS = 5_000
+MAX_WAITING = 1_000
 """Bounds of one document: holds at a time, and movements that the ledger does not have yet. An order that would exceed them
 waits. Each hold leads to two movements more, so the document stays under MongoDB's 16 MB."""
 
-ROOM = {f"holds__{MOST_HOLDS - 1}__exists": False, f"movements__{MOST_WAITING - 1}__exists": False}
+ROOM = {f"holds__{MAX_HOLDS - 1}__exists": False, f"movements__{MAX_WAITING - 1}__exists": False}
 ATTEMPTS = 100
 
 

@@ -38,7 +38,7 @@ class Verify(Resource):
         """Prove an address with the token of the mail, once."""
         request = Request.proved(body.token, "email", lock=True)
         request.used_at = postgres.now()
-        user = User.locked(request.user_id)
+        user = User.get_for_update(request.user_id)
         if user.email == request.email:
             user.email_verified_at = postgres.now()
             record("email.verified", user.id)

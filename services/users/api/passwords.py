@@ -80,7 +80,7 @@ def _new_hash(user: User, password: str) -> NewHash:
 
 def _set(new: NewHash, kind: str, but: bool) -> None:
     """`but`: the caller's own session goes on."""
-    user = User.locked(new.user.id)
+    user = User.get_for_update(new.user.id)
     user.set_password(new.hashed_password)
     Session.end_all(user.id, "password", auth.caller().session_id if but else None)
     record(kind, user.id)

@@ -24,7 +24,7 @@ class UserPreferences(Resource):
         if not user.is_active:
             raise AccountClosed("Nothing of it can be changed any more.")
         user.show(body.is_public)
-        if Preferences.of(user_id).become(body.model_dump(exclude={"is_public"})):
+        if Preferences.of(user_id).update(body.model_dump(exclude={"is_public"})):
             emit(UserPreferencesUpdated(user_id, body.locale, body.time_zone, body.currency, body.marketing_consent))
         return _view(user)
 

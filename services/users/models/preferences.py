@@ -38,7 +38,7 @@ class Preferences(Base):
             notify_by=["email"],
         )
 
-    def become(self, wanted: dict[str, Any]) -> bool:
+    def update(self, wanted: dict[str, Any]) -> bool:
         """Take over `wanted`, values by column; whether that changed anything."""
         changes = {name: value for name, value in wanted.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:

@@ -22,7 +22,7 @@ from services.users.settings import Settings
 
 Purpose = Literal["email", "password"]
 
-MOST_AN_HOUR = 5
+MAX_PER_HOUR = 5
 """Requests of one account for one purpose: so many mails a stranger, or an owner who changes addresses, can cause."""
 
 LIFETIME: dict[Purpose, timedelta] = {"email": timedelta(days=3), "password": timedelta(hours=1)}
@@ -52,8 +52,8 @@ class Request(Base):
         """A new request, in place of any earlier one for the same. None when its account had too many lately."""
         now = postgres.now()
         mine = (cls.user_id == user_id) & (cls.purpose == purpose)
-        lately = select(cls.id).where(mine, cls.created_at > now - timedelta(hours=1)).limit(MOST_AN_HOUR)
-        if len(postgres.session().scalars(lately).all()) == MOST_AN_HOUR and user_id is not None:
+        lately = select(cls.id).where(mine, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
+        if len(postgres.session().scalars(lately).all()) == MAX_PER_HOUR and user_id is not None:
             return None
         postgres.session().execute(update(cls).where(mine, cls.used_at.is_(None)).values(used_at=now))
         expires_at = now + LIFETIME[purpose]

@@ -24,7 +24,7 @@ from services.users.models.revoked_token import RevokedToken
 IDLE = timedelta(days=30)
 """A session that is not used ends so long after its last refresh."""
 
-LONGEST = timedelta(days=180)
+MAX_LENGTH = timedelta(days=180)
 """Then the password is asked for again, however often the session was used."""
 
 LOST_ANSWER = timedelta(seconds=10)
@@ -76,7 +76,7 @@ class Session(Base):
         )
 
     def keep_alive(self) -> None:
-        self.expires_at = min(postgres.now() + IDLE, self.created_at + LONGEST)
+        self.expires_at = min(postgres.now() + IDLE, self.created_at + MAX_LENGTH)
 
 
 class RefreshToken(Base):

@@ -93,7 +93,7 @@ class User(Base):
         return postgres.session().scalar(select(cls).where(cls.email == email))
 
     @classmethod
-    def locked(cls, user_id: UUID | None) -> Self:
+    def get_for_update(cls, user_id: UUID | None) -> Self:
         return postgres.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A service with one route that asks a neighbour and one that does not, run as a process of its own by the tests."""
+"""A service with one route that asks a upstream and one that does not, run as a process of its own by the tests."""
 
 from chassis.base.settings import Settings
 from chassis.clients import Client, Policy
@@ -6,7 +6,7 @@ from chassis.run.service import Service
 from chassis.security.auth import ANYONE
 from chassis.web.api import Resource, View, endpoint
 
-neighbour = Client("neighbour", Policy(try_seconds=1, timeout_seconds=3, open_seconds=1))
+upstream = Client("upstream", Policy(try_seconds=1, timeout_seconds=3, open_seconds=1))
 
 
 class Answer(View):
@@ -14,9 +14,9 @@ class Answer(View):
 
 
 class Asking(Resource):
-    @endpoint(allow=ANYONE, before=lambda: neighbour.get("/", {}, Settings.current()))
+    @endpoint(allow=ANYONE, before=lambda: upstream.get("/", {}, Settings.current()))
     def get(self, prepared: object) -> Answer:
-        """What the neighbour says."""
+        """What the upstream says."""
         return Answer(text=str(prepared))
 
 

@@ -1,4 +1,4 @@
-"""One or two neighbours that can be made ill."""
+"""One or two upstreams that can be made ill."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from tests.chassis.faulty import Faulty, faulty
 
 
 @pytest.fixture
-def neighbour() -> Iterator[Faulty]:
+def upstream() -> Iterator[Faulty]:
     with faulty() as started:
         yield started
 

@@ -72,31 +72,31 @@ def test_what_began_before_it_opened_neither_closes_it_nor_takes_the_probes_plac
     assert breaker.is_closed
 
 
-def test_calls_side_by_side_do_not_wait_for_one_another(neighbour: Faulty) -> None:
-    neighbour.hangs = True
-    client = Client("neighbour", replace(PATIENT, concurrency=4))
+def test_calls_side_by_side_do_not_wait_for_one_another(upstream: Faulty) -> None:
+    upstream.hangs = True
+    client = Client("upstream", replace(PATIENT, concurrency=4))
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(neighbour)] * 4]
-        neighbour.wait_for(4)
-        neighbour.released.set()
+        answers = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(upstream)] * 4]
+        upstream.wait_for(4)
+        upstream.released.set()
         assert [each.result() for each in answers] == [{"well": True}] * 4
 
 
-def test_a_neighbour_that_hangs_is_spared_until_it_answers_again(neighbour: Faulty) -> None:
-    neighbour.hangs = True
-    client, settings = Client("neighbour", QUICK), settings_for(neighbour)
+def test_a_upstream_that_hangs_is_spared_until_it_answers_again(upstream: Faulty) -> None:
+    upstream.hangs = True
+    client, settings = Client("upstream", QUICK), settings_for(upstream)
     with pytest.raises(TooSlow):
         client.get("/", {}, settings)
     with pytest.raises(Unavailable):
         client.get("/", {}, settings)
     opened = open_breakers()
-    seen = len(neighbour.seen)
+    seen = len(upstream.seen)
     with pytest.raises(Unavailable) as spared:
         client.get("/", {}, settings)
-    assert len(neighbour.seen) == seen
+    assert len(upstream.seen) == seen
     assert "Retry-After" in spared.value.headers
-    neighbour.hangs = False
-    neighbour.released.set()
+    upstream.hangs = False
+    upstream.released.set()
     until(lambda: is_answered(client, settings))
     assert open_breakers() == opened - 1
 
@@ -109,17 +109,17 @@ def is_answered(client: Client, settings: object) -> bool:
 
 
 def open_breakers() -> float:
-    labels = {"neighbour": "neighbour", "scope": "instance"}
+    labels = {"upstream": "upstream", "scope": "instance"}
     return REGISTRY.get_sample_value("souk_client_breakers_open", labels) or 0.0
 
 
-def test_a_service_whose_every_instance_fails_in_turn_is_spared_as_a_whole(neighbour: Faulty, other: Faulty) -> None:
-    neighbour.status = other.status = 500
+def test_a_service_whose_every_instance_fails_in_turn_is_spared_as_a_whole(upstream: Faulty, other: Faulty) -> None:
+    upstream.status = other.status = 500
     policy = Policy(tries=1, failures_to_open=4, open_seconds=60)
-    client, settings = Client("neighbour", policy), settings_for(neighbour, other)
+    client, settings = Client("upstream", policy), settings_for(upstream, other)
     for _ in range(4):
         with pytest.raises(Unavailable):
             client.get("/", {}, settings)
     with pytest.raises(Unavailable, match="left alone"):
         client.get("/", {}, settings)
-    assert len(neighbour.seen) + len(other.seen) == 4
+    assert len(upstream.seen) + len(other.seen) == 4

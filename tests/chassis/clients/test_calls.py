@@ -1,4 +1,4 @@
-"""One call: what the neighbour is told, and what its answer, or the lack of one, becomes for our own caller."""
+"""One call: what the upstream is told, and what its answer, or the lack of one, becomes for our own caller."""
 
 import time
 
@@ -12,21 +12,21 @@ from tests.chassis.faulty import QUICK, Faulty, settings_for
 from tests.conftest import free_port
 
 
-def test_a_call_shows_our_key_the_trace_and_how_long_we_wait(neighbour: Faulty) -> None:
+def test_a_call_shows_our_key_the_trace_and_how_long_we_wait(upstream: Faulty) -> None:
     with telemetry.trace(work="test"):
-        answer = Client("neighbour").get("/well", {"q": [1, 2]}, settings_for(neighbour))
+        answer = Client("upstream").get("/well", {"q": [1, 2]}, settings_for(upstream))
         assert answer == {"well": True}
-        ((method, target, headers, _),) = neighbour.seen
+        ((method, target, headers, _),) = upstream.seen
         assert (method, target) == ("GET", "/well?q=1&q=2")
         assert headers["X-API-Key"] == "mine"
         assert headers["traceparent"] == telemetry.traceparent()
         assert 1_500 < int(headers[deadline.HEADER]) <= 2_000
 
 
-def test_a_body_is_sent_as_json_and_no_content_is_none(neighbour: Faulty) -> None:
-    neighbour.status, neighbour.body = 204, b""
-    assert Client("neighbour").send("PUT", "/thing", settings_for(neighbour), {"a": 1}) is None
-    ((method, _, headers, body),) = neighbour.seen
+def test_a_body_is_sent_as_json_and_no_content_is_none(upstream: Faulty) -> None:
+    upstream.status, upstream.body = 204, b""
+    assert Client("upstream").send("PUT", "/thing", settings_for(upstream), {"a": 1}) is None
+    ((method, _, headers, body),) = upstream.seen
     assert (method, headers["Content-Type"], body) == ("PUT", "application/json", b'{"a": 1}')
 
 
@@ -46,52 +46,52 @@ def test_a_body_is_sent_as_json_and_no_content_is_none(neighbour: Faulty) -> Non
     ],
 )
 def test_a_bad_answer_is_an_honest_problem(
-    neighbour: Faulty, status: int, body: bytes, problem: type[Problem], answered: int
+    upstream: Faulty, status: int, body: bytes, problem: type[Problem], answered: int
 ) -> None:
-    neighbour.status, neighbour.body = status, body
+    upstream.status, upstream.body = status, body
     with pytest.raises(problem) as raised:
-        Client("neighbour", QUICK).get("/", {}, settings_for(neighbour))
+        Client("upstream", QUICK).get("/", {}, settings_for(upstream))
     assert type(raised.value) is problem
     assert raised.value.status == answered
 
 
-def test_the_neighbours_own_retry_after_is_passed_on(neighbour: Faulty) -> None:
-    neighbour.status, neighbour.answer_headers = 503, {"Retry-After": "17"}
+def test_the_upstreams_own_retry_after_is_passed_on(upstream: Faulty) -> None:
+    upstream.status, upstream.answer_headers = 503, {"Retry-After": "17"}
     with pytest.raises(Unavailable) as raised:
-        Client("neighbour", QUICK).get("/", {}, settings_for(neighbour))
+        Client("upstream", QUICK).get("/", {}, settings_for(upstream))
     assert raised.value.headers == {"Retry-After": "17"}
 
 
 @pytest.mark.parametrize("how", ["hangs", "dribbles"])
-def test_a_slow_neighbour_is_waited_for_no_longer_than_we_have(neighbour: Faulty, how: str) -> None:
-    neighbour.says("x" * 1_000)
-    setattr(neighbour, how, True)
+def test_a_slow_upstream_is_waited_for_no_longer_than_we_have(upstream: Faulty, how: str) -> None:
+    upstream.says("x" * 1_000)
+    setattr(upstream, how, True)
     started = time.monotonic()
     with pytest.raises(TooSlow), deadline.within(0.5):
-        Client("neighbour").get("/", {}, settings_for(neighbour))
+        Client("upstream").get("/", {}, settings_for(upstream))
     # It would take 20 s and more by itself; the rest is the machine's.
     assert time.monotonic() - started < 5
 
 
-def test_an_answer_beyond_all_bounds_is_not_read(neighbour: Faulty) -> None:
-    neighbour.body = b"1" * (9 * 2**20)
+def test_an_answer_beyond_all_bounds_is_not_read(upstream: Faulty) -> None:
+    upstream.body = b"1" * (9 * 2**20)
     with pytest.raises(BadAnswer):
-        Client("neighbour").get("/", {}, settings_for(neighbour))
-    assert len(neighbour.seen) == 1
+        Client("upstream").get("/", {}, settings_for(upstream))
+    assert len(upstream.seen) == 1
 
 
-def test_a_neighbour_that_is_away_or_unknown_is_unavailable() -> None:
+def test_a_upstream_that_is_away_or_unknown_is_unavailable() -> None:
     with pytest.raises(Unavailable, match="does not answer"):
-        Client("neighbour", QUICK).get("/", {}, settings_for(f"http://127.0.0.1:{free_port()}"))
+        Client("upstream", QUICK).get("/", {}, settings_for(f"http://127.0.0.1:{free_port()}"))
     with pytest.raises(Unavailable, match="no known instance"):
         Client("stranger").get("/", {}, Settings())
 
 
-def test_a_connection_that_the_neighbour_closed_meanwhile_costs_nothing(neighbour: Faulty) -> None:
-    client, settings = Client("neighbour", QUICK), settings_for(neighbour)
+def test_a_connection_that_the_upstream_closed_meanwhile_costs_nothing(upstream: Faulty) -> None:
+    client, settings = Client("upstream", QUICK), settings_for(upstream)
     client.get("/", {}, settings)
-    neighbour.hangs_up = True
+    upstream.hangs_up = True
     with pytest.raises(Unavailable):
         client.send("POST", "/", settings)
-    neighbour.hangs_up = False
+    upstream.hangs_up = False
     assert client.send("POST", "/", settings) == {"well": True}

@@ -26,52 +26,52 @@ def call(client: Client, settings: object, method: str = "GET", **headers: str) 
     [("GET", {}, 3), ("PUT", {}, 3), ("DELETE", {}, 3), ("POST", {}, 1), ("POST", {"Idempotency-Key": "k"}, 3)],
 )
 def test_only_what_may_be_repeated_is_sent_again(
-    neighbour: Faulty, method: str, headers: dict[str, str], times: int
+    upstream: Faulty, method: str, headers: dict[str, str], times: int
 ) -> None:
-    neighbour.status = 503
-    assert not call(Client("neighbour", QUICK), settings_for(neighbour), method, **headers)
-    assert len(neighbour.seen) == times
+    upstream.status = 503
+    assert not call(Client("upstream", QUICK), settings_for(upstream), method, **headers)
+    assert len(upstream.seen) == times
 
 
-def test_what_was_never_sent_may_be_sent_elsewhere_whatever_it_is(neighbour: Faulty) -> None:
-    settings = settings_for(f"http://127.0.0.1:{free_port()}", neighbour)
-    client = Client("neighbour", QUICK)
+def test_what_was_never_sent_may_be_sent_elsewhere_whatever_it_is(upstream: Faulty) -> None:
+    settings = settings_for(f"http://127.0.0.1:{free_port()}", upstream)
+    client = Client("upstream", QUICK)
     assert all(call(client, settings, "POST") for _ in range(20))
-    assert len(neighbour.seen) == 20
+    assert len(upstream.seen) == 20
 
 
 @pytest.mark.parametrize("how", ["hangs_up", "hangs", "fails"])
-def test_no_call_fails_while_another_instance_is_well(neighbour: Faulty, other: Faulty, how: str) -> None:
+def test_no_call_fails_while_another_instance_is_well(upstream: Faulty, other: Faulty, how: str) -> None:
     if how == "fails":
-        neighbour.status = 500
+        upstream.status = 500
     else:
-        setattr(neighbour, how, True)
-    client, settings = Client("neighbour", QUICK), settings_for(neighbour, other)
+        setattr(upstream, how, True)
+    client, settings = Client("upstream", QUICK), settings_for(upstream, other)
     assert all(call(client, settings) for _ in range(30))
     # The breaker of the ill one opened, so most calls were not even tried there.
-    assert len(neighbour.seen) < 15
+    assert len(upstream.seen) < 15
 
 
-def test_with_everything_failing_the_neighbour_gets_less_than_a_fifth_more_than_it_is_asked(neighbour: Faulty) -> None:
-    neighbour.status = 503
-    client, settings = Client("neighbour", NEVER_OPEN), settings_for(neighbour)
+def test_with_everything_failing_the_upstream_gets_less_than_a_fifth_more_than_it_is_asked(upstream: Faulty) -> None:
+    upstream.status = 503
+    client, settings = Client("upstream", NEVER_OPEN), settings_for(upstream)
     assert not any(call(client, settings) for _ in range(200))
-    assert 200 < len(neighbour.seen) < 1.2 * 200
+    assert 200 < len(upstream.seen) < 1.2 * 200
 
 
-def test_and_with_its_breaker_far_less(neighbour: Faulty) -> None:
-    neighbour.status = 503
-    client, settings = Client("neighbour", Policy(wait_base_seconds=0, open_seconds=60)), settings_for(neighbour)
+def test_and_with_its_breaker_far_less(upstream: Faulty) -> None:
+    upstream.status = 503
+    client, settings = Client("upstream", Policy(wait_base_seconds=0, open_seconds=60)), settings_for(upstream)
     assert not any(call(client, settings) for _ in range(200))
-    assert len(neighbour.seen) == 5
+    assert len(upstream.seen) == 5
 
 
-def test_a_call_does_not_outlive_its_deadline_by_trying_again(neighbour: Faulty) -> None:
-    neighbour.hangs = True
+def test_a_call_does_not_outlive_its_deadline_by_trying_again(upstream: Faulty) -> None:
+    upstream.hangs = True
     patient = Policy(timeout_seconds=0.3, try_seconds=0.2, tries=10, wait_base_seconds=0)
     with pytest.raises(TooSlow):
-        Client("neighbour", patient).get("/", {}, settings_for(neighbour))
-    assert len(neighbour.seen) <= 3
+        Client("upstream", patient).get("/", {}, settings_for(upstream))
+    assert len(upstream.seen) <= 3
 
 
 def test_a_budget_saves_no_more_than_its_reserve() -> None:

@@ -1,4 +1,4 @@
-"""One neighbour as this process calls it: whom there is to call, and what keeps the calls within bounds."""
+"""One upstream as this process calls it: whom there is to call, and what keeps the calls within bounds."""
 
 import threading
 import time
@@ -18,7 +18,7 @@ from chassis.clients.peers import Answer, Peer, Peers, Request, Turn
 from chassis.clients.policy import Policy
 
 
-class Neighbour:
+class Upstream:
     def __init__(self, service: str, policy: Policy, settings: Settings) -> None:
         self.settings = settings
         self._service, self._policy = service, policy
@@ -34,7 +34,7 @@ class Neighbour:
         self._hedge = Hedge(service, policy.hedge_after_seconds, 2 * slots) if policy.hedge_after_seconds else None
 
     def call(self, request: Request) -> Answer:
-        """The neighbour's answer below 500. Raises Unavailable or TooSlow."""
+        """The upstream's answer below 500. Raises Unavailable or TooSlow."""
         with deadline.within(self._policy.timeout_seconds), self._slot():
             instances = self._provider.instances(self._service)
             if not instances:
@@ -54,9 +54,9 @@ class Neighbour:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """One of the places for calls under way, so that one neighbour never has all our threads.
+        """One of the places for calls under way, so that one upstream never has all our threads.
 
-        A neighbour that answers is waited for: a burst of calls is no illness. One that hangs is not: as soon as nothing has
+        A upstream that answers is waited for: a burst of calls is no illness. One that hangs is not: as soon as nothing has
         come back for a while, whoever finds no place goes away at once, and their threads are free for other work.
         """
         while not self._slots.acquire(timeout=min(self._patience(), self._left())):
@@ -102,7 +102,7 @@ class Neighbour:
         return second
 
     def _may_retry(self, request: Request, failure: TryFailed, tries: int) -> bool:
-        """Whether to try again; then the pause before it is over. What never left us costs the neighbour nothing."""
+        """Whether to try again; then the pause before it is over. What never left us costs the upstream nothing."""
         if tries >= self._policy.tries or (failure.was_sent and not request.is_repeatable):
             return False
         if failure.was_sent and not self._budget.spend():

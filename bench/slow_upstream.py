@@ -1,4 +1,4 @@
-"""What a web process's other routes notice while a neighbour of it answers after 10 s: their latency idle, and meanwhile."""
+"""What a web process's other routes notice while a upstream of it answers after 10 s: their latency idle, and meanwhile."""
 
 import json
 import os
@@ -20,13 +20,13 @@ from chassis.security.auth import ANYONE
 from chassis.web.api import Resource, View, endpoint
 
 CALLS, CALLERS = 500, 12
-"""More callers of the ill neighbour than the process has threads."""
+"""More callers of the ill upstream than the process has threads."""
 
 HANGS_SECONDS = 10
 BREAKER_SECONDS = 8
 """After which the breaker has surely opened."""
 
-neighbour = Client("neighbour")
+upstream = Client("upstream")
 pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
 
 
@@ -35,9 +35,9 @@ class Text(View):
 
 
 class Asking(Resource):
-    @endpoint(allow=ANYONE, before=lambda: neighbour.get("/slow", {}, Settings.current()))
+    @endpoint(allow=ANYONE, before=lambda: upstream.get("/slow", {}, Settings.current()))
     def get(self, prepared: object) -> Text:
-        """What the neighbour says."""
+        """What the upstream says."""
         return Text(text=str(prepared))
 
 
@@ -52,12 +52,12 @@ def main() -> None:
     hanging, asking = free_port(), free_port()
     told = {
         "SOUK_DATABASE_URL": os.environ["SOUK_TEST_POSTGRES_URL"],
-        "SOUK_SERVICES": json.dumps({"neighbour": f"http://127.0.0.1:{hanging}"}),
+        "SOUK_SERVICES": json.dumps({"upstream": f"http://127.0.0.1:{hanging}"}),
         "SOUK_LOG_LEVEL": "critical",
     }
     with (
-        program(hanging, "bench.slow_neighbour", "hang", environment={"SOUK_PORT": str(hanging)}),
-        program(asking, "bench.slow_neighbour", "ask", environment={**told, "SOUK_PORT": str(asking)}),
+        program(hanging, "bench.slow_upstream", "hang", environment={"SOUK_PORT": str(hanging)}),
+        program(asking, "bench.slow_upstream", "ask", environment={**told, "SOUK_PORT": str(asking)}),
     ):
         _run(f"http://127.0.0.1:{asking}")
 
@@ -66,7 +66,7 @@ def _run(url: str) -> None:
     own = partial(pool.request, "GET", f"{url}/own")
     measure("warm-up", own, CALLS // 2)
     idle = measure("own route, all well", own, CALLS)
-    stopping, asked = threading.Event(), Series("asking the neighbour")
+    stopping, asked = threading.Event(), Series("asking the upstream")
     callers = [threading.Thread(target=_call, args=(f"{url}/asking", asked, stopping)) for _ in range(CALLERS)]
     began = time.perf_counter()
     for caller in callers:
@@ -80,7 +80,7 @@ def _run(url: str) -> None:
         caller.join()
     asked.seconds = time.perf_counter() - began
     note = f"Once the breaker is open, the own route's p99 is {later.percentile(99) / idle.percentile(99):.2f} times the idle one."
-    show("A neighbour that answers after 10 s", [idle, first, later, asked], [note])
+    show("A upstream that answers after 10 s", [idle, first, later, asked], [note])
 
 
 def _call(url: str, asked: Series, stopping: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""A web process whose neighbour hangs: it answers in time, its other routes are answered meanwhile, and it recovers by itself."""
+"""A web process whose upstream hangs: it answers in time, its other routes are answered meanwhile, and it recovers by itself."""
 
 import os
 import subprocess
@@ -21,18 +21,18 @@ pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
 
 
 @pytest.fixture
-def neighbour() -> Iterator[Faulty]:
+def upstream() -> Iterator[Faulty]:
     with faulty() as started:
         yield started
 
 
 @pytest.fixture
-def url(make_database: Callable[[str], str], neighbour: Faulty) -> Iterator[str]:
+def url(make_database: Callable[[str], str], upstream: Faulty) -> Iterator[str]:
     port = free_port()
     told = {
         "SOUK_DATABASE_URL": make_database("asking"),
         "SOUK_JWT_KEYS": '{"test": "a secret that is long enough for HS256!"}',
-        "SOUK_SERVICES": f'{{"neighbour": "{neighbour.url}"}}',
+        "SOUK_SERVICES": f'{{"upstream": "{upstream.url}"}}',
         "SOUK_THREADS": str(THREADS),
         "SOUK_PORT": str(port),
     }
@@ -62,22 +62,22 @@ def status(url: str) -> int:
         return 0
 
 
-def test_a_neighbour_that_hangs_does_not_take_its_callers_other_routes(url: str, neighbour: Faulty) -> None:
+def test_a_upstream_that_hangs_does_not_take_its_callers_other_routes(url: str, upstream: Faulty) -> None:
     assert status(f"{url}/asking") == 200
-    seen = len(neighbour.seen)
-    neighbour.hangs = True
+    seen = len(upstream.seen)
+    upstream.hangs = True
     with ThreadPoolExecutor(CALLERS) as callers:
         asking = [callers.submit(status, f"{url}/asking") for _ in range(CALLERS)]
-        neighbour.wait_for(seen + THREADS // 2)
-        # The neighbour has not answered anybody, and more callers wait for it than there are threads.
+        upstream.wait_for(seen + THREADS // 2)
+        # The upstream has not answered anybody, and more callers wait for it than there are threads.
         assert [status(f"{url}/own") for _ in range(5)] == [200] * 5
         assert {each.result() for each in asking} <= {503, 504}
     until(lambda: status(f"{url}/asking") == 503)
     # Spared: with its breaker open, calls come back without having been sent; one at a time looks whether it is well again.
-    seen = len(neighbour.seen)
+    seen = len(upstream.seen)
     assert {status(f"{url}/asking") for _ in range(20)} <= {503, 504}
-    assert len(neighbour.seen) - seen < 20
-    neighbour.hangs = False
-    neighbour.released.set()
+    assert len(upstream.seen) - seen < 20
+    upstream.hangs = False
+    upstream.released.set()
     until(lambda: status(f"{url}/asking") == 200)
     assert [status(f"{url}/asking") for _ in range(5)] == [200] * 5

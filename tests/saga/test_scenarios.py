@@ -2,7 +2,7 @@
 ship, holds expire and nobody answers in time. The handlers are the real ones of all services, on their real stores.
 
 Short stories are told first, and each begins with empty databases: one that ends badly is then soon shrunk to a few lines.
-`SOUK_STORIES=500` tells more of them, and others each time.
+`SOUK_SCENARIOS=500` tells more of them, and others each time.
 """
 
 import os
@@ -21,7 +21,7 @@ from sqlalchemy import select
 from chassis.storage import mongo, postgres, store
 from services.orders import deadlines
 from services.orders.models import Event, Order
-from services.orders.models.steps import LONGEST_WAIT
+from services.orders.models.steps import MAX_WAIT
 from services.payments.models import Payment
 from services.payments.models.ledger import sums
 from services.products import audit
@@ -32,7 +32,7 @@ from tests.conftest import empty
 from tests.payments.books import contradictions
 from tests.saga.conftest import Customer, Platform
 
-STORIES = int(os.environ.get("SOUK_STORIES", "0"))
+SCENARIOS = int(os.environ.get("SOUK_SCENARIOS", "0"))
 LENGTHS = {4: 0.6, 10: 0.3, 30: 0.1}
 """How much happens at most in a story, and the share of all stories that are so long: about as much happens in each."""
 
@@ -200,7 +200,7 @@ class Story(RuleBasedStateMachine):
         orders = self.platform.services["orders"]
         with store.active(orders.store), orders.store.transaction():
             due = [order.due_at for order in self._mine() if order.due_at]
-            deadlines.watch(max(due, default=postgres.now()) + LONGEST_WAIT, seconds=60)
+            deadlines.watch(max(due, default=postgres.now()) + MAX_WAIT, seconds=60)
         self._collect_orders()
 
     def _end(self) -> None:
@@ -245,7 +245,7 @@ def _minor(amount: Any) -> int:
     return int(amount * 100)
 
 
-@pytest.mark.timeout(14_400 if STORIES else 600)
+@pytest.mark.timeout(14_400 if SCENARIOS else 600)
 @pytest.mark.parametrize("length", LENGTHS)
 def test_every_story_ends_well(
     platform: Platform, customer: Callable[[], Customer], bank_address: str, length: int
@@ -255,10 +255,10 @@ def test_every_story_ends_well(
     run_state_machine_as_test(
         lambda: Story(platform, leila, bank_address),
         settings=settings(
-            max_examples=round((STORIES or 20) * LENGTHS[length]),
+            max_examples=round((SCENARIOS or 20) * LENGTHS[length]),
             stateful_step_count=length,
             deadline=None,
-            derandomize=not STORIES,
+            derandomize=not SCENARIOS,
             database=None,
             suppress_health_check=list(HealthCheck),
         ),

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 
-class Narrator:
+class Progress:
     """Says nothing; the base of those who do. All of it may be called from any thread."""
 
     @contextmanager
@@ -29,7 +29,7 @@ class Narrator:
         yield
 
 
-class PlainNarrator(Narrator):
+class PlainProgress(Progress):
     """One line when a step is done, so that a log file or a CI job can be read."""
 
     @contextmanager
@@ -44,7 +44,7 @@ class PlainNarrator(Narrator):
             print(line, flush=True)
 
 
-class LiveNarrator(Narrator):
+class LiveProgress(Progress):
     """The steps in hand with spinners; those that are done scroll up with their time."""
 
     def __init__(self, console: Console) -> None:
@@ -87,5 +87,5 @@ class LiveNarrator(Narrator):
             self._live.update(lines)
 
 
-def for_terminal() -> Narrator:
-    return LiveNarrator(Console()) if sys.stdout.isatty() else PlainNarrator()
+def for_terminal() -> Progress:
+    return LiveProgress(Console()) if sys.stdout.isatty() else PlainProgress()
