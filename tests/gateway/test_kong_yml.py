@@ -12,7 +12,7 @@ from services.gateway import configuration
 from services.gateway.edge import Edge
 from services.gateway.render import MissingValue, RenderSettings, main, render, values_of
 from services.gateway.routing import Router
-from tests.chassis.test_keys import ED25519, public
+from tests.chassis.security.test_keys import ED25519, public
 
 FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
 UPSTREAMS = ("users", "products", "orders", "payments", "notifications", "docs")

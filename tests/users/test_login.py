@@ -182,7 +182,7 @@ def test_a_token_that_is_not_ours_opens_nothing(register, http, users, changes):
 
 
 def test_anybody_may_verify_tokens_that_a_pair_of_keys_signed(register, log_in, http):
-    from tests.chassis.test_keys import ED25519, RSA, pem
+    from tests.chassis.security.test_keys import ED25519, RSA, pem
 
     settings = Settings.current()
     register()

@@ -15,7 +15,7 @@ import urllib3
 from chassis.messaging import broker
 from tests.conftest import free_port, server_url
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 40
 Run = Callable[[str, str], tuple[subprocess.Popen[bytes], int]]
 

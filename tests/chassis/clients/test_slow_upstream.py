@@ -15,7 +15,7 @@ import urllib3
 from tests.chassis.faulty import Faulty, faulty
 from tests.conftest import free_port
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 THREADS, CALLERS = 4, 12
 pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
 
