@@ -1,0 +1,16 @@
+"""The language of a response."""
+
+from collections.abc import Sequence
+
+
+def preferred(offered: Sequence[str]) -> str:
+    """The request's best language among those offered (Accept-Language), else the first. The response will vary by it."""
+    # Workers import modules that name this function, and have no Flask.
+    from flask import Response, after_this_request, request
+
+    def vary(response: Response) -> Response:
+        response.vary.add("Accept-Language")
+        return response
+
+    after_this_request(vary)
+    return request.accept_languages.best_match(offered) or offered[0]
