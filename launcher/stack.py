@@ -141,7 +141,7 @@ class Stack:
         """See `InstallationKeys.rotate`; of the programs only PostgreSQL, for the audit trail, need be running."""
         with self.state.lock():
             key_id = self.services.keys.rotate(algorithm, self._tell_edge, drop_old)
-            self._run_once("users", "services.users.rotated", key_id)
+            self._run_once("users", "services.users.commands", "keys-rotated", key_id)
             return key_id
 
     # --- inside

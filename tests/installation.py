@@ -125,7 +125,7 @@ def employed(stack: Stack, role: str = "staff") -> Person:
     """Somebody of the staff, or an admin, made so by the operator's command."""
     somebody = Person(stack.gateway_url).enter()
     command, environment = stack.services.one_shot(
-        "users", "services.users.staff", "--email", somebody.email, "--role", role
+        "users", "services.users.commands", "staff", "--email", somebody.email, "--role", role
     )
     subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
     return somebody.log_in()

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from chassis.run.service import Service
 from chassis.storage import redis
-from services.users import passwords, staff
+from services.users import commands, passwords
 from services.users.settings import Settings
 
 from ..conftest import JWT_KEYS, free_port
@@ -71,7 +71,7 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
     """What an operator does to give an account a role."""
 
     def run(email: str, role: str) -> None:
-        staff.main(["--email", email, "--role", role])
+        commands.main(["staff", "--email", email, "--role", role])
 
     return run
 

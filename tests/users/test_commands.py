@@ -6,7 +6,7 @@ from uuid import UUID
 import pytest
 
 from chassis.run.testing import bearer
-from services.users import staff
+from services.users import commands
 
 from .conftest import PASSWORD
 
@@ -21,7 +21,7 @@ def test_a_granted_role_is_in_the_next_token(register, log_in, http, make_staff,
     assert http.get("/users/", headers=headers).json["items"][0]["roles"] == ["customer", "admin"]
 
 
-def test_an_account_that_is_closed_loses_its_roles(register, http, users, make_staff):
+def test_a_closed_account_loses_its_roles(register, http, users, make_staff):
     account = register()
     make_staff("ada@example.com", "admin")
     owner = bearer(users, UUID(account["id"]), "admin")
@@ -32,19 +32,28 @@ def test_an_account_that_is_closed_loses_its_roles(register, http, users, make_s
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--email", "eve@example.com", "--role", "admin"], "Nobody is registered as eve@example.com"),
+        (["--email", "eve@example.com", "--role", "admin"], "No account is registered as eve@example.com"),
         (["--email", "eve", "--role", "admin"], "is not an e-mail address"),
         (["--email", "eve@example.com", "--role", "king"], "invalid choice"),
     ],
 )
-def test_what_cannot_be_granted_is_said(users, capsys, arguments, reason):
+def test_an_invalid_grant_is_refused_with_the_reason(users, capsys, arguments, reason):
     with pytest.raises(SystemExit) as end:
-        staff.main(arguments)
+        commands.main(["staff", *arguments])
     assert reason in f"{end.value.code}{capsys.readouterr().err}"
 
 
-def test_the_command_says_what_its_environment_lacks():
-    command = [sys.executable, "-m", "services.users.staff", "--email", "ada@example.com", "--role", "admin"]
+def test_a_key_rotation_is_in_the_audit_trail(http, register, make_staff, users):
+    account = register()
+    make_staff("ada@example.com", "admin")
+    commands.main(["keys-rotated", "souk-2"])
+    headers = bearer(users, UUID(account["id"]), "admin")
+    latest = http.get("/users/security-events", headers=headers).json["items"][0]
+    assert (latest["kind"], latest["details"]) == ("keys.rotated", {"key_id": "souk-2", "by": "operator"})
+
+
+def test_a_missing_setting_is_reported():
+    command = [sys.executable, "-m", "services.users.commands", "keys-rotated", "souk-2"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SOUK_")}
     environment["SOUK_REQUEST_SECRET"] = "a secret of the users service for tests"
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
