@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.messaging.message import Message
+from chassis.messaging.upcasters import added, each
+
+UNKNOWN_CATEGORY = "unknown"
+
+_with_categories = each("lines", added(category=UNKNOWN_CATEGORY))
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class OrderPlaced(Message, type="order.placed"):
+class OrderPlaced(Message, type="order.placed", upcasters=(_with_categories,)):
     order_id: UUID
     user_id: UUID
     lines: list[Line]
@@ -31,7 +36,7 @@ class OrderPlaced(Message, type="order.placed"):
 
 
 @dataclass(frozen=True)
-class OrderConfirmed(Message, type="order.confirmed"):
+class OrderConfirmed(Message, type="order.confirmed", upcasters=(_with_categories,)):
     order_id: UUID
     user_id: UUID
     lines: list[Line]

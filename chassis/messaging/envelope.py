@@ -3,19 +3,20 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from uuid import UUID
+from typing import Annotated, Any
+from uuid import UUID, uuid4
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
+from chassis.base import clock
 from chassis.base.problems import Malformed
 from chassis.base.validation import summary
-from chassis.messaging.message import REGISTRY, Message
+from chassis.messaging.message import Message, read
 
 
 @dataclass(frozen=True)
 class Envelope:
-    """CloudEvents 1.0 in structured JSON, with the traceparent extension. `id` identifies the message to inboxes."""
+    """CloudEvents 1.0 in structured JSON, with the extensions traceparent and dataversion. `id` identifies it to inboxes."""
 
     id: UUID
     source: str
@@ -24,6 +25,14 @@ class Envelope:
     time: datetime
     data: dict[str, Any]
     traceparent: str = ""
+    version: Annotated[int, Field(alias="dataversion", ge=1)] = 1
+    """Of the message's data. What was sent before messages had versions does not say so and is of the first."""
+
+    @classmethod
+    def of(cls, message: Message, source: str) -> "Envelope":
+        """A new message, as sent now."""
+        subject = str(message.subject)
+        return cls(uuid4(), source, message.type, subject, clock.now(), message.data(), version=message.version)
 
     def to_json(self) -> bytes:
         content = {
@@ -34,6 +43,7 @@ class Envelope:
             "subject": self.subject,
             "time": self.time.isoformat(),
             "datacontenttype": "application/json",
+            "dataversion": self.version,
             "traceparent": self.traceparent,
             "data": self.data,
         }
@@ -41,20 +51,15 @@ class Envelope:
 
     @classmethod
     def from_json(cls, body: bytes) -> "Envelope":
-        """Raises Malformed when the body is no envelope."""
+        """Raises Malformed when the body is not an envelope."""
         try:
             return _ENVELOPE.validate_json(body)
         except ValidationError as error:
             raise Malformed(f"Not an envelope: {summary(error)}") from error
 
     def message(self) -> Message:
-        """Raises Malformed when the type is unknown or the data does not fit it."""
-        if self.type not in REGISTRY:
-            raise Malformed(f"No message is called {self.type}.")
-        try:
-            return REGISTRY[self.type].of(self.data)
-        except ValidationError as error:
-            raise Malformed(f"The data does not fit {self.type}: {summary(error)}") from error
+        """Raises as `read` does."""
+        return read(self.type, self.data, self.version)
 
 
 _ENVELOPE = TypeAdapter(Envelope)

@@ -1,26 +1,45 @@
-"""Messages between services: one dataclass each, registered by type. `contracts/` has them."""
+"""Messages between services: one dataclass each, registered by type and counted in versions. `contracts/` has them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+
+from chassis.base.problems import Malformed, Unavailable
+from chassis.base.validation import summary
+from chassis.messaging.upcasters import Upcaster
 
 REGISTRY: dict[str, type["Message"]] = {}
 """Every message class by its type."""
 
-_ADAPTERS: dict[str, TypeAdapter[Any]] = {}
+_ADAPTERS: dict[type["Message"], TypeAdapter[Any]] = {}
+
+
+class UnknownType(Exception):
+    """No message of this type is known here."""
+
+
+class NewerVersion(Unavailable):
+    """Written by a newer release than this process, which cannot read it; another instance, or this one's next release, can."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Base of all messages. The first field names what the message is about: its `subject`."""
+    """Base of all messages. The first field names what the message is about: its `subject`.
+
+    A change of the fields, whatever change it is, makes a new version and needs an upcaster: `upcasters[0]` turns version 1
+    into version 2, and so on.
+    """
 
     type: ClassVar[str]
+    version: ClassVar[int]
+    upcasters: ClassVar[Sequence[Upcaster]]
 
-    def __init_subclass__(cls, type: str, **kwargs: Any) -> None:  # noqa: A002 - CloudEvents names the attribute so
+    def __init_subclass__(cls, type: str, upcasters: Sequence[Upcaster] = (), **kwargs: Any) -> None:  # noqa: A002 - CloudEvents names the attribute so
         super().__init_subclass__(**kwargs)
-        cls.type = type
+        cls.type, cls.upcasters, cls.version = type, upcasters, 1 + len(upcasters)
         if type in REGISTRY:
             raise TypeError(f"Two messages are called {type}.")
         REGISTRY[type] = cls
@@ -32,17 +51,33 @@ class Message:
 
     def data(self) -> dict[str, Any]:
         """The fields as JSON values."""
-        content: dict[str, Any] = _adapter(type(self)).dump_python(self, mode="json")
+        content: dict[str, Any] = adapter(type(self)).dump_python(self, mode="json")
         return content
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> Self:
-        """The message with these JSON values. Raises pydantic's ValidationError."""
-        message: Self = _adapter(cls).validate_python(data)
+    def of(cls, data: dict[str, Any], version: int) -> Self:
+        """The message from the JSON values of any of its versions. Raises NewerVersion, and Malformed when they do not fit."""
+        if version > cls.version:
+            raise NewerVersion(f"{cls.type} has version {version}; the newest known here is {cls.version}.")
+        try:
+            for upcaster in cls.upcasters[version - 1 :]:
+                data = upcaster(data)
+            message: Self = adapter(cls).validate_python(data)
+        except (ValidationError, LookupError, TypeError, AttributeError) as error:
+            reason = summary(error) if isinstance(error, ValidationError) else repr(error)
+            raise Malformed(f"The data does not fit version {version} of {cls.type}: {reason}") from error
         return message
 
 
-def _adapter(cls: type[Message]) -> TypeAdapter[Any]:
-    if cls.type not in _ADAPTERS:
-        _ADAPTERS[cls.type] = TypeAdapter(cls)
-    return _ADAPTERS[cls.type]
+def read(type_: str, data: dict[str, Any], version: int) -> Message:
+    """The message of this type from the JSON values of any of its versions. Raises UnknownType, NewerVersion, Malformed."""
+    if type_ not in REGISTRY:
+        raise UnknownType(f"No message is called {type_}.")
+    return REGISTRY[type_].of(data, version)
+
+
+def adapter(cls: type[Message]) -> TypeAdapter[Any]:
+    """What reads and writes the class's fields as JSON values."""
+    if cls not in _ADAPTERS:
+        _ADAPTERS[cls] = TypeAdapter(cls)
+    return _ADAPTERS[cls]

@@ -23,9 +23,15 @@ MAX_BATCH_SECONDS = 5.0
 """A slow broker must not hold the rows for longer than a transaction may be idle."""
 
 
-def meta() -> dict[str, Any]:
-    """What a message that is unsent remembers of the work that wrote it."""
-    return {"traceparent": telemetry.traceparent()}
+def meta(version: int = 1) -> dict[str, Any]:
+    """What a stored message remembers beside its data: the data's version, and the trace of the work that wrote it."""
+    return {"traceparent": telemetry.traceparent(), "schema": version}
+
+
+def version(meta: dict[str, Any]) -> int:
+    """Of the data beside this `meta`. What was stored before messages had versions is of the first."""
+    stored: int = meta.get("schema", 1)
+    return stored
 
 
 @dataclass

@@ -15,15 +15,15 @@ from chassis.base.problems import Problem
 from chassis.messaging import handlers
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, Consumer, Publisher
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.message import NewerVersion, UnknownType
 from chassis.messaging.relay import TASK_PREFIX, Relay
 from chassis.run.service import Service, Timer
 from chassis.storage import store
 
 log = get_logger(__name__)
 
-MAX_ATTEMPT_WITHOUT_DATABASE = DELAYS_MILLISECONDS.index(5_000)
-"""The delay after which a message tries whether the database is back. With the last one an order would wait for five
-minutes after an absence of two."""
+MAX_BLAMELESS_ATTEMPT = DELAYS_MILLISECONDS.index(5_000)
+"""The longest delay of a message whose failure is not its own, so that it does not wait on for minutes once the cause is gone."""
 
 KEPT = timedelta(days=2)
 """How long what was received, sent or answered is remembered: longer than anything is repeated."""
@@ -32,6 +32,8 @@ KEPT = timedelta(days=2)
 def handle(service: Service, envelope: Envelope) -> bool:
     """Do what `service` does about the message, in one transaction. False when it was known already."""
     assert service.handlers is not None
+    if envelope.type not in service.handlers.by_type:
+        raise UnknownType(f"{service.name} has no handler of {envelope.type}.")
     message = envelope.message()
     with (
         store.active(service.store),
@@ -54,17 +56,19 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str
     verdict: tuple[str, Any] | None = None
     try:
         envelope = Envelope.from_json(body)
-        envelope.message()
-        type_ = envelope.type
+        type_ = _label(service, envelope)
         outcome = "done" if handle(service, envelope) else "known"
+    except NewerVersion as newer:
+        # Two releases run beside each other: an instance of the newer one will get it, or this one once it is replaced.
+        log.warning("message waits for a newer release", type=type_, reason=newer.detail)
+        outcome, verdict = "retried", ("retry", min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Problem as problem:
         log.error("message is dead", type=type_, reason=problem.detail)
         outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
         # Our own database is away: no message dies of that, however long it takes, nor sleeps on for long when it is back.
-        attempt = min(_attempt(headers), MAX_ATTEMPT_WITHOUT_DATABASE)
         log.warning("message waits for the database", type=type_, error=type(error).__name__)
-        outcome, verdict = "retried", ("retry", attempt)
+        outcome, verdict = "retried", ("retry", min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Exception as error:  # a dependency may be back later, so the message is tried again
         attempt = _attempt(headers)
         log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
@@ -72,6 +76,12 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str
         outcome, verdict = ("dead", ("dead", repr(error))) if dead else ("retried", ("retry", attempt))
     telemetry.MESSAGES_HANDLED.labels(type_, outcome).inc()
     return verdict
+
+
+def _label(service: Service, envelope: Envelope) -> str:
+    """The type as a metric's label: one of those that are handled, as anything may stand in an envelope."""
+    assert service.handlers is not None
+    return envelope.type if envelope.type in service.handlers.by_type else "unknown"
 
 
 def _attempt(headers: dict[str, Any]) -> int:

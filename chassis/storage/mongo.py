@@ -53,7 +53,7 @@ def unsent(message: Message) -> dict[str, Any]:
         "type": message.type,
         "subject": str(message.subject),
         "data": message.data(),
-        "meta": relay.meta(),
+        "meta": relay.meta(message.version),
         "occurred_at": clock.now().isoformat(),
     }
 
@@ -102,6 +102,7 @@ class DocumentSource:
             datetime.fromisoformat(entry["occurred_at"]),
             entry["data"],
             entry["meta"].get("traceparent", ""),
+            relay.version(entry["meta"]),
         )
 
     def wait(self, timeout_seconds: float) -> None:

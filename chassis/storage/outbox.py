@@ -39,21 +39,21 @@ Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(
 
 def emit(message: Message) -> None:
     """Send `message` if, and only after, the present transaction commits."""
-    _write(message.type, str(message.subject), message.data())
+    _write(message.type, str(message.subject), message.data(), relay.meta(message.version))
 
 
 def enqueue(task: str, row_id: UUID) -> None:
     """Run the Celery task `task` on the row `row_id` if, and only after, the present transaction commits."""
-    _write(TASK_PREFIX + task, str(row_id), {})
+    _write(TASK_PREFIX + task, str(row_id), {}, relay.meta())
 
 
-def _write(type_: str, subject: str, data: dict[str, Any]) -> None:
+def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any]) -> None:
     row = {
         "id": uuid4(),
         "type": type_,
         "subject": subject,
         "data": data,
-        "meta": relay.meta(),
+        "meta": meta,
         "occurred_at": postgres.now(),
     }
     postgres.session().execute(insert(outbox).values(row))
@@ -93,8 +93,8 @@ class TableSource:
 
     def _envelope(self, row: Any) -> Envelope:
         subject = str(getattr(row, "subject", None) or row.stream)
-        context = row.meta.get("traceparent", "")
-        return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, context)
+        trace, version = row.meta.get("traceparent", ""), relay.version(row.meta)
+        return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, trace, version)
 
     def wait(self, timeout_seconds: float) -> None:
         try:

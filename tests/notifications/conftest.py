@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -114,7 +115,7 @@ class Desk:
 
 
 def envelope(message: Message, at: datetime = MONDAY) -> Envelope:
-    return Envelope(uuid4(), "tests", message.type, str(message.subject), at, message.data())
+    return replace(Envelope.of(message, "tests"), time=at)
 
 
 @pytest.fixture

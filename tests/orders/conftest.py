@@ -11,7 +11,7 @@ from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.run.service import Service
 from chassis.run.testing import System, bearer
-from chassis.storage import postgres, store
+from chassis.storage import store
 from contracts.payments import PaymentAuthorized, PaymentCaptured
 from contracts.stock import StockCommitted, StockReserved
 from services.orders.models import Order
@@ -75,8 +75,7 @@ def hear(orders: Service) -> Callable[..., System]:
     def deliver(*messages: Message) -> System:
         system = System([orders])
         for message in messages:
-            envelope = Envelope(uuid4(), "test", message.type, str(message.subject), postgres.now(), message.data())
-            system.deliver(orders, envelope)
+            system.deliver(orders, Envelope.of(message, "test"))
         system.drain()
         return system
 

@@ -10,13 +10,14 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from chassis.messaging.message import REGISTRY
 from chassis.run.service import Service
 from chassis.storage import store
-from contracts.orders import Line, OrderPlaced
+from contracts.orders import UNKNOWN_CATEGORY, Line, OrderPlaced
 from contracts.payments import PaymentRefunded
 from contracts.stock import StockReserved
 from services.orders import words
-from services.orders.models import Event, Order, steps, upcasters
+from services.orders.models import Event, Order, steps
 from services.orders.models.events import read
 from services.orders.refund import refund
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id
@@ -52,7 +53,7 @@ def test_streams_of_the_first_release_are_read_as_if_written_today(story: str, s
         3685,
         len(FIRST_RELEASE[story]),
     )
-    assert [line.category for line in order.lines] == [upcasters.UNKNOWN_CATEGORY] * 2
+    assert [line.category for line in order.lines] == [UNKNOWN_CATEGORY] * 2
     assert order.captured_amount == (order.total_amount if story == "delivered" else 0)
 
 
@@ -67,7 +68,7 @@ def test_what_is_written_today_needs_no_upcaster(orders: Service, placed: dict[s
     hear(*confirming(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
         for event in Event.stream_of(order_id(placed)):
-            assert event.meta["schema"] == upcasters.schema_of(event.type)
+            assert event.meta["schema"] == REGISTRY[event.type].version
             assert event.message.data() == event.data
 
 

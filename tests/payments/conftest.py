@@ -41,9 +41,7 @@ class Orders:
 
     def post(self, message: Message) -> None:
         """Deliver the message, and leave what follows from it in the outbox."""
-        subject = str(message.subject)
-        envelope = Envelope(uuid4(), "orders", message.type, subject, postgres.now(), message.data())
-        self.system.deliver(self.payments, envelope)
+        self.system.deliver(self.payments, Envelope.of(message, "orders"))
 
     @property
     def payment_ids(self) -> list[str]:

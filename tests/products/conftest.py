@@ -13,7 +13,6 @@ from chassis.messaging.message import Message
 from chassis.run import worker
 from chassis.run.service import Service
 from chassis.run.testing import System, bearer
-from chassis.storage import postgres
 from services.products import kept
 from services.products.audit import audit
 from services.products.finding import choice
@@ -94,7 +93,7 @@ def stocked(products: Service) -> Callable[..., list[UUID]]:
 
 
 def envelope(message: Message) -> Envelope:
-    return Envelope(uuid4(), "orders", message.type, str(message.subject), postgres.now(), message.data())
+    return Envelope.of(message, "orders")
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from chassis.messaging import message as messages
 from chassis.messaging import relay
-from chassis.messaging.message import REGISTRY, Message
+from chassis.messaging.message import Message
 from chassis.storage import postgres
-from services.orders.models.upcasters import schema_of, upcast
 
 
 class Base(DeclarativeBase):
@@ -47,7 +47,7 @@ class Event(Base):
             version=version,
             type=message.type,
             data=message.data(),
-            meta={**relay.meta(), "schema": schema_of(message.type)},
+            meta=relay.meta(message.version),
             occurred_at=occurred_at,
             sent_at=None if is_sent else occurred_at,
         )
@@ -68,5 +68,5 @@ class Event(Base):
 
 
 def read(type_: str, data: dict[str, Any], meta: dict[str, Any]) -> Message:
-    """The message that an event's row holds, in today's shape."""
-    return REGISTRY[type_].of(upcast(type_, data, meta.get("schema", 1)))
+    """The message that an event's row holds, in its current version."""
+    return messages.read(type_, data, relay.version(meta))

@@ -1,0 +1,36 @@
+"""What turns the data of an older version of a message into the next version's.
+
+    class OrderPlaced(Message, type="order.placed", upcasters=(renamed(total="amount"), each("lines", added(category=""))))
+
+Each leaves alone what has the newer shape already.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+Data = dict[str, Any]
+Upcaster = Callable[[Data], Data]
+
+
+def added(**values: Any) -> Upcaster:
+    """New fields, with the value that each has in older data."""
+    return lambda data: {**values, **data}
+
+
+def removed(*names: str) -> Upcaster:
+    return lambda data: {name: value for name, value in data.items() if name not in names}
+
+
+def renamed(**names: str) -> Upcaster:
+    """old="new" for each field."""
+    return lambda data: {names.get(name, name): value for name, value in data.items()}
+
+
+def changed(name: str, change: Callable[[Any], Any]) -> Upcaster:
+    """A field of another type or meaning: `change` gives its new value. It must leave a new value alone."""
+    return lambda data: {**data, name: change(data[name])}
+
+
+def each(name: str, upcaster: Upcaster) -> Upcaster:
+    """`upcaster`, applied to each object in the list `name`."""
+    return changed(name, lambda items: [upcaster(item) for item in items])
