@@ -32,7 +32,7 @@ def main() -> None:
     Settings.use(
         database_url=os.environ["SOUK_TEST_POSTGRES_URL"], jwt_keys={"bench": uuid.uuid4().hex}, log_level="warning"
     )
-    ours = web_app.build(Service("bench", Settings, {"/hello": Hello}))
+    ours = web_app.build(Service("bench", Settings, lambda: {"/hello": Hello}))
     series = []
     for name, app in {"bare Flask": bare, "chassis": ours}.items():
         get = partial(app.test_client().get, "/hello")

@@ -103,7 +103,7 @@ def hang() -> None:
 
 
 def ask() -> None:
-    service = Service("bench", Settings, {"/asking": Asking, "/own": Own})
+    service = Service("bench", Settings, lambda: {"/asking": Asking, "/own": Own})
     web_server.run(web_app.build(service), service.settings)
 
 

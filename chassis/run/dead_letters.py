@@ -16,8 +16,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from chassis.base.problems import NotFound
 from chassis.base.settings import Settings
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, Publisher
+from chassis.run.dead_rows import DeadRow
 from chassis.run.service import Service
 from chassis.storage import store
 
@@ -51,21 +51,6 @@ _REASONS = {
     "delivery_limit": "Its handling ended the worker over and over.",
     "rejected": "Celery knows no such task here, or could not read it.",
 }
-
-
-@dataclass(frozen=True)
-class DeadRow:
-    """A row that was given up, as the module `dead_rows` of a service tells of it; `details` has no secrets.
-
-    Such a module has `rows(limit) -> Sequence[DeadRow]`, oldest first, and `replay(row_id)`, which raises NotFound. Each runs
-    in a transaction.
-    """
-
-    id: UUID
-    what: str
-    since: datetime
-    error: str
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,17 +154,17 @@ def _letter(message: Any, queue: str) -> Letter:
     )
 
 
-class DeadRows:
+class Rows:
     """A service's rows that were given up."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         assert service.dead_rows is not None
-        self._module = importlib.import_module(service.dead_rows)
+        self._rows = service.dead_rows()
 
     def letters(self) -> list[Letter]:
         with store.active(self._service.store), store.transaction():
-            return [_row_letter(row) for row in self._module.rows(MAX_LETTERS)]
+            return [_row_letter(row) for row in self._rows.rows(MAX_LETTERS)]
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         chosen = [letter for letter in self.letters() if ids is None or letter.id in ids]
@@ -195,7 +180,7 @@ class DeadRows:
         """False when somebody else was faster."""
         try:
             with store.active(self._service.store), store.transaction():
-                self._module.replay(UUID(letter.id))
+                self._rows.replay(UUID(letter.id))
         except NotFound:
             return False
         return True
@@ -205,7 +190,7 @@ def _row_letter(row: DeadRow) -> Letter:
     return Letter(str(row.id), "rows", row.what, row.since.isoformat(), row.error, row.details)
 
 
-def places(package: str) -> list[DeadLetterQueue | DeadRows]:
+def places(package: str) -> list[DeadLetterQueue | Rows]:
     """Where dead things of `services.<name>` may be; of "unrouted", what nobody listens to."""
     if package == UNROUTED:
         settings = Settings.current()
@@ -214,7 +199,7 @@ def places(package: str) -> list[DeadLetterQueue | DeadRows]:
     service: Service = importlib.import_module(f"{package}.app").service
     service.needs("broker_url")
     queue = DeadLetterQueue(service.settings.broker_url, broker.dead_letter_queue(service.name).name, service.name)
-    return [queue, DeadRows(service)] if service.dead_rows else [queue]
+    return [queue, Rows(service)] if service.dead_rows else [queue]
 
 
 def main(line: Sequence[str] | None = None) -> int:
@@ -240,7 +225,7 @@ def main(line: Sequence[str] | None = None) -> int:
     return 0 if len(found) >= named else 1
 
 
-def _do(place: DeadLetterQueue | DeadRows, arguments: argparse.Namespace) -> list[Letter]:
+def _do(place: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:
     if arguments.command == "replay":
         return place.replay(None if arguments.all else arguments.ids, arguments.dry_run)
     letters = place.letters()

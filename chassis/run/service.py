@@ -3,11 +3,10 @@
 Memory is paid per process, so what only some processes need is imported where they need it.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from chassis.base.settings import Settings
 from chassis.messaging.handlers import Handlers
@@ -16,8 +15,13 @@ from chassis.storage.store import Store
 if TYPE_CHECKING:
     from sqlalchemy import Table
 
+    from chassis.run.dead_rows import DeadRows
     from chassis.run.tasks import Tasks
     from chassis.web.api import Resource
+
+
+Routes: TypeAlias = "Mapping[str, type[Resource]]"
+"""Resources by URL."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +34,21 @@ class Timer:
 
 @dataclass
 class Service:
-    """`routes` are Resources by URL, or the name of the module whose ROUTES they are, which only web processes import.
+    """`routes`, `tasks` and `dead_rows` are functions that import what they return: only the processes that need it pay for it.
 
-    `tasks` names the module whose `tasks` they are, which only processes that send or run them import.
-    `dead_rows` names the module through which operators see and replay rows that were given up (see `chassis/run/dead_letters.py`).
-    `events` is the table whose rows are its messages, where that is not an outbox of their own.
+    `events` is the table that serves as outbox, where there is no outbox of its own.
     `collections` names the MongoDB collections that carry unsent messages; without them the service is on PostgreSQL.
     """
 
     name: str
     settings_class: type[Settings]
-    routes: "Mapping[str, type[Resource]] | str"
+    routes: Callable[[], Routes]
     handlers: Handlers | None = None
-    tasks: str | None = None
+    tasks: "Callable[[], Tasks] | None" = None
     timers: Sequence[Timer] = ()
     events: "Table | None" = None
     collections: Sequence[str] = ()
-    dead_rows: str | None = None
+    dead_rows: "Callable[[], DeadRows] | None" = None
 
     @cached_property
     def settings(self) -> Settings:
@@ -57,7 +59,7 @@ class Service:
         """The service's tasks, if it has any, bound to its store and broker."""
         if self.tasks is None:
             return None
-        tasks: Tasks = importlib.import_module(self.tasks).tasks
+        tasks = self.tasks()
         tasks.bind(self.store, self.settings.broker_url)
         return tasks
 

@@ -1,6 +1,5 @@
 """A service's web application: its routes behind the edge, with errors, health, metrics and logs."""
 
-import importlib
 import time
 from typing import Any
 
@@ -47,19 +46,13 @@ def build(service: Service) -> Flask:
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)
     _observe(app)
-    document = api.mount(app, _routes(service), service.settings, title=service.name)
+    document = api.mount(app, service.routes(), service.settings, title=service.name)
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()
     _probe(app, Health({"database": service.store.check}, in_flight))
     _activate(app, service, in_flight)
     return app
-
-
-def _routes(service: Service) -> dict[str, type[api.Resource]]:
-    if isinstance(service.routes, str):
-        return dict(importlib.import_module(service.routes).ROUTES)
-    return dict(service.routes)
 
 
 def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:

@@ -6,7 +6,7 @@ not start.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import flask_restful
@@ -45,7 +45,7 @@ class Api(flask_restful.Api):
 
 
 def mount(
-    app: Flask, routes: dict[str, type[Resource]], settings: Settings, title: str
+    app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
 ) -> Callable[[], dict[str, Any]]:
     """Serve `routes` from `app`; gives what writes their OpenAPI document. Raises TypeError for an undeclared method."""
     spec = openapi.new(title)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from chassis.base.problems import NotFound
-from chassis.run.dead_letters import DeadRow
+from chassis.run.dead_rows import DeadRow
 from chassis.storage import postgres
 from chassis.storage.outbox import enqueue
 from services.notifications.models import Attempt, Notification, Status

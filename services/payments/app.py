@@ -1,17 +1,35 @@
 """The payments service: what it serves, hears, does slowly and keeps an eye on."""
 
-from chassis.run.service import Service, Timer
+from typing import TYPE_CHECKING
+
+from chassis.run.service import Routes, Service, Timer
 from services.payments import sweeper
 from services.payments.handlers import handlers
 from services.payments.models import Webhook
 from services.payments.settings import Settings
 
+if TYPE_CHECKING:
+    from chassis.run.tasks import Tasks
+
+
+def routes() -> Routes:
+    from services.payments.api.routes import ROUTES
+
+    return ROUTES
+
+
+def tasks() -> "Tasks":
+    from services.payments.tasks import tasks
+
+    return tasks
+
+
 service = Service(
     name="payments",
     settings_class=Settings,
-    routes="services.payments.api.routes",
+    routes=routes,
     handlers=handlers,
-    tasks="services.payments.tasks",
+    tasks=tasks,
     timers=[
         Timer(sweeper.EVERY_SECONDS, sweeper.sweep),
         Timer(600, sweeper.reconcile_daily),

@@ -1,15 +1,22 @@
 """The products service: the catalogue, and stock that is never sold twice."""
 
-from chassis.run.service import Service, Timer
+from chassis.run.service import Routes, Service, Timer
 from services.products import saga
 from services.products.handlers import handlers
 from services.products.models import ledger
 from services.products.settings import Settings
 
+
+def routes() -> Routes:
+    from services.products.api.routes import ROUTES
+
+    return ROUTES
+
+
 service = Service(
     name="products",
     settings_class=Settings,
-    routes="services.products.api.routes",
+    routes=routes,
     handlers=handlers,
     timers=[Timer(1, ledger.post), Timer(5, saga.expire)],
     collections=["reservations", "stock_ledger"],

@@ -1,7 +1,14 @@
 """The users service: accounts, passwords, access tokens."""
 
-from chassis.run.service import Service
+from chassis.run.service import Routes, Service
 from services.users.settings import Settings
 from services.users.timers import TIMERS
 
-service = Service(name="users", settings_class=Settings, routes="services.users.api.routes", timers=TIMERS)
+
+def routes() -> Routes:
+    from services.users.api.routes import ROUTES
+
+    return ROUTES
+
+
+service = Service(name="users", settings_class=Settings, routes=routes, timers=TIMERS)

@@ -23,7 +23,7 @@ def chassis_service(
     name: str, make_database: Callable[[str], str], routes: Mapping[str, type[Resource]], *statements: str, **parts: Any
 ) -> Service:
     """A service with the chassis's tables and those that `statements` create, on a database of its own."""
-    service = Service(name, Settings, routes, **parts)
+    service = Service(name, Settings, lambda: routes, **parts)
     service.settings = Settings(
         database_url=make_database(name),
         jwt_keys=JWT_KEYS,

@@ -27,4 +27,4 @@ class Own(Resource):
         return Answer(text="here")
 
 
-service = Service("asking", Settings, {"/asking": Asking, "/own": Own})
+service = Service("asking", Settings, lambda: {"/asking": Asking, "/own": Own})

@@ -13,4 +13,4 @@ def ignore(event: UserDeleted) -> None:
     """Nothing is to be done."""
 
 
-service = Service("deaf", Settings, {}, handlers=handlers)
+service = Service("deaf", Settings, dict, handlers=handlers)

@@ -152,7 +152,7 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
 
 
 def test_a_message_outlives_the_longest_absence_of_our_own_database_and_looks_for_it_every_few_seconds() -> None:
-    service = Service("counting", Settings, {}, handlers=handlers)
+    service = Service("counting", Settings, dict, handlers=handlers)
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
     verdict = worker.receive(service, envelope(UserDeleted(uuid4())).to_json(), last)

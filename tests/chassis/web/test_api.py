@@ -264,7 +264,7 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
         def get(self) -> NoteView:
             return NoteView(id=UUID(int=0), words="")
 
-    service = Service("open", Settings, {"/open": Open})
+    service = Service("open", Settings, lambda: {"/open": Open})
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     with pytest.raises(TypeError, match="does not declare who may call it"):
         web_app.build(service)
@@ -425,7 +425,7 @@ def test_health_and_metrics_answer(notes: FlaskClient) -> None:
 
 def test_a_database_that_is_away_is_a_503_that_says_when_to_return() -> None:
     settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
-    service = Service("away", Settings, {"/notes/": Notes})
+    service = Service("away", Settings, lambda: {"/notes/": Notes})
     service.settings = settings
     client = web_app.build(service).test_client()
     answer = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))

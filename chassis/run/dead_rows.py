@@ -1,0 +1,29 @@
+"""Rows whose work was given up, as operators see and replay them beside dead letters."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True)
+class DeadRow:
+    id: UUID
+    what: str
+    since: datetime
+    error: str
+    details: dict[str, Any] = field(default_factory=dict)
+    """Without secrets."""
+
+
+class DeadRows(Protocol):
+    """A service's dead rows; a module may be one. Each call runs in a transaction."""
+
+    def rows(self, limit: int) -> Sequence[DeadRow]:
+        """Oldest first."""
+        ...
+
+    def replay(self, row_id: UUID) -> None:
+        """Have it tried again. Raises NotFound when it is no longer dead."""
+        ...
