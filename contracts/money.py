@@ -1,30 +1,13 @@
-"""Money: decimal with two places in the API and in columns, whole minor units in messages and towards providers."""
+"""Money: whole minor units in Python and in messages, a decimal string in the API, DECIMAL(10,2) in columns."""
 
 import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _TEXT = r"^[0-9]{1,8}(\.[0-9]{1,2})?$"
-
-
-def _parse(value: Any) -> Any:
-    """The text of a sum as a Decimal of two places. A JSON number is refused: binary fractions are not money."""
-    if isinstance(value, str) and re.match(_TEXT, value):
-        return Decimal(value).quantize(Decimal("0.01"))
-    if isinstance(value, Decimal):
-        return value
-    raise ValueError('must be a decimal string such as "12.50"')
-
-
-Amount = Annotated[
-    Decimal,
-    BeforeValidator(_parse),
-    Field(gt=0, max_digits=10, decimal_places=2),
-    WithJsonSchema({"type": "string", "pattern": _TEXT, "examples": ["12.50"]}),
-]
-"""A sum of money in the API: a decimal string such as "12.50", as DECIMAL(10,2) holds it."""
+_SCHEMA = WithJsonSchema({"type": "string", "pattern": _TEXT, "examples": ["12.50"]})
 
 MAX = 99_999_999_99
 """The largest sum in minor units that DECIMAL(10,2) holds."""
@@ -38,3 +21,35 @@ def to_minor(amount: Decimal) -> int:
 def from_minor(amount: int) -> Decimal:
     """1250 is 12.50."""
     return Decimal(amount).scaleb(-2).quantize(Decimal("0.01"))
+
+
+def text(amount: int, currency: str) -> str:
+    """1250 and EUR are "12.50 EUR"."""
+    return f"{from_minor(amount)} {currency}"
+
+
+def _parse(value: Any) -> Decimal:
+    """A JSON number is refused: binary fractions are not money."""
+    if isinstance(value, str) and re.match(_TEXT, value):
+        return Decimal(value).quantize(Decimal("0.01"))
+    raise ValueError('must be a decimal string such as "12.50"')
+
+
+def _parse_decimal(value: Any) -> Decimal:
+    return value if isinstance(value, Decimal) else _parse(value)
+
+
+def _parse_minor(value: Any) -> int:
+    return to_minor(_parse(value))
+
+
+Amount = Annotated[int, BeforeValidator(_parse_minor), Field(gt=0), _SCHEMA]
+"""A sum in a request: "12.50" becomes 1250."""
+
+AmountView = Annotated[int, PlainSerializer(lambda amount: str(from_minor(amount)), return_type=str), _SCHEMA]
+"""A sum in a response: 1250 becomes "12.50"."""
+
+DecimalAmount = Annotated[
+    Decimal, BeforeValidator(_parse_decimal), Field(gt=0, max_digits=10, decimal_places=2), _SCHEMA
+]
+"""A sum in a request that stays a Decimal, for a store whose own type is decimal."""

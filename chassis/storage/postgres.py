@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import DateTime, Engine, MetaData, Numeric, Uuid, create_engine, text
+from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -27,7 +26,6 @@ metadata = MetaData()
 COLUMN_TYPES = {
     datetime: DateTime(timezone=True),
     UUID: Uuid(),
-    Decimal: Numeric(10, 2),
     dict[str, Any]: JSONB(),
 }
 """How annotations of a model become columns; each service's declarative base takes it as its `type_annotation_map`."""

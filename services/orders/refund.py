@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 from chassis.base.problems import Conflict
+from contracts import money
 from contracts.payments import RefundPayment
 from services.orders.models import Order, OutOfTurn
 
@@ -10,7 +11,7 @@ MAX_REFUNDS = 50
 
 
 class NothingLeft(Conflict):
-    type, title = "/problems/refund-too-large", "More than what is left of the payment"
+    type, title = "/problems/refund-too-large", "Refund exceeds the refundable amount"
 
 
 def refund(order: Order, amount: int | None, reason: str) -> None:
@@ -23,5 +24,6 @@ def refund(order: Order, amount: int | None, reason: str) -> None:
     left = order.refundable
     wanted = left if amount is None else amount
     if not 0 < wanted <= left or sum("refund" in key for key in order.steps) >= MAX_REFUNDS:
-        raise NothingLeft(f"{left} of the payment's smallest units can be refunded.", refundable=left)
+        amount_left = money.text(left, order.currency)
+        raise NothingLeft(f"{amount_left} of this payment can still be refunded.", refundable=amount_left)
     order.emit(RefundPayment(order.id, uuid4(), wanted, order.currency, reason))

@@ -56,7 +56,7 @@ def place(placed: OrderPlaced) -> Order:
 def stock_reserved(event: StockReserved) -> None:
     order = Order.get_for_update(event.order_id)
     if order.hear(event):
-        order.emit(AuthorizePayment(order.id, order.user_id, order.amount, order.currency, order.payment_method))
+        order.emit(AuthorizePayment(order.id, order.user_id, order.total_amount, order.currency, order.payment_method))
 
 
 @handlers.on(StockRefused)
@@ -72,7 +72,7 @@ def payment_authorized(event: PaymentAuthorized) -> None:
     order = Order.get_for_update(event.order_id)
     if order.hear(event):
         order.emit(
-            OrderConfirmed(order.id, order.user_id, order.lines, order.amount, order.currency),
+            OrderConfirmed(order.id, order.user_id, order.lines, order.total_amount, order.currency),
             CommitStock(order.id),
             CapturePayment(order.id),
         )

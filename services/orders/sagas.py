@@ -15,6 +15,7 @@ from uuid import UUID
 from chassis.base import telemetry
 from chassis.base.problems import Problem
 from chassis.storage import store
+from contracts import money
 from services.orders import deadlines, history, saga, words
 from services.orders.app import service
 from services.orders.history import OrderQuery
@@ -75,7 +76,11 @@ def show(order: Order) -> None:
         )
     for key, step in order.open_steps.items():
         print(f"Awaits {key}: asked for {step.attempts} times, late at {step.due_at:%Y-%m-%d %H:%M:%S}.")
-    paid = f"{order.captured_amount} of {order.total_amount} {order.currency} paid, {order.refunded_amount} sent back"
+    captured, total, refunded = (
+        money.text(amount, order.currency)
+        for amount in (order.captured_amount, order.total_amount, order.refunded_amount)
+    )
+    paid = f"{captured} of {total} paid, {refunded} refunded"
     print(f"{order.status}: {paid}." + (f" Stuck: {order.stuck_reason}" if order.stuck_at else ""))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Literal, Self
 from uuid import UUID
 
@@ -11,8 +10,7 @@ from pydantic import Field, field_validator
 from chassis.security.auth import Caller
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, Query, View
-from contracts import money
-from contracts.money import Amount
+from contracts.money import Amount, AmountView
 from contracts.orders import Line, OrderResumed, OrderStuck
 from contracts.payment_tokens import PaymentToken
 from services.orders import words
@@ -57,7 +55,7 @@ class LineView(View):
     name: str
     category: str
     quantity: int
-    unit_price: Decimal
+    unit_price: AmountView
 
     @classmethod
     def of(cls, line: Line) -> Self:
@@ -66,7 +64,7 @@ class LineView(View):
             name=line.name,
             category=line.category,
             quantity=line.quantity,
-            unit_price=money.from_minor(line.unit_amount),
+            unit_price=line.unit_amount,
         )
 
 
@@ -75,9 +73,9 @@ class OrderView(View):
     user_id: UUID
     status: str
     reason: str | None
-    total_amount: Decimal
-    captured_amount: Decimal
-    refunded_amount: Decimal
+    total_amount: AmountView
+    captured_amount: AmountView
+    refunded_amount: AmountView
     currency: str
     lines: list[LineView]
     created_at: datetime

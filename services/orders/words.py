@@ -42,7 +42,7 @@ _ONLY_FOR_STAFF = frozenset({"stolen_card", "lost_card", "fraud_suspected"})
 def told(message: Message, currency: str) -> str:
     """What happened, in a sentence."""
     amount = getattr(message, "amount", None)
-    return WORDS[message.type].format(amount=amount is not None and f"{money.from_minor(amount)} {currency}")
+    return WORDS[message.type].format(amount=amount is not None and money.text(amount, currency))
 
 
 def reason(given: str | None, to_staff: bool) -> str | None:

@@ -27,7 +27,7 @@ def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
         return CaptureRefused(payment.order_id, payment.id, payment.decline_reason or payment.status)
     if payment.status in (Status.PENDING, Status.AUTHORIZED):
         return None
-    return PaymentCaptured(payment.order_id, payment.id, payment.minor_amount, payment.currency)
+    return PaymentCaptured(payment.order_id, payment.id, payment.amount, payment.currency)
 
 
 def voided(payment: Payment) -> PaymentVoided | None:
@@ -42,6 +42,5 @@ def refund(refund: Refund, payment: Payment) -> PaymentRefunded | RefundRefused 
     if refund.status == RefundStatus.REFUSED:
         return RefundRefused(payment.order_id, refund.id, refund.refusal_reason or "refused")
     if refund.status == RefundStatus.REFUNDED:
-        amount = refund.minor_amount
-        return PaymentRefunded(payment.order_id, payment.id, refund.id, amount, payment.currency)
+        return PaymentRefunded(payment.order_id, payment.id, refund.id, refund.amount, payment.currency)
     return None

@@ -1,15 +1,13 @@
 """What the payments API takes and answers."""
 
 from datetime import datetime
-from decimal import Decimal
 from uuid import UUID
 
 from pydantic import Field, field_validator
 
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
-from contracts import money
-from contracts.money import Amount
+from contracts.money import Amount, AmountView
 from contracts.payment_tokens import PaymentToken
 from services.payments.models import Payment
 from services.payments.models.ledger import Sums
@@ -41,9 +39,9 @@ class PaymentView(View):
     id: UUID
     order_id: UUID | None
     user_id: UUID | None
-    amount: Decimal
-    captured_amount: Decimal
-    refunded_amount: Decimal
+    amount: AmountView
+    captured_amount: AmountView
+    refunded_amount: AmountView
     currency: str
     status: str
     decline_reason: str | None
@@ -56,7 +54,7 @@ class PaymentView(View):
     @classmethod
     def of(cls, payment: Payment, sums: Sums) -> "PaymentView":
         own = {name: getattr(payment, name) for name in cls.model_fields if name not in _FROM_LEDGER}
-        booked = {name: money.from_minor(getattr(sums, name.removesuffix("_amount"))) for name in _FROM_LEDGER}
+        booked = {name: getattr(sums, name.removesuffix("_amount")) for name in _FROM_LEDGER}
         return cls.model_validate(own | booked)
 
 
@@ -80,7 +78,7 @@ class RefundView(View):
 
     id: UUID
     payment_id: UUID
-    amount: Decimal
+    amount: AmountView
     status: str
     reason: str
     refusal_reason: str | None

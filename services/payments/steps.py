@@ -38,14 +38,14 @@ def next_refund(provider: Provider, refund: Refund, payment: Payment, was_asked:
     if found is not None:
         return found
     try:
-        return provider.refund(refund.id, payment.id, charge, refund.minor_amount)
+        return provider.refund(refund.id, payment.id, charge, refund.amount)
     except Refused as refusal:
         made = provider.find_refund(refund.id, charge)
         return made or Repayment(None, RefundStatus.REFUSED, refusal.reason)
 
 
 def _authorize(provider: Provider, payment: Payment) -> Charge:
-    terms = (payment.minor_amount, payment.currency, payment.payment_method, payment.captures_at_once)
+    terms = (payment.amount, payment.currency, payment.payment_method, payment.captures_at_once)
     return provider.authorize(payment.id, *terms)
 
 

@@ -31,7 +31,7 @@ class ProductChange(Body):
     name: Name
     description: str = Field(default="", max_length=5_000)
     category: Category
-    price: money.Amount
+    price: money.DecimalAmount
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     stock_quantity: Quantity | None = None
     """Pieces on hand as counted; needs `If-Match`, so that a sale meanwhile is not undone by it."""
@@ -65,8 +65,8 @@ class ProductFilters(Page):
     """What narrows a list or a search; what is not given narrows nothing."""
 
     category: str | None = Field(default=None, max_length=100)
-    min_price: money.Amount | None = None
-    max_price: money.Amount | None = None
+    min_price: money.DecimalAmount | None = None
+    max_price: money.DecimalAmount | None = None
     in_stock: bool | None = None
     active: Literal["yes", "no", "all"] = "yes"
     """On sale or not; only staff may ask for what is not."""

@@ -55,7 +55,7 @@ def test_an_order_is_shown_with_its_story_and_what_it_awaits(operator: Operator,
     lines = operator("show", refused)
     assert "order.placed" in lines[0]
     assert any(line.startswith("Awaits stock.restock: asked for 1 times") for line in lines)
-    assert "25.00 of 25.00 EUR paid, 0.00 sent back" in lines[-1]
+    assert "25.00 EUR of 25.00 EUR paid, 0.00 EUR refunded" in lines[-1]
     assert "account_closed" in lines[-1]
 
 

@@ -47,7 +47,7 @@ def replayed(rows: list[dict[str, Any]]) -> Order:
 )
 def test_streams_of_the_first_release_are_read_as_if_written_today(story: str, status: str, reason: str | None) -> None:
     order = replayed(FIRST_RELEASE[story])
-    assert (order.status, order.reason, order.amount, order.version) == (
+    assert (order.status, order.reason, order.total_amount, order.version) == (
         status,
         reason,
         3685,

@@ -83,10 +83,10 @@ def test_more_than_is_left_is_refused_with_what_is_left(staff, paid):
     payment_id = paid()
     staff("POST", "/payments/refund", {"payment_id": payment_id, "amount": "12.00"})
     refused = staff("POST", "/payments/refund", {"payment_id": payment_id, "amount": "0.51"})
-    assert (refused.status_code, refused.json["type"], refused.json["left"]) == (
+    assert (refused.status_code, refused.json["type"], refused.json["refundable"]) == (
         409,
         "/problems/not-refundable",
-        "0.50",
+        "0.50 EUR",
     )
 
 

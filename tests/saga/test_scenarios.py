@@ -150,7 +150,7 @@ class Story(RuleBasedStateMachine):
         reservation = Reservation.objects(order_id=str(order.id)).first()
         assert (reservation is not None and reservation.state == COMMITTED) == stands, (order.status, reservation)
         kept = self._kept(order.id)
-        assert kept == _minor(order.captured_amount) - _minor(order.refunded_amount)
+        assert kept == order.captured_amount - order.refunded_amount
         if order.is_called_off and self.cards[order.id] == "tok_refund_refused":
             assert (kept > 0) == (order.stuck_at is not None), "what cannot be given back is seen"
         else:
@@ -239,10 +239,6 @@ class Story(RuleBasedStateMachine):
     def _told(self, order_id: UUID, kind: str) -> int:
         mails = self.platform.call("notifications", "GET", f"/notifications/{self.customer.id}", self.customer.headers)
         return sum((mail["subject_id"], mail["kind"]) == (str(order_id), kind) for mail in mails["items"])
-
-
-def _minor(amount: Any) -> int:
-    return int(amount * 100)
 
 
 @pytest.mark.timeout(14_400 if SCENARIOS else 600)

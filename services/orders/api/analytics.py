@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from decimal import Decimal
 from typing import Annotated, Any, Self
 from uuid import UUID
 
@@ -13,7 +12,7 @@ from chassis.security import auth
 from chassis.storage import postgres
 from chassis.web.api import Resource, endpoint
 from chassis.web.schemas import Query, View
-from contracts import money
+from contracts.money import AmountView
 from services.orders.models.analytics import categories, days, products
 from services.orders.settings import Settings
 
@@ -53,9 +52,9 @@ class Sales(View):
 
     placed: int
     confirmed: int
-    revenue: Decimal
-    refunded: Decimal
-    average_basket: Decimal | None
+    revenue: AmountView
+    refunded: AmountView
+    average_basket: AmountView | None
     """Revenue for each confirmed order."""
     conversion: float | None
     """Confirmed orders for each that was placed."""
@@ -65,9 +64,9 @@ class Sales(View):
         return cls(
             placed=placed,
             confirmed=confirmed,
-            revenue=_decimal(revenue),
-            refunded=_decimal(refunded),
-            average_basket=_decimal(round(revenue / confirmed)) if confirmed else None,
+            revenue=revenue,
+            refunded=refunded,
+            average_basket=round(revenue / confirmed) if confirmed else None,
             conversion=round(confirmed / placed, 4) if placed else None,
             **more,
         )
@@ -80,7 +79,7 @@ class DaySales(Sales):
 class CategorySales(View):
     category: str
     quantity: int
-    revenue: Decimal
+    revenue: AmountView
 
 
 class ProductSales(CategorySales):
@@ -127,7 +126,7 @@ def _categories(query: AnalyticsQuery, currency: str) -> list[CategorySales]:
     columns = [categories.c.category, _sum(categories, "quantity"), _sum(categories, "revenue")]
     chosen = _of(categories, columns, query, currency).group_by(categories.c.category)
     rows = chosen.order_by(desc("revenue"), categories.c.category).limit(MAX_CATEGORIES)
-    return [CategorySales(**_in_money(row)) for row in postgres.session().execute(rows)]
+    return [CategorySales(**row._mapping) for row in postgres.session().execute(rows)]
 
 
 def _products(query: AnalyticsQuery, currency: str) -> list[ProductSales]:
@@ -135,7 +134,7 @@ def _products(query: AnalyticsQuery, currency: str) -> list[ProductSales]:
     columns = [products.c.product_id, *names, _sum(products, "quantity"), _sum(products, "revenue")]
     chosen = _of(products, columns, query, currency).group_by(products.c.product_id)
     rows = chosen.order_by(desc("revenue"), products.c.product_id).limit(query.top)
-    return [ProductSales(**_in_money(row)) for row in postgres.session().execute(rows)]
+    return [ProductSales(**row._mapping) for row in postgres.session().execute(rows)]
 
 
 def _of(table: Table, columns: Iterable[ColumnElement[Any]], query: AnalyticsQuery, currency: str) -> Select[Any]:
@@ -149,11 +148,3 @@ def _sum(table: Table, name: str) -> ColumnElement[int]:
 
 def _without(row: Row[Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in row._mapping.items() if key != name}
-
-
-def _in_money(row: Row[Any]) -> dict[str, Any]:
-    return {**row._mapping, "revenue": _decimal(row.revenue)}
-
-
-def _decimal(amount: int | Decimal) -> Decimal:
-    return money.from_minor(int(amount))

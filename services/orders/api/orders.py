@@ -8,7 +8,6 @@ from chassis.clients import BadAnswer
 from chassis.security import auth
 from chassis.web import preconditions
 from chassis.web.api import Resource, endpoint
-from contracts import money
 from contracts.orders import OrderPlaced
 from services.orders import history, saga
 from services.orders.history import AllOrdersQuery, OrderQuery
@@ -94,7 +93,7 @@ class Refunds(Resource):
         """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
         order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
-        refund(order, None if body.amount is None else money.to_minor(body.amount), body.reason)
+        refund(order, body.amount, body.reason)
         return _shown(order)
 
 

@@ -1,20 +1,16 @@
 """One order as its events make it. Nothing changes it but an event; the row is written in the event's transaction."""
 
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID
 
-from pydantic import TypeAdapter
 from sqlalchemy import String
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base.problems import NotFound
 from chassis.messaging.message import Message
 from chassis.security.auth import Caller
 from chassis.storage import postgres
-from contracts import money
+from chassis.storage.columns import MinorUnits, PydanticJSON
 from contracts.orders import (
     Line,
     OrderCancelled,
@@ -31,26 +27,24 @@ from services.orders.models.events import Base, Event
 from services.orders.models.status import NEXT, OrderStatus, OutOfTurn
 from services.orders.models.steps import Outcome, Step
 
-_LINES = TypeAdapter(list[Line])
-_STEPS = TypeAdapter(dict[str, Step])
-
 
 class Order(Base):
     __tablename__ = "orders"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID]
-    total_amount: Mapped[Decimal]
-    captured_amount: Mapped[Decimal]
-    refunded_amount: Mapped[Decimal]
+    total_amount: Mapped[int] = mapped_column(MinorUnits)
+    captured_amount: Mapped[int] = mapped_column(MinorUnits)
+    refunded_amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
     """Why it was cancelled."""
 
-    lines_data: Mapped[list[dict[str, Any]]] = mapped_column("lines", JSONB)
+    lines: Mapped[list[Line]] = mapped_column(PydanticJSON(list[Line]))
     payment_method: Mapped[str] = mapped_column(String(100))
-    steps_data: Mapped[dict[str, Any]] = mapped_column("steps")
+    steps: Mapped[dict[str, Step]] = mapped_column(PydanticJSON(dict[str, Step]))
+    """By the names that `steps.key_of` gives."""
     due_at: Mapped[datetime | None]
     """When the first of the answers it awaits is late."""
 
@@ -75,9 +69,8 @@ class Order(Base):
     @classmethod
     def blank(cls, order_id: UUID) -> "Order":
         """What an order is before its first event."""
-        nothing = money.from_minor(0)
         empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
-        return cls(id=order_id, version=0, captured_amount=nothing, refunded_amount=nothing, steps_data={}, **empty)
+        return cls(id=order_id, version=0, captured_amount=0, refunded_amount=0, steps={}, **empty)
 
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
@@ -98,19 +91,10 @@ class Order(Base):
     # --- read
 
     @property
-    def lines(self) -> list[Line]:
-        return _LINES.validate_python(self.lines_data)
-
-    @property
-    def amount(self) -> int:
-        """The total in minor units."""
-        return money.to_minor(self.total_amount)
-
-    @property
     def refundable(self) -> int:
         """What was captured, and neither went back nor is on its way back; in minor units."""
-        taken = money.to_minor(self.captured_amount) - money.to_minor(self.refunded_amount)
-        return taken - sum(step.amount for step in self.open_steps.values())
+        on_its_way = sum(step.amount for step in self.open_steps.values())
+        return self.captured_amount - self.refunded_amount - on_its_way
 
     @property
     def is_called_off(self) -> bool:
@@ -121,11 +105,6 @@ class Order(Base):
     def is_settled(self) -> bool:
         """Nobody's answer is awaited, and nobody is owed anything."""
         return not self.open_steps and not (self.is_called_off and self.refundable)
-
-    @property
-    def steps(self) -> dict[str, Step]:
-        """By the names that `steps.key_of` gives."""
-        return _STEPS.validate_python(self.steps_data)
 
     @property
     def open_steps(self) -> dict[str, Step]:
@@ -200,17 +179,17 @@ class Order(Base):
                 self.stuck_at = self.stuck_reason = None
                 self._keep({key: _afresh(step) for key, step in self.steps.items()})
             case PaymentCaptured():
-                self.captured_amount = money.from_minor(message.amount)
+                self.captured_amount = message.amount
             case PaymentRefunded():
-                self.refunded_amount += money.from_minor(message.amount)
+                self.refunded_amount += message.amount
         self._step(message, version, occurred_at)
         self._settle()
 
     def _begin(self, placed: OrderPlaced, occurred_at: datetime) -> None:
         self.user_id = placed.user_id
-        self.total_amount = money.from_minor(placed.amount)
+        self.total_amount = placed.amount
         self.currency = placed.currency
-        self.lines_data = _LINES.dump_python(placed.lines, mode="json")
+        self.lines = placed.lines
         self.payment_method = placed.payment_method
         self.status = OrderStatus.PENDING
         self.created_at = occurred_at
@@ -222,7 +201,7 @@ class Order(Base):
 
     def _step(self, message: Message, version: int, occurred_at: datetime) -> None:
         """What a command begins, and what an answer ends."""
-        taken = self.steps
+        taken = dict(self.steps)
         if type(message) in steps.PATIENCE:
             key = steps.key_of(message)
             taken[key] = steps.asked(message, version, occurred_at, taken.get(key))
@@ -238,7 +217,7 @@ class Order(Base):
         self._keep(taken)
 
     def _keep(self, taken: dict[str, Step]) -> None:
-        self.steps_data = _STEPS.dump_python(taken, mode="json")
+        self.steps = taken
         self.due_at = min((step.due_at for step in taken.values() if step.is_open), default=None)
 
     def _settle(self) -> None:

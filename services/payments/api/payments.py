@@ -7,7 +7,6 @@ from chassis.security import auth
 from chassis.storage.outbox import enqueue
 from chassis.web.api import Resource, endpoint
 from chassis.web.pagination import Page
-from contracts.money import to_minor
 from services.payments import outcomes, providers
 from services.payments.api.caller import user_id
 from services.payments.models import Payment, Terms, ledger
@@ -22,7 +21,7 @@ class Process(Resource):
     @endpoint(allow=auth.CUSTOMER, status=201, location="/payments/{id}", idempotency="required")
     def post(self, body: NewPayment) -> PaymentView:
         """Pay. 201, as for an order: the payment exists, pending; follow its Location to see what the provider says."""
-        terms = Terms(user_id(), to_minor(body.amount), body.currency, body.payment_method)
+        terms = Terms(user_id(), body.amount, body.currency, body.payment_method)
         payment = Payment.direct(terms, body.capture, providers.default())
         enqueue(outcomes.ADVANCE, payment.id)
         return _view(payment)

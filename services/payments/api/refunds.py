@@ -14,7 +14,7 @@ from services.payments.schemas import NewRefund, RefundList, RefundView
 
 
 class NotRefundable(Conflict):
-    type, title = "/problems/not-refundable", "So much cannot be given back"
+    type, title = "/problems/not-refundable", "Refund exceeds the refundable amount"
 
 
 class Refunds(Resource):
@@ -34,10 +34,10 @@ class Refunds(Resource):
         if payment.status != Status.CAPTURED:
             raise OutOfTurn(f"The payment is {payment.status}: nothing of it can go back.", current=payment.status)
         left = payment.sums.refundable
-        amount = money.to_minor(body.amount) if body.amount is not None else left
+        amount = body.amount if body.amount is not None else left
         if not 0 < amount <= left:
-            remaining = str(money.from_minor(left))
-            raise NotRefundable(f"{remaining} {payment.currency} of this payment can be given back.", left=remaining)
+            amount_left = money.text(left, payment.currency)
+            raise NotRefundable(f"{amount_left} of this payment can still be refunded.", refundable=amount_left)
         refund = Refund.of(payment, amount, body.reason, BY_STAFF)
         outcomes.start(refund, payment)
         return RefundView.model_validate(refund)

@@ -6,7 +6,6 @@ that moves money is posted to the ledger in the same breath.
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,8 +16,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.base.problems import NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
+from chassis.storage.columns import MinorUnits
 from chassis.web.pagination import Page, newest_first
-from contracts import money
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move, Sums
@@ -52,7 +51,7 @@ class Payment(Base):
     user_id: Mapped[UUID | None]
     """Empty for a payment that was called off before it was asked for."""
 
-    amount: Mapped[Decimal]
+    amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
     payment_method: Mapped[str] = mapped_column(String(64))
     """The provider's token; empty where what we were given was none."""
@@ -108,7 +107,7 @@ class Payment(Base):
     @classmethod
     def called_off(cls, order_id: UUID, provider: str) -> "Payment":
         """The one payment of the order, locked; if there is none, one that is voided before it is asked for."""
-        nothing = {"amount": money.from_minor(0), "currency": NO_CURRENCY, "payment_method": ""}
+        nothing = {"amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
         voided = {"status": Status.VOIDED, "decline_reason": CANCELLED, "due_at": None}
         return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
 
@@ -199,10 +198,6 @@ class Payment(Base):
         return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
-    def minor_amount(self) -> int:
-        return money.to_minor(self.amount)
-
-    @property
     def sums(self) -> Sums:
         return ledger.sums([self.id])[self.id]
 
@@ -211,7 +206,7 @@ class Payment(Base):
         if status not in NEXT.get(Status(self.status), ()):
             raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
         for move in _MOVED.get((Status(self.status), status), ()):
-            ledger.post(move, self.id, self.minor_amount, self.currency)
+            ledger.post(move, self.id, self.amount, self.currency)
         self.status = status
         self.asked_at = self.action_url = None
         if not self.is_called_off:

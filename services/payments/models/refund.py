@@ -5,15 +5,13 @@ Whoever touches a refund holds its payment's lock: two refunds of one payment ar
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
-from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.storage import postgres
-from contracts import money
+from chassis.storage.columns import MinorUnits
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move
@@ -35,7 +33,7 @@ class Refund(Base):
     """Also our idempotency key at the provider."""
 
     payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"))
-    amount: Mapped[Decimal]
+    amount: Mapped[int] = mapped_column(MinorUnits)
     reason: Mapped[str] = mapped_column(String(200))
     asked_by: Mapped[str] = mapped_column(String(20))
     status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
@@ -55,8 +53,14 @@ class Refund(Base):
     @classmethod
     def of(cls, payment: Payment, amount: int, reason: str, asked_by: str, refund_id: UUID | None = None) -> "Refund":
         """A new refund of the (locked) payment, begun, waiting or refused at once, as the payment is. `amount` above zero."""
-        terms: dict[str, Any] = {"amount": money.from_minor(amount), "reason": reason[:200], "asked_by": asked_by}
-        refund = cls(id=refund_id or uuid4(), payment_id=payment.id, status=RefundStatus.WAITING, **terms)
+        refund = cls(
+            id=refund_id or uuid4(),
+            payment_id=payment.id,
+            amount=amount,
+            reason=reason[:200],
+            asked_by=asked_by,
+            status=RefundStatus.WAITING,
+        )
         postgres.session().add(refund)
         postgres.session().flush()
         if not payment.may_yet_be_captured:
@@ -88,16 +92,12 @@ class Refund(Base):
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @property
-    def minor_amount(self) -> int:
-        return money.to_minor(self.amount)
-
-    @property
     def is_pending(self) -> bool:
         return self.status == RefundStatus.PENDING
 
     def begin(self, payment: Payment) -> None:
         """Set the money aside, so that the provider may be asked; or refuse, where there is not enough."""
-        if self.minor_amount > payment.sums.refundable:
+        if self.amount > payment.sums.refundable:
             self._transition_to(RefundStatus.REFUSED, NOT_CAPTURED if payment.sums.captured == 0 else TOO_MUCH)
             return
         self._post(Move.REFUND_ASKED, payment)
@@ -122,7 +122,7 @@ class Refund(Base):
             payment.transition_to(Status.REFUNDED)
 
     def _post(self, move: Move, payment: Payment) -> None:
-        ledger.post(move, payment.id, self.minor_amount, payment.currency, self.id)
+        ledger.post(move, payment.id, self.amount, payment.currency, self.id)
 
     def _transition_to(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
         self.status = status

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from chassis.web import card_numbers
-from contracts import money, payment_tokens
+from contracts import payment_tokens
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Terms:
         )
         return {
             "user_id": self.user_id,
-            "amount": money.from_minor(self.amount),
+            "amount": self.amount,
             "currency": self.currency,
             "payment_method": self.payment_method if is_token else "",
         }
