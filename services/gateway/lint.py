@@ -26,7 +26,7 @@ def faults_of(text: str) -> list[Fault]:
 def main(path: str) -> int:
     """Print each fault, with the text of its line. Gives the exit code."""
     try:
-        text = render(Path(path).read_text(), values_of(RenderSettings.current()))
+        text = render(Path(path), values_of(RenderSettings.current()))
     except TemplateError as error:
         print(f"{path}: line {getattr(error, 'lineno', '?')} of the template: {error}")
         return 1

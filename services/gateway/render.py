@@ -11,7 +11,7 @@ from traceback import extract_tb
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from jinja2 import Environment, StrictUndefined, TemplateError, UndefinedError
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, UndefinedError
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
 from chassis.base.settings import Settings
@@ -51,9 +51,11 @@ class RenderSettings(Settings):
     """For which a browser that came by https will come to this name by https only, whatever the port. 0 makes it forget."""
 
 
-def render(text: str, values: Mapping[str, Any]) -> str:
-    """`text` with its placeholders filled in. Raises MissingValue."""
+def render(file: Path, values: Mapping[str, Any]) -> str:
+    """The template `file` filled in, with the routes of every service in `routes/` beside it. Raises MissingValue."""
+    services = sorted(path.stem for path in file.parent.glob("routes/*.yml"))
     environment = Environment(
+        loader=FileSystemLoader(file.parent),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -61,7 +63,7 @@ def render(text: str, values: Mapping[str, Any]) -> str:
         autoescape=False,  # noqa: S701 - YAML, not HTML: values go through tojson
     )
     try:
-        return environment.from_string(text).render(values)
+        return environment.from_string(file.read_text()).render(values, services=services)
     except UndefinedError as error:
         raise MissingValue(f"line {_line(error)} of the template: a value is missing: {error.message}.") from error
 
@@ -116,7 +118,7 @@ def _credential(key: JWTKey) -> dict[str, str]:
 def main(path: str) -> int:
     """Print the rendered file, or one line on what is wrong. Gives the exit code."""
     try:
-        sys.stdout.write(render(Path(path).read_text(), values_of(RenderSettings.current())))
+        sys.stdout.write(render(Path(path), values_of(RenderSettings.current())))
     except (OSError, MissingValue, TemplateError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launcher.services import SERVICES
 from services.gateway import configuration
 from services.gateway.edge import Edge
 from services.gateway.render import MissingValue, RenderSettings, main, render, values_of
@@ -15,7 +16,7 @@ from services.gateway.routing import Router
 from tests.chassis.security.test_keys import ED25519, public
 
 FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
-UPSTREAMS = ("users", "products", "orders", "payments", "notifications", "docs")
+UPSTREAMS = (*SERVICES, "docs")
 ID = "00000000-0000-4000-8000-000000000000"
 TARGETS = {name: [f"{name}.test:1", f"{name}.test:2"] for name in UPSTREAMS}
 SECRETS = {"k1": 'quo"te: {', "k2": "second"}
@@ -133,7 +134,7 @@ ABSENT = [
 
 @pytest.fixture(scope="module")
 def loaded() -> configuration.Configuration:
-    return configuration.load(render(FILE.read_text(), VALUES))
+    return configuration.load(render(FILE, VALUES))
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,10 @@ def test_the_token_is_wanted_wherever_a_route_does_not_say_otherwise(loaded: con
     assert all("anonymous" not in (plugin.config or {}) for plugin in everywhere)
 
 
+def test_every_service_has_routes() -> None:
+    assert {path.stem for path in FILE.parent.glob("routes/*.yml")} == set(SERVICES)
+
+
 def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Configuration) -> None:
     assert {secret.key: secret.secret for secret in loaded.jwt_secrets.values()} == SECRETS
     assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
@@ -191,7 +196,7 @@ def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Con
 def test_a_key_pair_is_known_by_its_public_half() -> None:
     pair = {"key": "pair", "algorithm": "EdDSA", "public_key": public(ED25519)}
     secret = {"key": "k", "algorithm": "HS256", "secret": "s" * 32}
-    loaded = configuration.load(render(FILE.read_text(), {**VALUES, "jwt_keys": [pair, secret]}))
+    loaded = configuration.load(render(FILE, {**VALUES, "jwt_keys": [pair, secret]}))
     known = {each.key: (each.algorithm, each.rsa_public_key, each.secret) for each in loaded.jwt_secrets.values()}
     assert known == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
 
@@ -199,13 +204,13 @@ def test_a_key_pair_is_known_by_its_public_half() -> None:
 @pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys", "hsts_seconds"])
 def test_a_missing_value_is_named(missing: str) -> None:
     with pytest.raises(MissingValue, match=missing):
-        render(FILE.read_text(), {name: value for name, value in VALUES.items() if name != missing})
+        render(FILE, {name: value for name, value in VALUES.items() if name != missing})
 
 
 def test_an_upstream_without_addresses_is_named() -> None:
     targets = {name: addresses for name, addresses in TARGETS.items() if name != "orders"}
     with pytest.raises(MissingValue, match="orders"):
-        render(FILE.read_text(), {**VALUES, "targets": targets})
+        render(FILE, {**VALUES, "targets": targets})
 
 
 def limits(loaded: configuration.Configuration, router: Router, method: str, path: str) -> tuple[str, int]:

@@ -13,11 +13,11 @@ from uuid import uuid4
 
 import pytest
 
+from launcher.services import SERVICES
 from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
 from tests.gateway.waiting import until
 
 ROOT = Path(__file__).parents[2]
-UPSTREAMS = ("users", "products", "orders", "payments", "notifications")
 
 
 def free_port() -> int:
@@ -37,7 +37,7 @@ class Process:
             "SOUK_PORT": str(self.port),
             "SOUK_ADMIN_PORT": str(self.admin_port),
             "SOUK_KONG_FILE": str(folder / "kong.yml"),
-            "SOUK_SERVICES": json.dumps(dict.fromkeys(UPSTREAMS, f"http://{address}")),
+            "SOUK_SERVICES": json.dumps(dict.fromkeys(SERVICES, f"http://{address}")),
             "SOUK_JWT_KEYS": '{"k1": "a secret that is long enough for HS256!"}',
             # A variable that granian would pass off as a header.
             "HTTP_X_CONSUMER_USERNAME": "admin",
