@@ -1,15 +1,14 @@
-"""The keys of one installation: what tokens are signed with and services know each other by, and their rotation.
+"""The keys of one installation, for tokens and for calls between services, and their rotation.
 
-`keys.json` has all of them; from it follows one file for each service (`keys/<service>.json`), which holds only what that
-service needs and which it reads again when it changes. A rotation makes every new key known to those who check before
-it is shown by anybody, and lets the old one hold until what was signed with it has ended. So it can be broken off
-anywhere, and running it again finishes it.
+`keys.json` has all of them. Each service gets a file with only what it needs (`keys/<service>.json`), which it reads again
+when it changes. A rotation distributes every new key to those who verify before anything is signed with it, and keeps the
+old one valid until what it signed has expired. It can be interrupted anywhere; running it again completes it.
 """
 
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,86 +18,90 @@ from launcher.state import StateFolder
 
 ALGORITHMS = ("HS256", "RS256", "EdDSA")
 
-TOKENS_LIVE = timedelta(minutes=15)
-"""As long as an access token, see chassis/security/tokens.py."""
+TOKEN_LIFETIME = timedelta(minutes=15)
+"""That of an access token, see chassis/security/tokens.py."""
 
-OLD_API_KEYS_HOLD = timedelta(minutes=1)
-"""A service shows its new key within a second of its being written."""
+OLD_API_KEY_LIFETIME = timedelta(minutes=1)
+"""A service uses its new key within a second."""
 
 _FILE = "keys.json"
 _GRACE = timedelta(minutes=1)
 
 Key = dict[str, Any]
-"""`id`, `material`, `expires_at` (None: until further notice)."""
+"""`id`, `material`, `expires_at` (None: not yet replaced)."""
 
 
 class InstallationKeys:
-    """`services` call each other; `verifiers` only verify tokens."""
+    """`callers`: by service, who may call it with an API key. `verifiers` only verify tokens."""
 
     def __init__(
-        self, state: StateFolder, known: Secrets, services: Collection[str], verifiers: Collection[str] = ()
+        self,
+        state: StateFolder,
+        secrets: Secrets,
+        callers: Mapping[str, Collection[str]],
+        verifiers: Collection[str] = (),
     ) -> None:
-        self._state, self._known = state, known
-        self._services, self._verifiers = services, verifiers
+        self._state, self._secrets = state, secrets
+        self._callers, self._verifiers = callers, verifiers
 
     def file(self, service: str) -> Path:
         return self._state.path / "keys" / f"{service}.json"
 
     def ensure(self) -> None:
-        """Make the keys where there are none, and every service's file."""
+        """Create missing keys and every service's file."""
         self._write(self._read())
 
     def jwt_keys(self) -> list[Key]:
-        """`id`, `algorithm` and `expires_at` of those that still verify; the first signs."""
-        keys = _without_ended(self._read(), datetime.now(UTC))["jwt"]
+        """`id`, `algorithm` and `expires_at` of the valid keys; the first signs."""
+        keys = _without_expired(self._read(), datetime.now(UTC))["jwt"]
         return [
             {"id": key["id"], "expires_at": key["expires_at"], "algorithm": _algorithm(key["material"])} for key in keys
         ]
 
     def rotate(
-        self, algorithm: str, tell_edge: Callable[[], None], drop_old: bool = False, now: datetime | None = None
+        self, algorithm: str, update_edge: Callable[[], None], drop_old: bool = False, now: datetime | None = None
     ) -> str:
-        """New keys for everything; gives the id of the one that signs from now on.
+        """Replace every key; returns the id of the new signing key.
 
-        `tell_edge` returns when the edge verifies by the keys in its file. With `drop_old`, for keys that were stolen, what the
-        old ones signed is worth nothing at once: clients refresh their tokens.
+        `update_edge` returns once the edge uses the keys in its file. With `drop_old`, for stolen keys, the old ones stop being
+        valid at once, and clients have to refresh their tokens.
         """
         now = now or datetime.now(UTC)
-        keys = _without_ended(self._read(), now)
+        keys = _without_expired(self._read(), now)
         new_jwt = _new_jwt_key(algorithm, now)
-        # First everybody learns to check ...
+        # First everyone can verify ...
         keys["jwt"].append(new_jwt)
-        for name in self._services:
+        for name in self._callers:
             keys["api"][name].append(_new_api_key())
         self._write(keys)
-        tell_edge()
-        # ... then it is shown.
-        keys["jwt"] = [new_jwt, *(_ending(key, now, _GRACE + TOKENS_LIVE, drop_old) for key in keys["jwt"][:-1])]
+        update_edge()
+        # ... then the new keys are used.
+        keys["jwt"] = [new_jwt, *(_expiring(key, now, _GRACE + TOKEN_LIFETIME, drop_old) for key in keys["jwt"][:-1])]
         for name, (*old, new) in keys["api"].items():
-            keys["api"][name] = [new, *(_ending(key, now, OLD_API_KEYS_HOLD, False) for key in old)]
+            keys["api"][name] = [new, *(_expiring(key, now, OLD_API_KEY_LIFETIME, False) for key in old)]
         self._write(keys)
         if drop_old:
-            self._write(_without_ended(keys, now + timedelta(seconds=1)))
-            tell_edge()
+            self._write(_without_expired(keys, now + timedelta(seconds=1)))
+            update_edge()
         return str(new_jwt["id"])
 
     # --- inside
 
     def _read(self) -> dict[str, Any]:
         found = self._state.read_json(_FILE) or {
-            "jwt": [{"id": "souk-1", "material": self._known.get("jwt-key"), "expires_at": None}],
+            "jwt": [{"id": "souk-1", "material": self._secrets["jwt-key"], "expires_at": None}],
             "api": {},
         }
-        for name in self._services:
-            first = {"material": self._known.get(f"{name}-api-key"), "expires_at": None}
+        for name in self._callers:
+            first = {"material": self._secrets[f"{name}-api-key"], "expires_at": None}
             found["api"].setdefault(name, [first])
         return found
 
     def _write(self, keys: dict[str, Any]) -> None:
-        """Those who check before those who show; the issuer of tokens is the last of all."""
+        """Verifiers before signers: users, which issues the tokens, comes last."""
         if self._state.read_json(_FILE) != keys:
             self._state.write_json(_FILE, keys)
-        for service in sorted([*self._services, *self._verifiers], key=lambda name: name == "users"):
+        for service in sorted([*self._callers, *self._verifiers], key=lambda name: name == "users"):
             content = self._for(service, keys)
             if not self.file(service).exists() or json.loads(self.file(service).read_text()) != content:
                 self._state.write_json(f"keys/{service}.json", content)
@@ -114,25 +117,25 @@ class InstallationKeys:
                 for key in keys["jwt"]
             }
         }
-        if service in self._services:
+        if service in self._callers:
             content["api_key"] = keys["api"][service][0]["material"]
             content["api_callers"] = {
                 name: {hashlib.sha256(key["material"].encode()).hexdigest(): key["expires_at"] for key in own}
                 for name, own in keys["api"].items()
-                if name != service
+                if name in self._callers[service]
             }
         return content
 
 
-def _without_ended(keys: dict[str, Any], now: datetime) -> dict[str, Any]:
-    def holding(group: list[Key]) -> list[Key]:
+def _without_expired(keys: dict[str, Any], now: datetime) -> dict[str, Any]:
+    def valid(group: list[Key]) -> list[Key]:
         return [key for key in group if key["expires_at"] is None or datetime.fromisoformat(key["expires_at"]) > now]
 
-    return {"jwt": holding(keys["jwt"]), "api": {name: holding(own) for name, own in keys["api"].items()}}
+    return {"jwt": valid(keys["jwt"]), "api": {name: valid(own) for name, own in keys["api"].items()}}
 
 
-def _ending(key: Key, now: datetime, after: timedelta, at_once: bool) -> Key:
-    """The key with its end, unless it has an earlier one."""
+def _expiring(key: Key, now: datetime, after: timedelta, at_once: bool) -> Key:
+    """The key, expiring `after` now unless it expires earlier."""
     end = (now if at_once else now + after).isoformat()
     return {**key, "expires_at": end if at_once or key["expires_at"] is None else min(end, key["expires_at"])}
 
@@ -167,7 +170,7 @@ def _algorithm(material: str) -> str:
 
 
 def _public(material: str) -> str:
-    """What verifies what `material` signs: of a pair the public half, else the secret itself."""
+    """What verifies signatures of `material`: a key pair's public half, else the secret itself."""
     if not material.startswith("-----BEGIN"):
         return material
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key

@@ -1,4 +1,4 @@
-"""Passwords and keys of one installation: made at its first start, kept for the owner only, never in the repository."""
+"""Passwords and keys of one installation: generated at its first start, readable by the owner only."""
 
 import secrets
 import threading
@@ -14,8 +14,8 @@ class Secrets:
         self._lock = threading.Lock()
         self._values: dict[str, str] = state.read_json(_FILE)
 
-    def get(self, name: str) -> str:
-        """The secret of this name, made when it is first asked for. Safe inside a URL and a shell's quotes."""
+    def __getitem__(self, name: str) -> str:
+        """The secret of this name, generated at first use. Safe in URLs and shell quotes."""
         with self._lock:
             if name not in self._values:
                 self._values[name] = secrets.token_urlsafe(32)

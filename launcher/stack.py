@@ -24,7 +24,7 @@ from launcher.installation import Installation
 from launcher.program import Program
 from launcher.progress import Progress
 from launcher.servers import SERVERS, Postgres, Prometheus, Server
-from launcher.services import OURS, WITH_POSTGRES, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
+from launcher.services import OURS, WITH_MONGO, WITH_POSTGRES, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
 from launcher.together import Together
 
@@ -84,7 +84,7 @@ class Stack:
         assert isinstance(postgres, Postgres)
         return Backing(
             databases={name: postgres.database_url(name) for name in WITH_POSTGRES},
-            mongo=self.url("mongo") + "/products",
+            mongo={name: f"{self.url('mongo')}/{name}" for name in WITH_MONGO},
             redis=self.url("redis"),
             broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
             consul=self.url("consul"),
@@ -140,13 +140,13 @@ class Stack:
     def rotate_keys(self, algorithm: str, drop_old: bool = False) -> str:
         """See `InstallationKeys.rotate`; of the programs only PostgreSQL, for the audit trail, need be running."""
         with self.state.lock():
-            key_id = self.services.keys.rotate(algorithm, self._tell_edge, drop_old)
+            key_id = self.services.keys.rotate(algorithm, self._update_edge, drop_old)
             self._run_once("users", "services.users.commands", "keys-rotated", key_id)
             return key_id
 
     # --- inside
 
-    def _tell_edge(self) -> None:
+    def _update_edge(self) -> None:
         """Have the gateway work by a file with the keys of now, without a restart."""
         self._write_kong_file()
         status = self.supervisor.statuses().get("gateway")

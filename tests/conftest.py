@@ -1,7 +1,7 @@
 """Fixtures for every test: real servers given by `./souk test`, each service on a database of its own.
 
-`users`, `products`, `orders`, `payments`, `notifications` are the Services, migrated, emptied after each test that used them.
-`client(service)` is its HTTP client, `system(*services)` moves their messages.
+`users`, `products` and so on are the Services, migrated, and emptied after each test that used them. `client(service)` is a
+service's HTTP client, `system(*services)` delivers their messages.
 """
 
 import base64
@@ -28,12 +28,13 @@ from chassis.storage.postgres_store import SQLStore
 from devservers.mailbox.inbox import KEPT_MAILS, Inbox
 from devservers.mailbox.letter import Letter
 from devservers.mailbox.smtp import receiving
+from launcher.services import SERVICES
 from tests import documented
 
 pytest_plugins = ["tests.installation"]
 
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
-API_KEYS = {"orders": "orders-key", "notifications": "notifications-key"}
+API_KEYS = {name: f"{name}-key" for name in SERVICES}
 
 
 def server_url(name: str) -> str:
@@ -73,8 +74,8 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
         values["database_url"] = make_database(name)
     service.settings_class.use(
         jwt_keys=JWT_KEYS,
-        api_key=API_KEYS.get(name, f"{name}-key"),
-        api_callers={caller: _sha256(key) for caller, key in API_KEYS.items()},
+        api_key=API_KEYS[name],
+        api_callers={caller: _sha256(API_KEYS[caller]) for caller in SERVICES[name].called_by},
         mongo_url=f"{server_url('MONGO').rstrip('/')}/souk_{uuid.uuid4().hex[:12]}",
         broker_url=server_url("BROKER"),
         redis_url=server_url("REDIS"),

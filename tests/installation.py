@@ -14,7 +14,8 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from launcher.services import SERVICES
+from launcher.progress import Progress
+from launcher.services import SERVICES, ports_of
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
 
@@ -114,6 +115,16 @@ def installed(folder: Path) -> Iterator[Stack]:
         yield running
     finally:
         running.down(wipe=True)
+
+
+def planned(folder: Path, **replicas: int) -> Stack:
+    """An installation with ports, of which nothing runs."""
+    stack = Stack(folder / "state", progress=Progress())
+    stack.state.make()
+    stack.installation.replicas = replicas
+    names = [name for server in stack.servers.values() for name in server.ports]
+    stack.installation.ports = {name: port for port, name in enumerate([*names, *ports_of(replicas)], 20_000)}
+    return stack
 
 
 def newcomer(stack: Stack) -> Callable[[], Person]:

@@ -56,4 +56,4 @@ class Server(ABC):
         return self.installation.ports[name]
 
     def secret(self, name: str) -> str:
-        return self.installation.secrets.get(name)
+        return self.installation.secrets[name]

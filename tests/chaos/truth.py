@@ -90,7 +90,7 @@ class Truth:
 
     @cached_property
     def _mongo(self) -> Any:
-        return pymongo.MongoClient(self._stack.backing.mongo).get_default_database()
+        return pymongo.MongoClient(self._stack.backing.mongo["products"]).get_default_database()
 
     def _rows(self, service: str, query: str, **values: object) -> list[Any]:
         with self._engines[service].connect() as connection:

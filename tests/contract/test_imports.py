@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from launcher.services import WITH_POSTGRES
+
 REPOSITORY = Path(__file__).parents[2]
 
 SQL = {"alembic", "psycopg2", "sqlalchemy"}
@@ -19,10 +21,7 @@ QUEUES = {"celery", "kombu"}
         ("products", "web", SQL | QUEUES),
         ("products", "worker", SQL | WEB | {"celery"}),
         ("orders", "web", QUEUES | {"alembic", "mongoengine"}),
-        *[
-            (service, "worker", WEB | {"alembic", "mongoengine"})
-            for service in ("users", "orders", "payments", "notifications")
-        ],
+        *[(service, "worker", WEB | {"alembic", "mongoengine"}) for service in WITH_POSTGRES],
     ],
 )
 def test_a_process_holds_nothing_that_it_does_not_run(service: str, command: str, spared: set[str]) -> None:

@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from chassis.messaging.message import read
+from launcher.services import SERVICES
 from tests.contract.recorded import DIRECTORY, file_of, messages, schema_of
 
 MESSAGES = messages()
@@ -25,7 +26,7 @@ def recorded(type_: str, version: int) -> dict[str, Any]:
 
 def test_every_message_has_a_handler_or_is_only_stored() -> None:
     handled: set[str] = set()
-    for service in ("users", "products", "orders", "payments", "notifications"):
+    for service in SERVICES:
         handlers = importlib.import_module(f"services.{service}.app").service.handlers
         handled |= set(handlers.by_type) if handlers is not None else set()
     assert set(MESSAGES) - handled == ONLY_STORED

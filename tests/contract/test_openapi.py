@@ -1,17 +1,44 @@
-"""What the services say of themselves to those who read the API's page."""
+"""What every service's OpenAPI document has to state."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
-from chassis.run.service import Service
-from tests.conftest import app_of
+from launcher.services import SERVICES
+from tests.installation import ROOT, planned
 
 
-@pytest.mark.parametrize("name", ["users", "products", "orders", "payments", "notifications"])
-def test_every_operation_says_what_it_does(request: pytest.FixtureRequest, name: str) -> None:
-    service: Service = request.getfixturevalue(name)
-    paths = app_of(service).test_client().get("/openapi.json").json["paths"]
+@pytest.fixture(scope="module", params=SERVICES)
+def document(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    """A service's name and its document."""
+    services = planned(tmp_path_factory.mktemp(request.param)).services
+    services.keys.ensure()
+    environment = {**os.environ, **services.environment(request.param, port=0)}
+    command = [sys.executable, "-m", "chassis", "openapi", f"services.{request.param}"]
+    printed = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return request.param, json.loads(printed.stdout)
+
+
+def test_every_operation_has_a_summary(document: tuple[str, dict[str, Any]]) -> None:
     summaries = {
-        f"{method} {path}": operation["summary"] for path, of in paths.items() for method, operation in of.items()
+        f"{method} {path}": operation["summary"]
+        for path, operations in document[1]["paths"].items()
+        for method, operation in operations.items()
     }
     # SpecTree writes "get <GET>" for a method without a docstring.
     assert [operation for operation, summary in summaries.items() if "<" in summary or not summary] == []
+
+
+def test_the_manifest_names_the_services_that_call(document: tuple[str, dict[str, Any]]) -> None:
+    name, content = document
+    allowed = {
+        caller
+        for operations in content["paths"].values()
+        for operation in operations.values()
+        for caller in operation["x-souk-allow"]["services"]
+    }
+    assert allowed == set(SERVICES[name].called_by)

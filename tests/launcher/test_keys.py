@@ -16,12 +16,13 @@ from launcher.secrets import Secrets
 from launcher.state import StateFolder
 
 SERVICES = ("orders", "products", "users")
+CALLERS = {"orders": ("products",), "products": ("orders",), "users": ()}
 
 
 @pytest.fixture
 def installed(tmp_path: Path) -> InstallationKeys:
     state = StateFolder(tmp_path)
-    keys = InstallationKeys(state, Secrets(state), SERVICES, verifiers=["gateway"])
+    keys = InstallationKeys(state, Secrets(state), CALLERS, verifiers=["gateway"])
     keys.ensure()
     return keys
 
@@ -48,9 +49,12 @@ def test_each_file_is_its_owners_and_holds_no_key_of_another(installed: Installa
             assert shown(installed, other) not in installed.file(name).read_text()
 
 
-def test_services_know_each_other(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
+def test_a_service_accepts_the_keys_of_its_callers_only(
+    installed: InstallationKeys, service: Callable[[str], Settings]
+) -> None:
     assert Keyring(service("products")).caller(shown(installed, "orders")) == "orders"
     assert Keyring(service("orders")).caller(shown(installed, "orders")) is None
+    assert Keyring(service("users")).caller(shown(installed, "orders")) is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])

@@ -6,19 +6,9 @@ from pathlib import Path
 import pytest
 
 from launcher.program import Program
-from launcher.progress import Progress
-from launcher.services import PORTS, SERVICES, WITH_POSTGRES, instance_names, ports_of, sidecar_of
+from launcher.services import PORTS, SERVICES, WITH_POSTGRES, instance_names, sidecar_of
 from launcher.stack import Stack
-
-
-def stack_in(folder: Path, **replicas: int) -> Stack:
-    stack = Stack(folder / "state", progress=Progress())
-    stack.state.make()
-    stack.installation.replicas = replicas
-    names = [name for server in stack.servers.values() for name in server.ports]
-    every = enumerate([*names, *ports_of(replicas)], 20_000)
-    stack.installation.ports = {name: number for number, name in every}
-    return stack
+from tests.installation import planned
 
 
 def programs_of(stack: Stack) -> dict[str, Program]:
@@ -30,7 +20,7 @@ OWN_KEYS = {"payments": ["SOUK_SANDBOX_KEY"], "notifications": ["SOUK_LINK_KEY",
 
 @pytest.fixture
 def programs(tmp_path: Path) -> dict[str, Program]:
-    return programs_of(stack_in(tmp_path))
+    return programs_of(planned(tmp_path))
 
 
 def test_every_service_has_its_web_process_with_its_sidecar_and_its_worker(programs):
@@ -39,7 +29,7 @@ def test_every_service_has_its_web_process_with_its_sidecar_and_its_worker(progr
 
 
 def test_further_instances_have_names_ports_and_sidecars_of_their_own(tmp_path):
-    programs = programs_of(stack_in(tmp_path, users=3))
+    programs = programs_of(planned(tmp_path, users=3))
     webs = instance_names("users", 3)
     assert webs == ["users-web", "users-web-2", "users-web-3"]
     for web in webs:
@@ -52,7 +42,7 @@ def test_further_instances_have_names_ports_and_sidecars_of_their_own(tmp_path):
 
 
 def test_another_instance_changes_nobody_elses_program(tmp_path):
-    one, three = (programs_of(stack_in(tmp_path / str(count), users=count)) for count in (1, 3))
+    one, three = (programs_of(planned(tmp_path / str(count), users=count)) for count in (1, 3))
     for name in ("orders-web", "gateway", "users-worker"):
         told = [set(programs[name].environment) for programs in (one, three)]
         assert told[0] == told[1]
@@ -66,7 +56,7 @@ def test_a_sidecar_is_told_no_secret_of_its_service(programs):
 
 
 def test_without_consul_there_are_fixed_addresses_and_no_sidecars(tmp_path):
-    stack = stack_in(tmp_path)
+    stack = planned(tmp_path)
     del stack.servers["consul"]
     programs = programs_of(stack)
     assert not [name for name in programs if "sidecar" in name]
@@ -75,7 +65,7 @@ def test_without_consul_there_are_fixed_addresses_and_no_sidecars(tmp_path):
 
 
 def test_how_a_given_consul_is_entered_is_handed_on(tmp_path):
-    stack = stack_in(tmp_path)
+    stack = planned(tmp_path)
     stack.installation.environment = {"SOUK_CONSUL_TOKEN": "t"}
     programs = programs_of(stack)
     assert {programs[name].environment["SOUK_CONSUL_TOKEN"] for name in ("users-sidecar", "orders-web")} == {"t"}

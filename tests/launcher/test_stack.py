@@ -68,7 +68,7 @@ def test_a_port_that_was_taken_while_it_was_down_is_chosen_again(stack):
 
 def test_data_survives_down_but_not_wipe(stack):
     stack.up()
-    secret = stack.installation.secrets.get("redis")
+    secret = stack.installation.secrets["redis"]
     stack.down()
     assert f"requirepass {secret}" in (stack.state.path / "redis.conf").read_text()
     stack.down(wipe=True)

@@ -12,22 +12,22 @@ def mode(path):
 
 
 def test_only_the_owner_sees_the_state(state):
-    Secrets(state).get("postgres")
+    Secrets(state)["postgres"]
     assert mode(state.path) == mode(state.logs) == mode(state.data) == mode(state.programs) == 0o700
     assert mode(state.path / "secrets.json") == 0o600
 
 
 def test_a_secret_is_made_once_and_kept(state):
-    made = Secrets(state).get("jwt-key")
+    made = Secrets(state)["jwt-key"]
     assert len(made) >= 32
-    assert Secrets(state).get("jwt-key") == made
-    assert Secrets(state).get("other") != made
+    assert Secrets(state)["jwt-key"] == made
+    assert Secrets(state)["other"] != made
 
 
 def test_each_installation_has_its_own_secrets_and_token(state, tmp_path):
     other = StateFolder(tmp_path / "other")
     other.make()
-    assert Secrets(state).get("postgres") != Secrets(other).get("postgres")
+    assert Secrets(state)["postgres"] != Secrets(other)["postgres"]
     assert state.token != other.token
 
 

@@ -16,8 +16,4 @@ def test_coverage_is_counted_by_package_in_lines_and_branches():
     assert found["users"] == 90.0
     assert found["chassis"] == 100.0
     assert found["orders"] is None
-
-
-def test_every_service_of_the_repository_is_counted():
-    services = {path.name for path in (testing.REPOSITORY / "services").iterdir() if (path / "__init__.py").exists()}
-    assert services == set(testing.PACKAGES) - {"chassis"}
+    assert {"gateway", "sidecar", "notifications"} < found.keys()

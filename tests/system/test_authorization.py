@@ -43,7 +43,7 @@ class Caller:
         allow = operation.allow or {}
         if allow["anyone"] or self.service in allow["services"]:
             return IN
-        if not self.is_known or self.service == operation.service:  # Nobody knows their own key.
+        if not self.is_known or (self.service and self.service not in SERVICES[operation.service].called_by):
             return "401"
         if self.role not in allow["roles"]:
             return "403"

@@ -121,7 +121,7 @@ def written(stack: Stack) -> Iterator[tuple[str, str]]:
         yield f"metrics of {name}", _pool.request("GET", url).data.decode()
     for service, url in stack.backing.databases.items():
         yield from _tables(service, url)
-    client = mongoengine.connection.MongoClient(stack.backing.mongo)  # type: ignore[attr-defined]
+    client = mongoengine.connection.MongoClient(stack.backing.mongo["products"])  # type: ignore[attr-defined]
     with client:
         database = client.get_default_database()
         for name in database.list_collection_names():

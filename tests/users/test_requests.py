@@ -155,7 +155,7 @@ def test_only_who_sends_mails_is_told_the_token(register, http, users, system):
     (request_id,) = [e.data["request_id"] for e in relayed.sent if e.type == "user.email_verification_requested"]
     url = f"/internal/requests/{request_id}"
     assert http.get(url).status_code == 401
-    assert http.get(url, headers={"X-API-Key": "orders-key"}).status_code == 403
+    assert http.get(url, headers={"X-API-Key": "orders-key"}).status_code == 401
     assert http.get(url, headers=bearer(users, UUID(account["id"]), "admin")).status_code == 403
     assert http.get(url, headers=NOTIFICATIONS).status_code == 200
 

@@ -1,0 +1,25 @@
+"""How a service is run: what the launcher, the tests and the docs have to know of it without importing it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """`services/<name>/manifest.py` holds one as `manifest`; a service's name is its folder's."""
+
+    store: Literal["postgres", "mongo"] = "postgres"
+    has_celery: bool = False
+
+    called_by: Sequence[str] = ()
+    """Services that call this one over HTTP; only their API keys are accepted."""
+
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its own, each replaced by the installation's environment where that has it.
+
+    Values are format strings: `{secret[name]}`, `{port[program]}` and `{data}`, the folder for its files.
+    """
+
+    optional: Sequence[str] = ()
+    """Environment variables of the installation that are handed on where they are set."""

@@ -1,0 +1,3 @@
+from contracts.manifest import Manifest
+
+manifest = Manifest(store="mongo", called_by=["orders"], settings={"SOUK_SEARCH_DIRECTORY": "{data}/search"})
