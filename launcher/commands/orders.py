@@ -18,7 +18,7 @@ OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")
 @command
 def rebuild() -> None:
     """Make the list of orders and the analytics anew from the events, while orders go on."""
-    operate("orders", "services.orders.rebuild")
+    operate("orders", "services.orders.commands", "rebuild")
 
 
 @sagas.command("list")
@@ -50,4 +50,4 @@ def compensate(order: OrderId) -> None:
 
 
 def _sagas(*arguments: str) -> None:
-    operate("orders", "services.orders.sagas", *arguments)
+    operate("orders", "services.orders.commands", "sagas", *arguments)

@@ -12,4 +12,4 @@ app.add_typer(payments, name="payments")
 @command
 def reconcile(context: typer.Context) -> None:
     """Compare the ledger with the provider's report. Exits with 1 when something differs; repairs nothing."""
-    operate("payments", "services.payments.reconcile", *context.args)
+    operate("payments", "services.payments.commands", "reconcile", *context.args)

@@ -1,11 +1,10 @@
-"""Make every projection anew from the events alone, while orders go on: `python -m services.orders.rebuild`.
+"""Rebuild every projection from the events alone, while orders go on.
 
 Fresh tables are filled in a schema of their own, then take the old ones' place. All of it is one transaction: broken off
 anywhere, nothing has happened. Orders stand still only for the moment of the exchange, in which the streams that have grown
 meanwhile are read once more.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import Any
@@ -14,7 +13,6 @@ from sqlalchemy import Connection, Executable, MetaData, Table, create_engine, t
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.pool import NullPool
 
-from services.orders.app import service
 from services.orders.models import Order
 from services.orders.models.analytics import COUNTED, TABLES, Sums
 from services.orders.models.events import read
@@ -134,16 +132,3 @@ def _streamed(query: str) -> Executable:
 
 def _fresh(table: Table) -> Table:
     return table.to_metadata(MetaData(), schema=FRESH)
-
-
-def main() -> None:
-    service.needs()
-    started = time.monotonic()
-    orders = rebuild(service.settings.database_url)
-    print(
-        f"{orders:,} orders and their analytics were rebuilt from their events in {time.monotonic() - started:.1f} s."
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,8 @@
-"""Our books beside the provider's: `python -m services.payments.reconcile` lists where they differ, and repairs nothing.
+"""Compare our ledger with the provider's report. Nothing is repaired.
 
-Money that moved in the last minutes may be booked here and not yet there, or the other way round: it is left for the next time.
-Exits with 1 when something differs, with 2 when the provider does not tell.
+Money that moved in the last minutes may be booked on one side only; it is left for the next run.
 """
 
-import argparse
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,11 +10,10 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from chassis.storage import postgres, store
-from services.payments import providers
+from chassis.storage import store
 from services.payments.models import Payment, ledger
 from services.payments.models.ledger import Sums
-from services.payments.providers import Provider, ProviderUnavailable
+from services.payments.providers import Provider
 from services.payments.providers.interface import Reported
 
 T = TypeVar("T")
@@ -95,33 +91,3 @@ def _batches(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, BATCH)):
         yield batch
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    from services.payments.app import service
-
-    parser = argparse.ArgumentParser(prog="python -m services.payments.reconcile", description=__doc__)
-    parser.add_argument("--provider", choices=["sandbox", "stripe"], help="other than the one of new payments")
-    parser.add_argument("--days", type=int, default=DAYS, choices=range(1, 366), metavar="1..365")
-    parser.add_argument("--minutes", type=int, default=15, choices=range(61), metavar="0..60", help="how long at rest")
-    wanted = parser.parse_args(arguments)
-    service.needs()
-    name = wanted.provider or providers.default()
-    until = postgres.now() - timedelta(minutes=wanted.minutes)
-    try:
-        with store.active(service.store):
-            result = compare(providers.named(name), until - timedelta(days=wanted.days), until)
-    except KeyError:
-        parser.error(f"there is no key for {name} in this environment")
-    except ProviderUnavailable as error:
-        print(error, file=sys.stderr)
-        raise SystemExit(2) from None
-    print(*result.differences, sep="\n", end="\n" if result.differences else "")
-    count = len(result.differences)
-    older = f"{result.payments} payments here that are older than {wanted.minutes} minutes"
-    print(f"{name}: {result.charges} charges there, {older}, {count} differences.")
-    raise SystemExit(1 if count else 0)
-
-
-if __name__ == "__main__":
-    main()

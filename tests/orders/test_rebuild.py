@@ -144,11 +144,11 @@ def test_broken_off_it_leaves_nothing_behind(orders: Service, stories: list[UUID
 def test_it_is_a_command_of_the_service(orders: Service, stories: list[UUID]) -> None:
     before = dump(orders)
     done = subprocess.run(
-        [sys.executable, "-m", "services.orders.rebuild"],
+        [sys.executable, "-m", "services.orders.commands", "rebuild"],
         env={"SOUK_DATABASE_URL": orders.settings.database_url},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.startswith("5 orders and their analytics were rebuilt"), done.stderr
+    assert done.stdout.startswith("Rebuilt 5 orders and their analytics"), done.stderr
     assert dump(orders) == before

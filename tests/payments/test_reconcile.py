@@ -133,7 +133,7 @@ def test_the_command_says_how_it_ended(orders, payments, bank, breaks, code):
         "SOUK_SANDBOX_KEY": "sandbox-key",
         "SOUK_CURRENCIES": json.dumps(["EUR"]),
     }
-    command = [sys.executable, "-m", "services.payments.reconcile", "--minutes", "0"]
+    command = [sys.executable, "-m", "services.payments.commands", "reconcile", "--minutes", "0"]
     ended = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == code, ended.stderr
     assert (str(payment_id) in ended.stdout) == (breaks == "books")

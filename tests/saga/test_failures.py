@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from chassis.run.service import Service
 from chassis.storage import postgres, store
-from services.orders import deadlines, sagas
+from services.orders import commands, deadlines
 from services.orders.models import Order
 from services.orders.models.steps import MAX_WAIT
 from services.products import audit
@@ -84,16 +84,16 @@ def test_an_undoing_that_throws_is_stuck_until_it_is_mended_and_resumed(
     cancel(leila, order_id)
     platform.system.drain()
     nobody_answers(platform, 6)
-    sagas.main(["list"])
+    commands.main(["sagas", "list"])
     assert f"{order_id}  refunded" in (listed := capsys.readouterr().out)
     assert "stock.restock" in listed
     assert platform.stock(kettle) == 3
 
     Reservation._get_collection().insert_one(document)
-    sagas.main(["resume", order_id])
+    commands.main(["sagas", "resume", order_id])
     platform.system.drain()
     capsys.readouterr()
-    sagas.main(["list"])
+    commands.main(["sagas", "list"])
     assert capsys.readouterr().out == "No order is stuck.\n"
     assert platform.stock(kettle) == 5
     assert all_is_right(platform)

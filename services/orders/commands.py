@@ -1,14 +1,13 @@
-"""For operators: which orders' undoing waits for somebody, and what to do about it.
+"""What operators run, in the environment of the orders service.
 
-    python -m services.orders.sagas list
-    python -m services.orders.sagas show|resume|compensate ORDER
-
-`resume` asks again for whatever is unanswered or still owed. `compensate` cancels an order that is on its way, and undoes it.
+`python -m services.orders.commands sagas list|show|resume|compensate` finds and mends stuck orders. `... rebuild` makes every
+projection anew from the events.
 """
 
 import argparse
 import getpass
 import sys
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -20,22 +19,38 @@ from services.orders import deadlines, history, saga, words
 from services.orders.app import service
 from services.orders.history import OrderQuery
 from services.orders.models import Event, Order
+from services.orders.rebuild import rebuild
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m services.orders.sagas", description=__doc__)
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    verbs.add_parser("list", help="the orders that are stuck, newest first")
-    for verb in ("show", "resume", "compensate"):
-        verbs.add_parser(verb).add_argument("order", type=UUID)
-    asked = parser.parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m services.orders.commands")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("rebuild", help="rebuild orders and analytics from the events")
+    verbs = commands.add_parser("sagas", help="find and mend stuck orders").add_subparsers(dest="verb", required=True)
+    verbs.add_parser("list", help="list stuck orders, newest first")
+    for verb, summary in (
+        ("show", "show an order's events and what it waits for"),
+        ("resume", "repeat every command that has no reply, and request what is still owed"),
+        ("compensate", "cancel an order that is in progress, and undo it"),
+    ):
+        verbs.add_parser(verb, help=summary).add_argument("order", type=UUID)
+    given = parser.parse_args(arguments)
     service.needs()
-    with store.active(service.store), telemetry.trace(work=f"sagas {asked.verb}"):
+    if given.command == "rebuild":
+        rebuild_all()
+        return
+    with store.active(service.store), telemetry.trace(work=f"sagas {given.verb}"):
         try:
             with store.transaction():
-                run(asked.verb, getattr(asked, "order", None), getpass.getuser())
+                run(given.verb, getattr(given, "order", None), getpass.getuser())
         except Problem as problem:
             sys.exit(problem.detail or problem.title)
+
+
+def rebuild_all() -> None:
+    started = time.monotonic()
+    count = rebuild(service.settings.database_url)
+    print(f"Rebuilt {count:,} orders and their analytics in {time.monotonic() - started:.1f} s.")
 
 
 def run(verb: str, order_id: UUID | None, by: str) -> None:

@@ -11,7 +11,7 @@ from chassis.run.service import Service
 from chassis.run.testing import System
 from contracts.payments import RefundRefused
 from contracts.stock import StockReserved
-from services.orders import sagas
+from services.orders import commands
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
 
 Operator = Callable[..., list[str]]
@@ -23,7 +23,7 @@ def operator(orders: Service, capsys: pytest.CaptureFixture[str]) -> Operator:
 
     def run(*arguments: object) -> list[str]:
         capsys.readouterr()
-        sagas.main([str(argument) for argument in arguments])
+        commands.main(["sagas", *(str(argument) for argument in arguments)])
         return capsys.readouterr().out.splitlines()
 
     return run
