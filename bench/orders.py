@@ -18,8 +18,8 @@ import psycopg2
 import urllib3
 
 from bench._measure import Series, measure, show
-from chassis.messaging.broker import Publisher
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import Publisher
 from chassis.storage import postgres
 
 CLIENTS = 4

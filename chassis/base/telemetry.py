@@ -16,7 +16,7 @@ OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest messa
 MESSAGES_SENT = Counter("souk_messages_sent_total", "Messages confirmed by the broker.", ["type"])
 MESSAGES_HANDLED = Counter(
     "souk_messages_handled_total",
-    "Messages taken from the queue, by what became of them: done, known, retried or dead.",
+    "Messages received, by outcome: done, duplicate, retried or dead_letter.",
     ["type", "outcome"],
 )
 DEAD_LETTERS = Gauge(

@@ -27,7 +27,8 @@ from chassis.base import failpoints, telemetry
 from chassis.base.problems import NotFound
 from chassis.base.settings import Settings
 from chassis.messaging import broker
-from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, Publisher
+from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, body_of
+from chassis.messaging.publisher import Publisher
 from chassis.run.dead_rows import DeadRow
 from chassis.run.service import Service
 from chassis.storage import store
@@ -122,19 +123,15 @@ class DeadLetterQueue:
         kept = {name: value for name, value in message.headers.items() if name not in dropped}
         properties = {name: value for name, value in message.properties.items() if name in _COPIED}
         content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
-        self._publisher.pass_on(_body(message), exchange, key, {**properties, **content, "headers": kept | headers})
+        self._publisher.republish(body_of(message), exchange, key, {**properties, **content, "headers": kept | headers})
         message.ack()
 
 
 _COPIED = ("correlation_id", "reply_to", "priority")
 
 
-def _body(message: Any) -> bytes:
-    return message.body.encode() if isinstance(message.body, str) else bytes(message.body)
-
-
 def _letter(message: Any, queue: str) -> Letter:
-    body, headers = _body(message), message.headers
+    body, headers = body_of(message), message.headers
     try:
         content = json.loads(body)
     except ValueError:

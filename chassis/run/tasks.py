@@ -7,12 +7,13 @@ from collections.abc import Callable
 from uuid import UUID
 
 from celery import Celery, Task
-from kombu import Connection, Producer, Queue
+from kombu import Queue
 from structlog import get_logger
 
 from chassis.base import failpoints, telemetry
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import CONFIRM_TIMEOUT_SECONDS, Publisher
 from chassis.messaging.relay import TASK_PREFIX
 from chassis.storage import store
 
@@ -28,8 +29,6 @@ class Tasks:
         self.service = service
         self.queue = f"{service}.celery"
         self.functions: dict[str, Callable[[UUID], None]] = {}
-        self._connection: Connection | None = None
-        self._producer: Producer | None = None
         self.app = Celery(service)
         self.app.conf.update(
             # Celery's own queues stay classic: on quorum queues its delayed retry can form a dead-letter cycle that the
@@ -72,7 +71,7 @@ class Tasks:
                 retry_backoff=True,
                 retry_backoff_max=RETRY_CAP_SECONDS,
                 retry_jitter=True,
-                retry_kwargs={"confirm_timeout": broker.PUBLISH_TIMEOUT_SECONDS},
+                retry_kwargs={"confirm_timeout": CONFIRM_TIMEOUT_SECONDS},
             )
             def run(task: Task, row_id: str) -> None:
                 with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
@@ -118,35 +117,18 @@ class Tasks:
         with store.active(self.store):
             self.functions[name](row_id)
 
-    def send(self, envelope: Envelope) -> None:
-        """Publish an outbox row as a task; its subject is the row's id. Raises when the broker does not confirm."""
+    def send(self, envelope: Envelope, publisher: Publisher) -> None:
+        """Publish an outbox row as a task; its subject is the row's id. Raises ConnectionError when not confirmed."""
         name = envelope.type.removeprefix(TASK_PREFIX)
         failpoints.point(f"send {name}")
-        try:
-            # A connection of the relay's own, dropped after any error: a confirm that comes late must not pass for the next one's.
-            if self._producer is None:
-                self._connection = broker.connect(self.app.conf.broker_url, heartbeat=0)
-                self._producer = self._connection.Producer()
+        with publisher.confirming() as (producer, options):
             self.app.send_task(
                 name,
                 args=[envelope.subject],
                 task_id=str(envelope.id),
                 queue=self.queue,
                 headers={"traceparent": envelope.traceparent},
-                producer=self._producer,
-                confirm_timeout=broker.PUBLISH_TIMEOUT_SECONDS,
+                producer=producer,
+                **options,
             )
-        except Exception as error:
-            self._producer = None
-            if self._connection is not None:
-                broker.abandon(self._connection)
-                self._connection = None
-            raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
         failpoints.point(f"sent {name}")
-
-    def close(self) -> None:
-        """Drop the connection for sending; the next send makes another."""
-        self._producer = None
-        if self._connection is not None:
-            self._connection.release()
-            self._connection = None

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 from uuid import UUID
 
+from chassis.messaging.consumer import DeadLetter, Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.relay import TASK_PREFIX, Relay
 from chassis.run import worker
@@ -21,7 +22,7 @@ class System:
     def __init__(self, services: Sequence[Service]) -> None:
         self.services = services
         self.sent: list[Envelope] = []
-        self.dead: list[tuple[str, Envelope, str]] = []
+        self.dead_letters: list[tuple[str, Envelope, str]] = []
         self.retried: list[tuple[str, Envelope]] = []
         self.moving: deque[tuple[Service, Envelope]] = deque()
         """Deliveries on their way: to whom, and what."""
@@ -50,10 +51,11 @@ class System:
             service.celery.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
             return
         verdict = worker.receive(service, envelope.to_json(), {})
-        if verdict is not None and verdict[0] == "dead":
-            self.dead.append((service.name, envelope, str(verdict[1])))
-        elif verdict is not None:
-            self.retried.append((service.name, envelope))
+        match verdict:
+            case DeadLetter(reason):
+                self.dead_letters.append((service.name, envelope, reason))
+            case Retry():
+                self.retried.append((service.name, envelope))
 
     def _collect(self, service: Service) -> int:
         return Relay(service.store.source, lambda envelope: self._route(service, envelope)).send_batch()

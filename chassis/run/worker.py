@@ -1,4 +1,4 @@
-"""A service's worker: consumes its queue, relays its outbox, runs its timers, until SIGTERM; then finishes what is in hand."""
+"""A service's worker: consumes its queue, relays its outbox and runs its timers until SIGTERM, then finishes what is in progress."""
 
 import signal
 import threading
@@ -13,9 +13,11 @@ from structlog import get_logger
 from chassis.base import clock, health, telemetry
 from chassis.base.problems import Problem
 from chassis.messaging import handlers
-from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, Consumer, Publisher
+from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
+from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import NewerVersion, UnknownType
+from chassis.messaging.publisher import Publisher
 from chassis.messaging.relay import TASK_PREFIX, Relay
 from chassis.run.service import Service, Timer
 from chassis.storage import store
@@ -23,17 +25,19 @@ from chassis.storage import store
 log = get_logger(__name__)
 
 MAX_BLAMELESS_ATTEMPT = DELAYS_MILLISECONDS.index(5_000)
-"""The longest delay of a message whose failure is not its own, so that it does not wait on for minutes once the cause is gone."""
+"""Caps the delay where the failure is not the message's, so that it does not wait for minutes once the cause is gone."""
 
-KEPT = timedelta(days=2)
-"""How long what was received, sent or answered is remembered: longer than anything is repeated."""
+RETENTION = timedelta(days=2)
+"""How long inbox, outbox and idempotency keys are kept: longer than anything is repeated."""
+
+_OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
 
 def handle(service: Service, envelope: Envelope) -> bool:
-    """Do what `service` does about the message, in one transaction. False when it was known already."""
+    """Run the handler in one transaction. False for a duplicate."""
     assert service.handlers is not None
     if envelope.type not in service.handlers.by_type:
-        raise UnknownType(f"{service.name} has no handler of {envelope.type}.")
+        raise UnknownType(f"{service.name} has no handler for {envelope.type}.")
     message = envelope.message()
     with (
         store.active(service.store),
@@ -50,66 +54,64 @@ def handle(service: Service, envelope: Envelope) -> bool:
     return True
 
 
-def receive(service: Service, body: bytes, headers: dict[str, Any]) -> tuple[str, Any] | None:
-    """Handle one delivery; what becomes of it: None (done), ("retry", attempt) or ("dead", reason)."""
-    type_, outcome = "unknown", "done"
-    verdict: tuple[str, Any] | None = None
+def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
+    """Handle one delivery."""
+    type_, is_new = "unknown", True
+    verdict: Verdict = None
     try:
         envelope = Envelope.from_json(body)
         type_ = _label(service, envelope)
-        outcome = "done" if handle(service, envelope) else "known"
+        is_new = handle(service, envelope)
     except NewerVersion as newer:
-        # Two releases run beside each other: an instance of the newer one will get it, or this one once it is replaced.
+        # Two releases run side by side: an instance of the newer one will receive it, or this one's successor.
         log.warning("message waits for a newer release", type=type_, reason=newer.detail)
-        outcome, verdict = "retried", ("retry", min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
+        verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Problem as problem:
-        log.error("message is dead", type=type_, reason=problem.detail)
-        outcome, verdict = "dead", ("dead", f"{problem.title}: {problem.detail}")
+        log.error("message is a dead letter", type=type_, reason=problem.detail)
+        verdict = DeadLetter(f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
-        # Our own database is away: no message dies of that, however long it takes, nor sleeps on for long when it is back.
+        # No message becomes a dead letter because our own database is unavailable, however long that takes.
         log.warning("message waits for the database", type=type_, error=type(error).__name__)
-        outcome, verdict = "retried", ("retry", min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
-    except Exception as error:  # a dependency may be back later, so the message is tried again
+        verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
+    except Exception as error:  # what it depends on may be back later
         attempt = _attempt(headers)
         log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
-        dead = attempt >= len(DELAYS_MILLISECONDS)
-        outcome, verdict = ("dead", ("dead", repr(error))) if dead else ("retried", ("retry", attempt))
-    telemetry.MESSAGES_HANDLED.labels(type_, outcome).inc()
+        verdict = Retry(attempt) if attempt < len(DELAYS_MILLISECONDS) else DeadLetter(repr(error))
+    telemetry.MESSAGES_HANDLED.labels(type_, _OUTCOMES[type(verdict)] if is_new else "duplicate").inc()
     return verdict
 
 
 def _label(service: Service, envelope: Envelope) -> str:
-    """The type as a metric's label: one of those that are handled, as anything may stand in an envelope."""
+    """The type as a metric's label: only types that are handled, as an envelope may hold any."""
     assert service.handlers is not None
     return envelope.type if envelope.type in service.handlers.by_type else "unknown"
 
 
 def _attempt(headers: dict[str, Any]) -> int:
-    """How often the message failed before; one that does not say so in a number has failed for the last time."""
+    """The number of earlier failures. An unreadable one counts as the last, or a message could be retried without end."""
     value = headers.get(ATTEMPT_HEADER, 0)
     return value if isinstance(value, int) and value >= 0 else len(DELAYS_MILLISECONDS)
 
 
 def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]:
-    """How the relay sends a row: a task to Celery, anything else to the exchange."""
+    """Sends a relay's rows: tasks to Celery's queue, messages to the exchange."""
 
     def send(envelope: Envelope) -> None:
         if envelope.type.startswith(TASK_PREFIX):
             assert service.celery is not None
-            service.celery.send(envelope)
+            service.celery.send(envelope, publisher)
         else:
             publisher.publish(envelope)
 
     return send
 
 
-def forget(service: Service) -> None:
-    """Delete what nobody will ask for again."""
-    service.store.forget(clock.now() - KEPT)
+def purge(service: Service) -> None:
+    service.store.purge(clock.now() - RETENTION)
 
 
 def run_timers(service: Service, stopping: threading.Event) -> None:
-    timers = [*service.timers, Timer(3_600, partial(forget, service))]
+    timers = [*service.timers, Timer(3_600, partial(purge, service))]
     due = {index: time.monotonic() + timer.every_seconds for index, timer in enumerate(timers)}
     while not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
         for index, timer in enumerate(timers):
@@ -123,7 +125,7 @@ def _run(service: Service, timer: Timer) -> None:
         try:
             with service.store.transaction():
                 timer.run()
-        except Exception as error:  # the next turn comes anyway
+        except Exception as error:  # the timer fires again anyway
             log.warning("timer failed", exc_info=error)
 
 
@@ -153,7 +155,7 @@ def run(service: Service) -> None:
     signal.signal(signal.SIGINT, stop)
 
     def ending_all(work: Callable[[], None]) -> Callable[[], None]:
-        """Whatever ends a part of the worker ends the process: one that is restarted is seen, one that lacks a part is not."""
+        """End the process when this part of it ends: a restart is noticed, a missing part is not."""
 
         def run_part() -> None:
             try:
@@ -178,22 +180,15 @@ def run(service: Service) -> None:
         for thread in threads:
             thread.join()
         publisher.close()
-        if service.celery is not None:
-            service.celery.close()
 
 
 def _consumer(service: Service) -> Consumer | None:
     if service.handlers is None:
         return None
     types = sorted(service.handlers.by_type)
-    return Consumer(
-        service.settings.broker_url,
-        service.name,
-        types,
-        lambda body, headers: receive(service, body, headers),
-    )
+    return Consumer(service.settings.broker_url, service.name, types, partial(receive, service))
 
 
 def _expect_ready(consumer: Consumer) -> None:
     if not consumer.is_ready:
-        raise ConnectionError("The consumer has no queue, or hangs.")
+        raise ConnectionError("The consumer has no queue or hangs.")

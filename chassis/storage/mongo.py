@@ -154,7 +154,7 @@ class MongoStore:
     def first_time(self, message_id: UUID) -> bool:
         return True
 
-    def forget(self, before: datetime) -> None:
+    def purge(self, before: datetime) -> None:
         """Nothing to do: what is sent is taken out of its document at once."""
 
     def check(self) -> None:

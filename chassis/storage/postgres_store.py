@@ -38,7 +38,7 @@ class SQLStore:
     def first_time(self, message_id: UUID) -> bool:
         return inbox.first_time(message_id)
 
-    def forget(self, before: datetime) -> None:
+    def purge(self, before: datetime) -> None:
         session = postgres.session()
         session.execute(delete(inbox.inbox).where(inbox.inbox.c.received_at < before))
         session.execute(delete(idempotency_keys.answers).where(idempotency_keys.answers.c.created_at < before))

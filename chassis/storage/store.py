@@ -31,8 +31,8 @@ class Store(Protocol):
         """Whether the present transaction is the first to see this message."""
         ...
 
-    def forget(self, before: datetime) -> None:
-        """Delete, in the present transaction, what was received, sent or answered before, which nobody will ask for again."""
+    def purge(self, before: datetime) -> None:
+        """Delete inbox, outbox and idempotency rows from before this moment, in the current transaction."""
         ...
 
     def check(self) -> None:

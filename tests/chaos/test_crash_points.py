@@ -25,6 +25,8 @@ NAMING = {
     for name in (
         "base/failpoints",
         "messaging/broker",
+        "messaging/consumer",
+        "messaging/publisher",
         "run/celery",
         "run/dead_letters",
         "run/tasks",

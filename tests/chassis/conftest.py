@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 
 from chassis.messaging import broker
-from chassis.messaging.broker import Publisher
+from chassis.messaging.publisher import Publisher
 from tests.conftest import server_url
 
 

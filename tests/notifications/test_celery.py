@@ -10,7 +10,7 @@ import pytest
 import urllib3
 
 from chassis.messaging import broker
-from chassis.messaging.broker import Publisher
+from chassis.messaging.publisher import Publisher
 from chassis.messaging.relay import Relay
 from chassis.run import worker
 from chassis.run.dead_letters import DeadLetterQueue
@@ -65,7 +65,6 @@ def celery(desk):
         if each.process.poll() is None:
             each.process.kill()
         each.process.wait(SECONDS)
-    desk.service.celery.close()
 
 
 def enter(desk):

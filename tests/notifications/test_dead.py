@@ -9,7 +9,7 @@ import pytest
 
 from chassis.base import failpoints
 from chassis.messaging import broker
-from chassis.messaging.broker import Publisher
+from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import DeadLetterQueue, main
 from tests.broker import said
 from tests.conftest import free_port, server_url
@@ -85,7 +85,7 @@ def test_a_letter_that_is_not_there_is_said_by_the_exit_code(dead):
 def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
     envelope = said("notifications")
     publisher = Publisher(server_url("BROKER"))
-    publisher.park(envelope.to_json(), broker.dead_letter_queue("notifications"), {broker.ERROR_HEADER: "a bug"})
+    publisher.send_to(broker.dead_letter_queue("notifications"), envelope.to_json(), {broker.ERROR_HEADER: "a bug"})
     publisher.close()
     (tmp_path / failpoints.file_of("dead: outside: published notifications")).touch()
     assert killed_command(notifications, tmp_path, "replay", str(envelope.id)) == -9

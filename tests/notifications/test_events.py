@@ -54,7 +54,7 @@ def test_an_order_confirmed_before_its_customer_is_known_is_mailed_once_they_are
     desk.hear(registered())
     desk.system.redrain()
     assert len(mailbox.letters(ADDRESS)) == 1
-    assert (desk.system.retried, desk.system.dead) == ([], [])
+    assert (desk.system.retried, desk.system.dead_letters) == ([], [])
 
 
 def test_an_order_is_told_once_however_often_it_is_confirmed(desk, mailbox):

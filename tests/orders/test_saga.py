@@ -71,7 +71,7 @@ def test_payment_that_answers_before_stock_moves_nothing(placed: dict[str, Any],
 
 def test_an_answer_for_an_order_that_never_was_is_dead(hear: Hear) -> None:
     system = hear(StockReserved(uuid4()))
-    assert len(system.dead) == 1
+    assert len(system.dead_letters) == 1
 
 
 def test_staff_ship_and_deliver_in_turn(

@@ -65,7 +65,7 @@ def test_a_refund_that_cannot_be_is_refused_with_its_reason(orders, paid, bank, 
     wish = refund(paid(), **changes)
     orders.say(wish, wish)
     assert orders.heard[2:] == [RefundRefused(wish.order_id, wish.refund_id, reason)] * 2
-    assert (refunded_at(bank, orders), orders.system.dead) == ([0], [])
+    assert (refunded_at(bank, orders), orders.system.dead_letters) == ([0], [])
 
 
 def test_a_refund_for_an_order_that_never_paid_is_refused(orders):

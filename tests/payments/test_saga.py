@@ -73,7 +73,7 @@ def test_a_wish_repeated_before_and_after_its_answer_is_one_charge_and_the_same_
     ]
     payment_ids = {message.payment_id for message in orders.heard}
     assert [len(bank.charges(payment_id)) for payment_id in payment_ids] == [1]
-    assert orders.system.dead == []
+    assert orders.system.dead_letters == []
 
 
 def test_a_declined_payment_stays_declined_when_it_is_asked_for_again(orders, bank):
@@ -165,7 +165,7 @@ def test_a_payment_that_is_called_off_costs_nothing_whenever_that_is_said(orders
     orders.say(orders.wants(order_id, method))
     payment_id = payment_of(orders)
     orders.say(*(message(order_id) for message in messages))
-    assert (staff.sees(payment_id)["status"], orders.system.dead) == (status, [])
+    assert (staff.sees(payment_id)["status"], orders.system.dead_letters) == (status, [])
     reason = "stolen_card" if status == "declined" else "cancelled"
     orders.say(VoidPayment(order_id), CapturePayment(order_id))
     assert orders.heard[-2:] == [PaymentVoided(order_id, payment_id), CaptureRefused(order_id, payment_id, reason)]
@@ -175,9 +175,9 @@ def test_calling_off_a_declined_payment_changes_nothing(orders, staff):
     order_id = uuid4()
     orders.say(orders.wants(order_id, "tok_declined_stolen_card"), VoidPayment(order_id))
     assert staff.sees(payment_of(orders))["status"] == "declined"
-    assert orders.system.dead == []
+    assert orders.system.dead_letters == []
 
 
 def test_a_capture_for_an_order_that_never_paid_is_a_dead_letter(orders):
     orders.say(CapturePayment(uuid4()))
-    assert [envelope.type for _, envelope, _ in orders.system.dead] == ["payment.capture"]
+    assert [envelope.type for _, envelope, _ in orders.system.dead_letters] == ["payment.capture"]

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from chassis.messaging.consumer import Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.run import worker
@@ -97,8 +98,8 @@ def envelope(message: Message) -> Envelope:
 
 
 @pytest.fixture
-def tell(products: Service) -> Callable[[Message], Any]:
-    """Delivers a message to the service as its worker gets it; the verdict is None, ("retry", ...) or ("dead", ...)."""
+def tell(products: Service) -> Callable[[Message], Verdict]:
+    """Delivers a message to the service as its worker gets it; gives the verdict."""
     return lambda message: worker.receive(products, envelope(message).to_json(), {})
 
 

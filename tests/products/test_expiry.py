@@ -2,6 +2,7 @@
 
 from uuid import UUID, uuid4
 
+from chassis.messaging.consumer import Retry
 from chassis.storage import mongo
 from contracts.stock import (
     CommitStock,
@@ -142,11 +143,11 @@ def test_a_late_expiry_does_not_put_back_what_is_held_anew(stocked, tell):
 def test_restocking_waits_for_a_sale_that_is_on_its_way(stocked, tell):
     (cups,) = stocked(5)
     order_id = uuid4()
-    assert tell(RestockStock(order_id)) == ("retry", 0)
+    assert tell(RestockStock(order_id)) == Retry(0)
     tell(ReserveStock(order_id, {cups: 3}))
-    assert tell(RestockStock(order_id)) == ("retry", 0)
+    assert tell(RestockStock(order_id)) == Retry(0)
     pass_time(order_id)
-    assert tell(RestockStock(order_id)) == ("retry", 0)
+    assert tell(RestockStock(order_id)) == Retry(0)
 
 
 def test_refusals_and_holds_that_ended_are_counted(stocked, tell):

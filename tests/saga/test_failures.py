@@ -45,7 +45,7 @@ def cancel(leila: Customer, order_id: str) -> int:
 def all_is_right(platform: Platform) -> bool:
     wrong = [*audit.audit(patience_seconds=0).differences, *contradictions(platform.services["payments"])]
     assert wrong == []
-    return not platform.system.dead
+    return not platform.system.dead_letters
 
 
 def test_a_paid_order_that_is_cancelled_gives_back_goods_and_money(platform: Platform, leila: Customer) -> None:

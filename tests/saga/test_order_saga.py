@@ -28,7 +28,7 @@ def test_a_paid_order_goes_through_every_service(platform: Platform, customer: R
     assert (payment["status"], payment["amount"], payment["order_id"]) == ("captured", "25.00", order_id)
     [letter] = about_orders(mailbox, leila)
     assert "confirmed" in letter.summary.subject.lower()
-    assert platform.system.dead == []
+    assert platform.system.dead_letters == []
 
 
 def test_an_order_for_more_than_there_is_ends_cancelled_and_costs_nothing(
@@ -71,7 +71,7 @@ def test_an_order_cancelled_before_its_answers_leaves_no_trace(platform: Platfor
     assert leila.sees(order_id)["status"] == "cancelled"
     assert platform.stock(kettle) == 2
     assert [payment for payment in leila.payments() if payment["status"] not in ("voided", "declined")] == []
-    assert platform.system.dead == []
+    assert platform.system.dead_letters == []
 
 
 @pytest.mark.parametrize("payment_method", ["tok_success", "tok_declined_stolen_card"])
@@ -91,4 +91,4 @@ def test_everything_delivered_twice_changes_nothing(
     platform.system.drain()
     assert (leila.sees(order_id), platform.stock(kettle), leila.payments()) == before
     assert len(about_orders(mailbox, leila)) == 1
-    assert platform.system.dead == []
+    assert platform.system.dead_letters == []

@@ -50,7 +50,7 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.platform, self.customer, self.bank = platform, customer, bank
         self.system = platform.system
-        self.system.dead.clear()
+        self.system.dead_letters.clear()
         self.system.moving.clear()
         for name in ("orders", "products", "payments"):
             empty(platform.services[name])
@@ -137,7 +137,7 @@ class Story(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self._end()
-        assert self.system.dead == []
+        assert self.system.dead_letters == []
         assert audit.audit(patience_seconds=0).differences == []
         assert contradictions(self.platform.services["payments"]) == []
         for order in self._rows():

@@ -20,6 +20,7 @@ from sqlalchemy import create_engine, text
 
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, until
 from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
@@ -208,7 +209,7 @@ def _let_a_message_die(stack: Stack) -> None:
 
 
 def _publish(stack: Stack, data: dict[str, Any]) -> None:
-    publisher = broker.Publisher(stack.backing.broker)
+    publisher = Publisher(stack.backing.broker)
     publisher.publish(Envelope(uuid4(), "tests", "user.registered", "nobody", datetime.now(UTC), data))
     publisher.close()
 

@@ -9,13 +9,14 @@ from uuid import uuid4
 import pytest
 
 from chassis.messaging import broker
-from chassis.messaging.broker import Consumer, Publisher
+from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import Publisher
 from chassis.storage import postgres
 from tests.broker import DEADLINE_SECONDS, said, taken_from
 from tests.conftest import server_url
 
-Start = Callable[[Callable[[bytes, dict[str, Any]], Any]], Consumer]
+Start = Callable[[Callable[[bytes, dict[str, Any]], Verdict]], Consumer]
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def consume(name: str) -> Iterator[Start]:
     """Runs a consumer of `name` in a thread until the test ends."""
     running: list[tuple[Consumer, threading.Thread]] = []
 
-    def start(handle: Callable[[bytes, dict[str, Any]], Any]) -> Consumer:
+    def start(handle: Callable[[bytes, dict[str, Any]], Verdict]) -> Consumer:
         consumer = Consumer(server_url("BROKER"), name, [f"{name}.said"], handle)
         thread = threading.Thread(target=consumer.run, daemon=True)
         thread.start()
@@ -51,10 +52,10 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
 ) -> None:
     attempts: Mailbox[int] = Mailbox()
 
-    def fail_once(body: bytes, headers: dict[str, Any]) -> Any:
+    def fail_once(body: bytes, headers: dict[str, Any]) -> Verdict:
         attempt = int(headers.get(broker.ATTEMPT_HEADER, 0))
         attempts.put(attempt)
-        return ("retry", attempt) if attempt == 0 else None
+        return Retry(attempt) if attempt == 0 else None
 
     consume(fail_once)
     publisher.publish(said(name))
@@ -64,7 +65,7 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
 def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
-    consume(lambda body, headers: ("dead", "it can never be done"))
+    consume(lambda body, headers: DeadLetter("it can never be done"))
     envelope = said(name)
     publisher.publish(envelope)
     letter = taken_from(broker.dead_letter_queue(name).name, envelope)

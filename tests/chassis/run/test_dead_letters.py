@@ -8,8 +8,9 @@ from uuid import uuid4
 import pytest
 
 from chassis.messaging import broker
-from chassis.messaging.broker import ATTEMPT_HEADER, Publisher
+from chassis.messaging.broker import ATTEMPT_HEADER, body_of
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import DeadLetterQueue
 from chassis.storage import postgres
 from tests.broker import said, taken_from
@@ -24,7 +25,7 @@ def bury(name: str, publisher: Publisher) -> Callable[..., Envelope]:
     def do(**data: Any) -> Envelope:
         envelope = Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), data)
         headers = {broker.ERROR_HEADER: "it cannot be done", ATTEMPT_HEADER: 4}
-        publisher.park(envelope.to_json(), broker.dead_letter_queue(name), headers)
+        publisher.send_to(broker.dead_letter_queue(name), envelope.to_json(), headers)
         return envelope
 
     return do
@@ -79,7 +80,7 @@ def test_one_is_replayed_as_if_it_never_failed_and_the_others_stay(
     message = taken_from(name, one)
     assert message.headers[ATTEMPT_HEADER] == 0
     assert broker.ERROR_HEADER not in message.headers
-    assert Envelope.from_json(message.body.encode() if isinstance(message.body, str) else message.body) == one
+    assert Envelope.from_json(body_of(message)) == one
     assert [letter.id for letter in dead.letters()] == [str(other.id)]
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from chassis.base.problems import Conflict
 from chassis.base.settings import Settings
+from chassis.messaging.consumer import DeadLetter, Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
 from chassis.messaging.message import REGISTRY, UnknownType
@@ -108,15 +109,13 @@ def test_a_problem_in_a_handler_makes_the_message_dead(counting: Service) -> Non
     system = System([counting])
     system.deliver(counting, envelope(UserDeleted(HOPELESS)))
     assert counted(counting) == 0
-    assert "never be possible" in system.dead[0][2]
+    assert "never be possible" in system.dead_letters[0][2]
 
 
 def test_a_message_that_failed_too_often_is_dead(counting: Service) -> None:
     body = envelope(UserDeleted(UNLUCKY)).to_json()
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
-    verdict = worker.receive(counting, body, last)
-    assert verdict is not None
-    assert verdict[0] == "dead"
+    assert isinstance(worker.receive(counting, body, last), DeadLetter)
 
 
 @pytest.mark.parametrize(
@@ -129,9 +128,7 @@ def test_a_message_that_failed_too_often_is_dead(counting: Service) -> None:
     ],
 )
 def test_what_is_no_message_is_dead(counting: Service, body: bytes) -> None:
-    verdict = worker.receive(counting, body, {})
-    assert verdict is not None
-    assert verdict[0] == "dead"
+    assert isinstance(worker.receive(counting, body, {}), DeadLetter)
 
 
 def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> None:
@@ -156,15 +153,13 @@ def test_a_message_outlives_the_longest_absence_of_our_own_database_and_looks_fo
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
     verdict = worker.receive(service, envelope(UserDeleted(uuid4())).to_json(), last)
-    assert verdict is not None
-    assert verdict[0] == "retry"
-    assert worker.DELAYS_MILLISECONDS[verdict[1]] <= 5_000
+    assert isinstance(verdict, Retry)
+    assert worker.DELAYS_MILLISECONDS[verdict.attempt] <= 5_000
 
 
 def test_a_message_with_a_strange_attempt_is_dead_when_it_fails(counting: Service) -> None:
     verdict = worker.receive(counting, envelope(UserDeleted(UNLUCKY)).to_json(), {worker.ATTEMPT_HEADER: "many"})
-    assert verdict is not None
-    assert verdict[0] == "dead"
+    assert isinstance(verdict, DeadLetter)
 
 
 def test_two_relays_share_the_work(counting: Service) -> None:
@@ -209,7 +204,7 @@ def test_rows_nobody_will_ask_for_again_are_forgotten(counting: Service) -> None
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.transaction():
-        worker.forget(counting)
+        worker.purge(counting)
     with engine(counting).connect() as connection:
         left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in ("outbox", "inbox")]
     assert left == [1, 0]
@@ -244,9 +239,9 @@ def test_a_type_without_a_handler_is_retried_before_it_is_a_dead_letter(counting
     body = replace(envelope(UserDeleted(uuid4())), type=type_).to_json()
     first = worker.receive(counting, body, {})
     last = worker.receive(counting, body, {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)})
-    assert first == ("retry", 0)
-    assert last is not None
-    assert (last[0], type_ in last[1]) == ("dead", True)
+    assert first == Retry(0)
+    assert isinstance(last, DeadLetter)
+    assert type_ in last.reason
 
 
 def test_an_envelope_of_an_unknown_type_says_so() -> None:

@@ -9,7 +9,9 @@ from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
 from chassis.messaging import broker
+from chassis.messaging import publisher as publishing
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.publisher import Publisher
 from chassis.run.service import Service
 from chassis.run.tasks import Tasks
 from chassis.storage import postgres
@@ -29,7 +31,6 @@ def tasks(name: str, service: Service) -> Iterator[Tasks]:
     made = Tasks(name)
     made.bind(service.store, server_url("BROKER"))
     yield made
-    made.close()
     with broker.connect(server_url("BROKER")) as connection:
         connection.default_channel.queue_delete(made.queue)
 
@@ -48,9 +49,9 @@ def waiting(tasks: Tasks) -> list[str]:
         return found
 
 
-def test_a_task_is_sent_to_a_classic_queue_that_buries_what_is_rejected(tasks: Tasks) -> None:
+def test_a_task_is_sent_to_a_classic_queue_that_buries_what_is_rejected(tasks: Tasks, publisher: Publisher) -> None:
     envelope = entered("anything")
-    tasks.send(envelope)
+    tasks.send(envelope, publisher)
     # Declaring it otherwise than it is would be refused: this is how it is.
     with broker.connect(server_url("BROKER")) as connection:
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{tasks.service}.dead"}
@@ -61,19 +62,20 @@ def test_a_task_is_sent_to_a_classic_queue_that_buries_what_is_rejected(tasks: T
 
 
 def test_a_broker_that_takes_a_task_and_never_says_so_is_given_up_after_a_while(
-    tasks: Tasks, service: Service, monkeypatch: pytest.MonkeyPatch
+    tasks: Tasks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(broker, "PUBLISH_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT_SECONDS", 1)
     wire, url = Wire.to(server_url("BROKER"))
-    tasks.bind(service.store, url)
+    frozen = Publisher(url)
     first, unanswered, again = entered("x"), entered("x"), entered("x")
-    tasks.send(first)
+    tasks.send(first, frozen)
     wire.freeze_answers()
     with pytest.raises(ConnectionError, match="did not confirm"):
-        tasks.send(unanswered)
+        tasks.send(unanswered, frozen)
     wire.thaw()
     # Its late confirm must not pass for the next one's.
-    tasks.send(again)
+    tasks.send(again, frozen)
+    frozen.close()
     wire.close()
     assert waiting(tasks) == [str(envelope.id) for envelope in (first, unanswered, again)]
 

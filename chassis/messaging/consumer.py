@@ -1,0 +1,146 @@
+"""Consuming a service's queue: a message is acknowledged once it is handled, or once its copy is where it goes instead."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kombu import Connection
+from kombu.mixins import ConsumerMixin
+from structlog import get_logger
+
+from chassis.base import clock, failpoints, telemetry
+from chassis.messaging import broker
+from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, DIED_AT_HEADER, ERROR_HEADER
+from chassis.messaging.publisher import Publisher
+
+log = get_logger(__name__)
+
+PREFETCH = 16
+MAX_TURN_SECONDS = 45
+"""Longest that one message may keep the consumer: its statements, locks and retries are bounded below this."""
+
+COUNT_DEAD_LETTERS_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Handle it again later. `attempt` is the number of failures before this one; it selects the delay."""
+
+    attempt: int
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """Keep it for an operator."""
+
+    reason: str
+
+
+Verdict = Retry | DeadLetter | None
+"""What becomes of a delivery; None when it is done."""
+
+
+class _Stopping(Exception):
+    """The consumer was stopped while it waited for the broker."""
+
+
+class Consumer(ConsumerMixin):
+    """Hands each message of the service's queue to `handle(body, headers)` and does as its verdict says."""
+
+    def __init__(
+        self, url: str, service: str, types: list[str], handle: Callable[[bytes, dict[str, Any]], Verdict]
+    ) -> None:
+        self.url = url
+        self.service = service
+        self.types = types
+        self.handle = handle
+        self.connection = broker.connect(url)
+        self.publisher = Publisher(url)
+        self._is_consuming = threading.Event()
+        self._turned_at = 0.0
+        self._delayed: list[tuple[float, Any]] = []
+        self._channel: Any = None
+        self._count_at = 0.0
+
+    def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
+        self._is_consuming.clear()
+        broker.declare(self.url, self.service, self.types)
+        queue = broker.service_queue(self.service, self.types)
+        # With on_message kombu passes the raw body; its own decoding would acknowledge what it cannot read.
+        return [Consumer([queue], on_message=self._receive, prefetch_count=PREFETCH)]
+
+    def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
+        self._turned_at = time.monotonic()
+        self._channel = channel
+        self._is_consuming.set()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has its queue and does not hang in the handling of a message."""
+        return self._is_consuming.is_set() and time.monotonic() - self._turned_at < MAX_TURN_SECONDS
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Whether it had its queue within that time."""
+        return self._is_consuming.wait(seconds)
+
+    def run(self, *args: Any, **kwargs: Any) -> None:
+        with suppress(_Stopping):
+            super().run(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def establish_connection(self) -> Iterator[Connection]:
+        with self.connection.clone() as connection:
+            connection.ensure_connection(self.on_connection_error, interval_max=5, callback=self._leave_if_stopping)
+            yield connection
+
+    def _leave_if_stopping(self) -> None:
+        if self.should_stop:
+            raise _Stopping
+
+    def on_connection_error(self, exc: Exception, interval: float) -> None:
+        self._is_consuming.clear()
+        log.warning("broker unavailable", error=repr(exc), next_try_seconds=interval)
+
+    def on_iteration(self) -> None:
+        self._turned_at = time.monotonic()
+        due = [message for at, message in self._delayed if at <= time.monotonic()]
+        self._delayed = [(at, message) for at, message in self._delayed if at > time.monotonic()]
+        for message in due:
+            self._receive(message)
+        if self._count_at <= time.monotonic() and broker.is_amqp(self.url):
+            self._count_at = time.monotonic() + COUNT_DEAD_LETTERS_SECONDS
+            for queue in (broker.dead_letter_queue(self.service).name, broker.UNROUTED):
+                telemetry.DEAD_LETTERS.labels(queue).set(broker.depth(self._channel, queue))
+
+    def _receive(self, message: Any) -> None:
+        body, key = broker.body_of(message), message.delivery_info.get("routing_key")
+        failpoints.point(f"receive {key}")
+        verdict = self.handle(body, message.headers)
+        failpoints.point(f"acknowledge {key}")
+        match verdict:
+            case None:
+                message.ack()
+            case DeadLetter(reason):
+                self._dead_letter(message, body, reason)
+            case Retry(attempt):
+                self._delay(message, body, attempt)
+        failpoints.point(f"acknowledged {key}")
+
+    def _dead_letter(self, message: Any, body: bytes, reason: str) -> None:
+        headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: clock.now().isoformat()}
+        self.publisher.send_to(broker.dead_letter_queue(self.service), body, headers)
+        message.ack()
+
+    def _delay(self, message: Any, body: bytes, attempt: int) -> None:
+        milliseconds = DELAYS_MILLISECONDS[attempt]
+        headers = {**message.headers, ATTEMPT_HEADER: attempt + 1}
+        if broker.is_amqp(self.url):
+            # First the copy, confirmed, then the acknowledgement: a crash between them leaves two, never none.
+            self.publisher.send_to(broker.delay_queue(self.service, milliseconds), body, headers)
+            message.ack()
+        else:
+            message.headers.update(headers)
+            self._delayed.append((time.monotonic() + milliseconds / 1000, message))
