@@ -228,7 +228,7 @@ class Stack:
 
     def _write_kong_file(self) -> None:
         self.state.write(
-            self.services.kong_file.name, self._run_once("gateway", "services.gateway.render", "kong/kong.yml")
+            self.services.kong_file.name, self._run_once("gateway", "services.gateway.config.render", "kong/kong.yml")
         )
 
     def _run_services(self) -> None:

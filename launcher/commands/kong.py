@@ -21,7 +21,7 @@ KONG_YML = Path("kong/kong.yml")
 @command
 def render(file: File = KONG_YML) -> None:
     """Print the file with this installation's addresses and secrets filled in: what real Kong is given."""
-    operate("gateway", "services.gateway.render", str(file.resolve()))
+    operate("gateway", "services.gateway.config.render", str(file.resolve()))
 
 
 @kong.command()

@@ -7,12 +7,12 @@ import sys
 import uvloop
 
 from chassis.base import telemetry
-from services.gateway import configuration
 from services.gateway.admin import app as admin
 from services.gateway.app import Gateway
-from services.gateway.edge import Edge
-from services.gateway.faults import InvalidConfiguration
-from services.gateway.running import Running
+from services.gateway.config import configuration
+from services.gateway.config.errors import InvalidConfiguration
+from services.gateway.proxy.edge import Edge
+from services.gateway.runtime import Running
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.server import bind
 

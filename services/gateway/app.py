@@ -11,12 +11,12 @@ from functools import lru_cache
 from flask import Flask, Request, request
 from structlog import get_logger
 
-from services.gateway import answers
-from services.gateway.answers import Answer
 from services.gateway.balancing.resources import Resources
-from services.gateway.edge import Edge
-from services.gateway.exchange import Exchange
-from services.gateway.responding import respond
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
+from services.gateway.proxy.edge import Edge
+from services.gateway.proxy.respond import respond
 from services.gateway.wire.client import ClientConnection
 from services.gateway.wire.head import Head
 from services.gateway.wire.stream import Stream
@@ -75,7 +75,7 @@ class Gateway(Flask):
         """A fault of ours, whatever it is, is told in Kong's words."""
         log.exception("unhandled error", exc_info=e)
         exchange: Exchange = request.environ["gateway.exchange"]
-        answer = answers.error(exchange, answers.UNEXPECTED)
+        answer = responses.error(exchange, responses.UNEXPECTED)
         answer.headers.add("X-Kong-Request-Id", exchange.request_id)
         return answer
 

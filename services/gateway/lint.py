@@ -8,10 +8,10 @@ from pathlib import Path
 
 from jinja2 import TemplateError
 
-from services.gateway import configuration
-from services.gateway.edge import Edge
-from services.gateway.faults import Fault, InvalidConfiguration
-from services.gateway.render import MissingValue, RenderSettings, render, values_of
+from services.gateway.config import configuration
+from services.gateway.config.errors import Fault, InvalidConfiguration
+from services.gateway.config.render import MissingValue, RenderSettings, render, values_of
+from services.gateway.proxy.edge import Edge
 
 
 def faults_of(text: str) -> list[Fault]:

@@ -7,10 +7,10 @@ import pytest
 import uvloop
 import yaml
 
-from services.gateway import configuration
 from services.gateway.app import Gateway
-from services.gateway.edge import Edge
-from services.gateway.running import Running
+from services.gateway.config import configuration
+from services.gateway.proxy.edge import Edge
+from services.gateway.runtime import Running
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.server import bind
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running

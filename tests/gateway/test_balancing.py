@@ -12,7 +12,7 @@ from services.gateway.admin.app import create_admin
 from services.gateway.balancing.algorithms import ConsistentHashing, LeastConnections, RoundRobin
 from services.gateway.balancing.health import Health
 from services.gateway.balancing.nodes import Node
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.wire.pool import Pool
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.upstream import Answer, Client, Upstream, running

@@ -4,9 +4,9 @@ from uuid import UUID, uuid5
 
 import pytest
 
-from services.gateway import configuration
-from services.gateway.edge import Edge
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config import configuration
+from services.gateway.config.errors import InvalidConfiguration
+from services.gateway.proxy.edge import Edge
 
 HEAD = '_format_version: "3.0"\n'
 SERVICE = "services: [{name: s, host: h, routes: [{name: r, paths: [/]}]}]\n"

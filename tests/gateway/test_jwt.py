@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config.errors import InvalidConfiguration
 from tests.gateway.conftest import Serve
 from tests.gateway.upstream import Client, Upstream
 

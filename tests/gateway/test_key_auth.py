@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config.errors import InvalidConfiguration
 from tests.gateway.conftest import Serve
 from tests.gateway.documents import plugin, through
 from tests.gateway.upstream import Client, Upstream

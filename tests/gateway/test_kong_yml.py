@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from launcher.services import SERVICES
-from services.gateway import configuration
-from services.gateway.edge import Edge
-from services.gateway.render import MissingValue, RenderSettings, main, render, values_of
-from services.gateway.routing import Router
+from services.gateway.config import configuration
+from services.gateway.config.render import MissingValue, RenderSettings, main, render, values_of
+from services.gateway.exchange.routing import Router
+from services.gateway.proxy.edge import Edge
 from tests.chassis.security.test_keys import ED25519, public
 
 FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
@@ -282,7 +282,7 @@ def test_the_command_prints_the_rendered_file() -> None:
         "SOUK_ADMIN_PORT": "99",
         "PATH": "",
     }
-    command = [sys.executable, "-m", "services.gateway.render", str(FILE)]
+    command = [sys.executable, "-m", "services.gateway.config.render", str(FILE)]
     printed = subprocess.run(command, env=environment, cwd=FILE.parents[1], capture_output=True, text=True, check=True)
     assert yaml.safe_load(printed.stdout)["upstreams"][0]["targets"] == [{"target": "127.0.0.1:1"}]
 

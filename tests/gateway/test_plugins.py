@@ -7,7 +7,7 @@ import jwt
 import pytest
 from prometheus_client import generate_latest
 
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config.errors import InvalidConfiguration
 from tests.gateway.conftest import Serve
 from tests.gateway.upstream import Answer, Client, Upstream
 

@@ -42,7 +42,7 @@ class Process:
             # A variable that granian would pass off as a header.
             "HTTP_X_CONSUMER_USERNAME": "admin",
         }
-        render = self.command("services.gateway.render", "kong/kong.yml")
+        render = self.command("services.gateway.config.render", "kong/kong.yml")
         (folder / "kong.yml").write_bytes(subprocess.run(**render, capture_output=True, check=True).stdout)
         self.log = folder / "log"
         self.start()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from redis import Redis
 
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.plugins.windows import start_of
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.documents import plugin, through

@@ -12,8 +12,8 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.openapi import JoinedDocument
-from services.gateway.answers import SERVER
-from services.gateway.running import Running
+from services.gateway.exchange.responses import SERVER
+from services.gateway.runtime import Running
 
 MAX_CONFIG_BYTES = 16 * 2**20
 

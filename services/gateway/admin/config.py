@@ -6,9 +6,9 @@ from typing import Any
 from flask import Flask, Response, request
 
 from services.gateway.admin.entities import shown
-from services.gateway.configuration import CHILDREN, KINDS
-from services.gateway.faults import Fault, InvalidConfiguration, tree
-from services.gateway.running import Running
+from services.gateway.config.configuration import CHILDREN, KINDS
+from services.gateway.config.errors import Fault, InvalidConfiguration, tree
+from services.gateway.runtime import Running
 
 
 def register(app: Flask, running: Running) -> None:

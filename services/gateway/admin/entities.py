@@ -5,9 +5,9 @@ from typing import Any
 
 from flask import Flask, abort, request
 
-from services.gateway.configuration import CHILDREN, REFERENCES, Configuration
-from services.gateway.running import Running
-from services.gateway.schema import Entity
+from services.gateway.config.configuration import CHILDREN, REFERENCES, Configuration
+from services.gateway.config.schema import Entity
+from services.gateway.runtime import Running
 
 PATHS = {
     "services": "services",

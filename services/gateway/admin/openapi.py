@@ -11,7 +11,7 @@ from typing import Any
 import urllib3
 from structlog import get_logger
 
-from services.gateway.routing import Router
+from services.gateway.exchange.routing import Router
 
 log = get_logger(__name__)
 

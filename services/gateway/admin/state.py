@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
 
 from services.gateway.admin.targets import health_of
-from services.gateway.answers import SERVER
+from services.gateway.exchange.responses import SERVER
 from services.gateway.plugins.prometheus import Prometheus
-from services.gateway.running import Running
+from services.gateway.runtime import Running
 
 _NODE = "00000000-0000-0000-0000-000000000000"
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")

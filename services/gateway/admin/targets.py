@@ -6,8 +6,8 @@ from flask import Flask, abort, request
 
 from services.gateway.balancing.nodes import Node
 from services.gateway.balancing.peers import address_of
-from services.gateway.running import Running
-from services.gateway.schema import Target, Upstream
+from services.gateway.config.schema import Target, Upstream
+from services.gateway.runtime import Running
 
 
 def register(app: Flask, running: Running) -> None:

@@ -2,8 +2,8 @@
 
 import uuid
 
-from services.gateway.exchange import Exchange
-from services.gateway.schema import HashInput, Upstream
+from services.gateway.config.schema import HashInput, Upstream
+from services.gateway.exchange.exchange import Exchange
 
 
 def key_of(exchange: Exchange, upstream: Upstream) -> str:

@@ -9,9 +9,9 @@ from services.gateway.balancing.hashing import key_of
 from services.gateway.balancing.health import Failure
 from services.gateway.balancing.nodes import Node
 from services.gateway.balancing.resources import Resources
+from services.gateway.config.schema import Service, Target, Upstream
 from services.gateway.discovery.names import Resolution
-from services.gateway.exchange import Exchange
-from services.gateway.schema import Service, Target, Upstream
+from services.gateway.exchange.exchange import Exchange
 
 DEFAULT_TARGET_PORT = 8000
 """Kong's, for a target without a port."""

@@ -5,10 +5,11 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -37,10 +38,10 @@ class ACL(Plugin):
         consumer = exchange.consumer
         groups = self._groups.get(consumer.id, []) if consumer is not None else []
         if not groups and not exchange.is_authenticated:
-            return answers.error(exchange, (401, "Unauthorized"))
+            return responses.error(exchange, (401, "Unauthorized"))
         is_in = not set(groups).isdisjoint(self._config.allow or self._config.deny)
         if is_in != bool(self._config.allow):
-            return answers.error(exchange, (403, "You cannot consume this service"))
+            return responses.error(exchange, (403, "You cannot consume this service"))
         told = None if self._config.hide_groups_header else ", ".join(groups) or None
         exchange.set_header("X-Consumer-Groups", told)
         return None

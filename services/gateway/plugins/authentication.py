@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config.configuration import Configuration
+from services.gateway.config.schema import Consumer, Credential
+from services.gateway.exchange.exchange import Exchange
 from services.gateway.plugins.base import Misconfigured
-from services.gateway.schema import Consumer, Credential
 
 Anonymously = Callable[[Exchange], None]
 

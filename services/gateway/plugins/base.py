@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
-from services.gateway import schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 
 Access = Answer | None | Awaitable[Answer | None]
 

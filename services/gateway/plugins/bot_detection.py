@@ -5,10 +5,11 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 ROBOTS = (
@@ -50,10 +51,10 @@ class BotDetection(Plugin):
         agents = exchange.headers.all("user-agent")
         if len(agents) != 1:
             # Kong asks for exactly one only where there is one: none passes, two are no browser.
-            return answers.error(exchange, (400, "Bad request")) if agents else None
+            return responses.error(exchange, (400, "Bad request")) if agents else None
         agent = agents[0]
         if any(pattern.search(agent) for pattern in self._allow):
             return None
         if any(pattern.search(agent) for pattern in self._deny) or self._robots.search(agent):
-            return answers.error(exchange, (403, "Forbidden"))
+            return responses.error(exchange, (403, "Forbidden"))
         return None

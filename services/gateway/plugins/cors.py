@@ -6,10 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 ALL_METHODS = "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT"
@@ -40,7 +41,7 @@ class CORS(Plugin):
     def access(self, exchange: Exchange) -> Answer | None:
         if not _is_preflight(exchange) or self._config.preflight_continue:
             return None
-        answer = answers.answer(200, None, b"")
+        answer = responses.answer(200, None, b"")
         self._label(exchange, answer)
         answer.headers.set("Access-Control-Allow-Methods", ",".join(self._config.methods) or ALL_METHODS)
         asked = exchange.header("Access-Control-Request-Headers")

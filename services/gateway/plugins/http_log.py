@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from structlog import get_logger
 
-from services.gateway import schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.log_entry import LogConfig, LogEntries
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch

@@ -6,10 +6,11 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -50,7 +51,7 @@ class IPRestriction(Plugin):
         if self._passes(exchange.client_ip):
             return None
         message = self._config.message or f"IP address not allowed: {exchange.client_ip}"
-        return answers.error(exchange, (self._config.status, message))
+        return responses.error(exchange, (self._config.status, message))
 
     def _judge(self, ip: str) -> bool:
         try:

@@ -7,16 +7,17 @@ from typing import Annotated, Literal, Self
 from jwt.exceptions import InvalidKeyError
 from pydantic import Field, model_validator
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.config.errors import InvalidConfiguration
+from services.gateway.config.schema import JWTSecret
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins import tokens
 from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.tokens import Refused, Token
-from services.gateway.schema import JWTSecret
 
 REMEMBERED_TOKENS = 4096
 
@@ -76,7 +77,7 @@ class JWT(Plugin):
         except Refused as refused:
             if self._anonymously is None:
                 challenge = {"WWW-Authenticate": self._challenges[bool(found)]}
-                return answers.plain_json(401, refused.content, challenge)
+                return responses.plain_json(401, refused.content, challenge)
             self._anonymously(exchange)
             return None
         identify(exchange, self._consumers[str(credential.consumer)], credential)

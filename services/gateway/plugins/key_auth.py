@@ -6,10 +6,11 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 
 from pydantic import Field
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
@@ -62,7 +63,7 @@ class KeyAuth(Plugin):
         if self._anonymously is not None:
             self._anonymously(exchange)
             return None
-        return answers.error(exchange, (401, _refusal(keys)), {"WWW-Authenticate": self._challenge})
+        return responses.error(exchange, (401, _refusal(keys)), {"WWW-Authenticate": self._challenge})
 
     def _found(self, exchange: Exchange, body: dict[str, Any]) -> tuple[str, list[str]]:
         """Under which name, and the key; several where it is repeated."""

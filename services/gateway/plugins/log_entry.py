@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from services.gateway.answers import Answer
-from services.gateway.exchange import Exchange, Try
-from services.gateway.fields import Fields
+from services.gateway.config.schema import Route, Service
+from services.gateway.exchange.exchange import Exchange, Try
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins import lua
 from services.gateway.plugins.base import PluginConfig
-from services.gateway.schema import Route, Service
+from services.gateway.wire.fields import Fields
 
 _encoded = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -1,9 +1,10 @@
 """Counts and times exchanges under Kong's metric names, for the admin port's /metrics."""
 
-from services.gateway import metrics, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
+from services.gateway.plugins import metrics
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 

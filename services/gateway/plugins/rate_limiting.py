@@ -9,10 +9,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 from structlog import get_logger
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins import counters
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 from services.gateway.plugins.windows import SECONDS, start_of
@@ -126,7 +127,7 @@ class RateLimiting(Plugin):
             if now - self._complained_at > COMPLAIN_SECONDS:
                 self._complained_at = now
                 log.error("rate limits are not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
-            return None if self._config.fault_tolerant else answers.error(exchange, answers.UNEXPECTED)
+            return None if self._config.fault_tolerant else responses.error(exchange, responses.UNEXPECTED)
         return self._judge(exchange, used, now)
 
     def _identifier(self, exchange: Exchange) -> str:
@@ -171,4 +172,6 @@ class RateLimiting(Plugin):
             headers.append(("Retry-After", reset))
         if not self._config.hide_client_headers:
             exchange.answer_headers += headers
-        return None if over is None else answers.error(exchange, (self._config.error_code, self._config.error_message))
+        return (
+            None if over is None else responses.error(exchange, (self._config.error_code, self._config.error_message))
+        )

@@ -4,11 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.bodies import BodyTooLarge
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.bodies import BodyTooLarge
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
 UNITS = {"megabytes": 2**20, "kilobytes": 1024, "bytes": 1}
@@ -34,10 +35,10 @@ class RequestSizeLimiting(Plugin):
         announced = exchange.announced_length
         is_chunked = exchange.header("transfer-encoding") is not None
         if self._requires_length and announced is None and not is_chunked:
-            return answers.error(exchange, (411, "A valid Content-Length header is required"))
+            return responses.error(exchange, (411, "A valid Content-Length header is required"))
         if announced is not None and announced > self._limit_bytes:
             expects = (exchange.header("expect") or "").strip().lower() == "100-continue"
-            return answers.error(exchange, (417 if expects else 413, _MESSAGE))
+            return responses.error(exchange, (417 if expects else 413, _MESSAGE))
         return self._counted(exchange) if is_chunked else None
 
     async def _counted(self, exchange: Exchange) -> Answer | None:
@@ -45,5 +46,5 @@ class RequestSizeLimiting(Plugin):
         try:
             await exchange.body(self._limit_bytes)
         except BodyTooLarge:
-            return answers.error(exchange, (413, _MESSAGE))
+            return responses.error(exchange, (413, _MESSAGE))
         return None

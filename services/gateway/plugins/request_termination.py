@@ -4,10 +4,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -40,5 +41,5 @@ class RequestTermination(Plugin):
         if config.trigger and exchange.header(config.trigger) is None and not exchange.query_values(config.trigger):
             return None
         if config.body is not None:
-            return answers.answer(config.status_code, config.content_type, config.body.encode())
-        return answers.plain_json(config.status_code, {"message": config.message or "Service unavailable"})
+            return responses.answer(config.status_code, config.content_type, config.body.encode())
+        return responses.plain_json(config.status_code, {"message": config.message or "Service unavailable"})

@@ -7,13 +7,13 @@ from urllib.parse import parse_qs, urlencode
 
 from pydantic import AfterValidator, Field
 
-from services.gateway import schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
-from services.gateway.fields import Fields
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 from services.gateway.plugins.transforming import change_headers, change_record
+from services.gateway.wire.fields import Fields
 
 MAX_BODY_BYTES = 8 * 2**20
 

@@ -6,10 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from services.gateway import answers, schema
-from services.gateway.answers import Answer
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
 from services.gateway.plugins.base import Plugin, PluginConfig, Unusable
 from services.gateway.plugins.transforming import change_headers, change_record
 from services.gateway.wire.upstream import BadAnswer
@@ -96,19 +97,19 @@ class ResponseTransformer(Plugin):
         return value
 
 
-async def _whole(body: answers.Blocks) -> bytes:
+async def _whole(body: responses.Blocks) -> bytes:
     """Raises Unusable."""
     blocks, size = [], 0
     try:
         while block := await body.read():
             size += len(block)
             if size > MAX_BODY_BYTES:
-                raise Unusable(answers.UNEXPECTED)
+                raise Unusable(responses.UNEXPECTED)
             blocks.append(block)
     except TimeoutError as error:
-        raise Unusable(answers.TIMING_OUT) from error
+        raise Unusable(responses.TIMING_OUT) from error
     except (OSError, BadAnswer) as error:
-        raise Unusable(answers.INVALID_RESPONSE) from error
+        raise Unusable(responses.INVALID_RESPONSE) from error
     finally:
         body.close()
     return b"".join(blocks)

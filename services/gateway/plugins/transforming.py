@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from services.gateway.fields import Fields
+from services.gateway.wire.fields import Fields
 
 Change = tuple[str, str]
 Render = Callable[[str], str | None]

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 
-from services.gateway.fields import Fields
+from services.gateway.wire.fields import Fields
 from services.gateway.wire.stream import Stream
 from services.gateway.wire.upstream import BadAnswer, UpstreamConnection
 

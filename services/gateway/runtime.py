@@ -11,14 +11,14 @@ from typing import ParamSpec, TypeVar
 from structlog import get_logger
 
 from chassis.discovery.agent import Agent
-from services.gateway import configuration
 from services.gateway.app import Gateway
 from services.gateway.balancing.health import HealthRegistry
 from services.gateway.balancing.resources import Resources
+from services.gateway.config import configuration
+from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.discovery import consul, dns
 from services.gateway.discovery.names import Address, Names
-from services.gateway.edge import Edge
-from services.gateway.faults import InvalidConfiguration
+from services.gateway.proxy.edge import Edge
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.client import Patience
 from services.gateway.wire.pools import Pools

@@ -2,9 +2,9 @@
 
 import http
 
-from services.gateway.answers import Answer, Blocks
-from services.gateway.bodies import LAST_CHUNK, chunk
-from services.gateway.exchange import Exchange
+from services.gateway.exchange.bodies import LAST_CHUNK, chunk
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer, Blocks
 from services.gateway.wire.client import ClientConnection
 from services.gateway.wire.stream import Stream
 from services.gateway.wire.upstream import BadAnswer

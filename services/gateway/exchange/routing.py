@@ -4,8 +4,8 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.gateway.patterns import compile_path
-from services.gateway.schema import Route, Service
+from services.gateway.config.patterns import compile_path
+from services.gateway.config.schema import Route, Service
 
 Headers = Callable[[str], Sequence[str]]
 """The values of a request header by name."""

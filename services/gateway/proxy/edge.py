@@ -3,21 +3,21 @@
 import inspect
 from collections.abc import Iterable
 
-from services.gateway import answers
-from services.gateway.answers import Answer
 from services.gateway.balancing.peers import Peers, address_of, alone
 from services.gateway.balancing.probes import Probes
 from services.gateway.balancing.resources import Resources
-from services.gateway.bodies import BodyTooLarge
-from services.gateway.chains import Chains
-from services.gateway.configuration import Configuration
-from services.gateway.exchange import Exchange
-from services.gateway.headers import VIA
+from services.gateway.config.configuration import Configuration
+from services.gateway.config.schema import Service
+from services.gateway.exchange import responses
+from services.gateway.exchange.bodies import BodyTooLarge
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.routing import Match, Router
 from services.gateway.plugins.base import Plugin, Unusable
-from services.gateway.proxying import Backend, forward
-from services.gateway.requests import refusal
-from services.gateway.routing import Match, Router
-from services.gateway.schema import Service
+from services.gateway.plugins.chains import Chains
+from services.gateway.proxy.forward import Backend, forward
+from services.gateway.proxy.headers import VIA
+from services.gateway.proxy.refusals import refusal
 from services.gateway.wire.head import BAD_REQUEST, TOO_SLOW, BadBody, ClientGone, ClientTooSlow
 
 
@@ -94,18 +94,18 @@ class Edge:
         """Raises ClientGone."""
         fault = refusal(exchange)
         if fault is not None:
-            return _stamped(exchange, answers.error(exchange, fault))
+            return _stamped(exchange, responses.error(exchange, fault))
         exchange.match = self.router.match(exchange.method, exchange.path, exchange.host, exchange.headers.all)
         exchange.chain = self._chains.choose(exchange.match, None)
         if exchange.match is None:
-            answer = answers.error(exchange, answers.NO_ROUTE)
+            answer = responses.error(exchange, responses.NO_ROUTE)
         else:
             answer = await self._answered(exchange, exchange.match)
         try:
             await _filter(exchange, answer)
         except Unusable as unusable:
             exchange.from_upstream = False
-            answer = answers.error(exchange, unusable.kind)
+            answer = responses.error(exchange, unusable.kind)
             await _filter(exchange, answer)
         return _stamped(exchange, answer)
 
@@ -121,13 +121,13 @@ class Edge:
         try:
             return await self._access(exchange, match) or await self._upstream(exchange, match)
         except BodyTooLarge:
-            return answers.error(exchange, (413, "Request size limit exceeded"))
+            return responses.error(exchange, (413, "Request size limit exceeded"))
         except BadBody:
-            return answers.error(exchange, BAD_REQUEST)
+            return responses.error(exchange, BAD_REQUEST)
         except ClientTooSlow:
-            return answers.error(exchange, TOO_SLOW)
+            return responses.error(exchange, TOO_SLOW)
         except ClientGone:
-            return answers.error(exchange, BAD_REQUEST)
+            return responses.error(exchange, BAD_REQUEST)
 
     async def _access(self, exchange: Exchange, match: Match) -> Answer | None:
         consumer = None
@@ -147,9 +147,9 @@ class Edge:
 
     async def _upstream(self, exchange: Exchange, match: Match) -> Answer:
         if match.service is None:
-            return answers.error(exchange, answers.NO_SERVICE)
+            return responses.error(exchange, responses.NO_SERVICE)
         if exchange.head.wants_upgrade and (exchange.header("upgrade") or "").lower() == "websocket":
-            return answers.error(exchange, answers.NO_WEBSOCKET)
+            return responses.error(exchange, responses.NO_WEBSOCKET)
         return await forward(exchange, self._backends[match.service.id])
 
 
@@ -169,10 +169,10 @@ def _elsewhere(exchange: Exchange, match: Match) -> Answer:
     status = match.route.https_redirect_status_code
     if status == 426:
         upgrade = {"Connection": "Upgrade", "Upgrade": "TLS/1.2, HTTP/1.1"}
-        return answers.error(exchange, (426, "Please use HTTPS protocol"), upgrade)
+        return responses.error(exchange, (426, "Please use HTTPS protocol"), upgrade)
     query = f"?{exchange.query}" if exchange.query else ""
     location = f"https://{exchange.hostname}{exchange.raw_path}{query}"
-    return answers.error(exchange, (status, "Please use HTTPS protocol"), {"Location": location})
+    return responses.error(exchange, (status, "Please use HTTPS protocol"), {"Location": location})
 
 
 def _stamped(exchange: Exchange, answer: Answer) -> Answer:

@@ -1,4 +1,4 @@
-"""Fills the installation's secrets and addresses into `kong.yml`: `python -m services.gateway.render kong/kong.yml`.
+"""Fills the installation's secrets and addresses into `kong.yml`: `python -m services.gateway.config.render kong/kong.yml`.
 
 The file is a Jinja2 template over what `values_of` gives. Every value is written through `tojson`, so none can break out of its
 YAML string.
@@ -127,5 +127,5 @@ def main(path: str) -> int:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("Usage: python -m services.gateway.render FILE")
+        sys.exit("Usage: python -m services.gateway.config.render FILE")
     sys.exit(main(sys.argv[1]))

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from structlog import get_logger
 
-from services.gateway import answers, headers, uris
-from services.gateway.answers import Answer
 from services.gateway.balancing.nodes import Node
 from services.gateway.balancing.peers import Peers
-from services.gateway.exchange import Exchange, Try
-from services.gateway.fields import Fields
-from services.gateway.schema import Service
+from services.gateway.config.schema import Service
+from services.gateway.exchange import responses
+from services.gateway.exchange.exchange import Exchange, Try
+from services.gateway.exchange.responses import Answer
+from services.gateway.proxy import headers, uris
+from services.gateway.wire.fields import Fields
 from services.gateway.wire.upstream import BadAnswer, Response, UpstreamConnection
 
 log = get_logger(__name__)
@@ -40,7 +41,7 @@ class Failed(Exception):
     def __init__(self, reason: BaseException, was_sent: bool) -> None:
         super().__init__(repr(reason))
         self.is_timeout = isinstance(reason, TimeoutError)
-        self.answer = answers.TIMING_OUT if self.is_timeout else answers.INVALID_RESPONSE
+        self.answer = responses.TIMING_OUT if self.is_timeout else responses.INVALID_RESPONSE
         self.was_sent = was_sent
 
 
@@ -69,12 +70,12 @@ async def forward(exchange: Exchange, backend: Backend) -> Answer:
     uri = request_target(exchange, service)
     exchange.upstream_uri = uri
     exchange.tried_at = time.perf_counter()
-    failure, tried = answers.NO_PEER, list[Node]()
+    failure, tried = responses.NO_PEER, list[Node]()
     for _ in range(service.retries + 1):
         node = await backend.peers.choose(exchange, tried)
         if node is None:
             if not backend.is_upstream and not backend.peers.is_resolved:
-                failure = answers.NAME_RESOLUTION_FAILED
+                failure = responses.NAME_RESOLUTION_FAILED
             break
         try:
             return await _try(exchange, backend, node, uri)
@@ -89,7 +90,7 @@ async def forward(exchange: Exchange, backend: Backend) -> Answer:
                 # Like Kong, which learns of a failure when it asks for the next target.
                 backend.peers.failed(node, "timeouts" if failed.is_timeout else "tcp_failures")
             tried.append(node)
-    return answers.error(exchange, failure)
+    return responses.error(exchange, failure)
 
 
 def request_target(exchange: Exchange, service: Service) -> str:

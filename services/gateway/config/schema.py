@@ -10,8 +10,8 @@ from uuid import UUID, uuid4
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from services.gateway.healthchecks import HealthChecks
-from services.gateway.patterns import compile_path
+from services.gateway.config.healthchecks import HealthChecks
+from services.gateway.config.patterns import compile_path
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 2)]

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable
 
-from services.gateway.answers import SERVER
-from services.gateway.exchange import Exchange
-from services.gateway.fields import Fields
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.exchange.responses import SERVER
+from services.gateway.wire.fields import Fields
 
 VIA = f"1.1 {SERVER}"
 

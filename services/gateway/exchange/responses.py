@@ -4,8 +4,8 @@ import json
 from email.utils import formatdate
 from typing import Any, Protocol
 
-from services.gateway.exchange import Exchange
-from services.gateway.fields import Fields
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.wire.fields import Fields
 
 SERVER = "souk-gateway"
 

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 import yaml
 from pydantic import ValidationError
 
-from services.gateway.faults import Fault, InvalidConfiguration, Lines, Location, words
-from services.gateway.schema import (
+from services.gateway.config.errors import Fault, InvalidConfiguration, Lines, Location, words
+from services.gateway.config.schema import (
     ACL,
     Consumer,
     Document,

@@ -2,8 +2,8 @@
 
 import re
 
-from services.gateway import uris
-from services.gateway.exchange import Exchange
+from services.gateway.exchange.exchange import Exchange
+from services.gateway.proxy import uris
 from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_VERSION
 
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")

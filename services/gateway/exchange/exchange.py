@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from services.gateway.bodies import KeptBody, as_it_comes
-from services.gateway.fields import Fields
-from services.gateway.routing import Match
-from services.gateway.schema import Consumer, Credential
+from services.gateway.config.schema import Consumer, Credential
+from services.gateway.exchange.bodies import KeptBody, as_it_comes
+from services.gateway.exchange.routing import Match
+from services.gateway.wire.fields import Fields
 from services.gateway.wire.head import Head
 from services.gateway.wire.stream import Stream
 
 if TYPE_CHECKING:
-    from services.gateway.chains import Chain
+    from services.gateway.plugins.chains import Chain
 
 _COOKIE = re.compile(r"\s*([^=;]+?)\s*=\s*([^;]*?)\s*(?:;|$)")
 

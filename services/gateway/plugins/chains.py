@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass
 
-from services.gateway import plugins
-from services.gateway.configuration import Configuration
-from services.gateway.faults import Fault, InvalidConfiguration
-from services.gateway.plugins import ORDER
+from services.gateway.config.configuration import Configuration
+from services.gateway.config.errors import Fault, InvalidConfiguration
+from services.gateway.config.schema import Consumer
+from services.gateway.exchange.routing import Match
 from services.gateway.plugins.base import Plugin
-from services.gateway.routing import Match
-from services.gateway.schema import Consumer
+from services.gateway.plugins.registry import ORDER, build
 
 Chain = tuple[Plugin | None, ...]
 """One place for each name in ORDER, so that a chain can be exchanged for a consumer's own half way through."""
@@ -49,7 +48,7 @@ class Chains:
         faults: list[Fault] = []
         for entry in configuration.plugins.values():
             try:
-                plugin = plugins.build(entry, configuration)
+                plugin = build(entry, configuration)
             except InvalidConfiguration as invalid:
                 faults += invalid.faults
             else:

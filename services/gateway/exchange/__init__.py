@@ -1,0 +1,1 @@
+"""One request and its response, as plugins, balancing and proxy see them."""

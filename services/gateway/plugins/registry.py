@@ -1,0 +1,68 @@
+"""The plugins this gateway has. A new one is a module here with a subclass of Plugin, and its line below."""
+
+from pydantic import ValidationError
+
+from services.gateway.config import schema
+from services.gateway.config.configuration import Configuration
+from services.gateway.config.errors import InvalidConfiguration, words
+from services.gateway.plugins.acl import ACL
+from services.gateway.plugins.base import Misconfigured, Plugin
+from services.gateway.plugins.bot_detection import BotDetection
+from services.gateway.plugins.correlation_id import CorrelationID
+from services.gateway.plugins.cors import CORS
+from services.gateway.plugins.file_log import FileLog
+from services.gateway.plugins.http_log import HTTPLog
+from services.gateway.plugins.ip_restriction import IPRestriction
+from services.gateway.plugins.jwt import JWT
+from services.gateway.plugins.key_auth import KeyAuth
+from services.gateway.plugins.post_function import PostFunction
+from services.gateway.plugins.prometheus import Prometheus
+from services.gateway.plugins.rate_limiting import RateLimiting
+from services.gateway.plugins.request_size_limiting import RequestSizeLimiting
+from services.gateway.plugins.request_termination import RequestTermination
+from services.gateway.plugins.request_transformer import RequestTransformer
+from services.gateway.plugins.response_transformer import ResponseTransformer
+
+PLUGINS: dict[str, type[Plugin]] = {
+    plugin.name: plugin
+    for plugin in (
+        ACL,
+        BotDetection,
+        CorrelationID,
+        CORS,
+        FileLog,
+        HTTPLog,
+        IPRestriction,
+        JWT,
+        KeyAuth,
+        PostFunction,
+        Prometheus,
+        RateLimiting,
+        RequestSizeLimiting,
+        RequestTermination,
+        RequestTransformer,
+        ResponseTransformer,
+    )
+}
+
+ORDER = tuple(sorted(PLUGINS, key=lambda name: -PLUGINS[name].priority))
+"""Names in the order in which they run."""
+
+
+def build(entry: schema.Plugin, configuration: Configuration) -> Plugin:
+    """The plugin that an entry of the file asks for. Raises InvalidConfiguration."""
+    plugin = PLUGINS.get(entry.name)
+    if plugin is None:
+        message = f"plugin '{entry.name}' is not supported; there are {', '.join(sorted(PLUGINS))}"
+        raise InvalidConfiguration([configuration.fault(entry, message, "name")])
+    if entry.consumer is not None and not plugin.takes_consumer:
+        message = f"{entry.name} cannot be for one consumer: value must be null"
+        raise InvalidConfiguration([configuration.fault(entry, message, "consumer")])
+    try:
+        return plugin(entry, configuration)
+    except ValidationError as error:
+        raise InvalidConfiguration(
+            [configuration.fault(entry, words(fault), "config", *fault["loc"]) for fault in error.errors()]
+        ) from error
+    except Misconfigured as error:
+        raise InvalidConfiguration([configuration.fault(entry, str(error), "config", *error.place)]) from error
