@@ -1,7 +1,7 @@
 """The gateway's Flask application. Kong's router decides about every request, so Flask's has no rules.
 
-Requests come from `wire`, not through WSGI, which would hide from us what they looked like and hold a thread for each. Every one
-is an ordinary request of this application all the same: in its context, under its error handlers.
+Requests come from `wire`, not through WSGI, which hides their original form and holds a thread for each. Every one still runs in
+the context and under the error handlers of this application.
 """
 
 import ipaddress
@@ -14,8 +14,9 @@ from structlog import get_logger
 from services.gateway.balancing.resources import Resources
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.proxy.edge import Edge
+from services.gateway.proxy.pipeline import Pipeline
 from services.gateway.proxy.respond import respond
 from services.gateway.wire.client import ClientConnection
 from services.gateway.wire.head import Head
@@ -25,7 +26,7 @@ log = get_logger(__name__)
 
 
 class Gateway(Flask):
-    """Runs one Edge at a time. Another one serves the requests that come after; those in hand end as they began."""
+    """Runs one Edge at a time. A new one serves new requests; those in progress finish under the old one."""
 
     def __init__(self, edge: Edge, trusted_ips: Sequence[str] = (), real_ip_header: str = "X-Real-IP") -> None:
         super().__init__("gateway", static_folder=None)
@@ -36,10 +37,10 @@ class Gateway(Flask):
         self._is_trusted = lru_cache(1024)(lambda ip: any(ipaddress.ip_address(ip) in network for network in networks))
 
     def create_url_adapter(self, request: Request | None) -> None:
-        """None: there is nothing for Flask to match, and `//` or a strange Host is not Flask's to answer."""
+        """None: Flask has nothing to match, and must not reject `//` or an unusual Host."""
 
-    def become(self, edge: Edge, resources: Resources) -> None:
-        """In the loop."""
+    def switch_to(self, edge: Edge, resources: Resources) -> None:
+        """Call in the loop."""
         before = self.edge
         edge.start(resources)
         self.edge = edge
@@ -47,53 +48,54 @@ class Gateway(Flask):
             before.stop()
 
     async def serve(self, head: Head, body: Stream | None, connection: ClientConnection) -> None:
-        """One request of `connection`, from its head to its log line."""
+        """Handle one request of `connection`, from its head to its log line."""
         self.total_requests += 1
-        edge, exchange = self.edge, self._exchange(head, body, connection)
+        exchange = self._exchange(head, body, connection)
+        pipeline = Pipeline(self.edge, exchange)
         with self.request_context(exchange.environ()):
-            answer = await self._answer(edge, exchange)
+            response = await self._handle(pipeline)
             try:
-                await respond(exchange, answer, connection, body)
+                await respond(exchange, response, connection, body)
             finally:
                 exchange.finished = exchange.seconds()
                 exchange.close()
-                self._log(edge, exchange, answer)
+                self._log(pipeline, response)
 
-    async def _answer(self, edge: Edge, exchange: Exchange) -> Answer:
+    async def _handle(self, pipeline: Pipeline) -> Response:
         try:
-            return await edge.handle(exchange)
+            return await pipeline.handle()
         except Exception as failure:
             return self.handle_user_exception(failure)
 
-    def _log(self, edge: Edge, exchange: Exchange, answer: Answer) -> None:
+    def _log(self, pipeline: Pipeline, response: Response) -> None:
         try:
-            edge.log(exchange, answer)
-        except Exception as failure:  # the answer has left: nobody but us is to suffer
+            pipeline.log(response)
+        except Exception as failure:  # the client already has its response
             log.exception("exchange not logged", exc_info=failure)
 
-    def handle_user_exception(self, e: Exception) -> Answer:  # type: ignore[override]  # an answer goes to wire, not to WSGI
-        """A fault of ours, whatever it is, is told in Kong's words."""
+    def handle_user_exception(self, e: Exception) -> Response:  # type: ignore[override]  # for wire, not for WSGI
+        """Report an error of our own in Kong's words."""
         log.exception("unhandled error", exc_info=e)
         exchange: Exchange = request.environ["gateway.exchange"]
-        answer = responses.error(exchange, responses.UNEXPECTED)
-        answer.headers.add("X-Kong-Request-Id", exchange.request_id)
-        return answer
+        response = responses.error(exchange, responses.UNEXPECTED)
+        response.headers.add("X-Kong-Request-Id", exchange.request_id)
+        return response
 
     def _exchange(self, head: Head, body: Stream | None, connection: ClientConnection) -> Exchange:
         peer = head.peer[0]
         is_trusted = self._is_trusted(peer) if peer else False
         client_ip = peer
         if is_trusted:
-            said = next((value for name, value in head.headers if name.lower() == self._real_ip_header.lower()), "")
-            client_ip = _ip(said.split(",")[-1].strip()) or peer
-        invite = None
+            sent = next((value for name, value in head.headers if name.lower() == self._real_ip_header.lower()), "")
+            client_ip = _ip(sent.split(",")[-1].strip()) or peer
+        send_continue = None
         if body is not None and any(name.lower() == "expect" for name, _ in head.headers):
 
-            def invite() -> None:
+            def send_continue() -> None:
                 if not body.received:
                     connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-        return Exchange(head, body, client_ip, is_trusted, invite)
+        return Exchange(head, body, client_ip, is_trusted, send_continue)
 
 
 def _ip(text: str) -> str | None:

@@ -53,7 +53,7 @@ class Running:
         )
         self.server = HTTPServer(gateway.serve, Patience(head=settings.head_seconds, body=settings.body_seconds))
         self._settings = settings
-        gateway.become(gateway.edge, self.resources)
+        gateway.switch_to(gateway.edge, self.resources)
 
     async def listen(self, http: socket.socket, https: socket.socket | None) -> None:
         await self.server.listen(http)
@@ -72,7 +72,7 @@ class Running:
     def reload(self, text: str) -> Edge:
         """The edge of this file, in force. From another thread. Raises InvalidConfiguration; then the old one stays."""
         edge = Edge(configuration.load(text))
-        self.in_loop(self.gateway.become, edge, self.resources)
+        self.in_loop(self.gateway.switch_to, edge, self.resources)
         return edge
 
     def in_loop(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
@@ -85,7 +85,7 @@ class Running:
 
     def _read_again(self) -> None:
         try:
-            self.gateway.become(Edge(configuration.load(self._settings.kong_file.read_text())), self.resources)
+            self.gateway.switch_to(Edge(configuration.load(self._settings.kong_file.read_text())), self.resources)
         except (OSError, InvalidConfiguration) as error:
             log.error("the file is refused, the one before stays", error=str(error))
         else:

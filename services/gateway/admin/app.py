@@ -93,5 +93,5 @@ def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:
 
 
 def start(server: BaseWSGIServer) -> None:
-    """Answer from threads of this process, for as long as it lives."""
+    """Response from threads of this process, for as long as it lives."""
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -43,5 +43,5 @@ def _cookie(exchange: Exchange, upstream: Upstream) -> str:
     value = str(uuid.uuid4())
     # Same-Site with a hyphen is what Kong says; browsers then apply their default, which is Lax as well.
     cookie = f"{name}={value}; Path={upstream.hash_on_cookie_path}; Same-Site=Lax; HttpOnly"
-    exchange.answer_headers.append(("Set-Cookie", cookie))
+    exchange.response_headers.append(("Set-Cookie", cookie))
     return value

@@ -88,8 +88,8 @@ class Peers:
             self._algorithm = self._make(available, self._turn) if self._suffices(available) else None
         return self._algorithm
 
-    def answered(self, node: Node, status: int) -> None:
-        """A real request was answered."""
+    def responded(self, node: Node, status: int) -> None:
+        """Count a response to a real request."""
         passive = self.upstream.healthchecks.passive
         if status in passive.healthy.http_statuses:
             node.health.succeeded(passive.healthy.successes)

@@ -1,4 +1,4 @@
-"""Bodies of requests: kept whole, as Kong keeps them, so that a failed try can be repeated; or handed on as they come."""
+"""Request bodies: kept whole, as Kong does, so that a failed try can be repeated; or passed on unbuffered."""
 
 import asyncio
 import tempfile
@@ -8,13 +8,13 @@ from typing import IO
 from services.gateway.wire.stream import Stream
 
 IN_MEMORY_BYTES = 256 * 1024
-"""A body beyond this waits in a temporary file, so that memory stays bounded."""
+"""Larger bodies go to a temporary file, so that memory stays bounded."""
 
 BLOCK_BYTES = 64 * 1024
 
 
 class BodyTooLarge(Exception):
-    """The body has more bytes than it may."""
+    """The body exceeds its limit."""
 
 
 class KeptBody:
@@ -52,7 +52,7 @@ class KeptBody:
 
     @property
     def in_memory(self) -> bytes | None:
-        """All of it; None when it waits in a file."""
+        """The whole body; None when it is in a file."""
         if self._file is not None:
             return None
         self._blocks = [b"".join(self._blocks)]
@@ -65,7 +65,7 @@ class KeptBody:
         self._file.seek(0)
         while block := self._file.read(BLOCK_BYTES):
             yield block
-            # A file is always ready: others get their turn.
+            # Reading a file never suspends: let other tasks run.
             await asyncio.sleep(0)
 
     def replace(self, content: bytes) -> None:
@@ -78,8 +78,8 @@ class KeptBody:
             self._file = None
 
 
-async def as_it_comes(stream: Stream, is_chunked: bool) -> AsyncIterator[bytes]:
-    """The body without keeping it, framed anew in chunks where its length is not known."""
+async def unbuffered(stream: Stream, is_chunked: bool) -> AsyncIterator[bytes]:
+    """The body without keeping it, chunked again where its length is unknown."""
     while block := await stream.read():
         yield chunk(block) if is_chunked else block
     if is_chunked:

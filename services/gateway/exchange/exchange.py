@@ -1,22 +1,19 @@
-"""One request on its way through the gateway: what came in, what was decided about it, what to tell either side."""
+"""One request on its way through the gateway: what came in, what was decided, what to send to either side."""
 
 import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 from services.gateway.config.schema import Consumer, Credential
-from services.gateway.exchange.bodies import KeptBody, as_it_comes
+from services.gateway.exchange.bodies import KeptBody, unbuffered
 from services.gateway.exchange.routing import Match
 from services.gateway.wire.fields import Fields
 from services.gateway.wire.head import Head
 from services.gateway.wire.stream import Stream
-
-if TYPE_CHECKING:
-    from services.gateway.plugins.chains import Chain
 
 _COOKIE = re.compile(r"\s*([^=;]+?)\s*=\s*([^;]*?)\s*(?:;|$)")
 
@@ -30,13 +27,13 @@ class Try:
     started_at: float
     """Seconds since the epoch."""
     seconds: float = 0.0
-    """Until the connection was there."""
+    """Until the connection was open."""
     failure: int | None = None
-    """The status that its failure would be told by."""
+    """The status to respond with if no other try follows."""
 
 
 class Exchange:
-    """`set_header` decides what the upstream sees in place of what the client sent; None hides it."""
+    """The state of one request; `set_header` overrides what the upstream gets from the client, None removes it."""
 
     def __init__(
         self,
@@ -44,9 +41,9 @@ class Exchange:
         body: Stream | None,
         client_ip: str,
         is_trusted: bool,
-        invite: Callable[[], None] | None = None,
+        send_continue: Callable[[], None] | None = None,
     ) -> None:
-        """`invite` tells a client that waits for it to send its body."""
+        """`send_continue`: called before the body is read, for a client that sent Expect."""
         self.started = time.perf_counter()
         self.started_at = time.time()
         self.head = head
@@ -55,40 +52,39 @@ class Exchange:
         authority, target = _split(head.target)
         self.raw_path, separator, self.query = target.partition("?")
         self.has_query = bool(separator)
-        """Whether there is a `?`, if only with nothing after it."""
+        """True also for a bare `?`."""
         self.path = "/"
-        """Normalised, once the request is known to be one."""
+        """Normalised, once the request has been validated."""
         self.headers = Fields(head.headers)
         self._first = _first_values(head.headers)
         if authority is not None and "host" in self._first:
             self._first["host"] = authority
         self.client_ip = client_ip
         self.is_trusted = is_trusted
-        """Whether the peer may speak for others: a proxy of ours."""
+        """Whether the peer is a proxy of ours, whose X-Forwarded-* count."""
         self.match: Match | None = None
-        self.chain: Chain = ()
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
         self.groups: tuple[str, ...] | None = None
         self.upstream_headers: dict[str, tuple[str, str | None]] = {}
-        self.answer_headers: list[tuple[str, str]] = []
-        """Decided before there is an answer: added to whichever it becomes."""
-        self.shaped: Callable[[Fields], None] | None = None
-        """Last word on the headers for the upstream."""
+        self.response_headers: list[tuple[str, str]] = []
+        """Decided before there is a response, and added to whichever is sent."""
+        self.reshape: Callable[[Fields], None] | None = None
+        """Last change to the headers for the upstream."""
         self.upstream_method: str | None = None
         self.upstream_path: str | None = None
-        """In place of what the route makes of the path."""
+        """Overrides the path that the route yields."""
         self.upstream_uri = ""
         self.tries: list[Try] = []
         self.upstream_statuses: list[str] = []
         self.tried_at: float | None = None
-        """When the first try at an upstream began, if one did."""
+        """Start of the first try at an upstream."""
         self.upstream_seconds: float | None = None
-        """From sending to the upstream until its answer's head was there; None while there is no answer."""
+        """From sending the request until the response's head came; None without one."""
         self.from_upstream = False
         self.sent_bytes = 0
         self.finished: float | None = None
-        self._stream, self._invite = body, invite
+        self._stream, self._send_continue = body, send_continue
         self._kept: KeptBody | None = None
 
     @property
@@ -97,14 +93,14 @@ class Exchange:
 
     @property
     def hostname(self) -> str:
-        """The Host header without its port."""
+        """Without the port."""
         return self.host if self.host.endswith("]") else self.host.rpartition(":")[0] or self.host
 
     @property
     def scheme(self) -> str:
-        """How the client asked, as far as we know: a proxy of ours may say that it was by https."""
-        said = self.header("x-forwarded-proto") if self.is_trusted else None
-        return said if said in ("http", "https") else self.head.scheme
+        """The client's, as a trusted proxy reports it."""
+        forwarded = self.header("x-forwarded-proto") if self.is_trusted else None
+        return forwarded if forwarded in ("http", "https") else self.head.scheme
 
     @property
     def distinct_headers(self) -> int:
@@ -115,7 +111,7 @@ class Exchange:
         return self.credential is not None
 
     def header(self, name: str) -> str | None:
-        """The first header of that name, as the client sent it."""
+        """The first of that name, as the client sent it."""
         return self._first.get(name.lower())
 
     def set_header(self, name: str, value: str | None) -> None:
@@ -137,13 +133,13 @@ class Exchange:
 
     @property
     def received_bytes(self) -> int:
-        """Of the head, as it would be written, and of the body."""
+        """Head and body."""
         head = len(self.head.method) + len(self.head.target) + 14
         fields = sum(len(name) + len(value) + 4 for name, value in self.head.headers)
         return head + fields + (self._stream.received if self._stream is not None else 0)
 
     def headers_after_plugins(self) -> Fields:
-        """The client's, with what the plugins have made of them for the upstream."""
+        """The client's headers with the plugins' overrides."""
         overridden = self.upstream_headers
         kept = [(name, value) for name, value in self.headers if name.lower() not in overridden]
         return Fields([*kept, *((name, value) for name, value in overridden.values() if value is not None)])
@@ -164,40 +160,40 @@ class Exchange:
         return self._stream is not None
 
     async def body(self, limit_bytes: int | None = None) -> KeptBody | None:
-        """The whole body, read once and kept. Raises BodyTooLarge, ClientGone, ClientTooSlow, BadBody."""
+        """Read once and kept. Raises BodyTooLarge, ClientGone, ClientTooSlow, BadBody."""
         if self._kept is None and self._stream is not None:
             self._accept()
             self._kept = await KeptBody.read(self._stream, limit_bytes)
         return self._kept
 
     def set_body(self, content: bytes) -> None:
-        """What the upstream gets in place of the body that was sent."""
+        """Replace the body for the upstream."""
         if self._kept is None:
             self._kept = KeptBody()
         self._kept.replace(content)
 
     def stream(self) -> AsyncIterator[bytes] | None:
-        """The body as it comes, for a route that does not keep it; None when there is none, or it was kept."""
+        """The body as it arrives; None when there is none or it has been kept."""
         if self._stream is None or self._kept is not None:
             return None
         self._accept()
-        return as_it_comes(self._stream, is_chunked=self.announced_length is None)
+        return unbuffered(self._stream, is_chunked=self.announced_length is None)
 
     def _accept(self) -> None:
-        if self._invite is not None:
-            self._invite()
-            self._invite = None
+        if self._send_continue is not None:
+            self._send_continue()
+            self._send_continue = None
 
     def close(self) -> None:
         if self._kept is not None:
             self._kept.close()
 
     def seconds(self, since: float | None = None) -> float:
-        """From when the request came in, or since that moment, until now."""
+        """Elapsed since the request came in, or since `since`."""
         return time.perf_counter() - (self.started if since is None else since)
 
     def environ(self) -> dict[str, Any]:
-        """For Flask's request: all but the body, which no plugin reads through Flask."""
+        """For Flask's request; without the body, which no plugin reads through Flask."""
         head = self.head
         environ: dict[str, Any] = {
             "REQUEST_METHOD": head.method,
@@ -217,7 +213,7 @@ class Exchange:
 
 
 def _split(target: str) -> tuple[str | None, str]:
-    """A target in absolute form names its host, which then counts in place of the Host header (RFC 9112, 3.2.2)."""
+    """Authority and path; the authority of an absolute target overrides the Host header (RFC 9112, 3.2.2)."""
     for scheme in ("http://", "https://"):
         if target.lower().startswith(scheme):
             authority, slash, path = target[len(scheme) :].partition("/")

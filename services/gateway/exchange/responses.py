@@ -1,4 +1,4 @@
-"""What the gateway itself says: Kong's error bodies, in the form that the client accepts, under Kong's headers."""
+"""Responses of the gateway's own: Kong's error bodies and headers, in the format that the client accepts."""
 
 import json
 from email.utils import formatdate
@@ -19,7 +19,7 @@ NO_WEBSOCKET = (501, "WebSocket is not supported")
 UNEXPECTED = (500, "An unexpected error occurred")
 
 _PLAIN_BY_DEFAULT = frozenset({400, 405, 408, 414, 502, 504, 505})
-"""Those that Kong writes as text when the client says nothing of what it accepts."""
+"""Written as text when the client sends no Accept."""
 
 _JSON = "application/json; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
@@ -37,17 +37,17 @@ _BODIES = {
 
 
 class Blocks(Protocol):
-    """A body that comes block by block."""
+    """A body that is read block by block."""
 
     async def read(self) -> bytes:
         """b"" at the end. Raises what the upstream failed with."""
 
     def close(self) -> None:
-        """Nobody reads on."""
+        """Release the connection, read to the end or not."""
 
 
-class Answer:
-    """What goes to the client. Its headers go out exactly as they are here; framing is added by who writes it."""
+class Response:
+    """Goes to the client with exactly these headers, plus the framing that `respond` adds."""
 
     __slots__ = ("body", "headers", "reason", "status")
 
@@ -57,27 +57,27 @@ class Answer:
         self.body = body
 
 
-def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Answer:
+def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Response:
     """Kong's common shape, negotiated by Accept."""
     status, message = kind
     content_type = _accepted(exchange.header("accept"), status)
     text = json.dumps(message) if content_type == _JSON else message
     body = (_BODIES[content_type] % (text, exchange.request_id)).encode()
-    return answer(status, content_type, body, headers)
+    return build(status, content_type, body, headers)
 
 
-def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> Answer:
-    """The compact shape of jwt's answers: never negotiated, without request_id."""
+def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
+    """The compact format of the jwt plugin: never negotiated, without request_id."""
     body = json.dumps(content, separators=(",", ":")).encode()
-    return answer(status, _JSON, body, headers)
+    return build(status, _JSON, body, headers)
 
 
-def answer(status: int, content_type: str | None, body: bytes, headers: dict[str, str] | None = None) -> Answer:
+def build(status: int, content_type: str | None, body: bytes, headers: dict[str, str] | None = None) -> Response:
     fields = [("Date", formatdate(usegmt=True)), ("Server", SERVER), ("Content-Length", str(len(body)))]
     if content_type is not None:
         fields.append(("Content-Type", content_type))
     fields += (headers or {}).items()
-    return Answer(status, fields, body)
+    return Response(status, fields, body)
 
 
 def _accepted(accept: str | None, status: int) -> str:
@@ -86,7 +86,7 @@ def _accepted(accept: str | None, status: int) -> str:
     best, best_quality = _JSON, 0.0
     for part in accept.lower().split(","):
         media_type, _, parameters = part.strip().partition(";")
-        offered = next((known for known in _BODIES if known.startswith(media_type.strip() + ";")), None)
+        offered = next((each for each in _BODIES if each.startswith(media_type.strip() + ";")), None)
         quality = _quality(parameters)
         if offered is not None and quality > best_quality:
             best, best_quality = offered, quality

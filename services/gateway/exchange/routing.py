@@ -1,4 +1,4 @@
-"""Which route a request takes: every kind of criterion a route lists must match, and the strongest such route wins."""
+"""Which route a request takes: all criteria of a route must match, and the strongest such route wins."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -16,13 +16,13 @@ class Match:
     route: Route
     service: Service | None
     matched: str
-    """The part of the path that the route's own path took: what strip_path strips."""
+    """What the route's path matched, which strip_path strips."""
     captures: dict[str, str] = field(default_factory=dict)
-    """What the groups of a regular expression took, by number and by name."""
+    """Groups of the regular expression, by number and name."""
 
 
 class Rule:
-    """One route with one of its paths, ready to be compared: Kong, too, ranks each path of a route by itself."""
+    """One route with one of its paths: like Kong, rank each path of a route by itself."""
 
     def __init__(self, route: Route, service: Service | None, path: str | None) -> None:
         self.route, self.service = route, service
@@ -35,10 +35,10 @@ class Rule:
         self.priority = self._priority(path)
 
     def _priority(self, path: str | None) -> tuple[object, ...]:
-        """Kong 3.9's real order, which is not the documented one; see kong/router/transform.lua for its cause.
+        """Kong 3.9's actual order, which differs from the documented one (kong/router/transform.lua).
 
         Four kinds of criteria, then plain hosts, regular expressions, number of kinds, number of headers, regex_priority or
-        length of the prefix, and between equals the greatest id.
+        length of the prefix, then the greatest id.
         """
         route = self.route
         kinds = sum(map(bool, (route.methods, route.hosts, route.headers, path)))
@@ -84,7 +84,7 @@ class Router:
 
 
 def _rules(route: Route, service: Service | None) -> list[Rule]:
-    """One for each path. The routes of a disabled service do not exist."""
+    """One per path; none for a disabled service."""
     if service is not None and not service.enabled:
         return []
     paths: list[str | None] = [*route.paths] or [None]
@@ -92,7 +92,7 @@ def _rules(route: Route, service: Service | None) -> list[Rule]:
 
 
 def _host_test(pattern: str) -> Callable[[str], bool]:
-    """A port in the request counts only when the route names one. Case counts, as in Kong."""
+    """Compare the port only when the route names one; case-sensitive, as in Kong."""
     name, _, port = pattern.partition(":")
     regex = re.escape(name).replace(r"\*", ".+") + (f":{port}" if port else r"(:\d+)?")
     fits = re.compile(regex).fullmatch
@@ -100,7 +100,7 @@ def _host_test(pattern: str) -> Callable[[str], bool]:
 
 
 def _header_test(values: list[str]) -> Callable[[Sequence[str]], bool]:
-    """One of the values, whatever the case; a single one that starts with `~*` is a regular expression."""
+    """One of the values, in any case; a single value starting with `~*` is a regular expression."""
     if len(values) == 1 and values[0].startswith("~*"):
         pattern = re.compile(values[0][2:], re.IGNORECASE)
         return lambda sent: any(pattern.search(value) for value in sent)

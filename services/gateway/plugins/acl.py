@@ -9,7 +9,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -34,7 +34,7 @@ class ACL(Plugin):
         for acl in configuration.acls.values():
             self._groups[acl.consumer or ""].append(acl.group)
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         consumer = exchange.consumer
         groups = self._groups.get(consumer.id, []) if consumer is not None else []
         if not groups and not exchange.is_authenticated:

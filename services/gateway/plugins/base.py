@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 
-Access = Answer | None | Awaitable[Answer | None]
+Access = Response | None | Awaitable[Response | None]
 
 
 class PluginConfig(BaseModel):
@@ -53,9 +53,9 @@ class Plugin:
         """
         return None
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> Awaitable[None] | None:
+    def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         """Change the answer's headers, whoever made it. Raises Unusable, and then all plugins get the other answer to change."""
         return None
 
-    def log(self, exchange: Exchange, answer: Answer) -> None:
+    def log(self, exchange: Exchange, response: Response) -> None:
         """After the answer has left."""

@@ -9,7 +9,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 ROBOTS = (
@@ -46,7 +46,7 @@ class BotDetection(Plugin):
         self._deny = [re.compile(text) for text in config.deny]
         self._robots = re.compile("|".join(ROBOTS), re.IGNORECASE)
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         """allow wins over deny, and both over what is known of robots."""
         agents = exchange.headers.all("user-agent")
         if len(agents) != 1:

@@ -11,7 +11,7 @@ from pydantic import Field
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -28,13 +28,13 @@ class CorrelationID(Plugin):
         self._config = CorrelationIDConfig.model_validate(entry.config or {})
         self._generate = _generator(self._config.generator)
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         self._id(exchange)
         return None
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+    def header_filter(self, exchange: Exchange, response: Response) -> None:
         if self._config.echo_downstream:
-            answer.headers.set(self._config.header_name, self._id(exchange))
+            response.headers.set(self._config.header_name, self._id(exchange))
 
     def _id(self, exchange: Exchange) -> str:
         """The one decided before, the client's, or a new one."""

@@ -1,4 +1,4 @@
-"""Cross-origin requests from browsers: answers the preflight before authentication, and labels every answer."""
+"""Cross-origin requests from browsers: answers the preflight before authentication, and labels every response."""
 
 import re
 from typing import Annotated
@@ -10,7 +10,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 ALL_METHODS = "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS,TRACE,CONNECT"
@@ -38,44 +38,44 @@ class CORS(Plugin):
         self._allows_any = self._config.origins in ([], ["*"])
         self._origins = [_OriginTest(origin) for origin in self._config.origins]
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         if not _is_preflight(exchange) or self._config.preflight_continue:
             return None
-        answer = responses.answer(200, None, b"")
-        self._label(exchange, answer)
-        answer.headers.set("Access-Control-Allow-Methods", ",".join(self._config.methods) or ALL_METHODS)
+        response = responses.build(200, None, b"")
+        self._label(exchange, response)
+        response.headers.set("Access-Control-Allow-Methods", ",".join(self._config.methods) or ALL_METHODS)
         asked = exchange.header("Access-Control-Request-Headers")
         allowed = ",".join(self._config.headers) or asked
         if allowed:
-            answer.headers.set("Access-Control-Allow-Headers", allowed)
+            response.headers.set("Access-Control-Allow-Headers", allowed)
         if self._config.max_age is not None:
-            answer.headers.set("Access-Control-Max-Age", str(self._config.max_age))
+            response.headers.set("Access-Control-Max-Age", str(self._config.max_age))
         asks_private = exchange.header("Access-Control-Request-Private-Network") == "true"
         if self._config.private_network and asks_private:
-            answer.headers.set("Access-Control-Allow-Private-Network", "true")
-        return answer
+            response.headers.set("Access-Control-Allow-Private-Network", "true")
+        return response
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+    def header_filter(self, exchange: Exchange, response: Response) -> None:
         if exchange.match is not None and _is_preflight(exchange):
             return
         if exchange.header("Origin") is None and not self._config.allow_origin_absent:
             return
-        self._label(exchange, answer)
+        self._label(exchange, response)
         if self._config.exposed_headers:
-            answer.headers.set("Access-Control-Expose-Headers", ",".join(self._config.exposed_headers))
+            response.headers.set("Access-Control-Expose-Headers", ",".join(self._config.exposed_headers))
 
-    def _label(self, exchange: Exchange, answer: Answer) -> None:
+    def _label(self, exchange: Exchange, response: Response) -> None:
         """Access-Control-Allow-Origin and -Credentials, and Vary where the answer depends on the Origin."""
         origin = exchange.header("Origin")
         allowed = self._allowed_origin(origin)
         if allowed is None:
-            answer.headers.remove("Access-Control-Allow-Origin")
+            response.headers.remove("Access-Control-Allow-Origin")
         else:
-            answer.headers.set("Access-Control-Allow-Origin", allowed)
+            response.headers.set("Access-Control-Allow-Origin", allowed)
         if not self._allows_any or allowed not in ("*", None):
-            answer.headers.add("Vary", "Origin")
+            response.headers.add("Vary", "Origin")
         if self._config.credentials and allowed != "*":
-            answer.headers.set("Access-Control-Allow-Credentials", "true")
+            response.headers.set("Access-Control-Allow-Credentials", "true")
 
     def _allowed_origin(self, origin: str | None) -> str | None:
         if self._allows_any or (origin is not None and "*" in self._config.origins):

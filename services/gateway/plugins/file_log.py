@@ -9,7 +9,7 @@ from structlog import get_logger
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin
 from services.gateway.plugins.log_entry import LogConfig, LogEntries
 
@@ -28,8 +28,8 @@ class FileLog(Plugin):
         self._config = FileLogConfig.model_validate(entry.config or {})
         self._entries = LogEntries(self._config)
 
-    def log(self, exchange: Exchange, answer: Answer) -> None:
-        line = self._entries.line(exchange, answer) + "\n"
+    def log(self, exchange: Exchange, response: Response) -> None:
+        line = self._entries.line(exchange, response) + "\n"
         path = self._config.path
         try:
             if self._config.reopen:

@@ -10,7 +10,7 @@ from structlog import get_logger
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.log_entry import LogConfig, LogEntries
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
@@ -54,9 +54,9 @@ class HTTPLog(Plugin):
         self._waiting: asyncio.Queue[str] = asyncio.Queue(self._config.queue.max_entries)
         self._sender: asyncio.Task[None] | None = None
 
-    def log(self, exchange: Exchange, answer: Answer) -> None:
+    def log(self, exchange: Exchange, response: Response) -> None:
         try:
-            self._waiting.put_nowait(self._entries.line(exchange, answer))
+            self._waiting.put_nowait(self._entries.line(exchange, response))
         except asyncio.QueueFull:
             log.error("exchange not logged: the collector is too slow", endpoint=self._config.http_endpoint)
         if self._sender is None or self._sender.done():
@@ -94,7 +94,7 @@ class HTTPLog(Plugin):
     async def _post(self, content: bytes) -> int:
         url, config = urlsplit(self._config.http_endpoint), self._config
         is_tls = url.scheme == "https"
-        answer = await fetch(
+        response = await fetch(
             config.method,
             url.hostname or "",
             url.port or (443 if is_tls else 80),
@@ -104,4 +104,4 @@ class HTTPLog(Plugin):
             body=content,
             tls=unverified() if is_tls else None,
         )
-        return answer.status
+        return response.status

@@ -10,7 +10,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -47,7 +47,7 @@ class IPRestriction(Plugin):
         self._deny = [ipaddress.ip_network(text, strict=False) for text in self._config.deny]
         self._passes = lru_cache(4096)(self._judge)
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         if self._passes(exchange.client_ip):
             return None
         message = self._config.message or f"IP address not allowed: {exchange.client_ip}"

@@ -13,7 +13,7 @@ from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.config.schema import JWTSecret
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins import tokens
 from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
@@ -66,7 +66,7 @@ class JWT(Plugin):
         except (InvalidKeyError, ValueError) as error:
             raise InvalidConfiguration([configuration.fault(credential, str(error))]) from error
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
         if self._anonymously is not None and exchange.is_authenticated:

@@ -10,7 +10,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.authentication import anonymously, identify
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
@@ -47,12 +47,12 @@ class KeyAuth(Plugin):
             return self._with_body(exchange)
         return self._judge(exchange, {})
 
-    async def _with_body(self, exchange: Exchange) -> Answer | None:
+    async def _with_body(self, exchange: Exchange) -> Response | None:
         body = await exchange.body(MAX_BODY_BYTES)
         content = (body.in_memory if body else None) or b""
         return self._judge(exchange, _parsed(exchange.header("content-type") or "", content))
 
-    def _judge(self, exchange: Exchange, body: dict[str, Any]) -> Answer | None:
+    def _judge(self, exchange: Exchange, body: dict[str, Any]) -> Response | None:
         name, keys = self._found(exchange, body)
         credential = self._credentials.get(keys[0]) if len(keys) == 1 else None
         if credential is not None:

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field
 
 from services.gateway.config.schema import Route, Service
 from services.gateway.exchange.exchange import Exchange, Try
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins import lua
 from services.gateway.plugins.base import PluginConfig
 from services.gateway.wire.fields import Fields
@@ -38,12 +38,12 @@ class LogEntries:
         self._removed = [field for field in left_out if field not in _FIELDS]
         self._records: dict[str, dict[str, Any]] = {}
 
-    def line(self, exchange: Exchange, answer: Answer) -> str:
+    def line(self, exchange: Exchange, response: Response) -> str:
         """As JSON."""
         made: dict[str, Any] = {}
         for record, name, make in self._fields:
             into = made.setdefault(record, {}) if record else made
-            into[name] = make(exchange, answer)
+            into[name] = make(exchange, response)
         made |= self._matched(exchange)
         for field in self._removed:
             _remove(made, field)
@@ -132,7 +132,7 @@ def _try(each: Try) -> dict[str, Any]:
     return made
 
 
-_FIELDS: dict[str, Callable[[Exchange, Answer], Any]] = {
+_FIELDS: dict[str, Callable[[Exchange, Response], Any]] = {
     "started_at": lambda exchange, _: int(exchange.started_at * 1000),
     "client_ip": lambda exchange, _: exchange.client_ip,
     "request.id": lambda exchange, _: exchange.request_id,
@@ -142,9 +142,9 @@ _FIELDS: dict[str, Callable[[Exchange, Answer], Any]] = {
     "request.size": lambda exchange, _: exchange.received_bytes,
     "request.querystring": lambda exchange, _: exchange.query_arguments(),
     "request.headers": lambda exchange, _: _headers(exchange.headers_after_plugins()),
-    "response.status": lambda _, answer: answer.status,
+    "response.status": lambda _, response: response.status,
     "response.size": lambda exchange, _: exchange.sent_bytes,
-    "response.headers": lambda _, answer: _headers(answer.headers),
+    "response.headers": lambda _, response: _headers(response.headers),
     "latencies": lambda exchange, _: _latencies(exchange),
     "tries": lambda exchange, _: _tries(exchange.tries),
     "upstream_uri": lambda exchange, _: exchange.upstream_uri.partition("?")[0],

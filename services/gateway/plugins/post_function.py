@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.lua import HeaderByScheme
 
@@ -27,7 +27,7 @@ class PostFunction(Plugin):
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = PostFunctionConfig.model_validate(entry.config or {})
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> None:
+    def header_filter(self, exchange: Exchange, response: Response) -> None:
         for header in self._config.header_filter:
             if exchange.scheme == header.scheme:
-                answer.headers.set(header.name, header.value)
+                response.headers.set(header.name, header.value)

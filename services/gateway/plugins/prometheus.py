@@ -3,7 +3,7 @@
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins import metrics
 from services.gateway.plugins.base import Plugin, PluginConfig
 
@@ -26,7 +26,7 @@ class Prometheus(Plugin):
     def shows_upstream_health(self) -> bool:
         return self._config.upstream_health_metrics
 
-    def log(self, exchange: Exchange, answer: Answer) -> None:
+    def log(self, exchange: Exchange, response: Response) -> None:
         match = exchange.match
         if match is None or match.service is None:
             return
@@ -34,7 +34,7 @@ class Prometheus(Plugin):
         consumer = exchange.consumer.username or "" if self._config.per_consumer and exchange.consumer else ""
         if self._config.status_code_metrics:
             source = "service" if exchange.from_upstream else "kong"
-            metrics.requests(service, route, answer.status, source, consumer).inc()
+            metrics.requests(service, route, response.status, source, consumer).inc()
         if self._config.bandwidth_metrics:
             metrics.bandwidth(service, route, "ingress", consumer).inc(exchange.received_bytes)
             metrics.bandwidth(service, route, "egress", consumer).inc(exchange.sent_bytes)

@@ -13,7 +13,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins import counters
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 from services.gateway.plugins.windows import SECONDS, start_of
@@ -108,7 +108,7 @@ class RateLimiting(Plugin):
             return self._shared(exchange, counted, now)
         return self._judge(exchange, counters.LOCAL.used(counted, self._limits, now), now)
 
-    async def _shared(self, exchange: Exchange, counted: Sequence[counters.Counter], now: float) -> Answer | None:
+    async def _shared(self, exchange: Exchange, counted: Sequence[counters.Counter], now: float) -> Response | None:
         from redis.exceptions import RedisError
 
         redis = self._config.redis
@@ -149,7 +149,7 @@ class RateLimiting(Plugin):
                 found = config.path if exchange.raw_path == config.path else None
         return found or exchange.client_ip
 
-    def _judge(self, exchange: Exchange, used: Sequence[int], now: float) -> Answer | None:
+    def _judge(self, exchange: Exchange, used: Sequence[int], now: float) -> Response | None:
         """`used` before this request."""
         over = next((place for place, count in enumerate(used) if count >= self._limits[place]), None)
         headers, tightest = [], None
@@ -171,7 +171,7 @@ class RateLimiting(Plugin):
         if over is not None:
             headers.append(("Retry-After", reset))
         if not self._config.hide_client_headers:
-            exchange.answer_headers += headers
+            exchange.response_headers += headers
         return (
             None if over is None else responses.error(exchange, (self._config.error_code, self._config.error_message))
         )

@@ -9,7 +9,7 @@ from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.bodies import BodyTooLarge
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
 UNITS = {"megabytes": 2**20, "kilobytes": 1024, "bytes": 1}
@@ -41,7 +41,7 @@ class RequestSizeLimiting(Plugin):
             return responses.error(exchange, (417 if expects else 413, _MESSAGE))
         return self._counted(exchange) if is_chunked else None
 
-    async def _counted(self, exchange: Exchange) -> Answer | None:
+    async def _counted(self, exchange: Exchange) -> Response | None:
         """Nobody said how long it is."""
         try:
             await exchange.body(self._limit_bytes)

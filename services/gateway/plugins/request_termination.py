@@ -8,7 +8,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 
@@ -36,10 +36,10 @@ class RequestTermination(Plugin):
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = RequestTerminationConfig.model_validate(entry.config or {})
 
-    def access(self, exchange: Exchange) -> Answer | None:
+    def access(self, exchange: Exchange) -> Response | None:
         config = self._config
         if config.trigger and exchange.header(config.trigger) is None and not exchange.query_values(config.trigger):
             return None
         if config.body is not None:
-            return responses.answer(config.status_code, config.content_type, config.body.encode())
+            return responses.build(config.status_code, config.content_type, config.body.encode())
         return responses.plain_json(config.status_code, {"message": config.message or "Service unavailable"})

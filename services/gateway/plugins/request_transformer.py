@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 from services.gateway.plugins.transforming import change_headers, change_record
 from services.gateway.wire.fields import Fields
@@ -80,7 +80,7 @@ class RequestTransformer(Plugin):
     def access(self, exchange: Exchange) -> Access:
         config = self._config
         if config.changes("headers"):
-            exchange.shaped = lambda fields: self._shape(exchange, fields)
+            exchange.reshape = lambda fields: self._shape(exchange, fields)
         if config.replace.uri is not None:
             exchange.upstream_path = _render(config.replace.uri, exchange)
         body = self._change_body(exchange) if config.changes("body") and exchange.has_body else None
@@ -108,7 +108,7 @@ class RequestTransformer(Plugin):
         exchange.query = urlencode(query, doseq=True)
         exchange.has_query = bool(query)
 
-    async def _change_body(self, exchange: Exchange) -> Answer | None:
+    async def _change_body(self, exchange: Exchange) -> Response | None:
         content_type = exchange.header("content-type") or ""
         is_json = "application/json" in content_type
         if not is_json and "application/x-www-form-urlencoded" not in content_type:

@@ -10,10 +10,10 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig, Unusable
 from services.gateway.plugins.transforming import change_headers, change_record
-from services.gateway.wire.upstream import BadAnswer
+from services.gateway.wire.upstream import BadResponse
 
 MAX_BODY_BYTES = 8 * 2**20
 """A longer one would have to be held whole to be changed, and may not leave unchanged: it is an error."""
@@ -62,17 +62,17 @@ class ResponseTransformer(Plugin):
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = ResponseTransformerConfig.model_validate(entry.config or {})
 
-    def header_filter(self, exchange: Exchange, answer: Answer) -> Awaitable[None] | None:
-        change_headers(answer.headers, self._config)
-        if self._config.changes_json and "application/json" in (answer.headers.get("Content-Type") or "").lower():
-            return self._change_body(exchange, answer)
+    def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
+        change_headers(response.headers, self._config)
+        if self._config.changes_json and "application/json" in (response.headers.get("Content-Type") or "").lower():
+            return self._change_body(exchange, response)
         return None
 
-    async def _change_body(self, exchange: Exchange, answer: Answer) -> None:
+    async def _change_body(self, exchange: Exchange, response: Response) -> None:
         if exchange.method == "HEAD":
-            answer.headers.remove("Content-Length")
+            response.headers.remove("Content-Length")
             return
-        content = answer.body if isinstance(answer.body, bytes) else await _whole(answer.body)
+        content = response.body if isinstance(response.body, bytes) else await _whole(response.body)
         try:
             record = json.loads(content)
         except (ValueError, RecursionError):
@@ -80,8 +80,8 @@ class ResponseTransformer(Plugin):
         if isinstance(record, dict):
             change_record(record, self._config, "json_", self._value)
             content = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
-        answer.body = content
-        answer.headers.set("Content-Length", str(len(content)))
+        response.body = content
+        response.headers.set("Content-Length", str(len(content)))
 
     def _value(self, step: str, value: str, place: int) -> Any:
         """A string, unless its type is given."""
@@ -108,7 +108,7 @@ async def _whole(body: responses.Blocks) -> bytes:
             blocks.append(block)
     except TimeoutError as error:
         raise Unusable(responses.TIMING_OUT) from error
-    except (OSError, BadAnswer) as error:
+    except (OSError, BadResponse) as error:
         raise Unusable(responses.INVALID_RESPONSE) from error
     finally:
         body.close()

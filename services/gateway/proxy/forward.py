@@ -1,4 +1,4 @@
-"""Sends an exchange to its service and brings the answer back: tries, timeouts, bodies that stream."""
+"""Sends an exchange to its service and returns the response: tries, timeouts, streamed bodies."""
 
 import time
 from collections.abc import AsyncIterator
@@ -11,44 +11,46 @@ from services.gateway.balancing.peers import Peers
 from services.gateway.config.schema import Service
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange, Try
-from services.gateway.exchange.responses import Answer
+from services.gateway.exchange.responses import Response
 from services.gateway.proxy import headers, uris
 from services.gateway.wire.fields import Fields
-from services.gateway.wire.upstream import BadAnswer, Response, UpstreamConnection
+from services.gateway.wire.upstream import BadResponse, UpstreamConnection, UpstreamResponse
 
 log = get_logger(__name__)
 
-NEVER_REPEATED = frozenset({"POST", "PATCH", "LOCK"})
-"""Once sent, these may have had their effect: another try could double it."""
+NOT_IDEMPOTENT = frozenset({"POST", "PATCH", "LOCK"})
+"""Not repeated once sent: another try could double their effect."""
 
-SMALL_ANSWER_BYTES = 64 * 1024
-"""Answers up to this are read whole: one block to the client, and the connection is free at once."""
+SMALL_RESPONSE_BYTES = 64 * 1024
+"""Smaller responses are read whole, which frees the connection at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A service with the targets that its tries may go to."""
+    """A service with its targets."""
 
     service: Service
     peers: Peers
     is_upstream: bool
-    """Whether the service's host is the name of an upstream; else it is a host."""
+    """Whether the service's host names an upstream rather than a host."""
 
 
 class Failed(Exception):
-    """One try came to nothing. `answer` is what the client hears if it was the last."""
+    """One try failed; `kind` is the error for the client if it was the last."""
 
     def __init__(self, reason: BaseException, was_sent: bool) -> None:
         super().__init__(repr(reason))
         self.is_timeout = isinstance(reason, TimeoutError)
-        self.answer = responses.TIMING_OUT if self.is_timeout else responses.INVALID_RESPONSE
+        self.kind = responses.TIMING_OUT if self.is_timeout else responses.INVALID_RESPONSE
         self.was_sent = was_sent
 
 
 class Download:
-    """An upstream's body on its way to the client, and then its connection back to the pool."""
+    """An upstream's body on its way to the client; returns its connection to the pool."""
 
-    def __init__(self, response: Response, connection: UpstreamConnection, node: Node, read_timeout: float) -> None:
+    def __init__(
+        self, response: UpstreamResponse, connection: UpstreamConnection, node: Node, read_timeout: float
+    ) -> None:
         self._response, self._connection, self._node = response, connection, node
         self._read_timeout = read_timeout
 
@@ -56,13 +58,13 @@ class Download:
         return await self._response.body.read(self._read_timeout)
 
     def close(self) -> None:
-        """What is left of an answer cannot be had from a connection that is used again: the pool closes such a one."""
+        """The pool closes a connection whose response was not read to its end."""
         self._node.active -= 1
         self._node.pool.release(self._connection)
 
 
-async def forward(exchange: Exchange, backend: Backend) -> Answer:
-    """The upstream's answer, or the gateway's about not getting one. Raises what a client's body may fail with."""
+async def forward(exchange: Exchange, backend: Backend) -> Response:
+    """The upstream's response, or an error of the gateway's. Raises what reading the client's body may raise."""
     match, service = exchange.match, backend.service
     assert match is not None
     if match.route.request_buffering:
@@ -81,13 +83,13 @@ async def forward(exchange: Exchange, backend: Backend) -> Answer:
             return await _try(exchange, backend, node, uri)
         except Failed as failed:
             log.warning("try failed", service=service.name, target=node.address, error=str(failed))
-            failure = failed.answer
+            failure = failed.kind
             exchange.tries[-1].failure = failure[0]
             exchange.upstream_statuses.append(str(failure[0]))
-            if failed.was_sent and (exchange.method in NEVER_REPEATED or exchange.stream() is not None):
+            if failed.was_sent and (exchange.method in NOT_IDEMPOTENT or exchange.stream() is not None):
                 break
             if len(exchange.tries) <= service.retries:
-                # Like Kong, which learns of a failure when it asks for the next target.
+                # Like Kong, count a failure only when choosing the next target.
                 backend.peers.failed(node, "timeouts" if failed.is_timeout else "tcp_failures")
             tried.append(node)
     return responses.error(exchange, failure)
@@ -106,7 +108,7 @@ def request_target(exchange: Exchange, service: Service) -> str:
     return uris.escape(path) + uris.query_suffix(exchange.query, exchange.has_query)
 
 
-async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> Answer:
+async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> Response:
     service, pool = backend.service, node.pool
     exchange.tries.append(Try(pool.host, pool.port, time.time()))
     began = time.perf_counter()
@@ -118,10 +120,10 @@ async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> An
     exchange.tries[-1].seconds = sent_at - began
     node.active += 1
     try:
-        response = await _ask(exchange, backend, node, connection, uri)
+        response = await _send(exchange, backend, node, connection, uri)
         exchange.upstream_seconds = time.perf_counter() - sent_at
         body = await _body(response, connection, node, service.read_timeout / 1000)
-    except (OSError, BadAnswer) as error:
+    except (OSError, BadResponse) as error:
         node.active -= 1
         pool.drop(connection)
         raise Failed(error, was_sent=True) from error
@@ -131,11 +133,13 @@ async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> An
         raise
     exchange.from_upstream = True
     exchange.upstream_statuses.append(str(response.status))
-    backend.peers.answered(node, response.status)
-    return Answer(response.status, headers.to_client(response.headers), body, response.reason)
+    backend.peers.responded(node, response.status)
+    return Response(response.status, headers.to_client(response.headers), body, response.reason)
 
 
-async def _ask(exchange: Exchange, backend: Backend, node: Node, connection: UpstreamConnection, uri: str) -> Response:
+async def _send(
+    exchange: Exchange, backend: Backend, node: Node, connection: UpstreamConnection, uri: str
+) -> UpstreamResponse:
     method = exchange.upstream_method or exchange.method
     fields = headers.to_upstream(exchange, _host(exchange, backend, node))
     body = await _framed_body(exchange, fields)
@@ -144,7 +148,7 @@ async def _ask(exchange: Exchange, backend: Backend, node: Node, connection: Ups
 
 
 async def _framed_body(exchange: Exchange, fields: Fields) -> bytes | AsyncIterator[bytes] | None:
-    """The body, after the header that says where it ends."""
+    """The body; adds its framing header to `fields`."""
     stream = exchange.stream()
     if stream is not None:
         length = exchange.announced_length
@@ -173,16 +177,16 @@ def _host(exchange: Exchange, backend: Backend, node: Node) -> str:
 
 
 async def _body(
-    response: Response, connection: UpstreamConnection, node: Node, read_timeout: float
+    response: UpstreamResponse, connection: UpstreamConnection, node: Node, read_timeout: float
 ) -> bytes | Download:
     body = response.body
-    is_small = response.length is not None and response.length <= SMALL_ANSWER_BYTES
+    is_small = response.length is not None and response.length <= SMALL_RESPONSE_BYTES
     if not body.whole and not is_small:
         return Download(response, connection, node, read_timeout)
     try:
         content = await body.until_whole(read_timeout)
-    except (OSError, BadAnswer):
-        # The upstream's status is known and nothing can take it back: the client, too, gets an answer that breaks off.
+    except (OSError, BadResponse):
+        # The status is known: pass it on, and let the client see the body break off.
         return Download(response, connection, node, read_timeout)
     node.active -= 1
     node.pool.release(connection)

@@ -20,7 +20,7 @@ _FORWARDED = frozenset(
 
 _NONE = frozenset[str]()
 
-_HOP_BY_HOP_ANSWER = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", "x-kong-request-id", "via"}
+_HOP_BY_HOP_RESPONSE = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", "x-kong-request-id", "via"}
 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
@@ -50,8 +50,8 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
     items.append(("X-Kong-Request-Id", exchange.request_id))
     items += ((name, value) for name, value in overrides.values() if value is not None)
     fields = Fields(items)
-    if exchange.shaped is not None:
-        exchange.shaped(fields)
+    if exchange.reshape is not None:
+        exchange.reshape(fields)
     return fields
 
 
@@ -78,7 +78,7 @@ def _named_by(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's headers as the client gets them, with the gateway's own."""
-    dropped = _HOP_BY_HOP_ANSWER | _named_by(upstream)
+    dropped = _HOP_BY_HOP_RESPONSE | _named_by(upstream)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
     via = [value for name, value in upstream if name.lower() == "via"]
     headers.append(("Via", ", ".join([*via, VIA])))

@@ -1,33 +1,33 @@
-"""Writes an answer to its client: framing for what the client speaks, and bodies of any size in bounded memory."""
+"""Writes a response to its client, framed for the client's HTTP version, in bounded memory."""
 
 import http
 
 from services.gateway.exchange.bodies import LAST_CHUNK, chunk
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import Answer, Blocks
+from services.gateway.exchange.responses import Blocks, Response
 from services.gateway.wire.client import ClientConnection
 from services.gateway.wire.stream import Stream
-from services.gateway.wire.upstream import BadAnswer
+from services.gateway.wire.upstream import BadResponse
 
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
-async def respond(exchange: Exchange, answer: Answer, connection: ClientConnection, stream: Stream | None) -> None:
-    """Raises ClientGone. An answer whose upstream fails half way is left visibly unfinished."""
-    head, status, body = exchange.head, answer.status, answer.body
+async def respond(exchange: Exchange, response: Response, connection: ClientConnection, stream: Stream | None) -> None:
+    """Leave the response visibly unfinished if the upstream fails half way. Raises ClientGone."""
+    head, status, body = exchange.head, response.status, response.body
     has_body = head.method != "HEAD" and status >= 200 and status not in (204, 304)
-    is_framed = not has_body or "Content-Length" in answer.headers
+    is_framed = not has_body or "Content-Length" in response.headers
     if not is_framed and isinstance(body, bytes):
-        answer.headers.add("Content-Length", str(len(body)))
+        response.headers.add("Content-Length", str(len(body)))
         is_framed = True
     is_chunked = not is_framed and head.version == "1.1"
     if is_chunked:
-        answer.headers.add("Transfer-Encoding", "chunked")
+        response.headers.add("Transfer-Encoding", "chunked")
     if not is_framed and not is_chunked:
         head.keeps_alive = False
     keeps = connection.decide_to_keep(head, stream)
-    answer.headers.add("Connection", "keep-alive" if keeps else "close")
-    first = answer.headers.head(f"HTTP/1.1 {status} {answer.reason or _REASONS.get(status, '')}")
+    response.headers.add("Connection", "keep-alive" if keeps else "close")
+    first = response.headers.head(f"HTTP/1.1 {status} {response.reason or _REASONS.get(status, '')}")
     exchange.sent_bytes = len(first)
     if isinstance(body, bytes):
         connection.write(first + body if has_body else first)
@@ -50,7 +50,7 @@ async def _stream(
             exchange.sent_bytes += len(block)
             connection.write(chunk(block) if is_chunked else block)
             await connection.drain()
-    except (OSError, BadAnswer):
+    except (OSError, BadResponse):
         connection.break_off()
         return
     if is_chunked:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from services.gateway.wire.fields import Fields
 from services.gateway.wire.stream import Stream
-from services.gateway.wire.upstream import BadAnswer, UpstreamConnection
+from services.gateway.wire.upstream import BadResponse, UpstreamConnection
 
-FETCH_FAILURES = (OSError, BadAnswer)
+FETCH_FAILURES = (OSError, BadResponse)
 MAX_BYTES = 4 * 2**20
 
 
@@ -63,5 +63,5 @@ async def _whole(body: Stream) -> bytes:
         blocks.append(block)
         size += len(block)
         if size > MAX_BYTES:
-            raise BadAnswer("longer than anything we ask for")
+            raise BadResponse("longer than anything we ask for")
     return b"".join(blocks)

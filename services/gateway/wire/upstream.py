@@ -13,12 +13,12 @@ from services.gateway.wire.stream import Stream, expire
 MAX_HEAD_BYTES = 64 * 1024
 
 
-class BadAnswer(Exception):
+class BadResponse(Exception):
     """The upstream closed before it answered, or what it said is not HTTP."""
 
 
 @dataclass(slots=True)
-class Response:
+class UpstreamResponse:
     status: int
     reason: str
     headers: list[tuple[str, str]]
@@ -35,7 +35,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # made with the connection
         self._parser = httptools.HttpResponseParser(self)
         self._method = ""
-        self._head: asyncio.Future[Response] = self._loop.create_future()
+        self._head: asyncio.Future[UpstreamResponse] = self._loop.create_future()
         self._body: Stream | None = None
         self._is_asked = False
         self._drained: asyncio.Future[None] | None = None
@@ -80,8 +80,8 @@ class UpstreamConnection(asyncio.Protocol):
                 self._must_close = True
                 return
 
-    async def response(self, timeout: float) -> Response:
-        """The answer's head. Raises TimeoutError, BadAnswer."""
+    async def response(self, timeout: float) -> UpstreamResponse:
+        """The answer's head. Raises TimeoutError, BadResponse."""
         timer = self._loop.call_later(timeout, expire, self._head)
         try:
             return await self._head
@@ -115,7 +115,7 @@ class UpstreamConnection(asyncio.Protocol):
                 raise httptools.HttpParserError("its head is too large")
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(BadAnswer(f"not HTTP: {error!r}"))
+            self._fail(BadResponse(f"not HTTP: {error!r}"))
             self.close()
         if self._is_asked and self._body is None:
             self._unfinished_bytes += len(data)
@@ -126,7 +126,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.eof_received()
-        self._fail(BadAnswer(repr(error) if error else "closed"))
+        self._fail(BadResponse(repr(error) if error else "closed"))
         self.resume_writing()
 
     def pause_writing(self) -> None:
@@ -161,7 +161,7 @@ class UpstreamConnection(asyncio.Protocol):
             return
         length = next((value for name, value in self._headers if name.lower() == "content-length"), None)
         self._body = Stream(self._transport.pause_reading, self._transport.resume_reading)
-        response = Response(status, self._reason, self._headers, self._body, int(length) if length else None)
+        response = UpstreamResponse(status, self._reason, self._headers, self._body, int(length) if length else None)
         if not self._head.done():
             self._head.set_result(response)
         if self._method == "HEAD":
