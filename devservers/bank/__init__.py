@@ -1,8 +1,7 @@
-"""The bank: a payment provider of our own for development and tests, a stand-in for the real party.
+"""The bank: a payment provider for development and tests.
 
-It is shipped beside the adapter that calls it and behaves as providers do, down to their bad days: the source
-token of a charge decides how it ends (`tokens.py`). It has an API for merchants (`api.py`), pages for customers who have to
-confirm a payment (`pages.py`), and sends webhooks (`webhooks.py`).
+A charge's source token decides how it ends, errors included (`tokens.py`). It has an API for merchants (`api.py`), pages on
+which customers confirm a payment (`pages.py`), and webhooks (`webhooks.py`).
 """
 
 from devservers.bank.api import create_app

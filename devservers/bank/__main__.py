@@ -1,4 +1,4 @@
-"""Runs the bank: `python -m devservers.bank`."""
+"""Run the bank: `python -m devservers.bank`."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What callers send to the bank, checked by hand: a validation library would be most of the bank's memory."""
+"""Validation of requests, by hand: a validation library would take most of the bank's memory."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -9,14 +9,15 @@ from typing import Any
 from flask import abort, request
 from werkzeug.datastructures import Headers
 
-from devservers.bank.ledger import written
+from devservers.bank.ledger import timestamp
 from devservers.standin import InvalidField, whole_number
 
-# The bound of large providers: eight digits of minor units.
 MAX_AMOUNT = 99_999_999
+"""In minor units; the limit of large providers."""
+
 MAX_PAGE_SIZE = 100
 REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
-REFERENCE_RULE = "is 1 to 200 letters, digits, spaces or ._:/#-"
+REFERENCE_RULE = "must be 1 to 200 letters, digits, spaces or ._:/#-"
 CURRENCY = re.compile(r"[A-Z]{3}")
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -33,23 +34,23 @@ class ChargeOrder:
 
 
 def body() -> Body:
-    """The JSON object of the request in hand; an empty body is an empty object."""
+    """The JSON object of the current request; an empty body is an empty object."""
     try:
         sent = request.get_json(force=True) if request.get_data() else {}
     except RecursionError:
         abort(400, "The JSON is nested too deeply.")
-    return sent if isinstance(sent, dict) else abort(400, "The body is no JSON object.")
+    return sent if isinstance(sent, dict) else abort(400, "The body is not a JSON object.")
 
 
 def charge_order(sent: Body, tokens: Collection[str]) -> ChargeOrder:
     _only(sent, ("amount", "currency", "source", "capture", "reference"))
     if not isinstance(sent.get("capture"), bool):
-        raise InvalidField("capture", "is true to take the money now, false to hold it")
+        raise InvalidField("capture", "must be true to capture the money now, false to hold it")
     if not isinstance(sent.get("source"), str) or sent["source"] not in tokens:
-        raise InvalidField("source", "is no token that this bank knows")
+        raise InvalidField("source", "is not a token of this bank")
     return ChargeOrder(
         amount=_amount(sent),
-        currency=_text(sent, "currency", CURRENCY, "is three capital letters"),
+        currency=_text(sent, "currency", CURRENCY, "must be three capital letters"),
         source=sent["source"],
         capture=sent["capture"],
         reference=_text(sent, "reference", REFERENCE, REFERENCE_RULE),
@@ -62,29 +63,26 @@ def optional_amount(sent: Body) -> int | None:
 
 
 def refund_order(sent: Body) -> tuple[int, str]:
-    """The amount, and the caller's own name for the refund, which may be empty."""
+    """The amount and the caller's reference, which may be empty."""
     _only(sent, ("amount", "reference"))
     named = "reference" in sent
     return _amount(sent), _text(sent, "reference", REFERENCE, REFERENCE_RULE) if named else ""
 
 
-def nothing(sent: Body) -> None:
+def require_empty(sent: Body) -> None:
     _only(sent, ())
 
 
 def page(arguments: Mapping[str, str]) -> tuple[int, int]:
-    """The position to go on after, and how many to show."""
+    """The position after which the page starts, and its size."""
     after = whole_number(arguments, "after", 0, range(2**63))
     return after, whole_number(arguments, "limit", 50, range(1, MAX_PAGE_SIZE + 1))
 
 
-def choice(arguments: Mapping[str, str]) -> dict[str, str]:
-    """Which charges to show: by their reference, and by when they were made (ISO 8601, from `since` until before `until`)."""
-    chosen = {name: arguments[name] for name in ("reference", "since", "until") if name in arguments}
-    for name in ("since", "until"):
-        if name in chosen:
-            chosen[name] = _time(name, chosen[name])
-    return chosen
+def filters(arguments: Mapping[str, str]) -> dict[str, str]:
+    """Which charges to list: by reference, and by creation time (ISO 8601; `since` is inclusive, `until` exclusive)."""
+    given = {name: arguments[name] for name in ("reference", "since", "until") if name in arguments}
+    return {name: text if name == "reference" else _time(name, text) for name, text in given.items()}
 
 
 def _time(name: str, text: str) -> str:
@@ -92,15 +90,15 @@ def _time(name: str, text: str) -> str:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
             raise ValueError
-        return written(moment)
+        return timestamp(moment)
     except (ValueError, OverflowError):
-        raise InvalidField(name, "is a time with its zone, as 2026-01-31T12:00:00Z") from None
+        raise InvalidField(name, "must be a time with its zone, such as 2026-01-31T12:00:00Z") from None
 
 
 def idempotency_key(headers: Headers) -> str:
     key = headers.get("Idempotency-Key", "")
     if not KEY.fullmatch(key):
-        abort(400, "The header Idempotency-Key is needed: 1 to 255 visible ASCII characters.")
+        abort(400, "The header Idempotency-Key is required: 1 to 255 visible ASCII characters.")
     return key
 
 
@@ -114,7 +112,7 @@ def _amount(sent: Body) -> int:
     value = sent.get("amount")
     # JSON's true is an int to Python.
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_AMOUNT:
-        raise InvalidField("amount", f"is a whole number of minor units from 1 to {MAX_AMOUNT}")
+        raise InvalidField("amount", f"must be a whole number of minor units from 1 to {MAX_AMOUNT}")
     return value
 
 

@@ -1,6 +1,6 @@
-"""The bank's books: every charge, every refund, every answer it gave and every webhook it owes, in one SQLite file.
+"""The bank's ledger: charges, refunds, idempotency keys and pending webhooks in one SQLite file.
 
-A provider does not forget when it is killed: what it answers has been committed before.
+Everything is committed before the response is sent, so a killed bank has lost nothing.
 """
 
 import json
@@ -13,9 +13,10 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from devservers.bank.tokens import DUPLICATE_WEBHOOK, OUT_OF_ORDER_WEBHOOK, TOLD
+from devservers.bank.tokens import DUPLICATE_WEBHOOK, OUT_OF_ORDER_WEBHOOK, WITH_WEBHOOKS
 
-SCHEMA = """
+MIGRATIONS = (
+    """
 create table if not exists charges (
     position integer primary key,
     id text not null unique,
@@ -49,95 +50,94 @@ create table if not exists webhooks (
     due real not null default 0
 ) strict;
 create index if not exists webhooks_due on webhooks (due) where copies > 0;
-"""
-
-ADDED = """
-begin;
 alter table charges add column source text not null default 'tok_success';
 alter table charges add column captures integer not null default 0;
 alter table charges add column pages text;
 alter table refunds add column reference text not null default '';
 create index charges_by_time on charges (created_at, position);
-pragma user_version = 1;
-commit;
-"""
-"""What the books of the first version lack."""
+""",
+    """
+alter table answers rename to idempotency_keys;
+alter table idempotency_keys rename column answer to response;
+update charges set source = 'tok_lost_response' where source = 'tok_lost_answer';
+""",
+)
+"""The position of each is its version, from 1; the first also completes a file from before there were versions."""
 
 MAX_ATTEMPTS = 20
 
-CHOICES = {"reference": "reference = :reference", "since": "created_at >= :since", "until": "created_at < :until"}
+FILTERS = {"reference": "reference = :reference", "since": "created_at >= :since", "until": "created_at < :until"}
 
 Row = dict[str, Any]
 Values = tuple[str | int | float | None, ...] | dict[str, str | int | None]
 
 
 class KeyReused(Exception):
-    """The idempotency key was used before, for another request."""
+    """The idempotency key was already used for a different request."""
 
 
 class Ledger:
-    """One connection that is used in turns; a turn sees nothing that another has not finished."""
+    """One connection behind a lock: transactions run one after the other."""
 
     def __init__(self, path: Path | None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._turn = threading.RLock()
-        # Without isolation level transactions begin and end where this module says so.
-        self._books = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
-        self._books.row_factory = _as_dict
-        self._books.execute("pragma journal_mode = wal")
-        self._books.executescript(SCHEMA)
-        if self._read("pragma user_version", ())[0]["user_version"] == 0:
-            self._books.executescript(ADDED)
-        self.is_telling = False
-        """Whether somebody is there to send webhooks."""
+        self._lock = threading.RLock()
+        # No isolation level: this module begins and ends transactions itself.
+        self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
+        self._connection.row_factory = _as_dict
+        self._connection.execute("pragma journal_mode = wal")
+        version = self._read("pragma user_version", ())[0]["user_version"]
+        for number, script in enumerate(MIGRATIONS[version:], version + 1):
+            self._connection.executescript(f"begin;{script}pragma user_version = {number};commit;")
+        self.has_endpoint = False
+        """Whether webhooks are sent at all."""
 
     def once(self, key: str, request: str, act: Callable[[], str]) -> tuple[str, bool]:
-        """The answer of `act`, and whether it was given before: one key acts once, however many ask with it.
+        """The response that `act` returned for this key, and whether this is a replay.
 
-        What was done and what was answered are one transaction; when `act` raises, neither happened
-        and the key is free again. Raises KeyReused.
+        One transaction: when `act` raises, nothing is kept and the key stays unused. Raises KeyReused.
         """
         with self.transaction():
-            known = self._read("select * from answers where key = ?", (key,))
-            if not known:
-                answer = act()
-                self._write("insert into answers values (?, ?, ?) returning *", (key, request, answer))
-                return answer, False
-            if known[0]["request"] != request:
+            found = self._read("select * from idempotency_keys where key = ?", (key,))
+            if not found:
+                response = act()
+                self._write("insert into idempotency_keys values (?, ?, ?) returning *", (key, request, response))
+                return response, False
+            if found[0]["request"] != request:
                 raise KeyReused
-            return known[0]["answer"], True
+            return found[0]["response"], True
 
     def charge(self, **columns: str | int | None) -> Row:
-        """`columns`: all of a charge's but position, id, amount_refunded and created_at."""
-        values = {"id": _fresh_id("ch"), "created_at": _now(), **columns}
+        """`columns`: all but position, id, amount_refunded and created_at."""
+        values = {"id": _new_id("ch"), "created_at": _now(), **columns}
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
         return self._write(f"insert into charges ({names}) values ({places}) returning *", values)  # noqa: S608
 
-    def change(self, charge_id: str, status: str, amount_captured: int, decline_reason: str | None) -> Row:
+    def update_charge(self, charge_id: str, status: str, amount_captured: int, decline_reason: str | None) -> Row:
         return self._write(
             "update charges set status = ?, amount_captured = ?, decline_reason = ? where id = ? returning *",
             (status, amount_captured, decline_reason, charge_id),
         )
 
     def refund(self, charge_id: str, amount: int, reference: str) -> tuple[Row, Row]:
-        """The refund and the charge after it."""
+        """The refund, and the charge as it is then."""
         charge = self._write(
             "update charges set amount_refunded = amount_refunded + ? where id = ? returning *",
             (amount, charge_id),
         )
         refund = self._write(
             "insert into refunds (id, charge_id, amount, reference, created_at) values (?, ?, ?, ?, ?) returning *",
-            (_fresh_id("re"), charge_id, amount, reference, _now()),
+            (_new_id("re"), charge_id, amount, reference, _now()),
         )
         return refund, charge
 
-    def tell(self, event_type: str, charge: Row) -> None:
-        """Owe a webhook about what has just happened to the charge, if webhooks are sent about such."""
-        if not self.is_telling or charge["source"] not in TOLD:
+    def queue_webhook(self, event_type: str, charge: Row) -> None:
+        """Queue a webhook about what has just happened to the charge, if its source has webhooks."""
+        if not self.has_endpoint or charge["source"] not in WITH_WEBHOOKS:
             return
-        event_id = _fresh_id("evt")
+        event_id = _new_id("evt")
         data = {name: charge[name] for name in ("id", "status", "reference", "amount_captured", "amount_refunded")}
         body = {"id": event_id, "type": event_type, "created_at": _now(), "data": data}
         is_first = not self._read("select 1 from webhooks where charge_id = ?", (charge["id"],))
@@ -149,21 +149,21 @@ class Ledger:
         )
 
     def due_webhook(self, now: float) -> Row | None:
-        """The oldest webhook that is to be sent now."""
+        """The oldest webhook that is due."""
         query = "select * from webhooks where copies > 0 and not is_held and due <= ? order by position limit 1"
         return next(iter(self._read(query, (now,))), None)
 
     def webhook_sent(self, webhook: Row) -> None:
-        """Once more; what was held back until then goes next."""
+        """Count one copy as sent, and release the webhook held back for it."""
         self._write("update webhooks set copies = copies - 1 where id = ? returning *", (webhook["id"],))
         self._read("update webhooks set is_held = 0 where charge_id = ?", (webhook["charge_id"],))
 
-    def webhook_failed(self, webhook: Row, next_try: float) -> None:
-        """Try again then; after many tries never."""
+    def webhook_failed(self, webhook: Row, next_try_at: float) -> None:
+        """Try again at `next_try_at`, up to MAX_ATTEMPTS."""
         copies = webhook["copies"] if webhook["tries"] < MAX_ATTEMPTS else 0
         self._write(
             "update webhooks set tries = tries + 1, due = ?, copies = ? where id = ? returning *",
-            (next_try, copies, webhook["id"]),
+            (next_try_at, copies, webhook["id"]),
         )
 
     def find(self, charge_id: str) -> Row | None:
@@ -172,51 +172,48 @@ class Ledger:
     def refunds(self, charge_id: str) -> list[Row]:
         return self._read("select * from refunds where charge_id = ? order by position", (charge_id,))
 
-    def charges(self, choice: dict[str, str], after: int, limit: int) -> list[Row]:
-        """Oldest first: a page that is read again is the same, however many charges have come since.
-
-        `choice`: any of reference, since and until; the times as the bank writes them.
-        """
-        chosen = "".join(f"{CHOICES[name]} and " for name in choice)
+    def charges(self, filters: dict[str, str], after: int, limit: int) -> list[Row]:
+        """Oldest first, so that new charges do not shift pages. `filters`: any of reference, since and until."""
+        conditions = "".join(f"{FILTERS[name]} and " for name in filters)
         return self._read(
-            f"select * from charges where {chosen} position > :after order by position limit :limit",  # noqa: S608
-            {**choice, "after": after, "limit": limit},
+            f"select * from charges where {conditions} position > :after order by position limit :limit",  # noqa: S608
+            {**filters, "after": after, "limit": limit},
         )
 
     def is_open(self) -> bool:
-        return self._read("select 1 as answer", ()) != []
+        return self._read("select 1", ()) != []
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with self._turn:
-            self._books.execute("begin immediate")
+        with self._lock:
+            self._connection.execute("begin immediate")
             try:
                 yield
             except BaseException:
-                self._books.execute("rollback")
+                self._connection.execute("rollback")
                 raise
-            self._books.execute("commit")
+            self._connection.execute("commit")
 
     def _write(self, statement: str, values: Values) -> Row:
         return self._read(statement, values)[0]
 
     def _read(self, statement: str, values: Values) -> list[Row]:
-        with self._turn:
-            return self._books.execute(statement, values).fetchall()
+        with self._lock:
+            return self._connection.execute(statement, values).fetchall()
 
 
 def _as_dict(cursor: sqlite3.Cursor, values: tuple[object, ...]) -> Row:
     return {column[0]: value for column, value in zip(cursor.description, values, strict=True)}
 
 
-def _fresh_id(kind: str) -> str:
+def _new_id(kind: str) -> str:
     return f"{kind}_{token_hex(12)}"
 
 
 def _now() -> str:
-    return written(datetime.now(UTC))
+    return timestamp(datetime.now(UTC))
 
 
-def written(moment: datetime) -> str:
-    """As the bank writes times: texts that sort as the times do."""
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC, so that texts sort as the times do."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,6 +1,6 @@
-"""The bank's pages for customers: one for each charge that waits for their word, as with 3-D Secure.
+"""The bank's pages for customers: one for each charge that waits for confirmation, as with 3-D Secure.
 
-Who knows the charge's id is its customer; it is random, and only the merchant tells it to them.
+The charge's random id in the URL is what authorises the customer.
 """
 
 from flask import Flask, render_template_string, request
@@ -8,7 +8,7 @@ from flask import Flask, render_template_string, request
 from devservers.bank import rules
 from devservers.bank.ledger import Ledger
 
-UNDER = "/pay/"
+PATH = "/pay/"
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -17,22 +17,22 @@ PAGE = """<!doctype html>
 <h1>Sandbox bank</h1>
 <p>{{ amount }} {{ charge.currency }}: this payment is {{ charge.status }}.</p>
 {% if charge.status == "pending" %}
-<form method="post"><button name="answer" value="confirm">Pay</button> <button name="answer" value="refuse">Do not pay</button></form>
+<form method="post"><button name="decision" value="confirm">Pay</button> <button name="decision" value="refuse">Do not pay</button></form>
 {% else %}<p>You can close this page.</p>
 {% endif %}
 """
 
 
 def mount(app: Flask, ledger: Ledger) -> None:
-    def shown(charge: dict[str, object]) -> str:
+    def render(charge: dict[str, object]) -> str:
         amount = f"{charge['amount']:03}"
         return render_template_string(PAGE, charge=charge, amount=f"{amount[:-2]}.{amount[-2:]}")
 
-    @app.get(f"{UNDER}<charge_id>")
+    @app.get(f"{PATH}<charge_id>")
     def page(charge_id: str) -> str:
-        return shown(rules.find(ledger, charge_id))
+        return render(rules.find(ledger, charge_id))
 
-    @app.post(f"{UNDER}<charge_id>")
-    def answer(charge_id: str) -> str:
+    @app.post(f"{PATH}<charge_id>")
+    def decide(charge_id: str) -> str:
         with ledger.transaction():
-            return shown(rules.confirm(ledger, charge_id, request.form.get("answer") == "confirm"))
+            return render(rules.confirm(ledger, charge_id, request.form.get("decision") == "confirm"))

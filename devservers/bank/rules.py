@@ -1,6 +1,6 @@
-"""What the bank does with a charge, and what it refuses: the token that pays decides.
+"""What the bank does with a charge and what it refuses, as the source token decides.
 
-pending → authorized → captured → refunded in parts, or pending or authorized → voided; declined is an end of its own.
+pending → authorized → captured → refunded in parts; pending or authorized → voided; declined is final.
 """
 
 from flask import abort
@@ -11,11 +11,11 @@ from devservers.bank.tokens import CAPTURE_ERROR, CAPTURE_REFUSED, DECLINES, ERR
 
 
 def charge(ledger: Ledger, order: ChargeOrder, pages: str) -> Row:
-    """`pages`: the URL under which the bank's own pages are, one for each charge that waits for its customer."""
+    """`pages`: base URL of the pages on which customers confirm."""
     if order.source == ERROR:
-        abort(500, "The bank has a bad day.")
+        abort(500, "The bank failed.")
     decline_reason = DECLINES.get(order.source)
-    status = _begins_as(order.source, order.capture)
+    status = _first_status(order.source, order.capture)
     made = ledger.charge(
         status=status,
         decline_reason=decline_reason,
@@ -27,11 +27,11 @@ def charge(ledger: Ledger, order: ChargeOrder, pages: str) -> Row:
         captures=int(order.capture),
         pages=pages if status == "pending" else None,
     )
-    ledger.tell(f"charge.{status}", made)
-    return shown_charge(made)
+    ledger.queue_webhook(f"charge.{status}", made)
+    return charge_view(made)
 
 
-def _begins_as(source: str, capture: bool) -> str:
+def _first_status(source: str, capture: bool) -> str:
     if source in DECLINES:
         return "declined"
     if source == PENDING:
@@ -39,26 +39,25 @@ def _begins_as(source: str, capture: bool) -> str:
     return "captured" if capture else "authorized"
 
 
-def confirm(ledger: Ledger, charge_id: str, is_agreed: bool) -> Row:
-    """The customer did their part on the bank's page, or refused to."""
+def confirm(ledger: Ledger, charge_id: str, is_confirmed: bool) -> Row:
+    """The customer confirmed the payment on the bank's page, or refused it."""
     waiting = find(ledger, charge_id, "pending")
-    if not is_agreed:
+    if not is_confirmed:
         return _move(ledger, charge_id, "declined", 0, "authentication_failed")
-    is_taken = bool(waiting["captures"])
-    return _move(ledger, charge_id, "captured" if is_taken else "authorized", waiting["amount"] * is_taken)
+    captures = bool(waiting["captures"])
+    return _move(ledger, charge_id, "captured" if captures else "authorized", waiting["amount"] * captures)
 
 
-def capture(ledger: Ledger, charge_id: str, wanted: int | None) -> Row:
-    """Takes what was authorized, or the part of it that is `wanted`; the rest is let go."""
+def capture(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
+    """Capture the whole authorization, or `amount` of it and release the rest."""
     authorized = find(ledger, charge_id, "authorized")
     if authorized["source"] == CAPTURE_ERROR:
-        abort(500, "The bank has a bad day.")
+        abort(500, "The bank failed.")
     if authorized["source"] == CAPTURE_REFUSED:
-        abort(409, "The bank does not stand by its authorization.")
-    amount = wanted or authorized["amount"]
-    if amount > authorized["amount"]:
-        abort(409, f"{authorized['amount']} is authorized, {amount} was to be captured.")
-    return _move(ledger, charge_id, "captured", amount)
+        abort(409, "The bank withdrew its authorization.")
+    if amount is not None and amount > authorized["amount"]:
+        abort(409, f"{amount} exceeds the authorized amount of {authorized['amount']}.")
+    return _move(ledger, charge_id, "captured", amount or authorized["amount"])
 
 
 def void(ledger: Ledger, charge_id: str) -> Row:
@@ -69,44 +68,43 @@ def void(ledger: Ledger, charge_id: str) -> Row:
 def refund(ledger: Ledger, charge_id: str, amount: int, reference: str) -> Row:
     captured = find(ledger, charge_id, "captured")
     if captured["source"] == REFUND_REFUSED:
-        abort(409, "The card is closed: nothing can be given back to it.")
+        abort(409, "The card is closed and cannot be refunded.")
     left = captured["amount_captured"] - captured["amount_refunded"]
     if amount > left:
-        abort(409, f"{left} of the charge is left to refund, {amount} was asked for.")
+        abort(409, f"{left} of this charge can still be refunded, which is less than {amount}.")
     made, after = ledger.refund(charge_id, amount, reference)
-    ledger.tell("charge.refunded", after)
-    return {**shown_refund(made), "charge": shown_charge(after)}
+    ledger.queue_webhook("charge.refunded", after)
+    return {**refund_view(made), "charge": charge_view(after)}
 
 
 def _move(ledger: Ledger, charge_id: str, status: str, amount_captured: int, decline_reason: str | None = None) -> Row:
-    moved = ledger.change(charge_id, status, amount_captured, decline_reason)
-    ledger.tell(f"charge.{status}", moved)
-    return shown_charge(moved)
+    moved = ledger.update_charge(charge_id, status, amount_captured, decline_reason)
+    ledger.queue_webhook(f"charge.{status}", moved)
+    return charge_view(moved)
 
 
 def find(ledger: Ledger, charge_id: str, *statuses: str) -> Row:
-    """The charge; 409 when it has to be in one of `statuses` and is not."""
+    """The charge; 409 when it is not in one of `statuses`."""
     found = ledger.find(charge_id)
     if found is None:
-        abort(404, "There is no such charge.")
+        abort(404, "No charge has this id.")
     if statuses and found["status"] not in statuses:
-        abort(409, f"The charge is {found['status']}; only one that is {' or '.join(statuses)} allows this.")
+        abort(409, f"The charge is {found['status']}; this requires {' or '.join(statuses)}.")
     return found
 
 
-def shown_charge(row: Row) -> Row:
+def charge_view(row: Row) -> Row:
     amounts = {name: row[name] for name in ("amount", "amount_captured", "amount_refunded")}
-    words = {name: row[name] for name in ("decline_reason", "currency", "reference", "created_at")}
-    # A charge that is still to be confirmed says where.
-    waits = row["status"] == "pending"
+    texts = {name: row[name] for name in ("decline_reason", "currency", "reference", "created_at")}
+    is_pending = row["status"] == "pending"
     return {
         "id": row["id"],
         "status": row["status"],
         **amounts,
-        **words,
-        "action_url": f"{row['pages']}{row['id']}" if waits else None,
+        **texts,
+        "action_url": f"{row['pages']}{row['id']}" if is_pending else None,
     }
 
 
-def shown_refund(row: Row) -> Row:
+def refund_view(row: Row) -> Row:
     return {name: row[name] for name in ("id", "charge_id", "amount", "reference", "created_at")}

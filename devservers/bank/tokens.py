@@ -1,29 +1,29 @@
-"""The bank's tokens: what stands for a card, and decides how it all ends."""
+"""The bank's tokens, which stand for cards and decide how a charge ends."""
 
 SUCCESS = "tok_success"
 
 PENDING = "tok_pending"
-"""Waits until the customer has confirmed (or refused) on the bank's page, as with 3-D Secure; a webhook tells."""
+"""Waits for the customer to confirm or refuse on the bank's page, as with 3-D Secure; a webhook reports it."""
 
 SLOW = "tok_slow"
-"""Makes the charge at once and answers late."""
+"""Makes the charge at once and responds late."""
 
-LOST = "tok_lost_answer"
-"""Charges and refunds are made, and the bank fails to say so, each time."""
+LOST = "tok_lost_response"
+"""Makes charges and refunds, and responds with an error each time."""
 
 ERROR = "tok_error"
-"""Fails every time and charges nothing."""
+"""Responds with an error each time and charges nothing."""
 
 CAPTURE_REFUSED = "tok_capture_refused"
 CAPTURE_ERROR = "tok_capture_error"
 REFUND_REFUSED = "tok_refund_refused"
-"""Authorized as any other, and then refused, or failed every time."""
+"""Authorizes, and then refuses, or responds with an error each time."""
 
 DUPLICATE_WEBHOOK = "tok_duplicate_webhook"
-"""As tok_success, and each of its webhooks comes twice."""
+"""As tok_success; each of its webhooks comes twice."""
 
 OUT_OF_ORDER_WEBHOOK = "tok_out_of_order_webhook"
-"""As tok_success, and the webhook of the first thing that happened comes after that of the second."""
+"""As tok_success; its second webhook comes before its first."""
 
 REASONS = (
     "expired_card",
@@ -36,7 +36,7 @@ REASONS = (
 )
 DECLINES = {f"tok_declined_{reason}": reason for reason in REASONS}
 
-TOLD = {PENDING, SLOW, LOST, DUPLICATE_WEBHOOK, OUT_OF_ORDER_WEBHOOK}
-"""Whose charges are told of by webhooks. Of the others the answers say all there is, and a webhook would only repeat them."""
+WITH_WEBHOOKS = {PENDING, SLOW, LOST, DUPLICATE_WEBHOOK, OUT_OF_ORDER_WEBHOOK}
+"""Sources that send webhooks. For the others a webhook would only repeat the response."""
 
-TOKENS = {SUCCESS, ERROR, CAPTURE_REFUSED, CAPTURE_ERROR, REFUND_REFUSED, *TOLD, *DECLINES}
+TOKENS = {SUCCESS, ERROR, CAPTURE_REFUSED, CAPTURE_ERROR, REFUND_REFUSED, *WITH_WEBHOOKS, *DECLINES}

@@ -1,4 +1,4 @@
-"""The bank's webhooks: what happened to a charge, signed, sent until it is taken.
+"""The bank's webhooks: what happened to a charge, signed, and sent until the merchant accepts it.
 
 `Sandbox-Signature: t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>">`, with the endpoint's secret.
 """
@@ -14,23 +14,23 @@ from devservers.bank.ledger import Ledger, Row
 
 SIGNATURE = "Sandbox-Signature"
 TIMEOUT_SECONDS = 5.0
-LOOK_EVERY_SECONDS = 0.2
+POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the merchant wants to hear of things."""
+    """Where the merchant receives webhooks."""
 
     url: str
     secret: str
 
 
 def deliver(ledger: Ledger, endpoint: Endpoint, stopping: threading.Event) -> None:
-    """Send what is owed, until told to stop."""
+    """Send due webhooks until `stopping`."""
     while not stopping.is_set():
         webhook = ledger.due_webhook(time.time())
         if webhook is None:
-            stopping.wait(LOOK_EVERY_SECONDS)
+            stopping.wait(POLL_SECONDS)
         elif _send(endpoint, webhook):
             ledger.webhook_sent(webhook)
         else:
@@ -43,10 +43,10 @@ def signature(secret: str, moment: int, body: str) -> str:
 
 
 def _send(endpoint: Endpoint, webhook: Row) -> bool:
-    """Whether the merchant took it."""
+    """Whether the merchant accepted it."""
     signed = signature(endpoint.secret, int(time.time()), webhook["body"])
     headers = {"Content-Type": "application/json", SIGNATURE: signed}
-    # The merchant named the URL, as merchants do; it is http or https.
+    # The merchant configures the URL; it is http or https.
     post = urllib.request.Request(endpoint.url, webhook["body"].encode(), headers)  # noqa: S310
     try:
         with urllib.request.urlopen(post, timeout=TIMEOUT_SECONDS):  # noqa: S310

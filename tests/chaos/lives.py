@@ -82,7 +82,7 @@ def confirmed_at_the_bank(person: Person, product_id: str) -> str:
         payments = insist(person, "GET", f"/payments/user/{person.id}")["items"]
         return next((payment["action_url"] for payment in payments if payment["order_id"] == order_id), None)
 
-    agreed = urllib3.request("POST", until(page, PATIENCE_SECONDS), fields={"answer": "confirm"}, timeout=30)
+    agreed = urllib3.request("POST", until(page, PATIENCE_SECONDS), fields={"decision": "confirm"}, timeout=30)
     assert agreed.status == 200, agreed.data
     return order_id
 

@@ -43,7 +43,7 @@ class Party:
 
     def confirm(self, charge):
         if self.name == "sandbox":
-            body = {"fields": {"answer": "confirm"}, "encode_multipart": False}
+            body = {"fields": {"decision": "confirm"}, "encode_multipart": False}
             assert urllib3.PoolManager().request("POST", charge.action_url, **body).status == 200
         else:
             STRIPE.confirm(charge.reference)
@@ -59,7 +59,7 @@ SANDBOX_METHODS = {
     "declined": "tok_declined_insufficient_funds",
     "pending": "tok_pending",
     "error": "tok_error",
-    "lost": "tok_lost_answer",
+    "lost": "tok_lost_response",
     "unknown": "tok_of_nobody",
     "capture_refused": "tok_capture_refused",
     "refund_refused": "tok_refund_refused",

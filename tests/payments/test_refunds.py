@@ -161,7 +161,7 @@ def test_a_refund_that_met_no_bank_is_made_once_the_bank_is_back(orders, paid, b
 def test_a_refund_whose_answer_is_lost_each_time_is_found_and_not_made_again(orders, bank):
     order_id = uuid4()
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(order_id, "tok_lost_answer"))
+        orders.say(orders.wants(order_id, "tok_lost_response"))
     orders.say(CapturePayment(order_id))
     with pytest.raises(ProviderUnavailable):
         orders.say(refund(order_id, 400))

@@ -126,7 +126,7 @@ def test_a_bank_that_fails_for_ever_ends_in_a_decline_and_no_charge_once_that_is
 def test_a_hold_of_which_the_answer_never_came_is_let_go_when_the_payment_is_given_up(orders, bank, sweep, settings):
     order_id = uuid4()
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(order_id, "tok_lost_answer"))
+        orders.say(orders.wants(order_id, "tok_lost_response"))
     (payment_id,) = orders.payment_ids
     sweep(LATER)
     with pytest.raises(ProviderUnavailable):

@@ -65,8 +65,8 @@ def answer_page(orders, staff, answer):
     url = staff.sees(payment_id)["action_url"]
     http = urllib3.PoolManager(timeout=5)
     assert "12.50 EUR" in http.request("GET", url).data.decode()
-    assert http.request("POST", url, fields={"answer": answer}, encode_multipart=False).status == 200
-    assert http.request("POST", url, fields={"answer": answer}, encode_multipart=False).status == 409
+    assert http.request("POST", url, fields={"decision": answer}, encode_multipart=False).status == 200
+    assert http.request("POST", url, fields={"decision": answer}, encode_multipart=False).status == 409
     return payment_id
 
 
@@ -119,7 +119,7 @@ def test_a_payment_that_waits_for_its_customer_can_be_called_off(orders, bank):
 
 def test_a_lost_answer_is_made_up_for_by_a_webhook(orders, payments, told):
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(uuid4(), "tok_lost_answer"))
+        orders.say(orders.wants(uuid4(), "tok_lost_response"))
     wait_for_webhooks(orders, 1)
     orders.system.drain()
     assert orders.heard_types == ["payment.authorized"]
