@@ -38,13 +38,15 @@ ACCOUNTS = {"wrong password": "client0@example.com", "no such user": "nobody@exa
 
 REFUSALS = 100
 REVOCATIONS = 2_000
-NO_THROTTLE = {f"SOUK_FAILURES_OF_{name}": "1000000 per 1 hour" for name in ("PAIR", "ACCOUNT", "ADDRESS")}
+NO_THROTTLE = {
+    f"SOUK_MAX_FAILURES_PER_{name}": "1000000 per 1 hour" for name in ("ACCOUNT_AND_ADDRESS", "ACCOUNT", "ADDRESS")
+}
 OURS = f"{LOGIN_CLIENTS} clients log in"
 PACED = "as many logins, hashes for nothing"
 VARIANTS = {
     OURS: {},
     PACED: {"SOUK_ARGON2_PASSES": "1", "SOUK_ARGON2_MEMORY_KIBIBYTES": "8"},
-    "8 clients, hashes without care": {"SOUK_HASHES_AT_ONCE": str(LOGIN_CLIENTS), "SOUK_HASH_NICENESS": "0"},
+    "8 clients, hashes without care": {"SOUK_MAX_CONCURRENT_HASHES": str(LOGIN_CLIENTS), "SOUK_HASH_NICENESS": "0"},
 }
 """What is told to users."""
 

@@ -89,7 +89,7 @@ def _shapes() -> dict[str, Callable[[], object]]:
         cursor = None
         with store.active(service.store), store.transaction():
             for _ in range(pages):
-                _, cursor = search.found(SearchQuery(**query, cursor=cursor), only_public)
+                _, cursor = search.find(SearchQuery(**query, cursor=cursor), only_public)
                 if cursor is None:
                     return
 

@@ -31,7 +31,7 @@ class UserDeleted(Message, type="user.deleted"):
 
 @dataclass(frozen=True)
 class EmailVerificationRequested(Message, type="user.email_verification_requested"):
-    """The token never travels: who mails it asks users for it by the request's id."""
+    """Carries no token: notifications fetches it from users by the request's id."""
 
     user_id: UUID
     request_id: UUID

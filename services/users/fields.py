@@ -1,4 +1,4 @@
-"""The values that people write about themselves: how each must look, and how it is kept."""
+"""The fields that users enter: what is valid, and how it is stored."""
 
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,10 +11,10 @@ from services.users.settings import Settings
 
 
 def _email_address(text: str) -> str:
-    """`text` as we compare and keep addresses: lower case, Unicode NFC. No DNS is asked."""
+    """The address in lower case and Unicode NFC, without a DNS lookup."""
     try:
-        # Lower-casing may lengthen a text, so it comes before the check of its length. Pydantic's EmailStr would also
-        # take "Joe <joe@example.com>", and refuse the `.test` domains that a developer has.
+        # Lower-casing can lengthen a string, so it precedes the length check. Pydantic's EmailStr would accept
+        # "Joe <joe@example.com>" and reject the `.test` domains of development.
         development = Settings.current().environment == "development"
         valid = validate_email(text.lower(), check_deliverability=False, strict=True, test_environment=development)
     except EmailNotValidError as error:
@@ -29,10 +29,10 @@ EmailAddress = Annotated[
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
 
-# ASCII, so that no username looks like another one; without "@", so that none is taken for an e-mail address.
+# ASCII, so that no two usernames look alike; no "@", so that none looks like an e-mail address.
 Username = Annotated[str, Field(min_length=3, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
-# One line, since it ends up in the headers of e-mails.
+# A single line, because it ends up in mail headers.
 Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
@@ -40,8 +40,8 @@ Name = Annotated[
 
 Role = Literal["customer", "staff", "admin"]
 
-# A single letter would find a third of everybody.
-Sought = Annotated[str, Field(min_length=2, max_length=200)]
+# A single letter would match a third of all users.
+SearchPrefix = Annotated[str, Field(min_length=2, max_length=200)]
 
 
 def _time_zone(name: str) -> str:
@@ -61,4 +61,4 @@ def by_email() -> list[Channel]:
 
 
 NewPassword = Annotated[SecretStr, Field(min_length=10, max_length=200)]
-OldPassword = Annotated[SecretStr, Field(max_length=200)]
+CurrentPassword = Annotated[SecretStr, Field(max_length=200)]

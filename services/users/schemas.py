@@ -1,4 +1,4 @@
-"""What the users API takes and gives."""
+"""Request and response bodies of the users API."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self, get_args
@@ -11,12 +11,12 @@ from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, View
 from services.users.fields import (
     Channel,
+    CurrentPassword,
     EmailAddress,
     Name,
     NewPassword,
-    OldPassword,
     Role,
-    Sought,
+    SearchPrefix,
     TimeZone,
     Username,
     by_email,
@@ -26,7 +26,7 @@ from services.users.models.user import User
 
 
 class Profile(Body):
-    """All that an owner may change; what is left out is emptied."""
+    """What an owner may change. Names that are left out are removed."""
 
     email: EmailAddress
     username: Username
@@ -41,7 +41,7 @@ class NewUser(Profile):
 
     @field_validator("password")
     @classmethod
-    def is_no_name(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
+    def contains_no_name(cls, password: SecretStr, info: ValidationInfo) -> SecretStr:
         names = [info.data[field].lower() for field in ("email", "username") if field in info.data]
         if any(name in password.get_secret_value().lower() for name in names):
             raise PydanticCustomError("password", "must not contain the e-mail address or the username")
@@ -54,7 +54,7 @@ class NewUser(Profile):
 
 class Credentials(Body):
     email: EmailAddress
-    password: OldPassword
+    password: CurrentPassword
 
 
 class RefreshBody(Body):
@@ -64,7 +64,7 @@ class RefreshBody(Body):
 class PasswordChange(Body):
     """The new password: 10 to 200 characters, hard to guess."""
 
-    current_password: OldPassword
+    current_password: CurrentPassword
     new_password: NewPassword
 
 
@@ -79,56 +79,56 @@ class PasswordReset(Body):
     new_password: NewPassword
 
 
-class EmailProof(Body):
+class EmailVerification(Body):
     token: Annotated[str, Field(max_length=200)]
 
 
 class RolesBody(Body):
-    """All the roles that the user shall have."""
+    """All the roles of the user."""
 
     roles: Annotated[list[Role], Field(min_length=1, max_length=3)]
 
     @field_validator("roles")
     @classmethod
-    def in_one_order(cls, roles: list[Role]) -> list[Role]:
+    def in_fixed_order(cls, roles: list[Role]) -> list[Role]:
         return [role for role in get_args(Role) if role in roles]
 
 
 class SearchQuery(Page):
-    """Exactly one of `name`, `username` and `email`: the beginning of it, in any case; of names, also without accents."""
+    """The beginning of exactly one of `name`, `username` and `email`, in any case; accents in names are ignored."""
 
-    name: Sought | None = None
-    username: Sought | None = None
-    email: Sought | None = None
+    name: SearchPrefix | None = None
+    username: SearchPrefix | None = None
+    email: SearchPrefix | None = None
 
     @model_validator(mode="after")
-    def seeks_one_thing(self) -> Self:
+    def has_one_term(self) -> Self:
         given = [field for field in ("name", "username", "email") if getattr(self, field) is not None]
         if len(given) != 1:
-            raise PydanticCustomError("search", "name exactly one of: name, username, email")
+            raise PydanticCustomError("search", "requires exactly one of name, username and email")
         return self
 
 
 class PreferencesBody(Body):
     locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$", examples=["de-AT"])] = "en"
-    """A language, or a language and a region, as RFC 5646 writes them."""
+    """A language, optionally with a region (RFC 5646)."""
     currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "EUR"
     """ISO 4217."""
     time_zone: TimeZone = "UTC"
     marketing_consent: bool = False
-    """Whether mails may be sent that nobody asked for."""
+    """Whether marketing mails may be sent."""
     notify_by: list[Channel] = Field(default_factory=by_email, max_length=3)
-    """Where messages go when their kind has no preference of its own."""
+    """The channels of notifications without a preference of their own."""
     is_public: bool = False
-    """Whether other customers find this account by name and username."""
+    """Whether other customers can find this account by name and username."""
 
 
 class TokenView(View):
-    """`expires_in` is in seconds. `refresh_token` gives new tokens, once."""
+    """`expires_in` is in seconds. `refresh_token` can be exchanged for new tokens, once."""
 
     access_token: str
     refresh_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the kind of a token, not one
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a token type, not a token
     expires_in: int
     user_id: UUID
 
@@ -150,8 +150,8 @@ class UserPage(PageView):
     items: list[UserView]
 
 
-class FoundView(View):
-    """What is found of an account; `email`, `roles` and `is_active` are for staff and else null."""
+class UserSummary(View):
+    """A search result. `email`, `roles` and `is_active` are null except for staff."""
 
     id: UUID
     username: str
@@ -162,20 +162,20 @@ class FoundView(View):
     is_active: bool | None
 
     @classmethod
-    def of(cls, user: User, whole: bool) -> Self:
+    def of(cls, user: User, for_staff: bool) -> Self:
         return cls(
             id=user.id,
             username=user.username,
             first_name=user.first_name,
             last_name=user.last_name,
-            email=user.email if whole else None,
-            roles=user.roles if whole else None,
-            is_active=user.is_active if whole else None,
+            email=user.email if for_staff else None,
+            roles=user.roles if for_staff else None,
+            is_active=user.is_active if for_staff else None,
         )
 
 
-class FoundPage(PageView):
-    items: list[FoundView]
+class UserSummaryPage(PageView):
+    items: list[UserSummary]
 
 
 class PreferencesView(View):
@@ -189,8 +189,8 @@ class PreferencesView(View):
 
     @classmethod
     def of(cls, preferences: Preferences, is_public: bool) -> Self:
-        kept = {name: getattr(preferences, name) for name in cls.model_fields if name != "is_public"}
-        return cls(**kept, is_public=is_public)
+        values = {name: getattr(preferences, name) for name in cls.model_fields if name != "is_public"}
+        return cls(**values, is_public=is_public)
 
 
 class RequestView(View):
@@ -200,7 +200,7 @@ class RequestView(View):
 
 
 class SecurityEventView(View):
-    """`actor_id` did it to `user_id`, coming from `address`; each is null where there is none."""
+    """`actor_id` acted on the account `user_id` from `address`; each may be null."""
 
     id: UUID
     occurred_at: datetime

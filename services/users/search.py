@@ -1,4 +1,4 @@
-"""The search for users: each shape of it is a range of one index, so it takes as long among a million as among a thousand."""
+"""Search for users. Each kind of search is a range of one index, so its time does not grow with the number of users."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,52 +10,51 @@ from sqlalchemy import ColumnElement, Select, collate, func, select, tuple_
 from chassis.base.problems import Invalid
 from chassis.storage import postgres
 from chassis.web import pagination
-from services.users.models.user import User
-from services.users.names import searchable
+from services.users.models.user import User, searchable
 from services.users.schemas import SearchQuery
 
 LAST_CHARACTER = "\U0010ffff"
-"""Whatever begins with a prefix sorts, by bytes, before the prefix with this behind it."""
+"""Appended to a prefix, it sorts by bytes after everything that begins with the prefix."""
 
 
 @dataclass(frozen=True)
 class Hit:
-    """Sorts as the list does."""
-
     term: str
     user_id: UUID
     user: User
 
     @property
     def key(self) -> tuple[bytes, str]:
+        """Sorts as the indexes do."""
         return self.term.encode(), str(self.user_id)
 
 
-def found(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
-    """One page and the cursor of the next. Raises Invalid for a cursor that is not of this list."""
-    prefix, terms = _sought(query)
-    seen = _position(query.cursor)
-    rows = [_rows(statement(term, prefix, seen, query.limit + 1, only_public)) for term in terms]
+def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
+    """One page and the cursor of the next. Raises Invalid for a name without letters or another list's cursor."""
+    prefix, terms = prefix_and_terms(query)
+    after = _position(query.cursor)
+    rows = [_hits(statement(term, prefix, after, query.limit + 1, only_public)) for term in terms]
     hits = list(merge(*rows, key=lambda hit: hit.key))
     page = hits[: query.limit]
-    following = pagination.encode(page[-1].term, page[-1].user_id) if len(hits) > len(page) else None
-    return list(_once(page, prefix) if query.name is not None else (hit.user for hit in page)), following
+    cursor = pagination.encode(page[-1].term, page[-1].user_id) if len(hits) > len(page) else None
+    return list(_distinct(page, prefix) if query.name is not None else (hit.user for hit in page)), cursor
 
 
 def statement(
-    term: ColumnElement[str], prefix: str, seen: tuple[str, UUID] | None, limit: int, only_public: bool
+    term: ColumnElement[str], prefix: str, after: tuple[str, UUID] | None, limit: int, only_public: bool
 ) -> Select[User, str]:
-    """Those whose `term` begins with `prefix`, behind `seen`, in the order of (term, id)."""
+    """Users whose `term` begins with `prefix`, after the position `after`, ordered by (term, id)."""
     by_bytes = collate(term, "C")
     query = select(User, by_bytes.label("term")).where(by_bytes >= prefix, by_bytes < prefix + LAST_CHARACTER)
     if only_public:
         query = query.where(User.is_public)
-    if seen is not None:
-        query = query.where(tuple_(by_bytes, User.id) > seen)
+    if after is not None:
+        query = query.where(tuple_(by_bytes, User.id) > after)
     return query.order_by(by_bytes, User.id).limit(limit)
 
 
-def _sought(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
+def prefix_and_terms(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
+    """The normalized prefix, and the columns to search for it."""
     if query.email is not None:
         return query.email.lower(), [User.email.expression]
     if query.username is not None:
@@ -66,12 +65,12 @@ def _sought(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
     return prefix, [User.first_last.expression, User.last_first.expression]
 
 
-def _rows(query: Select[User, str]) -> Iterable[Hit]:
+def _hits(query: Select[User, str]) -> Iterable[Hit]:
     return [Hit(term, user.id, user) for user, term in postgres.session().execute(query)]
 
 
-def _once(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
-    """Who is found by both names is listed by the first of them only, on whichever page that is."""
+def _distinct(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
+    """List a user who matches by both names only at the first of them, whichever page that is on."""
     last: Hit | None = None
     for hit in hits:
         names = [name for name in (hit.user.first_last, hit.user.last_first) if name.startswith(prefix)]

@@ -1,7 +1,7 @@
-"""How often one may try: failed logins by account and by address.
+"""Limits on failed logins, by account and by address.
 
-The counts are in Redis, so that all instances count together, under digests, so that nothing there tells who tries.
-While Redis is away each instance counts for itself: guessing stays slow, and nobody is refused for our trouble.
+All instances share the counts in Redis, whose keys are digests and so reveal nobody. While Redis is unavailable each instance counts
+on its own: guessing stays slow, and no user is refused because of it.
 """
 
 import hashlib
@@ -27,60 +27,60 @@ T = TypeVar("T")
 
 Limiter = SlidingWindowCounterRateLimiter
 
-Count = tuple[RateLimitItem, str]
-"""A limit and whose it is."""
+Counter = tuple[RateLimitItem, str]
+"""A limit, and the key it is counted under."""
 
 
 class TooManyAttempts(Problem):
-    type, status, title = "/problems/too-many-attempts", 429, "Too many attempts"
+    type, status, title = "/problems/too-many-attempts", 429, "Too many failed login attempts"
 
 
 def check_login(email: str, address: str | None) -> None:
-    """Raises TooManyAttempts, with Retry-After, when enough has failed lately. It does not tell whether there is an account."""
-    counts = _login_counts(email, address)
+    """Raises TooManyAttempts, with Retry-After, over a limit, whether or not there is such an account."""
+    counters = _login_counters(email, address)
 
-    def opens_at(limiter: Limiter) -> float:
-        exceeded = [count for count in counts if not limiter.test(*count)]
-        return max((limiter.get_window_stats(*count).reset_time for count in exceeded), default=0.0)
+    def reset_time(limiter: Limiter) -> float:
+        exceeded = [counter for counter in counters if not limiter.test(*counter)]
+        return max((limiter.get_window_stats(*counter).reset_time for counter in exceeded), default=0.0)
 
-    moment = _counting(opens_at)
+    moment = _with_limiter(reset_time)
     if moment:
         seconds = max(1, math.ceil(moment - time.time()))
-        raise TooManyAttempts(f"Try again in {seconds} s.", {"Retry-After": str(seconds)})
+        raise TooManyAttempts(f"Try again in {seconds} seconds.", {"Retry-After": str(seconds)})
 
 
 def login_failed(email: str, address: str | None) -> None:
-    for count in _login_counts(email, address):
-        _hit(count)
+    for counter in _login_counters(email, address):
+        _hit(counter)
 
 
 def login_succeeded(email: str, address: str | None) -> None:
-    """Who knows the password mistyped it before: that is forgotten, for this address."""
-    (pair, *_) = _login_counts(email, address)
-    _counting(lambda limiter: limiter.clear(*pair))
+    """Reset the count of this account and address: the failures before were typing errors."""
+    (pair, *_) = _login_counters(email, address)
+    _with_limiter(lambda limiter: limiter.clear(*pair))
 
 
-def _hit(count: Count) -> None:
-    _counting(lambda limiter: limiter.hit(*count))
+def _hit(counter: Counter) -> None:
+    _with_limiter(lambda limiter: limiter.hit(*counter))
 
 
-def _counting(use: Callable[[Limiter], T]) -> T:
-    """`use` of the counts that all instances share, or, while Redis is away, of this process's own."""
+def _with_limiter(use: Callable[[Limiter], T]) -> T:
+    """Call `use` with the shared limiter or, while Redis is unavailable, with this process's own."""
     url = Settings.current().redis_url
     if url:
         try:
             return use(_shared(url))
         except StorageError as error:
-            log.warning("throttle counts by itself", error=repr(error.storage_error))
-    return use(_own())
+            log.warning("login throttle without redis", error=repr(error.storage_error))
+    return use(_local())
 
 
-def _login_counts(email: str, address: str | None) -> list[Count]:
+def _login_counters(email: str, address: str | None) -> list[Counter]:
     settings, origin = Settings.current(), address or "unknown"
     return [
-        (parse(settings.failures_of_pair), _key("pair", email, origin)),
-        (parse(settings.failures_of_account), _key("account", email)),
-        (parse(settings.failures_of_address), _key("address", origin)),
+        (parse(settings.max_failures_per_account_and_address), _key("pair", email, origin)),
+        (parse(settings.max_failures_per_account), _key("account", email)),
+        (parse(settings.max_failures_per_address), _key("address", origin)),
     ]
 
 
@@ -100,5 +100,5 @@ def _shared(url: str) -> Limiter:
 
 
 @cache
-def _own() -> Limiter:
+def _local() -> Limiter:
     return Limiter(MemoryStorage())

@@ -1,4 +1,4 @@
-"""The users service over HTTP, in this process and as processes of its own, and people to use it."""
+"""The users service over HTTP, in this process and in others."""
 
 import json
 import os
@@ -30,7 +30,7 @@ Register = Callable[..., TestResponse]
 
 
 def person(name: str = "ada", **changes: Any) -> dict[str, Any]:
-    """A registration that is accepted, unless `changes` spoil it."""
+    """The body of a valid registration, with `changes`."""
     return {
         "email": f"{name}@example.com",
         "username": name,
@@ -48,12 +48,12 @@ def http(client: Callable[[Service], FlaskClient], users: Service) -> FlaskClien
 
 @pytest.fixture
 def register(http: FlaskClient) -> Register:
-    """Registers a person; gives the account."""
+    """Registers a person and returns the account."""
 
     def post(name: str = "ada", **changes: Any) -> Any:
-        answer = http.post("/users/register", json=person(name, **changes))
-        assert answer.status_code == 201, answer.text
-        return answer.json
+        response = http.post("/users/register", json=person(name, **changes))
+        assert response.status_code == 201, response.text
+        return response.json
 
     return post
 
@@ -68,7 +68,7 @@ def log_in(http: FlaskClient) -> Callable[..., TestResponse]:
 
 @pytest.fixture
 def make_staff(users: Service) -> Callable[[str, str], None]:
-    """What an operator does to give an account a role."""
+    """Grants a role as an operator does."""
 
     def run(email: str, role: str) -> None:
         commands.main(["staff", "--email", email, "--role", role])
@@ -78,7 +78,7 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
 
 @pytest.fixture
 def settings(users: Service) -> Iterator[Callable[..., None]]:
-    """From here on these settings hold beside the others."""
+    """Changes these settings for the rest of the test."""
     before = Settings.current()
 
     def change(**values: Any) -> None:
@@ -90,7 +90,7 @@ def settings(users: Service) -> Iterator[Callable[..., None]]:
 
 @contextmanager
 def hashes_held() -> Iterator[None]:
-    """Meanwhile whoever wants a hash waits for their turn, where one is made at once."""
+    """Blocks the hashing thread, where max_concurrent_hashes is 1."""
     busy, done = Event(), Event()
 
     def hold() -> None:
@@ -109,35 +109,35 @@ def hashes_held() -> Iterator[None]:
 
 @dataclass
 class Process:
-    """A web process as it runs in production."""
+    """A web process, started as in production."""
 
     address: str
     output: Path
     popen: "subprocess.Popen[bytes]"
 
     def post(self, path: str, body: Any, method: str = "POST", **headers: str) -> tuple[int, Any]:
-        answer = self.ask(path, body, method, **headers)
-        return answer.status, json.loads(answer.data)
+        response = self.request(path, body, method, **headers)
+        return response.status, json.loads(response.data)
 
-    def ask(self, path: str, body: Any, method: str = "POST", **headers: str) -> urllib3.BaseHTTPResponse:
+    def request(self, path: str, body: Any, method: str = "POST", **headers: str) -> urllib3.BaseHTTPResponse:
         raw = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **headers}
         return urllib3.request(method, self.address + path, body=raw, headers=sent, timeout=30, retries=False)
 
     def stop(self) -> int:
-        """Its exit code after SIGTERM."""
+        """Send SIGTERM and return the exit code."""
         self.popen.terminate()
         return self.popen.wait(60)
 
 
 @pytest.fixture
 def start(users: Service, tmp_path: Path) -> Iterator[Callable[..., Process]]:
-    """Starts a web process on the database and the Redis of `users`; settings beyond those by name."""
+    """Starts a web process on the database and Redis of `users`, with further settings by name."""
     running: list[subprocess.Popen[bytes]] = []
 
     def begin(**settings: object) -> Process:
         port = free_port()
-        told = {
+        values = {
             "port": port,
             "database_url": users.settings.database_url,
             "redis_url": users.settings.redis_url,
@@ -145,7 +145,7 @@ def start(users: Service, tmp_path: Path) -> Iterator[Callable[..., Process]]:
             "request_secret": users.settings.request_secret.get_secret_value(),
             **settings,
         }
-        environment = {f"SOUK_{name.upper()}": str(value) for name, value in told.items()}
+        environment = {f"SOUK_{name.upper()}": str(value) for name, value in values.items()}
         output = tmp_path / f"output-{port}"
         with output.open("wb") as file:
             command = [sys.executable, "-m", "chassis", "web", "services.users"]
@@ -163,9 +163,8 @@ def start(users: Service, tmp_path: Path) -> Iterator[Callable[..., Process]]:
 
 
 @pytest.fixture(autouse=True)
-def _no_counts(users: Service) -> Iterator[None]:
-    """What was counted of attempts is forgotten after each test."""
+def _reset_counts(users: Service) -> Iterator[None]:
     yield
-    counted = redis.client(users.settings.redis_url)
-    for key in counted.scan_iter("souk:users:*"):
-        counted.delete(key)
+    client = redis.client(users.settings.redis_url)
+    for key in client.scan_iter("souk:users:*"):
+        client.delete(key)

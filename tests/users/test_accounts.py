@@ -20,12 +20,12 @@ def profile(name: str = "ada", **changes):
     return registered | changes
 
 
-def test_me_is_the_caller(http, ada):
+def test_me_returns_the_callers_account(http, ada):
     account, headers = ada
     assert http.get("/users/me", headers=headers).json == account
 
 
-def test_an_account_is_its_owners_and_staffs(http, ada, users):
+def test_an_account_is_visible_to_its_owner_and_to_staff(http, ada, users):
     account, headers = ada
     url = f"/users/{account['id']}"
     assert http.get(url, headers=headers).status_code == 200
@@ -33,17 +33,17 @@ def test_an_account_is_its_owners_and_staffs(http, ada, users):
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete"])
-def test_someone_elses_account_is_as_if_it_were_not(http, ada, users, method):
+def test_another_users_account_looks_like_a_missing_one(http, ada, users, method):
     account, _ = ada
-    stranger = bearer(users, uuid4())
+    other = bearer(users, uuid4())
     body = {"json": profile("eve")} if method == "put" else {}
-    theirs = http.open(f"/users/{account['id']}", method=method, headers=stranger, **body)
-    nobodys = http.open(f"/users/{uuid4()}", method=method, headers=stranger, **body)
-    assert (theirs.status_code, nobodys.status_code) == (404, 404)
-    assert theirs.json["title"] == nobodys.json["title"]
+    existing = http.open(f"/users/{account['id']}", method=method, headers=other, **body)
+    missing = http.open(f"/users/{uuid4()}", method=method, headers=other, **body)
+    assert (existing.status_code, missing.status_code) == (404, 404)
+    assert existing.json["title"] == missing.json["title"]
 
 
-def test_an_unchanged_account_is_not_sent_again(http, ada):
+def test_an_unchanged_account_is_a_304(http, ada):
     _, headers = ada
     etag = http.get("/users/me", headers=headers).headers["ETag"]
     assert http.get("/users/me", headers={**headers, "If-None-Match": etag}).status_code == 304
@@ -52,45 +52,45 @@ def test_an_unchanged_account_is_not_sent_again(http, ada):
 def test_a_put_replaces_the_whole_profile(http, ada):
     account, headers = ada
     body = {"email": "Countess@Example.com", "username": "countess"}
-    answer = http.put(f"/users/{account['id']}", json=body, headers=headers)
-    assert answer.status_code == 200
-    changed = {name: answer.json[name] for name in ("email", "username", "first_name", "last_name")}
+    response = http.put(f"/users/{account['id']}", json=body, headers=headers)
+    assert response.status_code == 200
+    changed = {name: response.json[name] for name in ("email", "username", "first_name", "last_name")}
     assert changed == {"email": "countess@example.com", "username": "countess", "first_name": None, "last_name": None}
-    assert answer.json["updated_at"] > account["updated_at"]
-    assert answer.json["created_at"] == account["created_at"]
-    assert http.get("/users/me", headers=headers).json == answer.json
+    assert response.json["updated_at"] > account["updated_at"]
+    assert response.json["created_at"] == account["created_at"]
+    assert http.get("/users/me", headers=headers).json == response.json
 
 
 def test_an_owner_may_change_the_case_of_the_username(http, ada):
     account, headers = ada
-    answer = http.put(f"/users/{account['id']}", json=profile(username="ADA"), headers=headers)
-    assert (answer.status_code, answer.json["username"]) == (200, "ADA")
+    response = http.put(f"/users/{account['id']}", json=profile(username="ADA"), headers=headers)
+    assert (response.status_code, response.json["username"]) == (200, "ADA")
 
 
 @pytest.mark.parametrize(
     ("changes", "field"),
     [({"roles": ["admin"]}, "roles"), ({"password": "a new password"}, "password"), ({"is_active": True}, "is_active")],
 )
-def test_a_profile_holds_neither_roles_nor_password(http, ada, changes, field):
+def test_a_profile_contains_neither_roles_nor_password(http, ada, changes, field):
     account, headers = ada
-    answer = http.put(f"/users/{account['id']}", json=profile(**changes), headers=headers)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+    response = http.put(f"/users/{account['id']}", json=profile(**changes), headers=headers)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
 @pytest.mark.parametrize(("field", "value"), [("email", "BOB@example.com"), ("username", "Bob")])
-def test_a_profile_does_not_take_what_another_has(http, ada, register, field, value):
+def test_a_profile_cannot_take_another_accounts_email_or_username(http, ada, register, field, value):
     account, headers = ada
     register("bob")
-    answer = http.put(f"/users/{account['id']}", json=profile(**{field: value}), headers=headers)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (409, field)
+    response = http.put(f"/users/{account['id']}", json=profile(**{field: value}), headers=headers)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (409, field)
     assert http.get("/users/me", headers=headers).json == account
 
 
 def test_a_closed_account_is_anonymous(http, ada, users):
     account, headers = ada
     url = f"/users/{account['id']}"
-    answer = http.delete(url, headers=headers)
-    assert (answer.status_code, answer.data) == (204, b"")
+    response = http.delete(url, headers=headers)
+    assert (response.status_code, response.data) == (204, b"")
     left = http.get(url, headers=bearer(users, uuid4(), "staff")).json
     assert left == {
         "id": account["id"],
@@ -106,7 +106,7 @@ def test_a_closed_account_is_anonymous(http, ada, users):
     }
 
 
-def test_a_closed_account_is_gone_for_its_owner_and_closes_again_quietly(http, ada):
+def test_a_closed_account_is_a_404_for_its_owner_and_can_be_closed_again(http, ada):
     account, headers = ada
     url = f"/users/{account['id']}"
     for _ in range(2):
@@ -116,15 +116,15 @@ def test_a_closed_account_is_gone_for_its_owner_and_closes_again_quietly(http, a
     assert http.put(url, json=profile(), headers=headers).status_code == 404
 
 
-def test_a_closed_account_is_not_filled_again(http, ada, users):
+def test_a_closed_account_cannot_be_changed(http, ada, users):
     account, headers = ada
     url = f"/users/{account['id']}"
     http.delete(url, headers=headers)
-    answer = http.put(url, json=profile(), headers=bearer(users, uuid4(), "staff"))
-    assert (answer.status_code, answer.json["type"]) == (409, "/problems/account-closed")
+    response = http.put(url, json=profile(), headers=bearer(users, uuid4(), "staff"))
+    assert (response.status_code, response.json["type"]) == (409, "/problems/account-closed")
 
 
-def test_names_of_a_closed_account_are_free_again(http, ada, register):
+def test_the_names_of_a_closed_account_can_be_registered_again(http, ada, register):
     account, headers = ada
     http.delete(f"/users/{account['id']}", headers=headers)
     assert register()["id"] != account["id"]
@@ -132,16 +132,16 @@ def test_names_of_a_closed_account_are_free_again(http, ada, register):
 
 @pytest.mark.parametrize("method", ["put", "delete"])
 @pytest.mark.parametrize(("role", "status"), [("staff", 403), ("admin", (200, 204))])
-def test_only_admins_change_the_accounts_of_staff(http, ada, users, method, role, status, make_staff):
+def test_only_admins_can_change_the_accounts_of_staff(http, ada, users, method, role, status, make_staff):
     account, _ = ada
     make_staff("ada@example.com", "staff")
     body = {"json": profile("grace")} if method == "put" else {}
     other = bearer(users, uuid4(), role)
-    answer = http.open(f"/users/{account['id']}", method=method, headers=other, **body)
-    assert answer.status_code == (status if role == "staff" else status[method == "delete"])
+    response = http.open(f"/users/{account['id']}", method=method, headers=other, **body)
+    assert response.status_code == (status if role == "staff" else status[method == "delete"])
 
 
-def test_staff_may_change_and_close_a_customers_account_and_their_own(http, ada, register, users, make_staff):
+def test_staff_can_change_and_close_a_customers_account_and_their_own(http, ada, register, users, make_staff):
     account, _ = ada
     grace = register("grace")
     make_staff("grace@example.com", "staff")
@@ -151,7 +151,7 @@ def test_staff_may_change_and_close_a_customers_account_and_their_own(http, ada,
     assert http.delete(f"/users/{grace['id']}", headers=headers).status_code == 204
 
 
-def test_customers_do_not_list_accounts(http, ada):
+def test_customers_cannot_list_accounts(http, ada):
     assert http.get("/users/", headers=ada[1]).status_code == 403
 
 
@@ -172,6 +172,6 @@ def test_staff_page_through_all_accounts_newest_first(http, register, users):
 @pytest.mark.parametrize(
     ("query", "field"), [("limit=0", "limit"), ("limit=101", "limit"), ("cursor=x", "cursor"), ("page=2", "page")]
 )
-def test_a_page_that_cannot_be_is_refused_by_name(http, users, query, field):
-    answer = http.get(f"/users/?{query}", headers=bearer(users, uuid4(), "staff"))
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+def test_an_invalid_page_query_is_refused_by_name(http, users, query, field):
+    response = http.get(f"/users/?{query}", headers=bearer(users, uuid4(), "staff"))
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)

@@ -20,7 +20,7 @@ from .conftest import PASSWORD
 
 @pytest.fixture
 def costlier():
-    """From here on passwords are hashed at another cost."""
+    """Raises the cost of hashes for the rest of the test."""
     settings = Settings.current()
 
     def change() -> None:
@@ -35,12 +35,12 @@ def stored_hash(users, user_id: str) -> str:
         return postgres.session().get_one(User, UUID(user_id)).hashed_password
 
 
-def test_a_login_gives_a_token_that_any_service_verifies(register, log_in, users):
+def test_a_login_returns_a_token_that_any_service_verifies(register, log_in, users):
     account = register()
-    answer = log_in()
-    assert answer.status_code == 200
-    assert answer.headers["Cache-Control"] == "no-store"
-    token = answer.json
+    response = log_in()
+    assert response.status_code == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    token = response.json
     assert (token["token_type"], token["expires_in"], token["user_id"]) == ("Bearer", 900, account["id"])
     elsewhere = AnyServiceSettings(jwt_keys=users.settings.jwt_keys)
     caller = tokens.verify(token["access_token"], elsewhere)
@@ -50,17 +50,17 @@ def test_a_login_gives_a_token_that_any_service_verifies(register, log_in, users
     assert jwt.get_unverified_header(token["access_token"])["kid"] == "test"
 
 
-def test_an_address_is_known_in_any_case(register, log_in):
+def test_the_address_is_case_insensitive(register, log_in):
     register(email="Ada.Lovelace@Example.com")
     assert log_in("ADA.lovelace@EXAMPLE.COM").status_code == 200
 
 
-def test_one_password_typed_on_two_keyboards_is_one_password(register, log_in):
+def test_equivalent_unicode_forms_of_a_password_match(register, log_in):
     register(password="na\u00efve caf\u00e9s")
     assert log_in(password="nai\u0308ve cafe\u0301s").status_code == 200
 
 
-def test_unknown_address_and_wrong_password_get_the_same_answer(register, log_in):
+def test_unknown_address_and_wrong_password_get_the_same_response(register, log_in):
     register()
     wrong, unknown = log_in(password="wrong password"), log_in("eve@example.com")
     assert (wrong.status_code, unknown.status_code) == (401, 401)
@@ -70,11 +70,11 @@ def test_unknown_address_and_wrong_password_get_the_same_answer(register, log_in
 
 
 def test_unknown_address_and_wrong_password_take_the_same_work(register, log_in, http, users):
-    """Not measured, which would tell of the machine (`./souk bench login` does), but counted: the hashes made, the statements run."""
+    """Counts hashes and statements; `./souk bench login` measures the time."""
     closed = register("eve")
     http.delete(f"/users/{closed['id']}", headers=bearer(users, UUID(closed["id"])))
     account = register()
-    log_in("nobody@example.com")  # the first one makes the hash that stands for everybody unknown
+    log_in("nobody@example.com")  # the first one computes the decoy hash
     statements: list[str] = []
     event.listen(users.store.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
 
@@ -91,7 +91,7 @@ def test_unknown_address_and_wrong_password_take_the_same_work(register, log_in,
     assert extract_parameters(passwords.decoy()) == extract_parameters(stored_hash(users, account["id"]))
 
 
-def test_a_closed_account_opens_to_nobody(register, log_in, http, users):
+def test_a_closed_account_cannot_log_in(register, log_in, http, users):
     account = register()
     headers = {"Authorization": f"Bearer {log_in().json['access_token']}"}
     refused = log_in(password="wrong password").json
@@ -101,7 +101,7 @@ def test_a_closed_account_opens_to_nobody(register, log_in, http, users):
     assert stored_hash(users, account["id"]) is None
 
 
-def test_an_account_that_is_not_active_is_refused_even_with_its_password(register, log_in, users):
+def test_an_inactive_account_cannot_log_in(register, log_in, users):
     account = register()
     with users.store.transaction():
         postgres.session().get_one(User, UUID(account["id"])).is_active = False
@@ -117,12 +117,12 @@ def test_an_account_that_is_not_active_is_refused_even_with_its_password(registe
         ({"email": "ada@example.com", "password": PASSWORD, "remember": True}, "remember"),
     ],
 )
-def test_what_is_no_login_is_refused_by_name(http, body, field):
-    answer = http.post("/users/login", json=body)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+def test_an_invalid_login_is_refused_by_field(http, body, field):
+    response = http.post("/users/login", json=body)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
-def test_a_login_brings_the_hash_to_the_present_cost(register, log_in, users, costlier):
+def test_a_login_upgrades_the_hash_to_the_current_cost(register, log_in, users, costlier):
     account = register()
     costlier()
     before = stored_hash(users, account["id"])
@@ -134,7 +134,7 @@ def test_a_login_brings_the_hash_to_the_present_cost(register, log_in, users, co
     assert log_in().status_code == 200
 
 
-def test_a_new_hash_of_an_old_password_does_not_undo_a_change(register, users):
+def test_a_rehash_does_not_undo_a_password_change(register, users):
     account = register()
     with users.store.transaction():
         read_at_login = postgres.session().get_one(User, UUID(account["id"]))
@@ -146,7 +146,7 @@ def test_a_new_hash_of_an_old_password_does_not_undo_a_change(register, users):
 
 
 def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **changes) -> str:
-    """A token as ours, but for `changes`; a claim that is None is left out."""
+    """A valid token with `changes`; claims that are None are left out."""
     now = postgres.now()
     claims = {"iss": "souk-users", "aud": "souk", "sub": user_id, "roles": ["customer"], "jti": "1"}
     claims |= {"iat": now, "exp": now + timedelta(minutes=5), **changes}
@@ -165,23 +165,23 @@ def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **chang
         {"iss": "another"},
         {"sub": "nobody"},
         {"algorithm": "none"},
-        {"key": "a secret of somebody else, long enough!"},
+        {"key": "another secret that is long enough!!!!"},
     ],
     ids=str,
 )
-def test_a_token_that_is_not_ours_opens_nothing(register, http, users, changes):
+def test_a_forged_token_is_refused(register, http, users, changes):
     account = register()
 
     def me(token: str):
         return http.get("/users/me", headers={"Authorization": f"Bearer {token}"})
 
     assert me(forged(users, account["id"])).status_code == 200
-    answer = me(forged(users, account["id"], **changes))
-    assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
-    assert answer.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
+    response = me(forged(users, account["id"], **changes))
+    assert (response.status_code, response.content_type) == (401, "application/problem+json")
+    assert response.headers["WWW-Authenticate"] == 'Bearer error="invalid_token"'
 
 
-def test_anybody_may_verify_tokens_that_a_pair_of_keys_signed(register, log_in, http):
+def test_the_published_keys_verify_tokens_signed_by_a_key_pair(register, log_in, http):
     from tests.chassis.security.test_keys import ED25519, RSA, pem
 
     settings = Settings.current()
@@ -190,22 +190,22 @@ def test_anybody_may_verify_tokens_that_a_pair_of_keys_signed(register, log_in, 
         for key_id, private in (("ed", pem(ED25519)), ("rsa", pem(RSA))):
             Settings.use(**{**settings.model_dump(), "jwt_keys": {key_id: private}})
             token = log_in().json["access_token"]
-            (shown,) = http.get("/users/.well-known/jwks.json").json["keys"]
-            claims = jwt.decode(token, jwt.PyJWK(shown), algorithms=["RS256", "EdDSA"], audience="souk")
-            assert (shown["kid"], claims["iss"]) == (key_id, "souk-users")
+            (key,) = http.get("/users/.well-known/jwks.json").json["keys"]
+            claims = jwt.decode(token, jwt.PyJWK(key), algorithms=["RS256", "EdDSA"], audience="souk")
+            assert (key["kid"], claims["iss"]) == (key_id, "souk-users")
     finally:
         Settings.use(**settings.model_dump())
 
 
-def test_a_tampered_token_opens_nothing(register, log_in, http):
+def test_a_tampered_token_is_refused(register, log_in, http):
     register()
     head, _, signature = log_in().json["access_token"].split(".")
     claims = jwt.utils.base64url_encode(b'{"sub": "eve", "roles": ["admin"]}').decode()
-    answer = http.get("/users/me", headers={"Authorization": f"Bearer {head}.{claims}.{signature}"})
-    assert answer.status_code == 401
+    response = http.get("/users/me", headers={"Authorization": f"Bearer {head}.{claims}.{signature}"})
+    assert response.status_code == 401
 
 
-def test_without_a_token_nothing_opens(http):
+def test_a_token_is_required(http):
     for path in ("/users/me", "/users/", "/users/7d3c1f0a-5b0e-4c2e-9a3a-0a4d2a5f1b11"):
-        answer = http.get(path)
-        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+        response = http.get(path)
+        assert (response.status_code, response.headers["WWW-Authenticate"]) == (401, "Bearer")

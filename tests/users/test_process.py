@@ -1,4 +1,4 @@
-"""The web process under logins: it stops when asked, also in the middle of hashes that nobody waits for any more."""
+"""The web process stops cleanly while it hashes passwords for clients that disconnected."""
 
 import json
 import socket
@@ -13,8 +13,8 @@ LOGINS = 4
 
 
 def begin_login(address: str, number: int) -> socket.socket:
-    """Sends a login, and waits for nothing."""
-    body = json.dumps({"email": f"stranger{number}@example.com", "password": "wrong password"}).encode()
+    """Sends a login without waiting for the response."""
+    body = json.dumps({"email": f"other{number}@example.com", "password": "wrong password"}).encode()
     head = f"POST /users/login HTTP/1.1\r\nHost: users\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     port = urlsplit(address).port
     assert port is not None
@@ -33,10 +33,10 @@ def failures(users) -> int:
         return connection.scalar(text("SELECT count(*) FROM security_events WHERE kind = 'login.failed'"))
 
 
-def test_logins_whose_clients_have_left_are_finished_before_the_process_ends(start, users):
+def test_logins_whose_clients_disconnected_finish_before_the_process_ends(start, users):
     process = start(
         argon2_passes=20, hash_niceness=0, request_timeout_seconds=60
-    )  # fifths of a second, one after the other
+    )  # a fifth of a second each, one at a time
     connections = [begin_login(process.address, number) for number in range(LOGINS)]
     until(lambda: in_flight(process.address) == LOGINS)
     for connection in connections:

@@ -9,11 +9,11 @@ from services.users.settings import Settings
 from .conftest import PASSWORD, person
 
 
-def test_a_registration_answers_with_the_account_and_where_it_is(http, users):
-    answer = http.post("/users/register", json=person())
-    assert answer.status_code == 201
-    account = answer.json
-    assert answer.headers["Location"] == f"/users/{account['id']}"
+def test_a_registration_returns_the_account_and_its_location(http, users):
+    response = http.post("/users/register", json=person())
+    assert response.status_code == 201
+    account = response.json
+    assert response.headers["Location"] == f"/users/{account['id']}"
     assert {name: account[name] for name in ("email", "username", "first_name", "last_name", "roles", "is_active")} == {
         "email": "ada@example.com",
         "username": "ada",
@@ -22,14 +22,14 @@ def test_a_registration_answers_with_the_account_and_where_it_is(http, users):
         "roles": ["customer"],
         "is_active": True,
     }
-    assert "password" not in answer.text
-    seen = http.get(answer.headers["Location"], headers=bearer(users, uuid.UUID(account["id"])))
+    assert "password" not in response.text
+    seen = http.get(response.headers["Location"], headers=bearer(users, uuid.UUID(account["id"])))
     assert seen.json == account
 
 
-def test_names_may_be_left_out(http):
-    answer = http.post("/users/register", json={"email": "a@example.com", "username": "abc", "password": PASSWORD})
-    assert (answer.status_code, answer.json["first_name"], answer.json["last_name"]) == (201, None, None)
+def test_names_are_optional(http):
+    response = http.post("/users/register", json={"email": "a@example.com", "username": "abc", "password": PASSWORD})
+    assert (response.status_code, response.json["first_name"], response.json["last_name"]) == (201, None, None)
 
 
 @pytest.mark.parametrize(
@@ -69,95 +69,95 @@ def test_names_may_be_left_out(http):
     ],
 )
 def test_an_invalid_field_is_refused_by_name(http, field, value):
-    answer = http.post("/users/register", json=person(**{field: value}))
-    assert answer.status_code == 422
-    assert answer.content_type == "application/problem+json"
+    response = http.post("/users/register", json=person(**{field: value}))
+    assert response.status_code == 422
+    assert response.content_type == "application/problem+json"
     expected = field if value != "\u0000" else "body"
-    assert [error["field"] for error in answer.json["errors"]] == [expected]
-    assert PASSWORD not in answer.text
+    assert [error["field"] for error in response.json["errors"]] == [expected]
+    assert PASSWORD not in response.text
 
 
 @pytest.mark.parametrize("field", ["email", "username", "password"])
 def test_a_missing_field_is_named(http, field):
     body = person()
     del body[field]
-    answer = http.post("/users/register", json=body)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+    response = http.post("/users/register", json=body)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
 @pytest.mark.parametrize(
     "text", ["Robert'); DROP TABLE users;--", "{{7*7}}", "<script>alert(1)</script>", '{"$ne": 1}', "Zoë 王"]
 )
-def test_text_is_kept_as_text(register, text):
+def test_text_is_stored_literally(register, text):
     assert register(first_name=text)["first_name"] == text
 
 
-def test_developers_may_use_test_domains_and_production_may_not(http):
+def test_test_domains_are_accepted_in_development_only(http):
     assert http.post("/users/register", json=person(email="ada@shop.test")).status_code == 201
     settings = Settings.current()
     Settings.use(**{**settings.model_dump(), "environment": "production"})
     try:
-        answer = http.post("/users/register", json=person("bob", email="bob@shop.test"))
+        response = http.post("/users/register", json=person("bob", email="bob@shop.test"))
     finally:
         Settings.use(**settings.model_dump())
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "email")
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "email")
 
 
 @pytest.mark.parametrize(
     ("field", "value"), [("email", " ADA@EXAMPLE.com "), ("email", "ada@example.com"), ("username", "ADA")]
 )
-def test_what_another_account_has_is_refused_by_name_in_any_case(http, register, field, value):
+def test_email_and_username_are_unique_in_any_case(http, register, field, value):
     register()
-    answer = http.post("/users/register", json=person("bob", **{field: value}))
-    assert (answer.status_code, answer.json["type"]) == (409, "/problems/already-taken")
-    assert answer.json["errors"] == [{"field": field, "message": "belongs to another account"}]
+    response = http.post("/users/register", json=person("bob", **{field: value}))
+    assert (response.status_code, response.json["type"]) == (409, "/problems/already-taken")
+    assert response.json["errors"] == [{"field": field, "message": "belongs to another account"}]
 
 
-def test_a_refused_registration_leaves_nothing(http, register, users, system):
+def test_a_refused_registration_leaves_no_trace(http, register, users, system):
     register()
     http.post("/users/register", json=person("bob", email="ada@example.com"))
-    told = system(users)
-    told.drain()
-    assert [envelope.data["username"] for envelope in told.sent if envelope.type == "user.registered"] == ["ada"]
+    relayed = system(users)
+    relayed.drain()
+    assert [envelope.data["username"] for envelope in relayed.sent if envelope.type == "user.registered"] == ["ada"]
     assert http.post("/users/register", json=person("bob")).status_code == 201
 
 
 @pytest.mark.parametrize("shared", ["email", "username"])
-def test_of_many_at_once_with_one_name_one_registers(client, users, shared):
+def test_of_concurrent_registrations_with_one_name_only_one_succeeds(client, users, shared):
     together = threading.Barrier(6)
-    answers = []
+    responses = []
 
     def race(number: int) -> None:
         body = person(f"racer{number}", **{shared: person("winner")[shared]})
         together.wait()
-        answers.append(client(users).post("/users/register", json=body))
+        responses.append(client(users).post("/users/register", json=body))
 
     threads = [threading.Thread(target=race, args=[number]) for number in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(answer.status_code for answer in answers) == [201] + [409] * 5
-    refused = [answer for answer in answers if answer.status_code == 409]
-    assert {answer.json["errors"][0]["field"] for answer in refused} == {shared}
+    assert sorted(response.status_code for response in responses) == [201] + [409] * 5
+    refused = [response for response in responses if response.status_code == 409]
+    assert {response.json["errors"][0]["field"] for response in refused} == {shared}
 
 
-def test_a_retry_with_its_key_gets_the_first_answer(http, users, system):
+def test_a_retry_with_its_idempotency_key_gets_the_first_response(http, users, system):
     key = {"Idempotency-Key": str(uuid.uuid4())}
     first, second = (http.post("/users/register", json=person(), headers=key) for _ in range(2))
     assert (second.status_code, second.json) == (201, first.json)
     assert second.headers["Location"] == first.headers["Location"]
-    told = system(users)
-    told.drain()
-    assert [envelope.type for envelope in told.sent] == ["user.registered", "user.email_verification_requested"]
+    relayed = system(users)
+    relayed.drain()
+    assert [envelope.type for envelope in relayed.sent] == ["user.registered", "user.email_verification_requested"]
 
 
-def test_many_retries_at_once_open_one_account(client, users):
+def test_concurrent_retries_register_one_account(client, users):
     key = {"Idempotency-Key": str(uuid.uuid4())}
-    answers = []
+    responses = []
     threads = [
         threading.Thread(
-            target=lambda: answers.append(client(users).post("/users/register", json=person(), headers=key))
+            target=lambda: responses.append(client(users).post("/users/register", json=person(), headers=key))
         )
         for _ in range(5)
     ]
@@ -165,4 +165,4 @@ def test_many_retries_at_once_open_one_account(client, users):
         thread.start()
     for thread in threads:
         thread.join()
-    assert {(answer.status_code, answer.json["id"]) for answer in answers} == {(201, answers[0].json["id"])}
+    assert {(response.status_code, response.json["id"]) for response in responses} == {(201, responses[0].json["id"])}

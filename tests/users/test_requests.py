@@ -1,4 +1,4 @@
-"""What a mail proves: an address, or that one may set a new password. Its token is kept nowhere and good once."""
+"""Requests confirmed by mail: address verification and password reset. A token is stored nowhere and works once."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -21,15 +21,15 @@ NOTIFICATIONS = {"X-API-Key": "notifications-key"}
 
 @pytest.fixture
 def mailed(http, users, system) -> Callable[[type], Any]:
-    """What notifications finds out for the last message of this kind, just before it sends the mail; None: no message."""
+    """The response that notifications gets for the last message of this kind; None if there was none."""
 
     def fetch(kind: type) -> Any:
         relayed = system(users)
         relayed.drain()
-        told = [message for message in (envelope.message() for envelope in relayed.sent) if isinstance(message, kind)]
-        if not told:
+        found = [message for message in (envelope.message() for envelope in relayed.sent) if isinstance(message, kind)]
+        if not found:
             return None
-        return http.get(f"/internal/requests/{told[-1].request_id}", headers=NOTIFICATIONS)
+        return http.get(f"/internal/requests/{found[-1].request_id}", headers=NOTIFICATIONS)
 
     return fetch
 
@@ -55,7 +55,7 @@ def account_of(http, users, account) -> Any:
     return http.get("/users/me", headers=bearer(users, UUID(account["id"]))).json
 
 
-def test_a_forgotten_password_is_set_anew_once(register, log_in, forgot, reset, mailed):
+def test_a_forgotten_password_can_be_reset_once_per_token(register, log_in, forgot, reset, mailed):
     register()
     assert (forgot().status_code, forgot().data) == (202, b"")
     request = mailed(PasswordResetRequested)
@@ -69,7 +69,9 @@ def test_a_forgotten_password_is_set_anew_once(register, log_in, forgot, reset, 
     assert log_in(password=NEW).status_code == 200
 
 
-def test_a_reset_ends_every_session_and_tells_the_owner(http, register, log_in, forgot, reset, mailed, users, system):
+def test_a_reset_ends_every_session_and_notifies_the_owner(
+    http, register, log_in, forgot, reset, mailed, users, system
+):
     register()
     session = log_in().json
     forgot()
@@ -80,7 +82,7 @@ def test_a_reset_ends_every_session_and_tells_the_owner(http, register, log_in, 
     assert [envelope.message() for envelope in relayed.sent] == [PasswordChanged(UUID(session["user_id"]))]
 
 
-def test_nobody_learns_whether_there_is_an_account(register, forgot, mailed):
+def test_a_forgotten_password_does_not_reveal_whether_there_is_an_account(register, forgot, mailed):
     register()
     mailed(EmailVerificationRequested)
     known, unknown = forgot("ada@example.com"), forgot("nobody@example.com")
@@ -91,12 +93,12 @@ def test_nobody_learns_whether_there_is_an_account(register, forgot, mailed):
     )
 
 
-def test_an_unknown_address_is_written_to_by_nobody(forgot, mailed):
+def test_an_unknown_address_gets_no_mail(forgot, mailed):
     assert forgot("nobody@example.com").status_code == 202
     assert mailed(PasswordResetRequested) is None
 
 
-def test_a_newer_request_takes_the_place_of_an_older_one(register, forgot, reset, mailed):
+def test_a_newer_request_replaces_an_older_one(register, forgot, reset, mailed):
     register()
     forgot()
     older = mailed(PasswordResetRequested).json["token"]
@@ -106,7 +108,7 @@ def test_a_newer_request_takes_the_place_of_an_older_one(register, forgot, reset
     assert reset(newer).status_code == 204
 
 
-def test_a_token_ends(register, forgot, reset, mailed, users):
+def test_a_token_expires(register, forgot, reset, mailed, users):
     register()
     forgot()
     token = mailed(PasswordResetRequested).json["token"]
@@ -115,17 +117,17 @@ def test_a_token_ends(register, forgot, reset, mailed, users):
     assert reset(token).status_code == 422
 
 
-def test_a_weak_password_is_no_way_out(register, forgot, reset, mailed):
+def test_a_reset_to_a_weak_password_is_refused(register, forgot, reset, mailed):
     register()
     forgot()
     token = mailed(PasswordResetRequested).json["token"]
     for weak in ("password1234", "ada@example.com", "qwertyuiop12"):
-        answer = reset(token, weak)
-        assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "new_password")
+        response = reset(token, weak)
+        assert (response.status_code, response.json["errors"][0]["field"]) == (422, "new_password")
     assert reset(token).status_code == 204
 
 
-def test_a_token_of_one_kind_is_none_of_the_other(register, forgot, reset, verify, mailed):
+def test_a_token_serves_only_its_own_purpose(register, forgot, reset, verify, mailed):
     register()
     address = mailed(EmailVerificationRequested).json["token"]
     forgot()
@@ -135,11 +137,11 @@ def test_a_token_of_one_kind_is_none_of_the_other(register, forgot, reset, verif
 
 
 @pytest.mark.parametrize("token", ["", "x", "A" * 64, "é", "=" * 10, "\u2028"])
-def test_a_token_that_we_did_not_make_opens_nothing(reset, verify, token):
+def test_a_token_that_we_did_not_issue_is_refused(reset, verify, token):
     assert (reset(token).status_code, verify(token).status_code) == (422, 422)
 
 
-def test_the_token_is_found_in_no_table(register, forgot, mailed, users):
+def test_the_token_is_in_no_table(register, forgot, mailed, users):
     from .test_secrets import everything
 
     register()
@@ -148,7 +150,7 @@ def test_the_token_is_found_in_no_table(register, forgot, mailed, users):
     assert token not in everything(users)
 
 
-def test_only_who_sends_mails_is_told_the_token(register, http, users, system):
+def test_only_notifications_can_read_the_token(register, http, users, system):
     account = register()
     relayed = system(users)
     relayed.drain()
@@ -160,7 +162,7 @@ def test_only_who_sends_mails_is_told_the_token(register, http, users, system):
     assert http.get(url, headers=NOTIFICATIONS).status_code == 200
 
 
-def test_an_address_is_proved_once(register, http, users, verify, mailed):
+def test_an_address_is_verified_once_per_token(register, http, users, verify, mailed):
     account = register()
     assert account["email_verified"] is False
     token = mailed(EmailVerificationRequested).json["token"]
@@ -169,7 +171,7 @@ def test_an_address_is_proved_once(register, http, users, verify, mailed):
     assert verify(token).status_code == 422
 
 
-def test_another_address_is_to_be_proved_anew_and_an_old_mail_proves_nothing(register, http, users, verify, mailed):
+def test_a_new_address_needs_verification_and_an_old_mail_does_not_verify_it(register, http, users, verify, mailed):
     account = register()
     old = mailed(EmailVerificationRequested).json["token"]
     body = {"email": "countess@example.com", "username": "ada"}
@@ -182,7 +184,7 @@ def test_another_address_is_to_be_proved_anew_and_an_old_mail_proves_nothing(reg
     assert account_of(http, users, account)["email_verified"] is True
 
 
-def test_the_mail_is_sent_again_on_demand_but_not_without_end(register, http, users, mailed):
+def test_the_verification_mail_can_be_requested_five_times_an_hour(register, http, users, mailed):
     headers = bearer(users, UUID(register()["id"]))
     for _ in range(10):
         assert http.post("/users/email/verification", headers=headers).status_code == 202
@@ -198,7 +200,7 @@ def test_a_closed_account_has_no_open_request(register, http, users, forgot, mai
     assert reset(token).status_code == 422
 
 
-def test_the_owner_changes_the_password_and_stays_logged_in(register, log_in, http):
+def test_a_password_change_ends_every_other_session(register, log_in, http):
     register()
     here, elsewhere = log_in().json, log_in().json
     headers = {"Authorization": f"Bearer {here['access_token']}"}
@@ -206,11 +208,11 @@ def test_the_owner_changes_the_password_and_stays_logged_in(register, log_in, ht
     assert http.put("/users/me/password", json=body, headers=headers).status_code == 204
     assert (log_in().status_code, log_in(password=NEW).status_code) == (401, 200)
     for session, status in ((here, 200), (elsewhere, 401)):
-        answer = http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]})
-        assert answer.status_code == status
+        response = http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]})
+        assert response.status_code == status
 
 
-def test_a_password_is_not_changed_without_the_old_one(register, log_in, http):
+def test_a_password_change_requires_the_current_password(register, log_in, http):
     register()
     headers = {"Authorization": f"Bearer {log_in().json['access_token']}"}
     body = {"current_password": "not this one", "new_password": NEW}

@@ -1,4 +1,4 @@
-"""Roles by admins, preferences by their owner, and the audit trail of both."""
+"""Roles, preferences and the audit trail."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -18,7 +18,7 @@ def ada(register, users):
 
 @pytest.fixture
 def admin(register, users, make_staff):
-    """Grace, an admin: her id and the headers of her requests."""
+    """Grace, an admin: her id and request headers."""
     account = register("grace")
     make_staff("grace@example.com", "admin")
     return account["id"], bearer(users, UUID(account["id"]), "customer", "admin")
@@ -28,11 +28,11 @@ def put_roles(http, user_id, roles, headers):
     return http.put(f"/users/{user_id}/roles", json={"roles": roles}, headers=headers)
 
 
-def test_an_admin_makes_staff_and_the_old_token_ends(http, ada, admin, log_in, users):
+def test_a_new_role_revokes_the_old_token(http, ada, admin, log_in, users):
     account, _ = ada
     session = log_in().json
-    answer = put_roles(http, account["id"], ["staff", "customer"], admin[1])
-    assert (answer.status_code, answer.json["roles"]) == (200, ["customer", "staff"])
+    response = put_roles(http, account["id"], ["staff", "customer"], admin[1])
+    assert (response.status_code, response.json["roles"]) == (200, ["customer", "staff"])
     revocations._verdicts.clear()
     old = {"Authorization": f"Bearer {session['access_token']}"}
     assert http.get("/users/me", headers=old).status_code == 401
@@ -41,41 +41,41 @@ def test_an_admin_makes_staff_and_the_old_token_ends(http, ada, admin, log_in, u
 
 
 @pytest.mark.parametrize("role", ["customer", "staff"])
-def test_nobody_else_decides_about_roles(http, ada, users, role):
+def test_only_admins_assign_roles(http, ada, users, role):
     account, _ = ada
     own = bearer(users, UUID(account["id"]), role)
     assert put_roles(http, account["id"], ["admin"], own).status_code == 403
 
 
 @pytest.mark.parametrize("roles", [[], ["king"], ["admin"] * 4, "admin", None])
-def test_roles_that_are_none_are_refused(http, ada, admin, roles):
-    answer = put_roles(http, ada[0]["id"], roles, admin[1])
-    assert (answer.status_code, answer.json["errors"][0]["field"].partition(".")[0]) == (422, "roles")
+def test_invalid_roles_are_refused(http, ada, admin, roles):
+    response = put_roles(http, ada[0]["id"], roles, admin[1])
+    assert (response.status_code, response.json["errors"][0]["field"].partition(".")[0]) == (422, "roles")
 
 
-def test_the_last_admin_stays(http, admin):
-    answer = put_roles(http, admin[0], ["customer"], admin[1])
-    assert (answer.status_code, answer.json["type"]) == (409, "/problems/last-admin")
+def test_the_last_admin_cannot_be_removed(http, admin):
+    response = put_roles(http, admin[0], ["customer"], admin[1])
+    assert (response.status_code, response.json["type"]) == (409, "/problems/last-admin")
 
 
-def test_two_admins_who_depose_each_other_at_once_leave_one(client, http, ada, admin, users):
+def test_of_two_admins_who_demote_each_other_at_once_one_remains(client, http, ada, admin, users):
     account, _ = ada
     put_roles(http, account["id"], ["admin"], admin[1])
     headers = {account["id"]: admin[1], admin[0]: bearer(users, UUID(account["id"]), "admin")}
     with ThreadPoolExecutor(2) as pool:
-        answers = list(
+        responses = list(
             pool.map(lambda user_id: put_roles(client(users), user_id, ["customer"], headers[user_id]), headers)
         )
-    assert sorted(answer.status_code for answer in answers) == [200, 409]
+    assert sorted(response.status_code for response in responses) == [200, 409]
 
 
-def test_a_closed_account_gets_no_roles(http, ada, admin):
+def test_a_closed_account_cannot_be_given_roles(http, ada, admin):
     account, headers = ada
     http.delete(f"/users/{account['id']}", headers=headers)
     assert put_roles(http, account["id"], ["staff"], admin[1]).status_code == 409
 
 
-def test_what_happened_is_in_the_trail_without_any_secret(http, ada, admin, log_in):
+def test_the_audit_trail_records_events_without_secrets(http, ada, admin, log_in):
     account, headers = ada
     log_in(password="a wrong password")
     log_in()
@@ -89,7 +89,7 @@ def test_what_happened_is_in_the_trail_without_any_secret(http, ada, admin, log_
     assert "wrong password" not in str(events)
 
 
-def test_a_trail_is_its_owners_and_the_whole_one_the_admins(http, ada, admin, users):
+def test_owners_read_their_own_audit_trail_and_admins_the_whole(http, ada, admin, users):
     account, headers = ada
     url = f"/users/{account['id']}/security-events"
     assert http.get(url, headers=bearer(users, uuid4())).status_code == 404
@@ -107,7 +107,7 @@ def preferences(http, account, headers, **changes):
     return http.put(f"/users/{account['id']}/preferences", json=changes, headers=headers)
 
 
-def test_preferences_begin_by_allowing_nothing(http, ada):
+def test_the_default_preferences_consent_to_nothing(http, ada):
     account, headers = ada
     assert http.get(f"/users/{account['id']}/preferences", headers=headers).json == {
         "locale": "en",
@@ -120,14 +120,14 @@ def test_preferences_begin_by_allowing_nothing(http, ada):
     }
 
 
-def test_preferences_are_kept_and_others_are_told(http, ada, users, system):
+def test_preferences_are_stored_and_published(http, ada, users, system):
     account, headers = ada
     wanted = {"locale": "de-AT", "currency": "CHF", "time_zone": "Europe/Vienna", "marketing_consent": True}
-    answer = preferences(http, account, headers, **wanted, notify_by=["email", "sms"], is_public=True)
-    assert answer.status_code == 200
-    assert {name: answer.json[name] for name in wanted} == wanted
-    assert answer.json["marketing_consent_at"] is not None
-    assert http.get(f"/users/{account['id']}/preferences", headers=headers).json == answer.json
+    response = preferences(http, account, headers, **wanted, notify_by=["email", "sms"], is_public=True)
+    assert response.status_code == 200
+    assert {name: response.json[name] for name in wanted} == wanted
+    assert response.json["marketing_consent_at"] is not None
+    assert http.get(f"/users/{account['id']}/preferences", headers=headers).json == response.json
     relayed = system(users)
     relayed.drain()
     assert relayed.sent[-1].message() == UserPreferencesUpdated(
@@ -155,13 +155,13 @@ def test_preferences_are_kept_and_others_are_told(http, ada, users, system):
         ("theme", "dark"),
     ],
 )
-def test_a_preference_that_is_none_is_refused_by_name(http, ada, field, value):
+def test_an_invalid_preference_is_refused_by_field(http, ada, field, value):
     account, headers = ada
-    answer = preferences(http, account, headers, **{field: value})
-    assert (answer.status_code, answer.json["errors"][0]["field"].partition(".")[0]) == (422, field)
+    response = preferences(http, account, headers, **{field: value})
+    assert (response.status_code, response.json["errors"][0]["field"].partition(".")[0]) == (422, field)
 
 
-def test_preferences_are_their_owners(http, ada, users):
+def test_preferences_are_accessible_to_their_owner_and_to_staff(http, ada, users):
     account, headers = ada
     assert preferences(http, account, bearer(users, uuid4())).status_code == 404
     assert http.get(f"/users/{account['id']}/preferences", headers=bearer(users, uuid4())).status_code == 404

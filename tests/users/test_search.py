@@ -1,4 +1,4 @@
-"""Search: who is found, by whom, in which order; and that it reads an index's range, whatever the question."""
+"""Search: who finds whom, in which order, and always by an index range."""
 
 import itertools
 from uuid import UUID, uuid4
@@ -22,7 +22,7 @@ PEOPLE = [
 
 @pytest.fixture
 def people(register):
-    """Their ids by username."""
+    """Ids by username."""
     return {username: register(username, first_name=first, last_name=last)["id"] for username, first, last in PEOPLE}
 
 
@@ -33,16 +33,16 @@ def staff(users):
 
 @pytest.fixture
 def find(http):
-    """The usernames found, over all pages."""
+    """Finds usernames, over all pages."""
 
     def everything(headers, limit=20, **query):
         names, cursor = [], None
         for _ in range(50):
-            asked = {**query, "limit": limit, **({"cursor": cursor} if cursor else {})}
-            answer = http.get("/users/search", query_string=asked, headers=headers)
-            assert answer.status_code == 200, answer.text
-            names += [found["username"] for found in answer.json["items"]]
-            cursor = answer.json["next"]
+            params = {**query, "limit": limit, **({"cursor": cursor} if cursor else {})}
+            response = http.get("/users/search", query_string=params, headers=headers)
+            assert response.status_code == 200, response.text
+            names += [found["username"] for found in response.json["items"]]
+            cursor = response.json["next"]
             if cursor is None:
                 return names
         raise AssertionError("the pages do not end")
@@ -70,11 +70,11 @@ def find(http):
         ({"email": "' OR 1=1"}, []),
     ],
 )
-def test_staff_find_everybody_by_the_beginning(find, people, staff, query, found, limit):
+def test_staff_find_every_account_by_prefix(find, people, staff, query, found, limit):
     assert find(staff, limit, **query) == found
 
 
-def test_a_customer_finds_who_wants_to_be_found_and_no_addresses(http, find, people, users):
+def test_customers_find_only_public_accounts_and_see_no_addresses(http, find, people, users):
     customer = bearer(users, UUID(people["grace"]))
     assert find(customer, name="ada") == []
     for username in ("ada", "bob"):
@@ -82,13 +82,18 @@ def test_a_customer_finds_who_wants_to_be_found_and_no_addresses(http, find, peo
         assert http.put(url, json={"is_public": True}, headers=owner).status_code == 200
     assert find(customer, name="ada") == ["bob", "ada"]
     assert find(customer, username="ad") == ["ada"]
-    shown = http.get("/users/search", query_string={"username": "ada"}, headers=customer).json["items"][0]
-    assert (shown["first_name"], shown["email"], shown["roles"], shown["is_active"]) == ("Ada", None, None, None)
+    summary = http.get("/users/search", query_string={"username": "ada"}, headers=customer).json["items"][0]
+    assert (summary["first_name"], summary["email"], summary["roles"], summary["is_active"]) == (
+        "Ada",
+        None,
+        None,
+        None,
+    )
     refused = http.get("/users/search", query_string={"email": "ada@"}, headers=customer)
     assert refused.status_code == 403
 
 
-def test_who_closed_the_account_is_found_by_nobody_by_name(http, find, people, staff, users):
+def test_a_closed_account_is_not_found_by_name(http, find, people, staff, users):
     owner = bearer(users, UUID(people["ada"]))
     http.put(f"/users/{people['ada']}/preferences", json={"is_public": True}, headers=owner)
     http.delete(f"/users/{people['ada']}", headers=owner)
@@ -107,19 +112,19 @@ def test_who_closed_the_account_is_found_by_nobody_by_name(http, find, people, s
         {"username": "x" * 201},
     ],
 )
-def test_a_search_for_nothing_or_for_two_things_is_refused(http, staff, query):
+def test_a_search_without_exactly_one_valid_term_is_refused(http, staff, query):
     assert http.get("/users/search", query_string=query, headers=staff).status_code == 422
 
 
 @pytest.mark.parametrize("cursor", ["x", "WyJhIiwgImIiXQ==", "WyJcdTAwMDAiLCAiYiJd"])
-def test_a_cursor_of_something_else_is_refused(http, staff, cursor):
-    answer = http.get("/users/search", query_string={"name": "ada", "cursor": cursor}, headers=staff)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "cursor")
+def test_a_foreign_cursor_is_refused(http, staff, cursor):
+    response = http.get("/users/search", query_string={"name": "ada", "cursor": cursor}, headers=staff)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "cursor")
 
 
 @pytest.fixture
 def crowd(users):
-    """Rows enough that reading all of them is not the cheapest plan."""
+    """Enough rows that a sequential scan is not the cheapest plan."""
     with users.store.database.engine.begin() as connection:
         connection.execute(
             text(
@@ -145,12 +150,12 @@ SHAPES = [
 
 
 @pytest.mark.parametrize(("field", "only_public", "is_later"), SHAPES)
-def test_every_search_is_a_range_of_an_index_in_its_order(users, crowd, field, only_public, is_later):
-    prefix, terms = search._sought(SearchQuery(**{field: {"name": "name1"}.get(field, "user1")}))
-    seen = (prefix + "5", UUID(int=0)) if is_later else None
+def test_every_search_is_an_ordered_index_range(users, crowd, field, only_public, is_later):
+    prefix, terms = search.prefix_and_terms(SearchQuery(**{field: {"name": "name1"}.get(field, "user1")}))
+    after = (prefix + "5", UUID(int=0)) if is_later else None
     for term in terms:
         with users.store.transaction():
-            statement = search.statement(term, prefix, seen, 21, only_public)
+            statement = search.statement(term, prefix, after, 21, only_public)
             compiled = statement.compile(users.store.database.engine, compile_kwargs={"literal_binds": True})
             connection = postgres.session().connection()
             (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}").scalar_one()
@@ -159,7 +164,7 @@ def test_every_search_is_a_range_of_an_index_in_its_order(users, crowd, field, o
         (scan,) = top["Plans"]
         assert scan["Node Type"] == "Index Scan", plan
         assert scan["Index Name"].startswith("users_public_by" if only_public else "users_by")
-        # The bounds are the index's, and nothing is read only to be thrown away.
+        # The condition is in the index: no row is read and then discarded.
         assert "Filter" not in scan
         assert "<" in scan["Index Cond"]
         if is_later:

@@ -1,4 +1,4 @@
-"""Guessing is slow: by account, by address, over all instances, and also while Redis is away."""
+"""Failed logins are limited by account and by address, over all instances, also without Redis."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +19,8 @@ def attempt(http) -> Callable[..., Any]:
     return post
 
 
-def test_who_fails_too_often_waits_and_is_told_how_long(register, attempt, settings):
-    settings(failures_of_pair="3 per 1 minute")
+def test_too_many_failures_are_a_429_with_retry_after(register, attempt, settings):
+    settings(max_failures_per_account_and_address="3 per 1 minute")
     register()
     assert [attempt().status_code for _ in range(4)] == [401, 401, 401, 429]
     refused = attempt(password=PASSWORD)
@@ -28,42 +28,42 @@ def test_who_fails_too_often_waits_and_is_told_how_long(register, attempt, setti
     assert 1 <= int(refused.headers["Retry-After"]) <= 120
 
 
-def test_an_account_that_is_not_there_is_throttled_alike(attempt, settings):
-    settings(failures_of_pair="2 per 1 minute")
+def test_a_missing_account_is_throttled_too(attempt, settings):
+    settings(max_failures_per_account_and_address="2 per 1 minute")
     assert [attempt("nobody@example.com").status_code for _ in range(3)] == [401, 401, 429]
 
 
-def test_a_password_that_is_right_forgets_the_slips_before_it(register, attempt, settings):
-    settings(failures_of_pair="3 per 1 minute")
+def test_a_correct_password_resets_the_count(register, attempt, settings):
+    settings(max_failures_per_account_and_address="3 per 1 minute")
     register()
     for _ in range(3):
         assert [attempt().status_code, attempt().status_code] == [401, 401]
         assert attempt(password=PASSWORD).status_code == 200
 
 
-def test_strangers_do_not_lock_an_owner_out(register, attempt, settings):
-    settings(failures_of_pair="2 per 1 minute")
+def test_failures_from_another_address_do_not_lock_the_owner_out(register, attempt, settings):
+    settings(max_failures_per_account_and_address="2 per 1 minute")
     register()
-    stranger = {"X-Forwarded-For": "203.0.113.7"}
-    assert [attempt(**stranger).status_code for _ in range(3)] == [401, 401, 429]
+    other = {"X-Forwarded-For": "203.0.113.7"}
+    assert [attempt(**other).status_code for _ in range(3)] == [401, 401, 429]
     assert attempt(password=PASSWORD, **{"X-Forwarded-For": "203.0.113.8"}).status_code == 200
 
 
-def test_many_addresses_together_are_throttled_by_the_account(register, attempt, settings):
-    settings(failures_of_account="3 per 1 minute")
+def test_many_addresses_are_throttled_by_account(register, attempt, settings):
+    settings(max_failures_per_account="3 per 1 minute")
     register()
     seen = [attempt(**{"X-Forwarded-For": f"203.0.113.{number}"}).status_code for number in range(4)]
     assert seen == [401, 401, 401, 429]
 
 
-def test_many_accounts_are_throttled_by_the_address(attempt, settings):
-    settings(failures_of_address="3 per 1 minute")
+def test_many_accounts_are_throttled_by_address(attempt, settings):
+    settings(max_failures_per_address="3 per 1 minute")
     assert [attempt(f"user{number}@example.com").status_code for number in range(4)] == [401, 401, 401, 429]
 
 
-def test_a_client_does_not_choose_the_address_it_is_counted_by(attempt, settings):
-    settings(failures_of_address="2 per 1 minute")
-    # The edge appends what it sees; what stands before that is the client's own word.
+def test_a_client_cannot_choose_the_address_it_is_counted_by(attempt, settings):
+    settings(max_failures_per_address="2 per 1 minute")
+    # The edge appends the address it sees; the rest is the client's claim.
     claims = [f"198.51.100.{number}, 203.0.113.7" for number in range(3)]
     seen = [
         attempt(f"user{claim}@example.com"[:4] + "@example.com", **{"X-Forwarded-For": claim}).status_code
@@ -72,38 +72,42 @@ def test_a_client_does_not_choose_the_address_it_is_counted_by(attempt, settings
     assert seen == [401, 401, 429]
 
 
-def test_who_is_not_the_edge_is_not_believed(attempt, settings):
-    settings(failures_of_address="2 per 1 minute", trusted_proxies=("192.0.2.0/24",))
+def test_only_the_edge_may_forward_addresses(attempt, settings):
+    settings(max_failures_per_address="2 per 1 minute", trusted_proxies=("192.0.2.0/24",))
     claims = [{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(3)]
     assert [attempt(f"user{number}@example.com", **claim).status_code for number, claim in enumerate(claims)] == [
         401, 401, 429,
     ]  # fmt: skip
 
 
-def test_all_instances_count_together_and_the_count_outlives_them(start, register, attempt, settings):
+def test_all_instances_share_the_count_and_it_outlives_them(start, register, attempt, settings):
     limit = "3 per 15 minutes"
-    settings(failures_of_pair=limit)
+    settings(max_failures_per_account_and_address=limit)
     register()
-    other = start(failures_of_pair=limit)
+    other = start(max_failures_per_account_and_address=limit)
     wrong = {"email": "ada@example.com", "password": "wrong password"}
-    assert [attempt().status_code, other.ask("/users/login", wrong).status, attempt().status_code] == [401, 401, 401]
-    refused = other.ask("/users/login", {**wrong, "password": PASSWORD})
+    assert [attempt().status_code, other.request("/users/login", wrong).status, attempt().status_code] == [
+        401,
+        401,
+        401,
+    ]
+    refused = other.request("/users/login", {**wrong, "password": PASSWORD})
     other.popen.kill()
     again = attempt(password=PASSWORD)
     assert (refused.status, again.status_code) == (429, 429)
-    for answer in (refused, again):
-        assert 1 <= int(answer.headers["Retry-After"]) <= 30 * 60
+    for response in (refused, again):
+        assert 1 <= int(response.headers["Retry-After"]) <= 30 * 60
 
 
-def test_while_redis_is_away_an_instance_counts_by_itself(attempt, settings):
-    settings(failures_of_pair="2 per 1 minute", redis_url="redis://127.0.0.1:1/0")
+def test_without_redis_an_instance_counts_locally(attempt, settings):
+    settings(max_failures_per_account_and_address="2 per 1 minute", redis_url="redis://127.0.0.1:1/0")
     try:
         assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
     finally:
-        throttle._own.cache_clear()
+        throttle._local.cache_clear()
 
 
-def test_what_is_counted_tells_nobody_who_tries(attempt, users):
+def test_the_keys_of_the_counts_reveal_no_one(attempt, users):
     from chassis.storage import redis
 
     attempt("ada@example.com")
@@ -112,8 +116,8 @@ def test_what_is_counted_tells_nobody_who_tries(attempt, users):
     assert not any("ada" in key or "127.0.0.1" in key for key in keys)
 
 
-def test_more_who_wait_for_a_hash_than_have_room_are_told_to_come_again(http, register, settings):
-    settings(hashes_waiting=1)
+def test_too_many_requests_waiting_for_a_hash_are_a_503(http, register, settings):
+    settings(max_waiting_hashes=1)
     with hashes_held():
         refused = http.post("/users/login", json={"email": "ada@example.com", "password": PASSWORD})
         other = http.get("/users/.well-known/jwks.json")
@@ -122,7 +126,7 @@ def test_more_who_wait_for_a_hash_than_have_room_are_told_to_come_again(http, re
     assert http.post("/users/login", json={"email": "ada@example.com", "password": PASSWORD}).status_code == 401
 
 
-def test_hashes_are_made_behind_everybody_else():
+def test_hashes_are_computed_at_low_priority():
     import os
     import threading
 

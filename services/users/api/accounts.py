@@ -1,4 +1,4 @@
-"""Accounts over HTTP: open one, look at it, change it, close it. What others must know leaves as messages."""
+"""Accounts: register, read, change, close. Other services learn of it by messages."""
 
 from typing import TypeVar
 from uuid import UUID
@@ -12,7 +12,7 @@ from chassis.web import pagination
 from chassis.web.api import Resource, endpoint
 from contracts.users import UserDeleted, UserRegistered, UserUpdated
 from services.users import passwords
-from services.users.api.email import ask_for_proof
+from services.users.api.email import request_verification
 from services.users.models.preferences import Preferences
 from services.users.models.request import Request
 from services.users.models.security_event import record
@@ -24,20 +24,20 @@ M = TypeVar("M", UserRegistered, UserUpdated)
 
 
 def hash_password(body: NewUser) -> str:
-    """Slow, so it comes before the transaction: meanwhile no connection is taken and no row is locked."""
+    """Runs before the transaction: a slow hash must hold neither a connection nor a lock."""
     password = body.password.get_secret_value()
-    names = [body.email, body.email.partition("@")[0], body.username, body.first_name, body.last_name]
-    passwords.refuse_weak(password, [name for name in names if name], "password")
-    return passwords.hashed(password)
+    terms = [body.email, body.email.partition("@")[0], body.username, body.first_name, body.last_name]
+    passwords.reject_weak(password, [term for term in terms if term], "password")
+    return passwords.hash_password(password)
 
 
 class Registration(Resource):
     @endpoint(allow=auth.ANYONE, status=201, location="/users/{id}", idempotency="optional", before=hash_password)
     def post(self, body: NewUser, prepared: str) -> UserView:
-        """Open an account."""
+        """Register an account."""
         user = User.register(body.profile, hashed_password=prepared)
-        emit(_telling(UserRegistered, user))
-        ask_for_proof(user)
+        emit(_message(UserRegistered, user))
+        request_verification(user)
         record("registered", user.id)
         return UserView.model_validate(user)
 
@@ -59,24 +59,24 @@ class OneUser(Resource):
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: Profile) -> UserView:
-        """Replace the profile; names that are left out are forgotten."""
+        """Replace the profile. Names that are left out are removed."""
         user = User.changeable_by(auth.caller(), user_id)
-        before = user.email
-        if user.describe(body.model_dump()):
-            emit(_telling(UserUpdated, user))
-        if user.email != before:
+        previous_email = user.email
+        if user.update_profile(body.model_dump()):
+            emit(_message(UserUpdated, user))
+        if user.email != previous_email:
             record("email.changed", user.id)
-            ask_for_proof(user)
+            request_verification(user)
         return UserView.model_validate(user)
 
     @endpoint(allow=auth.OWNER, status=204)
     def delete(self, user_id: UUID) -> None:
-        """Close the account for good and forget who it was. Closing twice is closing once."""
-        user = User.changeable_by(auth.caller(), user_id, even_closed=True)
+        """Close the account for good and erase its personal data. Closing it twice is not an error."""
+        user = User.changeable_by(auth.caller(), user_id, include_closed=True)
         if user.close():
             Session.end_all(user.id, "closed")
-            Preferences.forget(user.id)
-            Request.forget(user.id)
+            Preferences.erase(user.id)
+            Request.erase(user.id)
             record("closed", user.id)
             emit(UserDeleted(user.id))
 
@@ -89,5 +89,5 @@ class Users(Resource):
         return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
 
 
-def _telling(message: type[M], user: User) -> M:
+def _message(message: type[M], user: User) -> M:
     return message(user.id, user.email, user.username, user.first_name or "", user.last_name or "")

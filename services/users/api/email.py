@@ -1,4 +1,4 @@
-"""Proof that an e-mail address is its account's owner's."""
+"""Verification of e-mail addresses."""
 
 from uuid import UUID
 
@@ -11,12 +11,12 @@ from contracts.users import EmailVerificationRequested
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
 from services.users.models.user import User
-from services.users.schemas import EmailProof, RequestView
+from services.users.schemas import EmailVerification, RequestView
 
 
-def ask_for_proof(user: User) -> None:
-    """Have a mail sent that proves the account's address."""
-    request = Request.make("email", user.id, user.email)
+def request_verification(user: User) -> None:
+    """Have a mail sent to verify the account's address, unless too many were sent recently."""
+    request = Request.create("email", user.id, user.email)
     if request is not None:
         emit(EmailVerificationRequested(user.id, request.id))
 
@@ -24,19 +24,19 @@ def ask_for_proof(user: User) -> None:
 class Verification(Resource):
     @endpoint(allow=auth.CUSTOMER, status=202, raises=[NotFound])
     def post(self) -> None:
-        """Send the mail that proves the caller's address once more, unless it is proved."""
+        """Send the verification mail again, unless the caller's address is verified."""
         caller = auth.caller()
         assert caller.user_id is not None
         user = User.visible_to(caller, caller.user_id)
         if user.email_verified_at is None:
-            ask_for_proof(user)
+            request_verification(user)
 
 
 class Verify(Resource):
     @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused])
-    def post(self, body: EmailProof) -> None:
-        """Prove an address with the token of the mail, once."""
-        request = Request.proved(body.token, "email", lock=True)
+    def post(self, body: EmailVerification) -> None:
+        """Verify an address with the token from the mail, which can be used once."""
+        request = Request.by_token(body.token, "email", lock=True)
         request.used_at = postgres.now()
         user = User.get_for_update(request.user_id)
         if user.email == request.email:
@@ -47,8 +47,8 @@ class Verify(Resource):
 class OneRequest(Resource):
     @endpoint(allow=auth.service("notifications"))
     def get(self, request_id: UUID) -> RequestView:
-        """Where to send the token of a request, and the token: for who sends the mail, just before. 404 once it is useless."""
-        request = Request.open(request_id)
+        """A request's token and the address to mail it to. 404 once it is used, replaced or expired."""
+        request = Request.find_open(request_id)
         user = postgres.session().get(User, request.user_id) if request is not None else None
         if request is None or user is None or not user.is_active:
             raise NotFound("This request is not open.")

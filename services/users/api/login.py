@@ -1,4 +1,4 @@
-"""A password for tokens. Whatever is wrong gives the same answer after the same work."""
+"""Login by password. Every failure gets the same response after the same work."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -8,7 +8,8 @@ from chassis.security import auth
 from chassis.storage import postgres, store
 from chassis.web import forwarded
 from chassis.web.api import Resource, endpoint
-from services.users import passwords, sessions, throttle
+from services.users import passwords, throttle
+from services.users.api import sessions
 from services.users.models.security_event import record
 from services.users.models.user import User
 from services.users.schemas import Credentials, TokenView
@@ -16,57 +17,57 @@ from services.users.settings import Settings
 
 
 class WrongCredentials(Unauthorized):
-    type, title = "/problems/wrong-credentials", "These credentials open no account"
+    type, title = "/problems/wrong-credentials", "Incorrect e-mail or password"
 
 
 @dataclass(frozen=True)
-class Proved:
-    """An account whose password was shown, as it was then; `fresh_hash` where the hash is of another cost than today's."""
+class Verified:
+    """An account whose password was verified against `checked_hash`; `new_hash` if that one's cost is outdated."""
 
     user: User
-    known_hash: str
-    fresh_hash: str | None
+    checked_hash: str
+    new_hash: str | None
 
 
-def prove(email: str, password: str) -> Proved:
-    """The open account of these credentials. Raises WrongCredentials, TooManyAttempts or Unavailable.
+def verify(email: str, password: str) -> Verified:
+    """The open account with these credentials. Raises WrongCredentials, TooManyAttempts or Unavailable.
 
-    No transaction is open while the hash is made, nor any lock held.
+    Holds neither a transaction nor a lock while hashing.
     """
     address = forwarded.client_address(Settings.current())
     throttle.check_login(email, address)
     with store.transaction():
         user = User.by_email(email)
-    known = user.hashed_password if user is not None and user.is_active else None
-    if not passwords.matches(password, known) or user is None or known is None:
+    stored = user.hashed_password if user is not None and user.is_active else None
+    if not passwords.matches(password, stored) or user is None or stored is None:
         _fail(email, address, user)
     throttle.login_succeeded(email, address)
-    return Proved(user, known, passwords.hashed(password) if passwords.is_outdated(known) else None)
+    return Verified(user, stored, passwords.hash_password(password) if passwords.is_outdated(stored) else None)
 
 
-def prove_login(body: Credentials) -> Proved:
-    return prove(body.email, body.password.get_secret_value())
+def verify_login(body: Credentials) -> Verified:
+    return verify(body.email, body.password.get_secret_value())
 
 
 def _fail(email: str, address: str | None, user: User | None) -> NoReturn:
     throttle.login_failed(email, address)
     with store.transaction():
         record("login.failed", user.id if user is not None else None)
-    raise refused()
+    raise wrong_credentials()
 
 
-def refused() -> WrongCredentials:
-    return WrongCredentials("No account has this e-mail address and password.", {"WWW-Authenticate": "Bearer"})
+def wrong_credentials() -> WrongCredentials:
+    return WrongCredentials("No account matches this e-mail address and password.", {"WWW-Authenticate": "Bearer"})
 
 
 class Login(Resource):
-    @endpoint(allow=auth.ANYONE, before=prove_login, raises=[WrongCredentials, throttle.TooManyAttempts])
-    def post(self, body: Credentials, prepared: Proved) -> TokenView:
-        """Log in: an access token, and a refresh token for the next ones, for an e-mail address and its password."""
+    @endpoint(allow=auth.ANYONE, before=verify_login, raises=[WrongCredentials, throttle.TooManyAttempts])
+    def post(self, body: Credentials, prepared: Verified) -> TokenView:
+        """Log in with e-mail address and password; returns an access token and a refresh token."""
         user = postgres.session().get_one(User, prepared.user.id, with_for_update={"read": True})
-        if user.hashed_password != prepared.known_hash:
-            raise refused()  # changed, or closed, while we looked
-        if prepared.fresh_hash is not None:
-            user.rehash(prepared.fresh_hash)
+        if user.hashed_password != prepared.checked_hash:
+            raise wrong_credentials()  # changed or closed in the meantime
+        if prepared.new_hash is not None:
+            user.rehash(prepared.new_hash)
         record("login", user.id)
-        return sessions.begin(user)
+        return sessions.start(user)

@@ -1,6 +1,7 @@
-"""A new password: by the old one, or by the token of a mail. Either ends the sessions that the old one opened."""
+"""Password change with the current password, and reset with a mailed token. Both end the sessions opened before."""
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from chassis.base.problems import NotFound
 from chassis.security import auth
@@ -9,7 +10,7 @@ from chassis.storage.outbox import emit
 from chassis.web.api import Resource, endpoint
 from contracts.users import PasswordChanged, PasswordResetRequested
 from services.users import passwords, throttle
-from services.users.api.login import WrongCredentials, prove
+from services.users.api.login import WrongCredentials, verify
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
 from services.users.models.session import Session
@@ -23,18 +24,18 @@ class NewHash:
     hashed_password: str
 
 
-def prove_old(body: PasswordChange) -> NewHash:
+def verify_current(body: PasswordChange) -> NewHash:
     user_id = auth.caller().user_id
     assert user_id is not None
     with store.transaction():
         user = User.visible_to(auth.caller(), user_id)
-    prove(user.email, body.current_password.get_secret_value())
+    verify(user.email, body.current_password.get_secret_value())
     return _new_hash(user, body.new_password.get_secret_value())
 
 
-def prove_token(body: PasswordReset) -> NewHash:
+def verify_token(body: PasswordReset) -> NewHash:
     with store.transaction():
-        request = Request.proved(body.token, "password")
+        request = Request.by_token(body.token, "password")
         user = postgres.session().get_one(User, request.user_id)
     return _new_hash(user, body.new_password.get_secret_value())
 
@@ -43,45 +44,44 @@ class OwnPassword(Resource):
     @endpoint(
         allow=auth.CUSTOMER,
         status=204,
-        before=prove_old,
+        before=verify_current,
         raises=[WrongCredentials, throttle.TooManyAttempts, NotFound],
     )
     def put(self, body: PasswordChange, prepared: NewHash) -> None:
-        """Change the password. Every other session ends; this one goes on."""
-        _set(prepared, "password.changed", but=True)
+        """Change the password. Every session but this one ends."""
+        _set(prepared, "password.changed", keep_session=auth.caller().session_id)
 
 
 class Forgotten(Resource):
     @endpoint(allow=auth.ANYONE, status=202)
     def post(self, body: ForgottenPassword) -> None:
-        """Ask for a mail that lets a new password be set. The answer is the same whether or not there is an account."""
+        """Request a mail to reset the password. The response is the same whether or not there is an account."""
         user = User.by_email(body.email)
         user_id = user.id if user is not None and user.is_active else None
-        # Where there is no account a request is made all the same, so that the time taken tells next to nothing.
-        request = Request.make("password", user_id, None)
+        # Create a request without an account too, so that the response time reveals next to nothing.
+        request = Request.create("password", user_id, None)
         if request is not None and user_id is not None:
             emit(PasswordResetRequested(user_id, request.id))
         record("password.forgotten", user_id)
 
 
 class Reset(Resource):
-    @endpoint(allow=auth.ANYONE, status=204, before=prove_token, raises=[TokenRefused])
+    @endpoint(allow=auth.ANYONE, status=204, before=verify_token, raises=[TokenRefused])
     def post(self, body: PasswordReset, prepared: NewHash) -> None:
-        """Set a new password with the token of the mail, once. Every session ends."""
-        request = Request.proved(body.token, "password", lock=True)
+        """Set a new password with the token from the mail, which can be used once. Every session ends."""
+        request = Request.by_token(body.token, "password", lock=True)
         request.used_at = postgres.now()
-        _set(prepared, "password.reset", but=False)
+        _set(prepared, "password.reset", keep_session=None)
 
 
 def _new_hash(user: User, password: str) -> NewHash:
-    passwords.refuse_weak(password, user.names, "new_password")
-    return NewHash(user, passwords.hashed(password))
+    passwords.reject_weak(password, user.personal_terms, "new_password")
+    return NewHash(user, passwords.hash_password(password))
 
 
-def _set(new: NewHash, kind: str, but: bool) -> None:
-    """`but`: the caller's own session goes on."""
+def _set(new: NewHash, kind: str, keep_session: UUID | None) -> None:
     user = User.get_for_update(new.user.id)
     user.set_password(new.hashed_password)
-    Session.end_all(user.id, "password", auth.caller().session_id if but else None)
+    Session.end_all(user.id, "password", except_for=keep_session)
     record(kind, user.id)
     emit(PasswordChanged(user.id))

@@ -1,4 +1,4 @@
-"""/users/{id}/preferences."""
+"""A user's preferences."""
 
 from uuid import UUID
 
@@ -7,23 +7,22 @@ from chassis.storage.outbox import emit
 from chassis.web.api import Resource, endpoint
 from contracts.users import UserPreferencesUpdated
 from services.users.models.preferences import Preferences
-from services.users.models.user import AccountClosed, User
+from services.users.models.user import User
 from services.users.schemas import PreferencesBody, PreferencesView
 
 
 class UserPreferences(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID) -> PreferencesView:
-        """How the user wants to be served."""
+        """The user's preferences."""
         return _view(User.visible_to(auth.caller(), user_id))
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: PreferencesBody) -> PreferencesView:
-        """Replace them all; what is left out is at its default again."""
+        """Replace the preferences. Fields that are left out return to their defaults."""
         user = User.changeable_by(auth.caller(), user_id)
-        if not user.is_active:
-            raise AccountClosed("Nothing of it can be changed any more.")
-        user.show(body.is_public)
+        user.require_open()
+        user.set_public(body.is_public)
         if Preferences.of(user_id).update(body.model_dump(exclude={"is_public"})):
             emit(UserPreferencesUpdated(user_id, body.locale, body.time_zone, body.currency, body.marketing_consent))
         return _view(user)

@@ -1,4 +1,4 @@
-"""Who is staff: decided by admins."""
+"""Roles, assigned by admins."""
 
 from uuid import UUID
 
@@ -13,11 +13,11 @@ from services.users.schemas import RolesBody, UserView
 class Roles(Resource):
     @endpoint(allow=auth.ADMIN)
     def put(self, user_id: UUID, body: RolesBody) -> UserView:
-        """Replace a user's roles. Tokens that tell of the old ones are refused within seconds; a refresh brings new ones."""
-        admins = User.admins()
+        """Replace a user's roles. Tokens with the old roles are refused within seconds; a refresh issues new ones."""
+        admins = User.lock_admins()
         user = User.changeable_by(auth.caller(), user_id)
         before = list(user.roles)
-        if user.take_roles(body.roles, admins):
-            Session.call_back_access(user.id)
+        if user.set_roles(body.roles, admins):
+            Session.revoke_access(user.id)
             record("roles.changed", user.id, before=before, after=user.roles)
         return UserView.model_validate(user)

@@ -1,4 +1,4 @@
-"""The audit trail over HTTP: users see what happened to their account, admins everything."""
+"""The audit trail: users read the events of their own account, admins all of them."""
 
 from uuid import UUID
 
@@ -22,13 +22,13 @@ class SecurityEvents(Resource):
 class UserSecurityEvents(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: pagination.Page) -> SecurityEventPage:
-        """What happened to one account: logins, failures, changes of password, address and roles; newest first."""
+        """One account's logins, failed logins and changes of password, address and roles, newest first."""
         return _page(query, User.visible_to(auth.caller(), user_id).id)
 
 
 def _page(query: pagination.Page, user_id: UUID | None) -> SecurityEventPage:
-    wanted = select(SecurityEvent)
+    statement = select(SecurityEvent)
     if user_id is not None:
-        wanted = wanted.where(SecurityEvent.user_id == user_id)
-    events, following = pagination.newest_first(wanted, SecurityEvent.occurred_at, SecurityEvent.id, query)
-    return SecurityEventPage(items=[SecurityEventView.model_validate(event) for event in events], next=following)
+        statement = statement.where(SecurityEvent.user_id == user_id)
+    events, cursor = pagination.newest_first(statement, SecurityEvent.occurred_at, SecurityEvent.id, query)
+    return SecurityEventPage(items=[SecurityEventView.model_validate(event) for event in events], next=cursor)

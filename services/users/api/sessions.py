@@ -1,24 +1,41 @@
-"""Sessions over HTTP: carried on by the refresh token, ended by the user."""
+"""Sessions: started by a login, extended by refresh tokens, ended by the user or by a stolen token."""
 
-from chassis.security import auth
-from chassis.security.tokens import LIFETIME
-from chassis.storage import postgres
+from chassis.base.problems import Unauthorized
+from chassis.security import auth, tokens
+from chassis.storage import postgres, store
 from chassis.web.api import Resource, endpoint
-from services.users import sessions
 from services.users.models.revoked_token import RevokedToken
 from services.users.models.security_event import record
-from services.users.models.session import Session
+from services.users.models.session import RefreshToken, Session
+from services.users.models.user import User
 from services.users.schemas import RefreshBody, TokenView
+from services.users.settings import Settings
 
 
-def exchange(body: RefreshBody) -> TokenView:
-    return sessions.refresh(body.refresh_token.get_secret_value())
+class RefreshRefused(Unauthorized):
+    type, title = "/problems/refresh-refused", "Invalid or expired refresh token"
+
+
+def start(user: User) -> TokenView:
+    return _tokens(user, Session.start(user.id))
+
+
+def refresh(body: RefreshBody) -> TokenView:
+    """Exchange a refresh token, in a transaction of its own: a theft is recorded although the request is refused.
+
+    Raises RefreshRefused.
+    """
+    with store.transaction():
+        exchanged = _exchange(body.refresh_token.get_secret_value())
+    if exchanged is None:
+        raise RefreshRefused("Log in again.", {"WWW-Authenticate": "Bearer"})
+    return exchanged
 
 
 class Refresh(Resource):
-    @endpoint(allow=auth.ANYONE, before=exchange, raises=[sessions.RefreshRefused])
+    @endpoint(allow=auth.ANYONE, before=refresh, raises=[RefreshRefused])
     def post(self, body: RefreshBody, prepared: TokenView) -> TokenView:
-        """New tokens for a refresh token, which is used up. One that is used twice ends its session."""
+        """Exchange a refresh token for new tokens. Using it twice ends its session."""
         return prepared
 
 
@@ -27,23 +44,55 @@ class Logout(Resource):
     def post(self) -> None:
         """End this session. Its tokens are refused everywhere within two seconds."""
         caller = auth.caller()
-        session = (
-            postgres.session().get(Session, caller.session_id, with_for_update=True) if caller.session_id else None
-        )
-        if session is not None and session.ended_at is None:
-            session.end("logout")
-        if caller.token_id is not None:
-            RevokedToken.add({caller.token_id: postgres.now() + LIFETIME})
+        if caller.session_id is not None:
+            session = postgres.session().get(Session, caller.session_id, with_for_update=True)
+            if session is not None and session.ended_at is None:
+                session.end("logout")
+        _revoke_current_token()
         record("logout", caller.user_id)
 
 
 class LogoutEverywhere(Resource):
     @endpoint(allow=auth.CUSTOMER, status=204)
     def post(self) -> None:
-        """End every session of the caller, this one too."""
-        caller = auth.caller()
-        assert caller.user_id is not None
-        ended = Session.end_all(caller.user_id, "logout")
-        if caller.token_id is not None:
-            RevokedToken.add({caller.token_id: postgres.now() + LIFETIME})
-        record("logout.everywhere", caller.user_id, sessions=ended)
+        """End all of the caller's sessions, including this one."""
+        user_id = auth.caller().user_id
+        assert user_id is not None
+        ended = Session.end_all(user_id, "logout")
+        _revoke_current_token()
+        record("logout.everywhere", user_id, sessions=ended)
+
+
+def _exchange(refresh_token: str) -> TokenView | None:
+    token = RefreshToken.find(refresh_token)
+    if token is None:
+        return None
+    session = token.lock_session()
+    if not session.is_open:
+        return None
+    user, now = postgres.session().get_one(User, session.user_id), postgres.now()
+    if not user.is_active:
+        return None
+    if token.was_stolen(now):
+        session.end("reuse")
+        record("session.reuse", user.id, session_id=str(session.id))
+        return None
+    token.use(now)
+    session.extend()
+    return _tokens(user, session, token.digest)
+
+
+def _tokens(user: User, session: Session, parent: str | None = None) -> TokenView:
+    access = tokens.sign(user.id, user.roles, Settings.current(), session.id)
+    return TokenView(
+        access_token=access.text,
+        expires_in=int(tokens.LIFETIME.total_seconds()),
+        refresh_token=RefreshToken.issue(session.id, access, parent),
+        user_id=user.id,
+    )
+
+
+def _revoke_current_token() -> None:
+    token_id = auth.caller().token_id
+    if token_id is not None:
+        RevokedToken.add({token_id: postgres.now() + tokens.LIFETIME})

@@ -1,4 +1,4 @@
-"""The tables of users; a model's methods are the only ways to change its rows."""
+"""The tables of users. Rows change only through the methods of their models."""
 
 from sqlalchemy.orm import DeclarativeBase
 

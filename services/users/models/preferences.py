@@ -1,4 +1,4 @@
-"""How a user wants to be served: language, money, time, and what they may be written about."""
+"""A user's preferences: language, currency, time zone, channels and consent."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -12,7 +12,7 @@ from services.users.models import Base
 
 
 class Preferences(Base):
-    """Without a row the defaults hold, which allow nothing that has to be asked for."""
+    """A user without a row has the defaults, which consent to nothing."""
 
     __tablename__ = "preferences"
 
@@ -22,13 +22,13 @@ class Preferences(Base):
     time_zone: Mapped[str] = mapped_column(String(64), default="UTC")
     marketing_consent: Mapped[bool] = mapped_column(default=False)
     marketing_consent_at: Mapped[datetime | None]
-    """Since when; the proof that the law wants to see."""
+    """When consent was given; the law requires proof."""
     notify_by: Mapped[list[str]] = mapped_column(ARRAY(String(10)))
     updated_at: Mapped[datetime]
 
     @classmethod
     def of(cls, user_id: UUID) -> Self:
-        """The user's, or the defaults, not kept yet."""
+        """The user's preferences, or the defaults, which are not stored yet."""
         return postgres.session().get(cls, user_id) or cls(
             user_id=user_id,
             locale="en",
@@ -38,9 +38,9 @@ class Preferences(Base):
             notify_by=["email"],
         )
 
-    def update(self, wanted: dict[str, Any]) -> bool:
-        """Take over `wanted`, values by column; whether that changed anything."""
-        changes = {name: value for name, value in wanted.items() if getattr(self, name) != value}
+    def update(self, values: dict[str, Any]) -> bool:
+        """Set `values`, by column; returns whether anything changed."""
+        changes = {name: value for name, value in values.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
             self.marketing_consent_at = postgres.now() if changes["marketing_consent"] else None
         for name, value in changes.items():
@@ -51,5 +51,5 @@ class Preferences(Base):
         return bool(changes)
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
+    def erase(cls, user_id: UUID) -> None:
         postgres.session().execute(delete(cls).where(cls.user_id == user_id))

@@ -1,7 +1,7 @@
-"""What someone asked for and proves by a mail: that an address is theirs, or that they may set a new password.
+"""A request confirmed by mail: to verify an address, or to reset a password.
 
-The token in the mail is derived from the row's id and a secret of this service: it is kept nowhere, neither here nor in a
-message, and whoever sends the mail asks for it just before.
+The token in the mail is derived from the row's id and this service's secret. It is stored nowhere, neither here nor in a message:
+notifications fetches it just before it sends the mail.
 """
 
 import base64
@@ -23,17 +23,17 @@ from services.users.settings import Settings
 Purpose = Literal["email", "password"]
 
 MAX_PER_HOUR = 5
-"""Requests of one account for one purpose: so many mails a stranger, or an owner who changes addresses, can cause."""
+"""Requests of one account for one purpose, which limits the mails that others can cause."""
 
 LIFETIME: dict[Purpose, timedelta] = {"email": timedelta(days=3), "password": timedelta(hours=1)}
 
 
 class TokenRefused(Problem):
-    type, status, title = "/problems/token-refused", 422, "This token is not good, or no longer"
+    type, status, title = "/problems/token-refused", 422, "Invalid or expired token"
 
 
 class Request(Base):
-    """`user_id` is empty where the address had no account: whoever asks for it causes the same row."""
+    """`user_id` is null where the address has no account."""
 
     __tablename__ = "requests"
 
@@ -48,32 +48,32 @@ class Request(Base):
     __table_args__ = (Index("requests_of_user", "user_id", "purpose"),)
 
     @classmethod
-    def make(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
-        """A new request, in place of any earlier one for the same. None when its account had too many lately."""
+    def create(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
+        """A new request, which replaces earlier ones for the same purpose; None if the account has reached MAX_PER_HOUR."""
         now = postgres.now()
-        mine = (cls.user_id == user_id) & (cls.purpose == purpose)
-        lately = select(cls.id).where(mine, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
-        if len(postgres.session().scalars(lately).all()) == MAX_PER_HOUR and user_id is not None:
+        same = (cls.user_id == user_id) & (cls.purpose == purpose)
+        recent = select(cls.id).where(same, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
+        if len(postgres.session().scalars(recent).all()) == MAX_PER_HOUR and user_id is not None:
             return None
-        postgres.session().execute(update(cls).where(mine, cls.used_at.is_(None)).values(used_at=now))
+        postgres.session().execute(update(cls).where(same, cls.used_at.is_(None)).values(used_at=now))
         expires_at = now + LIFETIME[purpose]
-        made = cls(id=uuid4(), user_id=user_id, purpose=purpose, email=email, created_at=now, expires_at=expires_at)
-        postgres.session().add(made)
-        return made
+        request = cls(id=uuid4(), user_id=user_id, purpose=purpose, email=email, created_at=now, expires_at=expires_at)
+        postgres.session().add(request)
+        return request
 
     @classmethod
-    def open(cls, request_id: UUID, lock: bool = False) -> Self | None:
-        """The request, if it is of an account and neither used nor too old."""
+    def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
+        """The request, if it belongs to an account and is neither used nor expired."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
         if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= postgres.now():
             return None
         return found
 
     @classmethod
-    def proved(cls, token: str, purpose: Purpose, lock: bool = False) -> Self:
-        """The open request whose token this is. Raises TokenRefused."""
-        request_id = _id_in(token)
-        found = None if request_id is None else cls.open(request_id, lock)
+    def by_token(cls, token: str, purpose: Purpose, lock: bool = False) -> Self:
+        """The open request that `token` belongs to. Raises TokenRefused."""
+        request_id = _verified_id(token)
+        found = None if request_id is None else cls.find_open(request_id, lock)
         if found is None or found.purpose != purpose:
             message = "is unknown, used or expired"
             raise TokenRefused(f"token: {message}", errors=[{"field": "token", "message": message}])
@@ -84,12 +84,12 @@ class Request(Base):
         return base64.urlsafe_b64encode(self.id.bytes + _mac(self.id)).decode().rstrip("=")
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
+    def erase(cls, user_id: UUID) -> None:
         postgres.session().execute(delete(cls).where(cls.user_id == user_id))
 
 
-def _id_in(token: str) -> UUID | None:
-    """None unless we made the token."""
+def _verified_id(token: str) -> UUID | None:
+    """None unless the token is one of ours."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):

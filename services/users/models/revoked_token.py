@@ -1,4 +1,4 @@
-"""An access token that was called back: the truth of what Redis is told, which every service asks."""
+"""Revoked access tokens. This table is the source; Redis has the copy that every service reads."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -14,11 +14,11 @@ from services.users.settings import Settings
 
 log = get_logger(__name__)
 
-TOLD = "souk:revoked-until"
-"""In Redis, up to when it knows of everything: it is as old as all else that Redis remembers, or gone with it."""
+PUBLISHED_UNTIL = "souk:revoked-until"
+"""The Redis key of the time up to which revocations were published; if Redis loses its data, this goes with it."""
 
 OVERLAP = timedelta(minutes=1)
-"""Longer than a transaction may take: what was revoked then may have been committed after we looked."""
+"""Longer than any transaction: an earlier revocation may have been committed after the last publication."""
 
 
 class RevokedToken(Base):
@@ -32,16 +32,16 @@ class RevokedToken(Base):
 
     @classmethod
     def add(cls, tokens: Mapping[str, datetime]) -> None:
-        """Revoke these, given with the time each ends by itself. Redis hears of it as soon as that is committed."""
+        """Revoke `tokens`, expiry by `jti`, and publish them to Redis after the commit."""
         if not tokens:
             return
         now = postgres.now()
         rows = [{"id": token_id, "ends_at": ends_at, "revoked_at": now} for token_id, ends_at in tokens.items()]
         postgres.session().execute(insert(cls).values(rows).on_conflict_do_nothing())
-        event.listen(postgres.session(), "after_commit", lambda _: _tell(tokens), once=True)
+        event.listen(postgres.session(), "after_commit", lambda _: _publish(tokens), once=True)
 
 
-def _tell(tokens: Mapping[str, datetime]) -> None:
+def _publish(tokens: Mapping[str, datetime]) -> None:
     from chassis.security import revocations
     from chassis.storage import redis
 
@@ -50,25 +50,25 @@ def _tell(tokens: Mapping[str, datetime]) -> None:
         try:
             revocations.publish(tokens, settings)
         except redis.RedisError as error:
-            log.warning("revocations wait for Redis", count=len(tokens), error=repr(error))
+            log.warning("revocations not published", count=len(tokens), error=repr(error))
 
 
-def catch_up() -> None:
-    """Tell Redis again what it may have missed or forgotten. Raises RedisError while it is away."""
+def publish_missing() -> None:
+    """Publish again what Redis may have missed or lost. Raises RedisError while it is unavailable."""
     settings, now = Settings.current(), postgres.now()
-    alive = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
-    if not settings.redis_url or postgres.session().execute(alive.limit(1)).first() is None:
-        # Mostly there is nothing to tell, and the worker is spared the Redis client's memory.
+    valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
+    if not settings.redis_url or postgres.session().execute(valid.limit(1)).first() is None:
+        # Usually there is nothing to publish, which spares the worker the memory of the Redis client.
         return
     from chassis.security import revocations
     from chassis.storage import redis
 
     client = redis.client(settings.redis_url)
-    told = client.get(TOLD)
-    if told is not None:
-        alive = alive.where(RevokedToken.revoked_at > datetime.fromisoformat(_text(told)) - OVERLAP)
-    revocations.publish({row.id: row.ends_at for row in postgres.session().execute(alive)}, settings)
-    client.set(TOLD, now.isoformat())
+    published_until = client.get(PUBLISHED_UNTIL)
+    if published_until is not None:
+        valid = valid.where(RevokedToken.revoked_at > datetime.fromisoformat(_text(published_until)) - OVERLAP)
+    revocations.publish({row.id: row.ends_at for row in postgres.session().execute(valid)}, settings)
+    client.set(PUBLISHED_UNTIL, now.isoformat())
 
 
 def _text(value: object) -> str:

@@ -1,4 +1,4 @@
-"""The audit trail: who came in or was refused, and who changed what lets people in. It holds no secret and no e-mail address."""
+"""The audit trail of logins and of changes to credentials and roles. It holds no secret and no e-mail address."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ KEPT = timedelta(days=365)
 
 
 class SecurityEvent(Base):
-    """`user_id` is the account it is about, empty where there is none; `actor_id` the user who did it, if logged in."""
+    """`user_id` is the account concerned, `actor_id` the logged-in user who acted; either may be null."""
 
     __tablename__ = "security_events"
 
@@ -36,7 +36,7 @@ class SecurityEvent(Base):
 
 
 def record(kind: str, user_id: UUID | None, **details: Any) -> None:
-    """Keep it with the present transaction. `details` are JSON values and no secrets."""
+    """Add an event to the current transaction. `details` are JSON values and hold no secret."""
     event = SecurityEvent(
         id=uuid4(),
         occurred_at=postgres.now(),

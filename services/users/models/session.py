@@ -1,14 +1,12 @@
-"""A session: what one login opened, carried on by refresh tokens that are each good for one use.
+"""A session: started by a login and extended by refresh tokens, each good for one use.
 
-A refresh token is random and kept as its digest. Its use gives the next one; whoever shows a used one is either a client
-whose answer was lost, which tries again at once, or one of two who hold the same token, one of them a thief. Then the
-session ends.
+Only a refresh token's digest is stored. A used one is presented again either by a client that lost the response, and retries at
+once, or because a thief holds a copy. Then the session ends.
 """
 
 import hashlib
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Self
 from uuid import UUID, uuid4
@@ -21,14 +19,14 @@ from chassis.storage import postgres
 from services.users.models import Base
 from services.users.models.revoked_token import RevokedToken
 
-IDLE = timedelta(days=30)
-"""A session that is not used ends so long after its last refresh."""
+MAX_IDLE = timedelta(days=30)
+"""From the last refresh to the end of the session."""
 
 MAX_LENGTH = timedelta(days=180)
-"""Then the password is asked for again, however often the session was used."""
+"""From the login to the next one, however often the session is used."""
 
-LOST_ANSWER = timedelta(seconds=10)
-"""How long a client may ask again with a token whose answer it has not got."""
+REUSE_GRACE = timedelta(seconds=10)
+"""How long a client that lost the response may present the same token again."""
 
 
 class Session(Base):
@@ -47,9 +45,9 @@ class Session(Base):
     )
 
     @classmethod
-    def begin(cls, user_id: UUID) -> Self:
+    def start(cls, user_id: UUID) -> Self:
         now = postgres.now()
-        session = cls(id=uuid4(), user_id=user_id, created_at=now, expires_at=now + IDLE)
+        session = cls(id=uuid4(), user_id=user_id, created_at=now, expires_at=now + MAX_IDLE)
         postgres.session().add(session)
         postgres.session().flush()
         return session
@@ -59,28 +57,30 @@ class Session(Base):
         return self.ended_at is None and postgres.now() < self.expires_at
 
     def end(self, by: str) -> None:
-        """Nothing of it is worth anything any more: its refresh tokens at once, its access tokens within seconds."""
+        """Void its refresh tokens at once and its access tokens within seconds."""
         _end([self.id], by)
 
     @classmethod
-    def end_all(cls, user_id: UUID, by: str, but: UUID | None = None) -> int:
-        """End every session of the user, `but` one; gives how many."""
-        query = select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None), cls.id.is_distinct_from(but))
+    def end_all(cls, user_id: UUID, by: str, except_for: UUID | None = None) -> int:
+        """Returns the number of sessions ended."""
+        query = select(cls.id).where(
+            cls.user_id == user_id, cls.ended_at.is_(None), cls.id.is_distinct_from(except_for)
+        )
         return _end(postgres.session().scalars(query.with_for_update()).all(), by)
 
     @classmethod
-    def call_back_access(cls, user_id: UUID) -> None:
-        """End the access tokens of the user's sessions, so that the next refresh brings tokens that tell of today's roles."""
+    def revoke_access(cls, user_id: UUID) -> None:
+        """Void the user's access tokens, so that the next refresh issues some with the current roles."""
         _revoke_access(
             postgres.session().scalars(select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None))).all()
         )
 
-    def keep_alive(self) -> None:
-        self.expires_at = min(postgres.now() + IDLE, self.created_at + MAX_LENGTH)
+    def extend(self) -> None:
+        self.expires_at = min(postgres.now() + MAX_IDLE, self.created_at + MAX_LENGTH)
 
 
 class RefreshToken(Base):
-    """`parent` is the digest of the token in exchange for which it was given; `access_token_id` the `jti` given with it."""
+    """`parent` is the digest of the token it replaced; `access_token_id` the `jti` of the access token issued with it."""
 
     __tablename__ = "refresh_tokens"
 
@@ -101,10 +101,10 @@ class RefreshToken(Base):
 
     @classmethod
     def issue(cls, session_id: UUID, access: AccessToken, parent: str | None = None) -> str:
-        """A new token's text, which only its holder will know."""
-        words = secrets.token_urlsafe(32)
+        """A new token; only its digest is stored."""
+        value = secrets.token_urlsafe(32)
         token = cls(
-            digest=digest_of(words),
+            digest=digest_of(value),
             session_id=session_id,
             parent=parent,
             created_at=postgres.now(),
@@ -113,49 +113,40 @@ class RefreshToken(Base):
             access_ends_at=access.expires_at,
         )
         postgres.session().add(token)
-        return words
+        return value
+
+    @classmethod
+    def find(cls, value: str) -> Self | None:
+        return postgres.session().get(cls, digest_of(value))
+
+    def lock_session(self) -> Session:
+        session = postgres.session().get_one(Session, self.session_id, with_for_update=True)
+        # A concurrent request may have used this token while we waited for the lock.
+        postgres.session().refresh(self)
+        return session
 
     def was_stolen(self, now: datetime) -> bool:
-        """Whether this token, shown now, is in more hands than one."""
+        """Whether two parties must hold this token, given that it is presented now."""
         if self.is_superseded:
             return True
         if self.used_at is None:
             return False
-        successors = select(RefreshToken.digest).where(
+        used_successors = select(RefreshToken.digest).where(
             RefreshToken.parent == self.digest, RefreshToken.used_at.is_not(None)
         )
-        return now > self.used_at + LOST_ANSWER or postgres.session().scalar(successors.limit(1)) is not None
+        return now > self.used_at + REUSE_GRACE or postgres.session().scalar(used_successors.limit(1)) is not None
 
     def use(self, now: datetime) -> None:
-        """What was given for it before, and never used, is worth nothing from now on: a token has one successor."""
+        """Void any unused successor: a token has only one."""
         self.used_at = self.used_at or now
         postgres.session().execute(
             update(RefreshToken).where(RefreshToken.parent == self.digest).values(is_superseded=True)
         )
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A refresh token that is known, with its session, which is locked."""
-
-    token: RefreshToken
-    session: Session
-
-
-def shown(words: str) -> Shown | None:
-    """None for a token that is not known, or no longer."""
-    found = postgres.session().get(RefreshToken, digest_of(words))
-    if found is None:
-        return None
-    session = postgres.session().get_one(Session, found.session_id, with_for_update=True)
-    # Two at once with one token: the second sees, once it has the lock, what the first did.
-    postgres.session().refresh(found)
-    return Shown(found, session)
-
-
-def digest_of(words: str) -> str:
-    # These are 256 random bits: there is nothing to guess that a slow hash would protect.
-    return hashlib.sha256(words.encode()).hexdigest()
+def digest_of(token: str) -> str:
+    # A slow hash would protect nothing: 256 random bits cannot be guessed.
+    return hashlib.sha256(token.encode()).hexdigest()
 
 
 def _end(session_ids: Sequence[UUID], by: str) -> int:
@@ -167,7 +158,7 @@ def _end(session_ids: Sequence[UUID], by: str) -> int:
 
 
 def _revoke_access(session_ids: Sequence[UUID]) -> None:
-    alive = select(RefreshToken.access_token_id, RefreshToken.access_ends_at).where(
+    valid = select(RefreshToken.access_token_id, RefreshToken.access_ends_at).where(
         RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > postgres.now()
     )
-    RevokedToken.add({row.access_token_id: row.access_ends_at for row in postgres.session().execute(alive)})
+    RevokedToken.add({row.access_token_id: row.access_ends_at for row in postgres.session().execute(valid)})

@@ -1,5 +1,6 @@
-"""An account: opened by its owner, changed by its owner or by those above, closed without a trace of the person."""
+"""An account: registered and changed by its owner or by staff, and anonymous once it is closed."""
 
+import unicodedata
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,18 +15,20 @@ from chassis.base.problems import Conflict, Forbidden, NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
 from services.users.models import Base
-from services.users.names import searchable
 
 UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
 """The field behind each unique index."""
 
+MAX_SEARCHABLE = 200
+"""Characters of a name that a search compares."""
+
 
 class AlreadyTaken(Conflict):
-    type, title = "/problems/already-taken", "Another account has this"
+    type, title = "/problems/already-taken", "Already in use by another account"
 
 
 class LastAdmin(Conflict):
-    type, title = "/problems/last-admin", "There would be no admin left"
+    type, title = "/problems/last-admin", "The last admin cannot be removed"
 
 
 class AccountClosed(Conflict):
@@ -33,9 +36,9 @@ class AccountClosed(Conflict):
 
 
 class User(Base):
-    """`email` is kept in lower case: no provider tells addresses apart by case, but people type them in either.
+    """`email` is stored in lower case: no provider distinguishes addresses by case, but people type them in either.
 
-    `username` is kept as its owner writes it and is unique in any case. A closed account has no name and no password.
+    `username` is stored as typed and unique regardless of case. A closed account has no names and no password.
     """
 
     __tablename__ = "users"
@@ -50,10 +53,10 @@ class User(Base):
     is_active: Mapped[bool]
     email_verified_at: Mapped[datetime | None]
     is_public: Mapped[bool]
-    """Whether other customers find this account, by name and username."""
+    """Whether other customers can find this account by name and username."""
     first_last: Mapped[str] = mapped_column(Text)
     last_first: Mapped[str] = mapped_column(Text)
-    """The names as a search compares them."""
+    """Both names, in either order, as a search compares them."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -72,7 +75,7 @@ class User(Base):
 
     @classmethod
     def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
-        """A new customer. `profile` has email, username, first_name, last_name. Raises AlreadyTaken."""
+        """A new customer. `profile` has email, username, first_name and last_name. Raises AlreadyTaken."""
         now = postgres.now()
         user = cls(
             **profile,
@@ -83,7 +86,7 @@ class User(Base):
             created_at=now,
             updated_at=now,
         )
-        user._name()
+        user._set_search_terms()
         with _unique():
             postgres.session().add(user)
         return user
@@ -97,32 +100,31 @@ class User(Base):
         return postgres.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod
-    def admins(cls) -> Sequence[UUID]:
-        """All of them, locked in one order."""
-        who = select(cls.id).where(text("'admin' = ANY (roles)")).order_by(cls.id).with_for_update()
-        return postgres.session().scalars(who).all()
+    def lock_admins(cls) -> Sequence[UUID]:
+        """The ids of all admins, locked in a fixed order."""
+        admins = select(cls.id).where(text("'admin' = ANY (roles)")).order_by(cls.id).with_for_update()
+        return postgres.session().scalars(admins).all()
 
     @classmethod
-    def visible_to(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False, lock: bool = False) -> Self:
-        """The account, for its owner and for staff; closed, for staff only unless `even_closed`. Raises NotFound."""
+    def visible_to(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False, lock: bool = False) -> Self:
+        """The account, for its owner or staff; a closed one for staff, unless `include_closed`. Raises NotFound."""
         user = postgres.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
-        if user is None or not (user.is_active or even_closed or caller.is_staff):
+        if user is None or not (user.is_active or include_closed or caller.is_staff):
             raise NotFound(f"There is no user {user_id}.")
         return user
 
     @classmethod
-    def changeable_by(cls, caller: Caller, user_id: UUID, *, even_closed: bool = False) -> Self:
-        """The account, locked: one's own, a customer's for staff, anyone's for admins. Raises NotFound or Forbidden."""
-        user = cls.visible_to(caller, user_id, even_closed=even_closed, lock=True)
-        # Who may write an account's e-mail address may become its owner: staff would make themselves admins.
+    def changeable_by(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False) -> Self:
+        """The account, locked: the caller's own, a customer's for staff, any for admins. Raises NotFound or Forbidden."""
+        user = cls.visible_to(caller, user_id, include_closed=include_closed, lock=True)
+        # Setting the e-mail address is enough to take over an account: staff could make themselves admins.
         if user.roles != ["customer"] and user_id != caller.user_id and "admin" not in caller.roles:
-            raise Forbidden("Only admins change the accounts of staff.")
+            raise Forbidden("Only admins can change the accounts of staff.")
         return user
 
-    def describe(self, profile: dict[str, str | None]) -> bool:
-        """Take over `profile`, as in `register`; whether that changed anything. Raises AccountClosed or AlreadyTaken."""
-        if not self.is_active:
-            raise AccountClosed("Nothing of it can be changed any more.")
+    def update_profile(self, profile: dict[str, str | None]) -> bool:
+        """Takes the same `profile` as `register`; returns whether anything changed. Raises AccountClosed or AlreadyTaken."""
+        self.require_open()
         changes: dict[str, Any] = {field: value for field, value in profile.items() if getattr(self, field) != value}
         if "email" in changes:
             changes["email_verified_at"] = None
@@ -132,11 +134,11 @@ class User(Base):
         return bool(changes)
 
     def close(self) -> bool:
-        """Let nobody in any more and forget the person; whether the account was open. Its id stays, orders need it."""
+        """Disable the account and erase the person; returns whether it was open. The id stays, because orders refer to it."""
         if not self.is_active:
             return False
         self._set(
-            # Names that no registration accepts, so that nobody can take them beforehand.
+            # Registration accepts neither of these, so they cannot be taken in advance.
             email=f"{self.id}@deleted.invalid",
             username=f"deleted:{self.id}",
             hashed_password=None,
@@ -149,66 +151,76 @@ class User(Base):
         )
         return True
 
+    def require_open(self) -> None:
+        """Raises AccountClosed."""
+        if not self.is_active:
+            raise AccountClosed("A closed account cannot be changed.")
+
     @property
-    def names(self) -> list[str]:
-        """What whoever guesses this user's password tries first."""
-        known = (self.email, self.email.partition("@")[0], self.username, self.first_name, self.last_name)
-        return [name for name in known if name]
+    def personal_terms(self) -> list[str]:
+        """What an attacker would try first as this user's password."""
+        terms = (self.email, self.email.partition("@")[0], self.username, self.first_name, self.last_name)
+        return [term for term in terms if term]
 
     @property
     def email_verified(self) -> bool:
         return self.email_verified_at is not None
 
-    def show(self, is_public: bool) -> None:
+    def set_public(self, is_public: bool) -> None:
         if self.is_public != is_public:
             self._set(is_public=is_public)
 
-    def take_roles(self, roles: Sequence[str], admins: Collection[UUID]) -> bool:
-        """Have exactly these roles; whether that changed anything. Raises AccountClosed, or LastAdmin.
+    def set_roles(self, roles: Sequence[str], admins: Collection[UUID]) -> bool:
+        """Returns whether anything changed. Raises AccountClosed or LastAdmin.
 
-        `admins` are locked; they come before this account is, so that two who depose each other at once do so in turn.
+        `admins` must be locked before this account is, so that two admins who demote each other cannot both succeed.
         """
-        if not self.is_active:
-            raise AccountClosed("Nothing of it can be changed any more.")
+        self.require_open()
         if set(roles) == set(self.roles):
             return False
         if "admin" not in roles and set(admins) == {self.id}:
-            raise LastAdmin("Make somebody else an admin first.")
+            raise LastAdmin("Make another user an admin first.")
         self._set(roles=list(roles))
         return True
 
     def set_password(self, hashed_password: str) -> None:
         """Raises AccountClosed."""
-        if not self.is_active:
-            raise AccountClosed("Nothing of it can be changed any more.")
+        self.require_open()
         self._set(hashed_password=hashed_password)
 
     def grant(self, role: str) -> bool:
-        """Add `role`; whether it is new. It is in the tokens of later logins."""
+        """Add `role`, for tokens issued from now on; returns whether it is new."""
         if role in self.roles:
             return False
         self._set(roles=[*self.roles, role])
         return True
 
     def rehash(self, hashed_password: str) -> None:
-        """Keep the same password under a new hash, unless it was changed to another one meanwhile."""
+        """Store a new hash of the same password, unless the password was changed in the meantime."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
         postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
     def _set(self, **values: object) -> None:
         for field, value in values.items():
             setattr(self, field, value)
-        self._name()
+        self._set_search_terms()
         self.updated_at = postgres.now()
 
-    def _name(self) -> None:
+    def _set_search_terms(self) -> None:
         self.first_last = searchable(self.first_name, self.last_name)
         self.last_first = searchable(self.last_name, self.first_name)
 
 
+def searchable(*names: str | None) -> str:
+    """The names joined by spaces, in lower case and without accents: "emile" finds "Émile"."""
+    decomposed = unicodedata.normalize("NFKD", " ".join(name for name in names if name))
+    plain = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return " ".join(plain.casefold().split())[:MAX_SEARCHABLE]
+
+
 @contextmanager
 def _unique() -> Iterator[None]:
-    """Write what the block changes. Raises AlreadyTaken, and the transaction goes on."""
+    """Flush the block's changes. Raises AlreadyTaken, leaving the transaction usable."""
     try:
         with postgres.session().begin_nested():
             yield
