@@ -48,7 +48,6 @@ def mount(
     app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
 ) -> Callable[[], dict[str, Any]]:
     """Serve `routes` from `app`; gives what writes their OpenAPI document. Raises TypeError for an undeclared method."""
-    spec = openapi.new(title)
     api = Api(app, catch_all_404s=False)
     declared: dict[tuple[str, str], Endpoint] = {}
     for url, resource in routes.items():
@@ -57,11 +56,9 @@ def mount(
             if hasattr(resource, method):
                 function = getattr(resource, method)
                 declaration = declared[method, url] = Endpoint.of(function, url)
-                edge = _edge(function, declaration, settings, url)
-                edges[method] = openapi.described(spec, edge, declaration, method, url)
+                edges[method] = _edge(function, declaration, settings, url)
         api.add_resource(type(resource.__name__, (resource,), edges), url, endpoint=f"{resource.__name__}:{url}")
-    spec.register(app)
-    return functools.cache(lambda: openapi.document(app, spec, declared))
+    return functools.cache(lambda: openapi.document(title, declared))
 
 
 def _edge(function: Callable[..., Any], declaration: Endpoint, settings: Settings, url: str) -> Callable[..., Any]:

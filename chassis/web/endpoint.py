@@ -1,5 +1,6 @@
 """What an endpoint says of itself: who may call it, what it takes and answers, and by which errors it refuses."""
 
+import inspect
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ class Endpoint:
     before: Callable[..., Any] | None
     raises: frozenset[int]
     """Statuses of the problems that are this endpoint's own."""
+    documentation: str
 
     FIELD: ClassVar[str] = "__endpoint__"
 
@@ -77,7 +79,16 @@ def endpoint(
         view = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
         own = frozenset(problem.status for problem in raises)
         declaration = Endpoint(
-            allow, status, location, idempotency, hints.get("body"), hints.get("query"), view, before, own
+            allow,
+            status,
+            location,
+            idempotency,
+            hints.get("body"),
+            hints.get("query"),
+            view,
+            before,
+            own,
+            inspect.getdoc(function) or "",
         )
         setattr(function, Endpoint.FIELD, declaration)
         return function

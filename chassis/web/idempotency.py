@@ -4,6 +4,7 @@ from chassis.base.problems import Malformed, Problem
 from chassis.storage.responses import HEADER
 
 MAX_KEY_LENGTH = 128
+KEY_SCHEMA = {"type": "string", "minLength": 1, "maxLength": MAX_KEY_LENGTH, "pattern": "^[ -~]+$"}
 
 
 class KeyMissing(Problem):

@@ -1,19 +1,17 @@
-"""The OpenAPI document of a service, made from what its endpoints declare.
+"""The OpenAPI 3.1 document of a service, written from its endpoints.
 
-Beside the standard members every operation says who may call it, for programs: `x-souk-allow` has `anyone`, the `roles` of
-users, the names of `services`, and `owner`: true where users get only what is their own, and what is another's is a 404
-to all but staff.
+`x-souk-allow` of an operation tells programs who may call it: `anyone`, users with one of `roles`, the named `services`.
+With `owner`, users reach only what is their own, and get 404 for what is another's; staff reach everything.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, json
-from pydantic import BaseModel, ConfigDict, Field
-from spectree import Response as Documented
-from spectree import SecurityScheme, SpecTree
-from spectree.models import InType, SecureType, SecuritySchemeData
+from flask import Response, json
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from chassis.storage.responses import HEADER
 from chassis.web import idempotency
@@ -21,20 +19,27 @@ from chassis.web.endpoint import Endpoint
 
 ALLOW = "x-souk-allow"
 
+Endpoints = Mapping[tuple[str, str], Endpoint]
+"""By method in lower case and URL as Flask writes it."""
+
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
-_PARAMETER = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
+_PARAMETER = re.compile(r"<(?:(\w+)(?:\([^)]*\))?:)?(\w+)>")
+_SECURITY_SCHEMES = {
+    "user": {"type": "http", "scheme": "bearer"},
+    "service": {"type": "apiKey", "name": "X-API-Key", "in": "header"},
+}
 
 
 class FieldError(BaseModel):
-    """`field` is a dotted path into the body, the name of a query parameter or of a header."""
+    """`field` is a dotted path into the body, or the name of a query parameter or header."""
 
     field: str
     message: str
 
 
 class ProblemView(BaseModel):
-    """RFC 9457 problem details; `errors` names the fields where the request was invalid. A problem may have more members."""
+    """RFC 9457 problem details; `errors` names the invalid fields. A problem may have more members."""
 
     type: str
     title: str
@@ -43,78 +48,93 @@ class ProblemView(BaseModel):
     errors: list[FieldError] = []
 
 
-class IdempotencyHeader(BaseModel):
-    model_config = ConfigDict(alias_generator=lambda _: HEADER)
-
-    key: str | None = Field(None, min_length=1, max_length=idempotency.MAX_KEY_LENGTH, pattern="^[ -~]+$")
-
-
-class RequiredIdempotencyHeader(IdempotencyHeader):
-    key: str = Field(min_length=1, max_length=idempotency.MAX_KEY_LENGTH, pattern="^[ -~]+$")
-
-
-_HEADERS = {"none": None, "required": RequiredIdempotencyHeader}
-
-
-def new(title: str) -> SpecTree:
-    return SpecTree(
-        "flask",
-        mode="strict",
-        annotations=False,
-        title=title,
-        version="1",
-        validation_error_model=ProblemView,
-        naming_strategy=lambda model: model.__name__,
-        security_schemes=[
-            SecurityScheme(name="user", data=SecuritySchemeData(type=SecureType.HTTP, scheme="bearer")),
-            SecurityScheme(
-                name="service",
-                data=SecuritySchemeData(type=SecureType.API_KEY, name="X-API-Key", field_in=InType.HEADER),
-            ),
-        ],
-    )
-
-
-def described(
-    spec: SpecTree, edge: Callable[..., Any], declaration: Endpoint, method: str, url: str
-) -> Callable[..., Any]:
-    """`edge` as SpecTree describes it. Validation is ours: SpecTree's takes what is no JSON for an empty object."""
-    allow = declaration.allow
-    answers: dict[str, Any] = {f"HTTP_{declaration.status}": declaration.view}
-    if method == "get":
-        answers["HTTP_304"] = None
-    answers.update({f"HTTP_{status}": ProblemView for status in declaration.refusals(method, url)})
-    schemes = (["user"] if allow.roles else []) + (["service"] if allow.services else [])
-    return spec.validate(
-        json=declaration.body,
-        query=declaration.query,
-        headers=_HEADERS.get(declaration.idempotency, IdempotencyHeader),
-        resp=Documented(**answers),
-        # Each is enough by itself.
-        security=[{scheme: []} for scheme in schemes],
-        skip_validation=True,
-    )(edge)
-
-
-def document(app: Flask, spec: SpecTree, declared: Mapping[tuple[str, str], Endpoint]) -> dict[str, Any]:
-    """What SpecTree wrote, with what it has no word for. `declared` is by method and URL as Flask writes it."""
-    with app.app_context():
-        written: dict[str, Any] = json.loads(json.dumps(spec.spec))
-    for (method, url), declaration in declared.items():
-        operation = written["paths"][_PARAMETER.sub(r"{\1}", url)][method]
-        operation[ALLOW] = declaration.allow.described()
-        kind = getattr(declaration.view, "content_type", _JSON).partition(";")[0]
-        if kind != _JSON:
-            operation["responses"][str(declaration.status)]["content"] = {kind: {"schema": {"type": "string"}}}
-        refusals = declaration.refusals(method, url)
-        if 422 not in refusals:  # SpecTree's own idea
-            operation["responses"].pop("422", None)
-        for status in refusals:
-            content = operation["responses"][str(status)]["content"]
-            content[_PROBLEM] = content.pop("application/json")
-    return written
+def document(title: str, endpoints: Endpoints) -> dict[str, Any]:
+    schemas = _Schemas(endpoints)
+    paths: dict[str, dict[str, Any]] = {}
+    for (method, url), endpoint in endpoints.items():
+        path = _PARAMETER.sub(r"{\2}", url)
+        paths.setdefault(path, {})[method] = _operation(method, url, endpoint, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": title, "version": "1"},
+        "paths": paths,
+        "components": {"schemas": schemas.components, "securitySchemes": _SECURITY_SCHEMES},
+    }
 
 
 def serve(content: Callable[[], dict[str, Any]]) -> Callable[[], Response]:
-    """A view that answers with the document, which is written when it is first asked for."""
-    return lambda: Response(json.dumps(content()), content_type="application/json")
+    """A view of the document, which is written at the first request."""
+    return lambda: Response(json.dumps(content()), content_type=_JSON)
+
+
+class _Schemas:
+    """JSON schemas of the models of all endpoints; a model that several use is written once."""
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        requests = {model for each in endpoints.values() for model in (each.body, each.query) if model is not None}
+        responses = {each.view for each in endpoints.values() if each.view is not None} | {ProblemView}
+        models = [*((model, "validation") for model in requests), *((model, "serialization") for model in responses)]
+        self._references, written = models_json_schema(
+            sorted(models, key=lambda each: each[0].__name__),  # type: ignore[arg-type]
+            ref_template="#/components/schemas/{model}",
+        )
+        self.components: dict[str, Any] = written["$defs"]
+
+    def request(self, model: type[BaseModel]) -> dict[str, Any]:
+        return self._references[model, "validation"]
+
+    def response(self, model: type[BaseModel]) -> dict[str, Any]:
+        return self._references[model, "serialization"]
+
+    def query(self, model: type[BaseModel]) -> dict[str, Any]:
+        """The schema itself: each of its properties is a parameter."""
+        return self.components[self.request(model)["$ref"].rpartition("/")[2]]
+
+
+def _operation(method: str, url: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    summary, _, description = endpoint.documentation.partition("\n\n")
+    schemes = {"user": endpoint.allow.roles, "service": endpoint.allow.services}
+    operation: dict[str, Any] = {
+        "operationId": "_".join([method, *re.findall(r"\w+", _PARAMETER.sub(r"\2", url))]),
+        "summary": " ".join(summary.split()),
+        "description": description,
+        "parameters": list(_parameters(url, endpoint, schemas)),
+        "responses": _responses(method, url, endpoint, schemas),
+        # Either scheme is enough by itself.
+        "security": [{scheme: []} for scheme, callers in schemes.items() if callers],
+        ALLOW: endpoint.allow.described(),
+    }
+    if endpoint.body is not None:
+        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schemas.request(endpoint.body)}}}
+    return operation
+
+
+def _parameters(url: str, endpoint: Endpoint, schemas: _Schemas) -> Iterator[dict[str, Any]]:
+    for kind, name in _PARAMETER.findall(url):
+        schema = {"type": "string", "format": "uuid"} if kind == "uuid" else {"type": "string"}
+        yield {"name": name, "in": "path", "required": True, "schema": schema}
+    if endpoint.query is not None:
+        model = schemas.query(endpoint.query)
+        for name, schema in model.get("properties", {}).items():
+            yield {"name": name, "in": "query", "required": name in model.get("required", []), "schema": schema}
+    if endpoint.idempotency != "none":
+        is_required = endpoint.idempotency == "required"
+        yield {"name": HEADER, "in": "header", "required": is_required, "schema": idempotency.KEY_SCHEMA}
+
+
+def _responses(method: str, url: str, endpoint: Endpoint, schemas: _Schemas) -> dict[str, Any]:
+    content: dict[int, dict[str, Any]] = {endpoint.status: {}}
+    if endpoint.view is not None:
+        kind = getattr(endpoint.view, "content_type", _JSON).partition(";")[0]
+        schema = schemas.response(endpoint.view) if kind == _JSON else {"type": "string"}
+        content[endpoint.status] = {kind: {"schema": schema}}
+    if method == "get":
+        content[304] = {}
+    for status in endpoint.refusals(method, url):
+        content[status] = {_PROBLEM: {"schema": schemas.response(ProblemView)}}
+    return {str(status): _response(status, content[status]) for status in sorted(content)}
+
+
+def _response(status: int, content: dict[str, Any]) -> dict[str, Any]:
+    described = {"description": HTTPStatus(status).phrase}
+    return {**described, "content": content} if content else described

@@ -11,7 +11,7 @@ from launcher.services import WITH_POSTGRES
 REPOSITORY = Path(__file__).parents[2]
 
 SQL = {"alembic", "psycopg2", "sqlalchemy"}
-WEB = {"flask", "granian", "spectree"}
+WEB = {"flask", "granian"}
 QUEUES = {"celery", "kombu"}
 
 
