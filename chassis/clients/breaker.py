@@ -1,79 +1,64 @@
-"""Circuit breaker of an instance or of a whole upstream: pybreaker's states, with calls side by side.
+"""Circuit breaker of an instance or of a whole upstream.
 
-pybreaker keeps its lock for as long as a call takes, so a slow upstream would have all threads wait for one another. Here
-the call happens between `admit` and `record`, and pybreaker only hears how it ended, under its lock but without waiting.
+Source: Nygard, "Release It!", 2007. Calls run between `admit` and `record`, so that a slow one blocks no other.
 """
 
-import sys
 import threading
-from contextlib import suppress
+import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from structlog import get_logger
 
 from chassis.clients import metrics
 
-# pybreaker imports redis where it is installed, for breakers that several processes share: 20 MB that we do not use.
-_HIDES_REDIS = "redis" not in sys.modules
-if _HIDES_REDIS:
-    sys.modules["redis"] = None  # type: ignore[assignment]
-import pybreaker  # noqa: E402
-
-if _HIDES_REDIS:
-    del sys.modules["redis"]
-
 log = get_logger(__name__)
 
 
-class _CallFailed(Exception):
-    """What pybreaker is told for a call that failed."""
-
-
 class Breaker:
-    """Closed: all may call. Open, after so many failures in a row: none may. After a while one may, and its fate decides."""
+    """Closed: every call passes. Open, after so many failures in a row: none does. Half-open, after a while: one probe passes,
+    and its outcome closes or reopens the breaker."""
 
     def __init__(self, upstream: str, scope: str, name: str, failures_to_open: int, open_seconds: float) -> None:
         """scope: "instance" or "service"; name: which one, for the log."""
-        self._storage = pybreaker.CircuitMemoryStorage(pybreaker.STATE_CLOSED)
-        self._open_for = timedelta(seconds=open_seconds)
-        self._probing = threading.Lock()
-        self._breaker = pybreaker.CircuitBreaker(
-            fail_max=failures_to_open,
-            reset_timeout=open_seconds,
-            state_storage=self._storage,
-            listeners=[_Telling(upstream, scope)],
-            name=name,
-        )
+        self._upstream, self._scope, self._name = upstream, scope, name
+        self._failures_to_open, self._open_seconds = failures_to_open, open_seconds
+        self._failures = 0
+        self._open_until: float | None = None
+        self._is_probing = False
+        self._lock = threading.Lock()
 
     @property
     def is_closed(self) -> bool:
-        return bool(self._storage.state == pybreaker.STATE_CLOSED)
+        return self._open_until is None
 
     def admit(self) -> "Admission | None":
-        """Leave to make one call now; its `record` must follow, whatever becomes of it. None: make none."""
-        if self.is_closed:
-            return Admission(self, is_probe=False)
-        opened_at = self._storage.opened_at
-        if opened_at is not None and datetime.now(UTC) < opened_at + self._open_for:
-            return None
-        return Admission(self, is_probe=True) if self._probing.acquire(blocking=False) else None
+        """Permission for one call, whose `record` must follow; None: do not call."""
+        with self._lock:
+            if self._open_until is None:
+                return Admission(self, is_probe=False)
+            if self._is_probing or time.monotonic() < self._open_until:
+                return None
+            self._is_probing = True
+            self._report("half-open")
+            return Admission(self, is_probe=True)
 
     def record(self, succeeded: bool, is_probe: bool) -> None:
-        # What ends now but began before the breaker opened is old news.
-        if is_probe or self.is_closed:
-            self._tell(succeeded)
-        if is_probe:
-            self._probing.release()
+        with self._lock:
+            if is_probe:
+                self._is_probing = False
+            elif self._open_until is not None:
+                return  # it began before the breaker opened
+            self._failures = 0 if succeeded else self._failures + 1
+            if is_probe and succeeded:
+                self._open_until = None
+                self._report("closed")
+            elif is_probe or self._failures >= self._failures_to_open:
+                self._open_until = time.monotonic() + self._open_seconds
+                self._report("open")
 
-    def _tell(self, succeeded: bool) -> None:
-        def end() -> None:
-            if not succeeded:
-                raise _CallFailed
-
-        with suppress(_CallFailed, pybreaker.CircuitBreakerError):
-            self._breaker.call(end)
+    def _report(self, state: str) -> None:
+        metrics.BREAKER_CHANGES.labels(self._upstream, self._scope, state).inc()
+        log.warning("circuit breaker", upstream=self._upstream, scope=self._scope, name=self._name, state=state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +67,4 @@ class Admission:
     is_probe: bool
 
     def record(self, succeeded: bool) -> None:
-        """How the call ended."""
         self.breaker.record(succeeded, self.is_probe)
-
-
-class _Telling(pybreaker.CircuitBreakerListener):
-    def __init__(self, upstream: str, scope: str) -> None:
-        self._upstream, self._scope = upstream, scope
-
-    def state_change(self, breaker: pybreaker.CircuitBreaker, old: Any, new: Any) -> None:
-        if pybreaker.STATE_CLOSED in (old.name, new.name):
-            change = -1 if new.name == pybreaker.STATE_CLOSED else 1
-            metrics.BREAKERS_OPEN.labels(self._upstream, self._scope).inc(change)
-        metrics.BREAKER_CHANGES.labels(self._upstream, self._scope, new.name).inc()
-        log.warning("breaker", upstream=self._upstream, scope=self._scope, name=breaker.name, state=new.name)

@@ -1,13 +1,13 @@
-"""How often, and after what pause, a call may be tried again without making a bad day worse."""
+"""How often, and after what pause, a call may be retried without making an outage worse."""
 
 import random
 import threading
 
 
 class RetryBudget:
-    """Each call earns a share of a retry, each retry spends a whole one, and no more than `reserve` are saved up.
+    """Each call earns a share of a retry, each retry spends a whole one; at most `reserve` are saved up.
 
-    So with everything failing a upstream gets at most (1 + share) times the calls, and `reserve` more once.
+    With everything failing an upstream thus gets at most (1 + share) times the calls, plus `reserve` once.
     Source: Finagle's RetryBudget and gRPC's retry throttling (proposal A6).
     """
 
@@ -21,7 +21,7 @@ class RetryBudget:
             self._saved = min(self._saved + self._share, self._reserve)
 
     def spend(self) -> bool:
-        """Whether one more retry is allowed, which it then has cost."""
+        """Whether a retry is allowed; if so, it is paid for."""
         with self._lock:
             if self._saved < 1:
                 return False

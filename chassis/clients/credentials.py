@@ -7,7 +7,7 @@ from chassis.base.watched_file import WatchedFile
 
 
 def api_key(settings: Settings) -> str:
-    """The key in force now; "" where the process has none."""
+    """The current key; "" where the process has none."""
     if settings.keys_file is None:
         return settings.api_key.get_secret_value()
     return settings.once(_file).now()

@@ -1,41 +1,32 @@
-"""What a call may come to instead of an answer: Problems that tell our own caller the truth.
+"""What a call may raise instead of returning: Problems that our own caller can act on.
 
-- Unavailable (503 with Retry-After): the upstream is away or failing, or we spare it or ourselves for now.
-- TooSlow (504), an Unavailable too: it did not answer in the time there was.
-- Refused (502): it answered that our request is wrong, which is a fault of ours; NotThere where it knows no such thing.
-- BadAnswer (502): it talked nonsense.
+- Unavailable (503 with Retry-After): the upstream is down or failing, or calls to it are held back.
+- TooSlow (504), an Unavailable too: it did not respond in time.
+- Refused (502): it rejected our request, which is our bug; NotThere where it found nothing.
+- BadResponse (502): its response makes no sense.
 """
 
 from chassis.base.problems import Problem, Unavailable
 
 
-class BadAnswer(Problem):
-    type, status, title = "/problems/bad-gateway", 502, "A upstream answered with nonsense"
+class BadResponse(Problem):
+    type, status, title = "/problems/bad-gateway", 502, "Invalid response from an upstream service"
 
 
-class Refused(BadAnswer):
-    """`refusal` is the status with which the upstream refused."""
-
-    title = "A upstream refused our request"
-
-    def __init__(self, detail: str, refusal: int) -> None:
-        super().__init__(detail)
-        self.refusal = refusal
+class Refused(BadResponse):
+    title = "Request rejected by an upstream service"
 
 
 class NotThere(Refused):
-    """It was 404 or 410: what was asked for is not, or no longer, there. For some callers that is an answer."""
+    """404 or 410, which some callers expect."""
 
 
 class TooSlow(Unavailable):
-    type, status, title = "/problems/gateway-timeout", 504, "A upstream did not answer in time"
+    type, status, title = "/problems/gateway-timeout", 504, "Upstream service timed out"
 
 
 class TryFailed(Exception):
-    """One try came to nothing; another may be made, on another instance.
-
-    was_sent: it may have had its effect, so only what may be repeated is tried again.
-    """
+    """One try failed; another may succeed, on another instance. was_sent: the upstream may have had work with it."""
 
     def __init__(
         self, reason: str, *, was_sent: bool = True, is_slow: bool = False, retry_after_seconds: int = 2

@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import TypeAdapter, ValidationError
 
 from chassis.base.problems import Invalid
-from chassis.clients import BadAnswer, Client, Policy
+from chassis.clients import BadResponse, Client, Policy
 from contracts import money
 from contracts.orders import Line
 from services.orders.schemas import NewOrder
@@ -71,4 +71,4 @@ def _ask(product_ids: list[UUID], settings: Settings) -> dict[UUID, Product]:
     try:
         return {product.id: product for product in _PRODUCTS.validate_python(answer["items"])}
     except (ValidationError, KeyError, TypeError) as error:
-        raise BadAnswer("The products service answered in a form we do not know.") from error
+        raise BadResponse("The products service answered in a form we do not know.") from error

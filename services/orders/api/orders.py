@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from chassis.base.problems import Forbidden, NotFound, PreconditionFailed
-from chassis.clients import BadAnswer
+from chassis.clients import BadResponse
 from chassis.security import auth
 from chassis.web import preconditions
 from chassis.web.api import Resource, endpoint
@@ -42,7 +42,7 @@ class Orders(Resource):
         location="/orders/{id}",
         idempotency="required",
         before=quote,
-        raises=[BadAnswer],
+        raises=[BadResponse],
     )
     def post(self, body: NewOrder, prepared: Quote) -> OrderView:
         """Place an order at today's prices. It is pending until stock and payment have answered."""

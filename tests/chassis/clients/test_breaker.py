@@ -1,4 +1,4 @@
-"""Breakers open on failures, let a single call through after a while, and close by themselves when it succeeds."""
+"""Circuit breakers open on failures, let one probe through after a while, and close when it succeeds."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 def until(condition: Callable[[], T]) -> T:
-    """What `condition` gives once that is true."""
+    """The first true value of `condition`."""
     deadline, pause = time.monotonic() + DEADLINE_SECONDS, threading.Event()
     while not (found := condition()):
         assert time.monotonic() < deadline
@@ -28,7 +28,7 @@ def until(condition: Callable[[], T]) -> T:
 
 
 def admitted(breaker: Breaker) -> Admission:
-    """Leave to make a call, as soon as there is one."""
+    """Permission to call, as soon as there is one."""
     admission = until(breaker.admit)
     assert admission is not None
     return admission
@@ -39,7 +39,7 @@ def fail(breaker: Breaker, times: int) -> None:
         admitted(breaker).record(False)
 
 
-def test_it_opens_after_so_many_failures_in_a_row() -> None:
+def test_it_opens_after_failures_in_a_row() -> None:
     breaker = Breaker("x", "instance", "x-1", failures_to_open=3, open_seconds=60)
     fail(breaker, 2)
     admitted(breaker).record(True)
@@ -51,7 +51,7 @@ def test_it_opens_after_so_many_failures_in_a_row() -> None:
 
 
 @pytest.mark.parametrize("succeeds", [True, False])
-def test_of_many_one_alone_may_look_whether_it_works_again(succeeds: bool) -> None:
+def test_only_one_call_at_a_time_probes_an_open_breaker(succeeds: bool) -> None:
     breaker = Breaker("x", "instance", "x-1", failures_to_open=1, open_seconds=0.05)
     fail(breaker, 1)
     probe = admitted(breaker)
@@ -60,7 +60,7 @@ def test_of_many_one_alone_may_look_whether_it_works_again(succeeds: bool) -> No
     assert breaker.is_closed is succeeds
 
 
-def test_what_began_before_it_opened_neither_closes_it_nor_takes_the_probes_place() -> None:
+def test_a_call_from_before_it_opened_neither_closes_it_nor_replaces_the_probe() -> None:
     breaker = Breaker("x", "instance", "x-1", failures_to_open=1, open_seconds=0.05)
     early = admitted(breaker)
     fail(breaker, 1)
@@ -72,36 +72,36 @@ def test_what_began_before_it_opened_neither_closes_it_nor_takes_the_probes_plac
     assert breaker.is_closed
 
 
-def test_calls_side_by_side_do_not_wait_for_one_another(upstream: Faulty) -> None:
+def test_concurrent_calls_do_not_block_each_other(upstream: Faulty) -> None:
     upstream.hangs = True
     client = Client("upstream", replace(PATIENT, concurrency=4))
     with ThreadPoolExecutor(4) as pool:
-        answers = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(upstream)] * 4]
+        responses = [pool.submit(client.get, "/", {}, settings) for settings in [settings_for(upstream)] * 4]
         upstream.wait_for(4)
         upstream.released.set()
-        assert [each.result() for each in answers] == [{"well": True}] * 4
+        assert [each.result() for each in responses] == [{"well": True}] * 4
 
 
-def test_a_upstream_that_hangs_is_spared_until_it_answers_again(upstream: Faulty) -> None:
+def test_an_upstream_that_hangs_is_not_called_until_it_recovers(upstream: Faulty) -> None:
     upstream.hangs = True
     client, settings = Client("upstream", QUICK), settings_for(upstream)
     with pytest.raises(TooSlow):
         client.get("/", {}, settings)
     with pytest.raises(Unavailable):
         client.get("/", {}, settings)
-    opened = open_breakers()
+    assert open_breakers() == 1
     seen = len(upstream.seen)
-    with pytest.raises(Unavailable) as spared:
+    with pytest.raises(Unavailable) as refused:
         client.get("/", {}, settings)
     assert len(upstream.seen) == seen
-    assert "Retry-After" in spared.value.headers
+    assert "Retry-After" in refused.value.headers
     upstream.hangs = False
     upstream.released.set()
-    until(lambda: is_answered(client, settings))
-    assert open_breakers() == opened - 1
+    until(lambda: responds(client, settings))
+    assert open_breakers() == 0
 
 
-def is_answered(client: Client, settings: object) -> bool:
+def responds(client: Client, settings: object) -> bool:
     try:
         return bool(client.get("/", {}, settings))  # type: ignore[arg-type]
     except Unavailable:
@@ -113,13 +113,13 @@ def open_breakers() -> float:
     return REGISTRY.get_sample_value("souk_client_breakers_open", labels) or 0.0
 
 
-def test_a_service_whose_every_instance_fails_in_turn_is_spared_as_a_whole(upstream: Faulty, other: Faulty) -> None:
+def test_a_service_whose_instances_all_fail_is_not_called_at_all(upstream: Faulty, other: Faulty) -> None:
     upstream.status = other.status = 500
     policy = Policy(tries=1, failures_to_open=4, open_seconds=60)
     client, settings = Client("upstream", policy), settings_for(upstream, other)
     for _ in range(4):
         with pytest.raises(Unavailable):
             client.get("/", {}, settings)
-    with pytest.raises(Unavailable, match="left alone"):
+    with pytest.raises(Unavailable, match="suspended"):
         client.get("/", {}, settings)
     assert len(upstream.seen) + len(other.seen) == 4

@@ -62,7 +62,7 @@ def status(url: str) -> int:
         return 0
 
 
-def test_a_upstream_that_hangs_does_not_take_its_callers_other_routes(url: str, upstream: Faulty) -> None:
+def test_an_upstream_that_hangs_does_not_block_its_callers_other_routes(url: str, upstream: Faulty) -> None:
     assert status(f"{url}/asking") == 200
     seen = len(upstream.seen)
     upstream.hangs = True
