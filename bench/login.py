@@ -201,7 +201,7 @@ def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
     }
     subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=told, check=True)
     if service == "products":
-        subprocess.run([sys.executable, "-m", "services.products.seed"], env=told, check=True)
+        subprocess.run([sys.executable, "-m", "services.products.commands", "seed"], env=told, check=True)
     web = subprocess.Popen([sys.executable, "-m", "chassis", "web", f"services.{service}"], env=told)
     try:
         url = f"http://127.0.0.1:{port}"

@@ -1,7 +1,6 @@
-"""What reading the catalogue costs as it grows: 1,000 and 100,000 products in one run, and the ratio.
+"""What reads of the catalogue cost as it grows: 1,000 and 100,000 products in one run, and the ratio.
 
-Every read is made afresh, without the cache, through the service's HTTP edge in one process. `--size N` is another size
-than 100,000.
+Every read goes through the service's HTTP edge in one process, without the cache. `--size N` replaces the 100,000.
 """
 
 import argparse
@@ -26,19 +25,20 @@ from rich.table import Table
 
 import services.products
 from bench._measure import Series, measure
+from chassis.base.problems import Unavailable
 from chassis.run import web_app
 from services.products.app import service
-from services.products.finding.choice import finder
 from services.products.models import Product
 from services.products.models.product import SHELVES
+from services.products.search.finder import finder
 
 SMALL, LARGE = 1_000, 100_000
 CALLS = 100
 ROUNDS = 5
-WARMING = 2
+WARMUP_CALLS = 2
 BATCH = 1_000
-SETUP_SECONDS = 300
-"""Longest for one operation that sets up or clears away."""
+SETUP_TIMEOUT_SECONDS = 300
+"""For one operation of set-up or clean-up."""
 _WORDS = (
     "copper tin silk woollen blue green red carved painted woven small large old round smoked dried",
     "kettle bowl scarf rug lamp cup plate teapot candle notebook ring necklace drum board basket vase towel jug",
@@ -50,9 +50,9 @@ console = Console(highlight=False)
 
 
 def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
-    """Products as the database keeps them, with common words, one that ten products have, and one of its own.
+    """Documents with frequent words, one that ten products share, and one of their own.
 
-    So the vocabulary grows as the catalogue does, which no real one does.
+    So the vocabulary grows with the catalogue, more than a real one would.
     """
     price, stock = Decimal(1), 3
     pattern = Product.new(uuid.uuid4(), sku="", name="", category="", price=price, currency="EUR", stock_quantity=stock)
@@ -75,7 +75,7 @@ def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
 
 
 def _rare(number: int) -> str:
-    """A word of five letters, another for each number."""
+    """A word of five letters, different for each number."""
     letters = []
     for _ in range(5):
         number, letter = divmod(number * 7 + 3, 23)
@@ -85,7 +85,7 @@ def _rare(number: int) -> str:
 
 
 class Shop:
-    """A database of its own with so many products, and its search index."""
+    """A database of its own with `size` products, and its search index."""
 
     def __init__(self, size: int, directory: str) -> None:
         self._url = f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"
@@ -95,7 +95,7 @@ class Shop:
         self.reads = reads(web_app.build(service).test_client(), random.Random(2))
 
     def open(self) -> None:
-        """From now on the service of this process is this shop's."""
+        """Make the service of this process this shop's."""
         mongoengine.disconnect()
         for name in ("store", "settings"):
             service.__dict__.pop(name, None)
@@ -108,7 +108,7 @@ class Shop:
 
     def drop(self) -> None:
         self.open()
-        with pymongo.timeout(SETUP_SECONDS):
+        with pymongo.timeout(SETUP_TIMEOUT_SECONDS):
             mongoengine.get_connection().drop_database(mongoengine.get_db().name)
 
 
@@ -116,20 +116,18 @@ def _load(size: int) -> None:
     started = time.perf_counter()
     made = catalogue(size, random.Random(1))
     while batch := list(islice(made, BATCH)):
-        with pymongo.timeout(SETUP_SECONDS):
+        with pymongo.timeout(SETUP_TIMEOUT_SECONDS):
             mongoengine.get_db()["products"].insert_many(batch, ordered=False)
-    # Indexes come last, as that is faster.
+    # Creating indexes last is faster.
     service.store.migrate(services.products)
     loaded = time.perf_counter()
     while not _is_built():
         console.print("the search index is being built ...", end="\r")
-    told = f"loaded in {loaded - started:.0f} s, search ({finder().name}) in {time.perf_counter() - loaded:.1f} s"
-    console.print(f"{size:,} products: {told}")
+    indexed = time.perf_counter()
+    console.print(f"{size:,} products: loaded in {loaded - started:.0f} s, indexed in {indexed - loaded:.1f} s")
 
 
 def _is_built() -> bool:
-    from chassis.base.problems import Unavailable
-
     try:
         finder().refresh(is_changed=True)
     except Unavailable:
@@ -139,19 +137,18 @@ def _is_built() -> bool:
 
 def reads(client: FlaskClient, chance: random.Random) -> dict[str, Callable[[], object]]:
     """By what a customer does."""
-    answer: Any = client.get("/products/?limit=100").json
-    page = answer["items"]
-    ids = [one["id"] for one in page]
-    rare = [one["name"].split()[-1] for one in page]
+    first: Any = client.get("/products/?limit=100").json
+    ids = [product["id"] for product in first["items"]]
+    rare = [product["name"].split()[-1] for product in first["items"]]
 
     def get(path: str, **query: str) -> None:
-        answer = client.get(path, query_string=query)
-        assert answer.status_code == 200, answer.text
+        response = client.get(path, query_string=query)
+        assert response.status_code == 200, response.text
 
     return {
         "product": lambda: get(f"/products/{chance.choice(ids)}"),
         "list, newest": partial(get, "/products/", limit="100"),
-        "list, second page": partial(get, "/products/", limit="100", cursor=answer["next"]),
+        "list, second page": partial(get, "/products/", limit="100", cursor=first["next"]),
         "category by price": lambda: get("/products/", category=f"category-{chance.randrange(20)}", sort="price"),
         "categories": partial(get, "/products/categories"),
         "search, a rare word": lambda: get("/products/search", q=chance.choice(rare)),
@@ -159,35 +156,35 @@ def reads(client: FlaskClient, chance: random.Random) -> dict[str, Callable[[], 
         "search, three words": lambda: get(
             "/products/search", q=f"{chance.choice(ADJECTIVES)} {chance.choice(NOUNS)} {chance.choice(PLACES)}"
         ),
-        "search, a slip": lambda: get("/products/search", q=f"{chance.choice(NOUNS)[:-1]}q"),
+        "search, a typo": lambda: get("/products/search", q=f"{chance.choice(NOUNS)[:-1]}q"),
         "search in a category": lambda: get("/products/search", q="kettle", category="category-3", in_stock="true"),
     }
 
 
 def compare(shops: Sequence[Shop], calls: int) -> list[list[Series]]:
-    """What each read takes, in each shop. They take turns, so that what else the machine does meets all of them."""
-    taken = [[Series(name) for name in shop.reads] for shop in shops]
+    """What each read takes, in each shop. Rounds alternate, so that other load on the machine affects all of them."""
+    results = [[Series(name) for name in shop.reads] for shop in shops]
     for _ in range(ROUNDS):
-        for shop, series in zip(shops, taken, strict=True):
+        for shop, series in zip(shops, results, strict=True):
             shop.open()
             for each in series:
                 read = shop.reads[each.name]
-                measure("warm-up", read, WARMING)
+                measure("warm-up", read, WARMUP_CALLS)
                 each.milliseconds += measure(each.name, read, max(calls // ROUNDS, 1)).milliseconds
-    return taken
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--size", type=int, default=LARGE)
     parser.add_argument("--calls", type=int, default=CALLS)
-    told = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="souk-bench-") as directory:
-        shops = [Shop(size, directory) for size in (SMALL, told.size)]
-        small, large = compare(shops, told.calls)
+        shops = [Shop(size, directory) for size in (SMALL, options.size)]
+        small, large = compare(shops, options.calls)
         for shop in shops:
             shop.drop()
-    sizes = f"{SMALL:,}", f"{told.size:,}"
+    sizes = f"{SMALL:,}", f"{options.size:,}"
     columns = (f"{size} {part} ms" for size in sizes for part in ("p50", "p95"))
     table = Table("read, uncached", *columns, "ratio of p50", title="Reading the catalogue as it grows")
     table.columns[0].no_wrap = True

@@ -1,8 +1,8 @@
-"""How often a recommendation is right: of orders that were held out, one product is shown and another has to be guessed.
+"""How often a recommendation is right: of each held-out order, one product is shown and another has to be predicted.
 
-The orders are generated with a structure to find: most are for an occasion, whose products lie in several categories, some are
-whatever is popular. The first 80 % are learned, one by one, as the service learns them; the rest is asked. Beside it, what
-sells best of all, and what sells best in the category.
+The orders are generated with a structure to find: most are for an occasion, whose products are of several categories, some are
+whatever is popular. The first 80 % are learned one by one, as the service learns them; the rest are the questions. The baselines
+are best sellers, of all products and of the category.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from rich.progress import track
 from rich.table import Table
 
 import services.products
-from services.products import recommending
+from services.products import recommendations
 from services.products.app import service
-from services.products.finding.choice import finder
 from services.products.models import Product
+from services.products.search.finder import finder
 from services.products.settings import Settings
 
 console = Console(highlight=False)
@@ -45,7 +45,7 @@ class Order:
 
 @dataclass(frozen=True)
 class Shop:
-    """The generated world: products with their categories, and orders in the order in which they came."""
+    """The generated world: products with their categories, and orders, oldest first."""
 
     categories: dict[uuid.UUID, str]
     orders: list[Order]
@@ -85,59 +85,59 @@ def shop(products: int, orders: int, seed: int) -> Shop:
 
 @dataclass
 class Result:
-    """Questions asked of each way to answer them, and how often the product was among its first AT."""
+    """How many questions there were, and for how many each method had the product among its first AT."""
 
-    asked: int
+    questions: int
     hits: dict[str, int]
 
-    def rate(self, way: str) -> float:
-        return self.hits[way] / self.asked
+    def rate(self, method: str) -> float:
+        return self.hits[method] / self.questions
 
 
-def teach(world: Shop, watched: Callable[[Sequence[Order]], Iterable[Order]] = iter) -> Counter[uuid.UUID]:
-    """Put the products on sale and learn what is not held out, seen by `watched`; gives how many orders each product is in."""
+def learn(world: Shop, progress: Callable[[Sequence[Order]], Iterable[Order]] = iter) -> Counter[uuid.UUID]:
+    """Put the products on sale and learn what is not held out; gives how many orders each product is in."""
     sold = Counter(product for order in world.learned for product in order.products)
     for product, category in world.categories.items():
-        _keep(product, category, sold[product])
-    for number, order in enumerate(watched(world.learned)):
-        recommending.learn(uuid.UUID(int=number), order.customer, order.products)
+        _save(product, category, sold[product])
+    for number, order in enumerate(progress(world.learned)):
+        recommendations.learn(uuid.UUID(int=number), order.customer, order.products)
     finder().refresh(is_changed=True)
     return sold
 
 
-def _keep(product_id: uuid.UUID, category: str, sold: int) -> None:
-    said = {"sku": str(product_id), "name": str(product_id), "price": Decimal(1), "currency": "EUR"}
-    product = Product.new(product_id, category=category, stock_quantity=1_000, **said)
+def _save(product_id: uuid.UUID, category: str, sold: int) -> None:
+    fields = {"sku": str(product_id), "name": str(product_id), "price": Decimal(1), "currency": "EUR"}
+    product = Product.new(product_id, category=category, stock_quantity=1_000, **fields)
     product.sold_quantity = sold
     product.save(force_insert=True)
 
 
 def beside_products(world: Shop, sold: Counter[uuid.UUID], dice: random.Random) -> Result:
-    """One product of an order is looked at: is another one of it recommended?"""
+    """One product of an order is shown: is another one of it recommended?"""
     ranked = [product for product, _ in sold.most_common()]
 
     def best_of_category(shown: uuid.UUID) -> list[uuid.UUID]:
         return [product for product in ranked if world.categories[product] == world.categories[shown]]
 
     def ours(shown: uuid.UUID) -> list[uuid.UUID]:
-        found = recommending.for_product(finder(), str(shown), world.categories[shown], AT)
+        found = recommendations.for_product(finder(), str(shown), world.categories[shown], AT)
         return [uuid.UUID(each.product.id) for each in found]
 
-    ways: dict[str, Callable[[uuid.UUID], list[uuid.UUID]]] = {
+    methods: dict[str, Callable[[uuid.UUID], list[uuid.UUID]]] = {
         "best sellers": lambda _: ranked,
         "best sellers of the category": best_of_category,
         "bought together": ours,
     }
     questions = [tuple(dice.sample(order.products, 2)) for order in world.held_out]
     hits = {
-        way: sum(wanted in _first(answer(shown), {shown}) for shown, wanted in questions)
-        for way, answer in ways.items()
+        name: sum(wanted in _first(predict(shown), {shown}) for shown, wanted in questions)
+        for name, predict in methods.items()
     }
     return Result(len(questions), hits)
 
 
 def for_customers(world: Shop, sold: Counter[uuid.UUID]) -> Result:
-    """A customer comes back: is something of the next order, that they never bought before, recommended?"""
+    """A customer returns: is something of the next order, never bought before, recommended?"""
     bought: dict[uuid.UUID, set[uuid.UUID]] = {}
     for order in world.learned:
         bought.setdefault(order.customer, set()).update(order.products)
@@ -148,14 +148,14 @@ def for_customers(world: Shop, sold: Counter[uuid.UUID]) -> Result:
     ranked = [product for product, _ in sold.most_common()]
     hits = {"best sellers": 0, "bought together": 0}
     for customer, wanted in following.items():
-        found = recommending.for_customer(finder(), customer, AT)
+        found = recommendations.for_customer(finder(), customer, AT)
         hits["best sellers"] += bool(wanted & set(_first(ranked, bought[customer])))
         hits["bought together"] += bool(wanted & {uuid.UUID(each.product.id) for each in found})
     return Result(len(following), hits)
 
 
-def _first(ranked: Sequence[uuid.UUID], without: set[uuid.UUID]) -> list[uuid.UUID]:
-    return [product for product in ranked if product not in without][:AT]
+def _first(ranked: Sequence[uuid.UUID], excluded: set[uuid.UUID]) -> list[uuid.UUID]:
+    return [product for product in ranked if product not in excluded][:AT]
 
 
 def main() -> None:
@@ -170,13 +170,13 @@ def main() -> None:
         Settings.use(mongo_url=database, search_directory=folder, log_level="warning")
         service.store.migrate(services.products)
         world = shop(chosen.products, chosen.orders, chosen.seed)
-        sold = teach(world, partial(track, description="learning order by order", console=console))
+        sold = learn(world, partial(track, description="learning orders", console=console))
         results = beside_products(world, sold, random.Random(chosen.seed)), for_customers(world, sold)
     for title, result in zip(("Beside a product", "For a customer"), results, strict=True):
-        table = Table("recommended", f"hit rate at {AT}", "ratio", title=f"{title} ({result.asked} questions)")
-        for way in result.hits:
-            rate = result.rate(way)
-            table.add_row(way, f"{rate:.1%}", f"{rate / max(result.rate('best sellers'), 1e-9):.2f}")
+        table = Table("recommended", f"hit rate at {AT}", "ratio", title=f"{title} ({result.questions} questions)")
+        for method in result.hits:
+            rate = result.rate(method)
+            table.add_row(method, f"{rate:.1%}", f"{rate / max(result.rate('best sellers'), 1e-9):.2f}")
         console.print(table)
 
 

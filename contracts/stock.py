@@ -10,7 +10,7 @@ from chassis.messaging.message import Message
 class ReserveStock(Message, type="stock.reserve"):
     order_id: UUID
     quantities: dict[UUID, int]
-    """Pieces wanted of each product: all or none."""
+    """Units of each product: all or none."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class StockRefused(Message, type="stock.refused"):
 
 @dataclass(frozen=True)
 class CommitStock(Message, type="stock.commit"):
-    """Sell what is held. Answered by StockRefused where the hold has expired and the pieces are gone."""
+    """Sell what is held. The reply is StockRefused where the hold has expired and the units are gone."""
 
     order_id: UUID
 
@@ -39,7 +39,7 @@ class StockCommitted(Message, type="stock.committed"):
 
 @dataclass(frozen=True)
 class ReleaseStock(Message, type="stock.release"):
-    """Let go what is held, and what may be asked for yet."""
+    """Release what is held, and refuse what may be reserved later."""
 
     order_id: UUID
 
@@ -51,7 +51,7 @@ class StockReleased(Message, type="stock.released"):
 
 @dataclass(frozen=True)
 class RestockStock(Message, type="stock.restock"):
-    """The pieces of a sold order come back on hand, once however often this is asked."""
+    """Put the units of a sold order back on hand, once however often this arrives."""
 
     order_id: UUID
 
@@ -63,7 +63,7 @@ class StockRestocked(Message, type="stock.restocked"):
 
 @dataclass(frozen=True)
 class StockLow(Message, type="stock.low"):
-    """Pieces on hand fell to the product's threshold or below: said once each time."""
+    """Units on hand fell to the product's threshold or below; published once per fall."""
 
     product_id: UUID
     sku: str

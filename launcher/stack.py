@@ -224,7 +224,7 @@ class Stack:
 
     def _seed(self) -> None:
         with self.progress.step("Catalogue"):
-            self._run_once("products", "services.products.seed")
+            self._run_once("products", "services.products.commands", "seed")
 
     def _write_kong_file(self) -> None:
         self.state.write(

@@ -27,8 +27,8 @@ def import_(file: File) -> None:
     told = _run("import", file)
     counts = {name: count for name, count in told.items() if name not in ("at", "of", "skipped")}
     console.print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "No rows.")
-    if counts.get("stock_left"):
-        console.print("Stock left: those rows name another stock than is on hand, which an import never changes.")
+    if counts.get("stock_ignored"):
+        console.print("Stock ignored: those rows state another stock than is on hand, which an import never changes.")
     if counts.get("refused"):
         console.print(f"Why rows were refused: {file}.refused.jsonl")
         raise typer.Exit(1)
@@ -45,7 +45,9 @@ def _run(verb: str, file: Path) -> dict[str, Any]:
     """What the service told last of its work. Raises LaunchError with what it said when it could not."""
     stack = Stack()
     running.ensure_up(stack)
-    arguments, environment = stack.services.one_shot("products", "services.products.files", verb, str(file.absolute()))
+    arguments, environment = stack.services.one_shot(
+        "products", "services.products.commands", verb, str(file.absolute())
+    )
     told: dict[str, Any] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"), TimeRemainingColumn())
     with (

@@ -11,5 +11,5 @@ app.add_typer(stock, name="stock")
 @stock.command()
 @command
 def audit() -> None:
-    """Prove from the ledger that no piece was lost or doubled. Exits with 1 when something differs; repairs nothing."""
-    operate("products", "services.products.audit")
+    """Prove from the ledger that no unit was lost or doubled. Exits with 1 when something differs; repairs nothing."""
+    operate("products", "services.products.commands", "audit")

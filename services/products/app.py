@@ -1,7 +1,7 @@
 """The products service: the catalogue, and stock that is never sold twice."""
 
 from chassis.run.service import Routes, Service, Timer
-from services.products import saga
+from services.products import reservations
 from services.products.handlers import handlers
 from services.products.models import ledger
 from services.products.settings import Settings
@@ -18,6 +18,6 @@ service = Service(
     settings_class=Settings,
     routes=routes,
     handlers=handlers,
-    timers=[Timer(1, ledger.post), Timer(5, saga.expire)],
+    timers=[Timer(1, ledger.post), Timer(5, reservations.expire)],
     collections=["reservations", "stock_ledger"],
 )

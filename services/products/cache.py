@@ -1,13 +1,14 @@
-"""Answers kept in Redis for a moment, so that a thousand readers of one thing ask the database once.
+"""What customers read, cached in Redis for a moment, so that a thousand readers of one thing query the database once.
 
-Stale within bounds that its caller states: one for as long as the source answers, another while it is away. Where Redis
-is away everything is asked of the source.
+Stale within bounds: at most `fresh_seconds` old while the database is available, `max_age_seconds` while it is not. Without
+Redis everything is read from the database.
 """
 
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 from prometheus_client import Counter
@@ -15,26 +16,36 @@ from structlog import get_logger
 
 from chassis.base.problems import Unavailable
 from chassis.storage import redis
+from chassis.storage.mongo import MongoStore
 from chassis.storage.redis import RedisError
+from services.products.settings import Settings
 
 log = get_logger(__name__)
 
 READS = Counter(
-    "souk_cache_reads_total", "Reads through the cache: hit, made, stale or uncached.", ["cache", "outcome"]
+    "souk_cache_reads_total", "Reads through the cache: hit, miss, stale or uncached.", ["cache", "outcome"]
 )
+
+FRESH_SECONDS = 2.0
+"""How old a response to a customer may be."""
+
+MAX_AGE_SECONDS = 300.0
+"""How old it may be while the database is unavailable."""
 
 EARLY = 0.5
 """The share of its freshness after which one reader renews what the others still get."""
 
 LOCK_MILLISECONDS = 5_000
-"""How long one reader may take to make an answer before another tries as well: longer than any operation of ours."""
+"""How long one reader may take before another tries as well: longer than any operation of ours."""
 
 WAIT_SECONDS = 1.0
-"""How long others wait for that reader before they make it themselves."""
+"""How long the others wait for that reader."""
 
 POLL_SECONDS = 0.01
 REST_SECONDS = 1.0
-"""How long a Redis or a source that was away is not asked again."""
+"""How long Redis or a source is left alone after it was unavailable."""
+
+LISTS = "lists"
 
 _STORE = """
 if redis.call('get', KEYS[2]) ~= ARGV[1] then return 0 end
@@ -42,136 +53,156 @@ redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('del', KEYS[2])
 return 1
 """
-"""Keep an answer and drop the lock, unless the lock is not its maker's any more: then what it read may be outdated."""
+"""Store and unlock, unless the lock was lost: what was read under it may be outdated."""
 
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
 
 @dataclass(frozen=True)
-class Kept:
+class Cached:
     body: bytes
     age_seconds: float
 
 
 class Cache:
-    """The answers of one kind. `unavailable` are the errors by which their source says that it is away."""
+    """`unavailable`: the errors by which the source shows that it is unavailable."""
 
-    def __init__(self, url: str, name: str, unavailable: tuple[type[Exception], ...], kept_seconds: float) -> None:
-        """`kept_seconds`: how old an answer may be that is given while the source is away."""
+    def __init__(self, url: str, name: str, unavailable: tuple[type[Exception], ...], max_age_seconds: float) -> None:
         self._url = url
         self._name = name
         self._unavailable = unavailable
-        self._kept_seconds = kept_seconds
+        self._max_age_seconds = max_age_seconds
         self._redis_rests_until = self._source_rests_until = float("-inf")
 
-    def get(self, key: str, fresh_seconds: float, make: Callable[[], bytes]) -> Kept:
-        """The answer, at most `fresh_seconds` old if the source is there. Raises what `make` raises."""
-        known = self._read(key)
-        if known and known.age_seconds < EARLY * fresh_seconds:
-            return self._counted("hit", known)
+    def get(self, key: str, fresh_seconds: float, read: Callable[[], bytes]) -> Cached:
+        """What `read` gives, cached. Raises what it raises, and Unavailable."""
+        found = self._find(key)
+        if found and found.age_seconds < EARLY * fresh_seconds:
+            return self._counted("hit", found)
         if time.monotonic() < self._source_rests_until:
-            return self._without_source(known)
+            return self._stale(found)
         token = self._lock(key)
         if token is None:
-            is_fresh = known is not None and known.age_seconds < fresh_seconds
-            known = known if is_fresh else self._wait(key, fresh_seconds) or known
+            is_fresh = found is not None and found.age_seconds < fresh_seconds
+            found = found if is_fresh else self._wait(key, fresh_seconds) or found
         else:
-            # Another reader may have made it between our look and our lock.
-            known = self._read(key) or known
-        if known and known.age_seconds < (fresh_seconds if token is None else EARLY * fresh_seconds):
+            # Another reader may have stored it between our look and our lock.
+            found = self._find(key) or found
+        if found and found.age_seconds < (fresh_seconds if token is None else EARLY * fresh_seconds):
             self._unlock(key, token)
-            return self._counted("hit", known)
-        return self._make(key, make, token, known)
+            return self._counted("hit", found)
+        return self._read(key, read, token, found)
 
-    def forget(self, *keys: str) -> None:
-        """These were changed. What is being read of them right now will not be kept either."""
+    def invalidate(self, *keys: str) -> None:
+        """What is being read under these keys right now is not stored either."""
         names = [name for key in keys for name in (self._key(key), self._key(key, "lock"))]
-        self._ask(lambda: redis.client(self._url).delete(*names))
+        self._try(lambda: redis.client(self._url).delete(*names))
 
-    def generation(self, key: str) -> str:
-        """A text that is another one after `turn`, to be part of the keys of all that must then be forgotten."""
-        value = self._ask(lambda: redis.client(self._url).get(self._key(key)))
+    def generation(self, name: str) -> str:
+        """A part of keys that are invalidated together, by `start_generation`."""
+        value = self._try(lambda: redis.client(self._url).get(self._key(name)))
         return value.decode() if isinstance(value, bytes) else ""
 
-    def turn(self, key: str) -> None:
-        self._ask(lambda: redis.client(self._url).set(self._key(key), secrets.token_hex(8)))
+    def start_generation(self, name: str) -> None:
+        self._try(lambda: redis.client(self._url).set(self._key(name), secrets.token_hex(8)))
 
     # --- inside
 
-    def _make(self, key: str, make: Callable[[], bytes], token: str | None, known: Kept | None) -> Kept:
+    def _read(self, key: str, read: Callable[[], bytes], token: str | None, found: Cached | None) -> Cached:
         try:
-            body = make()
+            body = read()
         except self._unavailable:
             self._source_rests_until = time.monotonic() + REST_SECONDS
-            if known is None:
+            if found is None:
                 raise
-            return self._without_source(known)
+            return self._stale(found)
         except BaseException:
             self._unlock(key, token)
             raise
         self._store(key, body, token)
-        return self._counted("made" if token else "uncached", Kept(body, 0.0))
+        return self._counted("miss" if token else "uncached", Cached(body, 0.0))
 
-    def _without_source(self, known: Kept | None) -> Kept:
-        if known is None:
-            raise Unavailable("The database does not answer.")
-        return self._counted("stale", known)
+    def _stale(self, found: Cached | None) -> Cached:
+        if found is None:
+            raise Unavailable("The database is unavailable.")
+        return self._counted("stale", found)
 
-    def _read(self, key: str) -> Kept | None:
-        def ask() -> Kept | None:
+    def _find(self, key: str) -> Cached | None:
+        def get() -> Cached | None:
             pipeline = redis.client(self._url).pipeline(transaction=False)
             pipeline.get(self._key(key))
             pipeline.pttl(self._key(key))
             body, left = pipeline.execute()
-            # By what is left of its time, and not by anybody's clock.
-            return Kept(body, max(0.0, self._kept_seconds - left / 1000)) if body is not None and left > 0 else None
+            # The age follows from the time to live, so no two clocks are compared.
+            return (
+                Cached(body, max(0.0, self._max_age_seconds - left / 1000)) if body is not None and left > 0 else None
+            )
 
-        return cast("Kept | None", self._ask(ask))
+        return cast("Cached | None", self._try(get))
 
-    def _wait(self, key: str, fresh_seconds: float) -> Kept | None:
-        """What another reader is making; None when it does not come."""
+    def _wait(self, key: str, fresh_seconds: float) -> Cached | None:
+        """What another reader is reading; None when it takes too long."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while self._is_there() and time.monotonic() < deadline:
-            known = self._read(key)
-            if known and known.age_seconds < fresh_seconds:
-                return known
+        while self._has_redis() and time.monotonic() < deadline:
+            found = self._find(key)
+            if found and found.age_seconds < fresh_seconds:
+                return found
             time.sleep(POLL_SECONDS)
         return None
 
     def _lock(self, key: str) -> str | None:
-        """The token of the lock when it is ours, else None."""
+        """The lock's token when it is ours, else None."""
         token = secrets.token_hex(8)
         name = self._key(key, "lock")
-        won = self._ask(lambda: redis.client(self._url).set(name, token, nx=True, px=LOCK_MILLISECONDS))
-        return token if won else None
+        is_ours = self._try(lambda: redis.client(self._url).set(name, token, nx=True, px=LOCK_MILLISECONDS))
+        return token if is_ours else None
 
     def _unlock(self, key: str, token: str | None) -> None:
         if token is not None:
-            self._ask(lambda: redis.client(self._url).eval(_UNLOCK, 1, self._key(key, "lock"), token))
+            self._try(lambda: redis.client(self._url).eval(_UNLOCK, 1, self._key(key, "lock"), token))
 
     def _store(self, key: str, body: bytes, token: str | None) -> None:
         if token is not None:
             names = self._key(key), self._key(key, "lock")
-            kept = str(int(self._kept_seconds * 1000))
-            self._ask(lambda: redis.client(self._url).eval(_STORE, 2, *names, token, body, kept))
+            milliseconds = str(int(self._max_age_seconds * 1000))
+            self._try(lambda: redis.client(self._url).eval(_STORE, 2, *names, token, body, milliseconds))
 
     def _key(self, *parts: str) -> str:
         return ":".join(("cache", self._name, *parts))
 
-    def _is_there(self) -> bool:
+    def _has_redis(self) -> bool:
         return bool(self._url) and time.monotonic() >= self._redis_rests_until
 
-    def _ask(self, question: Callable[[], object]) -> object:
-        """Redis' answer; None while it is away."""
-        if not self._is_there():
+    def _try(self, operation: Callable[[], object]) -> object:
+        """The operation's result; None while Redis is unavailable."""
+        if not self._has_redis():
             return None
         try:
-            return question()
+            return operation()
         except RedisError as error:
             self._redis_rests_until = time.monotonic() + REST_SECONDS
-            log.warning("cache away", cache=self._name, error=type(error).__name__)
+            log.warning("cache unavailable", cache=self._name, error=type(error).__name__)
             return None
 
-    def _counted(self, outcome: str, kept: Kept) -> Kept:
+    def _counted(self, outcome: str, cached: Cached) -> Cached:
         READS.labels(self._name, outcome).inc()
-        return kept
+        return cached
+
+
+@lru_cache
+def catalogue() -> Cache:
+    return Cache(Settings.current().redis_url, "products", MongoStore.unavailable, MAX_AGE_SECONDS)
+
+
+def product_key(product_id: object) -> str:
+    return f"product:{product_id}"
+
+
+def invalidate_products(*product_ids: object) -> None:
+    """These products changed, or their stock did."""
+    catalogue().invalidate(*map(product_key, product_ids))
+
+
+def invalidate_lists() -> None:
+    """Staff changed the catalogue: lists, searches and categories are read anew."""
+    catalogue().start_generation(LISTS)

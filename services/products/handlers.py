@@ -1,10 +1,10 @@
-"""What products hears: orders' commands about stock, and what recommendations learn from."""
+"""The messages that products handles: orders' commands about stock, and what recommendations learn from."""
 
 from chassis.messaging.handlers import Handlers
 from contracts.orders import OrderConfirmed
 from contracts.stock import CommitStock, ReleaseStock, ReserveStock, RestockStock
 from contracts.users import UserDeleted
-from services.products import recommending, saga
+from services.products import recommendations, reservations
 from services.products.models import Taste
 
 handlers = Handlers("products")
@@ -12,29 +12,29 @@ handlers = Handlers("products")
 
 @handlers.on(ReserveStock)
 def reserve_stock(command: ReserveStock) -> None:
-    saga.reserve(command.order_id, command.quantities)
+    reservations.reserve(command.order_id, command.quantities)
 
 
 @handlers.on(CommitStock)
 def commit_stock(command: CommitStock) -> None:
-    saga.commit(command.order_id)
+    reservations.commit(command.order_id)
 
 
 @handlers.on(ReleaseStock)
 def release_stock(command: ReleaseStock) -> None:
-    saga.release(command.order_id)
+    reservations.release(command.order_id)
 
 
 @handlers.on(RestockStock)
 def restock_stock(command: RestockStock) -> None:
-    saga.restock(command.order_id)
+    reservations.restock(command.order_id)
 
 
 @handlers.on(OrderConfirmed)
 def order_confirmed(event: OrderConfirmed) -> None:
-    recommending.learn(event.order_id, event.user_id, [line.product_id for line in event.lines])
+    recommendations.learn(event.order_id, event.user_id, [line.product_id for line in event.lines])
 
 
 @handlers.on(UserDeleted)
 def user_deleted(event: UserDeleted) -> None:
-    Taste.forget(event.user_id)
+    Taste.erase(event.user_id)

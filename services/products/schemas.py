@@ -1,4 +1,4 @@
-"""What the products API takes and answers."""
+"""Requests and responses of the products API."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -10,9 +10,8 @@ from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, mode
 from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, Query, View
 from contracts import money
-from services.products.finding.finder import Filters, Order, SearchOrder
 from services.products.models import Product
-from services.products.search import Facets
+from services.products.search.filters import Filters, Order, SearchOrder
 
 SKU = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
@@ -23,7 +22,7 @@ MAX_QUOTES = 100
 
 
 class ProductChange(Body):
-    """What PUT replaces; stock and whether it is on sale stay as they are unless given."""
+    """What PUT replaces. Stock and `is_active` stay as they are unless given."""
 
     may_hold_numbers = frozenset({"sku", "name", "description", "category"})
 
@@ -34,7 +33,7 @@ class ProductChange(Body):
     price: money.DecimalAmount
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     stock_quantity: Quantity | None = None
-    """Pieces on hand as counted; needs `If-Match`, so that a sale meanwhile is not undone by it."""
+    """Units on hand as counted; needs `If-Match`, so that it does not undo a sale made meanwhile."""
     is_active: bool | None = None
 
 
@@ -62,14 +61,14 @@ class ProductView(View):
 
 
 class ProductFilters(Page):
-    """What narrows a list or a search; what is not given narrows nothing."""
+    """What narrows a list or a search."""
 
     category: str | None = Field(default=None, max_length=100)
     min_price: money.DecimalAmount | None = None
     max_price: money.DecimalAmount | None = None
     in_stock: bool | None = None
     active: Literal["yes", "no", "all"] = "yes"
-    """On sale or not; only staff may ask for what is not."""
+    """Whether on sale; only staff may choose another value than `yes`."""
 
     def filters(self) -> Filters:
         is_active = {"yes": True, "no": False, "all": None}[self.active]
@@ -85,21 +84,21 @@ class ProductPage(PageView):
 
 
 class SearchQuery(ProductFilters):
-    """`q` in any words: beginnings and small slips are understood. The facets come with the first page."""
+    """`q`: any words; beginnings and typos are understood. Facets come with the first page."""
 
-    # The cursor of a search says what was searched for.
+    # The cursor of a search contains its query.
     model_config = ConfigDict(str_max_length=8_000)
 
     q: str = Field(default="", max_length=200)
     sort: SearchOrder | None = None
-    """Relevance where there is a `q`, else the newest first."""
+    """By default relevance with a `q`, newest without."""
 
     @property
     def order(self) -> SearchOrder:
         return self.sort or ("relevance" if self.q else "newest")
 
     @model_validator(mode="after")
-    def _relevance_is_of_words(self) -> Self:
+    def _relevance_needs_words(self) -> Self:
         if self.sort == "relevance" and not self.q:
             raise ValueError("sort by relevance needs a q")
         return self
@@ -111,10 +110,10 @@ class CategoryView(View):
 
 
 class PriceRange(View):
-    """From `least` up to and without `most`."""
+    """From `min_price` up to and without `max_price`."""
 
-    least: Decimal
-    most: Decimal | None
+    min_price: Decimal
+    max_price: Decimal | None
     products: int
 
 
@@ -124,27 +123,18 @@ class StockCount(View):
 
 
 class FacetsView(View):
-    """How many products each choice leaves. Each facet is counted without its own filter."""
+    """How many products each choice leaves; each facet is counted without its own filter."""
 
     categories: list[CategoryView]
     prices: list[PriceRange]
     stock: StockCount
     is_complete: bool
-    """False when there are more matches than are counted; then these are shares rather than numbers."""
-
-    @classmethod
-    def of(cls, facets: Facets) -> Self:
-        return cls(
-            categories=[CategoryView(category=name, products=count) for name, count in facets.categories],
-            prices=[PriceRange(least=low, most=high, products=count) for low, high, count in facets.prices],
-            stock=StockCount(in_stock=facets.in_stock, out_of_stock=facets.out_of_stock),
-            is_complete=facets.is_complete,
-        )
+    """False when there are more matches than are counted; the numbers then show proportions."""
 
 
 class SearchPage(ProductPage):
     corrected: str | None = None
-    """The words that were searched for, where those typed are none of the catalogue's."""
+    """The words searched for, where those typed have typos."""
     facets: FacetsView | None = None
 
 
@@ -162,17 +152,17 @@ class RefusedRow(View):
 
 
 class ImportReport(View):
-    """What the rows came to. `stock_left` of them name another stock than is on hand, which an import never changes."""
+    """How many rows had which outcome. `stock_ignored` of them state another stock than is on hand, which an import never changes."""
 
-    COUNTS: ClassVar[tuple[str, ...]] = ("added", "changed", "unchanged", "refused", "stock_left")
+    COUNTS: ClassVar[tuple[str, ...]] = ("added", "updated", "unchanged", "refused", "stock_ignored")
 
     added: int
-    changed: int
+    updated: int
     unchanged: int
     refused: int
-    stock_left: int
+    stock_ignored: int
     rows: list[RefusedRow]
-    """Those that were refused."""
+    """The refused ones."""
 
 
 class CategoryPage(PageView):
@@ -188,7 +178,7 @@ def _split(ids: Any) -> Any:
 
 
 class QuoteQuery(Query):
-    """`ids`: product ids with commas between."""
+    """`ids`: product ids separated by commas."""
 
     model_config = ConfigDict(str_max_length=40 * MAX_QUOTES)
 
@@ -196,7 +186,7 @@ class QuoteQuery(Query):
 
 
 class QuoteView(View):
-    """A product as an order takes it: `amount` is the price in minor units."""
+    """A product as an order needs it; `amount` is the price in minor units."""
 
     id: UUID
     sku: str

@@ -1,4 +1,4 @@
-"""What the products service is told by its environment."""
+"""Settings of the products service."""
 
 from pydantic import Field
 
@@ -7,9 +7,9 @@ from chassis.base import settings
 
 class Settings(settings.Settings):
     hold_seconds: float = Field(default=1_800, gt=0)
-    """How long pieces are held for an order that says nothing more. Shorter than a payment may take, and orders that are
-    paid find their pieces gone; much longer, and forgotten orders keep them from others."""
+    """How long units are held for an order that sends nothing more. Shorter than a payment may take, paid orders find
+    their units gone; much longer, abandoned orders keep them from others."""
 
     search_directory: str = ""
-    """Where the search index lies if the database has no text search; shared by the processes of a machine. Derived data:
-    deleted, it is built again. Empty: `souk-search` in the system's folder for temporary files."""
+    """The folder of the search index, shared by the processes of a machine. Derived data: deleted, it is built again.
+    Empty: `souk-search-UID` in the system's folder for temporary files."""

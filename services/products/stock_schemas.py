@@ -1,4 +1,4 @@
-"""What the API takes and answers about stock."""
+"""Requests and responses of the stock API."""
 
 from datetime import datetime
 from typing import Annotated, Self
@@ -21,13 +21,13 @@ def _not_zero(quantity: int) -> int:
 
 class NewAdjustment(Body):
     quantity: Annotated[int, Field(ge=-1_000_000, le=1_000_000), AfterValidator(_not_zero)]
-    """Pieces that came (positive) or went (negative)."""
+    """Units added (positive) or removed (negative)."""
     reason: Reason
 
 
 class StockChange(Body):
     low_stock_threshold: int = Field(ge=0, le=1_000_000)
-    """So many pieces on hand, or fewer, are few: falling to them is announced."""
+    """In units on hand: when stock falls to it, `stock.low` is published."""
 
 
 class StockView(View):
@@ -52,20 +52,20 @@ class StockView(View):
         )
 
 
-class Pieces(View):
+class Units(View):
     on_hand: int
     held: int
     sold: int
 
 
 class MovementView(View):
-    """One entry of the ledger. `reference` is the id of the order or the adjustment, `by` the member of the staff."""
+    """One entry of the ledger. `reference` is the id of the order or adjustment, `by` that of the member of staff."""
 
     product_id: UUID
     number: int
     kind: str
-    change: Pieces
-    after: Pieces
+    change: Units
+    after: Units
     reference: UUID | None
     reason: str | None
     by: UUID | None
@@ -77,8 +77,8 @@ class MovementView(View):
             product_id=UUID(entry.product_id),
             number=entry.number,
             kind=entry.kind,
-            change=Pieces(on_hand=entry.on_hand, held=entry.held, sold=entry.sold),
-            after=Pieces(on_hand=entry.on_hand_after, held=entry.held_after, sold=entry.sold_after),
+            change=Units(on_hand=entry.on_hand, held=entry.held, sold=entry.sold),
+            after=Units(on_hand=entry.on_hand_after, held=entry.held_after, sold=entry.sold_after),
             reference=entry.reference and UUID(entry.reference),
             reason=entry.reason,
             by=entry.by and UUID(entry.by),

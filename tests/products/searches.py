@@ -1,4 +1,4 @@
-"""What people type into this shop's search, and the products (by SKU) of which one should come first."""
+"""What people type into the search, and the products (by SKU) of which one should come first."""
 
 SEARCHES: dict[str, set[str]] = {
     # by name
@@ -15,7 +15,7 @@ SEARCHES: dict[str, set[str]] = {
     "turkish coffee": {"TEA-0012"},
     "chef's knife": {"KIT-0010"},
     "oud": {"MUS-0002", "MUS-0012", "SOA-0013", "LAM-0009"},
-    # in another order, number or with words that say nothing
+    # in another order or number, or with stop words
     "kettle for camping": {"KIT-0006"},
     "a bowl of copper": {"BRA-0001"},
     "tagines": {"CER-0002"},
@@ -23,13 +23,13 @@ SEARCHES: dict[str, set[str]] = {
     "butter dishes": {"CER-0014"},
     "gift box for spices": {"SPI-0022"},
     "coffee mugs": {"CER-0005"},
-    # begun
+    # incomplete
     "backg": {"TOY-0001", "LEA-0013"},
     "pomegr mol": {"SWE-0012"},
     "card walle": {"LEA-0004"},
     "darb": {"MUS-0001"},
     "teap": {"TEA-0020"},
-    # with slips
+    # with typos
     "safron threads": {"SPI-0005"},
     "cinamon": {"SPI-0007"},
     "tumeric": {"SPI-0011"},

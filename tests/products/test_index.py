@@ -1,20 +1,20 @@
-"""The index in a file: it walks no table, and finds what should come first however much else there is."""
+"""The index: no query scans a table, and the best matches are found however much else there is."""
 
 from decimal import Decimal
 from uuid import UUID, uuid4
 
 import pytest
 
-from services.products.finding.finder import FIELDS, MAX_COUNTED, MAX_RANKED, Filters, Place
-from services.products.finding.index import Entry, Index, keep
-from services.products.finding.local import LocalFinder
-from services.products.finding.question import understand
 from services.products.models import Product
-from services.products.search import facets
+from services.products.search.facets import CategoryCount, PriceCount, facets_of
+from services.products.search.filters import FIELDS, Filters, Place
+from services.products.search.finder import MAX_COUNTED, MAX_RANKED, Finder
+from services.products.search.index import Entry, Index, upsert
+from services.products.search.query import parse
 
 
 class Watched(Index):
-    """Notes how SQLite means to find what it is asked."""
+    """Records SQLite's plan for each query."""
 
     def __init__(self, path):
         super().__init__(path)
@@ -33,32 +33,32 @@ def index(tmp_path):
 
 @pytest.fixture
 def finder(index):
-    return LocalFinder(index, follower=None)
+    return Finder(index, follower=None)
 
 
-def bring(index, *names, **fields):
+def add(index, *names, **fields):
     """Products of these names, the oldest first; gives their ids."""
-    said = {"category": "kitchen", "price": Decimal(12), "currency": "EUR", "stock_quantity": 1, **fields}
-    made = [Product.new(uuid4(), sku=f"S-{number}", name=name, **said) for number, name in enumerate(names)]
+    common = {"category": "kitchen", "price": Decimal(12), "currency": "EUR", "stock_quantity": 1, **fields}
+    made = [Product.new(uuid4(), sku=f"S-{number}", name=name, **common) for number, name in enumerate(names)]
     with index.writing() as writer:
-        keep(writer, [Entry.of(product.to_mongo().to_dict()) for product in made])
+        upsert(writer, [Entry.of(product.to_mongo().to_dict()) for product in made])
     return [UUID(product.id) for product in made]
 
 
-def test_no_table_is_walked(index, finder):
-    bring(index, "Copper kettle", "Silk scarf")
+def test_no_table_is_scanned(index, finder):
+    add(index, "Copper kettle", "Silk scarf")
     place = Place(1, str(UUID(int=0)))
-    narrow = Filters(category="kitchen", least=Decimal(1), most=Decimal(99), in_stock=True)
+    narrow = Filters(category="kitchen", min_price=Decimal(1), max_price=Decimal(99), in_stock=True)
     for filters in (Filters(), Filters(category="kitchen"), narrow):
         for order in FIELDS:
             for after in (None, place):
                 finder.browse(filters, order, after, 10)
         for text in ("kettle", "ketlte", "copper ket", "silk kettle"):
-            question = understand(text, finder)
-            finder.matches(question, filters, "price")
-            facets(finder, question, filters)
+            query = parse(text, finder)
+            finder.matches(query, filters, "price")
+            facets_of(finder, query, filters)
     finder.categories()
-    walks = [
+    scans = [
         (query, step)
         for query, steps in index.plans
         for step in steps
@@ -67,19 +67,19 @@ def test_no_table_is_walked(index, finder):
         and not any(found in step for found in ("USING", "VIRTUAL", "categories", "SCAN f", "subquery"))
     ]
     assert len(index.plans) > 50
-    assert walks == []
+    assert scans == []
 
 
-def test_a_name_of_nothing_else_comes_before_any_number_of_newer_ones(index, finder):
-    oldest, *_ = bring(index, "Kettle", *(f"Red kettle of {number}" for number in range(2 * MAX_RANKED)))
-    matches = finder.matches(understand("kettle", finder), Filters(), "relevance")
+def test_an_exact_name_comes_before_any_number_of_newer_ones(index, finder):
+    oldest, *_ = add(index, "Kettle", *(f"Red kettle of {number}" for number in range(2 * MAX_RANKED)))
+    matches = finder.matches(parse("kettle", finder), Filters(), "relevance")
     assert len(matches) == MAX_RANKED
     assert UUID(matches[0].place.product_id) == oldest
 
 
-def test_facets_count_up_to_a_bound_and_say_so(index, finder):
-    bring(index, *(["Kettle"] * (MAX_COUNTED + 10)))
-    counted = facets(finder, understand("kettle", finder), Filters())
-    assert (counted.categories, counted.is_complete) == ([("kitchen", MAX_COUNTED)], False)
-    few = facets(finder, understand("kettle", finder), Filters(least=Decimal(13)))
-    assert (few.categories, few.prices) == ([], [(Decimal(10), Decimal(25), MAX_COUNTED)])
+def test_facets_count_up_to_a_bound_and_show_it(index, finder):
+    add(index, *(["Kettle"] * (MAX_COUNTED + 10)))
+    counted = facets_of(finder, parse("kettle", finder), Filters())
+    assert (counted.categories, counted.is_complete) == ([CategoryCount("kitchen", MAX_COUNTED)], False)
+    few = facets_of(finder, parse("kettle", finder), Filters(min_price=Decimal(13)))
+    assert (few.categories, few.prices) == ([], [PriceCount(Decimal(10), Decimal(25), MAX_COUNTED)])

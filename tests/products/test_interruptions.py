@@ -1,6 +1,6 @@
-"""A handler may be stopped anywhere, for good or for a while, while others handle what they like: the books balance.
+"""A handler may stop anywhere, for good or for a while, while others run: the stock balances.
 
-`Interrupted` is the real stock, which at one point between its moves lets something else happen.
+`Interrupted` is the real stock, which lets something else happen at one point between its moves.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from chassis.base.problems import Problem
 from chassis.messaging.message import Message
 from chassis.storage import mongo
 from contracts.stock import CommitStock, ReleaseStock, ReserveStock, RestockStock, StockCommitted, StockReserved
-from services.products import saga
+from services.products import reservations
 from services.products.models import Reservation, Stock, ledger
 from services.products.models.reservation import Overtaken, TooEarly
 from tests.products.conftest import assert_nothing_lost, assert_settled, stock
@@ -32,7 +32,7 @@ class Crashed(Exception):
 
 @dataclass
 class Interrupted(Stock):
-    """`meanwhile` happens once, at the point numbered `at`: each move has one before it and one behind it, from 0."""
+    """`meanwhile` happens once, at point `at`: each move has one before and one after it, counted from 0."""
 
     at: int
     meanwhile: Callable[[], None]
@@ -69,19 +69,19 @@ def crash() -> None:
 def handle(message: Message, stock: Stock) -> None:
     match message:
         case ReserveStock(order_id, quantities):
-            saga.reserve(order_id, quantities, stock)
+            reservations.reserve(order_id, quantities, stock)
         case CommitStock(order_id):
-            saga.commit(order_id, stock)
+            reservations.commit(order_id, stock)
         case ReleaseStock(order_id):
-            saga.release(order_id, stock)
+            reservations.release(order_id, stock)
         case RestockStock(order_id):
-            saga.restock(order_id, stock)
+            reservations.restock(order_id, stock)
 
 
 def expire(order_id: UUID, stock: Stock) -> None:
-    """Time passes, and the worker's timer finds the order's hold too old."""
+    """Time passes, and the worker's timer finds the hold too old."""
     Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(set__expires_at=mongo.now())
-    saga.expire(stock)
+    reservations.expire(stock)
 
 
 @pytest.mark.parametrize("at", range(POINTS))
@@ -96,7 +96,7 @@ def expire(order_id: UUID, stock: Stock) -> None:
         (["reserve", "commit"], "restock", [(5, 0, 0), (5, 0, 0), (5, 0, 0)]),
     ],
 )
-def test_a_crash_is_healed_by_the_message_that_comes_again(stocked, at, before, last, ends):
+def test_a_crash_is_repaired_by_redelivery(stocked, at, before, last, ends):
     products = stocked(5, 5, 5)
     received = dict.fromkeys(products, 5)
     order_id = uuid4()
@@ -123,7 +123,7 @@ def test_a_crash_is_healed_by_the_message_that_comes_again(stocked, at, before, 
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_a_paused_delivery_does_not_hold_again_what_another_one_sold(stocked, at):
+def test_a_paused_delivery_does_not_hold_again_what_another_sold(stocked, at):
     products = stocked(5, 5)
     order_id = uuid4()
     command = ReserveStock(order_id, dict.fromkeys(products, 2))
@@ -137,7 +137,7 @@ def test_a_paused_delivery_does_not_hold_again_what_another_one_sold(stocked, at
 
 
 @pytest.mark.parametrize("at", range(4))
-def test_a_paused_delivery_leaves_nothing_held_for_an_order_called_off_meanwhile(stocked, at):
+def test_a_paused_delivery_leaves_nothing_held_for_an_order_released_meanwhile(stocked, at):
     products = stocked(5, 5)
     order_id = uuid4()
     command = ReserveStock(order_id, dict.fromkeys(products, 2))
@@ -147,7 +147,7 @@ def test_a_paused_delivery_leaves_nothing_held_for_an_order_called_off_meanwhile
 
 @pytest.mark.parametrize("dies", range(3))
 @pytest.mark.parametrize("at", range(4))
-def test_a_delivery_that_was_overtaken_promises_nothing(stocked, answers, at, dies):
+def test_an_overtaken_delivery_promises_nothing(stocked, published, at, dies):
     products = stocked(5, 5)
     order_id = uuid4()
     command = ReserveStock(order_id, dict.fromkeys(products, 2))
@@ -157,10 +157,10 @@ def test_a_delivery_that_was_overtaken_promises_nothing(stocked, answers, at, di
             handle(command, Interrupted(dies, crash))
 
     handle(command, Interrupted(at, overtake_and_die))
-    assert answers() == []
+    assert published() == []
     handle(command, Stock())
     handle(CommitStock(order_id), Stock())
-    assert answers() == [StockReserved(order_id), StockCommitted(order_id)]
+    assert published() == [StockReserved(order_id), StockCommitted(order_id)]
     assert [stock(product) for product in products] == [(3, 0, 2), (3, 0, 2)]
 
 
@@ -176,7 +176,7 @@ class Delivery:
 
 
 ORDERS = [(1, 1), (2, 0), (1, 2)]
-"""Pieces that each order wants of two products, of which there are two each: not all can have what they want."""
+"""Units that each order wants of two products, of which there are two each: not every order can be served."""
 
 
 def deliveries(depth: int) -> st.SearchStrategy[Delivery]:
@@ -193,7 +193,7 @@ def deliveries(depth: int) -> st.SearchStrategy[Delivery]:
 
 @dataclass
 class Shop:
-    """Delivers, and keeps what must be delivered again as the broker does."""
+    """Delivers, and keeps what must be redelivered, as the broker does."""
 
     products: list[UUID]
     orders: list[UUID] = field(default_factory=lambda: [uuid4() for _ in ORDERS])
@@ -210,7 +210,7 @@ class Shop:
             else:
                 ledger.post()
         except Problem:
-            """No retry would help: the broker puts it aside."""
+            """No retry would help: it becomes a dead letter."""
         except (Crashed, Overtaken, TooEarly):
             self.again += [message] if message is not None else []
         assert_nothing_lost(dict.fromkeys(self.products, 2))
@@ -231,16 +231,16 @@ class Shop:
         return commands[delivery.kind](order_id) if delivery.kind in commands else None
 
     def finish(self) -> None:
-        """Deliver again until nothing is left, but for commits and restocks of what was never reserved."""
+        """Redeliver everything, except commits and restocks of what was never reserved."""
         for message in self.again:
             with suppress(Problem, TooEarly):
                 handle(message, Stock())
-        saga.expire()
+        reservations.expire()
 
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(deliveries(2), min_size=1, max_size=6))
-def test_whatever_is_repeated_reordered_stopped_and_interleaved_the_books_balance(stocked, script):
+def test_the_stock_balances_however_deliveries_are_repeated_reordered_stopped_and_interleaved(stocked, script):
     shop = Shop(stocked(2, 2))
     for delivery in script:
         shop.deliver(delivery)

@@ -11,10 +11,10 @@ def pages(http, path, **query):
     """Every item, and how many pages they came in."""
     items, cursor, turned = [], None, 0
     while cursor is not None or not turned:
-        answer = http.get(path, query_string={**query, **({"cursor": cursor} if cursor else {})})
-        assert answer.status_code == 200, answer.text
-        items += answer.json["items"]
-        cursor, turned = answer.json["next"], turned + 1
+        response = http.get(path, query_string={**query, **({"cursor": cursor} if cursor else {})})
+        assert response.status_code == 200, response.text
+        items += response.json["items"]
+        cursor, turned = response.json["next"], turned + 1
     return items, turned
 
 
@@ -40,7 +40,7 @@ def test_a_page_stays_right_while_products_come_and_go(http, add, staff):
 
 
 @pytest.mark.parametrize("sort", ["newest", "name"])
-def test_a_category_has_only_its_own(http, add, sort):
+def test_a_category_lists_only_its_own_products(http, add, sort):
     made = [add(category=category)["id"] for category in ["tea", "rugs", "tea", "tea"]]
     shown, _ = pages(http, "/products/", limit=2, category="tea", sort=sort)
     assert {one["id"] for one in shown} == {made[0], made[2], made[3]}
@@ -65,20 +65,20 @@ def cursor(*values):
         cursor("oldest", "2026-01-01T00:00:00+00:00", str(uuid4())),
     ],
 )
-def test_a_cursor_of_nowhere_is_refused(http, products, wrong):
-    answer = http.get("/products/", query_string={"cursor": wrong})
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == "cursor"
+def test_a_forged_cursor_is_refused(http, products, wrong):
+    response = http.get("/products/", query_string={"cursor": wrong})
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == "cursor"
 
 
 @pytest.mark.parametrize(
     ("field", "value"),
     [("limit", "0"), ("limit", "101"), ("limit", "x"), ("sort", "best"), ("category", "x" * 101), ("colour", "red")],
 )
-def test_a_query_that_does_not_hold_is_named(http, products, field, value):
-    answer = http.get("/products/", query_string={field: value})
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+def test_an_invalid_parameter_is_named(http, products, field, value):
+    response = http.get("/products/", query_string={field: value})
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == [field]
 
 
 def test_categories_count_what_is_on_sale(http, add, staff):
@@ -95,13 +95,13 @@ def test_categories_count_what_is_on_sale(http, add, staff):
     assert pages(http, "/products/categories", limit=2) == (expected, 2)
 
 
-def test_orders_and_nobody_else_asks_for_quotes(http, add, staff, customer):
+def test_only_orders_may_read_quotes(http, add, staff, customer):
     made = add(price="12.50", stock_quantity=3)
     gone = add()
     http.delete(f"/products/{gone['id']}", headers=staff)
     path = f"/internal/products?ids={made['id']},{gone['id']},{uuid4()}"
-    answer = http.get(path, headers={"X-API-Key": "orders-key"})
-    quotes = {quote["id"]: quote for quote in answer.json["items"]}
+    response = http.get(path, headers={"X-API-Key": "orders-key"})
+    quotes = {quote["id"]: quote for quote in response.json["items"]}
     assert quotes.keys() == {made["id"], gone["id"]}
     assert quotes[made["id"]] == {
         "id": made["id"],
@@ -122,14 +122,14 @@ def test_orders_and_nobody_else_asks_for_quotes(http, add, staff, customer):
     ("count", "status"),
     [(1, 200), (100, 200), (101, 422), (0, 422)],
 )
-def test_quotes_are_asked_for_by_the_hundred_at_most(http, products, count, status):
+def test_at_most_a_hundred_quotes_are_read_at_once(http, products, count, status):
     ids = ",".join(str(uuid4()) for _ in range(count))
-    answer = http.get("/internal/products", query_string={"ids": ids}, headers={"X-API-Key": "orders-key"})
-    assert answer.status_code == status, answer.text
+    response = http.get("/internal/products", query_string={"ids": ids}, headers={"X-API-Key": "orders-key"})
+    assert response.status_code == status, response.text
 
 
-def test_a_quote_for_no_id_names_it(http, products):
+def test_a_malformed_id_of_a_quote_is_named(http, products):
     ids = f"{uuid4()},kettle"
-    answer = http.get("/internal/products", query_string={"ids": ids}, headers={"X-API-Key": "orders-key"})
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == ["ids.1"]
+    response = http.get("/internal/products", query_string={"ids": ids}, headers={"X-API-Key": "orders-key"})
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == ["ids.1"]

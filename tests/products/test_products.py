@@ -9,7 +9,7 @@ from chassis.run.testing import bearer
 from tests.products.conftest import described
 
 
-def test_what_staff_add_customers_read(http, add, customer):
+def test_customers_can_read_what_staff_add(http, add, customer):
     made = add(sku="K-1", name="  Copper kettle ", price="12.5", stock_quantity=7)
     shown = http.get(f"/products/{made['id']}", headers=customer).json
     assert shown == made
@@ -18,13 +18,13 @@ def test_what_staff_add_customers_read(http, add, customer):
     assert http.get(f"/products/{made['id']}").json == made
 
 
-def test_the_new_product_is_where_the_location_says(http, staff):
-    answer = http.post("/products/", json=described(), headers=staff)
-    assert http.get(answer.headers["Location"]).json == answer.json
+def test_the_location_leads_to_the_new_product(http, staff):
+    response = http.post("/products/", json=described(), headers=staff)
+    assert http.get(response.headers["Location"]).json == response.json
 
 
 @pytest.mark.parametrize("price", ["0.01", "0.1", "19.99", "99999999.99"])
-def test_a_price_is_kept_to_the_cent(http, add, price):
+def test_a_price_is_exact_to_the_cent(http, add, price):
     shown = http.get(f"/products/{add(price=price)['id']}").json["price"]
     assert (float(shown), shown[-3]) == (float(price), ".")
 
@@ -52,11 +52,11 @@ def test_a_price_is_kept_to_the_cent(http, add, price):
         ("colour", "red"),
     ],
 )
-def test_a_field_that_does_not_hold_is_named(http, staff, field, value):
-    answer = http.post("/products/", json=described(**{field: value}), headers=staff)
-    assert answer.status_code == 422
-    assert answer.content_type == "application/problem+json"
-    assert {wrong["field"] for wrong in answer.json["errors"]} == {field}
+def test_an_invalid_field_is_named(http, staff, field, value):
+    response = http.post("/products/", json=described(**{field: value}), headers=staff)
+    assert response.status_code == 422
+    assert response.content_type == "application/problem+json"
+    assert {wrong["field"] for wrong in response.json["errors"]} == {field}
 
 
 def test_a_sku_belongs_to_one_product(http, add, staff):
@@ -64,18 +64,18 @@ def test_a_sku_belongs_to_one_product(http, add, staff):
     other = add(sku="K-2")
     added = http.post("/products/", json=described(sku="K-1"), headers=staff)
     changed = http.put(f"/products/{other['id']}", json=described(sku="K-1"), headers=staff)
-    for answer in (added, changed):
-        assert answer.status_code == 409
-        assert [wrong["field"] for wrong in answer.json["errors"]] == ["sku"]
+    for response in (added, changed):
+        assert response.status_code == 409
+        assert [wrong["field"] for wrong in response.json["errors"]] == ["sku"]
     assert http.get(f"/products/{other['id']}").json == other
 
 
-def test_twenty_at_once_with_one_sku_add_one_product(http, staff):
+def test_twenty_concurrent_requests_with_one_sku_add_one_product(http, staff):
     client = http.application.test_client
     body = described()
     with ThreadPoolExecutor(8) as pool:
         tried = [pool.submit(lambda: client().post("/products/", json=body, headers=staff)) for _ in range(20)]
-    assert sorted(answer.result().status_code for answer in tried) == [201] + [409] * 19
+    assert sorted(response.result().status_code for response in tried) == [201] + [409] * 19
 
 
 def test_a_repeated_request_adds_one_product(http, staff):
@@ -84,9 +84,9 @@ def test_a_repeated_request_adds_one_product(http, staff):
     with ThreadPoolExecutor(8) as pool:
         client = http.application.test_client
         tried = [pool.submit(lambda: client().post("/products/", json=body, headers=headers)) for _ in range(20)]
-    answers = [answer.result() for answer in tried]
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.json["id"] for answer in answers}) == 1
+    responses = [response.result() for response in tried]
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.json["id"] for response in responses}) == 1
     assert len(http.get("/products/").json["items"]) == 1
 
 
@@ -103,22 +103,22 @@ def test_a_key_belongs_to_its_request_and_its_caller(http, staff, products):
     assert http.post("/products/", json=described(), headers={**staff, "Idempotency-Key": ""}).status_code == 400
 
 
-def test_put_replaces_what_is_said_and_leaves_the_stock(http, add, staff):
+def test_put_replaces_the_description_but_not_the_stock(http, add, staff):
     made = add(stock_quantity=7)
     body = described(sku=made["sku"], name="Tin kettle", price="9.00", category="camping")
-    answer = http.put(f"/products/{made['id']}", json=body, headers=staff)
-    assert answer.status_code == 200
-    assert http.get(f"/products/{made['id']}").json == answer.json
-    assert answer.json == {
+    response = http.put(f"/products/{made['id']}", json=body, headers=staff)
+    assert response.status_code == 200
+    assert http.get(f"/products/{made['id']}").json == response.json
+    assert response.json == {
         **made,
         **body,
         "version": 2,
-        "updated_at": answer.json["updated_at"],
+        "updated_at": response.json["updated_at"],
     }
-    assert answer.json["updated_at"] >= made["updated_at"]
+    assert response.json["updated_at"] >= made["updated_at"]
 
 
-def test_a_change_applies_only_to_what_its_caller_saw(http, add, staff):
+def test_a_change_applies_only_to_the_version_its_caller_saw(http, add, staff):
     made = add()
     path = f"/products/{made['id']}"
     seen = http.get(path).headers["ETag"]
@@ -136,21 +136,21 @@ def test_a_change_applies_only_to_what_its_caller_saw(http, add, staff):
 
 
 @pytest.mark.parametrize("condition", ['"abc"', 'W/"1"', '"-1"', '"٣"', f'"{"9" * 30}"', "nonsense", ""])
-def test_a_condition_that_names_no_version_of_ours_does_not_hold(http, add, staff, condition):
+def test_a_condition_without_a_valid_version_fails(http, add, staff, condition):
     path = f"/products/{add()['id']}"
     assert http.put(path, json=described(), headers={**staff, "If-Match": condition.encode()}).status_code == 412
 
 
-def test_of_many_changes_to_one_version_one_is_made(http, add, staff):
+def test_of_concurrent_changes_to_one_version_one_succeeds(http, add, staff):
     path = f"/products/{add()['id']}"
     headers = {**staff, "If-Match": '"1"'}
     client = http.application.test_client
     with ThreadPoolExecutor(8) as pool:
         tried = [pool.submit(lambda: client().put(path, json=described(), headers=headers)) for _ in range(10)]
-    assert sorted(answer.result().status_code for answer in tried) == [200] + [412] * 9
+    assert sorted(response.result().status_code for response in tried) == [200] + [412] * 9
 
 
-def test_counted_stock_needs_the_state_it_was_counted_in(http, add, staff):
+def test_counted_stock_needs_the_version_it_was_counted_at(http, add, staff):
     made = add(stock_quantity=7)
     path = f"/products/{made['id']}"
     counted = described(stock_quantity=9)
@@ -159,14 +159,14 @@ def test_counted_stock_needs_the_state_it_was_counted_in(http, add, staff):
     assert http.put(path, json=counted, headers={**staff, "If-Match": '"1"'}).json["stock_quantity"] == 9
 
 
-def test_a_reader_who_has_it_is_told_so(http, add):
+def test_a_reader_with_the_current_version_gets_304(http, add):
     path = f"/products/{add()['id']}"
     etag = http.get(path).headers["ETag"]
     assert http.get(path, headers={"If-None-Match": etag}).status_code == 304
     assert http.get(path, headers={"If-None-Match": '"0"'}).status_code == 200
 
 
-def test_what_is_off_sale_is_there_for_staff_only(http, add, staff, customer):
+def test_only_staff_see_what_is_off_sale(http, add, staff, customer):
     made = add()
     path = f"/products/{made['id']}"
     assert http.delete(path, headers=staff).status_code == 204
@@ -180,11 +180,11 @@ def test_what_is_off_sale_is_there_for_staff_only(http, add, staff, customer):
 
 
 @pytest.mark.parametrize("method", ["get", "put", "delete"])
-def test_what_was_never_there_is_not_found(http, add, staff, method):
+def test_an_unknown_product_is_not_found(http, add, staff, method):
     body = {"json": described()} if method == "put" else {}
-    answer = getattr(http, method)(f"/products/{uuid4()}", headers=staff, **body)
-    assert answer.status_code == 404
-    assert answer.content_type == "application/problem+json"
+    response = getattr(http, method)(f"/products/{uuid4()}", headers=staff, **body)
+    assert response.status_code == 404
+    assert response.content_type == "application/problem+json"
 
 
 def test_only_staff_change_the_catalogue(http, add, customer):

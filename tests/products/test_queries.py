@@ -1,4 +1,4 @@
-"""No request makes the database look at every document: whatever the API asked it, an index answers."""
+"""No request makes the database scan a collection: an index serves every query."""
 
 import json
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from tests.products.test_listing import pages
 
 
 class Recorder(monitoring.CommandListener):
-    """What clients ask while it is listening."""
+    """The queries of all clients while it records."""
 
     def __init__(self) -> None:
-        self.asked: dict[str, tuple[str, dict[str, Any]]] | None = None
-        """Collection and condition, each once."""
+        self.queries: dict[str, tuple[str, dict[str, Any]]] | None = None
+        """Collection and condition, each shape once."""
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
-        if self.asked is None:
+        if self.queries is None:
             return
         command = event.command
         conditions = {
@@ -38,10 +38,10 @@ class Recorder(monitoring.CommandListener):
         }
         for condition in conditions.get(event.command_name, list)():
             shape = json_util.dumps([command[event.command_name], _shape(condition)])
-            self.asked[shape] = (command[event.command_name], condition)
+            self.queries[shape] = (command[event.command_name], condition)
 
     def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
-        """Answers do not matter here."""
+        """Results do not matter here."""
 
     def failed(self, event: monitoring.CommandFailedEvent) -> None:
         """Nor do failures."""
@@ -55,19 +55,19 @@ def _shape(condition: Any) -> Any:
 
 
 RECORDER = Recorder()
-# Clients take listeners when they are made, which is before the first test and after this module is read.
+# Clients take listeners when they are created: before the first test, after this module is imported.
 monitoring.register(RECORDER)
 
 
 @pytest.fixture
-def asked() -> Iterator[dict[str, tuple[str, dict[str, Any]]]]:
-    RECORDER.asked = {}
-    yield RECORDER.asked
-    RECORDER.asked = None
+def queries() -> Iterator[dict[str, tuple[str, dict[str, Any]]]]:
+    RECORDER.queries = {}
+    yield RECORDER.queries
+    RECORDER.queries = None
 
 
 def stages(collection: str, condition: dict[str, Any]) -> list[str]:
-    """How the server would look for it, from the outside in."""
+    """The server's plan, from the outside in."""
     plans = [mongoengine.get_db()[collection].find(condition).explain()["queryPlanner"]["winningPlan"]]
     found = []
     for plan in plans:
@@ -76,7 +76,7 @@ def stages(collection: str, condition: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_whatever_is_asked_is_found_by_an_index(http, add, staff, customer, stocked, tell, answers, finder, asked):
+def test_an_index_serves_every_query(http, add, staff, customer, stocked, deliver, published, queries):
     made = add(name="Kettle", stock_quantity=3)
     path = f"/products/{made['id']}"
     assert http.post("/products/", json=described(sku=made["sku"]), headers=staff).status_code == 409
@@ -90,32 +90,32 @@ def test_whatever_is_asked_is_found_by_an_index(http, add, staff, customer, stoc
             pages(http, "/products/search", limit=1, sort=sort, q="ketle", **narrowed)
     assert http.get("/products/?active=all", headers=staff).status_code == 200
     assert http.get("/products/categories").json["items"]
-    _ask_of_stock(http, path, staff)
-    _ask_of_many(http, staff)
+    _read_stock(http, path, staff)
+    _import_and_export(http, staff)
     for recommended in (f"{path}/recommendations", "/products/recommendations"):
         assert http.get(recommended, headers=customer).status_code == 200
     cups, saucers = stocked(5, 5)
     for message in (ReserveStock, CommitStock, ReleaseStock):
         order_id = uuid4()
-        tell(ReserveStock(order_id, {cups: 1, saucers: 1}))
-        tell(message(order_id, {cups: 1, saucers: 1}) if message is ReserveStock else message(order_id))
-    tell(OrderConfirmed(uuid4(), CUSTOMER, [Line(cups, "Cup", 1, 50), Line(saucers, "Saucer", 1, 50)], 100, "EUR"))
-    answers()
+        deliver(ReserveStock(order_id, {cups: 1, saucers: 1}))
+        deliver(message(order_id, {cups: 1, saucers: 1}) if message is ReserveStock else message(order_id))
+    deliver(OrderConfirmed(uuid4(), CUSTOMER, [Line(cups, "Cup", 1, 50), Line(saucers, "Saucer", 1, 50)], 100, "EUR"))
+    published()
     assert http.delete(path, headers=staff).status_code == 204
-    seen = dict(asked)
-    RECORDER.asked = None
+    seen = dict(queries)
+    RECORDER.queries = None
     assert {collection for collection, _ in seen.values()} >= {"products", "reservations"}
     assert len(seen) > 10
     by_scan = [
         (collection, json.loads(json_util.dumps(condition)))
         for collection, condition in seen.values()
-        # One by its id is found by that, whatever else is asked of it.
+        # A document is found by its id, whatever other conditions there are.
         if "_id" not in condition and "COLLSCAN" in stages(collection, condition)
     ]
     assert by_scan == []
 
 
-def _ask_of_stock(http, path, staff):
+def _read_stock(http, path, staff):
     adjustment = {"quantity": 1, "reason": "found"}
     adjusted = http.post(
         f"{path}/stock-adjustments", json=adjustment, headers={**staff, "Idempotency-Key": uuid4().hex}
@@ -125,21 +125,21 @@ def _ask_of_stock(http, path, staff):
         assert http.get(f"{path}/{part}", headers=staff).status_code == 200
 
 
-def _ask_of_many(http, staff):
+def _import_and_export(http, staff):
     line = json.dumps(described()).encode()
     sent = http.post("/products/import", data=line, headers={**staff, "Content-Type": "application/x-ndjson"})
     assert sent.status_code == 200, sent.text
     assert http.get("/products/export", headers=staff).data
 
 
-def test_a_scan_would_be_noticed(products, stocked, asked):
+def test_a_scan_would_be_noticed(products, stocked, queries):
     stocked(1)
     list(Product._get_collection().find({"description": "x"}))
-    (question,) = [condition for collection, condition in asked.values() if "description" in condition]
-    assert "COLLSCAN" in stages("products", question)
+    (query,) = [condition for collection, condition in queries.values() if "description" in condition]
+    assert "COLLSCAN" in stages("products", query)
 
 
-def test_migrating_declares_every_index_and_may_be_repeated(products):
+def test_migrating_creates_every_index_and_may_be_repeated(products):
     for _ in range(2):
         products.store.migrate(services.products)
     catalogue = Product._get_collection().index_information()
@@ -148,7 +148,7 @@ def test_migrating_declares_every_index_and_may_be_repeated(products):
     assert f"{mongo.OLDEST}_1" in Reservation._get_collection().index_information()
 
 
-def test_migrating_puts_products_of_an_earlier_release_on_their_shelf(products, stocked):
+def test_migrating_gives_products_of_an_earlier_release_their_shelf(products, stocked):
     (cups,) = stocked(1)
     Product._get_collection().update_one({"_id": str(cups)}, {"$unset": {"shelf": 1}})
     products.store.migrate(services.products)

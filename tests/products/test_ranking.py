@@ -1,21 +1,21 @@
-"""Search puts first what a person would expect, on the catalogue that every installation is seeded with."""
+"""Search ranks first what a person would expect, on the catalogue that every installation is seeded with."""
 
 import pytest
 
-from services.products import reading, seed
+from services.products import changes
+from services.products.bulk import files
 from tests.products.searches import SEARCHES
 
 MIN = 0.9
 
 
 @pytest.fixture
-def seeded(products, http, finder):
-    with seed.CATALOGUE.open(encoding="utf-8") as lines:
-        seed.seed(lines)
-    reading.changed([])
+def seeded(products, http):
+    files.seed()
+    changes.publish([])
 
 
-def test_what_is_expected_comes_first(seeded, http, capsys):
+def test_the_expected_product_comes_first(seeded, http, capsys):
     reciprocals = {}
     for text, expected in SEARCHES.items():
         found = [

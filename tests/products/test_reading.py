@@ -1,4 +1,4 @@
-"""What customers read: kept for a moment, forgotten when it changes, and there even while the database is away."""
+"""What customers read: cached for a moment, invalidated by changes, available even without the database."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from uuid import uuid4
 import urllib3
 
 from contracts.stock import ReserveStock
-from services.products import kept
+from services.products import cache
 from services.products.models import Product
 from tests.conftest import JWT_KEYS, free_port, server_url
 from tests.products.conftest import described
@@ -25,15 +25,15 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 
 
-def test_the_edge_may_answer_for_what_is_left_of_the_freshness(http, add, customer, staff):
+def test_the_edge_may_cache_for_what_is_left_of_the_freshness(http, add, customer, staff):
     path = f"/products/{add()['id']}"
     for url in (path, "/products/", "/products/search?q=kettle", "/products/categories"):
         for headers in ({}, customer):
-            answer = http.get(url, headers=headers)
-            assert answer.headers["Cache-Control"] == "public, max-age=2"
-            assert 0 <= int(answer.headers["Age"]) <= 2
-            assert "Authorization" in answer.headers["Vary"]
-            assert http.get(url, headers={**headers, "If-None-Match": answer.headers["ETag"]}).status_code == 304
+            response = http.get(url, headers=headers)
+            assert response.headers["Cache-Control"] == "public, max-age=2"
+            assert 0 <= int(response.headers["Age"]) <= 2
+            assert "Authorization" in response.headers["Vary"]
+            assert http.get(url, headers={**headers, "If-None-Match": response.headers["ETag"]}).status_code == 304
         assert http.get(url, headers=staff).headers["Cache-Control"] == "no-store"
     assert http.get(f"/products/{uuid4()}").headers["Cache-Control"] == "no-store"
 
@@ -52,43 +52,43 @@ def test_a_change_is_seen_at_once(http, add, staff):
     assert http.get("/products/search?q=kettle").json["items"] == []
 
 
-def test_stock_that_moved_is_seen_at_once(http, stocked, tell):
+def test_a_stock_move_is_seen_at_once(http, stocked, deliver):
     (cups,) = stocked(5)
     assert http.get(f"/products/{cups}").json["stock_quantity"] == 5
-    tell(ReserveStock(uuid4(), {cups: 2}))
+    deliver(ReserveStock(uuid4(), {cups: 2}))
     assert http.get(f"/products/{cups}").json["stock_quantity"] == 3
 
 
-def test_nothing_that_a_customer_sees_is_older_than_was_promised(http, stocked):
+def test_nothing_a_customer_sees_is_older_than_promised(http, stocked):
     (cups,) = stocked(5)
     assert http.get(f"/products/{cups}").json["stock_quantity"] == 5
-    # As if the change had not been told.
+    # As if the invalidation had been lost.
     started = time.monotonic()
     Product.objects(id=str(cups)).update_one(set__stock_quantity=4)
     while http.get(f"/products/{cups}").json["stock_quantity"] != 4:
-        assert time.monotonic() - started < kept.FRESH_SECONDS + 1
+        assert time.monotonic() - started < cache.FRESH_SECONDS + 1
         time.sleep(0.02)
 
 
-def test_orders_are_never_told_what_was_kept(http, stocked):
+def test_orders_never_read_the_cache(http, stocked):
     (cups,) = stocked(5)
     http.get(f"/products/{cups}")
     Product.objects(id=str(cups)).update_one(set__stock_quantity=4)
-    answer = http.get(f"/internal/products?ids={cups}", headers={"X-API-Key": "orders-key"})
-    assert answer.json["items"][0]["stock_quantity"] == 4
+    response = http.get(f"/internal/products?ids={cups}", headers={"X-API-Key": "orders-key"})
+    assert response.json["items"][0]["stock_quantity"] == 4
 
 
-# --- while the database is away
+# --- while the database is unavailable
 
 
-class Wire(socketserver.ThreadingTCPServer):
-    """A wire to the database, which may be cut."""
+class Proxy(socketserver.ThreadingTCPServer):
+    """A proxy to the database, whose connections may be cut."""
 
     allow_reuse_address = True
     daemon_threads = True
 
     def __init__(self, to: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Carrier)
+        super().__init__(("127.0.0.1", 0), _Tunnel)
         self.to = to
         self.is_cut = False
         self.sockets: list[socket.socket] = []
@@ -99,30 +99,28 @@ class Wire(socketserver.ThreadingTCPServer):
             each.close()
 
 
-class _Carrier(socketserver.BaseRequestHandler):
-    server: Wire
+class _Tunnel(socketserver.BaseRequestHandler):
+    server: Proxy
 
     def handle(self) -> None:
         if self.server.is_cut:
             return
         with socket.create_connection(self.server.to) as far:
             self.server.sockets += [self.request, far]
-            threads = [
-                threading.Thread(target=_carry, args=pair) for pair in ((self.request, far), (far, self.request))
-            ]
+            threads = [threading.Thread(target=_copy, args=pair) for pair in ((self.request, far), (far, self.request))]
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
 
 
-def _carry(source: socket.socket, target: socket.socket) -> None:
+def _copy(source: socket.socket, target: socket.socket) -> None:
     try:
         while data := source.recv(65_536):
             target.sendall(data)
         target.shutdown(socket.SHUT_WR)
     except OSError:
-        # The wire was cut.
+        # The connections were cut.
         for each in (source, target):
             each.close()
 
@@ -150,30 +148,30 @@ def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
         process.wait(DEADLINE_SECONDS)
 
 
-def test_what_was_read_is_still_answered_while_the_database_is_away(products, stocked, tmp_path):
+def test_cached_responses_are_served_while_the_database_is_unavailable(products, stocked, tmp_path):
     (cups,) = stocked(5)
     address = Product._get_db().client.address
-    wire = Wire(address)
-    threading.Thread(target=wire.serve_forever, daemon=True).start()
-    url = f"mongodb://127.0.0.1:{wire.server_address[1]}/{Product._get_db().name}?directConnection=true"
+    proxy = Proxy(address)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    url = f"mongodb://127.0.0.1:{proxy.server_address[1]}/{Product._get_db().name}?directConnection=true"
     with web(url, tmp_path) as base:
         known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
         before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
         assert [each.status for each in before] == [200] * 3
-        wire.cut()
+        proxy.cut()
         # Long enough that nothing is fresh any more.
         deadline = time.monotonic() + DEADLINE_SECONDS
         while urllib3.request("GET", f"{base}/health/ready", timeout=DEADLINE_SECONDS, retries=False).status != 503:
             assert time.monotonic() < deadline
-        until = time.monotonic() + kept.FRESH_SECONDS
+        until = time.monotonic() + cache.FRESH_SECONDS
         while time.monotonic() < until:
             for url, first in zip(known, before, strict=True):
-                answer = urllib3.request("GET", url, timeout=DEADLINE_SECONDS, retries=False)
-                assert (answer.status, answer.data) == (200, first.data)
+                response = urllib3.request("GET", url, timeout=DEADLINE_SECONDS, retries=False)
+                assert (response.status, response.data) == (200, first.data)
         started = time.monotonic()
         unknown = urllib3.request("GET", f"{base}/products/{uuid4()}", timeout=DEADLINE_SECONDS, retries=False)
         assert unknown.status == 503
         assert int(unknown.headers["Retry-After"]) > 0
         assert time.monotonic() - started < 5
-    wire.shutdown()
-    wire.server_close()
+    proxy.shutdown()
+    proxy.server_close()

@@ -11,26 +11,26 @@ from contracts.orders import Line, OrderConfirmed
 from contracts.users import UserDeleted
 from services.products.models import Affinity, Taste
 from services.products.models.affinity import MAX_NEIGHBOURS, Neighbour, counted_with
-from services.products.recommending import likeness
+from services.products.recommendations import likeness
 from tests.products.conftest import CUSTOMER
 
 
 @pytest.fixture
-def buy(tell):
-    """Somebody's confirmed order of these products, as products hears of it; gives the message."""
+def buy(deliver):
+    """Delivers a confirmed order of these products; gives the message."""
 
     def confirm(*products, user_id=None):
         lines = [Line(UUID(product["id"]), product["name"], 1, 100) for product in products]
         event = OrderConfirmed(uuid4(), user_id or uuid4(), lines, 100, "EUR")
-        assert tell(event) is None
+        assert deliver(event) is None
         return event
 
     return confirm
 
 
-def names(answer):
-    assert answer.status_code == 200, answer.text
-    return [(item["because"], item["product"]["name"]) for item in answer.json["items"]]
+def names(response):
+    assert response.status_code == 200, response.text
+    return [(item["because"], item["product"]["name"]) for item in response.json["items"]]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def shop(add):
     return {name: add(name=name, category=category, stock_quantity=9) for name, category in wanted.items()}
 
 
-def test_what_is_bought_together_is_recommended_the_most_alike_first(http, shop, buy):
+def test_products_bought_together_are_recommended_the_most_alike_first(http, shop, buy):
     for _ in range(3):
         buy(shop["kettle"], shop["tea"])
     buy(shop["kettle"], shop["coffee"])
@@ -53,11 +53,11 @@ def test_what_is_bought_together_is_recommended_the_most_alike_first(http, shop,
     assert names(http.get(f"{path}?limit=1")) == [("bought_together", "tea")]
 
 
-def test_of_what_nobody_bought_yet_the_categorys_best_sellers_are_recommended(http, shop, stocked, tell):
+def test_beside_a_product_never_bought_best_sellers_are_recommended(http, shop, stocked, deliver):
     from tests.products.test_ledger import sell
 
-    sell(tell, UUID(shop["cup"]["id"]), 2)
-    sell(tell, UUID(shop["tea"]["id"]), 3)
+    sell(deliver, UUID(shop["cup"]["id"]), 2)
+    sell(deliver, UUID(shop["tea"]["id"]), 3)
     found = names(http.get(f"/products/{shop['kettle']['id']}/recommendations"))
     assert found == [
         ("popular_in_category", "cup"),
@@ -88,46 +88,46 @@ def test_a_customer_is_recommended_what_goes_with_what_they_bought(http, custome
     ]
 
 
-def test_a_new_customer_is_recommended_what_sells_and_a_stranger_has_to_log_in(http, customer, shop):
+def test_a_new_customer_gets_best_sellers_and_an_anonymous_one_has_to_log_in(http, customer, shop):
     assert {because for because, _ in names(http.get("/products/recommendations", headers=customer))} == {"popular"}
     assert http.get("/products/recommendations").status_code == 401
     assert http.get("/products/recommendations?limit=0", headers=customer).status_code == 422
 
 
-def test_an_order_counts_once_however_often_and_at_once_it_is_told(shop, buy, tell):
+def test_an_order_counts_once_however_often_it_is_delivered(shop, buy, deliver):
     first = buy(shop["kettle"], shop["tea"])
     with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(tell, [first] * 4)) == {None}
+        assert set(pool.map(deliver, [first] * 4)) == {None}
     orders = [OrderConfirmed(uuid4(), uuid4(), first.lines, 100, "EUR") for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(tell, orders * 2)) == {None}
+        assert set(pool.map(deliver, orders * 2)) == {None}
     affinity = Affinity.objects.get(id=shop["kettle"]["id"])
     assert (affinity.orders, [each.count for each in affinity.neighbours]) == (5, [5])
 
 
-def test_an_order_that_was_half_counted_is_counted_to_its_end(shop, tell):
+def test_counting_an_order_resumes_after_a_crash(shop, deliver):
     ids = sorted(shop[name]["id"] for name in ("kettle", "tea", "cup"))
     lines = [Line(UUID(product_id), "", 1, 100) for product_id in ids]
     event = OrderConfirmed(uuid4(), uuid4(), lines, 300, "EUR")
     Affinity.count(ids[0], ids[1:], str(event.order_id))
     for _ in range(2):
-        tell(event)
+        deliver(event)
     assert [affinity.orders for affinity in Affinity.objects(id__in=ids)] == [1, 1, 1]
 
 
-def test_nothing_is_remembered_of_who_left(http, customer, shop, buy, tell):
+def test_a_deleted_customers_purchases_are_erased_for_good(http, customer, shop, buy, deliver):
     buy(shop["kettle"], user_id=CUSTOMER)
     assert Taste.bought_by(CUSTOMER) == [shop["kettle"]["id"]]
-    tell(UserDeleted(CUSTOMER))
+    deliver(UserDeleted(CUSTOMER))
     buy(shop["tea"], user_id=CUSTOMER)
     assert Taste.bought_by(CUSTOMER) == []
-    nobody = uuid4()
-    tell(UserDeleted(nobody))
-    buy(shop["tea"], user_id=nobody)
-    assert Taste.bought_by(nobody) == []
+    unknown = uuid4()
+    deliver(UserDeleted(unknown))
+    buy(shop["tea"], user_id=unknown)
+    assert Taste.bought_by(unknown) == []
 
 
-def test_a_products_list_is_bounded_and_keeps_what_is_frequent():
+def test_a_products_list_is_bounded_and_keeps_frequent_neighbours():
     neighbours: list[Neighbour] = []
     for number in range(10 * MAX_NEIGHBOURS):
         neighbours = counted_with(neighbours, ["often", f"once-{number}"] if number % 3 == 0 else [f"once-{number}"])
@@ -137,14 +137,14 @@ def test_a_products_list_is_bounded_and_keeps_what_is_frequent():
     assert max(each.certain for each in neighbours if each is not often) == 1
 
 
-def test_likeness_heeds_how_often_each_is_bought_and_how_sure_that_is():
+def test_likeness_depends_on_how_often_each_is_bought_and_on_how_many_orders():
     assert likeness(10, 10, 10) > likeness(10, 10, 100) > likeness(10, 100, 100)
     assert likeness(20, 20, 20) > likeness(1, 1, 1)
     assert likeness(0, 5, 5) == 0
 
 
-def test_recommendations_find_a_planted_structure_better_than_best_sellers_do(products):
+def test_recommendations_find_a_planted_structure_better_than_best_sellers(products):
     world = bench.shop(products=60, orders=200, seed=3)
-    found = bench.beside_products(world, bench.teach(world), random.Random(3))
+    found = bench.beside_products(world, bench.learn(world), random.Random(3))
     assert found.rate("bought together") > 1.25 * found.rate("best sellers")
     assert found.rate("bought together") > 1.25 * found.rate("best sellers of the category")

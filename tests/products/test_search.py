@@ -1,4 +1,4 @@
-"""Search as a customer meets it; the same cases for whoever does the finding."""
+"""Search as customers see it."""
 
 import base64
 import json
@@ -7,16 +7,16 @@ from uuid import uuid4
 
 import pytest
 
-from services.products.finding.finder import FIELDS
+from services.products import changes
+from services.products.models import Product
+from services.products.search.filters import FIELDS
 from tests.products.test_listing import pages
-
-pytestmark = pytest.mark.usefixtures("finder")
 
 
 def found(http, q="", **query):
-    answer = http.get("/products/search", query_string={"q": q, **query})
-    assert answer.status_code == 200, answer.text
-    return answer.json
+    response = http.get("/products/search", query_string={"q": q, **query})
+    assert response.status_code == 200, response.text
+    return response.json
 
 
 def names(page):
@@ -42,7 +42,7 @@ def test_case_accents_descriptions_skus_and_categories_count(http, add, typed):
 @pytest.mark.parametrize(
     "typed", ["zzzz", "!!", "\U0001f980", "the", '"', "NOT", "a OR", "{name} :", "kettle*zzz " * 9]
 )
-def test_what_is_nowhere_finds_nothing_and_breaks_nothing(http, add, typed):
+def test_a_query_without_matches_finds_nothing(http, add, typed):
     add(name="Silk scarf", description="Fringes.")
     assert found(http, typed)["items"] == []
 
@@ -54,27 +54,27 @@ def test_a_word_in_the_name_comes_before_one_in_the_description(http, add):
     assert names(found(http, "kettle")) == ["Kettle", "Kettle with a lid and a cloth", "Scarf"]
 
 
-def test_what_was_typed_comes_before_what_it_may_begin(http, add):
+def test_an_exact_word_comes_before_its_completions(http, add):
     for name in ("Teapot", "Tea", "Teak tray"):
         add(name=name, description="")
     assert names(found(http, "tea"))[0] == "Tea"
     assert set(names(found(http, "tea"))) == {"Teapot", "Tea", "Teak tray"}
 
 
-def test_without_all_the_words_some_are_better_than_none(http, add):
+def test_products_with_some_of_the_words_are_found_where_none_has_all(http, add):
     add(name="Copper kettle")
     add(name="Tin kettle")
     assert names(found(http, "copper kettle"))[0] == "Copper kettle"
     assert names(found(http, "golden kettle with unicorns copper"))[0] == "Copper kettle"
 
 
-def test_a_slip_is_mended_and_said(http, add):
+def test_a_typo_is_corrected_and_reported(http, add):
     add(name="Copper kettle")
     assert found(http, "coper kettle")["corrected"] == "copper kettle"
     assert found(http, "copper kettle")["corrected"] is None
 
 
-def test_a_number_is_not_guessed_at(http, add):
+def test_numbers_are_not_corrected(http, add):
     add(name="Kettle", sku="K-123456")
     assert names(found(http, "123456")) == names(found(http, "12345")) == ["Kettle"]
     assert names(found(http, "123457")) == []
@@ -90,7 +90,7 @@ def test_a_changed_name_is_found_and_the_old_one_is_not(http, add, staff):
 
 @pytest.fixture
 def shop(add):
-    """Five kettles of two categories, dearer one by one."""
+    """Five kettles of two categories, at rising prices."""
     return [
         add(name=f"Kettle {letter}", category=category, price=price, stock_quantity=stock)
         for letter, category, price, stock in [
@@ -117,7 +117,7 @@ FILTERS = [
 
 @pytest.mark.parametrize(("query", "letters"), FILTERS)
 @pytest.mark.parametrize("path", ["/products/", "/products/search", "/products/search?q=kettle"])
-def test_filters_leave_what_they_say(http, shop, path, query, letters):
+def test_filters_narrow_lists_and_searches(http, shop, path, query, letters):
     path, _, q = path.partition("?q=")
     shown, _ = pages(http, path, limit=2, **query, **({"q": q} if q else {}))
     assert sorted(one["name"][-1] for one in shown) == list(letters)
@@ -134,16 +134,12 @@ def test_each_order_gives_every_product_once_and_in_order(http, shop, q, sort):
     assert values == sorted(values, reverse=FIELDS[sort][1])
 
 
-def test_what_sells_is_popular(http, shop, products):
-    from services.products.models import Product
-
+def test_best_sellers_are_popular(http, shop, products):
     for sold, each in enumerate(shop):
         Product.objects(id=each["id"]).update_one(
             set__sold_quantity=sold, inc__version=1, set__updated_at=each["updated_at"]
         )
-    from services.products import reading
-
-    reading.changed([])
+    changes.publish([])
     assert names(found(http, "kettle", sort="popular")) == [one["name"] for one in reversed(shop)]
 
 
@@ -152,9 +148,9 @@ def test_facets_count_without_their_own_filter(http, shop, q):
     facets = found(http, q, category="copper", min_price="20")["facets"]
     assert facets["categories"] == [{"category": "copper", "products": 3}]
     assert facets["prices"] == [
-        {"least": "10", "most": "25", "products": 1},
-        {"least": "25", "most": "50", "products": 1},
-        {"least": "250", "most": None, "products": 1},
+        {"min_price": "10", "max_price": "25", "products": 1},
+        {"min_price": "25", "max_price": "50", "products": 1},
+        {"min_price": "250", "max_price": None, "products": 1},
     ]
     assert facets["stock"] == {"in_stock": 2, "out_of_stock": 1}
     assert facets["is_complete"] is True
@@ -164,7 +160,7 @@ def test_facets_count_without_their_own_filter(http, shop, q):
 def test_the_pages_of_a_search_stay_right_while_the_catalogue_changes(http, add, staff):
     made = [add(name=f"Kettle number {number}", description="") for number in range(6)]
     first = found(http, "ketle", limit=3)
-    # A better match comes, one that was shown goes, one that was not goes, and the slip becomes a word.
+    # A better match comes, a shown and an unshown product go, and the typo becomes a word.
     add(name="Kettle", description="")
     add(name="Ketle", description="")
     seen = {one["id"] for one in first["items"]}
@@ -180,7 +176,7 @@ def cursor(*values):
     return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
 
 
-QUESTIONS = [
+FORGED_QUERIES = [
     "",
     "[]",
     "{}",
@@ -195,20 +191,20 @@ QUESTIONS = [
 ]
 
 
-@pytest.mark.parametrize("question", QUESTIONS)
-def test_a_question_that_we_did_not_write_is_refused(http, products, question):
-    wrong = cursor("relevance", "100", str(uuid4()), question)
-    answer = http.get("/products/search", query_string={"q": "kettle", "cursor": wrong})
-    assert answer.status_code == 422, answer.text
-    assert answer.json["errors"][0]["field"] in ("cursor",)
+@pytest.mark.parametrize("query", FORGED_QUERIES)
+def test_a_forged_query_in_a_cursor_is_refused(http, products, query):
+    wrong = cursor("relevance", "100", str(uuid4()), query)
+    response = http.get("/products/search", query_string={"q": "kettle", "cursor": wrong})
+    assert response.status_code == 422, response.text
+    assert response.json["errors"][0]["field"] in ("cursor",)
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1" * 30, ""])
-def test_a_place_that_we_did_not_write_is_refused(http, products, value):
+def test_a_forged_place_in_a_cursor_is_refused(http, products, value):
     for order in ("relevance", "popular", "price"):
         wrong = cursor(order, value, str(uuid4()), '[[1,[["a",1]]]]')
-        answer = http.get("/products/search", query_string={"q": "kettle", "sort": order, "cursor": wrong})
-        assert answer.status_code == 422, answer.text
+        response = http.get("/products/search", query_string={"q": "kettle", "sort": order, "cursor": wrong})
+        assert response.status_code == 422, response.text
 
 
 def test_only_staff_find_what_is_off_sale(http, add, staff, customer):
@@ -227,11 +223,11 @@ def test_only_staff_find_what_is_off_sale(http, add, staff, customer):
 @pytest.mark.parametrize(
     ("field", "value"), [("q", "x" * 201), ("sort", "best"), ("min_price", "-1"), ("max_price", "x"), ("in_stock", "7")]
 )
-def test_a_search_that_does_not_hold_is_named(http, products, field, value):
-    answer = http.get("/products/search", query_string={field: value})
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+def test_an_invalid_parameter_is_named(http, products, field, value):
+    response = http.get("/products/search", query_string={field: value})
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == [field]
 
 
-def test_relevance_is_of_words(http, products):
+def test_sorting_by_relevance_needs_words(http, products):
     assert http.get("/products/search?sort=relevance").status_code == 422

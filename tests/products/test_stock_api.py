@@ -1,4 +1,4 @@
-"""What staff see of the stock, and how they say what came and went."""
+"""What staff see of the stock, and how they adjust it."""
 
 from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
@@ -20,11 +20,11 @@ def adjust(http, staff):
     return post
 
 
-def test_an_adjustment_is_told_with_what_it_left(stocked, adjust):
+def test_an_adjustment_returns_the_stock_after_it(stocked, adjust):
     (cups,) = stocked(5)
-    answer = adjust(cups, -2, "Broken in the storeroom.")
-    assert answer.status_code == 201
-    assert {name: answer.json[name] for name in ("kind", "number", "reason", "by", "change", "after")} == {
+    response = adjust(cups, -2, "Broken in the storeroom.")
+    assert response.status_code == 201
+    assert {name: response.json[name] for name in ("kind", "number", "reason", "by", "change", "after")} == {
         "kind": "adjustment",
         "number": 2,
         "reason": "Broken in the storeroom.",
@@ -36,16 +36,16 @@ def test_an_adjustment_is_told_with_what_it_left(stocked, adjust):
 
 
 @pytest.mark.parametrize("is_posted", [False, True])
-def test_an_adjustment_sent_again_does_nothing_and_is_answered_as_before(stocked, adjust, tell, is_posted):
+def test_a_repeated_adjustment_changes_nothing_and_gets_the_same_response(stocked, adjust, deliver, is_posted):
     (cups,) = stocked(5)
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda _: adjust(cups, 4, key="k-1"), range(6)))
-    tell(ReserveStock(uuid4(), {cups: 1}))
+        responses = list(pool.map(lambda _: adjust(cups, 4, key="k-1"), range(6)))
+    deliver(ReserveStock(uuid4(), {cups: 1}))
     if is_posted:
         ledger.post()
-    answers.append(adjust(cups, 4, key="k-1"))
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.text for answer in answers}) == 1
+    responses.append(adjust(cups, 4, key="k-1"))
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.text for response in responses}) == 1
     assert stock(cups) == (8, 1, 0)
 
 
@@ -58,24 +58,24 @@ def test_a_key_is_for_one_adjustment(stocked, adjust):
     assert (stock(cups), stock(pots)) == ((9, 0, 0), (9, 0, 0))
 
 
-def test_what_is_held_or_not_there_cannot_be_taken_away(stocked, adjust, tell):
+def test_only_units_on_hand_can_be_removed(stocked, adjust, deliver):
     (cups,) = stocked(5)
-    tell(ReserveStock(uuid4(), {cups: 3}))
+    deliver(ReserveStock(uuid4(), {cups: 3}))
     refused = adjust(cups, -3)
     assert (refused.status_code, refused.json["type"], refused.json["on_hand"]) == (
         409,
-        "/problems/not-enough-on-hand",
+        "/problems/insufficient-stock",
         2,
     )
     assert adjust(cups, -2).status_code == 201
     assert stock(cups) == (0, 3, 0)
 
 
-def test_many_adjustments_and_orders_at_once_all_count(stocked, adjust, tell):
+def test_concurrent_adjustments_and_orders_all_count(stocked, adjust, deliver):
     (cups,) = stocked(20)
     with ThreadPoolExecutor(8) as pool:
         adjusted = [pool.submit(adjust, cups, quantity) for quantity in (1, -1, 2, -2, 3, 3, -3, -3)]
-        held = [pool.submit(tell, ReserveStock(uuid4(), {cups: 1})) for _ in range(8)]
+        held = [pool.submit(deliver, ReserveStock(uuid4(), {cups: 1})) for _ in range(8)]
         assert {each.result().status_code for each in adjusted} == {201}
         assert {each.result() for each in held} == {None}
     assert stock(cups) == (12, 8, 0)
@@ -92,11 +92,11 @@ def test_many_adjustments_and_orders_at_once_all_count(stocked, adjust, tell):
         ({"quantity": 1}, "reason"),
     ],
 )
-def test_an_adjustment_says_how_many_and_why(stocked, http, staff, body, field):
+def test_an_adjustment_needs_a_quantity_and_a_reason(stocked, http, staff, body, field):
     (cups,) = stocked(5)
-    answer = http.post(f"/products/{cups}/stock-adjustments", json=body, headers=staff | {"Idempotency-Key": "k"})
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == field
+    response = http.post(f"/products/{cups}/stock-adjustments", json=body, headers=staff | {"Idempotency-Key": "k"})
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == field
 
 
 def test_an_adjustment_needs_a_key_and_a_product(stocked, http, staff, adjust):
@@ -106,21 +106,21 @@ def test_an_adjustment_needs_a_key_and_a_product(stocked, http, staff, adjust):
     assert adjust(uuid4(), 1).status_code == 404
 
 
-def test_counting_the_shelf_is_a_movement_by_what_differs(add, http, staff):
+def test_a_count_is_a_movement_by_the_difference(add, http, staff):
     kettle = add(stock_quantity=5)
     path = f"/products/{kettle['id']}"
     body = {name: kettle[name] for name in ("sku", "name", "category", "price")}
     for counted in (7, 7):
         seen = http.get(path, headers=staff).headers["ETag"]
-        answer = http.put(path, json=body | {"stock_quantity": counted}, headers=staff | {"If-Match": seen})
-        assert answer.status_code == 200, answer.text
+        response = http.put(path, json=body | {"stock_quantity": counted}, headers=staff | {"If-Match": seen})
+        assert response.status_code == 200, response.text
     ledger.post()
     items = http.get(f"{path}/stock-movements", headers=staff).json["items"]
     assert [(item["kind"], item["change"]["on_hand"]) for item in items] == [("count", 2), ("receipt", 5)]
     assert_settled({kettle["id"]: 7})
 
 
-def test_the_ledger_comes_in_pages_newest_first(stocked, adjust, http, staff):
+def test_the_ledger_is_paged_newest_first(stocked, adjust, http, staff):
     (cups,) = stocked(5)
     for quantity in (1, 2, 3):
         adjust(cups, quantity)
@@ -133,11 +133,11 @@ def test_the_ledger_comes_in_pages_newest_first(stocked, adjust, http, staff):
     assert http.get(f"{path}&cursor=bm90aGluZw==", headers=staff).status_code == 422
 
 
-def test_how_the_stock_stands_and_when_it_is_few(stocked, tell, http, staff):
+def test_the_current_stock_and_its_threshold(stocked, deliver, http, staff):
     (cups,) = stocked(5)
     path, order_id = f"/products/{cups}/stock", uuid4()
     for message in (ReserveStock(order_id, {cups: 1}), CommitStock(order_id), ReserveStock(uuid4(), {cups: 2})):
-        tell(message)
+        deliver(message)
     changed = http.put(path, json={"low_stock_threshold": 3}, headers=staff)
     assert changed.json == http.get(path, headers=staff).json
     assert {name: changed.json[name] for name in ("on_hand", "held", "sold", "received", "low_stock_threshold")} == {

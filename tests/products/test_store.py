@@ -1,4 +1,4 @@
-"""MongoDB as the service's store: what waits to be sent, the indexes, and what happens while the server is away."""
+"""MongoDB as the service's store: unsent messages, and what happens while the server is unavailable."""
 
 import os
 import socket
@@ -24,30 +24,30 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 
 
-def test_what_the_broker_did_not_take_is_sent_later(products, stocked, tell, answers):
+def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, deliver, published):
     (cups,) = stocked(5)
     orders = [uuid4() for _ in range(3)]
     for order_id in orders:
-        tell(ReserveStock(order_id, {cups: 1}))
-    taken = []
+        deliver(ReserveStock(order_id, {cups: 1}))
+    accepted = []
 
     def broken_after_one(envelope):
-        if taken:
-            raise ConnectionError("The broker is away.")
-        taken.append(envelope)
+        if accepted:
+            raise ConnectionError("The broker is unavailable.")
+        accepted.append(envelope)
 
     with pytest.raises(ConnectionError):
         Relay(products.store.source, broken_after_one).send_batch()
     assert telemetry.OUTBOX_AGE._value.get() > 0
-    assert answers() == [StockReserved(order_id) for order_id in orders[1:]]
-    assert answers() == []
+    assert published() == [StockReserved(order_id) for order_id in orders[1:]]
+    assert published() == []
     assert telemetry.OUTBOX_AGE._value.get() == 0
 
 
-def test_a_message_carries_the_trace_it_came_from(products, stocked, answers, system):
+def test_a_message_carries_the_trace_it_came_from(products, stocked, published, system):
     (cups,) = stocked(5)
     with telemetry.trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", work="test"):
-        Reservation.begin(uuid4(), {cups: 1}, timedelta(minutes=1)).keep()
+        Reservation.begin(uuid4(), {cups: 1}, timedelta(minutes=1)).confirm()
     outside = system(products)
     outside.drain()
     (sent,) = outside.sent
@@ -56,8 +56,8 @@ def test_a_message_carries_the_trace_it_came_from(products, stocked, answers, sy
 
 
 @pytest.fixture(params=["refuses", "hangs"])
-def away(request) -> Iterator[str]:
-    """The address of a MongoDB that is not there, or takes connections and says nothing."""
+def unavailable(request) -> Iterator[str]:
+    """The address of a MongoDB that is not there, or accepts connections and never responds."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if request.param == "hangs":
@@ -65,9 +65,9 @@ def away(request) -> Iterator[str]:
         yield f"mongodb://127.0.0.1:{server.getsockname()[1]}/products"
 
 
-def test_without_its_database_the_service_says_so_soon(away):
+def test_without_its_database_the_service_responds_503_soon(unavailable):
     port = free_port()
-    values = {"SOUK_MONGO_URL": away, "SOUK_PORT": str(port), "SOUK_JWT_KEYS": str(JWT_KEYS).replace("'", '"')}
+    values = {"SOUK_MONGO_URL": unavailable, "SOUK_PORT": str(port), "SOUK_JWT_KEYS": str(JWT_KEYS).replace("'", '"')}
     arguments = [sys.executable, "-m", "chassis", "web", "services.products"]
     process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **values}, stdout=subprocess.DEVNULL)
     try:
@@ -76,11 +76,11 @@ def test_without_its_database_the_service_says_so_soon(away):
         assert urllib3.request("GET", f"{base}/health/live", retries=patient, timeout=DEADLINE_SECONDS).status == 200
         for path in ("/products/", "/products/categories"):
             started = time.monotonic()
-            answer = urllib3.request("GET", base + path, retries=False, timeout=DEADLINE_SECONDS)
+            response = urllib3.request("GET", base + path, retries=False, timeout=DEADLINE_SECONDS)
             assert time.monotonic() - started < mongo.OPERATION_TIMEOUT_MILLISECONDS / 1000 + 2
-            assert answer.status == 503
-            assert answer.headers["Content-Type"] == "application/problem+json"
-            assert int(answer.headers["Retry-After"]) > 0
+            assert response.status == 503
+            assert response.headers["Content-Type"] == "application/problem+json"
+            assert int(response.headers["Retry-After"]) > 0
         assert urllib3.request("GET", f"{base}/health/ready", retries=False, timeout=DEADLINE_SECONDS).status == 503
     finally:
         process.terminate()

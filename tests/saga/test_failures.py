@@ -43,7 +43,7 @@ def cancel(leila: Customer, order_id: str) -> int:
 
 
 def all_is_right(platform: Platform) -> bool:
-    wrong = [*audit.audit(patience_seconds=0).differences, *contradictions(platform.services["payments"])]
+    wrong = [*audit.audit(timeout_seconds=0).differences, *contradictions(platform.services["payments"])]
     assert wrong == []
     return not platform.system.dead_letters
 

@@ -25,7 +25,7 @@ from services.orders.models.steps import MAX_WAIT
 from services.payments.models import Payment
 from services.payments.models.ledger import sums
 from services.products import audit
-from services.products import saga as stock
+from services.products import reservations as stock
 from services.products.models import Reservation
 from services.products.models.reservation import COMMITTED
 from tests.conftest import empty
@@ -138,7 +138,7 @@ class Story(RuleBasedStateMachine):
     def teardown(self) -> None:
         self._end()
         assert self.system.dead_letters == []
-        assert audit.audit(patience_seconds=0).differences == []
+        assert audit.audit(timeout_seconds=0).differences == []
         assert contradictions(self.platform.services["payments"]) == []
         for order in self._rows():
             self._check(order)

@@ -29,7 +29,7 @@ SETTLING_SECONDS = 150
 
 def audited(stack: Stack) -> str:
     """What the audit of the whole stock prints. Raises AssertionError when it does not balance."""
-    command, environment = stack.services.one_shot("products", "services.products.audit")
+    command, environment = stack.services.one_shot("products", "services.products.commands", "audit")
     done = subprocess.run(
         command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=DEADLINE_SECONDS, check=False
     )

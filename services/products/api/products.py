@@ -1,79 +1,128 @@
-"""/products: browse, read, and for staff create, change and take off sale."""
+"""/products: browse, search and read; for staff, create, change and take off sale."""
 
 import hashlib
 from uuid import UUID
 
 from flask import request
 
-from chassis.base.problems import Forbidden, PreconditionFailed
+from chassis.base.problems import Forbidden, NotFound, PreconditionFailed
 from chassis.security import auth
+from chassis.web import pagination
 from chassis.web.api import Resource, endpoint
 from chassis.web.preconditions import PreconditionRequired, seen_versions
-from services.products import reading
-from services.products.api.keyed import new_id
+from services.products import cache, changes
+from services.products.api.caching import cached, cached_list
+from services.products.api.ids import new_id
 from services.products.models import Product
 from services.products.schemas import (
     CategoryPage,
     CategoryQuery,
+    CategoryView,
+    FacetsView,
     NewProduct,
     ProductChange,
+    ProductFilters,
     ProductPage,
     ProductQuery,
     ProductView,
     SearchPage,
     SearchQuery,
 )
+from services.products.search.facets import facets_of
+from services.products.search.finder import Finder
+from services.products.search.pages import list_page, search_page
 
 
 class Products(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
     def get(self, query: ProductQuery) -> ProductPage:
-        """The products on sale, in an order and by filters. Staff may ask for what is not on sale, too."""
-        return reading.products(query)
+        """The products on sale, filtered and sorted. Staff may also list what is off sale."""
+        _check_allowed(query)
+
+        def page(finder: Finder) -> ProductPage:
+            products, next_ = list_page(finder, query, query.filters(), query.sort)
+            return ProductPage(items=[ProductView.model_validate(each) for each in products], next=next_)
+
+        return cached_list(ProductPage, page)
 
     @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
     def post(self, body: NewProduct) -> ProductView:
-        """Add a product. The request sent again with its Idempotency-Key gets the product as it is by then."""
+        """Add a product. Repeated with its Idempotency-Key, the request returns the product in its current state."""
         request_hash = hashlib.sha256(request.get_data()).hexdigest()
         product = Product.create(new_id(), request_hash=request_hash, **body.model_dump())
-        reading.changed([UUID(product.id)])
+        changes.publish([UUID(product.id)])
         return ProductView.model_validate(product)
 
 
 class OneProduct(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID) -> ProductView:
-        """One product. What is no longer sold only staff can see."""
-        return reading.product(product_id)
+        """One product. Only staff can see what is off sale."""
+        return visible_product(product_id)
 
     @endpoint(allow=auth.STAFF, raises=[PreconditionRequired, PreconditionFailed])
     def put(self, product_id: UUID, body: ProductChange) -> ProductView:
-        """Replace what is said of the product; with `If-Match`, only if it is as the caller saw it."""
+        """Replace the product's description; with `If-Match`, only if it is as the caller saw it."""
         seen = seen_versions()
         if body.stock_quantity is not None and seen is None:
-            raise PreconditionRequired("Send If-Match with the ETag you saw, or a sale meanwhile would be undone.")
+            raise PreconditionRequired("Send the product's ETag in If-Match, or a sale made meanwhile would be undone.")
         given = body.model_dump()
-        unless_given = [name for name in ("stock_quantity", "is_active") if given[name] is None]
-        Product.change(product_id, seen, **{name: given[name] for name in given if name not in unless_given})
-        reading.changed([product_id])
+        kept = [name for name in ("stock_quantity", "is_active") if given[name] is None]
+        Product.change(product_id, seen, **{name: given[name] for name in given if name not in kept})
+        changes.publish([product_id])
         return ProductView.model_validate(Product.get(product_id))
 
     @endpoint(allow=auth.STAFF, status=204, raises=[PreconditionFailed])
     def delete(self, product_id: UUID) -> None:
-        """Take it off sale. Orders and staff still find it; what is held for orders stays held."""
+        """Take it off sale. Orders and staff still find it; units held for orders stay held."""
         Product.change(product_id, seen_versions(), is_active=False)
-        reading.changed([product_id])
+        changes.publish([product_id])
 
 
 class Search(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
     def get(self, query: SearchQuery) -> SearchPage:
-        """Products by words of their name, category, SKU and description, the best first; with facets on the first page."""
-        return reading.search(query)
+        """Products by words of their name, category, SKU and description, the best first; facets come with the first page."""
+        _check_allowed(query)
+
+        def page(finder: Finder) -> SearchPage:
+            found = search_page(finder, query.q, query, query.filters(), query.order)
+            facets = None if query.cursor else facets_of(finder, found.query, query.filters())
+            return SearchPage(
+                items=[ProductView.model_validate(each) for each in found.products],
+                next=found.next,
+                corrected=found.query.corrected if found.query else None,
+                facets=facets and FacetsView.model_validate(facets),
+            )
+
+        return cached_list(SearchPage, page)
 
 
 class Categories(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, query: CategoryQuery) -> CategoryPage:
-        """Every category with something on sale, by name, with how many products that is."""
-        return reading.categories(query)
+        """Every category with products on sale, by name, and how many these are."""
+        last = pagination.decode(query.cursor, 1)[0] if query.cursor else ""
+
+        def page(finder: Finder) -> CategoryPage:
+            counts = [pair for pair in finder.categories() if pair[0] > last]
+            items = [CategoryView(category=name, products=count) for name, count in counts[: query.limit]]
+            next_ = pagination.encode(items[-1].category) if len(counts) > query.limit else None
+            return CategoryPage(items=items, next=next_)
+
+        return cached_list(CategoryPage, page)
+
+
+def visible_product(product_id: UUID) -> ProductView:
+    """Raises NotFound also for what is off sale, unless the caller is staff."""
+    view = cached(
+        cache.product_key(product_id), ProductView, lambda: ProductView.model_validate(Product.get(product_id))
+    )
+    if not (view.is_active or auth.caller().is_staff):
+        raise NotFound("Product not found.")
+    return view
+
+
+def _check_allowed(query: ProductFilters) -> None:
+    if query.active != "yes" and not auth.caller().is_staff:
+        raise Forbidden("Only staff can list products that are off sale.")

@@ -1,22 +1,39 @@
-"""/products/recommendations and /products/{id}/recommendations: what else might please."""
+"""/products/recommendations and /products/{id}/recommendations."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from chassis.security import auth
 from chassis.web.api import Resource, endpoint
-from services.products import reading
-from services.products.schemas import RecommendationQuery, RecommendationsView
+from services.products import recommendations
+from services.products.api.caching import cached_list
+from services.products.api.products import visible_product
+from services.products.recommendations import Recommendation
+from services.products.schemas import RecommendationQuery, RecommendationsView, RecommendationView
+from services.products.search.finder import finder
 
 
 class ProductRecommendations(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID, query: RecommendationQuery) -> RecommendationsView:
-        """What others bought together with this product, the best first; then what sells best beside it."""
-        return reading.recommendations(product_id, query)
+        """What others bought together with this product, the best first; then best sellers."""
+        shown = visible_product(product_id)
+        return cached_list(
+            RecommendationsView,
+            lambda finder: _view(recommendations.for_product(finder, str(product_id), shown.category, query.limit)),
+        )
 
 
 class OwnRecommendations(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, query: RecommendationQuery) -> RecommendationsView:
-        """What goes with what the caller bought, the best first and nothing of that again; then what sells best."""
-        return reading.own_recommendations(query)
+        """What goes with the caller's purchases, the best first and none of these again; then best sellers."""
+        user_id = auth.caller().user_id
+        assert user_id is not None
+        current = finder()
+        current.refresh(is_changed=False)
+        return _view(recommendations.for_customer(current, user_id, query.limit))
+
+
+def _view(found: Sequence[Recommendation]) -> RecommendationsView:
+    return RecommendationsView(items=[RecommendationView.model_validate(each) for each in found])

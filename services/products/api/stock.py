@@ -1,4 +1,4 @@
-"""/products/{id}/stock and its movements: for staff, who see all and say what came and went."""
+"""/products/{id}/stock, its adjustments and movements, for staff."""
 
 from uuid import UUID
 
@@ -7,8 +7,8 @@ from chassis.security import auth
 from chassis.storage.responses import HEADER, KeyReused
 from chassis.web.api import Resource, endpoint
 from chassis.web.pagination import Page
-from services.products import reading
-from services.products.api.keyed import new_id
+from services.products import changes
+from services.products.api.ids import new_id
 from services.products.models import Entry, Movement, Product, adjust
 from services.products.models.movement import ADJUSTMENT
 from services.products.models.stock import Busy
@@ -18,37 +18,37 @@ from services.products.stock_schemas import MovementPage, MovementView, NewAdjus
 class ProductStock(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, product_id: UUID) -> StockView:
-        """How many pieces are on hand, held for orders, and sold; together they are all that were received."""
+        """Units on hand, held for orders and sold; together, all units received."""
         return StockView.of(Product.with_stock(product_id))
 
     @endpoint(allow=auth.STAFF)
     def put(self, product_id: UUID, body: StockChange) -> StockView:
-        """Say how many pieces on hand are few. The next fall to them is announced, not one that was before."""
+        """Set the low-stock threshold. The next fall to it is published, not an earlier one."""
         Product.change(product_id, None, low_stock_threshold=body.low_stock_threshold)
-        reading.changed([product_id])
+        changes.publish([product_id])
         return StockView.of(Product.with_stock(product_id))
 
 
 class Adjustments(Resource):
     @endpoint(allow=auth.STAFF, status=201, idempotency="own")
     def post(self, product_id: UUID, body: NewAdjustment) -> MovementView:
-        """Add pieces that came, or take away what is gone, and say why. Needs an Idempotency-Key; again it does nothing."""
+        """Add or remove units, with a reason. Needs an Idempotency-Key; repeated, it changes nothing."""
         by, reference = str(auth.caller().user_id), str(new_id(is_required=True))
         movement = Movement.of(ADJUSTMENT, on_hand=body.quantity, reason=body.reason, reference=reference, by=by)
         try:
             entry = adjust(product_id, movement)
         except Busy as error:
-            raise Unavailable("The product is changing too fast.") from error
+            raise Unavailable("The product is changing too often; try again.") from error
         if (entry.on_hand, entry.reason) != (body.quantity, body.reason):
-            raise KeyReused("Its first use had another body.", field=HEADER)
-        reading.changed([product_id])
+            raise KeyReused("It was first used with another request body.", field=HEADER)
+        changes.publish([product_id])
         return MovementView.of(entry)
 
 
 class Movements(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, product_id: UUID, query: Page) -> MovementPage:
-        """The product's stock ledger, newest first; a movement is in it a second or so after it was made."""
+        """The product's stock ledger, newest first. A movement appears within about a second."""
         Product.with_stock(product_id)
-        entries, following = Entry.page(query, product_id)
-        return MovementPage(items=[MovementView.of(entry) for entry in entries], next=following)
+        entries, next_ = Entry.page(query, product_id)
+        return MovementPage(items=[MovementView.of(entry) for entry in entries], next=next_)

@@ -1,4 +1,4 @@
-"""The documents of the products service. Their methods, `Stock` and `adjust` are the only ways to change them."""
+"""The documents of products. Their methods, `Stock` and `adjust` are the only ways to change them."""
 
 from services.products.models.affinity import Affinity
 from services.products.models.basket import Basket, Taste

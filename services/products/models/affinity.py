@@ -1,7 +1,7 @@
 """What is bought together: for each product, how many orders had it, and with what else.
 
-The list of a product is bounded, as its document is. When it is full, the least frequent gives way and the newcomer takes over
-its count, of which `error` remembers what was not its own: Space-Saving, which keeps whatever is frequent.
+A product's list is bounded, as its document is. When it is full, the least frequent entry is replaced and the new one takes over
+its count, with `error` for what was not its own: Space-Saving, which keeps whatever is frequent.
 Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005.
 """
 
@@ -12,13 +12,13 @@ from mongoengine import Document, EmbeddedDocument, EmbeddedDocumentListField, I
 from mongoengine.errors import NotUniqueError
 
 MAX_NEIGHBOURS = 100
-REMEMBERED = 50
-"""Orders of a product that are known again when their message comes again before it was handled to its end."""
+MAX_COUNTED = 50
+"""Latest orders of a product by which a repeated message is recognized before it was handled to its end."""
 ATTEMPTS = 100
 
 
 class Changing(Exception):
-    """The product's affinities changed each time they were looked at; it is tried again later."""
+    """The product's affinities changed at every attempt; retried later."""
 
 
 class Neighbour(EmbeddedDocument):
@@ -28,7 +28,7 @@ class Neighbour(EmbeddedDocument):
 
     @property
     def certain(self) -> int:
-        """Orders with both, at least."""
+        """The least number of orders with both."""
         return self.count - self.error
 
 
@@ -40,19 +40,19 @@ class Affinity(Document):
     orders = IntField(required=True, default=0)
     neighbours = EmbeddedDocumentListField(Neighbour)
     counted = ListField(StringField())
-    """Ids of the last orders in this."""
+    """Ids of the latest orders counted."""
 
     @classmethod
     def count(cls, product_id: str, others: Iterable[str], order_id: str) -> None:
-        """One more order had the product together with `others`; the same order again counts once. Raises Changing."""
+        """Count an order, once, that had the product together with `others`. Raises Changing."""
         for _ in range(ATTEMPTS):
-            known = cls.objects(id=product_id).first() or cls._first(product_id)
-            if order_id in known.counted or known._add(others, order_id):
+            affinity = cls.objects(id=product_id).first() or cls._create(product_id)
+            if order_id in affinity.counted or affinity._add(others, order_id):
                 return
-        raise Changing(f"What is bought with {product_id} changed whenever it was looked at.")
+        raise Changing(f"What is bought with {product_id} changed at every attempt.")
 
     @classmethod
-    def _first(cls, product_id: str) -> "Affinity":
+    def _create(cls, product_id: str) -> "Affinity":
         try:
             return cls(id=product_id).save(force_insert=True)
         except NotUniqueError:
@@ -60,22 +60,24 @@ class Affinity(Document):
 
     def _add(self, others: Iterable[str], order_id: str) -> bool:
         neighbours = counted_with(self.neighbours, others)
-        counted = [*self.counted, order_id][-REMEMBERED:]
-        # Every change increases `orders`, so nothing that happened since this was read is overwritten.
+        counted = [*self.counted, order_id][-MAX_COUNTED:]
+        # Every change increases `orders`, so no change since this was read is overwritten.
         unchanged = Affinity.objects(id=self.id, orders=self.orders)
         return unchanged.update_one(inc__orders=1, set__neighbours=neighbours, set__counted=counted) == 1
 
 
-def counted_with(neighbours: Iterable[Neighbour], others: Iterable[str], most: int = MAX_NEIGHBOURS) -> list[Neighbour]:
+def counted_with(
+    neighbours: Iterable[Neighbour], others: Iterable[str], limit: int = MAX_NEIGHBOURS
+) -> list[Neighbour]:
     """`neighbours` after one more order had `others`."""
-    known = {each.product_id: each for each in neighbours}
+    by_id = {each.product_id: each for each in neighbours}
     for other in others:
-        if other in known:
-            known[other].count += 1
-        elif len(known) < most:
-            known[other] = Neighbour(product_id=other, count=1)
+        if other in by_id:
+            by_id[other].count += 1
+        elif len(by_id) < limit:
+            by_id[other] = Neighbour(product_id=other, count=1)
         else:
-            least = min(known.values(), key=lambda each: each.count)
-            del known[least.product_id]
-            known[other] = Neighbour(product_id=other, count=least.count + 1, error=least.count)
-    return list(known.values())
+            rarest = min(by_id.values(), key=lambda each: each.count)
+            del by_id[rarest.product_id]
+            by_id[other] = Neighbour(product_id=other, count=rarest.count + 1, error=rarest.count)
+    return list(by_id.values())

@@ -1,6 +1,7 @@
-"""Confirmed orders as recommendations need them: that one was counted, and what a customer has bought."""
+"""Confirmed orders as recommendations need them: which were counted, and what each customer bought."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from mongoengine.errors import NotUniqueError
 from chassis.storage import mongo
 
 KEPT_SECONDS = 90 * 24 * 3_600
-"""How long an order is known to be counted: far longer than any message is delivered again."""
+"""How long an order is known to be counted: far longer than any message is redelivered."""
 
 MAX_BOUGHT = 50
 
@@ -42,31 +43,28 @@ class Basket(Document):
 
 
 class Taste(Document):
-    """What one customer bought: product ids, the latest last. Once forgotten it stays empty, whatever comes late."""
+    """What one customer bought: product ids, the latest last. Once erased it stays empty, whatever arrives late."""
 
     meta: ClassVar[dict[str, Any]] = {"collection": "tastes", "auto_create_index": False, "strict": False}
 
     user_id = StringField(primary_key=True)
     bought = ListField(StringField())
-    is_forgotten = BooleanField(required=True, default=False)
+    is_erased = BooleanField(required=True, default=False, db_field="is_forgotten")
 
     @classmethod
-    def remember(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
-        """Repeated, it only repeats what is there."""
-        known = cls.objects(user_id=str(user_id))
-        try:
-            known.update_one(upsert=True, set_on_insert__is_forgotten=False)
-        except NotUniqueError:
-            """Somebody else was first."""
+    def add(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
+        # Another delivery may create it at the same moment.
+        with suppress(NotUniqueError):
+            cls.objects(user_id=str(user_id)).update_one(upsert=True, set_on_insert__is_erased=False)
         pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MAX_BOUGHT}}}
-        cls.objects(user_id=str(user_id), is_forgotten=False).update_one(__raw__=pushed)
+        cls.objects(user_id=str(user_id), is_erased=False).update_one(__raw__=pushed)
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
-        cls.objects(user_id=str(user_id)).update_one(upsert=True, set__is_forgotten=True, set__bought=[])
+    def erase(cls, user_id: UUID) -> None:
+        cls.objects(user_id=str(user_id)).update_one(upsert=True, set__is_erased=True, set__bought=[])
 
     @classmethod
     def bought_by(cls, user_id: UUID) -> list[str]:
         """Product ids, each once, the latest first."""
-        known = cls.objects(user_id=str(user_id)).first()
-        return list(dict.fromkeys(reversed(known.bought))) if known is not None else []
+        taste = cls.objects(user_id=str(user_id)).first()
+        return list(dict.fromkeys(reversed(taste.bought))) if taste is not None else []

@@ -1,8 +1,8 @@
 """The stock ledger: every movement of every product, in order, never changed.
 
-A movement starts in its product's document (`movements`), where it cannot be lost or doubled. `post` copies what is there
-to the ledger, under a number that follows from the document, and only then takes it out: whoever repeats that, or does it
-beside another, writes the same entries.
+A movement starts in its product's document (`movements`), where it cannot be lost or doubled. `post` copies it to the ledger
+under a number that follows from the document, and only then removes it there: repeated or concurrent, it writes the same
+entries.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from services.products.models.product import Product
 
 DUPLICATE_KEY = 11000
 BATCH = 100
-"""Products whose movements are posted in one go."""
+"""Products whose movements are posted at once."""
 
 WAITING = {"movements.at": {"$gt": mongo.BEGINNING}}
 
 
 class Entry(Document):
-    """One movement, what it left on hand, held and sold, and its place among the product's movements, from 1."""
+    """One movement, what it left on hand, held and sold, and its number among the product's movements, from 1."""
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "stock_ledger",
@@ -73,12 +73,12 @@ def _number(cursor: str) -> int:
 
 
 def waiting(product: Product) -> list[Entry]:
-    """The entries that the product's movements will be, oldest first: counted back from how it stands now."""
+    """The entries of movements not yet posted, oldest first, counted back from the product's current stock."""
     on_hand, held, sold = product.stock_quantity, product.held_quantity, product.sold_quantity
     entries = []
     for number, movement in zip(count(product.movement_count, -1), reversed(product.movements)):
-        said = movement.to_mongo().to_dict()
-        del said["id"]
+        fields = movement.to_mongo().to_dict()
+        del fields["id"]
         entries.append(
             Entry(
                 id=f"{product.id}:{number}",
@@ -87,7 +87,7 @@ def waiting(product: Product) -> list[Entry]:
                 on_hand_after=on_hand,
                 held_after=held,
                 sold_after=sold,
-                **said,
+                **fields,
             )
         )
         on_hand, held, sold = on_hand - movement.on_hand, held - movement.held, sold - movement.sold
@@ -95,23 +95,23 @@ def waiting(product: Product) -> list[Entry]:
 
 
 def find(product: Product, kind: str, reference: str) -> Entry | None:
-    """The product's entry of this kind for `reference`, posted or waiting, as of when `product` was read."""
-    # Asked for by the reference alone, which has few entries: SecantusDB uses no index of one field for several.
-    known = [*waiting(product), *Entry.objects(reference=reference)]
+    """The product's entry of this kind for `reference`, posted or waiting, as of the read of `product`."""
+    # By the reference alone, which has few entries: SecantusDB does not use a one-field index for several conditions.
+    entries = [*waiting(product), *Entry.objects(reference=reference)]
     wanted = (product.id, kind, reference)
-    return next((entry for entry in known if (entry.product_id, entry.kind, entry.reference) == wanted), None)
+    return next((entry for entry in entries if (entry.product_id, entry.kind, entry.reference) == wanted), None)
 
 
 def post() -> None:
-    """Move the movements of up to BATCH products to the ledger, and say of which products few pieces are left."""
+    """Move the movements of up to BATCH products to the ledger, and publish which products run low."""
     post_of(Product.stock_of(__raw__=WAITING).limit(BATCH))
 
 
 def post_of(products: Sequence[Product]) -> None:
-    """The same for products as they were when they were read."""
+    """The same for products read before."""
     entries = {product.id: waiting(product) for product in products}
     rows = [
-        {**entry.to_mongo(), mongo.UNSENT: _news(product, entry)}
+        {**entry.to_mongo(), mongo.UNSENT: _low_stock(product, entry)}
         for product in products
         for entry in entries[product.id]
     ]
@@ -120,19 +120,19 @@ def post_of(products: Sequence[Product]) -> None:
     try:
         Entry._get_collection().insert_many(rows, ordered=False)
     except BulkWriteError as error:
-        # What is there already was posted by somebody who then had no time to take it out, or is about to.
+        # A duplicate was posted by a worker that did not remove the movement yet.
         if any(wrong["code"] != DUPLICATE_KEY for wrong in error.details["writeErrors"]):
             raise
-    Product._get_collection().bulk_write([_taking_out(product) for product in products], ordered=False)
+    Product._get_collection().bulk_write([_removal(product) for product in products], ordered=False)
 
 
-def _taking_out(product: Product) -> pymongo.UpdateOne:
+def _removal(product: Product) -> pymongo.UpdateOne:
     posted = [movement.id for movement in product.movements]
     return pymongo.UpdateOne({"_id": product.id}, {"$pull": {"movements": {"id": {"$in": posted}}}})
 
 
-def _news(product: Product, entry: Entry) -> list[dict[str, Any]]:
-    """That few are left, in the one entry that crossed the product's threshold: it is sent once as the entry is one."""
+def _low_stock(product: Product, entry: Entry) -> list[dict[str, Any]]:
+    """The message carried by the entry that crossed the product's threshold, sent once as the entry is one."""
     before = entry.on_hand_after - entry.on_hand
     if not before > product.low_stock_threshold >= entry.on_hand_after:
         return []

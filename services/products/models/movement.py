@@ -1,4 +1,4 @@
-"""Movements of a product's pieces: each is written in the very update that moves them, and only then goes to the ledger."""
+"""Movements of a product's units: each is written in the update that makes it, and later posted to the ledger."""
 
 from typing import Any, Self
 from uuid import uuid4
@@ -12,20 +12,20 @@ RECEIPT = "receipt"
 COUNT = "count"
 """Staff counted the shelf."""
 ADJUSTMENT = "adjustment"
-"""Staff said how many came or went, and why."""
+"""Staff stated how many came or went, and why."""
 HOLD = "hold"
 RELEASE = "release"
-"""A hold came back: called off, refused, or expired."""
+"""A hold ended: cancelled, refused or expired."""
 SALE = "sale"
 RESTOCK = "restock"
-"""Sold pieces came back."""
+"""Sold units came back."""
 
 RECEIVED = (RECEIPT, COUNT, ADJUSTMENT)
-"""The kinds that change how many pieces were received; every other only moves them."""
+"""The kinds that change how many units were received; the others only move them."""
 
 
 class Movement(EmbeddedDocument):
-    """By how many pieces on hand, held and sold changed at once. `reference` is the order's or the adjustment's id."""
+    """By how many units on hand, held and sold changed at once. `reference` is the id of the order or adjustment."""
 
     id = StringField(required=True)
     kind = StringField(required=True)
@@ -35,9 +35,9 @@ class Movement(EmbeddedDocument):
     reference = StringField()
     reason = StringField()
     by = StringField()
-    """The member of the staff."""
+    """The id of the member of staff."""
     at = DateTimeField(required=True)
 
     @classmethod
-    def of(cls, kind: str, on_hand: int = 0, held: int = 0, sold: int = 0, **said: Any) -> Self:
-        return cls(id=str(uuid4()), kind=kind, on_hand=on_hand, held=held, sold=sold, at=mongo.now(), **said)
+    def of(cls, kind: str, on_hand: int = 0, held: int = 0, sold: int = 0, **fields: Any) -> Self:
+        return cls(id=str(uuid4()), kind=kind, on_hand=on_hand, held=held, sold=sold, at=mongo.now(), **fields)

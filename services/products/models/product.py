@@ -1,7 +1,7 @@
-"""A product: what the shop says of it, and its stock with the holds of orders on it.
+"""A product: its description, and its stock with the holds of orders on it.
 
-On hand (`stock_quantity`), held and sold pieces are in one document, so that each move between them is one atomic update,
-which also notes the movement (`movements`) for the stock ledger.
+Units on hand (`stock_quantity`), held and sold are in one document, so that each move between them is one atomic update,
+which also records the movement for the stock ledger.
 """
 
 from collections.abc import Sequence
@@ -25,22 +25,21 @@ from mongoengine.errors import NotUniqueError
 from chassis.base.problems import Conflict, NotFound, PreconditionFailed
 from chassis.storage import mongo
 from chassis.storage.responses import HEADER, KeyReused
-from services.products.finding.declare import declare
 from services.products.models.movement import COUNT, RECEIPT, Movement
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
-"""Pieces on hand that are few, where nobody says otherwise for the product."""
+"""The default threshold, in units on hand."""
 STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
 INTERNAL = ("holds", "movements")
-"""Fields that grow with the orders in hand; nobody who shows a product reads them."""
+"""Fields that grow with the orders in progress, and are not read where a product is shown."""
 
 SHELVES = 256
-"""Parts of about the same size in which the whole catalogue is read, as it may be more than fits into memory."""
+"""Parts of about equal size in which the whole catalogue is read, as it may not fit into memory."""
 
 
 class Hold(EmbeddedDocument):
-    """Pieces kept back for one order. `attempt` says which delivery of the order's command took them."""
+    """Units promised to one order. `attempt` is the delivery of its command that took them."""
 
     order_id = StringField(required=True)
     attempt = IntField(required=True)
@@ -54,7 +53,6 @@ class Product(Document):
         "auto_create_index": False,
         # A newer release may have added fields while this one still runs.
         "strict": False,
-        # Those of lists and search are the finder's, as they depend on who does the finding.
         "indexes": ["updated_at", ("shelf", "updated_at"), {"fields": ["movements.at"], "sparse": True}],
     }
 
@@ -70,22 +68,22 @@ class Product(Document):
     sold_quantity = IntField(required=True, default=0)
     holds = EmbeddedDocumentListField(Hold)
     movements = EmbeddedDocumentListField(Movement)
-    """Oldest first; those that are in the ledger are gone from here."""
+    """Those not yet in the ledger, oldest first."""
     movement_count = IntField(required=True, default=0)
-    """Movements so far, with those in the ledger."""
+    """All movements so far, posted ones included."""
     low_stock_threshold = IntField(required=True, default=LOW_STOCK)
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)
-    """Counts every change, those of its stock too."""
+    """Counts every change, of stock too."""
     shelf = IntField(required=True)
-    """From 0 to SHELVES - 1, by its id."""
+    """From 0 to SHELVES - 1, by the id."""
     request_hash = StringField()
     created_at = DateTimeField(required=True)
     updated_at = DateTimeField(required=True)
 
     @classmethod
     def new(cls, product_id: UUID, **fields: Any) -> "Product":
-        """A product that is not yet kept."""
+        """A product that is not saved yet."""
         moment = mongo.now()
         shelf = product_id.bytes[0] * SHELVES // 256
         product = cls(id=str(product_id), shelf=shelf, created_at=moment, updated_at=moment, **_exact(fields))
@@ -96,17 +94,16 @@ class Product(Document):
 
     @classmethod
     def ensure_indexes(cls) -> None:
-        """Declare what reading needs; products of an earlier release get their shelf."""
+        """Also give products of an earlier release their shelf."""
         super().ensure_indexes()
         collection = cls._get_collection()
-        declare(collection)
-        for known in collection.find({"shelf": None}, {"_id": 1}):
-            shelf = UUID(known["_id"]).bytes[0] * SHELVES // 256
-            collection.update_one({"_id": known["_id"]}, {"$set": {"shelf": shelf}})
+        for product in collection.find({"shelf": None}, {"_id": 1}):
+            shelf = UUID(product["_id"]).bytes[0] * SHELVES // 256
+            collection.update_one({"_id": product["_id"]}, {"$set": {"shelf": shelf}})
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
-        """The matching products with nothing but their stock, as one read sees it."""
+        """The matching products with their stock fields only."""
         return cls.objects(**condition).only("sku", "version", *STOCK)
 
     @classmethod
@@ -114,7 +111,7 @@ class Product(Document):
         """Raises NotFound."""
         found = cls.stock_of(id=str(product_id)).first()
         if found is None:
-            raise NotFound("There is no such product.")
+            raise NotFound("Product not found.")
         return found
 
     @property
@@ -127,33 +124,33 @@ class Product(Document):
 
     @classmethod
     def create(cls, product_id: UUID, **fields: Any) -> "Product":
-        """Keep a new product. When `product_id` exists because the same request (by `request_hash`) made it, gives that one.
+        """Save a new product, or return the one that the same request (by `request_hash`) saved under this id.
 
-        Raises KeyReused when another request made it, Conflict when the SKU is taken.
+        Raises KeyReused when another request saved it, Conflict when the SKU is taken.
         """
         try:
             return cls.new(product_id, **fields).save(force_insert=True)
         except NotUniqueError as error:
-            known = cls.objects(id=str(product_id)).first()
-            if known is None:
+            existing = cls.objects(id=str(product_id)).first()
+            if existing is None:
                 raise _sku_taken(fields["sku"]) from error
-            if known.request_hash != fields["request_hash"]:
-                raise KeyReused("Its first use had another body.", field=HEADER) from error
-            return known
+            if existing.request_hash != fields["request_hash"]:
+                raise KeyReused("It was first used with another request body.", field=HEADER) from error
+            return existing
 
     @classmethod
     def get(cls, product_id: UUID) -> "Product":
         """The product, on sale or not. Raises NotFound."""
         found = cls.objects(id=str(product_id)).exclude(*INTERNAL).first()
         if found is None:
-            raise NotFound("There is no such product.")
+            raise NotFound("Product not found.")
         return found
 
     @classmethod
     def change(cls, product_id: UUID, seen: Sequence[int] | None, **fields: Any) -> None:
-        """Set `fields`, if the version is one of those `seen`; None changes any, but a stock that is counted must be seen.
+        """Set `fields`, if the version is one of `seen`; None matches any version, but counted stock needs one.
 
-        Raises NotFound, PreconditionFailed, and Conflict when the SKU is another product's.
+        Raises NotFound, PreconditionFailed, and Conflict when the SKU belongs to another product.
         """
         condition = {} if seen is None else {"version__in": seen}
         changes = {f"set__{name}": value for name, value in _exact(fields).items()}
@@ -168,28 +165,28 @@ class Product(Document):
         except NotUniqueError as error:
             raise _sku_taken(fields["sku"]) from error
         if not changed:
-            cls._explain(product_id)
+            cls._raise_unchanged(product_id)
 
     @classmethod
     def _count(cls, product_id: UUID, seen: Sequence[int], quantity: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The condition that stock is as counted from, and what notes the difference. Raises as `change` does."""
+        """The condition that stock is unchanged since it was counted, and the movement. Raises as `change` does."""
         counted = cls.objects(id=str(product_id), version__in=seen).only("version", "stock_quantity").first()
         if counted is None:
-            cls._explain(product_id)
+            cls._raise_unchanged(product_id)
         difference = quantity - counted.stock_quantity
-        noted = {"push__movements": Movement.of(COUNT, on_hand=difference), "inc__movement_count": 1}
-        return {"version": counted.version}, noted if difference else {}
+        movement = {"push__movements": Movement.of(COUNT, on_hand=difference), "inc__movement_count": 1}
+        return {"version": counted.version}, movement if difference else {}
 
     @classmethod
-    def _explain(cls, product_id: UUID) -> NoReturn:
+    def _raise_unchanged(cls, product_id: UUID) -> NoReturn:
         found = cls.objects(id=str(product_id)).only("version").first()
         if found is None:
-            raise NotFound("There is no such product.")
-        raise PreconditionFailed("Read it again: somebody changed it or its stock moved.", version=found.version)
+            raise NotFound("Product not found.")
+        raise PreconditionFailed("The product or its stock has changed; read it again.", version=found.version)
 
 
 def _exact(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with a price that always has two places."""
+    """`fields` with the price to two decimal places."""
     return {**fields, "price": fields["price"].quantize(CENT)} if "price" in fields else fields
 
 

@@ -1,8 +1,8 @@
-"""Stock moves of one product: each is one atomic, conditional update, with its movement for the ledger, and may be repeated.
+"""Stock moves of one product: each is one atomic, conditional update with its movement for the ledger, and repeatable.
 
-The order's hold in the document makes a repetition known. The number of the attempt fences off a delivery that was
-overtaken: whatever it still writes, late, is recognised by its lower number and taken back. Where no hold tells, as when
-sold pieces come back, the movement itself does: the update is made only to the version that was read without it.
+The order's hold in the document reveals a repetition. The attempt number fences off an overtaken delivery: what it still
+writes is recognized by its lower number and put back. Where there is no hold, as when sold units come back, the movement
+itself reveals the repetition: the update applies only to the version that was read without it.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from uuid import UUID
 
 from chassis.base.problems import Conflict
 from chassis.storage import mongo
-from services.products import kept
+from services.products import cache
 from services.products.models import ledger
 from services.products.models.ledger import Entry
 from services.products.models.movement import HOLD, RELEASE, RESTOCK, SALE, Movement
@@ -19,30 +19,30 @@ from services.products.models.product import Hold, Product
 OUT_OF_STOCK = "out_of_stock"
 NOT_FOR_SALE = "not_for_sale"
 OVERTAKEN = "overtaken"
-"""A later attempt holds the order's pieces: nothing that this one decides will count."""
+"""A later attempt holds the order's units: this one decides nothing."""
 
 MAX_HOLDS = 5_000
 MAX_WAITING = 1_000
-"""Bounds of one document: holds at a time, and movements that the ledger does not have yet. An order that would exceed them
-waits. Each hold leads to two movements more, so the document stays under MongoDB's 16 MB."""
+"""Bounds of one document: current holds, and movements not yet posted. An order that would exceed them is retried. Each hold
+leads to two more movements, so the document stays under MongoDB's 16 MB."""
 
 ROOM = {f"holds__{MAX_HOLDS - 1}__exists": False, f"movements__{MAX_WAITING - 1}__exists": False}
 ATTEMPTS = 100
 
 
 class Busy(Exception):
-    """The product has too much in hand, or changed each time it was looked at; it is tried again later."""
+    """The product has too many orders in progress, or changed at every attempt; retried later."""
 
 
-class NotEnoughOnHand(Conflict):
-    type, title = "/problems/not-enough-on-hand", "Not as many are on hand"
+class InsufficientStock(Conflict):
+    type, title = "/problems/insufficient-stock", "Insufficient stock"
 
 
 class Stock:
-    """The moves. They take ids, and no document, because a document read before says nothing about now."""
+    """The moves. They take ids rather than documents, as a document read before may be outdated."""
 
     def hold(self, product_id: str, order_id: str, attempt: int, quantity: int) -> str | None:
-        """Move pieces from on hand to the order's hold. None when it holds them now, else why not. Raises Busy."""
+        """Move units from on hand to the order's hold. None when it holds them now, else the reason. Raises Busy."""
         if self._take(product_id, order_id, attempt, quantity) or self._adopt(product_id, order_id, attempt):
             return None
         product = Product.objects(id=product_id).only("is_active", "stock_quantity", "holds").first()
@@ -52,7 +52,7 @@ class Stock:
             return OVERTAKEN
         if product.stock_quantity < quantity:
             return OUT_OF_STOCK
-        raise Busy(f"The product {product_id} has too many orders in hand.")
+        raise Busy(f"The product {product_id} has too many orders in progress.")
 
     def _take(self, product_id: str, order_id: str, attempt: int, quantity: int) -> bool:
         hold = Hold(order_id=order_id, attempt=attempt, quantity=quantity, held_at=mongo.now())
@@ -61,18 +61,18 @@ class Stock:
         return _move(product_id, free, movement, push__holds=hold)
 
     def _adopt(self, product_id: str, order_id: str, attempt: int) -> bool:
-        """Make the hold of an attempt that came to nothing this attempt's."""
+        """Take over the hold of an attempt that was not finished."""
         held = Product.objects(id=product_id, holds__match={"order_id": order_id, "attempt__lte": attempt})
         return held.update_one(set__holds__S__attempt=attempt) == 1
 
     def sell(self, product_id: str, order_id: str, attempt: int, quantity: int) -> None:
-        """Drop the order's hold: its pieces are sold."""
+        """Drop the order's hold: its units are sold."""
         hold = {"order_id": order_id, "attempt": attempt, "quantity": quantity}
         movement = Movement.of(SALE, held=-quantity, sold=quantity, reference=order_id)
         _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
 
     def put_back(self, product_id: str, order_id: str, quantity: int, before: int | None = None) -> None:
-        """Move the order's hold back to on hand; only one of an attempt earlier than `before`, if that is given."""
+        """Move the order's hold back to on hand; with `before`, only the hold of an earlier attempt."""
         earlier = {} if before is None else {"attempt__lt": before}
         hold = {"order_id": order_id, "quantity": quantity, **earlier}
         movement = Movement.of(RELEASE, on_hand=quantity, held=-quantity, reference=order_id)
@@ -84,23 +84,23 @@ class Stock:
 
 
 def adjust(product_id: UUID, movement: Movement) -> Entry:
-    """The entry of an adjustment, made once for its reference. Raises NotFound, NotEnoughOnHand, Busy."""
+    """The entry of an adjustment, made once per reference. Raises NotFound, InsufficientStock, Busy."""
     return _once(str(product_id), movement)
 
 
 def _once(product_id: str, movement: Movement) -> Entry:
     for _ in range(ATTEMPTS):
         product = Product.with_stock(UUID(product_id))
-        if known := ledger.find(product, movement.kind, movement.reference):
-            return known
+        if entry := ledger.find(product, movement.kind, movement.reference):
+            return entry
         if product.stock_quantity + movement.on_hand < 0:
-            raise NotEnoughOnHand(f"{product.stock_quantity} are on hand.", on_hand=product.stock_quantity)
+            raise InsufficientStock(f"Only {product.stock_quantity} on hand.", on_hand=product.stock_quantity)
         _move(product_id, {"version": product.version, **ROOM}, movement)
-    raise Busy(f"The product {product_id} changed whenever it was looked at.")
+    raise Busy(f"The product {product_id} changed at every attempt.")
 
 
 def _move(product_id: str, condition: dict[str, Any], movement: Movement, **changes: Any) -> bool:
-    """Move pieces if the product meets the condition; whether it did."""
+    """Move units if the product meets the condition; whether it did."""
     moved = Product.objects(id=product_id, **condition).update_one(
         inc__stock_quantity=movement.on_hand,
         inc__sold_quantity=movement.sold,
@@ -110,5 +110,5 @@ def _move(product_id: str, condition: dict[str, Any], movement: Movement, **chan
         set__updated_at=movement.at,
         **changes,
     )
-    kept.forget(product_id)
+    cache.invalidate_products(product_id)
     return moved == 1

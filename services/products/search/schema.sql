@@ -1,4 +1,4 @@
--- The search index of a catalogue whose database has no text search. All of it is derived and may be deleted.
+-- The search index. All of it is derived from the database and may be deleted.
 
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
@@ -15,7 +15,7 @@ CREATE TABLE IF NOT EXISTS products (
     name          TEXT NOT NULL
 );
 
--- Hardly any product is off sale, so that it costs nothing to pass those by, and an index without them serves staff too.
+-- Hardly any product is off sale, so skipping those costs nothing, and the same indexes serve staff.
 CREATE INDEX IF NOT EXISTS newest ON products (created_at, id);
 CREATE INDEX IF NOT EXISTS named ON products (name, id);
 CREATE INDEX IF NOT EXISTS priced ON products (price, id);
@@ -27,13 +27,13 @@ CREATE INDEX IF NOT EXISTS popular_of_category ON products (category, sold_quant
 
 CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5 (name, category, description, tokenize = 'unicode61', detail = column);
 
--- The words of names once more, where few others stand between them, with how many they are ("w3").
+-- The words of names again, with fewer others between them, and their number ("w3").
 CREATE VIRTUAL TABLE IF NOT EXISTS names USING fts5 (name, category, length, tokenize = 'unicode61', detail = column);
 
 CREATE TABLE IF NOT EXISTS words (word TEXT PRIMARY KEY, products INTEGER NOT NULL) WITHOUT ROWID;
 
--- What misspelt words are known by.
-CREATE TABLE IF NOT EXISTS slips (key TEXT, word TEXT, PRIMARY KEY (key, word)) WITHOUT ROWID;
+-- The keys by which misspelt words are found.
+CREATE TABLE IF NOT EXISTS typos (key TEXT, word TEXT, PRIMARY KEY (key, word)) WITHOUT ROWID;
 
 -- How many products each category has on sale.
 CREATE TABLE IF NOT EXISTS categories (category TEXT PRIMARY KEY, products INTEGER NOT NULL) WITHOUT ROWID;

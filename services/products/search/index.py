@@ -1,6 +1,6 @@
-"""The search index in a file, SQLite with FTS5, for a database that has no text search of its own.
+"""The search index: an SQLite file with FTS5, all of it derived from the database.
 
-In a file, because memory is paid per process: several processes of one machine read the same, and a restart finds it built.
+In a file, because memory is paid per process: the processes of a machine share it, and a restart finds it built.
 """
 
 import sqlite3
@@ -13,19 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from contracts import money
-from services.products.finding import ranking, slips
-from services.products.finding.words import words
+from services.products.search import ranking, typos
+from services.products.search.words import words
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-FORMAT = "3"
-"""Part of the file's name: a release that writes another schema starts another file."""
+FORMAT = "4"
+"""Part of the file's name: a release with another schema starts another file."""
 
 BUSY_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What the index knows of one product."""
+    """One product in the index."""
 
     product_id: str
     version: int
@@ -35,13 +35,13 @@ class Entry:
 
     @property
     def category_on_sale(self) -> str:
-        """ "" when it is not on sale."""
+        """Empty when it is not on sale."""
         is_active, category = self.columns[:2]
         return str(category) if is_active else ""
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Entry":
-        """The entry of a product as the database keeps it."""
+        """The entry of a product's document, as pymongo reads it."""
         columns = (
             int(document["is_active"]),
             document["category"],
@@ -51,23 +51,19 @@ class Entry:
             round(document["created_at"].timestamp() * 1000),
             document["name"],
         )
-        return cls(document["_id"], document["version"], columns, texts_of(document))
-
-
-def texts_of(document: dict[str, Any]) -> ranking.Texts:
-    """A product's words; `document` as the database keeps it."""
-    return ranking.texts(
-        words(document["name"]), words(f"{document['category']} {document['sku']}"), words(document["description"])
-    )
+        texts = ranking.texts(
+            words(document["name"]), words(f"{document['category']} {document['sku']}"), words(document["description"])
+        )
+        return cls(document["_id"], document["version"], columns, texts)
 
 
 def length_word(count: int) -> str:
-    """The word for a name of so many words."""
+    """The word that stands for a name of `count` words."""
     return f"w{count}"
 
 
 class Index:
-    """One file. Threads have connections of their own, and processes may share it."""
+    """One file. Each thread has its own connection, and processes may share the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -81,7 +77,7 @@ class Index:
         if connection is None:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
-            # What a power cut takes away is read again from the database.
+            # What a power cut loses is read again from the database.
             connection.execute("PRAGMA synchronous = OFF")
             self._local.connection = connection
         return connection
@@ -90,13 +86,13 @@ class Index:
         return self.connection.execute(query, values).fetchall()
 
     def state(self, name: str) -> str:
-        """ "" for what was never said."""
+        """Empty for what was never set."""
         found = self.rows("SELECT value FROM state WHERE name = ?", name)
         return str(found[0][0]) if found else ""
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One writer at a time, over all processes; kept whole or not at all."""
+        """A transaction; one writer at a time over all processes."""
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -107,28 +103,28 @@ class Index:
         connection.execute("COMMIT")
 
 
-def remember(writer: sqlite3.Connection, **state: Any) -> None:
+def set_state(writer: sqlite3.Connection, **state: Any) -> None:
     writer.executemany("REPLACE INTO state VALUES (?, ?)", [(name, str(value)) for name, value in state.items()])
 
 
 def clear(writer: sqlite3.Connection) -> None:
-    for table in ("products", "texts", "names", "words", "slips", "categories", "state"):
+    for table in ("products", "texts", "names", "words", "typos", "categories", "state"):
         writer.execute(f"DELETE FROM {table}")  # noqa: S608 - names of ours
 
 
-def keep(writer: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-    """Bring these products in; what the index knows in this version or a later one stays."""
+def upsert(writer: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+    """Write these entries, except where the index has the same version or a later one."""
     words_moved: Counter[str] = Counter()
     categories_moved: Counter[str] = Counter()
     for entry in entries:
-        row = _known(writer, entry.product_id)
+        row = _find(writer, entry.product_id)
         if row is not None and row.version >= entry.version:
             continue
         if row is None:
-            row_id = _add(writer, entry)
+            row_id = _insert(writer, entry)
         else:
             row_id = row.row_id
-            _change(writer, row_id, entry)
+            _update(writer, row_id, entry)
             categories_moved[row.category_on_sale] -= 1
         _write_texts(writer, row_id, entry.texts, words_moved, is_new=row is None)
         categories_moved[entry.category_on_sale] += 1
@@ -136,30 +132,30 @@ def keep(writer: sqlite3.Connection, entries: Iterable[Entry]) -> None:
 
 
 @dataclass(frozen=True)
-class _Known:
+class _Row:
     row_id: int
     version: int
     category_on_sale: str
-    """"" when it is not on sale."""
+    """Empty when it is not on sale."""
 
 
-def _known(writer: sqlite3.Connection, product_id: str) -> _Known | None:
+def _find(writer: sqlite3.Connection, product_id: str) -> _Row | None:
     query = "SELECT row, version, iif(is_active, category, '') FROM products WHERE id = ?"
     found = writer.execute(query, (product_id,)).fetchone()
-    return _Known(*found) if found else None
+    return _Row(*found) if found else None
 
 
-def _add(writer: sqlite3.Connection, entry: Entry) -> int:
-    added = writer.execute(
+def _insert(writer: sqlite3.Connection, entry: Entry) -> int:
+    inserted = writer.execute(
         "INSERT INTO products (id, version, is_active, category, price, in_stock, sold_quantity, created_at, name)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (entry.product_id, entry.version, *entry.columns),
     )
-    assert added.lastrowid is not None
-    return added.lastrowid
+    assert inserted.lastrowid is not None
+    return inserted.lastrowid
 
 
-def _change(writer: sqlite3.Connection, row_id: int, entry: Entry) -> None:
+def _update(writer: sqlite3.Connection, row_id: int, entry: Entry) -> None:
     writer.execute(
         "UPDATE products SET version = ?, is_active = ?, category = ?, price = ?, in_stock = ?, sold_quantity = ?,"
         " created_at = ?, name = ? WHERE row = ?",
@@ -170,10 +166,10 @@ def _change(writer: sqlite3.Connection, row_id: int, entry: Entry) -> None:
 def _write_texts(
     writer: sqlite3.Connection, row_id: int, texts: ranking.Texts, words_moved: Counter[str], *, is_new: bool
 ) -> None:
-    """The most frequent change is of stock, which leaves the texts as they are."""
     fields = (texts.name, texts.category, texts.description)
     if not is_new:
         before = writer.execute("SELECT name, category, description FROM texts WHERE rowid = ?", (row_id,)).fetchone()
+        # Most changes are of stock and leave the texts as they are.
         if before == fields:
             return
         words_moved.subtract(set(" ".join(before).split()))
@@ -195,13 +191,15 @@ def _count(writer: sqlite3.Connection, words_moved: Counter[str], categories_mov
     for word, moved in words_moved.items():
         if moved and not writer.execute(_COUNT_WORD, (moved, word)).rowcount:
             writer.execute("INSERT INTO words VALUES (?, ?)", (word, moved))
-            writer.executemany("INSERT INTO slips VALUES (?, ?)", [(key, word) for key in slips.keys(word)])
+            writer.executemany("INSERT INTO typos VALUES (?, ?)", _typo_rows(word))
         elif moved < 0 and writer.execute("DELETE FROM words WHERE word = ? AND products <= 0", (word,)).rowcount:
-            writer.executemany(
-                "DELETE FROM slips WHERE key = ? AND word = ?", [(key, word) for key in slips.keys(word)]
-            )
+            writer.executemany("DELETE FROM typos WHERE key = ? AND word = ?", _typo_rows(word))
     writer.executemany(
         "INSERT INTO categories VALUES (?, ?) ON CONFLICT DO UPDATE SET products = products + excluded.products",
         [(category, moved) for category, moved in categories_moved.items() if moved and category],
     )
     writer.execute("DELETE FROM categories WHERE products <= 0")
+
+
+def _typo_rows(word: str) -> list[tuple[str, str]]:
+    return [(key, word) for key in typos.index_keys(word)]

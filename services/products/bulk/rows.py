@@ -1,4 +1,4 @@
-"""Products as rows of a CSV or JSON-lines file: what is read of each line, and what is written."""
+"""Products as rows of a CSV or JSON Lines file."""
 
 import csv
 import io
@@ -20,12 +20,12 @@ COLUMNS = tuple(NewProduct.model_fields)
 REQUIRED = tuple(name for name, field in NewProduct.model_fields.items() if field.is_required())
 
 MAX_LINE_LENGTH = 65_536
-"""Characters; the longest product that is valid needs a tenth of it."""
+"""In characters; the longest valid product needs a tenth of it."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One product of the file, or why it is none. `line` is the first of its lines, from 1."""
+    """One product of the file, or why it is refused. `line` is the first of its lines, from 1."""
 
     line: int
     product: NewProduct | None
@@ -35,7 +35,7 @@ class Row:
 
 
 def read(lines: Iterable[bytes], format_: Format) -> Iterator[Row]:
-    """Every product of the file in its order. Raises Invalid when a CSV file's header is not one of ours."""
+    """The rows of a file in order. Raises Invalid for a CSV header with other columns."""
     decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
     return _from_csv(decoded) if format_ == "csv" else _from_json_lines(decoded)
 
@@ -55,28 +55,28 @@ def _sku_in(text: str) -> str:
 
 
 def _from_csv(lines: Iterable[str]) -> Iterator[Row]:
-    reader = csv.reader(_without_mark(lines), strict=True)
+    reader = csv.reader(_without_byte_order_mark(lines), strict=True)
     header = [name.strip() for name in next(_records(reader), (0, [""], ""))[1] or []]
     _expect_columns(header)
-    for number, cells, wrong in _records(reader):
-        if wrong or cells is None:
-            yield Row(number, None, reason=f"is not CSV: {wrong}")
+    for number, cells, error in _records(reader):
+        if error or cells is None:
+            yield Row(number, None, reason=f"is not CSV: {error}")
         elif len(cells) != len(header):
             yield Row(number, None, reason=f"has {len(cells)} cells, the header has {len(header)}")
         elif any(cells):
-            # What is empty was not given.
+            # An empty cell is a missing field.
             given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
             parse = partial(NewProduct.model_validate_strings, given)
             yield _row(number, "\n".join(cells), parse, given.get("sku", ""))
 
 
-def _without_mark(lines: Iterable[str]) -> Iterator[str]:
+def _without_byte_order_mark(lines: Iterable[str]) -> Iterator[str]:
     for number, line in enumerate(lines):
         yield line.lstrip("\ufeff") if number == 0 else line
 
 
 def _records(reader: Any) -> Iterator[tuple[int, list[str] | None, str]]:
-    """The first line of each record, with its cells or with what is wrong."""
+    """The first line of each record, with its cells or the error."""
     while True:
         first = reader.line_num + 1
         try:
@@ -91,14 +91,10 @@ def _expect_columns(header: list[str]) -> None:
     missing = [name for name in REQUIRED if name not in header]
     unknown = [name for name in header if name not in COLUMNS]
     if missing or unknown or len(set(header)) < len(header):
-        said = (
-            f"lacks {', '.join(missing)}"
-            if missing
-            else f"has {', '.join(unknown)[:200]}"
-            if unknown
-            else "repeats one"
-        )
-        raise Invalid(f"The header {said}; the columns are {', '.join(COLUMNS)}.")
+        wrong = "has a duplicate column"
+        if missing or unknown:
+            wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown columns: {', '.join(unknown)[:200]}"
+        raise Invalid(f"The header {wrong}; the columns are {', '.join(COLUMNS)}.")
 
 
 def _row(number: int, text: str, parse: Callable[[], NewProduct], sku: str) -> Row:
@@ -112,8 +108,8 @@ def _row(number: int, text: str, parse: Callable[[], NewProduct], sku: str) -> R
     try:
         product = parse()
     except ValidationError as error:
-        wrong = error.errors()[0]
-        return Row(number, None, sku, ".".join(map(str, wrong["loc"])), wrong["msg"])
+        first = error.errors()[0]
+        return Row(number, None, sku, ".".join(map(str, first["loc"])), first["msg"])
     return Row(number, product, product.sku)
 
 

@@ -1,4 +1,4 @@
-"""The search index in a file comes to know all that was written into the database, and forgets what is gone."""
+"""The search index follows what is written into the database, and drops what is gone."""
 
 import time
 from contextlib import suppress
@@ -9,12 +9,12 @@ import pytest
 
 from chassis.base.problems import Unavailable
 from chassis.storage import mongo
-from services.products.finding import follow
-from services.products.finding.finder import Filters
-from services.products.finding.follow import Follower
-from services.products.finding.index import Index
-from services.products.finding.local import LocalFinder
 from services.products.models import Product
+from services.products.search import follower
+from services.products.search.filters import Filters
+from services.products.search.finder import Finder
+from services.products.search.follower import Follower
+from services.products.search.index import Entry, Index, upsert
 
 DEADLINE_SECONDS = 60
 
@@ -37,10 +37,10 @@ def clock():
     return Clock()
 
 
-@pytest.fixture(params=[0, follow.SMALL], ids=["large", "small"])
-def local(request, products, index, clock):
-    """A finder of a catalogue that counts as large, or as small."""
-    return LocalFinder(index, Follower(index, clock, small=request.param))
+@pytest.fixture(params=[0, follower.SMALL], ids=["large", "small"])
+def finder(request, products, index, clock):
+    """Of a catalogue that counts as large, or as small."""
+    return Finder(index, Follower(index, clock, small=request.param))
 
 
 def refreshed(finder):
@@ -50,7 +50,7 @@ def refreshed(finder):
         with suppress(Unavailable):
             finder.refresh(is_changed=True)
             return finder
-    raise AssertionError("It was never built.")
+    raise AssertionError("The index was never built.")
 
 
 def ids(finder):
@@ -59,78 +59,76 @@ def ids(finder):
     }
 
 
-def test_it_knows_what_was_there_and_what_came(local, stocked):
+def test_it_finds_what_was_there_before_and_what_is_added(finder, stocked):
     made = set(stocked(*[1] * 20))
-    assert ids(local) == made
+    assert ids(finder) == made
     made |= set(stocked(1, 1))
-    assert ids(local) == made
-    assert local.categories() == [("kitchen", 22)]
+    assert ids(finder) == made
+    assert finder.categories() == [("kitchen", 22)]
 
 
-def test_it_wakes_after_a_long_sleep(local, stocked, clock):
+def test_it_catches_up_after_a_long_pause(finder, stocked, clock):
     made = set(stocked(1))
-    assert ids(local) == made
+    assert ids(finder) == made
     made |= set(stocked(1))
-    clock.ahead = 10 * follow.AT_ONCE
-    assert ids(local) == made
+    clock.ahead = 10 * follower.MAX_AT_ONCE
+    assert ids(finder) == made
 
 
-def test_another_process_goes_on_with_the_same_file(local, stocked, index):
+def test_another_process_continues_with_the_same_file(finder, stocked, index):
     (cups,) = stocked(3)
-    assert ids(local) == {cups}
-    other = LocalFinder(Index(index.path), Follower(Index(index.path)))
+    assert ids(finder) == {cups}
+    other = Finder(Index(index.path), Follower(Index(index.path)))
     assert ids(other) == {cups}
     Product.change(cups, None, is_active=False)
     assert refreshed(other).categories() == []
-    # What one process found out, the file tells both.
-    assert local.categories() == []
+    # Both read the same file.
+    assert finder.categories() == []
 
 
-def test_a_write_that_arrives_late_is_not_missed(local, stocked):
-    assert ids(local) == set()
+def test_a_write_that_arrives_late_is_not_missed(finder, stocked):
+    assert ids(finder) == set()
     (cups,) = stocked(1)
     late = mongo.now() - timedelta(milliseconds=mongo.OPERATION_TIMEOUT_MILLISECONDS)
     Product.objects(id=str(cups)).update_one(set__updated_at=late)
-    assert ids(local) == {cups}
+    assert ids(finder) == {cups}
 
 
-def test_a_database_that_was_emptied_or_exchanged_is_noticed(local, stocked):
+def test_an_emptied_or_replaced_database_is_noticed(finder, stocked):
     stocked(1, 1)
-    assert len(ids(local)) == 2
+    assert len(ids(finder)) == 2
     for name in ("products", "catalogue"):
         Product._get_db()[name].delete_many({})
     (cups,) = stocked(1)
-    assert ids(local) == {cups}
-    assert local.categories() == [("kitchen", 1)]
+    assert ids(finder) == {cups}
+    assert finder.categories() == [("kitchen", 1)]
 
 
-def test_words_and_categories_that_no_product_has_any_more_are_gone(local, http, add, staff):
+def test_words_and_categories_without_products_are_dropped(finder, http, add, staff):
     made = add(name="Xylophone", category="music")
-    refreshed(local)
-    assert local.similar("xylofone", 3) == ["xylophone"]
-    assert local.completions("xylo", 3) == ["xylophone"]
+    refreshed(finder)
+    assert finder.similar("xylofone", 3) == ["xylophone"]
+    assert finder.completions("xylo", 3) == ["xylophone"]
     body = {name: made[name] for name in ("sku", "description", "price", "currency")}
     http.put(f"/products/{made['id']}", json={**body, "name": "Drum", "category": "drums"}, headers=staff)
-    refreshed(local)
-    assert local.similar("xylofone", 3) == []
-    assert local.categories() == [("drums", 1)]
+    refreshed(finder)
+    assert finder.similar("xylofone", 3) == []
+    assert finder.categories() == [("drums", 1)]
 
 
 def test_an_older_state_never_replaces_a_newer_one(products, index, stocked):
-    from services.products.finding.index import Entry, keep
-
     (cups,) = stocked(1)
     older = Entry.of(Product._get_collection().find_one({"_id": str(cups)}))
     Product.change(cups, None, is_active=False)
     newer = Entry.of(Product._get_collection().find_one({"_id": str(cups)}))
     with index.writing() as writer:
-        keep(writer, [newer])
-        keep(writer, [older])
+        upsert(writer, [newer])
+        upsert(writer, [older])
     assert index.rows("SELECT version, is_active FROM products") == [(2, 0)]
     assert index.rows("SELECT * FROM categories") == []
 
 
-def test_what_failed_in_the_middle_was_not_written(index):
+def test_a_failed_transaction_writes_nothing(index):
     def fail(writer):
         writer.execute("REPLACE INTO state VALUES ('x', ?)", (str(uuid4()),))
         raise ZeroDivisionError

@@ -1,0 +1,19 @@
+"""What follows a change of the catalogue by staff: nobody is shown the state before it."""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from uuid import UUID
+
+from chassis.base.problems import Unavailable
+from chassis.storage.mongo import MongoStore
+from services.products import cache
+from services.products.search.finder import finder
+
+
+def publish(product_ids: Sequence[UUID]) -> None:
+    """Invalidate the cache for products that were added or changed, and have the search index read them."""
+    cache.invalidate_products(*product_ids)
+    cache.invalidate_lists()
+    # The change is made already; an index that cannot read it now reads it later.
+    with suppress(Unavailable, *MongoStore.unavailable):
+        finder().refresh(is_changed=True)

@@ -1,0 +1,1 @@
+"""Lists and searches of products, from an index in a file that follows the database."""

@@ -1,0 +1,78 @@
+"""Facets: how many products each further choice would leave."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from services.products.search.filters import Filters
+from services.products.search.finder import MAX_COUNTED, PRICE_STEPS, Count, Finder
+from services.products.search.query import TextQuery
+
+K = TypeVar("K")
+
+MAX_CATEGORIES = 50
+
+
+@dataclass(frozen=True)
+class CategoryCount:
+    category: str
+    products: int
+
+
+@dataclass(frozen=True)
+class PriceCount:
+    """From `min_price`, up to and without `max_price` (None: no bound)."""
+
+    min_price: Decimal
+    max_price: Decimal | None
+    products: int
+
+
+@dataclass(frozen=True)
+class StockCount:
+    in_stock: int
+    out_of_stock: int
+
+
+@dataclass(frozen=True)
+class Facets:
+    """Each facet is counted without its own filter, so that a choice can be changed."""
+
+    categories: list[CategoryCount]
+    """The largest first."""
+    prices: list[PriceCount]
+    stock: StockCount
+    is_complete: bool
+    """False when there are more matches than are counted."""
+
+
+def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Facets:
+    """Of what the query finds, or of all products."""
+    counted: dict[Filters, list[Count]] = {}
+
+    def without(**own: Any) -> list[Count]:
+        others = replace(filters, **own)
+        if others not in counted:
+            counted[others] = finder.counts(query, others)
+        return counted[others]
+
+    categories = _sums((each.category, each.products) for each in without(category=None))
+    prices = _sums((each.price_step, each.products) for each in without(min_price=None, max_price=None))
+    stock = _sums((each.is_in_stock, each.products) for each in without(in_stock=None))
+    largest_first = sorted(categories.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_CATEGORIES]
+    ranges = zip(PRICE_STEPS, [*PRICE_STEPS[1:], None], strict=True)
+    return Facets(
+        [CategoryCount(*pair) for pair in largest_first],
+        [PriceCount(low, high, prices[low]) for low, high in ranges if prices[low]],
+        StockCount(stock[True], stock[False]),
+        is_complete=all(sum(each.products for each in counts) < MAX_COUNTED for counts in counted.values()),
+    )
+
+
+def _sums(counts: Iterable[tuple[K, int]]) -> "Counter[K]":
+    sums: Counter[K] = Counter()
+    for key, products in counts:
+        sums[key] += products
+    return sums
