@@ -5,16 +5,16 @@ from uuid import uuid4
 
 from kombu import Queue
 
+from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
-from chassis.storage import postgres
 from tests.conftest import server_url
 
 DEADLINE_SECONDS = 20
 
 
 def said(name: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), {})
+    return Envelope(uuid4(), "test", f"{name}.said", "x", clock.now(), {})
 
 
 def taken_from(queue: str, envelope: Envelope) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Column, DateTime, Integer, LargeBinary, String, Table, select, update
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
+from chassis.base import clock
 from chassis.storage import postgres
 from chassis.storage.responses import HEADER, KeyReused, StoredResponse
 
@@ -42,7 +43,7 @@ class Record:
 
         Raises KeyReused when that request had another body.
         """
-        statement = insert(answers).values(**self._place, request_hash=self._hash, created_at=postgres.now())
+        statement = insert(answers).values(**self._place, request_hash=self._hash, created_at=clock.now())
         taken = postgres.session().execute(statement.on_conflict_do_nothing().returning(answers.c.key_hash)).first()
         if taken is not None:
             return None

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import Column, DateTime, Table, Uuid
 from sqlalchemy.dialects.postgresql import insert
 
+from chassis.base import clock
 from chassis.storage import postgres
 
 inbox = Table(
@@ -20,5 +21,5 @@ def first_time(message_id: UUID) -> bool:
 
     A second delivery at the same time waits here for the first one's commit.
     """
-    statement = insert(inbox).values(message_id=message_id, received_at=postgres.now()).on_conflict_do_nothing()
+    statement = insert(inbox).values(message_id=message_id, received_at=clock.now()).on_conflict_do_nothing()
     return postgres.session().execute(statement.returning(inbox.c.message_id)).first() is not None

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, String, Ta
 from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from chassis.base import telemetry
+from chassis.base import clock, telemetry
 from chassis.messaging import relay
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
@@ -54,7 +54,7 @@ def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any])
         "subject": subject,
         "data": data,
         "meta": meta,
-        "occurred_at": postgres.now(),
+        "occurred_at": clock.now(),
     }
     postgres.session().execute(insert(outbox).values(row))
 
@@ -81,14 +81,14 @@ class TableSource:
         )
         with self.database.engine.connect() as connection:
             rows = connection.execute(query).all()
-            telemetry.OUTBOX_AGE.set((postgres.now() - rows[0].occurred_at).total_seconds() if rows else 0)
+            telemetry.OUTBOX_AGE.set((clock.now() - rows[0].occurred_at).total_seconds() if rows else 0)
             batch = Batch([self._envelope(row) for row in rows])
             try:
                 yield batch
             finally:
                 if batch.sent:
                     sent = table.c.id.in_([envelope.id for envelope in batch.sent])
-                    connection.execute(update(table).where(sent).values(sent_at=postgres.now()))
+                    connection.execute(update(table).where(sent).values(sent_at=clock.now()))
                 connection.commit()
 
     def _envelope(self, row: Any) -> Envelope:

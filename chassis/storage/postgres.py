@@ -18,7 +18,6 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from chassis.base import deadline
-from chassis.base.clock import now as now
 
 metadata = MetaData()
 """Tables that the chassis keeps in every service's own database."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.run.dead_rows import DeadRow
 from chassis.storage import postgres
@@ -20,7 +21,7 @@ def replay(row_id: UUID) -> None:
     notification = postgres.session().get(Notification, row_id, with_for_update=True)
     if notification is None or notification.status != Status.DEAD:
         raise NotFound("No dead notification has this id.")
-    notification.revive(postgres.now())
+    notification.revive(clock.now())
     enqueue("notifications.deliver", notification.id)
 
 

@@ -12,7 +12,8 @@ from uuid import UUID
 from prometheus_client import Counter
 from structlog import get_logger
 
-from chassis.storage import postgres, store
+from chassis.base import clock
+from chassis.storage import store
 from services.notifications import links, requested
 from services.notifications.channels import providers, push
 from services.notifications.channels.message import Away, Message, Provider, Refused, Unknown
@@ -105,7 +106,7 @@ def _was_taken(provider: Provider, notification: Notification, message: Message)
 
 def _first_attempt(notification_id: UUID) -> datetime:
     with store.transaction():
-        return min((attempt.started_at for attempt in Attempt.of(notification_id)), default=postgres.now())
+        return min((attempt.started_at for attempt in Attempt.of(notification_id)), default=clock.now())
 
 
 def _push(notification: Notification, message: Message) -> None:

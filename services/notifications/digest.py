@@ -6,6 +6,7 @@ from uuid import UUID, uuid5
 
 from sqlalchemy import ColumnElement, select
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.notifications.kinds import EMAIL
 from services.notifications.models import Contact, Notification, Status
@@ -19,7 +20,7 @@ MAX_COLLECTED = 200
 
 def send_due(at: datetime | None = None) -> None:
     """Make the digests whose time has come; `at` is now unless given."""
-    at = at or postgres.now()
+    at = at or clock.now()
     for user_id in _people(at):
         _collect(user_id, at)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from prometheus_client import Counter
 
-from chassis.storage import postgres
+from chassis.base import clock
 from chassis.storage.outbox import enqueue
 from services.notifications import links, timing
 from services.notifications.content import NO_CONTENT, render
@@ -40,7 +40,7 @@ def notify(
     told = []
     for channel in channels or sorted(kind.offered):
         recipient = address(contact, preferences, channel)
-        plan = timing.plan(contact, preferences, kind, channel, postgres.now())
+        plan = timing.plan(contact, preferences, kind, channel, clock.now())
         if channels is None and channel != EMAIL and not (recipient and plan.status != Status.SUPPRESSED):
             continue
         if not recipient:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from chassis.storage import postgres
+from chassis.base import clock
 from chassis.storage.outbox import enqueue
 from services.notifications.models import Notification
 
@@ -15,7 +15,7 @@ DEAD = Gauge("souk_notifications_dead", "Notifications that were given up and wa
 
 def sweep(at: datetime | None = None) -> None:
     """Enqueue what was deferred until now, and again what is still pending although its time has come; `at` is now unless given."""
-    at = at or postgres.now()
+    at = at or clock.now()
     for notification in Notification.released(at):
         enqueue("notifications.deliver", notification.id)
     for notification in Notification.overdue(at):

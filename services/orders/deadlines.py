@@ -12,6 +12,7 @@ from prometheus_client import Gauge
 from sqlalchemy import Select, func, select
 from structlog import get_logger
 
+from chassis.base import clock
 from chassis.storage import postgres
 from contracts.orders import OrderResumed, OrderStuck
 from services.orders import saga
@@ -37,7 +38,7 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 
 def watch(now: datetime | None = None, seconds: float = MAX_TURN_SECONDS) -> None:
     """Look after orders of which an answer is late, for so long, or for one at least. Several workers share the work."""
-    now = now or postgres.now()
+    now = now or clock.now()
     session = postgres.session()
     until = time.monotonic() + seconds
     for order in overdue(now):

@@ -13,6 +13,7 @@ from prometheus_client import Gauge
 from sqlalchemy import text
 from structlog import get_logger
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.orders.models.analytics import COUNTED, Sums
 from services.orders.models.events import read
@@ -59,7 +60,7 @@ def project() -> None:
         events = _count_after(place)
         if not events:
             break
-        lag = lag or (postgres.now() - events[0].occurred_at).total_seconds()
+        lag = lag or (clock.now() - events[0].occurred_at).total_seconds()
         place = events[-1]
     LAG.set(lag)
 

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Sequence
 from datetime import timedelta
 
-from chassis.storage import postgres, store
+from chassis.base import clock
+from chassis.storage import store
 from services.payments import providers
 from services.payments.app import service
 from services.payments.providers import ProviderUnavailable
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     service.needs()
     name = given.provider or providers.default()
-    until = postgres.now() - timedelta(minutes=given.minutes)
+    until = clock.now() - timedelta(minutes=given.minutes)
     try:
         with store.active(service.store):
             result = compare(providers.named(name), until - timedelta(days=given.days), until)

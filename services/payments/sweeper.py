@@ -4,7 +4,7 @@ from datetime import datetime
 
 from prometheus_client import Gauge
 
-from chassis.storage import postgres
+from chassis.base import clock
 from chassis.storage.outbox import enqueue
 from services.payments import providers
 from services.payments.models import Payment, Reconciliation, Refund, Webhook
@@ -24,7 +24,7 @@ OVERDUE = Gauge(
 
 def sweep(now: datetime | None = None) -> None:
     """Enqueue what is overdue. Several workers share the work."""
-    now = now or postgres.now()
+    now = now or clock.now()
     count = 0
     for task, rows in ((ADVANCE, Payment), (REFUND, Refund), (HEED, Webhook)):
         for unfinished in rows.overdue(now, BATCH):

@@ -10,8 +10,9 @@ from uuid import UUID
 from prometheus_client import Gauge
 from structlog import get_logger
 
+from chassis.base import clock
 from chassis.run.tasks import Tasks
-from chassis.storage import postgres, store
+from chassis.storage import store
 from services.payments import outcomes, providers, steps
 from services.payments import reconcile as reconciling
 from services.payments.models import Payment, Reconciliation, Refund, Webhook
@@ -35,7 +36,7 @@ def advance(payment_id: UUID) -> None:
             return
         was_asked = payment.asked_at is not None
         payment.ask()
-    quiet_since = postgres.now() - timedelta(seconds=Settings.current().settling_seconds)
+    quiet_since = clock.now() - timedelta(seconds=Settings.current().settling_seconds)
     charge = steps.next_charge(providers.named(payment.provider), payment, was_asked, quiet_since)
     with store.transaction():
         current = Payment.get_for_update(payment_id)
@@ -86,11 +87,11 @@ def reconcile(reconciliation_id: UUID) -> None:
     """Compare our books with the provider's, and keep what differs. Raises ProviderUnavailable when it is to be tried again."""
     with store.transaction():
         provider = Reconciliation.get_for_update(reconciliation_id).provider
-    until = postgres.now() - reconciling.SETTLED
+    until = clock.now() - reconciling.SETTLED
     found = reconciling.compare(providers.named(provider), until - timedelta(days=reconciling.DAYS), until)
     with store.transaction():
         reconciliation = Reconciliation.get_for_update(reconciliation_id)
-        reconciliation.finished_at = postgres.now()
+        reconciliation.finished_at = clock.now()
         reconciliation.differences = found.differences[:LISTED]
     DIFFERENCES.labels(provider).set(len(found.differences))
     for difference in found.differences[:LISTED]:
@@ -105,7 +106,7 @@ def _is_given_up(payment: Payment) -> bool:
     """Nobody waits for a provider for ever: the order hears that it is not paid, and what the provider did is undone."""
     settings = Settings.current()
     patience = (settings.authorize_patience_seconds, settings.capture_patience_seconds)
-    reason = payment.hopeless(postgres.now(), *(timedelta(seconds=seconds) for seconds in patience))
+    reason = payment.hopeless(clock.now(), *(timedelta(seconds=seconds) for seconds in patience))
     if reason is not None:
         outcomes.call_off(payment, reason)
     return reason is not None

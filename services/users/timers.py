@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from sqlalchemy import delete
 
+from chassis.base import clock
 from chassis.run.service import Timer
 from chassis.storage import postgres
 from services.users.models import security_event
@@ -17,7 +18,7 @@ USED_TOKENS_KEPT = timedelta(days=1)
 
 
 def purge() -> None:
-    now = postgres.now()
+    now = clock.now()
     for expired in (
         delete(RevokedToken).where(RevokedToken.ends_at < now),
         delete(Request).where(Request.expires_at < now),

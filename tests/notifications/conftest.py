@@ -12,6 +12,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from sqlalchemy import select, text
 
+from chassis.base import clock
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.run.service import Service
@@ -91,7 +92,7 @@ class Desk:
     def sweep(self, after: timedelta) -> None:
         """The sweeper's turn as it would be `after` from now, and what follows."""
         with self.transaction():
-            sweep(postgres.now() + after)
+            sweep(clock.now() + after)
         self.system.drain()
 
     @contextmanager

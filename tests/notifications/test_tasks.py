@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from chassis.storage import postgres
+from chassis.base import clock
 from contracts.users import UserDeleted
 from services.notifications.channels.message import Away
 from services.notifications.models import Notification
@@ -94,7 +94,7 @@ def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
     waits = []
     for age in (timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=5)):
         with desk.transaction():
-            at = postgres.now() + age
+            at = clock.now() + age
             sweep(at)
         waits.append(round((desk.notifications()[0].due_at - at) / timedelta(minutes=1)))
     assert waits == [2, 5, 10]
@@ -104,7 +104,7 @@ def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
 def test_two_sweepers_at_once_share_the_work(desk):
     pending(desk)
     with desk.transaction():
-        sweep(postgres.now() + SECONDS_70)
+        sweep(clock.now() + SECONDS_70)
         second = threading.Thread(target=desk.sweep, args=[SECONDS_70])
         second.start()
         second.join()

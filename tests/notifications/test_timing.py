@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chassis.base import clock
 from chassis.run.testing import bearer
 from services.notifications.digest import send_due
 from services.notifications.models import Preferences
@@ -94,10 +95,9 @@ def test_quiet_hours_hold_what_can_wait_and_let_pass_what_is_about_money(desk, p
 
 
 def digest(desk, after):
-    from chassis.storage import postgres
 
     with desk.transaction():
-        send_due(postgres.now() + after)
+        send_due(clock.now() + after)
     desk.system.drain()
 
 

@@ -10,8 +10,9 @@ from flask.testing import FlaskClient
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from chassis.base import clock
 from chassis.run.service import Service
-from chassis.storage import postgres, store
+from chassis.storage import store
 from contracts.orders import Line, OrderPlaced
 from contracts.payments import PaymentDeclined, PaymentRefunded
 from contracts.stock import StockReserved
@@ -60,7 +61,7 @@ def test_what_was_sold_is_told_by_day_category_and_product(
         "average_basket": "20.40",
         "conversion": 0.5,
     }
-    assert [(day["day"], day["confirmed"]) for day in shown["days"]] == [(postgres.now().date().isoformat(), 2)]
+    assert [(day["day"], day["confirmed"]) for day in shown["days"]] == [(clock.now().date().isoformat(), 2)]
     assert [tuple(sold.values()) for sold in shown["categories"]] == [("kitchen", 2, "25.00"), ("food", 4, "15.80")]
     assert [(sold["name"], sold["quantity"]) for sold in shown["products"]] == [("Copper kettle", 2), ("Mint tea", 4)]
     assert len(sales(http, staff, "?top=1")["products"]) == 1
@@ -72,7 +73,7 @@ def test_days_outside_are_not_counted(
 ) -> None:
     place((product(), 1))
     project(orders)
-    today = postgres.now().date()
+    today = clock.now().date()
     yesterday = today - timedelta(days=1)
     assert sales(http, staff, f"?since={today}&until={today}")["total"]["placed"] == 1
     assert sales(http, staff, f"?since={yesterday}&until={yesterday}")["total"]["placed"] == 0

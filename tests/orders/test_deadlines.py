@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from sqlalchemy import func, select, text
 
+from chassis.base import clock
 from chassis.messaging.message import Message
 from chassis.run.service import Service
 from chassis.run.testing import System
@@ -36,7 +37,7 @@ def silence(orders: Service) -> Silence:
         system.sent.clear()
         for _ in range(deadlines_):
             with store.active(orders.store), orders.store.transaction():
-                latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
+                latest = postgres.session().scalar(select(func.max(Order.due_at))) or clock.now()
                 # Of an order's several steps the later one may be due up to the longest wait after the first.
                 deadlines.watch(latest + MAX_WAIT, seconds=60)
             system.drain()
@@ -53,7 +54,7 @@ def told(http: FlaskClient, id_: UUID, staff: Headers) -> tuple[str, str | None]
 def test_an_answer_in_time_is_not_asked_for_again(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
     hear(StockReserved(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
-        deadlines.watch(postgres.now() + timedelta(seconds=20))
+        deadlines.watch(clock.now() + timedelta(seconds=20))
     assert said(hear()) == []
 
 
@@ -188,7 +189,7 @@ def test_while_the_broker_is_away_nobody_is_blamed_for_not_answering(
     with store.active(orders.store):
         for hours in range(1, 7):
             with orders.store.transaction():
-                deadlines.watch(postgres.now() + timedelta(hours=hours))
+                deadlines.watch(clock.now() + timedelta(hours=hours))
     assert told(http, order_id(placed), staff)[0] == "pending"
     system = System([orders])
     system.drain()
@@ -226,7 +227,7 @@ def test_a_turn_that_has_taken_long_leaves_the_rest_to_the_next(
     for _ in ids:
         system.sent.clear()
         with store.active(orders.store), orders.store.transaction():
-            deadlines.watch(postgres.now() + timedelta(seconds=20), seconds=0)
+            deadlines.watch(clock.now() + timedelta(seconds=20), seconds=0)
         system.drain()
         [envelope] = system.sent
         asked_again.add(envelope.subject)
@@ -235,5 +236,5 @@ def test_a_turn_that_has_taken_long_leaves_the_rest_to_the_next(
 
 def test_the_age_of_the_oldest_pending_order_is_measured(orders: Service, placed: dict[str, Any]) -> None:
     with store.active(orders.store), orders.store.transaction():
-        deadlines.watch(postgres.now() + timedelta(seconds=10))
+        deadlines.watch(clock.now() + timedelta(seconds=10))
     assert 10 <= (REGISTRY.get_sample_value("souk_oldest_pending_order_seconds") or 0) < 40

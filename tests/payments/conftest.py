@@ -11,6 +11,7 @@ import urllib3
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
+from chassis.base import clock
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.messaging.relay import TASK_PREFIX
@@ -126,7 +127,7 @@ def sweep(payments: Service) -> Callable[[float], int]:
 
     def run(seconds: float) -> int:
         with store.active(payments.store), payments.store.transaction():
-            sweeper.sweep(postgres.now() + timedelta(seconds=seconds))
+            sweeper.sweep(clock.now() + timedelta(seconds=seconds))
             waiting = "SELECT count(*) FROM outbox WHERE sent_at IS NULL AND type LIKE 'task.payments.%'"
             return int(postgres.session().scalar(text(waiting)))
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from chassis.storage import postgres
+from chassis.base import clock
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
 from devservers.bank.webhooks import signature
 from services.payments import providers
@@ -120,7 +120,7 @@ def test_a_charge_is_one_however_often_and_at_once_it_is_asked_for(provider, aut
     with ThreadPoolExecutor(5) as pool:
         charges = list(pool.map(lambda _: authorize(payment_id=payment_id), range(5)))
     assert len(set(charges)) == 1
-    since, until = postgres.now() - timedelta(minutes=1), postgres.now() + timedelta(minutes=1)
+    since, until = clock.now() - timedelta(minutes=1), clock.now() + timedelta(minutes=1)
     assert [r.payment_id for r in provider.report(since, until)].count(payment_id) == 1
 
 
@@ -209,7 +209,7 @@ def test_a_provider_that_is_away_leaves_not_knowing(party, settings, address):
             lambda: provider.find(uuid4(), None),
             lambda: provider.refund(uuid4(), uuid4(), "x", 1),
             lambda: provider.find_refund(uuid4(), "x"),
-            lambda: list(provider.report(postgres.now(), postgres.now())),
+            lambda: list(provider.report(clock.now(), clock.now())),
         ):
             with pytest.raises(ProviderUnavailable):
                 ask()
@@ -238,12 +238,12 @@ def test_a_wrong_key_leaves_not_knowing(party, settings):
 
 
 def test_the_report_says_what_every_charge_holds_took_and_gave_back(provider, authorize):
-    since = postgres.now() - timedelta(seconds=5)
+    since = clock.now() - timedelta(seconds=5)
     ids = [uuid4() for _ in range(4)]
     held, taken, voided, returned = (authorize(payment_id=i, capture=n in (1, 3)) for n, i in enumerate(ids))
     provider.void(ids[2], voided.reference)
     provider.refund(uuid4(), ids[3], returned.reference, 250)
-    report = {r.payment_id: r for r in provider.report(since, postgres.now() + timedelta(seconds=5))}
+    report = {r.payment_id: r for r in provider.report(since, clock.now() + timedelta(seconds=5))}
     amounts = [(report[i].held, report[i].captured, report[i].refunded, report[i].currency) for i in ids]
     assert amounts == [(1250, 0, 0, "EUR"), (0, 1250, 0, "EUR"), (0, 0, 0, "EUR"), (0, 1250, 250, "EUR")]
     assert [report[i].reference for i in ids] == [c.reference for c in (held, taken, voided, returned)]

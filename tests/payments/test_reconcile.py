@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import text
 
-from chassis.storage import postgres, store
+from chassis.base import clock
+from chassis.storage import store
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
 from devservers.bank import create_app
 from services.payments import providers, reconcile, sweeper
@@ -37,7 +38,7 @@ def paid(orders, method="tok_success", capture=True):
 
 def compared(payments, minutes=-1):
     """As of this many minutes ago; a minute ahead, everything is at rest."""
-    until = postgres.now() - timedelta(minutes=minutes)
+    until = clock.now() - timedelta(minutes=minutes)
     with store.active(payments.store):
         return reconcile.compare(providers.named("sandbox"), until - timedelta(days=1), until)
 

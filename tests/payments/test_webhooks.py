@@ -11,6 +11,7 @@ import urllib3
 from sqlalchemy import text
 from werkzeug.wsgi import get_input_stream
 
+from chassis.base import clock
 from chassis.storage import postgres
 from contracts.payments import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
 from devservers import bank
@@ -222,7 +223,7 @@ def test_a_webhook_whose_task_was_lost_is_taken_up_and_an_old_one_forgotten(post
         Webhook.forget_old()
         assert kept(payments) == 1
         postgres.session().execute(
-            text("UPDATE webhooks SET received_at = :old"), {"old": postgres.now() - timedelta(days=31)}
+            text("UPDATE webhooks SET received_at = :old"), {"old": clock.now() - timedelta(days=31)}
         )
         Webhook.forget_old()
     assert kept(payments) == 0

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, select
 
+from chassis.base import clock
 from chassis.run.service import Service
 from chassis.storage import postgres, store
 from services.orders import commands, deadlines
@@ -31,7 +32,7 @@ def nobody_answers(platform: Platform, deadlines_: int) -> None:
     orders = platform.services["orders"]
     for _ in range(deadlines_):
         with store.active(orders.store), orders.store.transaction():
-            latest = postgres.session().scalar(select(func.max(Order.due_at))) or postgres.now()
+            latest = postgres.session().scalar(select(func.max(Order.due_at))) or clock.now()
             deadlines.watch(latest + MAX_WAIT, seconds=60)
         platform.system.drain()
         platform.system.retried.clear()  # The queue gave them up.

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 from sqlalchemy import select
 
+from chassis.base import clock
 from chassis.storage import mongo, postgres, store
 from services.orders import deadlines
 from services.orders.models import Event, Order
@@ -200,7 +201,7 @@ class Story(RuleBasedStateMachine):
         orders = self.platform.services["orders"]
         with store.active(orders.store), orders.store.transaction():
             due = [order.due_at for order in self._mine() if order.due_at]
-            deadlines.watch(max(due, default=postgres.now()) + MAX_WAIT, seconds=60)
+            deadlines.watch(max(due, default=clock.now()) + MAX_WAIT, seconds=60)
         self._collect_orders()
 
     def _end(self) -> None:

@@ -17,8 +17,8 @@ import urllib3
 from rich.console import Console
 from rich.table import Table
 
+from chassis.base import clock
 from chassis.base.problems import Unauthorized
-from chassis.storage import postgres
 from launcher.services import SERVICES
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, signing_key, until
@@ -117,7 +117,7 @@ class Platform:
         promoted = self._signed(claims).split(".")[1]
         start, _, signature = self._signed(self._claims(self.owner)).split(".")
         return {
-            "expired": self._signed({**claims, "exp": postgres.now() - timedelta(minutes=1)}),
+            "expired": self._signed({**claims, "exp": clock.now() - timedelta(minutes=1)}),
             "tampered": f"{start}.{promoted}.{signature}",
             "alg none": jwt.encode(claims, "", "none", {"kid": key_id}),
             "wrong audience": self._signed({**claims, "aud": "elsewhere"}),

@@ -9,7 +9,7 @@ from uuid import uuid4
 import jwt
 import pytest
 
-from chassis.storage import postgres
+from chassis.base import clock
 from launcher.stack import Stack
 from tests.installation import Person, signing_key
 
@@ -77,7 +77,7 @@ def test_an_expired_token_is_refused(stack: Stack, person: Enter) -> None:
     leila = person()
     claims = jwt.decode(leila.headers["Authorization"].split()[1], options={"verify_signature": False})
     key_id, key = signing_key(stack)
-    stale = jwt.encode({**claims, "exp": postgres.now() - timedelta(minutes=1)}, key, "HS256", {"kid": key_id})
+    stale = jwt.encode({**claims, "exp": clock.now() - timedelta(minutes=1)}, key, "HS256", {"kid": key_id})
     answer = leila.send("GET", "/orders/", Authorization=f"Bearer {stale}")
     assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
     assert "expired" in json.loads(answer.data)["detail"]

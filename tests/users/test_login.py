@@ -7,6 +7,7 @@ from argon2 import extract_parameters
 from prometheus_client import REGISTRY
 from sqlalchemy import event
 
+from chassis.base import clock
 from chassis.base.settings import Settings as AnyServiceSettings
 from chassis.run.testing import bearer
 from chassis.security import tokens
@@ -147,7 +148,7 @@ def test_a_rehash_does_not_undo_a_password_change(register, users):
 
 def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **changes) -> str:
     """A valid token with `changes`; claims that are None are left out."""
-    now = postgres.now()
+    now = clock.now()
     claims = {"iss": "souk-users", "aud": "souk", "sub": user_id, "roles": ["customer"], "jti": "1"}
     claims |= {"iat": now, "exp": now + timedelta(minutes=5), **changes}
     claims = {name: value for name, value in claims.items() if value is not None}
@@ -158,7 +159,7 @@ def forged(users, user_id: str, key: str = "", algorithm: str = "HS256", **chang
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": postgres.now() - timedelta(seconds=1)},
+        {"exp": clock.now() - timedelta(seconds=1)},
         {"exp": None},
         {"aud": "another"},
         {"aud": None},

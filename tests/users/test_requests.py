@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
+from chassis.base import clock
 from chassis.run.testing import bearer
 from chassis.storage import postgres
 from contracts.users import EmailVerificationRequested, PasswordChanged, PasswordResetRequested
@@ -113,7 +114,7 @@ def test_a_token_expires(register, forgot, reset, mailed, users):
     forgot()
     token = mailed(PasswordResetRequested).json["token"]
     with users.store.transaction():
-        postgres.session().execute(update(Request).values(expires_at=postgres.now() - timedelta(seconds=1)))
+        postgres.session().execute(update(Request).values(expires_at=clock.now() - timedelta(seconds=1)))
     assert reset(token).status_code == 422
 
 

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from sqlalchemy import event, func, select, update
 
+from chassis.base import clock
 from chassis.run.testing import bearer
 from chassis.security import auth, revocations
 from chassis.storage import postgres, redis, store
@@ -164,7 +165,7 @@ def test_a_closed_account_has_no_session(tokens, refresh, me, http):
 
 def test_an_expired_session_cannot_be_refreshed(tokens, refresh, users):
     with users.store.transaction():
-        postgres.session().execute(update(Session).values(expires_at=postgres.now()))
+        postgres.session().execute(update(Session).values(expires_at=clock.now()))
     assert refresh(tokens["refresh_token"]).status_code == 401
 
 
@@ -218,7 +219,7 @@ def test_expired_rows_are_purged(tokens, refresh, users, later):
     with users.store.transaction():
         purge()
         assert postgres.session().scalar(select(func.count()).select_from(RefreshToken)) == 1
-        postgres.session().execute(update(Session).values(expires_at=postgres.now()))
+        postgres.session().execute(update(Session).values(expires_at=clock.now()))
         purge()
         assert postgres.session().scalar(select(func.count()).select_from(Session)) == 0
 

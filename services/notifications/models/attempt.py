@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, String, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.notifications.models.base import Base
 
@@ -47,14 +48,14 @@ class Attempt(Base):
             provider=provider,
             device_id=device_id,
             outcome=Outcome.STARTED,
-            started_at=postgres.now(),
+            started_at=clock.now(),
         )
         postgres.session().add(attempt)
         return attempt
 
     @classmethod
     def end(cls, attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
-        ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": postgres.now()}
+        ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": clock.now()}
         postgres.session().execute(update(cls).where(cls.id == attempt_id).values(ended))
 
     @classmethod
@@ -72,7 +73,7 @@ class Attempt(Base):
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
         """Those whose process died under them, now ended as unknown."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
-        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=postgres.now())
+        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=clock.now())
         return postgres.session().scalars(ended.returning(cls)).all()
 
 

@@ -8,6 +8,7 @@ from sqlalchemy import String, delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import Conflict, NotFound
 from chassis.storage import postgres
 from services.notifications.models.base import Base
@@ -29,7 +30,7 @@ class Device(Base):
     def register(cls, user_id: UUID, endpoint: str, p256dh: str, auth: str) -> "Device":
         """The device, new or known. A browser whose user has changed is the new user's. Raises Conflict when there are too many."""
         values = {"user_id": user_id, "p256dh": p256dh, "auth": auth}
-        new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=postgres.now(), **values)
+        new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=clock.now(), **values)
         registered = new.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(cls)
         device = postgres.session().scalars(registered, execution_options={"populate_existing": True}).one()
         if postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MAX_DEVICES:  # type: ignore[operator]

@@ -13,6 +13,7 @@ from sqlalchemy import String, Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
@@ -93,7 +94,7 @@ class Notification(Base):
     @classmethod
     def enter(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
         """A new one with these column values. None when this fact was told before."""
-        now = postgres.now()
+        now = clock.now()
         release_at = release_at or now
         row = {
             "id": uuid4(),
@@ -127,7 +128,7 @@ class Notification(Base):
     @classmethod
     def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
         """The notification, the caller's to send for so long; None when it needs no sending, or is being sent."""
-        now = postgres.now()
+        now = clock.now()
         notification = cls.get_for_update(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
             return None
@@ -226,7 +227,7 @@ class Notification(Base):
 
     def succeed(self) -> None:
         self.status = Status.SENT
-        self.sent_at = postgres.now()
+        self.sent_at = clock.now()
         self.error = self.pinned_to = None
         self.taken_until = None
 
@@ -251,7 +252,7 @@ class Notification(Base):
 
     def fall_back(self, error: str, pinned_to: str | None = None) -> None:
         """This attempt did not succeed; another may, unless there were enough."""
-        now = postgres.now()
+        now = clock.now()
         self.pinned_to = pinned_to or self.pinned_to
         if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):
             self.die(error)

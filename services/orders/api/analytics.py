@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import Field, ValidationInfo, field_validator
 from sqlalchemy import ColumnElement, Row, Select, Table, desc, func, select
 
+from chassis.base import clock
 from chassis.security import auth
 from chassis.storage import postgres
 from chassis.web.api import Resource, endpoint
@@ -43,7 +44,7 @@ class AnalyticsQuery(Query):
 
     @property
     def span(self) -> tuple[date, date]:
-        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else postgres.now().date())
+        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else clock.now().date())
         return self.since or last - timedelta(days=USUAL_DAYS - 1), last
 
 

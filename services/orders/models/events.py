@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.messaging import message as messages
 from chassis.messaging import relay
 from chassis.messaging.message import Message
@@ -40,7 +41,7 @@ class Event(Base):
 
     @classmethod
     def of(cls, message: Message, stream: UUID, version: int, is_sent: bool) -> "Event":
-        occurred_at = postgres.now()
+        occurred_at = clock.now()
         return cls(
             id=uuid4(),
             stream=stream,

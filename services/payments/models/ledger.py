@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import BigInteger, ForeignKey, Identity, String, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.payments.models.base import Base
 
@@ -66,7 +67,7 @@ class Entry(Base):
     """In minor units, above zero."""
 
     currency: Mapped[str] = mapped_column(String(3))
-    occurred_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    occurred_at: Mapped[datetime] = mapped_column(default=clock.now)
 
 
 @dataclass(frozen=True)

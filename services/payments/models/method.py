@@ -8,6 +8,7 @@ from sqlalchemy import String, UniqueConstraint, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import Conflict, NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
@@ -29,12 +30,12 @@ class PaymentMethod(Base):
     user_id: Mapped[UUID]
     token: Mapped[str] = mapped_column(String(64))
     label: Mapped[str] = mapped_column(String(100))
-    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     @classmethod
     def keep(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
         """The user's method with this token, under its newest label. Raises TooManyMethods."""
-        row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=postgres.now())
+        row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=clock.now())
         kept = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(cls)
         method = postgres.session().scalars(kept).one()
         count = postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0

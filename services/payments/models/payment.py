@@ -13,6 +13,7 @@ from sqlalchemy import Select, String, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
@@ -82,8 +83,8 @@ class Payment(Base):
     due_at: Mapped[datetime | None]
     """When the sweeper takes the payment up if nobody has moved it by then; empty when there is nothing to do."""
 
-    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
-    updated_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    updated_at: Mapped[datetime] = mapped_column(default=clock.now)
     """When status or goal last changed."""
 
     @classmethod
@@ -248,7 +249,7 @@ class Payment(Base):
 
     def ask(self) -> None:
         """The provider is about to be asked."""
-        now = postgres.now()
+        now = clock.now()
         self.asked_at = self.asked_at or now
         if self.may_yet_be_captured and self.status == Status.PENDING:
             self.sent_at = now
@@ -259,9 +260,9 @@ class Payment(Base):
         self.due_at = next_look(now, self.updated_at)
 
     def _changed(self) -> None:
-        self.updated_at = postgres.now()
+        self.updated_at = clock.now()
         self.due_at = self.updated_at + PATIENCE if self.is_unfinished else None
 
 
 def _new(goal: Status, provider: str) -> dict[str, Any]:
-    return {"goal": goal, "provider": provider, "due_at": postgres.now() + PATIENCE}
+    return {"goal": goal, "provider": provider, "due_at": clock.now() + PATIENCE}

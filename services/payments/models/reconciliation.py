@@ -7,6 +7,7 @@ from sqlalchemy import String, UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.payments.models.base import Base
 
@@ -27,7 +28,7 @@ class Reconciliation(Base):
     @classmethod
     def of_today(cls, provider: str) -> UUID | None:
         """The id of today's, made now; None when there is one already."""
-        row = insert(cls).values(id=uuid4(), provider=provider, day=postgres.now().date())
+        row = insert(cls).values(id=uuid4(), provider=provider, day=clock.now().date())
         return postgres.session().scalar(
             row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id)
         )

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ForeignKey, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from chassis.storage.columns import MinorUnits
 from services.payments.models import ledger
@@ -47,8 +48,8 @@ class Refund(Base):
     due_at: Mapped[datetime | None]
     """When the sweeper takes the refund up if nobody has moved it by then; empty when there is nothing to do."""
 
-    created_at: Mapped[datetime] = mapped_column(default=postgres.now)
-    updated_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    created_at: Mapped[datetime] = mapped_column(default=clock.now)
+    updated_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     @classmethod
     def of(cls, payment: Payment, amount: int, reason: str, asked_by: str, refund_id: UUID | None = None) -> "Refund":
@@ -105,7 +106,7 @@ class Refund(Base):
 
     def ask(self) -> None:
         """The provider is about to be asked."""
-        now = postgres.now()
+        now = clock.now()
         self.asked_at = self.asked_at or now
         self.put_off(now)
 
@@ -127,5 +128,5 @@ class Refund(Base):
     def _transition_to(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
         self.status = status
         self.refusal_reason = refusal_reason
-        self.updated_at = postgres.now()
+        self.updated_at = clock.now()
         self.due_at = self.updated_at + PATIENCE if self.is_pending else None

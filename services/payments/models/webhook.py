@@ -8,6 +8,7 @@ from sqlalchemy import String, Text, UniqueConstraint, delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.payments.models.base import Base
 from services.payments.models.patience import PATIENCE, next_look
@@ -30,14 +31,14 @@ class Webhook(Base):
     """Which payment it is about, if the event names one that could be ours."""
 
     body: Mapped[str] = mapped_column(Text)
-    received_at: Mapped[datetime] = mapped_column(default=postgres.now)
+    received_at: Mapped[datetime] = mapped_column(default=clock.now)
     due_at: Mapped[datetime | None]
     """When the sweeper takes it up if it was not heeded by then; empty when it was."""
 
     @classmethod
     def store(cls, provider: str, event_id: str, event_type: str, payment_id: UUID | None, body: str) -> UUID | None:
         """The id of the new webhook; None for one that is known."""
-        now = postgres.now()
+        now = clock.now()
         about = {"event_id": event_id, "type": event_type, "payment_id": payment_id, "body": body}
         row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + PATIENCE, **about)
         known = row.on_conflict_do_nothing(index_elements=[cls.provider, cls.event_id])
@@ -55,7 +56,7 @@ class Webhook(Base):
 
     @classmethod
     def forget_old(cls) -> None:
-        postgres.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < postgres.now() - KEPT))
+        postgres.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < clock.now() - KEPT))
 
     def put_off(self, now: datetime) -> None:
         self.due_at = next_look(now, self.received_at)

@@ -2,6 +2,7 @@
 
 from uuid import UUID
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security import auth
 from chassis.storage import postgres
@@ -37,10 +38,10 @@ class Verify(Resource):
     def post(self, body: EmailVerification) -> None:
         """Verify an address with the token from the mail, which can be used once."""
         request = Request.by_token(body.token, "email", lock=True)
-        request.used_at = postgres.now()
+        request.used_at = clock.now()
         user = User.get_for_update(request.user_id)
         if user.email == request.email:
-            user.email_verified_at = postgres.now()
+            user.email_verified_at = clock.now()
             record("email.verified", user.id)
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security import auth
 from chassis.storage import postgres, store
@@ -70,7 +71,7 @@ class Reset(Resource):
     def post(self, body: PasswordReset, prepared: NewHash) -> None:
         """Set a new password with the token from the mail, which can be used once. Every session ends."""
         request = Request.by_token(body.token, "password", lock=True)
-        request.used_at = postgres.now()
+        request.used_at = clock.now()
         _set(prepared, "password.reset", keep_session=None)
 
 

@@ -1,5 +1,6 @@
 """Sessions: started by a login, extended by refresh tokens, ended by the user or by a stolen token."""
 
+from chassis.base import clock
 from chassis.base.problems import Unauthorized
 from chassis.security import auth, tokens
 from chassis.storage import postgres, store
@@ -70,7 +71,7 @@ def _exchange(refresh_token: str) -> TokenView | None:
     session = token.lock_session()
     if not session.is_open:
         return None
-    user, now = postgres.session().get_one(User, session.user_id), postgres.now()
+    user, now = postgres.session().get_one(User, session.user_id), clock.now()
     if not user.is_active:
         return None
     if token.was_stolen(now):
@@ -95,4 +96,4 @@ def _tokens(user: User, session: Session, parent: str | None = None) -> TokenVie
 def _revoke_current_token() -> None:
     token_id = auth.caller().token_id
     if token_id is not None:
-        RevokedToken.add({token_id: postgres.now() + tokens.LIFETIME})
+        RevokedToken.add({token_id: clock.now() + tokens.LIFETIME})

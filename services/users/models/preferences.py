@@ -7,6 +7,7 @@ from uuid import UUID
 from sqlalchemy import ARRAY, String, delete
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.users.models import Base
 
@@ -42,11 +43,11 @@ class Preferences(Base):
         """Set `values`, by column; returns whether anything changed."""
         changes = {name: value for name, value in values.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
-            self.marketing_consent_at = postgres.now() if changes["marketing_consent"] else None
+            self.marketing_consent_at = clock.now() if changes["marketing_consent"] else None
         for name, value in changes.items():
             setattr(self, name, value)
         if changes:
-            self.updated_at = postgres.now()
+            self.updated_at = clock.now()
             postgres.session().add(self)
         return bool(changes)
 

@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String, delete, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import Problem
 from chassis.storage import postgres
 from services.users.models import Base
@@ -50,7 +51,7 @@ class Request(Base):
     @classmethod
     def create(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
         """A new request, which replaces earlier ones for the same purpose; None if the account has reached MAX_PER_HOUR."""
-        now = postgres.now()
+        now = clock.now()
         same = (cls.user_id == user_id) & (cls.purpose == purpose)
         recent = select(cls.id).where(same, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
         if len(postgres.session().scalars(recent).all()) == MAX_PER_HOUR and user_id is not None:
@@ -65,7 +66,7 @@ class Request(Base):
     def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
         """The request, if it belongs to an account and is neither used nor expired."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
-        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= postgres.now():
+        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= clock.now():
             return None
         return found
 

@@ -8,6 +8,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 from structlog import get_logger
 
+from chassis.base import clock
 from chassis.storage import postgres
 from services.users.models import Base
 from services.users.settings import Settings
@@ -35,7 +36,7 @@ class RevokedToken(Base):
         """Revoke `tokens`, expiry by `jti`, and publish them to Redis after the commit."""
         if not tokens:
             return
-        now = postgres.now()
+        now = clock.now()
         rows = [{"id": token_id, "ends_at": ends_at, "revoked_at": now} for token_id, ends_at in tokens.items()]
         postgres.session().execute(insert(cls).values(rows).on_conflict_do_nothing())
         event.listen(postgres.session(), "after_commit", lambda _: _publish(tokens), once=True)
@@ -55,7 +56,7 @@ def _publish(tokens: Mapping[str, datetime]) -> None:
 
 def publish_missing() -> None:
     """Publish again what Redis may have missed or lost. Raises RedisError while it is unavailable."""
-    settings, now = Settings.current(), postgres.now()
+    settings, now = Settings.current(), clock.now()
     valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
     if not settings.redis_url or postgres.session().execute(valid.limit(1)).first() is None:
         # Usually there is nothing to publish, which spares the worker the memory of the Redis client.

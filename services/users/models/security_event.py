@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.security import auth
 from chassis.storage import postgres
 from chassis.web import forwarded
@@ -39,7 +40,7 @@ def record(kind: str, user_id: UUID | None, **details: Any) -> None:
     """Add an event to the current transaction. `details` are JSON values and hold no secret."""
     event = SecurityEvent(
         id=uuid4(),
-        occurred_at=postgres.now(),
+        occurred_at=clock.now(),
         kind=kind,
         user_id=user_id,
         actor_id=auth.caller().user_id,

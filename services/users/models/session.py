@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Index, String, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.security.tokens import AccessToken
 from chassis.storage import postgres
 from services.users.models import Base
@@ -46,7 +47,7 @@ class Session(Base):
 
     @classmethod
     def start(cls, user_id: UUID) -> Self:
-        now = postgres.now()
+        now = clock.now()
         session = cls(id=uuid4(), user_id=user_id, created_at=now, expires_at=now + MAX_IDLE)
         postgres.session().add(session)
         postgres.session().flush()
@@ -54,7 +55,7 @@ class Session(Base):
 
     @property
     def is_open(self) -> bool:
-        return self.ended_at is None and postgres.now() < self.expires_at
+        return self.ended_at is None and clock.now() < self.expires_at
 
     def end(self, by: str) -> None:
         """Void its refresh tokens at once and its access tokens within seconds."""
@@ -76,7 +77,7 @@ class Session(Base):
         )
 
     def extend(self) -> None:
-        self.expires_at = min(postgres.now() + MAX_IDLE, self.created_at + MAX_LENGTH)
+        self.expires_at = min(clock.now() + MAX_IDLE, self.created_at + MAX_LENGTH)
 
 
 class RefreshToken(Base):
@@ -107,7 +108,7 @@ class RefreshToken(Base):
             digest=digest_of(value),
             session_id=session_id,
             parent=parent,
-            created_at=postgres.now(),
+            created_at=clock.now(),
             is_superseded=False,
             access_token_id=access.id,
             access_ends_at=access.expires_at,
@@ -151,7 +152,7 @@ def digest_of(token: str) -> str:
 
 def _end(session_ids: Sequence[UUID], by: str) -> int:
     if session_ids:
-        statement = update(Session).where(Session.id.in_(session_ids)).values(ended_at=postgres.now(), ended_by=by)
+        statement = update(Session).where(Session.id.in_(session_ids)).values(ended_at=clock.now(), ended_by=by)
         postgres.session().execute(statement)
         _revoke_access(session_ids)
     return len(session_ids)
@@ -159,6 +160,6 @@ def _end(session_ids: Sequence[UUID], by: str) -> int:
 
 def _revoke_access(session_ids: Sequence[UUID]) -> None:
     valid = select(RefreshToken.access_token_id, RefreshToken.access_ends_at).where(
-        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > postgres.now()
+        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > clock.now()
     )
     RevokedToken.add({row.access_token_id: row.access_ends_at for row in postgres.session().execute(valid)})

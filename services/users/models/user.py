@@ -11,6 +11,7 @@ from sqlalchemy import ARRAY, Index, String, Text, collate, func, select, text, 
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import Conflict, Forbidden, NotFound
 from chassis.security.auth import Caller
 from chassis.storage import postgres
@@ -76,7 +77,7 @@ class User(Base):
     @classmethod
     def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
         """A new customer. `profile` has email, username, first_name and last_name. Raises AlreadyTaken."""
-        now = postgres.now()
+        now = clock.now()
         user = cls(
             **profile,
             hashed_password=hashed_password,
@@ -204,7 +205,7 @@ class User(Base):
         for field, value in values.items():
             setattr(self, field, value)
         self._set_search_terms()
-        self.updated_at = postgres.now()
+        self.updated_at = clock.now()
 
     def _set_search_terms(self) -> None:
         self.first_last = searchable(self.first_name, self.last_name)

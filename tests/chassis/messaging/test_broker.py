@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
-from chassis.storage import postgres
 from tests.broker import DEADLINE_SECONDS, said, taken_from
 from tests.conftest import server_url
 
@@ -74,7 +74,7 @@ def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
 
 def test_a_message_that_nobody_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:
     consume(lambda body, headers: None)
-    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", postgres.now(), {})
+    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", clock.now(), {})
     publisher.publish(envelope)
     assert taken_from(broker.UNROUTED, envelope)
 

@@ -7,12 +7,12 @@ from uuid import uuid4
 
 import pytest
 
+from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, body_of
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import DeadLetterQueue
-from chassis.storage import postgres
 from tests.broker import said, taken_from
 from tests.conftest import server_url
 
@@ -23,7 +23,7 @@ def bury(name: str, publisher: Publisher) -> Callable[..., Envelope]:
     broker.declare(server_url("BROKER"), name, [f"{name}.said"])
 
     def do(**data: Any) -> Envelope:
-        envelope = Envelope(uuid4(), "test", f"{name}.said", "x", postgres.now(), data)
+        envelope = Envelope(uuid4(), "test", f"{name}.said", "x", clock.now(), data)
         headers = {broker.ERROR_HEADER: "it cannot be done", ATTEMPT_HEADER: 4}
         publisher.send_to(broker.dead_letter_queue(name), envelope.to_json(), headers)
         return envelope

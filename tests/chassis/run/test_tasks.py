@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging import publisher as publishing
 from chassis.messaging.envelope import Envelope
@@ -36,7 +37,7 @@ def tasks(name: str, service: Service) -> Iterator[Tasks]:
 
 
 def entered(task: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"task.{task}", str(uuid4()), postgres.now(), {})
+    return Envelope(uuid4(), "test", f"task.{task}", str(uuid4()), clock.now(), {})
 
 
 def waiting(tasks: Tasks) -> list[str]:

@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from pydantic import Field
 from sqlalchemy import text
 
+from chassis.base import clock
 from chassis.base.problems import Conflict, NotFound
 from chassis.base.settings import Settings
 from chassis.run import web_app
@@ -191,7 +192,7 @@ def test_unknown_paths_and_methods_are_problems(notes: FlaskClient, method: str,
 def forged(service: Service, **changes: object) -> str:
     claims: dict[str, object] = {
         "iss": "souk-users", "aud": "souk", "sub": str(ME), "roles": ["staff"], "jti": "1",
-        "iat": postgres.now(), "exp": postgres.now() + timedelta(minutes=5), **changes,
+        "iat": clock.now(), "exp": clock.now() + timedelta(minutes=5), **changes,
     }  # fmt: skip
     key = service.settings.jwt_keys["test"].get_secret_value()
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "test"})
@@ -200,7 +201,7 @@ def forged(service: Service, **changes: object) -> str:
 def bad_tokens(service: Service) -> dict[str, str]:
     whole = forged(service)
     return {
-        "expired": forged(service, exp=postgres.now() - timedelta(seconds=1)),
+        "expired": forged(service, exp=clock.now() - timedelta(seconds=1)),
         "another audience": forged(service, aud="elsewhere"),
         "another issuer": forged(service, iss="elsewhere"),
         "no user": forged(service, sub="not a uuid"),
