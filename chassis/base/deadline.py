@@ -20,7 +20,7 @@ ENVIRON = "HTTP_" + HEADER.upper().replace("-", "_")
 
 
 class TooLate(Problem):
-    type, status, title = "/problems/too-late", 504, "There was not enough time"
+    type, status, title = "/problems/too-late", 504, "Request timed out"
 
 
 @dataclass(frozen=True)
@@ -72,4 +72,4 @@ def is_over() -> bool:
 def check() -> None:
     """Raises TooLate when nobody waits for the answer any more."""
     if is_over():
-        raise TooLate("The time for this request ran out before its work began.")
+        raise TooLate("The request ran out of time before its work began.")

@@ -1,4 +1,4 @@
-"""What a caller can act on: RFC 9457 problems, raised where they are found and rendered at the edge."""
+"""Errors that a caller can act on: RFC 9457 problems, raised where they are found and rendered at the edge."""
 
 from typing import Any, ClassVar
 
@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 class Problem(Exception):
     """Base of every expected error.
 
-    `title` names the kind and never varies; `detail` is one sentence for a person about this case; extensions are for programs.
-    In a message handler a Problem means that no retry will help.
+    `title` names the kind and never varies; `detail` is a sentence for people about this case; extensions are for programs.
+    In a message handler it means that no retry will help.
     """
 
     type: ClassVar[str] = "about:blank"
@@ -21,20 +21,20 @@ class Problem(Exception):
         self.extensions = extensions
 
     def body(self) -> dict[str, Any]:
-        """The members of its application/problem+json."""
+        """The members of its problem+json."""
         return problem_body(self.status, self.title, self.type, self.detail, **self.extensions)
 
 
 class Malformed(Problem):
-    type, status, title = "/problems/malformed", 400, "The request could not be read"
+    type, status, title = "/problems/malformed", 400, "Malformed request"
 
 
 class Unauthorized(Problem):
-    type, status, title = "/problems/unauthorized", 401, "Who are you?"
+    type, status, title = "/problems/unauthorized", 401, "Authentication required"
 
 
 class Forbidden(Problem):
-    type, status, title = "/problems/forbidden", 403, "You may not do this"
+    type, status, title = "/problems/forbidden", 403, "Permission denied"
 
 
 class NotFound(Problem):
@@ -42,27 +42,27 @@ class NotFound(Problem):
 
 
 class Conflict(Problem):
-    type, status, title = "/problems/conflict", 409, "The present state forbids this"
+    type, status, title = "/problems/conflict", 409, "Conflict with the current state"
 
 
 class PreconditionFailed(Problem):
-    type, status, title = "/problems/precondition-failed", 412, "It has changed since you saw it"
+    type, status, title = "/problems/precondition-failed", 412, "Precondition failed"
 
 
 class UnsupportedMedia(Problem):
-    type, status, title = "/problems/unsupported-media", 415, "Only application/json is understood"
+    type, status, title = "/problems/unsupported-media", 415, "Unsupported media type"
 
 
 class Invalid(Problem):
-    """Understood but invalid; `errors` lists {field, message}, the field as a dotted path."""
+    """Understood but invalid. `errors` lists {field, message}; the field is a dotted path."""
 
-    type, status, title = "/problems/invalid", 422, "The request is invalid"
+    type, status, title = "/problems/invalid", 422, "Invalid request"
 
 
 class Unavailable(Problem):
-    """Something this request needs is away for now. Carries Retry-After, in seconds."""
+    """A dependency is unavailable for now. Carries Retry-After."""
 
-    type, status, title = "/problems/unavailable", 503, "Try again soon"
+    type, status, title = "/problems/unavailable", 503, "Service temporarily unavailable"
 
     def __init__(self, detail: str = "", retry_after_seconds: int = 2, **extensions: Any) -> None:
         super().__init__(detail, {"Retry-After": str(retry_after_seconds)}, **extensions)

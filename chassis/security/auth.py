@@ -62,8 +62,8 @@ class Permission:
             return
         if caller == NOBODY:
             scheme = "ApiKey" if self.services else "Bearer"
-            raise Unauthorized("This needs credentials.", headers={"WWW-Authenticate": scheme})
-        raise Forbidden(f"This is for {self.name}.")
+            raise Unauthorized("This request carries no credentials.", headers={"WWW-Authenticate": scheme})
+        raise Forbidden(f"Only {self.name} may do this.")
 
 
 ANYONE = Permission("anyone", anyone=True)
@@ -75,7 +75,7 @@ ADMIN = Permission("admins", roles=frozenset({"admin"}))
 
 def service(*names: str) -> Permission:
     """Only the named services, by their API key."""
-    return Permission("services: " + ", ".join(names), services=frozenset(names))
+    return Permission("services (" + ", ".join(names) + ")", services=frozenset(names))
 
 
 _caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
@@ -116,19 +116,19 @@ def _identified(authorization: str | None, api_key: str | None, settings: Settin
         return Caller(service=service_name)
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
-        raise tokens.invalid("Only Bearer tokens are understood.")
+        raise tokens.invalid("Only the Bearer scheme is supported.")
     # One space, as RFC 6750 has it: the edge counts requests by this header, and each further way to write it has a count of its own.
     claims = tokens.verify(token, settings)
     # Only web processes see tokens; what this imports is not for the others.
     from chassis.security import revocations
 
     if revocations.is_revoked(claims.token_id, settings):
-        raise tokens.invalid("The token was revoked.")
+        raise tokens.invalid("The token has been revoked.")
     return Caller(claims.user_id, claims.roles, service_name, claims.token_id, claims.session_id)
 
 
 def _service_of(api_key: str, settings: Settings) -> str:
     name = keys.keyring(settings).caller(api_key)
     if name is None:
-        raise Unauthorized("The API key is not known.", headers={"WWW-Authenticate": "ApiKey"})
+        raise Unauthorized("Unknown API key.", headers={"WWW-Authenticate": "ApiKey"})
     return name

@@ -63,7 +63,7 @@ def verify(token: str, settings: Settings) -> Claims:
     try:
         key = keyring(settings).jwt_key(str(jwt.get_unverified_header(token).get("kid")))
         if key is None:
-            raise invalid("The token is signed with a key that is not in use.")
+            raise invalid("The token is signed with an unknown key.")
         claims = jwt.decode(
             token,
             key.verifying,
@@ -77,7 +77,7 @@ def verify(token: str, settings: Settings) -> Claims:
     except jwt.ExpiredSignatureError as error:
         raise invalid("The token has expired.") from error
     except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
-        raise invalid("The token is not valid.") from error
+        raise invalid("The token is invalid.") from error
 
 
 def invalid(detail: str) -> Unauthorized:

@@ -55,7 +55,7 @@ class Record:
         if first is None:
             return None
         if first.request_hash != self._hash:
-            raise KeyReused("Its first use had another body.", field=HEADER)
+            raise KeyReused("It was first used with a different body.", field=HEADER)
         return StoredResponse(first.status, first.headers, first.body)
 
     def keep(self, answer: StoredResponse) -> None:

@@ -37,15 +37,17 @@ def _http_error(error: HTTPException) -> Response:
 def _database_error(error: Exception) -> Response:
     if deadline.is_over():
         log.warning("request ran out of time", error=type(error).__name__)
-        return _problem(deadline.TooLate("The time for this request ran out, and nothing was changed."))
+        return _problem(deadline.TooLate("The request ran out of time. Nothing was changed."))
     # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
     log.error("database unavailable", error=str(getattr(error, "orig", error)))
-    return _problem(Unavailable("The database did not answer in time."))
+    return _problem(Unavailable("The database did not respond in time."))
 
 
 def _bug(error: Exception) -> Response:
     log.exception("unhandled error", exc_info=error)
-    return _response(problem_body(500, "Internal Server Error", detail="This is our fault and has been recorded."))
+    return _response(
+        problem_body(500, "Internal Server Error", detail="Something went wrong on our side. It has been logged.")
+    )
 
 
 def _response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:

@@ -15,7 +15,7 @@ def checked(key: str | None, is_required: bool) -> str | None:
     """The key as sent. Raises KeyMissing, or Malformed when it is empty, too long or not printable ASCII."""
     if key is None:
         if is_required:
-            raise KeyMissing(f"Send {HEADER}, a value of your own that is new for each new request.", field=HEADER)
+            raise KeyMissing(f"Send {HEADER} with a value that is unique to each new request.", field=HEADER)
         return None
     if not (0 < len(key) <= MAX_KEY_LENGTH and key.isascii() and key.isprintable()):
         raise Malformed(f"{HEADER} must be 1 to {MAX_KEY_LENGTH} printable ASCII characters.", field=HEADER)

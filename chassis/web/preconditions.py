@@ -6,7 +6,7 @@ from chassis.base.problems import PreconditionFailed, Problem
 
 
 class PreconditionRequired(Problem):
-    type, status, title = "/problems/precondition-required", 428, "This needs If-Match"
+    type, status, title = "/problems/precondition-required", 428, "If-Match required"
 
 
 def seen_versions() -> list[int] | None:
@@ -22,4 +22,4 @@ def expect(version: int) -> None:
     """Raises PreconditionFailed when the caller has seen another version than this present, locked one."""
     seen = seen_versions()
     if seen is not None and version not in seen:
-        raise PreconditionFailed("Read it again: it has changed meanwhile.", version=version)
+        raise PreconditionFailed("It has changed in the meantime. Fetch it again.", version=version)
