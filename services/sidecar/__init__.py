@@ -1,1 +1,1 @@
-"""Keeps one instance's entry in Consul's catalogue true. It stands on the standard library alone: there is one beside each instance."""
+"""Keeps one instance's Consul entry up to date. Uses only the standard library, because every instance has a sidecar."""

@@ -1,4 +1,4 @@
-"""`python -m services.sidecar`: keep the entry true until SIGTERM, then drain and take it out."""
+"""`python -m services.sidecar`: keep the entry up to date until SIGTERM, then drain the instance and deregister it."""
 
 import signal
 import threading
@@ -8,12 +8,12 @@ from services.sidecar.sidecar import Sidecar
 
 
 def main() -> None:
-    told = settings.read()
+    current = settings.read()
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    sidecar = Sidecar(told)
-    health.serve(sidecar, told)
+    sidecar = Sidecar(current)
+    health.serve(sidecar, current)
     sidecar.run(stopping)
 
 

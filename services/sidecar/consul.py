@@ -1,6 +1,6 @@
-"""The six requests to Consul's agent of which a sidecar's work consists; the same from Consul 1.8 on.
+"""The six requests that a sidecar sends to Consul's agent; they are the same since Consul 1.8.
 
-Spoken by hand: py-consul would double the process (docs/decisions/0025).
+py-consul would double the size of the process (docs/decisions/0025).
 """
 
 import http.client
@@ -16,16 +16,16 @@ from services.sidecar.settings import Settings
 TIMEOUT_SECONDS = 2.0
 
 
-class Away(Exception):
-    """Consul does not answer, or has no leader that could keep an entry."""
+class Unavailable(Exception):
+    """Consul does not respond, or has no leader to store an entry."""
 
 
-class Refused(Exception):
-    """Consul does not let us: the token lacks a right, or what we said is wrong."""
+class Forbidden(Exception):
+    """The ACL token is missing or lacks a permission."""
 
 
-class Unknown(Exception):
-    """Consul does not know our check: it was wiped, or somebody has removed the entry."""
+class UnknownCheck(Exception):
+    """Consul does not have our check: it was wiped, or the entry was removed."""
 
 
 class Agent:
@@ -34,48 +34,48 @@ class Agent:
         self._headers = {"X-Consul-Token": settings.consul_token} if settings.consul_token else {}
         self._tls = _tls(settings) if settings.consul_url.startswith("https") else None
 
-    def expect_leader(self) -> None:
-        """Raises Away without one. An entry made in the meantime would reach the catalogue only by Consul's own next round."""
-        if not self._ask("GET", "/v1/status/leader"):
-            raise Away("no leader yet")
+    def require_leader(self) -> None:
+        """Raises Unavailable without one: an entry would then reach the catalogue only at Consul's next sync."""
+        if not self._request("GET", "/v1/status/leader"):
+            raise Unavailable("no leader yet")
 
     def services(self) -> dict[str, Any]:
         """Every entry of this agent, by id."""
-        found: dict[str, Any] = self._ask("GET", "/v1/agent/services") or {}
+        found: dict[str, Any] = self._request("GET", "/v1/agent/services") or {}
         return found
 
     def register(self, entry: dict[str, Any]) -> None:
-        self._ask("PUT", "/v1/agent/service/register?replace-existing-checks=true", entry)
+        self._request("PUT", "/v1/agent/service/register?replace-existing-checks=true", entry)
 
     def deregister(self, id_: str) -> None:
-        """Nothing happens where there is no such entry."""
+        """A missing entry is not an error."""
         with suppress(_Failed):
-            self._ask("PUT", f"/v1/agent/service/deregister/{quote(id_, safe='')}")
+            self._request("PUT", f"/v1/agent/service/deregister/{quote(id_, safe='')}")
 
-    def tell(self, check_id: str, status: str, output: str) -> None:
-        """Renew a TTL check. Raises Unknown when there is no such check."""
+    def renew(self, check_id: str, status: str, output: str) -> None:
+        """Renew a TTL check. Raises UnknownCheck."""
         path = f"/v1/agent/check/update/{quote(check_id, safe='')}"
         try:
-            self._ask("PUT", path, {"Status": status, "Output": output})
+            self._request("PUT", path, {"Status": status, "Output": output})
         except _Failed as failed:
-            # 404 today, 500 in Consul 1.8. Whatever else it is, registering again mends or names it.
-            raise Unknown(str(failed)) from failed
+            # 404 today, 500 in Consul 1.8. If it is another error, registering again fixes or reports it.
+            raise UnknownCheck(str(failed)) from failed
 
-    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+    def _request(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         try:
-            status, answer = exchange(method, self._url + path, TIMEOUT_SECONDS, self._headers, data, self._tls)
+            status, content = exchange(method, self._url + path, TIMEOUT_SECONDS, self._headers, data, self._tls)
         except (OSError, http.client.HTTPException) as error:
-            raise Away(repr(error)) from error
+            raise Unavailable(repr(error)) from error
         if status in (401, 403):
-            raise Refused(answer.decode(errors="replace")[:200])
+            raise Forbidden(content.decode(errors="replace")[:200])
         if status >= 400:
-            raise _Failed(f"{status}: {answer.decode(errors='replace')[:200]}")
-        return json.loads(answer) if answer else None
+            raise _Failed(f"{status}: {content.decode(errors='replace')[:200]}")
+        return json.loads(content) if content else None
 
 
-class _Failed(Away):
-    """It answers, but with an error."""
+class _Failed(Unavailable):
+    """Consul responded with an error."""
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

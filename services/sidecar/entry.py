@@ -1,4 +1,4 @@
-"""What Consul is to know of the instance: its entry, and which other entries can only be a former self's."""
+"""The instance's entry in Consul, and how to recognize stale entries of the same instance."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from services.sidecar.instance import LIVENESS, Status
 from services.sidecar.settings import Settings
 
-FORGOTTEN_AFTER = "1m"
-"""An instance that is ill for so long, with nobody left to take it out, is forgotten by Consul itself; its shortest time."""
+DEREGISTER_AFTER = "1m"
+"""Consul removes an entry that has been critical for this long, in case no sidecar does; Consul's minimum."""
 
-STEADY_FAILURES = 2
-"""Consul's own look at the instance has to fail so often: one slow answer of a busy machine is no illness."""
+FAILURES_BEFORE_CRITICAL = 2
+"""Of Consul's own check: one slow response of a busy machine is not a failure."""
 
 
 def check_id(settings: Settings) -> str:
@@ -19,7 +19,7 @@ def check_id(settings: Settings) -> str:
 
 
 def describe(settings: Settings, status: Status) -> dict[str, Any]:
-    """The entry of an instance in this condition, as Consul takes it."""
+    """The body of Consul's registration request."""
     host, port = settings.address
     scheme = settings.instance_url.partition(":")[0]
     version = [f"v{settings.version}"] if settings.version else []
@@ -34,31 +34,31 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
         "Checks": [
             {
                 "CheckID": check_id(settings),
-                "Name": "The sidecar finds it ready",
+                "Name": "Readiness, reported by the sidecar",
                 "TTL": f"{settings.ttl_seconds:g}s",
                 "Status": status,
-                "DeregisterCriticalServiceAfter": FORGOTTEN_AFTER,
+                "DeregisterCriticalServiceAfter": DEREGISTER_AFTER,
             },
             {
-                "CheckID": f"{settings.instance}:answers",
-                "Name": "It is alive",
+                "CheckID": f"{settings.instance}:live",
+                "Name": "Liveness, probed by Consul",
                 "HTTP": settings.instance_url + LIVENESS,
                 "Interval": f"{settings.check_seconds:g}s",
                 "Timeout": "2s",
-                "FailuresBeforeCritical": STEADY_FAILURES,
+                "FailuresBeforeCritical": FAILURES_BEFORE_CRITICAL,
                 "Status": "critical" if status == "critical" else "passing",
-                "DeregisterCriticalServiceAfter": FORGOTTEN_AFTER,
+                "DeregisterCriticalServiceAfter": DEREGISTER_AFTER,
             },
         ],
     }
 
 
-def former_selves(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
-    """Ids of entries that a crash has left: this instance under another id, or this address as it was called before."""
-    left = []
+def stale_ids(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
+    """Ids of entries left by a crash: this instance under another id, or this service at the same address."""
+    stale = []
     for id_, entry in entries.items():
-        is_here = (entry.get("Address"), entry.get("Port")) == settings.address
-        is_named = (entry.get("Meta") or {}).get("instance") == settings.instance
-        if id_ != settings.instance and (is_named or (is_here and entry.get("Service") == settings.service)):
-            left.append(id_)
-    return left
+        same_address = (entry.get("Address"), entry.get("Port")) == settings.address
+        same_instance = (entry.get("Meta") or {}).get("instance") == settings.instance
+        if id_ != settings.instance and (same_instance or (same_address and entry.get("Service") == settings.service)):
+            stale.append(id_)
+    return stale

@@ -1,4 +1,4 @@
-"""The sidecar's own small HTTP server: what it sees and does, for people, for the launcher and for Prometheus."""
+"""The sidecar's own HTTP server: its state for people and the launcher, and its metrics."""
 
 import json
 import threading
@@ -10,16 +10,16 @@ from services.sidecar.sidecar import Sidecar
 
 
 def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
-    """Answer /health, /health/live, /health/ready and /metrics from a thread of this process."""
+    """Serve /health, /health/live, /health/ready and /metrics from a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5
 
         def log_message(self, *_: Any) -> None:
-            """Probes are not worth a log line."""
+            """Do not log probes."""
 
         def do_GET(self) -> None:
-            status, kind, text = answer(sidecar, settings, self.path)
+            status, kind, text = respond(sidecar, settings, self.path)
             self.send_response_only(status)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(text)))
@@ -32,7 +32,7 @@ def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
     return server
 
 
-def answer(sidecar: Sidecar, settings: Settings, path: str) -> tuple[int, str, str]:
+def respond(sidecar: Sidecar, settings: Settings, path: str) -> tuple[int, str, str]:
     """Status, content type and text."""
     match path:
         case "/health/live":
@@ -62,10 +62,10 @@ def _state(sidecar: Sidecar, settings: Settings) -> dict[str, Any]:
 
 def _metrics(sidecar: Sidecar) -> str:
     return (
-        "# HELP souk_sidecar_registered Whether Consul's catalogue has this instance.\n"
+        "# HELP souk_sidecar_registered Whether the instance is in Consul's catalogue.\n"
         "# TYPE souk_sidecar_registered gauge\n"
         f"souk_sidecar_registered {int(sidecar.state == 'registered')}\n"
-        "# HELP souk_sidecar_instance_ready Whether the instance says that it is ready.\n"
+        "# HELP souk_sidecar_instance_ready Whether the instance is ready.\n"
         "# TYPE souk_sidecar_instance_ready gauge\n"
         f"souk_sidecar_instance_ready {int(sidecar.condition.is_ready)}\n"
     )

@@ -1,4 +1,4 @@
-"""One HTTP exchange with the standard library: a connection of its own, bounded in time and size."""
+"""A single HTTP request with the standard library, limited in time and size."""
 
 import http.client
 import ssl
@@ -16,7 +16,7 @@ def exchange(
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body. Raises OSError or http.client.HTTPException when there is no answer."""
+    """Status and body. Raises OSError or http.client.HTTPException without a response."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection: http.client.HTTPConnection

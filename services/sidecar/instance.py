@@ -1,4 +1,4 @@
-"""The instance beside which the sidecar stands, as it says itself."""
+"""The health of the instance beside the sidecar."""
 
 import http.client
 import json
@@ -10,13 +10,13 @@ TIMEOUT_SECONDS = 2.0
 READINESS, LIVENESS = "/health/ready", "/health/live"
 
 Status = Literal["passing", "warning", "critical"]
-"""In Consul's words: ready, alive without being ready, neither."""
+"""Consul's terms for ready, alive but not ready, and dead."""
 
 
 class Condition(NamedTuple):
     status: Status
     in_flight: int | None
-    """Requests it has in hand; None where it does not say."""
+    """Requests in progress; None if the instance does not report them."""
 
     reason: str
 
@@ -25,25 +25,23 @@ class Condition(NamedTuple):
         return self.status == "passing"
 
 
-def look(url: str) -> Condition:
-    """How the instance at `url` is."""
+def probe(url: str) -> Condition:
     try:
         status, body = exchange("GET", url + READINESS, TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException) as error:
-        # What it stands on may keep its readiness waiting for longer than we do.
-        reason = f"does not say whether it is ready: {type(error).__name__}"
-        return Condition("warning" if _lives(url) else "critical", None, reason)
+        # The readiness check may be waiting for a slow dependency.
+        reason = f"no response from {READINESS}: {type(error).__name__}"
+        return Condition("warning" if _is_alive(url) else "critical", None, reason)
     try:
-        said = json.loads(body)
-        in_flight = int(said["in_flight"])
+        in_flight = int(json.loads(body)["in_flight"])
     except (ValueError, TypeError, KeyError):
         in_flight = None
     if status == 200:
         return Condition("passing", in_flight, "ready")
-    return Condition("warning", in_flight, f"answers {status}: {body[:300].decode(errors='replace')}")
+    return Condition("warning", in_flight, f"status {status}: {body[:300].decode(errors='replace')}")
 
 
-def _lives(url: str) -> bool:
+def _is_alive(url: str) -> bool:
     try:
         return exchange("GET", url + LIVENESS, TIMEOUT_SECONDS)[0] == 200
     except (OSError, http.client.HTTPException):

@@ -1,4 +1,4 @@
-"""What a sidecar is told by its environment, read once. Wrong or missing: one line for each, and it ends."""
+"""A sidecar's settings, read once from the environment. Every missing or invalid one is reported, on a line of its own."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 class Settings(NamedTuple):
     service: str
-    """The name under which the instance is found: users, products, ..."""
+    """The name under which callers look the instance up: users, products, ..."""
 
     instance: str
-    """The instance's own name, which it keeps over restarts and moves: users-web-2. Its entry's id in Consul."""
+    """The instance's name, such as users-web-2, which is also its entry's id in Consul. It survives restarts and moves."""
 
     instance_url: str
-    """Where the instance listens: scheme, host and port as others reach it."""
+    """Scheme, host and port at which others reach the instance."""
 
     consul_url: str
     consul_token: str = ""
@@ -26,24 +26,24 @@ class Settings(NamedTuple):
     consul_key_file: str = ""
     host: str = "127.0.0.1"
     port: int = 0
-    """Where it says its own state; 0 lets the system choose."""
+    """The sidecar's own port; 0 lets the system choose."""
 
     version: str = ""
     weight: int = 1
     tags: str = ""
-    """More tags, separated by commas."""
+    """Additional tags, separated by commas."""
 
-    beat_seconds: float = 1.0
-    """How often the instance is looked at and Consul told. Longer: traffic goes on to what is ill for that time."""
+    heartbeat_seconds: float = 1.0
+    """How often the instance is probed and its entry renewed. For up to this long an unhealthy one still gets traffic."""
 
     ttl_seconds: float = 10.0
-    """After so long without a word from us Consul takes the instance for ill. Several beats, or a hiccup is an illness."""
+    """Consul considers the instance unhealthy without a heartbeat for this long. Allow for several missed ones."""
 
     check_seconds: float = 2.0
-    """How often Consul looks at the instance by itself."""
+    """How often Consul itself probes the instance."""
 
     drain_seconds: float = 10.0
-    """How long an instance that is to go may take to answer what it has in hand."""
+    """How long a stopping instance may take to finish its requests in flight."""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -54,18 +54,18 @@ class Settings(NamedTuple):
 def _url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:
-        raise ValueError("is no http(s)://host:port")
+        raise ValueError("must be http(s)://host:port")
     return value.rstrip("/")
 
 
-def _number(kind: Callable[[str], Any], least: float) -> Callable[[str], Any]:
+def _number(kind: Callable[[str], Any], minimum: float) -> Callable[[str], Any]:
     def read(value: str) -> Any:
         try:
             number = kind(value)
         except ValueError:
-            raise ValueError("is no number") from None
-        if not least <= number < 1e6:
-            raise ValueError(f"must be at least {least:g}")
+            raise ValueError("must be a number") from None
+        if not minimum <= number < 1e6:
+            raise ValueError(f"must be at least {minimum:g}")
         return number
 
     return read
@@ -76,28 +76,28 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "consul_url": _url,
     "port": _number(int, 0),
     "weight": _number(int, 1),
-    "beat_seconds": _number(float, 0.05),
+    "heartbeat_seconds": _number(float, 0.05),
     "ttl_seconds": _number(float, 1),
     "check_seconds": _number(float, 0.1),
     "drain_seconds": _number(float, 0),
 }
-_NEEDED = ("service", "instance", "instance_url", "consul_url")
+_REQUIRED = ("service", "instance", "instance_url", "consul_url")
 
 
 def read(environment: Mapping[str, str] = os.environ) -> Settings:
     values: dict[str, Any] = {}
-    wrong = []
+    errors = []
     for name in Settings._fields:
         variable = f"SOUK_{name.upper()}"
-        given = environment.get(variable, "")
-        if not given:
-            wrong += [f"{variable}: a sidecar needs it"] if name in _NEEDED else []
+        text = environment.get(variable, "")
+        if not text:
+            errors += [f"{variable}: is required"] if name in _REQUIRED else []
             continue
         try:
-            values[name] = _READERS.get(name, str)(given)
+            values[name] = _READERS.get(name, str)(text)
         except ValueError as error:
-            wrong.append(f"{variable}: {error}")
-    if wrong:
-        print("\n".join(wrong), file=sys.stderr)
+            errors.append(f"{variable}: {error}")
+    if errors:
+        print("\n".join(errors), file=sys.stderr)
         raise SystemExit(1)
     return Settings(**values)

@@ -1,4 +1,4 @@
-"""`python -m services.sidecar` beside a real instance and a real Consul: small, and gone from the catalogue when it is stopped."""
+"""`python -m services.sidecar` with a real Consul: small, and out of the catalogue once it is stopped."""
 
 import json
 import os
@@ -28,24 +28,24 @@ def instance() -> Iterator[Faulty]:
 
 
 def start(consul: ConsulServer, instance: Faulty, port: int) -> "subprocess.Popen[bytes]":
-    told = {
+    settings = {
         "SOUK_SERVICE": "users",
         "SOUK_INSTANCE": "users-web",
         "SOUK_INSTANCE_URL": instance.url,
         "SOUK_CONSUL_URL": consul.url,
         "SOUK_PORT": str(port),
-        "SOUK_BEAT_SECONDS": "0.1",
+        "SOUK_HEARTBEAT_SECONDS": "0.1",
     }
-    return subprocess.Popen([sys.executable, "-m", "services.sidecar"], cwd=ROOT, env={**os.environ, **told})
+    return subprocess.Popen([sys.executable, "-m", "services.sidecar"], cwd=ROOT, env={**os.environ, **settings})
 
 
-def test_it_keeps_the_entry_until_it_is_stopped_and_is_small(consul: ConsulServer, instance: Faulty) -> None:
+def test_it_keeps_the_entry_until_it_is_stopped(consul: ConsulServer, instance: Faulty) -> None:
     port = free_port()
     process = start(consul, instance, port)
     try:
         consul.until(lambda: consul.healthy("users") == ["users-web"])
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as answer:
-            assert json.load(answer)["state"] == "registered"
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as response:
+            assert json.load(response)["state"] == "registered"
         assert psutil.Process(process.pid).memory_full_info().uss < MAX_BYTES
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
@@ -55,7 +55,7 @@ def test_it_keeps_the_entry_until_it_is_stopped_and_is_small(consul: ConsulServe
         process.wait()
 
 
-def test_its_successor_takes_over_what_a_killed_one_left(consul: ConsulServer, instance: Faulty) -> None:
+def test_its_successor_takes_over_the_entry_of_a_killed_one(consul: ConsulServer, instance: Faulty) -> None:
     first = start(consul, instance, free_port())
     consul.until(lambda: consul.healthy("users") == ["users-web"])
     first.kill()

@@ -1,4 +1,4 @@
-"""A Consul that asks for a token, and one that is spoken to through TLS and wants to know its clients."""
+"""A Consul with ACLs, and one that requires mutual TLS."""
 
 import ssl
 from collections.abc import Iterator
@@ -30,19 +30,17 @@ def instance() -> Iterator[Faulty]:
         yield started
 
 
-def test_with_a_token_it_is_let_in_and_without_one_it_says_that_it_is_not(
-    consul_binary: Path, tmp_path: Path, instance: Faulty
-) -> None:
+def test_an_acl_token_is_required(consul_binary: Path, tmp_path: Path, instance: Faulty) -> None:
     acl = {"enabled": True, "default_policy": "deny", "tokens": {"master": TOKEN, "agent": TOKEN}}
     consul = ConsulServer(consul_binary, tmp_path, acl=acl)
     consul.headers = {"X-Consul-Token": TOKEN}
     try:
         consul.start()
-        stranger = Sidecar(Settings("users", "users-web", instance.url, consul.url))
-        known = Sidecar(Settings("users", "users-web", instance.url, consul.url, consul_token=TOKEN))
-        stranger.beat()
-        assert stranger.state == "refused"
-        consul.until(lambda: (known.beat(), known.state == "registered")[1])
+        anonymous = Sidecar(Settings("users", "users-web", instance.url, consul.url))
+        authorized = Sidecar(Settings("users", "users-web", instance.url, consul.url, consul_token=TOKEN))
+        anonymous.heartbeat()
+        assert anonymous.state == "forbidden"
+        consul.until(lambda: (authorized.heartbeat(), authorized.state == "registered")[1])
         settings = ChassisSettings(consul_url=consul.url, consul_token=TOKEN)
         assert [each.id for each in discovery.provider(settings).instances("users")] == ["users-web"]
         assert Query(Agent(consul.url), "users").ask(0.1) == []
@@ -50,7 +48,7 @@ def test_with_a_token_it_is_let_in_and_without_one_it_says_that_it_is_not(
         consul.kill()
 
 
-def test_through_tls_both_sides_know_each_other(consul_binary: Path, tmp_path: Path, instance: Faulty) -> None:
+def test_mutual_tls_authenticates_both_sides(consul_binary: Path, tmp_path: Path, instance: Faulty) -> None:
     ca, certificate, key = certificates(tmp_path)
     port = free_port()
     tls = {"ca_file": ca, "cert_file": certificate, "key_file": key, "verify_incoming_rpc": False}
@@ -67,34 +65,34 @@ def test_through_tls_both_sides_know_each_other(consul_binary: Path, tmp_path: P
     consul.url = f"https://127.0.0.1:{port}"
     consul.context = ssl.create_default_context(cafile=ca)
     consul.context.load_cert_chain(certificate, key)
-    shown = {"consul_ca_file": ca, "consul_certificate_file": certificate, "consul_key_file": key}
+    client_tls = {"consul_ca_file": ca, "consul_certificate_file": certificate, "consul_key_file": key}
     try:
         consul.start()
-        for values, state in (({"consul_ca_file": ca}, "consul away"), (shown, "registered")):
+        for values, state in (({"consul_ca_file": ca}, "consul unavailable"), (client_tls, "registered")):
             sidecar = Sidecar(Settings("users", "users-web", instance.url, consul.url, **values))
-            sidecar.beat()
+            sidecar.heartbeat()
             assert sidecar.state == state
-        settings = ChassisSettings(consul_url=consul.url, **shown)
+        settings = ChassisSettings(consul_url=consul.url, **client_tls)
         assert [each.id for each in discovery.provider(settings).instances("users")] == ["users-web"]
     finally:
         consul.kill()
 
 
 def certificates(folder: Path) -> tuple[str, str, str]:
-    """Files of an authority, and of a certificate of this machine that it has signed, with its key."""
-    names = {who: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, who)]) for who in ("authority", "localhost")}
+    """Files: a CA, a certificate for localhost that it signed, and its key."""
+    names = {name: x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]) for name in ("authority", "localhost")}
     authority, mine = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     files = {}
-    for who, key in (("authority", authority), ("localhost", mine)):
+    for name, key in (("authority", authority), ("localhost", mine)):
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(
-            names["authority"], names[who], key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
+            names["authority"], names[name], key.public_key(), x509.random_serial_number(), now, now + timedelta(days=1)
         )
-        builder = builder.add_extension(x509.BasicConstraints(who == "authority", None), critical=True)
+        builder = builder.add_extension(x509.BasicConstraints(name == "authority", None), critical=True)
         alternatives = [x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))]
         builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
-        files[who] = folder / f"{who}.pem"
-        files[who].write_bytes(builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+        files[name] = folder / f"{name}.pem"
+        files[name].write_bytes(builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
     key_file = folder / "key.pem"
     plain = serialization.NoEncryption()
     key_file.write_bytes(mine.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))

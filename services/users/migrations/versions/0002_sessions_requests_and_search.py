@@ -1,4 +1,4 @@
-"""Sessions with refresh tokens, what is asked for by mail, preferences, security events; and what people are found by."""
+"""Sessions, mailed requests, preferences, security events and search columns."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -104,8 +104,8 @@ def _search() -> None:
         "UPDATE users SET first_last = lower(trim(concat_ws(' ', first_name, last_name))),"
         " last_first = lower(trim(concat_ws(' ', last_name, first_name)))"
     )
-    # By bytes, whatever the database's collation: a prefix is then a range of the index, in the index's order.
-    for name, term, found in (
+    # With the "C" collation a prefix is a contiguous range of the index, whatever the database's collation.
+    for name, term, condition in (
         ("users_by_email", "email", None),
         ("users_by_username", "lower(username)", None),
         ("users_by_first_name", "first_last", None),
@@ -114,5 +114,5 @@ def _search() -> None:
         ("users_public_by_first_name", "first_last", "is_public"),
         ("users_public_by_last_name", "last_first", "is_public"),
     ):
-        where = f" WHERE {found}" if found else ""
+        where = f" WHERE {condition}" if condition else ""
         op.execute(f'CREATE INDEX {name} ON users (({term}) COLLATE "C", id){where}')

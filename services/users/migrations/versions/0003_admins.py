@@ -1,4 +1,4 @@
-"""The few admins among all users, found without reading the others."""
+"""An index of the few admins among all users."""
 
 from alembic import op
 
