@@ -3,15 +3,26 @@
 Money is an `amount` in minor units (cents) beside its ISO 4217 `currency`.
 """
 
+import re
 from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.messaging.message import Message
-from chassis.messaging.upcasters import added, each
+from chassis.messaging.upcasters import Data, added, each
+from contracts.reasons import Note, Reason, coded
 
 UNKNOWN_CATEGORY = "unknown"
 
 _with_categories = each("lines", added(category=UNKNOWN_CATEGORY))
+
+
+def _with_a_step(data: Data) -> Data:
+    """The reason was a sentence that named the step."""
+    silence = re.match("Nobody has answered (.+), asked for", data["reason"])
+    if silence is not None:
+        return {**data, "reason": Reason.NO_REPLY, "step": silence[1]}
+    code = data["reason"].removeprefix("The refund was refused: ")
+    return {"step": "payment.refund", **data, "reason": Reason.named(code, Reason.REFUND_REFUSED)}
 
 
 @dataclass(frozen=True)
@@ -45,10 +56,11 @@ class OrderConfirmed(Message, type="order.confirmed", upcasters=(_with_categorie
 
 
 @dataclass(frozen=True)
-class OrderCancelled(Message, type="order.cancelled"):
+class OrderCancelled(Message, type="order.cancelled", upcasters=(coded(),)):
     order_id: UUID
     user_id: UUID
-    reason: str
+    reason: Reason
+    note: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -64,22 +76,25 @@ class OrderDelivered(Message, type="order.delivered"):
 
 
 @dataclass(frozen=True)
-class OrderRefunded(Message, type="order.refunded"):
+class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
     """Money went back: `amount` of this one refund, of which an order may have several."""
 
     order_id: UUID
     user_id: UUID
     amount: int
     currency: str
-    reason: str
+    reason: Reason
+    note: Note | None = None
 
 
 @dataclass(frozen=True)
-class OrderStuck(Message, type="order.stuck"):
+class OrderStuck(Message, type="order.stuck", upcasters=(_with_a_step,)):
     """A compensation cannot finish: an operator has to look."""
 
     order_id: UUID
-    reason: str
+    reason: Reason
+    step: str = ""
+    """What has not been done."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.messaging.message import Message
+from contracts.reasons import Note, Reason, coded
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,10 @@ class PaymentAuthorized(Message, type="payment.authorized"):
 
 
 @dataclass(frozen=True)
-class PaymentDeclined(Message, type="payment.declined"):
+class PaymentDeclined(Message, type="payment.declined", upcasters=(coded(),)):
     order_id: UUID
     payment_id: UUID
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,10 @@ class PaymentCaptured(Message, type="payment.captured"):
 
 
 @dataclass(frozen=True)
-class CaptureRefused(Message, type="payment.capture_refused"):
+class CaptureRefused(Message, type="payment.capture_refused", upcasters=(coded(),)):
     order_id: UUID
     payment_id: UUID
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,15 @@ class PaymentVoided(Message, type="payment.voided"):
 
 
 @dataclass(frozen=True)
-class RefundPayment(Message, type="payment.refund"):
+class RefundPayment(Message, type="payment.refund", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
     order_id: UUID
     refund_id: UUID
     """Whoever asks chooses it; asking again with the same one refunds nothing more."""
 
     amount: int
     currency: str
-    reason: str
+    reason: Reason
+    note: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class PaymentRefunded(Message, type="payment.refunded"):
 
 
 @dataclass(frozen=True)
-class RefundRefused(Message, type="payment.refund_refused"):
+class RefundRefused(Message, type="payment.refund_refused", upcasters=(coded(),)):
     order_id: UUID
     refund_id: UUID
-    reason: str
+    reason: Reason

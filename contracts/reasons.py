@@ -7,7 +7,9 @@ a card is known to be stolen: they read another code and its words instead.
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from chassis.messaging.upcasters import Data, Upcaster
 
 if TYPE_CHECKING:
     from chassis.security.auth import Caller
@@ -216,6 +218,11 @@ class Reason(StrEnum):
     """What a newer publisher gave as a reason, and this code does not know."""
 
     @classmethod
+    def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, str]:
+        """A string, so that another code makes no new version of every message: who does not know it reads OTHER."""
+        return {"type": "string"}
+
+    @classmethod
     def _missing_(cls, value: object) -> "Reason":
         return cls.OTHER
 
@@ -273,14 +280,18 @@ class Reader:
         return note.text if note is not None and may_read else None
 
 
-def upcast(data: dict[str, Any], by_staff: Reason = Reason.CANCELLED_BY_SHOP) -> dict[str, Any]:
-    """Data of a message whose `reason` was a provider's code, one of our sentences or, in the end, staff's own words."""
-    words = data["reason"]
-    if words in _SENTENCES:
-        return {**data, "reason": _SENTENCES[words]}
-    if not words or _CODE.fullmatch(words):
-        return {**data, "reason": Reason.named(words, Reason.DECLINED if words else by_staff)}
-    return {**data, "reason": by_staff, "note": {"text": words}}
+def coded(by_staff: Reason = Reason.CANCELLED_BY_SHOP) -> Upcaster:
+    """`reason` was a provider's code, one of our sentences, or staff's own words, which now are the note."""
+
+    def upcast(data: Data) -> Data:
+        words = data["reason"]
+        if words in _SENTENCES:
+            return {**data, "reason": _SENTENCES[words]}
+        if not words or _CODE.fullmatch(words):
+            return {**data, "reason": Reason.named(words, Reason.DECLINED if words else by_staff)}
+        return {**data, "reason": by_staff, "note": {"text": words}}
+
+    return upcast
 
 
 _CODE = re.compile("[a-z0-9]+(_[a-z0-9]+)*")

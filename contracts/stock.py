@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from chassis.messaging.message import Message
+from contracts.reasons import Reason, coded
 
 
 @dataclass(frozen=True)
@@ -19,10 +20,10 @@ class StockReserved(Message, type="stock.reserved"):
 
 
 @dataclass(frozen=True)
-class StockRefused(Message, type="stock.refused"):
+class StockRefused(Message, type="stock.refused", upcasters=(coded(),)):
     order_id: UUID
     product_id: UUID
-    reason: str
+    reason: Reason
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from chassis.messaging.handlers import Handlers, event_id, occurred_at
 from contracts.orders import OrderCancelled, OrderConfirmed, OrderDelivered, OrderRefunded, OrderShipped
+from contracts.reasons import Audience, Reader
 from contracts.stock import StockLow
 from contracts.users import (
     EmailVerificationRequested,
@@ -12,7 +13,6 @@ from contracts.users import (
     UserRegistered,
     UserUpdated,
 )
-from services.notifications import reasons
 from services.notifications.content import parse_locale
 from services.notifications.models import Contact, Device, Notification, Preferences
 from services.notifications.notify import notify, tell_staff
@@ -75,8 +75,9 @@ def order_confirmed(event: OrderConfirmed) -> None:
 @handlers.on(OrderCancelled)
 def order_cancelled(event: OrderCancelled) -> None:
     contact = Contact.known(event.user_id)
-    reason = reasons.in_words(event.reason, parse_locale(contact.locale).language)
-    notify(contact, event.type, event.order_id, order=event, reason=reason)
+    reader = Reader(Audience.CUSTOMER, parse_locale(contact.locale).language)
+    reason, note = reader.text(event.reason), reader.note(event.note)
+    notify(contact, event.type, event.order_id, order=event, reason=reason, note=note)
 
 
 @handlers.on(OrderShipped)
@@ -92,7 +93,8 @@ def order_delivered(event: OrderDelivered) -> None:
 @handlers.on(OrderRefunded)
 def order_refunded(event: OrderRefunded) -> None:
     # An order may be refunded in parts, each of which is a fact of its own.
-    notify(Contact.known(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event)
+    note = Reader(Audience.CUSTOMER).note(event.note)
+    notify(Contact.known(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event, note=note)
 
 
 @handlers.on(StockLow)

@@ -15,6 +15,7 @@ from chassis.base import telemetry
 from chassis.base.problems import Problem
 from chassis.storage import store
 from contracts import money
+from contracts.reasons import Reason
 from services.orders import deadlines, history, saga, words
 from services.orders.app import service
 from services.orders.history import OrderQuery
@@ -62,7 +63,7 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
     if verb == "resume" or (verb == "compensate" and order.is_called_off):
         deadlines.resume(order, by)
     elif verb == "compensate":
-        saga.cancel(order, "Cancelled by the shop.")
+        saga.cancel(order, Reason.CANCELLED_BY_SHOP)
     show(order)
 
 
@@ -83,7 +84,8 @@ def show(order: Order) -> None:
     """The order's story, then how it stands."""
     for event in Event.stream_of(order.id):
         message = event.message
-        why = getattr(message, "reason", None)
+        reason, note = (getattr(message, name, None) for name in ("reason", "note"))
+        why = " ".join(part for part in (reason, note and note.text) if part)
         print(
             f"{event.version:>4}  {event.occurred_at:%Y-%m-%d %H:%M:%S.%f}  {event.type:<24} {words.told(message, order.currency)}"
             + (f" ({why})" if why else "")

@@ -15,6 +15,7 @@ from structlog import get_logger
 from chassis.base import clock
 from chassis.storage import postgres
 from contracts.orders import OrderResumed, OrderStuck
+from contracts.reasons import Reason
 from services.orders import saga
 from services.orders.models import Event, Order, OrderStatus, Step
 from services.orders.models.steps import FORWARD, PATIENCE, command_of
@@ -84,7 +85,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
     else:
         if order.stuck_at is None:
             log.error("order is stuck", order_id=str(order.id), step=key, attempts=step.attempts)
-            order.record(OrderStuck(order.id, f"Nobody has answered {key}, asked for {step.attempts} times."))
+            order.record(OrderStuck(order.id, Reason.NO_REPLY, key))
         order.emit(asked.message)
 
 

@@ -29,6 +29,7 @@ from contracts.payments import (
     RefundRefused,
     VoidPayment,
 )
+from contracts.reasons import Note, Reason
 from contracts.stock import (
     CommitStock,
     ReleaseStock,
@@ -120,10 +121,10 @@ def deliver(order: Order) -> None:
 # The undoing. Each part is undone once, as soon as it is known whether there is anything to undo.
 
 
-def cancel(order: Order, reason: str) -> None:
+def cancel(order: Order, reason: Reason, note: Note | None = None) -> None:
     """Cancel and undo; of one that is cancelled already, what is left to undo. Raises OutOfTurn once it is shipped."""
     if not order.is_called_off:
-        order.emit(OrderCancelled(order.id, order.user_id, reason))
+        order.emit(OrderCancelled(order.id, order.user_id, reason, note))
     undo(order)
 
 
@@ -148,7 +149,8 @@ def _undo_payment(order: Order) -> None:
         return  # Payments then sees to it that the order has cost nothing, whatever comes out yet.
     if order.captured_amount:
         if order.refundable:
-            order.emit(RefundPayment(order.id, uuid4(), order.refundable, order.currency, order.reason or ""))
+            reason = Reason(order.reason) if order.reason else Reason.REFUNDED_BY_SHOP
+            order.emit(RefundPayment(order.id, uuid4(), order.refundable, order.currency, reason))
     elif order.is_awaiting(CapturePayment):
         return  # Its answer decides between a refund and a void.
     elif order.has_asked(AuthorizePayment) and order.outcome(AuthorizePayment) != Outcome.REFUSED:
@@ -174,17 +176,17 @@ def payment_voided(event: PaymentVoided) -> None:
 def payment_refunded(event: PaymentRefunded) -> None:
     """Asked for by us, or by whoever refunds at the payments service."""
     order = Order.get_for_update(event.order_id)
-    reason = _why(order, event)
+    reason, note = _why(order, event)
     if order.learn(event):
-        order.emit(OrderRefunded(order.id, order.user_id, event.amount, event.currency, reason))
+        order.emit(OrderRefunded(order.id, order.user_id, event.amount, event.currency, reason, note))
         undo(order)
 
 
-def _why(order: Order, refunded: PaymentRefunded) -> str:
+def _why(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Note | None]:
     """What was given as the reason when the refund was asked for."""
     step = order.steps.get(key_of(refunded, RefundPayment))
     asked = Event.at(order.id, step.version).message if step is not None and step.attempts else None
-    return asked.reason if isinstance(asked, RefundPayment) else "Refunded by the shop."
+    return (asked.reason, asked.note) if isinstance(asked, RefundPayment) else (Reason.REFUNDED_BY_SHOP, None)
 
 
 @handlers.on(RefundRefused)
@@ -192,4 +194,4 @@ def refund_refused(event: RefundRefused) -> None:
     """To ask for the same again would be refused again: what a cancelled order is owed is now a person's business."""
     order = Order.get_for_update(event.order_id)
     if order.hear(event) and order.is_called_off and not order.is_settled:
-        order.record(OrderStuck(order.id, f"The refund was refused: {event.reason}"[:500]))
+        order.record(OrderStuck(order.id, event.reason, key_of(event, RefundPayment)))

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from pydantic import Field, field_validator
 
-from chassis.security.auth import Caller
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, Query, View
 from contracts.money import Amount, AmountView
-from contracts.orders import Line, OrderResumed, OrderStuck
+from contracts.orders import Line, OrderStuck
 from contracts.payment_tokens import PaymentToken
+from contracts.reasons import Audience, Reader
 from services.orders import words
 from services.orders.models import Event, Order
 
@@ -38,16 +38,28 @@ class NewOrder(Body):
         return lines
 
 
+class NewNote(Body):
+    """What staff have to say about it; the customer reads it, here and in the mail, only if it is for them."""
+
+    text: str = Field(min_length=1, max_length=500)
+    audience: Literal["staff", "customer"] = "staff"
+
+
 class NewStatus(Body):
     status: Literal["shipped", "delivered", "cancelled"]
-    reason: str = Field(default="Cancelled by the shop.", min_length=1, max_length=500)
+    reason: Literal["cancelled_by_shop", "cancelled_by_customer", "out_of_stock", "fraud_suspected"] = (
+        "cancelled_by_shop"
+    )
+    """Of a cancellation."""
+
+    note: NewNote | None = None
 
 
 class NewRefund(Body):
     amount: Amount | None = None
     """Without it all that is left goes back."""
 
-    reason: str = Field(default="Refunded by the shop.", min_length=1, max_length=500)
+    note: NewNote | None = None
 
 
 class LineView(View):
@@ -73,6 +85,9 @@ class OrderView(View):
     user_id: UUID
     status: str
     reason: str | None
+    reason_text: str | None
+    """`reason` as a sentence, in the language that the request prefers."""
+
     total_amount: AmountView
     captured_amount: AmountView
     refunded_amount: AmountView
@@ -85,14 +100,16 @@ class OrderView(View):
     version: int
 
     @classmethod
-    def of(cls, order: Order, caller: Caller) -> Self:
-        """The order as this caller may see it."""
-        shown = {name: getattr(order, name) for name in cls.model_fields if name not in ("reason", "lines")}
-        reason = words.reason(order.reason, caller.is_staff)
-        return cls(**shown, reason=reason, lines=[LineView.of(line) for line in order.lines])
+    def of(cls, order: Order, reader: Reader) -> Self:
+        own = {name: getattr(order, name) for name in cls.model_fields if name not in _MADE}
+        lines = [LineView.of(line) for line in order.lines]
+        return cls(**own, lines=lines, reason=reader.code(order.reason), reason_text=reader.text(order.reason))
 
     def etag(self) -> str:
         return str(self.version)
+
+
+_MADE = ("lines", "reason", "reason_text")
 
 
 class OrderPage(PageView):
@@ -107,22 +124,32 @@ class TimelineQuery(Query):
 
 
 class EventView(View):
-    """One step of the order's timeline; `reason` says why, where something was refused or cancelled."""
+    """One step of the order's timeline; `reason` and the words below it say why, where something was refused or cancelled."""
 
     version: int
     type: str
     occurred_at: datetime
     summary: str
     reason: str | None
+    reason_text: str | None
+    """`reason` as a sentence, in the language that the request prefers."""
+
+    note: str | None
+    """What staff wrote about it."""
 
     @classmethod
-    def of(cls, event: Event, order: Order, caller: Caller) -> Self:
+    def of(cls, event: Event, order: Order, reader: Reader) -> Self:
         message = event.message
-        internal = isinstance(message, OrderStuck | OrderResumed) and not caller.is_staff
-        reason = None if internal else words.reason(getattr(message, "reason", None), caller.is_staff)
-        summary = words.told(message, order.currency)
+        is_internal = isinstance(message, OrderStuck) and reader.audience is Audience.CUSTOMER
+        reason = None if is_internal else getattr(message, "reason", None)
         return cls(
-            version=event.version, type=event.type, occurred_at=event.occurred_at, summary=summary, reason=reason
+            version=event.version,
+            type=event.type,
+            occurred_at=event.occurred_at,
+            summary=words.told(message, order.currency),
+            reason=reader.code(reason),
+            reason_text=reader.text(reason),
+            note=reader.note(getattr(message, "note", None)),
         )
 
 
@@ -131,6 +158,6 @@ class Timeline(View):
     next: int | None
 
     @classmethod
-    def of(cls, events: Sequence[Event], order: Order, caller: Caller) -> Self:
+    def of(cls, events: Sequence[Event], order: Order, reader: Reader) -> Self:
         following = events[-1].version if events and events[-1].version < order.version else None
-        return cls(items=[EventView.of(event, order, caller) for event in events], next=following)
+        return cls(items=[EventView.of(event, order, reader) for event in events], next=following)

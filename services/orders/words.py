@@ -1,4 +1,4 @@
-"""An order's events in words that its customer understands, and what only staff is told."""
+"""An order's events in words that its customer understands."""
 
 from chassis.messaging.message import Message
 from contracts import money
@@ -34,17 +34,8 @@ WORDS = {
     "order.resumed": "Our staff took the order up again.",
 }
 
-_DECLINED = "declined"
-_ONLY_FOR_STAFF = frozenset({"stolen_card", "lost_card", "fraud_suspected"})
-"""Who tries a stolen card is not told that it is known."""
-
 
 def told(message: Message, currency: str) -> str:
     """What happened, in a sentence."""
     amount = getattr(message, "amount", None)
     return WORDS[message.type].format(amount=amount is not None and money.text(amount, currency))
-
-
-def reason(given: str | None, to_staff: bool) -> str | None:
-    """Why, as the customer or staff may know it."""
-    return _DECLINED if given in _ONLY_FOR_STAFF and not to_staff else given

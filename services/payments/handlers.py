@@ -4,14 +4,17 @@ Any message may come twice, late or before its forerunner. Once a payment is voi
 or after: what was captured meanwhile is given back. Who asks again hears the answer again.
 """
 
+from dataclasses import replace
+
 from chassis.base.problems import NotFound
 from chassis.messaging.handlers import Handlers
 from chassis.storage.outbox import emit, enqueue
 from chassis.web import card_numbers
 from contracts.payments import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
+from contracts.reasons import Reason
 from services.payments import outcomes, providers, replies
 from services.payments.models import Payment, Refund, Status, Terms
-from services.payments.models.refund import BY_ORDER, NOT_CAPTURED
+from services.payments.models.refund import BY_ORDER
 from services.payments.settings import Settings
 
 handlers = Handlers("payments")
@@ -55,29 +58,29 @@ def refund_payment(command: RefundPayment) -> None:
     payment = Payment.asked_for_by(command.order_id)
     reason = refund_objection(command, payment)
     if payment is None or reason is not None:
-        emit(RefundRefused(command.order_id, command.refund_id, reason or NOT_CAPTURED))
+        emit(RefundRefused(command.order_id, command.refund_id, reason or Reason.NOT_CAPTURED))
         return
     refund = Refund.known(command.refund_id)
     if refund is None:
-        why = card_numbers.without_numbers(command.reason)
-        refund = Refund.of(payment, command.amount, why, BY_ORDER, command.refund_id)
+        note = command.note and replace(command.note, text=card_numbers.without_numbers(command.note.text))
+        refund = Refund.of(payment, command.amount, command.reason, BY_ORDER, note, command.refund_id)
     outcomes.start(refund, payment)
 
 
-def objection(payment: Payment) -> str | None:
+def objection(payment: Payment) -> Reason | None:
     """Why the provider need not be asked."""
     if not payment.payment_method:
-        return "invalid_payment_method"
-    return None if payment.currency in Settings.current().currencies else "invalid_currency"
+        return Reason.INVALID_PAYMENT_METHOD
+    return None if payment.currency in Settings.current().currencies else Reason.INVALID_CURRENCY
 
 
-def refund_objection(command: RefundPayment, payment: Payment | None) -> str | None:
+def refund_objection(command: RefundPayment, payment: Payment | None) -> Reason | None:
     """Why there can be no such refund, whatever the payment's status."""
     if payment is None:
-        return NOT_CAPTURED
+        return Reason.NOT_CAPTURED
     if command.amount <= 0:
-        return "invalid_amount"
+        return Reason.INVALID_AMOUNT
     if command.currency != payment.currency:
-        return "invalid_currency"
+        return Reason.INVALID_CURRENCY
     known = Refund.known(command.refund_id)
-    return "refund_id_in_use" if known is not None and known.payment_id != payment.id else None
+    return Reason.REFUND_ID_IN_USE if known is not None and known.payment_id != payment.id else None

@@ -9,6 +9,7 @@ from structlog import get_logger
 
 from chassis.messaging.message import Message
 from chassis.storage.outbox import emit, enqueue
+from contracts.reasons import Reason
 from services.payments import replies
 from services.payments.models import NEXT, Payment, Refund, RefundStatus, Status
 from services.payments.models.refund import BY_US
@@ -37,7 +38,7 @@ def charge_is(payment: Payment, charge: Charge) -> None:
     if charge.status == Status.PENDING:
         return
     if charge.status == Status.FAILED and not payment.is_called_off:
-        call_off(payment, charge.decline_reason or Status.FAILED)
+        call_off(payment, charge.decline_reason or Reason.FAILED)
         return
     payment.transition_to(charge.status, charge.decline_reason)
     _note(payment)
@@ -57,7 +58,7 @@ def learn(payment: Payment, charge: Charge) -> None:
         start(refund, payment)
 
 
-def call_off(payment: Payment, reason: str) -> None:
+def call_off(payment: Payment, reason: Reason) -> None:
     """For a reason of ours: the order hears at once that it will not be paid, and what was held or taken goes back."""
     was_pending = payment.status == Status.PENDING
     payment.call_off(reason)
@@ -106,7 +107,7 @@ def refund_is(refund: Refund, payment: Payment, repayment: Repayment) -> None:
 def _give_back(payment: Payment) -> None:
     """A payment that was called off and is captured all the same costs the customer nothing in the end."""
     if payment.status == Status.CAPTURED and (left := payment.sums.refundable):
-        start(Refund.of(payment, left, payment.decline_reason or "", BY_US), payment)
+        start(Refund.of(payment, left, payment.reason, BY_US), payment)
 
 
 def _note(payment: Payment) -> None:

@@ -9,6 +9,7 @@ from contracts.payments import (
     PaymentVoided,
     RefundRefused,
 )
+from contracts.reasons import Reason
 from services.payments.models import Payment, Refund, RefundStatus, Status
 
 
@@ -16,7 +17,7 @@ def authorization(payment: Payment) -> PaymentAuthorized | PaymentDeclined | Non
     """To an order that asks for this payment; None as long as nobody knows."""
     assert payment.order_id is not None
     if payment.is_called_off or payment.status in (Status.DECLINED, Status.VOIDED):
-        return PaymentDeclined(payment.order_id, payment.id, payment.decline_reason or payment.status)
+        return PaymentDeclined(payment.order_id, payment.id, payment.reason)
     return None if payment.status == Status.PENDING else PaymentAuthorized(payment.order_id, payment.id)
 
 
@@ -24,7 +25,7 @@ def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
     """To an order that wants the money taken; None as long as nobody knows."""
     assert payment.order_id is not None
     if payment.is_called_off or payment.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
-        return CaptureRefused(payment.order_id, payment.id, payment.decline_reason or payment.status)
+        return CaptureRefused(payment.order_id, payment.id, payment.reason)
     if payment.status in (Status.PENDING, Status.AUTHORIZED):
         return None
     return PaymentCaptured(payment.order_id, payment.id, payment.amount, payment.currency)
@@ -40,7 +41,9 @@ def refund(refund: Refund, payment: Payment) -> PaymentRefunded | RefundRefused 
     """To an order whose money goes back; None as long as nobody knows."""
     assert payment.order_id is not None
     if refund.status == RefundStatus.REFUSED:
-        return RefundRefused(payment.order_id, refund.id, refund.refusal_reason or "refused")
+        return RefundRefused(
+            payment.order_id, refund.id, Reason.named(refund.refusal_reason or "", Reason.REFUND_REFUSED)
+        )
     if refund.status == RefundStatus.REFUNDED:
         return PaymentRefunded(payment.order_id, payment.id, refund.id, refund.amount, payment.currency)
     return None

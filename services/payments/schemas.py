@@ -1,6 +1,7 @@
 """What the payments API takes and answers."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 from pydantic import Field, field_validator
@@ -9,7 +10,8 @@ from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
 from contracts.money import Amount, AmountView
 from contracts.payment_tokens import PaymentToken
-from services.payments.models import Payment
+from contracts.reasons import Reader
+from services.payments.models import Payment, Refund
 from services.payments.models.ledger import Sums
 from services.payments.settings import CurrencyCode, Settings
 
@@ -45,6 +47,9 @@ class PaymentView(View):
     currency: str
     status: str
     decline_reason: str | None
+    decline_text: str | None
+    """`decline_reason` as a sentence, in the language that the request prefers."""
+
     action_url: str | None
     provider: str
     provider_reference: str | None
@@ -52,8 +57,10 @@ class PaymentView(View):
     updated_at: datetime
 
     @classmethod
-    def of(cls, payment: Payment, sums: Sums) -> "PaymentView":
-        own = {name: getattr(payment, name) for name in cls.model_fields if name not in _FROM_LEDGER}
+    def of(cls, payment: Payment, sums: Sums, reader: Reader) -> "PaymentView":
+        own = {name: getattr(payment, name) for name in cls.model_fields if hasattr(payment, name)}
+        reason = payment.decline_reason and payment.reason
+        own |= {"decline_reason": reader.code(reason), "decline_text": reader.text(reason)}
         booked = {name: getattr(sums, name.removesuffix("_amount")) for name in _FROM_LEDGER}
         return cls.model_validate(own | booked)
 
@@ -65,12 +72,19 @@ class PaymentPage(PageView):
     items: list[PaymentView]
 
 
+class NewNote(Body):
+    """What staff have to say about it; the customer reads it only if it is for them."""
+
+    text: str = Field(min_length=1, max_length=200)
+    audience: Literal["staff", "customer"] = "staff"
+
+
 class NewRefund(Body):
     payment_id: UUID
     amount: Amount | None = None
     """All that is left, unless it is said how much."""
 
-    reason: str = Field(default="", max_length=200)
+    note: NewNote | None = None
 
 
 class RefundView(View):
@@ -81,10 +95,25 @@ class RefundView(View):
     amount: AmountView
     status: str
     reason: str
+    reason_text: str
+    note: str | None
+    """What staff wrote about it."""
+
     refusal_reason: str | None
+    refusal_text: str | None
     asked_by: str
     created_at: datetime
     updated_at: datetime
+
+    @classmethod
+    def of(cls, refund: Refund, reader: Reader) -> "RefundView":
+        own = {name: getattr(refund, name) for name in cls.model_fields if hasattr(refund, name)}
+        own |= {"reason": reader.code(refund.reason), "reason_text": reader.text(refund.reason)}
+        own |= {
+            "refusal_reason": reader.code(refund.refusal_reason),
+            "refusal_text": reader.text(refund.refusal_reason),
+        }
+        return cls.model_validate(own | {"note": reader.note(refund.note)})
 
 
 class RefundList(View):

@@ -6,6 +6,7 @@ the same key. A refusal is believed only once the provider shows no other outcom
 
 from datetime import datetime
 
+from contracts.reasons import Reason
 from services.payments.models import Payment, Refund, RefundStatus, Status
 from services.payments.providers import Charge, Provider, Refused, Repayment
 
@@ -56,7 +57,7 @@ def _end(provider: Provider, payment: Payment) -> Charge:
     return provider.capture(payment.id, reference)
 
 
-def _refused(provider: Provider, payment: Payment, reason: str) -> Charge:
+def _refused(provider: Provider, payment: Payment, reason: Reason) -> Charge:
     found = provider.find(payment.id, payment.provider_reference)
     if found is not None and found.status != payment.status:
         return found

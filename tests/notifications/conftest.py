@@ -19,6 +19,7 @@ from chassis.run.service import Service
 from chassis.run.testing import System
 from chassis.storage import postgres, store
 from contracts.orders import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped
+from contracts.reasons import Note, Reason
 from contracts.users import UserRegistered
 from services.notifications.channels import providers
 from services.notifications.channels.message import Away, Unknown
@@ -41,8 +42,8 @@ def confirmed(order_id: UUID | None = None, lines: list[Line] = LINES, user_id: 
     return OrderConfirmed(order_id or uuid4(), user_id, lines, total, "EUR")
 
 
-def cancelled(reason: str) -> OrderCancelled:
-    return OrderCancelled(uuid4(), AMAL, reason)
+def cancelled(reason: Reason = Reason.CANCELLED_BY_SHOP, note: Note | None = None) -> OrderCancelled:
+    return OrderCancelled(uuid4(), AMAL, reason, note)
 
 
 def shipped(order_id: UUID | None = None) -> OrderShipped:

@@ -17,6 +17,7 @@ FACTS = {
     "unsubscribe": "http://souk.example/stop",
     "order": confirmed(),
     "reason": "Because.",
+    "note": None,
     "link": "http://souk.example/?token=t",
     "token": "t",
     "expires_at": NOW,

@@ -15,6 +15,7 @@ from chassis.run.service import Service
 from chassis.storage import store
 from contracts.orders import Line, OrderPlaced
 from contracts.payments import PaymentDeclined, PaymentRefunded
+from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import projector
 from services.orders.models import Event
@@ -49,7 +50,9 @@ def test_what_was_sold_is_told_by_day_category_and_product(
     kettle, tea = product(), product(name="Mint tea", price="3.95", category="food")
     first, second, third = place((kettle, 2), (tea, 3)), place((tea, 1)), place((kettle, 1))
     place((kettle, 1))
-    hear(*confirming(first), *confirming(second), StockReserved(third), PaymentDeclined(third, uuid4(), "no"))
+    hear(
+        *confirming(first), *confirming(second), StockReserved(third), PaymentDeclined(third, uuid4(), Reason.DECLINED)
+    )
     hear(*fulfilling(first)[:1], PaymentRefunded(first, uuid4(), uuid4(), 1250, "EUR"))
     project(orders)
     shown = sales(http, staff)

@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from chassis.run.service import Service
 from chassis.run.testing import System
 from contracts.payments import RefundRefused
+from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import commands
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
@@ -36,14 +37,14 @@ def refused(placed: dict[str, Any], hear: Hear, http: FlaskClient, customer: dic
     hear(*confirming(id_), *fulfilling(id_))
     http.delete(f"/orders/{id_}", headers=customer)
     asked = next(envelope for envelope in hear().sent if envelope.type == "payment.refund")
-    hear(RefundRefused(id_, UUID(asked.data["refund_id"]), "account_closed"))
+    hear(RefundRefused(id_, UUID(asked.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
     return id_
 
 
 def test_stuck_orders_are_listed_with_their_reason(operator: Operator, refused: UUID) -> None:
     line, count = operator("list")
     assert line.startswith(str(refused))
-    assert line.endswith("The refund was refused: account_closed")
+    assert line.endswith("The bank did not accept the refund: the card was reported lost or stolen.")
     assert count == "1 stuck."
 
 
@@ -56,7 +57,7 @@ def test_an_order_is_shown_with_its_story_and_what_it_awaits(operator: Operator,
     assert "order.placed" in lines[0]
     assert any(line.startswith("Awaits stock.restock: asked for 1 times") for line in lines)
     assert "25.00 EUR of 25.00 EUR paid, 0.00 EUR refunded" in lines[-1]
-    assert "account_closed" in lines[-1]
+    assert "lost or stolen" in lines[-1]
 
 
 def test_resume_asks_for_what_is_owed(operator: Operator, refused: UUID, orders: Service) -> None:

@@ -58,7 +58,7 @@ def stories(orders: Service, http: FlaskClient, product: Product, customer: dict
         hear(*fulfilling(id_))
     http.delete(f"/orders/{ids[3]}", headers=customer)
     with store.active(orders.store), orders.store.transaction():
-        refund(Order.get_for_update(ids[4]), 300, "A scratch.")
+        refund(Order.get_for_update(ids[4]), 300)
     project(orders)
     return ids
 

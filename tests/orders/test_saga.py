@@ -10,6 +10,7 @@ from flask.testing import FlaskClient
 from chassis.messaging.message import Message
 from chassis.run.testing import System
 from contracts.payments import CaptureRefused, PaymentAuthorized, PaymentCaptured, PaymentDeclined
+from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReserved
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
 
@@ -37,10 +38,10 @@ def test_a_refusal_cancels_with_its_reason_and_undoes_what_was_done(
 ) -> None:
     id_ = order_id(placed)
     if refusal == "stock":
-        system = hear(StockRefused(id_, uuid4(), "Sold out."))
+        system = hear(StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK))
         assert said(system) == ["order.cancelled"]
     else:
-        system = hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), "Not enough funds."))
+        system = hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
         assert said(system) == ["payment.authorize", "order.cancelled", "stock.release"]
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], bool(order["reason"])) == ("cancelled", True)
@@ -49,12 +50,12 @@ def test_a_refusal_cancels_with_its_reason_and_undoes_what_was_done(
 def answers(id_: UUID) -> list[Message]:
     return [
         StockReserved(id_),
-        StockRefused(id_, uuid4(), "Sold out."),
+        StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK),
         PaymentAuthorized(id_, uuid4()),
-        PaymentDeclined(id_, uuid4(), "No."),
+        PaymentDeclined(id_, uuid4(), Reason.DECLINED),
         StockCommitted(id_),
         PaymentCaptured(id_, uuid4(), 2500, "EUR"),
-        CaptureRefused(id_, uuid4(), "expired_card"),
+        CaptureRefused(id_, uuid4(), Reason.EXPIRED_CARD),
     ]
 
 
@@ -66,7 +67,7 @@ def test_an_answer_repeated_in_new_envelopes_moves_nothing(placed: dict[str, Any
 
 def test_payment_that_answers_before_stock_moves_nothing(placed: dict[str, Any], hear: Hear) -> None:
     id_ = order_id(placed)
-    assert said(hear(PaymentAuthorized(id_, uuid4()), PaymentDeclined(id_, uuid4(), "No."))) == []
+    assert said(hear(PaymentAuthorized(id_, uuid4()), PaymentDeclined(id_, uuid4(), Reason.DECLINED))) == []
 
 
 def test_an_answer_for_an_order_that_never_was_is_dead(hear: Hear) -> None:
@@ -111,19 +112,38 @@ def test_a_status_is_changed_only_as_seen(
     assert http.put(f"{url}/status", json=body, headers=staff | {"If-Match": now}).status_code == 200
 
 
-def test_staff_can_cancel_a_pending_order_with_a_reason(
+@pytest.mark.parametrize(("audience", "is_read"), [(None, False), ("staff", False), ("customer", True)])
+def test_staff_cancel_with_a_reason_and_a_note_that_customers_read_only_if_it_is_for_them(
+    http: FlaskClient,
+    placed: dict[str, Any],
+    customer: dict[str, str],
+    staff: dict[str, str],
+    audience: str | None,
+    is_read: bool,
+) -> None:
+    note = {"text": "Third card in an hour."} | ({"audience": audience} if audience else {})
+    body = {"status": "cancelled", "reason": "fraud_suspected", "note": note}
+    answer = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
+    assert (answer.json["status"], answer.json["reason"]) == ("cancelled", "fraud_suspected")
+    url = f"/orders/{placed['id']}/events"
+    assert "Third card" in http.get(url, headers=staff).text
+    assert ("Third card" in http.get(url, headers=customer).text) == is_read
+    assert http.get(f"/orders/{placed['id']}", headers=customer).json["reason"] == "declined"
+
+
+def test_a_reason_in_staffs_own_words_is_refused(
     http: FlaskClient, placed: dict[str, Any], staff: dict[str, str]
 ) -> None:
     body = {"status": "cancelled", "reason": "Fraud suspected."}
-    answer = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
-    assert (answer.json["status"], answer.json["reason"]) == ("cancelled", "Fraud suspected.")
+    refused = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
+    assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "reason")
 
 
 def test_the_timeline_tells_every_step_in_order(
     http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), "Not enough funds."))
+    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
     timeline = http.get(f"/orders/{id_}/events", headers=customer).json
     steps = timeline["items"]
     assert [step["type"] for step in steps] == [
@@ -136,7 +156,7 @@ def test_the_timeline_tells_every_step_in_order(
         "stock.release",
     ]
     assert [step["version"] for step in steps] == list(range(1, 8))
-    assert steps[5]["reason"] == "Not enough funds."
+    assert steps[5]["reason"] == "insufficient_funds"
     assert steps[0]["summary"] == "The order was placed for 25.00 EUR."
     assert "tok_" not in str(steps)
     assert timeline["next"] is None
@@ -155,7 +175,7 @@ def test_only_staff_learns_that_a_card_was_stolen(
     http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], staff: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), "stolen_card"))
+    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.STOLEN_CARD))
     for path in (f"/orders/{id_}", f"/orders/{id_}/events", "/orders/"):
         assert "stolen" not in http.get(path, headers=customer).text
         assert "declined" in http.get(path, headers=customer).text

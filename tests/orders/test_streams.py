@@ -15,6 +15,7 @@ from chassis.run.service import Service
 from chassis.storage import store
 from contracts.orders import UNKNOWN_CATEGORY, Line, OrderPlaced
 from contracts.payments import PaymentRefunded
+from contracts.reasons import Note
 from contracts.stock import StockReserved
 from services.orders import words
 from services.orders.models import Event, Order, steps
@@ -42,7 +43,7 @@ def replayed(rows: list[dict[str, Any]]) -> Order:
         ("delivered", "delivered", None),
         ("declined", "cancelled", "insufficient_funds"),
         ("refused", "cancelled", "out_of_stock"),
-        ("cancelled", "cancelled", "Cancelled by the customer."),
+        ("cancelled", "cancelled", "cancelled_by_customer"),
     ],
 )
 def test_streams_of_the_first_release_are_read_as_if_written_today(story: str, status: str, reason: str | None) -> None:
@@ -76,7 +77,7 @@ def test_an_orders_events_alone_make_its_row_again(orders: Service, placed: dict
     id_ = order_id(placed)
     hear(*confirming(id_), *fulfilling(id_))
     with store.active(orders.store), orders.store.transaction():
-        refund(Order.get_for_update(id_), 300, "A scratch.")
+        refund(Order.get_for_update(id_), 300, Note("A scratch."))
     asked = UUID(hear().sent[-1].data["refund_id"])
     hear(PaymentRefunded(id_, uuid4(), asked, 300, "EUR"))
     with store.active(orders.store), orders.store.transaction():

@@ -20,6 +20,7 @@ from contracts.payments import (
     PaymentVoided,
     RefundRefused,
 )
+from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
 from tests.conftest import app_of
 from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_id, said
@@ -37,24 +38,24 @@ def captured(id_: UUID) -> PaymentCaptured:
 @pytest.mark.parametrize(
     ("story", "failure", "undone"),
     [
-        (lambda _: [], lambda id_: StockRefused(id_, uuid4(), "out_of_stock"), []),
+        (lambda _: [], lambda id_: StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK), []),
         (
             lambda id_: [StockReserved(id_)],
-            lambda id_: PaymentDeclined(id_, PAYMENT, "expired_card"),
+            lambda id_: PaymentDeclined(id_, PAYMENT, Reason.EXPIRED_CARD),
             ["stock.release"],
         ),
         # The hold expired before it was sold: the money is not taken yet, being taken, or taken.
-        (confirming, lambda id_: StockRefused(id_, uuid4(), "expired"), []),
+        (confirming, lambda id_: StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK), []),
         (
             lambda id_: [*confirming(id_), captured(id_)],
-            lambda id_: StockRefused(id_, uuid4(), "expired"),
+            lambda id_: StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK),
             ["payment.refund"],
         ),
         # The capture fails: the goods are being sold, or sold.
-        (confirming, lambda id_: CaptureRefused(id_, PAYMENT, "expired_card"), ["payment.void"]),
+        (confirming, lambda id_: CaptureRefused(id_, PAYMENT, Reason.EXPIRED_CARD), ["payment.void"]),
         (
             lambda id_: [*confirming(id_), StockCommitted(id_)],
-            lambda id_: CaptureRefused(id_, PAYMENT, "expired_card"),
+            lambda id_: CaptureRefused(id_, PAYMENT, Reason.EXPIRED_CARD),
             ["stock.restock", "payment.void"],
         ),
     ],
@@ -97,7 +98,7 @@ def test_a_customer_can_cancel_until_it_is_shipped(
         assert http.delete(f"/orders/{id_}", headers=customer).status_code == 204
     assert said(hear()) == ["order.cancelled", *undone]
     order = http.get(f"/orders/{id_}", headers=customer).json
-    assert (order["status"], order["reason"]) == ("cancelled", "Cancelled by the customer.")
+    assert (order["status"], order["reason"]) == ("cancelled", "cancelled_by_customer")
 
 
 @pytest.mark.parametrize("first", ["sale", "capture"])
@@ -130,7 +131,9 @@ def test_money_that_is_back_makes_a_cancelled_order_refunded(
 
 def test_an_order_cancelled_early_ends_with_everything_answered(placed: dict[str, Any], hear: Hear, stuck: Any) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_), PaymentDeclined(id_, PAYMENT, "declined"), StockReleased(id_), PaymentVoided(id_, None))
+    hear(
+        StockReserved(id_), PaymentDeclined(id_, PAYMENT, Reason.DECLINED), StockReleased(id_), PaymentVoided(id_, None)
+    )
     assert stuck(id_) is None
 
 
@@ -143,7 +146,7 @@ class TestRefunds:
         hear(*confirming(id_), *fulfilling(id_))
         return id_
 
-    def ask(self, orders: Service, staff: dict[str, str], id_: UUID, **body: str) -> int:
+    def ask(self, orders: Service, staff: dict[str, str], id_: UUID, **body: Any) -> int:
         answer = app_of(orders).test_client().post(f"/orders/{id_}/refunds", json=body, headers=staff | fresh_key())
         return answer.status_code
 
@@ -154,12 +157,12 @@ class TestRefunds:
     def test_parts_go_back_until_nothing_is_left(
         self, orders: Service, http: FlaskClient, paid: UUID, hear: Hear, staff: dict[str, str]
     ) -> None:
-        assert self.ask(orders, staff, paid, amount="10.00", reason="A scratch.") == 201
+        assert self.ask(orders, staff, paid, amount="10.00", note={"text": "A scratch."}) == 201
         assert self.ask(orders, staff, paid, amount="15.01") == 409
         [(first, amount)] = self.sent(hear())
         assert amount == 1000
         system = hear(PaymentRefunded(paid, PAYMENT, first, 1000, "EUR"))
-        assert system.sent[-1].data["reason"] == "A scratch."
+        assert system.sent[-1].data["note"] == {"text": "A scratch.", "audience": "staff"}
         order = http.get(f"/orders/{paid}", headers=staff).json
         assert (order["status"], order["refunded_amount"]) == ("confirmed", "10.00")
         assert self.ask(orders, staff, paid) == 201
@@ -192,7 +195,7 @@ class TestRefunds:
     ) -> None:
         self.ask(orders, staff, paid, amount="10.00")
         [(first, _)] = self.sent(hear())
-        assert said(hear(RefundRefused(paid, first, "no"))) == []
+        assert said(hear(RefundRefused(paid, first, Reason.REFUND_REFUSED))) == []
         http.delete(f"/orders/{paid}", headers=staff)
         assert [amount for _, amount in self.sent(hear())] == [CAPTURED]
 
@@ -202,7 +205,7 @@ class TestRefunds:
         """Also when a cancellation races it: what is owed is what is left."""
         http.delete(f"/orders/{paid}", headers=staff)
         [(asked, _)] = self.sent(hear())
-        hear(RefundRefused(paid, asked, "more_than_is_left"))
+        hear(RefundRefused(paid, asked, Reason.EXCEEDS_CAPTURED))
         system = hear(PaymentRefunded(paid, PAYMENT, uuid4(), 1000, "EUR"))
         [(again, owed)] = self.sent(system)
         assert owed == 1500
@@ -244,6 +247,6 @@ def test_late_answers_to_what_was_called_off_move_nothing(
     hear(StockReserved(id_))
     http.delete(f"/orders/{id_}", headers=customer)
     hear()
-    late = (StockReserved(id_), PaymentAuthorized(id_, PAYMENT), PaymentDeclined(id_, PAYMENT, "cancelled"))
+    late = (StockReserved(id_), PaymentAuthorized(id_, PAYMENT), PaymentDeclined(id_, PAYMENT, Reason.CANCELLED))
     assert said(hear(*late)) == []
     assert said(hear(StockReleased(id_), PaymentVoided(id_, PAYMENT))) == []

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from chassis.run.testing import System
 from chassis.storage import store
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
+from contracts.reasons import Reason
 from services.payments.models import ledger
 from services.payments.models.ledger import MOVES, Move
 from services.payments.providers import ProviderUnavailable
@@ -77,7 +78,11 @@ def test_a_hold_ends_once_and_in_one_way(payments, orders):
 
 def test_every_movement_is_two_entries_that_cancel_out(payments, orders):
     order_id = uuid4()
-    orders.say(orders.wants(order_id), CapturePayment(order_id), RefundPayment(order_id, uuid4(), 250, "EUR", ""))
+    orders.say(
+        orders.wants(order_id),
+        CapturePayment(order_id),
+        RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP),
+    )
     query = (
         "SELECT move, array_agg(account || ' ' || amount ORDER BY amount) FROM ledger_entries GROUP BY move, position"
     )
@@ -109,7 +114,7 @@ def test_whatever_is_asked_for_in_whatever_order_the_books_agree_with_every_paym
             _work(orders)
             continue
         refund_id = again if verb == "again" else uuid4()
-        refund = RefundPayment(order_id, refund_id, int(amount or 1), "EUR", "")
+        refund = RefundPayment(order_id, refund_id, int(amount or 1), "EUR", Reason.REFUNDED_BY_SHOP)
         others = {"authorize": authorize, "capture": CapturePayment(order_id), "void": VoidPayment(order_id)}
         orders.post(others.get(verb, refund))
     _work(orders)

@@ -69,7 +69,9 @@ def test_what_is_called_off_is_let_go_or_goes_back(staff, paid, orders, payments
 
 def test_refunds_in_part_and_then_of_all_that_is_left(staff, call, paid, orders):
     payment_id = paid()
-    first = staff("POST", "/payments/refund", {"payment_id": payment_id, "amount": "2.50", "reason": "A scratch."})
+    first = staff(
+        "POST", "/payments/refund", {"payment_id": payment_id, "amount": "2.50", "note": {"text": "A scratch."}}
+    )
     assert (first.status_code, first.json["status"], first.json["amount"]) == (201, "pending", "2.50")
     assert first.headers["Location"] == f"/payments/{payment_id}/refunds"
     assert staff("POST", "/payments/refund", {"payment_id": payment_id}).json["amount"] == "10.00"
@@ -77,6 +79,8 @@ def test_refunds_in_part_and_then_of_all_that_is_left(staff, call, paid, orders)
     assert look(staff, payment_id) == ("refunded", "12.50", "12.50")
     shown = call("GET", first.headers["Location"]).json["items"]
     assert [(refund["amount"], refund["status"]) for refund in shown] == [("2.50", "refunded"), ("10.00", "refunded")]
+    assert [refund["note"] for refund in shown] == [None, None]
+    assert staff("GET", first.headers["Location"]).json["items"][0]["note"] == "A scratch."
 
 
 def test_more_than_is_left_is_refused_with_what_is_left(staff, paid):
@@ -135,14 +139,14 @@ def test_only_staff_move_money_back_and_only_the_owner_and_staff_look(call, paid
     [
         ({"amount": "0"}, 422, "amount"),
         ({"amount": 1.5}, 422, "amount"),
-        ({"reason": f"Charged {CARD} twice."}, 422, "reason"),
-        ({"reason": "x" * 201}, 422, "reason"),
+        ({"note": {"text": f"Charged {CARD} twice."}}, 422, "note.text"),
+        ({"note": {"text": "x" * 201}}, 422, "note.text"),
         ({"payment_id": "1"}, 422, "payment_id"),
         ({"payment_id": str(uuid4())}, 404, None),
     ],
 )
 def test_a_wrong_refund_is_refused_by_name(staff, paid, changes, status, field):
-    answer = staff("POST", "/payments/refund", {"payment_id": paid(), "reason": "Late."} | changes)
+    answer = staff("POST", "/payments/refund", {"payment_id": paid()} | changes)
     assert (answer.status_code, CARD in answer.text) == (status, False)
     assert [wrong["field"] for wrong in answer.json.get("errors", [])] == ([field] if field else [])
 

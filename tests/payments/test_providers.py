@@ -12,6 +12,7 @@ import urllib3
 
 from chassis.base import clock
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
+from contracts.reasons import Reason
 from devservers.bank.webhooks import signature
 from services.payments import providers
 from services.payments.models import RefundStatus, Status
@@ -288,7 +289,12 @@ def test_without_a_secret_no_event_is_taken(party, settings):
 def test_an_order_is_paid_refunded_and_called_off_with_either(orders, payments, party, mood, answers):
     order_id = uuid4()
     wish = orders.wants(order_id, party.methods[mood])
-    orders.say(wish, CapturePayment(order_id), RefundPayment(order_id, uuid4(), 250, "EUR", ""), VoidPayment(order_id))
+    orders.say(
+        wish,
+        CapturePayment(order_id),
+        RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP),
+        VoidPayment(order_id),
+    )
     assert orders.heard_types == [f"payment.{answer}" for answer in answers]
     assert books.contradictions(payments) == []
     assert books.kept(payments) == (1250 if mood == "refund_refused" else 0)
@@ -298,7 +304,7 @@ def test_a_refund_that_stripe_leaves_open_ends_when_stripe_says_so(orders, payme
     order_id = uuid4()
     with settings(provider="stripe", stripe_key=stripe_api.KEY, stripe_url=stripe_address):
         orders.say(orders.wants(order_id, stripe_api.REFUND_PENDING), CapturePayment(order_id))
-        orders.say(RefundPayment(order_id, uuid4(), 250, "EUR", ""))
+        orders.say(RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
         assert orders.heard_types[2:] == []
         list(STRIPE.refunds.values())[-1]["status"] = "succeeded"
         sweep(120)

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from chassis.base import clock
 from chassis.storage import store
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
+from contracts.reasons import Reason
 from devservers.bank import create_app
 from services.payments import providers, reconcile, sweeper
 from tests.payments.conftest import Bank
@@ -45,7 +46,7 @@ def compared(payments, minutes=-1):
 
 def test_books_that_agree_have_no_differences(orders, payments):
     _, refunded = paid(orders)
-    orders.say(RefundPayment(refunded, uuid4(), 250, "EUR", ""))
+    orders.say(RefundPayment(refunded, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
     _, voided = paid(orders, capture=False)
     orders.say(VoidPayment(voided))
     paid(orders, capture=False)

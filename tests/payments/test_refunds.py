@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.payments import CapturePayment, PaymentRefunded, PaymentVoided, RefundPayment, RefundRefused, VoidPayment
+from contracts.reasons import Note, Reason
 from services.payments.providers import ProviderUnavailable
 from tests.payments import books
 
@@ -22,8 +23,8 @@ def paid(orders):
     return pay
 
 
-def refund(order_id, amount=1250, refund_id=None, currency="EUR", reason="It broke."):
-    return RefundPayment(order_id, refund_id or uuid4(), amount, currency, reason)
+def refund(order_id, amount=1250, refund_id=None, currency="EUR", note=None):
+    return RefundPayment(order_id, refund_id or uuid4(), amount, currency, Reason.REFUNDED_BY_SHOP, note)
 
 
 def refunded_at(bank, orders):
@@ -71,14 +72,14 @@ def test_a_refund_that_cannot_be_is_refused_with_its_reason(orders, paid, bank, 
 def test_a_refund_for_an_order_that_never_paid_is_refused(orders):
     wish = refund(uuid4())
     orders.say(wish)
-    assert orders.heard == [RefundRefused(wish.order_id, wish.refund_id, "not_captured")]
+    assert orders.heard == [RefundRefused(wish.order_id, wish.refund_id, Reason.NOT_CAPTURED)]
 
 
 def test_one_refund_id_is_not_for_two_orders(orders, paid):
     one = refund(paid(), 100)
     other = refund(paid(), 100, refund_id=one.refund_id)
     orders.say(one, other)
-    assert orders.heard[-1] == RefundRefused(other.order_id, one.refund_id, "refund_id_in_use")
+    assert orders.heard[-1] == RefundRefused(other.order_id, one.refund_id, Reason.REFUND_ID_IN_USE)
 
 
 def test_refunds_at_the_same_time_never_give_back_more_than_was_taken(orders, paid, bank, payments):
@@ -126,7 +127,7 @@ def test_a_refund_that_waits_for_a_capture_is_refused_when_the_payment_is_called
     order_id, wish = uuid4(), None
     wish = refund(order_id, 300)
     orders.say(orders.wants(order_id), wish, VoidPayment(order_id))
-    assert RefundRefused(order_id, wish.refund_id, "not_captured") in orders.heard
+    assert RefundRefused(order_id, wish.refund_id, Reason.NOT_CAPTURED) in orders.heard
     assert [charge["status"] for charge in bank.charges(orders.payment_ids[0])] == ["voided"]
 
 
@@ -142,7 +143,7 @@ def test_a_refund_that_the_bank_refuses_is_refused_and_the_money_may_be_asked_fo
     first, second = refund(order_id), refund(order_id)
     orders.say(first, second)
     assert orders.heard[2:] == [
-        RefundRefused(order_id, wish.refund_id, "refused_by_provider") for wish in (first, second)
+        RefundRefused(order_id, wish.refund_id, Reason.REFUSED_BY_PROVIDER) for wish in (first, second)
     ]
     assert staff.sees(orders.heard[0].payment_id)["status"] == "captured"
     assert (books.kept(payments), books.contradictions(payments)) == (1250, [])
@@ -171,8 +172,8 @@ def test_a_refund_whose_answer_is_lost_each_time_is_found_and_not_made_again(ord
     assert (orders.heard_types[-1], refunded_at(bank, orders)) == ("payment.refunded", [400])
 
 
-def test_a_card_number_in_a_reason_is_not_kept(orders, paid, payments):
-    orders.say(refund(paid(), 10, reason="He says 4111 1111 1111 1111 was charged."))
+def test_a_card_number_in_a_note_is_not_kept(orders, paid, payments):
+    orders.say(refund(paid(), 10, note=Note("He says 4111 1111 1111 1111 was charged.")))
     with payments.store.database.engine.connect() as connection:
-        (reason,) = connection.exec_driver_sql("SELECT reason FROM refunds").one()
-    assert reason == "He says [card number] was charged."
+        (note,) = connection.exec_driver_sql("SELECT note FROM refunds").one()
+    assert note == {"text": "He says [card number] was charged.", "audience": "staff"}

@@ -14,6 +14,7 @@ from contracts.payments import (
     PaymentVoided,
     VoidPayment,
 )
+from contracts.reasons import Reason
 from services.payments.providers import ProviderUnavailable
 
 
@@ -99,7 +100,7 @@ def test_a_payment_called_off_before_it_is_asked_for_is_never_made(orders, bank,
     orders.say(VoidPayment(order_id), VoidPayment(order_id))
     assert orders.heard == [PaymentVoided(order_id, payment_of(orders))] * 2
     orders.say(orders.wants(order_id, user_id=user_id))
-    assert orders.heard[2:] == [PaymentDeclined(order_id, payment_of(orders), "cancelled")]
+    assert orders.heard[2:] == [PaymentDeclined(order_id, payment_of(orders), Reason.CANCELLED)]
     assert bank.charges(payment_of(orders)) == []
     seen = staff.sees(payment_of(orders))
     assert (seen["status"], seen["user_id"], seen["amount"]) == ("voided", str(user_id), "12.50")
@@ -130,7 +131,10 @@ def test_a_charge_whose_answer_was_lost_is_voided_when_its_payment_is_called_off
         orders.say(wish)
     orders.say(VoidPayment(order_id), wish)
     payment_id = payment_of(orders)
-    assert orders.heard == [PaymentVoided(order_id, payment_id), PaymentDeclined(order_id, payment_id, "cancelled")]
+    assert orders.heard == [
+        PaymentVoided(order_id, payment_id),
+        PaymentDeclined(order_id, payment_id, Reason.CANCELLED),
+    ]
     assert [charge["status"] for charge in bank.charges(payment_of(orders))] == ["voided"]
     assert staff.sees(payment_of(orders))["status"] == "voided"
 

@@ -15,6 +15,7 @@ from contracts.payments import (
     PaymentVoided,
     VoidPayment,
 )
+from contracts.reasons import Reason
 from services.payments.providers import ProviderUnavailable
 from tests.payments import books
 
@@ -110,7 +111,7 @@ def test_a_bank_that_fails_for_ever_ends_in_a_decline_and_no_charge_once_that_is
     (payment_id,) = orders.payment_ids
     sweep(LATER)
     give_up(orders, settings)
-    assert orders.heard == [PaymentDeclined(order_id, UUID(payment_id), "provider_unavailable")]
+    assert orders.heard == [PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)]
     # Just now the bank was asked to charge: that it shows nothing may be too soon.
     assert staff.sees(payment_id)["status"] == "pending"
     assert sweep(LATER) == 1
@@ -120,7 +121,7 @@ def test_a_bank_that_fails_for_ever_ends_in_a_decline_and_no_charge_once_that_is
     assert orders.heard[1:] == [PaymentVoided(order_id, UUID(payment_id))]
     assert sweep(MUCH_LATER) == 0
     orders.say(wish)
-    assert orders.heard[-1] == PaymentDeclined(order_id, UUID(payment_id), "provider_unavailable")
+    assert orders.heard[-1] == PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)
 
 
 def test_a_hold_of_which_the_answer_never_came_is_let_go_when_the_payment_is_given_up(orders, bank, sweep, settings):
@@ -154,7 +155,7 @@ def test_a_capture_that_never_answers_is_refused_and_what_it_took_after_all_goes
     sweep(LATER)
     give_up(orders, settings)
     assert orders.heard[1:] == [
-        CaptureRefused(order_id, UUID(payment_id), "provider_unavailable"),
+        CaptureRefused(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE),
         PaymentVoided(order_id, UUID(payment_id)),
     ]
     (charge,) = bank.charges(payment_id)
@@ -215,7 +216,7 @@ def test_a_refusal_without_a_word_declines_the_payment(orders, odd_bank, setting
     odd_bank.answer = lambda method, path: (422, b"no") if method == "POST" else (200, b'{"items": []}')
     with settings(**odd_bank.settings):
         orders.say(orders.wants(order_id))
-    assert orders.heard == [PaymentDeclined(order_id, orders.heard[0].payment_id, "refused_by_provider")]
+    assert orders.heard == [PaymentDeclined(order_id, orders.heard[0].payment_id, Reason.REFUSED_BY_PROVIDER)]
 
 
 def test_a_refusal_is_not_believed_while_the_bank_holds_a_charge_for_the_payment(orders, bank, payments):

@@ -14,6 +14,7 @@ from werkzeug.wsgi import get_input_stream
 from chassis.base import clock
 from chassis.storage import postgres
 from contracts.payments import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
+from contracts.reasons import Reason
 from devservers import bank
 from devservers.bank.webhooks import Endpoint, signature
 from services.payments.models import Webhook
@@ -105,7 +106,7 @@ def test_a_payment_that_nobody_confirms_is_called_off(orders, staff, bank, sweep
         orders.system.drain()
     payment_id = orders.heard[0].payment_id
     assert orders.heard == [
-        PaymentDeclined(order_id, payment_id, "not_confirmed_in_time"),
+        PaymentDeclined(order_id, payment_id, Reason.NOT_CONFIRMED_IN_TIME),
         PaymentVoided(order_id, payment_id),
     ]
     assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]

@@ -9,12 +9,14 @@ from chassis.security import auth
 from chassis.web import preconditions
 from chassis.web.api import Resource, endpoint
 from contracts.orders import OrderPlaced
+from contracts.reasons import Audience, Note, Reader, Reason
 from services.orders import history, saga
 from services.orders.history import AllOrdersQuery, OrderQuery
 from services.orders.models import Event, Order
 from services.orders.quote import Quote, quote
 from services.orders.refund import refund
 from services.orders.schemas import (
+    NewNote,
     NewOrder,
     NewRefund,
     NewStatus,
@@ -66,7 +68,7 @@ class OneOrder(Resource):
         order = Order.visible_to(auth.caller(), order_id, for_update=True)
         preconditions.expect(order.version)
         if not order.is_called_off:
-            saga.cancel(order, "Cancelled by the customer.")
+            saga.cancel(order, Reason.CANCELLED_BY_CUSTOMER)
 
 
 class Status(Resource):
@@ -81,7 +83,7 @@ class Status(Resource):
             case "delivered":
                 saga.deliver(order)
             case "cancelled":
-                saga.cancel(order, body.reason)
+                saga.cancel(order, Reason(body.reason), _note(body.note))
         return _shown(order)
 
 
@@ -93,7 +95,7 @@ class Refunds(Resource):
         """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
         order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
-        refund(order, body.amount, body.reason)
+        refund(order, body.amount, _note(body.note))
         return _shown(order)
 
 
@@ -103,7 +105,7 @@ class Events(Resource):
         """The order's timeline: every step that was asked for, answered or decided, oldest first."""
         caller = auth.caller()
         order = Order.visible_to(caller, order_id)
-        return Timeline.of(Event.stream_of(order.id, query.cursor, query.limit), order, caller)
+        return Timeline.of(Event.stream_of(order.id, query.cursor, query.limit), order, Reader.of(caller))
 
 
 class UserOrders(Resource):
@@ -116,8 +118,12 @@ class UserOrders(Resource):
 
 
 def _shown(order: Order) -> OrderView:
-    return OrderView.of(order, auth.caller())
+    return OrderView.of(order, Reader.of(auth.caller()))
 
 
 def _page(orders: Sequence[Order], following: str | None) -> OrderPage:
     return OrderPage(items=[_shown(order) for order in orders], next=following)
+
+
+def _note(body: NewNote | None) -> Note | None:
+    return Note(body.text, Audience(body.audience)) if body is not None else None

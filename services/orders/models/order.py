@@ -22,6 +22,7 @@ from contracts.orders import (
     OrderStuck,
 )
 from contracts.payments import PaymentCaptured, PaymentRefunded
+from contracts.reasons import Audience
 from services.orders.models import steps
 from services.orders.models.events import Base, Event
 from services.orders.models.status import NEXT, OrderStatus, OutOfTurn
@@ -39,7 +40,7 @@ class Order(Base):
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
-    """Why it was cancelled."""
+    """Why it was cancelled: the code of a Reason."""
 
     lines: Mapped[list[Line]] = mapped_column(PydanticJSON(list[Line]))
     payment_method: Mapped[str] = mapped_column(String(100))
@@ -174,7 +175,7 @@ class Order(Base):
             case OrderDelivered():
                 self._transition_to(OrderStatus.DELIVERED)
             case OrderStuck():
-                self.stuck_at, self.stuck_reason = occurred_at, message.reason
+                self.stuck_at, self.stuck_reason = occurred_at, f"{message.step}: {message.reason.text(Audience.STAFF)}"
             case OrderResumed():
                 self.stuck_at = self.stuck_reason = None
                 self._keep({key: _afresh(step) for key, step in self.steps.items()})

@@ -22,6 +22,7 @@ from contracts.payments import (
     RefundRefused,
     VoidPayment,
 )
+from contracts.reasons import Reason
 from contracts.stock import (
     CommitStock,
     ReleaseStock,
@@ -72,10 +73,10 @@ PATIENCE: Mapping[type[Message], RetryPolicy] = {
 """Every command of the saga."""
 
 FORWARD = {
-    ReserveStock.type: "The goods could not be reserved in time.",
-    AuthorizePayment.type: "The payment was not answered in time.",
-    CommitStock.type: "The goods could not be set aside in time.",
-    CapturePayment.type: "The payment could not be collected in time.",
+    ReserveStock.type: Reason.RESERVATION_TIMED_OUT,
+    AuthorizePayment.type: Reason.AUTHORIZATION_TIMED_OUT,
+    CommitStock.type: Reason.COMMITMENT_TIMED_OUT,
+    CapturePayment.type: Reason.CAPTURE_TIMED_OUT,
 }
 """The commands that bring an order forward, and why it is cancelled when nobody answers."""
 

@@ -7,6 +7,7 @@ from chassis.security import auth
 from chassis.storage.outbox import enqueue
 from chassis.web.api import Resource, endpoint
 from chassis.web.pagination import Page
+from contracts.reasons import Reader
 from services.payments import outcomes, providers
 from services.payments.api.caller import user_id
 from services.payments.models import Payment, Terms, ledger
@@ -60,9 +61,12 @@ class UserPayments(Resource):
         """One user's payments, newest first; only that user and staff may look."""
         if not auth.caller().owns(user_id):
             raise NotFound("You have no such user.")
+        reader = Reader.of(auth.caller())
         payments, following = Payment.page(query, user_id)
         sums = ledger.sums(payment.id for payment in payments)
-        return PaymentPage(items=[PaymentView.of(payment, sums[payment.id]) for payment in payments], next=following)
+        return PaymentPage(
+            items=[PaymentView.of(payment, sums[payment.id], reader) for payment in payments], next=following
+        )
 
 
 def _direct(payment_id: UUID) -> Payment:
@@ -73,4 +77,4 @@ def _direct(payment_id: UUID) -> Payment:
 
 
 def _view(payment: Payment) -> PaymentView:
-    return PaymentView.of(payment, payment.sums)
+    return PaymentView.of(payment, payment.sums, Reader.of(auth.caller()))

@@ -6,6 +6,7 @@ from chassis.base.problems import Conflict, NotFound
 from chassis.security import auth
 from chassis.web.api import Resource, endpoint
 from contracts import money
+from contracts.reasons import Audience, Note, Reader, Reason
 from services.payments import outcomes
 from services.payments.models import Payment, Refund, Status
 from services.payments.models.refund import BY_STAFF
@@ -38,14 +39,15 @@ class Refunds(Resource):
         if not 0 < amount <= left:
             amount_left = money.text(left, payment.currency)
             raise NotRefundable(f"{amount_left} of this payment can still be refunded.", refundable=amount_left)
-        refund = Refund.of(payment, amount, body.reason, BY_STAFF)
+        note = Note(body.note.text, Audience(body.note.audience)) if body.note is not None else None
+        refund = Refund.of(payment, amount, Reason.REFUNDED_BY_SHOP, BY_STAFF, note)
         outcomes.start(refund, payment)
-        return RefundView.model_validate(refund)
+        return RefundView.of(refund, Reader.of(auth.caller()))
 
 
 class RefundsOfPayment(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, payment_id: UUID) -> RefundList:
         """Every refund of one payment, oldest first."""
-        payment = Payment.visible_to(auth.caller(), payment_id)
-        return RefundList(items=[RefundView.model_validate(refund) for refund in Refund.of_payment(payment.id)])
+        payment, reader = Payment.visible_to(auth.caller(), payment_id), Reader.of(auth.caller())
+        return RefundList(items=[RefundView.of(refund, reader) for refund in Refund.of_payment(payment.id)])

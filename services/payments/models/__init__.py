@@ -4,12 +4,11 @@ from services.payments.models.method import PaymentMethod
 from services.payments.models.payment import Payment
 from services.payments.models.reconciliation import Reconciliation
 from services.payments.models.refund import Refund
-from services.payments.models.status import CANCELLED, NEXT, RefundStatus, Status
+from services.payments.models.status import NEXT, RefundStatus, Status
 from services.payments.models.terms import Terms
 from services.payments.models.webhook import Webhook
 
 __all__ = [
-    "CANCELLED",
     "NEXT",
     "Payment",
     "PaymentMethod",

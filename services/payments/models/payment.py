@@ -19,11 +19,12 @@ from chassis.security.auth import Caller
 from chassis.storage import postgres
 from chassis.storage.columns import MinorUnits
 from chassis.web.pagination import Page, newest_first
+from contracts.reasons import Reason
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move, Sums
 from services.payments.models.patience import PATIENCE, next_look
-from services.payments.models.status import CANCELLED, NEXT, NOT_CONFIRMED, PROVIDER_UNAVAILABLE, OutOfTurn, Status
+from services.payments.models.status import NEXT, OutOfTurn, Status
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
@@ -62,7 +63,7 @@ class Payment(Base):
     """AUTHORIZED, CAPTURED, or VOIDED: in the end nothing is held or kept, by a refund if it has to be."""
 
     decline_reason: Mapped[str | None] = mapped_column(String(100))
-    """Why it was declined or called off."""
+    """Why it was declined or called off: the code of a Reason."""
 
     provider: Mapped[str] = mapped_column(String(50))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
@@ -109,7 +110,7 @@ class Payment(Base):
     def called_off(cls, order_id: UUID, provider: str) -> "Payment":
         """The one payment of the order, locked; if there is none, one that is voided before it is asked for."""
         nothing = {"amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
-        voided = {"status": Status.VOIDED, "decline_reason": CANCELLED, "due_at": None}
+        voided = {"status": Status.VOIDED, "decline_reason": Reason.CANCELLED, "due_at": None}
         return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
 
     @classmethod
@@ -199,10 +200,15 @@ class Payment(Base):
         return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
+    def reason(self) -> Reason:
+        """Why there will be no money."""
+        return Reason.named(self.decline_reason or self.status, Reason.DECLINED)
+
+    @property
     def sums(self) -> Sums:
         return ledger.sums([self.id])[self.id]
 
-    def transition_to(self, status: Status, reason: str | None = None) -> None:
+    def transition_to(self, status: Status, reason: Reason | None = None) -> None:
         """Raises OutOfTurn for a step that the present status does not allow."""
         if status not in NEXT.get(Status(self.status), ()):
             raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
@@ -223,7 +229,7 @@ class Payment(Base):
             self.goal = Status.CAPTURED
             self._changed()
 
-    def call_off(self, reason: str = CANCELLED) -> None:
+    def call_off(self, reason: Reason = Reason.CANCELLED) -> None:
         """In the end it shall have cost nothing: now if the provider was never asked, else once the provider has said so.
 
         Nothing takes this back, so that it comes to the same whenever it is said.
@@ -238,14 +244,14 @@ class Payment(Base):
         if self.status == Status.PENDING and self.asked_at is None:
             self.transition_to(Status.VOIDED)
 
-    def hopeless(self, now: datetime, authorize_patience: timedelta, capture_patience: timedelta) -> str | None:
+    def hopeless(self, now: datetime, authorize_patience: timedelta, capture_patience: timedelta) -> Reason | None:
         """Why it is to be called off: the provider has told nothing for longer than those who wait can be left waiting."""
         if self.asked_at is None or self.is_called_off:
             return None
         patience = authorize_patience if self.status == Status.PENDING else capture_patience
         if now - self.asked_at < patience:
             return None
-        return NOT_CONFIRMED if self.action_url else PROVIDER_UNAVAILABLE
+        return Reason.NOT_CONFIRMED_IN_TIME if self.action_url else Reason.PROVIDER_UNAVAILABLE
 
     def ask(self) -> None:
         """The provider is about to be asked."""

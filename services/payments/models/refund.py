@@ -12,7 +12,8 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
 from chassis.storage import postgres
-from chassis.storage.columns import MinorUnits
+from chassis.storage.columns import MinorUnits, PydanticJSON
+from contracts.reasons import Note, Reason
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move
@@ -22,9 +23,6 @@ from services.payments.models.status import RefundStatus, Status
 
 BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
 """Who asked for a refund; we ourselves, when a payment that was called off turns out to be captured."""
-
-NOT_CAPTURED = "not_captured"
-TOO_MUCH = "exceeds_captured"
 
 
 class Refund(Base):
@@ -36,6 +34,7 @@ class Refund(Base):
     payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"))
     amount: Mapped[int] = mapped_column(MinorUnits)
     reason: Mapped[str] = mapped_column(String(200))
+    note: Mapped[Note | None] = mapped_column(PydanticJSON(Note))
     asked_by: Mapped[str] = mapped_column(String(20))
     status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
     refusal_reason: Mapped[str | None] = mapped_column(String(100))
@@ -52,13 +51,22 @@ class Refund(Base):
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     @classmethod
-    def of(cls, payment: Payment, amount: int, reason: str, asked_by: str, refund_id: UUID | None = None) -> "Refund":
+    def of(
+        cls,
+        payment: Payment,
+        amount: int,
+        reason: Reason,
+        asked_by: str,
+        note: Note | None = None,
+        refund_id: UUID | None = None,
+    ) -> "Refund":
         """A new refund of the (locked) payment, begun, waiting or refused at once, as the payment is. `amount` above zero."""
         refund = cls(
             id=refund_id or uuid4(),
             payment_id=payment.id,
             amount=amount,
-            reason=reason[:200],
+            reason=reason,
+            note=note,
             asked_by=asked_by,
             status=RefundStatus.WAITING,
         )
@@ -99,7 +107,9 @@ class Refund(Base):
     def begin(self, payment: Payment) -> None:
         """Set the money aside, so that the provider may be asked; or refuse, where there is not enough."""
         if self.amount > payment.sums.refundable:
-            self._transition_to(RefundStatus.REFUSED, NOT_CAPTURED if payment.sums.captured == 0 else TOO_MUCH)
+            self._transition_to(
+                RefundStatus.REFUSED, Reason.NOT_CAPTURED if payment.sums.captured == 0 else Reason.EXCEEDS_CAPTURED
+            )
             return
         self._post(Move.REFUND_ASKED, payment)
         self._transition_to(RefundStatus.PENDING)
@@ -113,7 +123,7 @@ class Refund(Base):
     def put_off(self, now: datetime) -> None:
         self.due_at = next_look(now, self.updated_at)
 
-    def settle(self, payment: Payment, reference: str | None, refusal_reason: str | None) -> None:
+    def settle(self, payment: Payment, reference: str | None, refusal_reason: Reason | None) -> None:
         """The provider gave the money back, or will not."""
         self.provider_reference = reference
         self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
@@ -125,7 +135,7 @@ class Refund(Base):
     def _post(self, move: Move, payment: Payment) -> None:
         ledger.post(move, payment.id, self.amount, payment.currency, self.id)
 
-    def _transition_to(self, status: RefundStatus, refusal_reason: str | None = None) -> None:
+    def _transition_to(self, status: RefundStatus, refusal_reason: Reason | None = None) -> None:
         self.status = status
         self.refusal_reason = refusal_reason
         self.updated_at = clock.now()

@@ -4,15 +4,6 @@ from enum import StrEnum
 
 from chassis.base.problems import Conflict
 
-CANCELLED = "cancelled"
-"""Why a payment that its order called off is not made."""
-
-PROVIDER_UNAVAILABLE = "provider_unavailable"
-"""Why a payment is called off that its provider told nothing about for too long."""
-
-NOT_CONFIRMED = "not_confirmed_in_time"
-"""Why a payment is called off whose customer did not do their part at the provider."""
-
 
 class Status(StrEnum):
     PENDING = "pending"

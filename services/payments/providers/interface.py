@@ -4,13 +4,20 @@ A provider that is slow or away leaves us not knowing. That is resolved by askin
 the same idempotency key: a payment's id is the key of its charge, a refund's id the key of the refund.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from structlog import get_logger
+
+from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
+
+log = get_logger(__name__)
+
+_SAME: Mapping[str, Reason] = {}
 
 
 class ProviderUnavailable(Exception):
@@ -18,11 +25,11 @@ class ProviderUnavailable(Exception):
 
 
 class Refused(Exception):
-    """The provider understood and will not do it. `reason` is a short word for programs and people."""
+    """The provider understood and will not do it."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
-        self.reason = reason[:100]
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -31,7 +38,7 @@ class Charge:
 
     reference: str | None
     status: Status
-    decline_reason: str | None = None
+    decline_reason: Reason | None = None
     action_url: str | None = None
 
 
@@ -41,7 +48,7 @@ class Repayment:
 
     reference: str | None
     status: RefundStatus
-    refusal_reason: str | None = None
+    refusal_reason: Reason | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +111,15 @@ class Provider(Protocol):
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         """Every charge that was made in that time, as it is now."""
         ...
+
+
+def reason_of(provider: str, code: str | None, default: Reason, meanings: Mapping[str, Reason] = _SAME) -> Reason:
+    """Ours for the provider's `code`. The code itself is logged where it is another."""
+    code = (code or "")[:100]
+    reason = meanings.get(code) or Reason.named(code, default)
+    if code != reason:
+        log.info("provider's reason translated", provider=provider, code=code, reason=reason)
+    return reason
 
 
 def as_id(text: str | None) -> UUID | None:

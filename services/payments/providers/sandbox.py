@@ -11,6 +11,7 @@ import urllib3
 from pydantic import BaseModel, Field, ValidationError
 from urllib3.exceptions import HTTPError
 
+from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
     Charge,
@@ -20,6 +21,7 @@ from services.payments.providers.interface import (
     Repayment,
     Reported,
     as_id,
+    reason_of,
 )
 from services.payments.providers.signature import Unverified, verify
 from services.payments.settings import Settings
@@ -122,7 +124,8 @@ class _Charge(BaseModel):
     action_url: str | None = Field(default=None, max_length=2_000)
 
     def charge(self) -> Charge:
-        reason = self.decline_reason and self.decline_reason[:100]
+        declined = self.status == "declined"
+        reason = reason_of(SandboxProvider.name, self.decline_reason, Reason.DECLINED) if declined else None
         return Charge(self.id, Status(self.status), reason, self.action_url)
 
 
@@ -183,9 +186,9 @@ def _understood(shape: type[M], answer: urllib3.BaseHTTPResponse) -> M:
         raise ProviderUnavailable("The sandbox provider does not answer in its own words.") from error
 
 
-def _reason(answer: urllib3.BaseHTTPResponse) -> str:
+def _reason(answer: urllib3.BaseHTTPResponse) -> Reason:
     try:
         field = _Problem.model_validate_json(answer.data).field
     except ValidationError:
-        return "refused_by_provider"
-    return f"invalid_{_OUR_NAMES.get(field, field)}"
+        return Reason.REFUSED_BY_PROVIDER
+    return reason_of(SandboxProvider.name, f"invalid_{_OUR_NAMES.get(field, field)}", Reason.REFUSED_BY_PROVIDER)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, ValidationError
 
+from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
     Charge,
@@ -21,6 +22,7 @@ from services.payments.providers.interface import (
     Repayment,
     Reported,
     as_id,
+    reason_of,
 )
 from services.payments.providers.signature import Unverified
 from services.payments.settings import Settings
@@ -45,6 +47,24 @@ _REFUND_STATUSES = {
     "failed": RefundStatus.REFUSED,
     "canceled": RefundStatus.REFUSED,
 }
+_DECLINES = {
+    "authentication_required": Reason.NOT_CONFIRMED_IN_TIME,
+    "card_velocity_exceeded": Reason.LIMIT_EXCEEDED,
+    "fraudulent": Reason.FRAUD_SUSPECTED,
+    "invalid_cvc": Reason.INCORRECT_CVC,
+    "merchant_blacklist": Reason.FRAUD_SUSPECTED,
+    "payment_intent_authentication_failure": Reason.NOT_CONFIRMED_IN_TIME,
+    "pickup_card": Reason.STOLEN_CARD,
+    "withdrawal_count_limit_exceeded": Reason.LIMIT_EXCEEDED,
+}
+"""Decline codes that are called otherwise here: https://docs.stripe.com/declines/codes."""
+
+_REFUND_FAILURES = {
+    "insufficient_funds": Reason.REFUND_REFUSED,
+    "lost_or_stolen_card": Reason.REFUND_TO_LOST_CARD,
+}
+"""What Stripe says of a refund is not what it would say of a charge: these funds are the shop's."""
+
 _OUR_FIELDS = ("amount", "currency", "payment_method")
 
 
@@ -158,7 +178,7 @@ def _client_of(key: str, url: str, timeout_seconds: float) -> "StripeClient":
 class _Declined(Refused):
     """The card's bank said no; `reference` is the PaymentIntent that says so."""
 
-    def __init__(self, reason: str, reference: str) -> None:
+    def __init__(self, reason: Reason, reference: str) -> None:
         super().__init__(reason)
         self.reference = reference
 
@@ -177,8 +197,8 @@ def _answering() -> Iterator[None]:
         raise _Declined(said.reason, said.payment_intent.id) from error
     except (stripe.InvalidRequestError, stripe.IdempotencyError) as error:
         parameter = getattr(error, "param", None)
-        named = f"invalid_{parameter}" if parameter in _OUR_FIELDS else error.code
-        raise Refused(named or "refused_by_provider") from error
+        code = f"invalid_{parameter}" if parameter in _OUR_FIELDS else error.code
+        raise Refused(reason_of(StripeProvider.name, code, Reason.REFUSED_BY_PROVIDER)) from error
     except stripe.StripeError as error:
         raise ProviderUnavailable(f"Stripe does not answer: {type(error).__name__}.") from error
     except ValidationError as error:
@@ -205,10 +225,8 @@ class _Error(BaseModel):
     payment_intent: _Reference | None = None
 
     @property
-    def reason(self) -> str:
-        """In the card's bank's words where there are some; that of a bank that gives none is only its decline."""
-        spoken = self.decline_code if self.decline_code != "generic_decline" else None
-        return spoken or self.code or "card_declined"
+    def reason(self) -> Reason:
+        return reason_of(StripeProvider.name, self.decline_code or self.code, Reason.DECLINED, _DECLINES)
 
 
 class _Redirect(BaseModel):
@@ -246,7 +264,7 @@ class _Intent(BaseModel):
         status = _STATUSES[self.status]
         error = self.last_payment_error or _Error()
         redirect = self.next_action.redirect_to_url if self.next_action else None
-        reason = error.reason[:100] if status == Status.DECLINED else None
+        reason = error.reason if status == Status.DECLINED else None
         return Charge(self.id, status, reason, redirect.url if redirect else None)
 
     def reported(self) -> Reported:
@@ -264,7 +282,11 @@ class _Refund(BaseModel):
     def repayment(self) -> Repayment:
         status = _REFUND_STATUSES.get(self.status, RefundStatus.PENDING)
         refused = status == RefundStatus.REFUSED
-        return Repayment(self.id, status, (self.failure_reason or self.status)[:100] if refused else None)
+        default = Reason.REFUND_REFUSED
+        meanings = _REFUND_FAILURES
+        return Repayment(
+            self.id, status, reason_of(StripeProvider.name, self.failure_reason, default, meanings) if refused else None
+        )
 
 
 class _Object(BaseModel):

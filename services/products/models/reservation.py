@@ -26,6 +26,7 @@ from mongoengine.errors import NotUniqueError
 from chassis.base.problems import Conflict, Invalid
 from chassis.messaging.message import Message
 from chassis.storage import mongo
+from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
 
 RESERVING = "reserving"
@@ -143,7 +144,7 @@ class Reservation(Document):
 
     def refuse(self, product_id: str, reason: str) -> bool:
         """One line cannot be held, so none is. False when another handler decided or took over meanwhile."""
-        reply = StockRefused(UUID(self.order_id), UUID(product_id), reason)
+        reply = StockRefused(UUID(self.order_id), UUID(product_id), Reason(reason))
         why = {"set__refused_product_id": product_id, "set__reason": reason}
         return self._decide(reply, set__state=REFUSED, unset__expires_at=1, **why)
 
@@ -223,7 +224,7 @@ class Reservation(Document):
     def _refusal(self) -> StockRefused | None:
         if self.state != REFUSED:
             return None
-        return StockRefused(UUID(self.order_id), UUID(self.refused_product_id), self.reason)
+        return StockRefused(UUID(self.order_id), UUID(self.refused_product_id), Reason(self.reason))
 
 
 def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> bool:
