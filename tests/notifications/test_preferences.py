@@ -120,5 +120,5 @@ def test_the_accounts_language_and_time_zone_are_used_and_the_latest_news_of_the
     desk.hear(confirmed())
     [letter] = mailbox.letters()
     assert "102,50\xa0€" in letter.text
-    assert letter.text.startswith("Hallo Amal,")
+    assert letter.text.startswith("Hallo Amal!")
     assert '<html lang="de">' in letter.html

@@ -44,7 +44,7 @@ def test_in_development_an_sms_is_seen_in_the_mailbox(desk, mailbox):
     order = confirmed()
     desk.hear(order)
     [letter] = mailbox.letters(mailbox_address(PHONE))
-    assert letter.text.strip() == f"Your order {str(order.order_id)[:8]} over €102.50 is confirmed."
+    assert letter.text.strip() == f"Your order {str(order.order_id)[:8]} for €102.50 is confirmed."
     assert (sms(desk).status, sms(desk).recipient) == ("sent", PHONE)
 
 

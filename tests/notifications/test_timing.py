@@ -113,7 +113,7 @@ def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
     for _ in range(2):
         digest(desk, timedelta(hours=1, minutes=1))
     [letter] = mailbox.letters(ADDRESS)
-    assert letter.summary.subject == "2 news from Souk"
+    assert letter.summary.subject == "2 updates from Souk"
     for part in (letter.text, letter.html):
         assert "is on its way" in part
         assert "was delivered" in part

@@ -52,7 +52,7 @@ def test_looking_at_the_page_changes_nothing(desk, http, mailbox):
 def test_the_page_speaks_its_readers_language(desk, http, mailbox):
     desk.hear(registered(), UserPreferencesUpdated(AMAL, "de", "UTC", "EUR", marketing_consent=False), shipped())
     [letter] = mailbox.letters()
-    assert "Möchtest du keine solchen Mails mehr?" in http.get(link_of(letter)).text
+    assert "Möchtest du diese E-Mails nicht mehr erhalten?" in http.get(link_of(letter)).text
 
 
 @pytest.mark.parametrize("token", ["x", "WyJhIl0.forged", "a.b.c"])

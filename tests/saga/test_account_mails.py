@@ -20,7 +20,7 @@ def test_an_address_is_confirmed_by_the_mail_that_a_registration_sends(
 ) -> None:
     amal = customer()
     platform.system.drain()
-    token = code(mailbox, amal.email, "Please confirm your address")
+    token = code(mailbox, amal.email, "Confirm your e-mail address")
     platform.call("users", "POST", "/users/email/verify", {}, {"token": token})
     again = app_of(platform.services["users"]).test_client().post("/users/email/verify", json={"token": token})
     assert again.status_code >= 400
@@ -32,7 +32,7 @@ def test_a_forgotten_password_is_set_anew_by_its_mail_and_the_change_is_told(
     amal = customer()
     platform.call("users", "POST", "/users/password/forgot", {}, {"email": amal.email})
     platform.system.drain()
-    token = code(mailbox, amal.email, "A new password")
+    token = code(mailbox, amal.email, "Reset your password")
     new = {"token": token, "new_password": "another horse battery"}
     platform.call("users", "POST", "/users/password/reset", {}, new)
     platform.system.drain()
