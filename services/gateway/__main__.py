@@ -12,19 +12,19 @@ from services.gateway.app import Gateway
 from services.gateway.config import configuration
 from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.proxy.edge import Edge
-from services.gateway.runtime import Running
+from services.gateway.runtime import Runtime
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.server import bind
 
 
 def load(settings: GatewaySettings) -> Edge:
-    """Ends the process, with a line for each fault, when the file is not one the gateway can execute."""
+    """Exit with a line for each error in a file that the gateway cannot execute."""
     try:
         return Edge(configuration.load(settings.kong_file.read_text()))
     except OSError as error:
         sys.exit(f"SOUK_KONG_FILE: {error}")
     except InvalidConfiguration as invalid:
-        sys.exit("\n".join(f"{settings.kong_file.name}: {fault}" for fault in invalid.faults))
+        sys.exit("\n".join(f"{settings.kong_file.name}: {error}" for error in invalid.errors))
 
 
 def _bind(name: str, host: str, port: int) -> socket.socket:
@@ -35,14 +35,14 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
 
 
 async def serve(settings: GatewaySettings, gateway: Gateway, http: socket.socket, https: socket.socket | None) -> None:
-    running = Running(gateway, settings)
-    server = admin.listen(admin.create_admin(running, settings.services), settings.admin_host, settings.admin_port)
+    runtime = Runtime(gateway, settings)
+    server = admin.listen(admin.create_admin(runtime, settings.services), settings.admin_host, settings.admin_port)
     admin.start(server)
-    await running.listen(http, https)
-    # What is there now stays: the collector need not look at it again and again.
+    await runtime.listen(http, https)
+    # Exempt what exists now, and stays, from garbage collection.
     gc.collect()
     gc.freeze()
-    await running.until_told_to_end()
+    await runtime.run_until_signalled()
     server.shutdown()
 
 

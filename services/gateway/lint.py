@@ -1,6 +1,6 @@
-"""Whether a file is one that the gateway can execute: `python -m services.gateway.lint kong/kong.yml`, which runs nothing.
+"""Check whether the gateway can execute a file, without running it: `python -m services.gateway.lint kong/kong.yml`.
 
-A template is rendered first; a fault is told with its line and the line's text, for the line is the rendered file's.
+A template is rendered first, and lines are those of the rendered file: so each error is printed with its line's text.
 """
 
 import sys
@@ -9,22 +9,22 @@ from pathlib import Path
 from jinja2 import TemplateError
 
 from services.gateway.config import configuration
-from services.gateway.config.errors import Fault, InvalidConfiguration
+from services.gateway.config.errors import ConfigError, InvalidConfiguration
 from services.gateway.config.render import MissingValue, RenderSettings, render, values_of
 from services.gateway.proxy.edge import Edge
 
 
-def faults_of(text: str) -> list[Fault]:
-    """None for a file that is right; ordered by line. `str(fault)` is a sentence for a person."""
+def errors_in(text: str) -> list[ConfigError]:
+    """Ordered by line."""
     try:
         Edge(configuration.load(text))
     except InvalidConfiguration as invalid:
-        return list(invalid.faults)
+        return list(invalid.errors)
     return []
 
 
 def main(path: str) -> int:
-    """Print each fault, with the text of its line. Gives the exit code."""
+    """Print each error with the text of its line. Return the exit code."""
     try:
         text = render(Path(path), values_of(RenderSettings.current()))
     except TemplateError as error:
@@ -33,17 +33,17 @@ def main(path: str) -> int:
     except (OSError, UnicodeDecodeError, MissingValue) as error:
         print(f"{path}: {error}")
         return 1
-    faults, lines = faults_of(text), text.splitlines()
-    for fault in faults:
-        print(f"{path}: {fault}")
-        if fault.line:
-            print(f"    {lines[fault.line - 1].strip()}")
-    print(f"{path}: {_counted(faults)}.")
-    return 1 if faults else 0
+    errors, lines = errors_in(text), text.splitlines()
+    for each in errors:
+        print(f"{path}: {each}")
+        if each.line:
+            print(f"    {lines[each.line - 1].strip()}")
+    print(f"{path}: {_counted(errors)}")
+    return 1 if errors else 0
 
 
-def _counted(faults: list[Fault]) -> str:
-    return {0: "nothing wrong", 1: "1 fault"}.get(len(faults), f"{len(faults)} faults")
+def _counted(errors: list[ConfigError]) -> str:
+    return {0: "no errors", 1: "1 error"}.get(len(errors), f"{len(errors)} errors")
 
 
 if __name__ == "__main__":

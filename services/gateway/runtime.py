@@ -1,4 +1,4 @@
-"""The gateway in its loop: sockets, names, connections, and the change from one configuration to the next."""
+"""The running gateway: sockets, names, connections, and reloads."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ from services.gateway.discovery import consul, dns
 from services.gateway.discovery.names import Address, Names
 from services.gateway.proxy.edge import Edge
 from services.gateway.settings import GatewaySettings
-from services.gateway.wire.client import Patience
+from services.gateway.wire.client import ClientTimeouts
 from services.gateway.wire.pools import Pools
 from services.gateway.wire.server import HTTPServer
 
@@ -30,18 +30,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FINISH_SECONDS = 15.0
-"""For requests in hand, after SIGTERM."""
+"""For requests in progress, after SIGTERM."""
 
 
 def follow(agent: Agent, dns_server: str, name: str) -> AsyncIterator[list[Address]]:
-    """Services of Consul from Consul, where it is told of; any other name from DNS."""
+    """From Consul for its services, if configured; otherwise from DNS."""
     if agent.url and name.endswith(consul.DOMAIN):
         return consul.follow(agent, name)
     return dns.follow(dns_server, name)
 
 
-class Running:
-    """One gateway process's worth. Made and used in its loop; `reload` may be called from other threads."""
+class Runtime:
+    """Create and use in the loop; `reload` and `in_loop` are for other threads."""
 
     def __init__(self, gateway: Gateway, settings: GatewaySettings) -> None:
         self.gateway = gateway
@@ -51,7 +51,7 @@ class Running:
             HealthRegistry(),
             Names(partial(follow, Agent.of(settings), settings.dns_server)),
         )
-        self.server = HTTPServer(gateway.serve, Patience(head=settings.head_seconds, body=settings.body_seconds))
+        self.server = HTTPServer(gateway.serve, ClientTimeouts(head=settings.head_seconds, body=settings.body_seconds))
         self._settings = settings
         gateway.switch_to(gateway.edge, self.resources)
 
@@ -60,36 +60,36 @@ class Running:
         if https is not None:
             await self.server.listen(https, _tls(self._settings))
 
-    async def until_told_to_end(self) -> None:
-        """SIGTERM or SIGINT ends, SIGHUP reads the file again."""
+    async def run_until_signalled(self) -> None:
+        """Stop on SIGTERM or SIGINT, reload the file on SIGHUP."""
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, ended.set)
-        self.loop.add_signal_handler(signal.SIGHUP, self._read_again)
+        self.loop.add_signal_handler(signal.SIGHUP, self._reload_file)
         await ended.wait()
         await self.server.stop(FINISH_SECONDS)
 
     def reload(self, text: str) -> Edge:
-        """The edge of this file, in force. From another thread. Raises InvalidConfiguration; then the old one stays."""
+        """Put a file into force, from another thread. Raises InvalidConfiguration, and then the previous file stays."""
         edge = Edge(configuration.load(text))
         self.in_loop(self.gateway.switch_to, edge, self.resources)
         return edge
 
     def in_loop(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """What `function` gives, called in the loop. From another thread."""
+        """Call `function` in the loop, from another thread."""
 
         async def call() -> R:
             return function(*arguments, **named)
 
         return asyncio.run_coroutine_threadsafe(call(), self.loop).result()
 
-    def _read_again(self) -> None:
+    def _reload_file(self) -> None:
         try:
             self.gateway.switch_to(Edge(configuration.load(self._settings.kong_file.read_text())), self.resources)
         except (OSError, InvalidConfiguration) as error:
-            log.error("the file is refused, the one before stays", error=str(error))
+            log.error("file rejected, keeping the previous configuration", error=str(error))
         else:
-            log.info("configuration in force", hash=self.gateway.edge.configuration.hash)
+            log.info("configuration loaded", hash=self.gateway.edge.configuration.hash)
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext:

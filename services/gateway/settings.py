@@ -1,4 +1,4 @@
-"""What the gateway is told by its environment, beside what every process is."""
+"""The gateway's settings, in addition to those of every process."""
 
 from ipaddress import ip_network
 from pathlib import Path
@@ -16,40 +16,40 @@ def _network(text: str) -> str:
 
 class GatewaySettings(Settings):
     kong_file: Path
-    """The declarative file, already rendered. Read again on SIGHUP."""
+    """The rendered declarative file. Reloaded on SIGHUP."""
 
     admin_host: str = "127.0.0.1"
-    """Where /status, /config and /metrics are served. Not for the public: the edge routes only the documentation there."""
+    """Address of /status, /config and /metrics. Not public: the edge routes only the documentation there."""
 
     admin_port: int = Field(ge=0, le=65535)
 
     tls_port: int = Field(default=0, ge=0, le=65535)
-    """Where HTTPS comes in, beside HTTP on `port`. Used with a certificate only."""
+    """Port for HTTPS, beside HTTP on `port`. Used only with a certificate."""
 
     tls_certificate: Path | None = None
     tls_key: Path | None = None
     """PEM files, the certificate with its chain."""
 
     trusted_ips: list[Annotated[str, AfterValidator(_network)]] = Field(default_factory=list)
-    """Addresses or networks of proxies in front: from them, X-Forwarded-* and `real_ip_header` are believed."""
+    """Addresses or networks of proxies in front, whose X-Forwarded-* and `real_ip_header` are trusted."""
 
     real_ip_header: str = "X-Real-IP"
-    """In which header a trusted proxy tells the client's address."""
+    """Header in which a trusted proxy sends the client's address."""
 
     dns_server: str = ""
-    """host:port of the name server asked for targets' names; empty for the system's."""
+    """host:port of the name server for targets' names; empty for the system's."""
 
     idle_connections: int = Field(default=64, ge=0)
-    """Connections kept open to each target while unused. 0 opens one per request, which doubles a request's cost."""
+    """Idle connections kept open to each target. 0 opens one per request, which doubles a request's cost."""
 
     target_connections: int = Field(default=256, ge=1)
-    """In use at once to each target; requests beyond wait for their turn. More than the target's server takes, and they wait there."""
+    """Concurrent connections to each target; further requests wait. Too many, and they wait in the target's backlog instead."""
 
     head_seconds: float = Field(default=10, gt=0)
-    """In which a request's head must have come, from its first byte. Long ones let slow clients hold connections for nothing."""
+    """Time for a request's head, from its first byte. The longer, the more connections slow clients can hold."""
 
     body_seconds: float = Field(default=10, gt=0)
-    """Longest pause within a body, and how long a body may take beside a second for each 1,000 bytes of it."""
+    """Longest pause within a body, and the time for a whole body in addition to one second per 1,000 bytes."""
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:

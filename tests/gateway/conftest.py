@@ -10,7 +10,7 @@ import yaml
 from services.gateway.app import Gateway
 from services.gateway.config import configuration
 from services.gateway.proxy.edge import Edge
-from services.gateway.runtime import Running
+from services.gateway.runtime import Runtime
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.server import bind
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
@@ -26,7 +26,7 @@ class InThread:
         self.gateway = Gateway(
             Edge(configuration.load('_format_version: "3.0"')), self.settings.trusted_ips, self.settings.real_ip_header
         )
-        self.running: Running
+        self.runtime: Runtime
         self._is_ready = threading.Event()
         self._thread = threading.Thread(target=lambda: uvloop.run(self._serve()), daemon=True)
         self._thread.start()
@@ -35,21 +35,21 @@ class InThread:
     async def _serve(self) -> None:
         listening = bind("127.0.0.1", 0)
         self.port = listening.getsockname()[1]
-        self.running = Running(self.gateway, self.settings)
+        self.runtime = Runtime(self.gateway, self.settings)
         https = bind("127.0.0.1", 0) if self.settings.tls_certificate else None
         self.tls_port = https.getsockname()[1] if https else 0
-        await self.running.listen(listening, https)
+        await self.runtime.listen(listening, https)
         self._ended = asyncio.Event()
         self._is_ready.set()
         await self._ended.wait()
-        await self.running.server.stop(1.0)
+        await self.runtime.server.stop(1.0)
 
     def load(self, text: str) -> Client:
-        self.running.reload('_format_version: "3.0"\n' + text)
+        self.runtime.reload('_format_version: "3.0"\n' + text)
         return Client(self.port)
 
     def stop(self) -> None:
-        self.running.loop.call_soon_threadsafe(self._ended.set)
+        self.runtime.loop.call_soon_threadsafe(self._ended.set)
         self._thread.join(DEADLINE_SECONDS)
 
 

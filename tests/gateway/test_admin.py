@@ -44,7 +44,7 @@ def client(edge: InThread) -> Client:
 
 @pytest.fixture
 def admin(edge: InThread, client: Client) -> FlaskClient:
-    return create_admin(edge.running, {}).test_client()
+    return create_admin(edge.runtime, {}).test_client()
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_the_page_needs_nothing_from_elsewhere(admin: FlaskClient, path: str) ->
 
 def test_the_documents_of_all_services_are_one(shop: Upstream, edge: InThread, client: Client) -> None:
     shop.answers = [Answer(body=json.dumps(SHOP).encode())]
-    admin = create_admin(edge.running, {"shop": f"http://{shop.address}/"}).test_client()
+    admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}/"}).test_client()
     joined = admin.get("/openapi.json").json
     assert joined is not None
     assert joined["openapi"] == "3.1.0"
@@ -110,7 +110,7 @@ def test_the_documents_of_all_services_are_one(shop: Upstream, edge: InThread, c
 
 def test_the_document_is_fetched_once_for_many(shop: Upstream, edge: InThread, client: Client) -> None:
     shop.answers = [Answer(body=json.dumps(SHOP).encode())]
-    admin = create_admin(edge.running, {"shop": f"http://{shop.address}"}).test_client()
+    admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}"}).test_client()
     for _ in range(3):
         admin.get("/openapi.json")
     assert len(shop.seen) == 1
@@ -121,13 +121,13 @@ def test_a_service_without_a_document_spoils_nothing(
     shop: Upstream, edge: InThread, client: Client, answer: Answer
 ) -> None:
     shop.answers = [answer]
-    admin = create_admin(edge.running, {"shop": f"http://{shop.address}"}).test_client()
+    admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}"}).test_client()
     reply = admin.get("/openapi.json")
     assert (reply.status_code, (reply.json or {})["paths"]) == (200, {})
 
 
 def test_the_admin_port_is_served_from_a_thread(edge: InThread, client: Client) -> None:
-    server = listen(create_admin(edge.running, {}), "127.0.0.1", 0)
+    server = listen(create_admin(edge.runtime, {}), "127.0.0.1", 0)
     start(server)
     assert Client(server.server_port).get("/health/live").status == 200
     server.shutdown()

@@ -144,7 +144,7 @@ PASSIVE = {"passive": {"unhealthy": {"http_failures": 2, "tcp_failures": 2, "tim
 
 
 def admin_of(edge: InThread) -> Any:
-    return create_admin(edge.running, {}).test_client()
+    return create_admin(edge.runtime, {}).test_client()
 
 
 def state(edge: InThread) -> list[str]:

@@ -20,8 +20,8 @@ def edge(text: str) -> Edge:
     ("text", "fault"),
     [
         ("a: [", "not YAML: "),
-        (HEAD + "services: []\nplugins: []\nservices: []", "line 4: services: stands in line 2 already"),
-        (HEAD + "services:\n- host: h\n  host: i", "line 4: services[0].host: stands in line 3 already"),
+        (HEAD + "services: []\nplugins: []\nservices: []", "line 4: services: duplicate key, first used on line 2"),
+        (HEAD + "services:\n- host: h\n  host: i", "line 4: services[0].host: duplicate key, first used on line 3"),
         ("", "file: "),
         ("- a", "file: "),
         ("services: []", "_format_version: required field missing"),
@@ -36,14 +36,14 @@ def edge(text: str) -> Edge:
         (HEAD + "services: [{host: h, port: 70000}]", "services[0].port: "),
         (HEAD + "services: [{host: h, routes: [{name: r}]}]", "services[0].routes[0]: needs at least one of methods"),
         (HEAD + "routes: [{paths: [x]}]", "routes[0].paths[0]: must start with / or ~/"),
-        (HEAD + "routes: [{paths: ['~/(']}]", "routes[0].paths[0]: is no regular expression: "),
+        (HEAD + "routes: [{paths: ['~/(']}]", "routes[0].paths[0]: is not a regular expression: "),
         (HEAD + "routes: [{methods: [get]}]", "routes[0].methods[0]: "),
         (HEAD + "routes: [{hosts: ['a.*.b']}]", "routes[0].hosts[0]: may have one wildcard"),
-        (HEAD + "routes: [{paths: [/], service: gone}]", "line 2: routes[0].service: no service is called gone"),
+        (HEAD + "routes: [{paths: [/], service: gone}]", "line 2: routes[0].service: no service named gone"),
         (HEAD + "consumers: [{}]", "consumers[0]: needs username or custom_id"),
-        (HEAD + "plugins: [{name: jwt, route: gone}]", "plugins[0].route: no route is called gone"),
-        (HEAD + "plugins: [{name: cors, consumer: gone}]", "plugins[0].consumer: no consumer is called gone"),
-        (HEAD + "targets: [{target: 'h:1', upstream: gone}]", "targets[0].upstream: no upstream is called gone"),
+        (HEAD + "plugins: [{name: jwt, route: gone}]", "plugins[0].route: no route named gone"),
+        (HEAD + "plugins: [{name: cors, consumer: gone}]", "plugins[0].consumer: no consumer named gone"),
+        (HEAD + "targets: [{target: 'h:1', upstream: gone}]", "targets[0].upstream: no upstream named gone"),
         (HEAD + "upstreams: [{name: u, algorithm: latency}]", "upstreams[0].algorithm: expected one of: round-robin, "),
         (
             HEAD + "services: [{name: s, host: h}, {name: s, host: i}]",
@@ -67,11 +67,11 @@ def edge(text: str) -> Edge:
         (HEAD + "services: [{id: x, host: h}]", "services[0].id: "),
         (
             HEAD + "plugins: [{name: file-log, config: {path: /a, custom_fields_by_lua: {a: return 1}}}]",
-            "config.custom_fields_by_lua.a: of Lua only this is known here: return nil",
+            "config.custom_fields_by_lua.a: the only Lua supported here is: return nil",
         ),
         (
             HEAD + "plugins: [{name: post-function, config: {header_filter: [os.exit()]}}]",
-            "config.header_filter[0]: of Lua only this is known here: if kong.request.get_forwarded_scheme()",
+            "config.header_filter[0]: the only Lua supported here is: if kong.request.get_forwarded_scheme()",
         ),
         (HEAD + "plugins: [{name: post-function, config: {access: [return]}}]", "config.access: unknown field"),
     ],
@@ -79,13 +79,13 @@ def edge(text: str) -> Edge:
 def test_a_file_that_cannot_be_executed_is_refused(text: str, fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         edge(text)
-    assert any(fault in str(each) for each in refused.value.faults), refused.value.faults
+    assert any(fault in str(each) for each in refused.value.errors), refused.value.errors
 
 
 def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         edge(HEAD + "plugins: [{name: magic}, {name: jwt, config: {x: 1}}, {name: cors, config: {y: 1}}]")
-    assert len(refused.value.faults) == 3
+    assert len(refused.value.errors) == 3
 
 
 def test_entities_may_stand_inside_each_other_or_refer_by_name_or_id() -> None:

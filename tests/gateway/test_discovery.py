@@ -115,7 +115,7 @@ def test_targets_follow_consul_as_it_changes(upstream: Upstream) -> None:
         catalog.become()
         until(lambda: client.get("/").status == 503, lambda: "nobody is left")
         edge.load("services: []")
-        assert not edge.running.resources.names._watched
+        assert not edge.runtime.resources.names._watched
         edge.stop()
 
 

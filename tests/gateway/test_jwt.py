@@ -272,7 +272,7 @@ def test_options_is_authenticated_unless_told_otherwise(serve: Serve, runs: bool
         (hs256(algorithm="HS1"), {}, "jwt_secrets[0]: the algorithm HS1 is not supported"),
         ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets[0]: "),
         (hs256(secret="*"), {"secret_is_base64": True}, "jwt_secrets[0]: "),
-        (hs256(), {"anonymous": "nobody"}, "anonymous: no consumer is called nobody"),
+        (hs256(), {"anonymous": "nobody"}, "anonymous: no consumer named nobody"),
         (hs256(), {"maximum_expiration": 60}, "maximum_expiration needs exp among claims_to_verify"),
         (hs256(), {"claims_to_verify": ["iat"]}, "plugins[0].config.claims_to_verify[0]: "),
     ],

@@ -145,7 +145,7 @@ def test_who_is_nobody_has_no_group(serve: Serve) -> None:
     [
         ([plugin("acl")], "exactly one of these fields must be non-empty: allow, deny"),
         ([plugin("acl", allow=["a"], deny=["b"])], "exactly one of these fields"),
-        ([plugin("key-auth", anonymous="gone")], "config.anonymous: no consumer is called gone"),
+        ([plugin("key-auth", anonymous="gone")], "config.anonymous: no consumer named gone"),
         ([plugin("key-auth", key_names=[])], "config.key_names: "),
     ],
 )

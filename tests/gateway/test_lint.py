@@ -19,7 +19,7 @@ def test_a_file_that_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     file = tmp_path / "kong.yml"
     file.write_text(HEAD + "services: [{name: s, host: h}]\n")
     assert main(str(file)) == 0
-    assert capsys.readouterr().out == f"{file}: nothing wrong.\n"
+    assert capsys.readouterr().out == f"{file}: no errors\n"
 
 
 def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,7 +29,7 @@ def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.Capture
     printed = capsys.readouterr().out
     assert "line 4: services[0].colour: unknown field\n    colour: red\n" in printed
     assert "line 6: services[0].size: unknown field\n    size: big\n" in printed
-    assert "2 faults." in printed
+    assert "2 errors" in printed
 
 
 @pytest.mark.parametrize("text", ["#\n{% for", "#\n{{ nothing }}"])

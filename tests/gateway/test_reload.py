@@ -13,7 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.gateway.admin.app import create_admin
-from services.gateway.lint import faults_of
+from services.gateway.lint import errors_in
 from tests.gateway.conftest import InThread
 from tests.gateway.test_process import Process
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
@@ -45,7 +45,7 @@ upstreams:
 @pytest.fixture
 def admin(edge: InThread) -> FlaskClient:
     edge.load("services: []")
-    return create_admin(edge.running, {}).test_client()
+    return create_admin(edge.runtime, {}).test_client()
 
 
 def loaded(admin: FlaskClient, text: str = WHOLE) -> Any:
@@ -130,10 +130,10 @@ def test_no_page_in_a_browser_changes_anything(admin: FlaskClient) -> None:
 
 
 def test_lint_tells_lines_and_runs_nothing() -> None:
-    assert faults_of(WHOLE) == []
-    (fault,) = faults_of(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
+    assert errors_in(WHOLE) == []
+    (fault,) = errors_in(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
     assert (fault.line, fault.place, fault.message) == (21, "plugins[0].config.orgins", "unknown field")
-    (fault,) = faults_of("services:\n- a: b: c\n")
+    (fault,) = errors_in("services:\n- a: b: c\n")
     assert (fault.line, fault.message.startswith("not YAML: ")) == (2, True)
 
 
@@ -257,9 +257,9 @@ def test_a_signal_makes_it_read_its_file_again(process: tuple[Process, Upstream]
     good, client = file.read_text(), Client(edge.port)
     file.write_text(HEAD + "services: [{hots: x}]")
     os.kill(edge.running.pid, signal.SIGHUP)
-    until(lambda: "the file is refused" in edge.log.read_text(), edge.log.read_text)
+    until(lambda: "file rejected" in edge.log.read_text(), edge.log.read_text)
     assert client.get("/products/").status == 200
     file.write_text(good + "\n# changed")
     os.kill(edge.running.pid, signal.SIGHUP)
-    until(lambda: "configuration in force" in edge.log.read_text(), edge.log.read_text)
+    until(lambda: "configuration loaded" in edge.log.read_text(), edge.log.read_text)
     assert client.get("/products/").status == 200

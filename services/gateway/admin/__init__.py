@@ -1,1 +1,1 @@
-"""The admin port: what is in force, its change, its health and numbers; and the documentation that the edge shows."""
+"""The admin port: the configuration and its replacement, health, metrics, and the API documentation."""

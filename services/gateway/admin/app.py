@@ -13,36 +13,36 @@ from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.exchange.responses import SERVER
-from services.gateway.runtime import Running
+from services.gateway.runtime import Runtime
 
 MAX_CONFIG_BYTES = 16 * 2**20
 
-# The last would else be this port's own address, which is not for whoever the edge shows the page.
+# The last would default to this port's own address, which is not public.
 PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
 
 
 class Quiet(WSGIRequestHandler):
-    # A client that connects and says nothing holds its thread no longer than this.
+    # Limits how long an idle client holds a thread.
     timeout = 10
 
     def version_string(self) -> str:
-        """The edge shows two pages of this port: which libraries serve them is nobody's business."""
+        """Hide the libraries: the edge exposes two pages of this port."""
         return SERVER
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Probes are not worth a log line."""
+        """Do not log: most requests are probes."""
 
 
-def create_admin(running: Running, services: dict[str, str]) -> Flask:
+def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     """`services` has the base URL of each service whose OpenAPI document is joined."""
     app = Flask("gateway-admin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_CONFIG_BYTES
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
-    document = JoinedDocument(services, lambda: running.gateway.edge.router)
+    document = JoinedDocument(services, lambda: runtime.gateway.edge.router)
     health = Health({})
     app.before_request(_refuse_browsers)
-    app.register_error_handler(HTTPException, _as_kong_says)
+    app.register_error_handler(HTTPException, _as_kong_error)
 
     @app.get("/openapi.json")
     def openapi() -> dict[str, Any]:
@@ -50,7 +50,7 @@ def create_admin(running: Running, services: dict[str, str]) -> Flask:
 
     @app.get("/status")
     def status() -> dict[str, Any]:
-        return state.status(running)
+        return state.status(runtime)
 
     @app.get("/status/ready")
     def ready() -> dict[str, str]:
@@ -58,7 +58,7 @@ def create_admin(running: Running, services: dict[str, str]) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(state.metrics(running), content_type=CONTENT_TYPE_LATEST)
+        return Response(state.metrics(runtime), content_type=CONTENT_TYPE_LATEST)
 
     @app.get("/health/live", endpoint="health_live")
     @app.get("/health/ready", endpoint="health_ready")
@@ -66,32 +66,32 @@ def create_admin(running: Running, services: dict[str, str]) -> Flask:
         code, body = health.answer(request.path) or (404, b"{}")
         return Response(body, code, content_type="application/json")
 
-    config.register(app, running)
-    targets.register(app, running)
-    entities.register(app, running)
+    config.register(app, runtime)
+    targets.register(app, runtime)
+    entities.register(app, runtime)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", PAGE))
     return app
 
 
 def _refuse_browsers() -> tuple[dict[str, str], int] | None:
-    """A page from anywhere can make a browser on this machine send here; no program of ours says Origin."""
+    """Any web page can make a local browser send requests here; our own clients send no Origin."""
     if request.method not in ("GET", "HEAD") and "Origin" in request.headers:
         return {"message": "Not for browsers"}, 403
     return None
 
 
-def _as_kong_says(error: HTTPException) -> tuple[dict[str, str], int]:
+def _as_kong_error(error: HTTPException) -> tuple[dict[str, str], int]:
     code = error.code or 500
     if code == 405 and request.method in ("GET", "HEAD"):
-        code = 404  # only the refusal of writes has such a path
+        code = 404  # only the rejection of writes has such a path
     return {"message": {404: "Not found", 405: "Method not allowed"}.get(code, error.name)}, code
 
 
 def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:
-    """Take the port. Ends the process, with a line, when somebody else has it."""
+    """Bind the port. Exits with a message when it is in use."""
     return make_server(host, port, admin, threaded=True, request_handler=Quiet)
 
 
 def start(server: BaseWSGIServer) -> None:
-    """Response from threads of this process, for as long as it lives."""
+    """Serve from daemon threads."""
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -1,4 +1,4 @@
-"""/config: the file in force, and another one in its place: all of it at once, or not at all."""
+"""/config: show the current file, or replace it as a whole."""
 
 import json
 from typing import Any
@@ -7,24 +7,24 @@ from flask import Flask, Response, request
 
 from services.gateway.admin.entities import shown
 from services.gateway.config.configuration import CHILDREN, KINDS
-from services.gateway.config.errors import Fault, InvalidConfiguration, tree
-from services.gateway.runtime import Running
+from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_tree
+from services.gateway.runtime import Runtime
 
 
-def register(app: Flask, running: Running) -> None:
+def register(app: Flask, runtime: Runtime) -> None:
     @app.get("/config")
     def config() -> dict[str, str]:
-        return {"config": running.gateway.edge.configuration.text}
+        return {"config": runtime.gateway.edge.configuration.text}
 
     @app.post("/config")
     def replace() -> Any:
         text = _sent()
         if text is None:
             return {"message": "expected a declarative configuration"}, 400
-        if request.args.get("check_hash") in ("1", "true") and text == running.gateway.edge.configuration.text:
+        if request.args.get("check_hash") in ("1", "true") and text == runtime.gateway.edge.configuration.text:
             return Response(status=304)
         try:
-            edge = running.reload(text)
+            edge = runtime.reload(text)
         except InvalidConfiguration as invalid:
             return _refusal(invalid, flat=request.args.get("flatten_errors") in ("1", "true")), 400
         loaded = edge.configuration
@@ -36,7 +36,7 @@ def register(app: Flask, running: Running) -> None:
 
 
 def _sent() -> str | None:
-    """`{"config": "<yaml>"}`, a form with that field or upload, a declarative file as JSON, or one as it is."""
+    """The file from `{"config": "<yaml>"}`, a form field or upload, or the body itself as JSON or YAML."""
     if "form" in (request.content_type or ""):
         upload = request.files.get("config")
         return upload.read().decode(errors="replace") if upload else request.form.get("config")
@@ -55,26 +55,26 @@ _NAMES = {"jwt_secrets": "jwt_secret", "keyauth_credentials": "keyauth_credentia
 
 
 def _refusal(invalid: InvalidConfiguration, flat: bool) -> dict[str, Any]:
-    """In Kong's shape; the lines are ours."""
-    fields = tree([_as_entity_fault(fault) for fault in invalid.faults])
+    """In Kong's format, to which we add `lines`."""
+    fields = as_tree([_as_entity_error(error) for error in invalid.errors])
     body: dict[str, Any] = {
         "code": 14,
         "name": "invalid declarative configuration",
         "message": f"declarative config is invalid: {json.dumps(fields)}",
         "fields": {} if flat else fields,
-        "lines": [str(fault) for fault in invalid.faults],
+        "lines": [str(error) for error in invalid.errors],
     }
     if flat:
-        body["flattened_errors"] = _flattened(invalid.faults)
+        body["flattened_errors"] = _flattened(invalid.errors)
     return body
 
 
-def _as_entity_fault(fault: Fault) -> Fault:
-    """What is wrong with an entity as a whole stands under `@entity`, unless the entity as such is not wanted."""
-    is_whole = bool(fault.location) and isinstance(fault.location[-1], int) and _is_entity(fault.location)
-    if is_whole and not fault.message.startswith(("uniqueness", "expected")):
-        return Fault((*fault.location, "@entity", 0), fault.message, fault.line)
-    return fault
+def _as_entity_error(error: ConfigError) -> ConfigError:
+    """File errors of an entity as a whole under `@entity`, unless the entity itself is not wanted."""
+    is_whole = bool(error.location) and isinstance(error.location[-1], int) and _is_entity(error.location)
+    if is_whole and not error.message.startswith(("uniqueness", "expected")):
+        return ConfigError((*error.location, "@entity", 0), error.message, error.line)
+    return error
 
 
 def _is_entity(location: tuple[str | int, ...]) -> bool:
@@ -82,15 +82,15 @@ def _is_entity(location: tuple[str | int, ...]) -> bool:
     return len(location) >= 2 and location[-2] in kinds
 
 
-def _flattened(faults: list[Fault]) -> list[dict[str, Any]]:
-    """By the entity that is wrong."""
+def _flattened(errors: list[ConfigError]) -> list[dict[str, Any]]:
+    """Grouped by entity."""
     found: dict[tuple[str | int, ...], dict[str, Any]] = {}
-    for fault in faults:
-        ends = [end for end in range(2, len(fault.location) + 1) if _is_entity(fault.location[:end])]
-        place = fault.location[: max(ends, default=0)]
+    for error in errors:
+        ends = [end for end in range(2, len(error.location) + 1) if _is_entity(error.location[:end])]
+        place = error.location[: max(ends, default=0)]
         kind = str(place[-2]) if place else "file"
         entity = found.setdefault(place, {"entity_type": _NAMES.get(kind, kind.removesuffix("s")), "errors": []})
-        inside = ".".join(map(str, fault.location[len(place) :]))
-        error = {"type": "field", "field": inside} if inside else {"type": "entity"}
-        entity["errors"].append({**error, "message": fault.message, "line": fault.line})
+        inside = ".".join(map(str, error.location[len(place) :]))
+        described = {"type": "field", "field": inside} if inside else {"type": "entity"}
+        entity["errors"].append({**described, "message": error.message, "line": error.line})
     return list(found.values())

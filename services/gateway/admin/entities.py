@@ -1,4 +1,4 @@
-"""The entities in force, to be read. There is no database: whoever wants another configuration sends all of it to /config."""
+"""The current entities, read-only: without a database, a new configuration is sent to /config as a whole."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,7 +7,7 @@ from flask import Flask, abort, request
 
 from services.gateway.config.configuration import CHILDREN, REFERENCES, Configuration
 from services.gateway.config.schema import Entity
-from services.gateway.runtime import Running
+from services.gateway.runtime import Runtime
 
 PATHS = {
     "services": "services",
@@ -20,17 +20,17 @@ PATHS = {
     "key-auths": "keyauth_credentials",
     "acls": "acls",
 }
-"""Kind by its path."""
+"""Kind by path."""
 
 INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials"}
-"""Paths inside an entity that are not called like their kind."""
+"""Nested paths that differ from their kind."""
 
 MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, Any]:
-    """As Kong shows it: children left out, references as `{"id": ...}`."""
+    """In Kong's format: without children, references as `{"id": ...}`."""
     fields = entity.model_dump(mode="json", by_alias=True, exclude=set(CHILDREN.get(kind, {})))
     for reference in REFERENCES:
         if reference in fields:
@@ -39,34 +39,34 @@ def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, 
     return fields
 
 
-def register(app: Flask, running: Running) -> None:
-    def now() -> Configuration:
-        return running.gateway.edge.configuration
+def register(app: Flask, runtime: Runtime) -> None:
+    def current() -> Configuration:
+        return runtime.gateway.edge.configuration
 
     @app.get("/<any({}):path>".format(", ".join(f'"{path}"' for path in PATHS)))
-    def listed(path: str) -> dict[str, Any]:
+    def list_entities(path: str) -> dict[str, Any]:
         kind = PATHS[path]
-        return _page(kind, now().of(kind).values(), now(), f"/{path}")
+        return _page(kind, current().of(kind).values(), current(), f"/{path}")
 
     @app.get("/<path>/<reference>")
-    def one(path: str, reference: str) -> dict[str, Any]:
-        kind, entity = _found(now(), path, reference)
-        return shown(kind, entity, now())
+    def show(path: str, reference: str) -> dict[str, Any]:
+        kind, entity = _found(current(), path, reference)
+        return shown(kind, entity, current())
 
     @app.get("/<path>/<reference>/<inner>")
-    def inside(path: str, reference: str, inner: str) -> dict[str, Any]:
-        kind, entity = _found(now(), path, reference)
+    def show_nested(path: str, reference: str, inner: str) -> dict[str, Any]:
+        kind, entity = _found(current(), path, reference)
         if inner in REFERENCES:
             other = getattr(entity, inner, None) or abort(404)
-            return shown(REFERENCES[inner], now().of(REFERENCES[inner])[other], now())
+            return shown(REFERENCES[inner], current().of(REFERENCES[inner])[other], current())
         child = INSIDE.get(inner, inner)
         field = CHILDREN.get(kind, {}).get(child) or abort(404)
-        children = [each for each in now().of(child).values() if getattr(each, field) == entity.id]
-        return _page(child, children, now(), request.path)
+        children = [each for each in current().of(child).values() if getattr(each, field) == entity.id]
+        return _page(child, children, current(), request.path)
 
     @app.route("/<path>", methods=WRITES)
     @app.route("/<path>/<path:rest>", methods=WRITES)
-    def refused(path: str, rest: str = "") -> tuple[dict[str, Any], int]:
+    def reject_write(path: str, rest: str = "") -> tuple[dict[str, Any], int]:
         if path not in PATHS:
             abort(405 if path in ("status", "metrics", "config") else 404)
         return _no_database(PATHS[path], rest), 405
@@ -86,7 +86,7 @@ def _found(configuration: Configuration, path: str, reference: str) -> tuple[str
 
 
 def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, path: str) -> dict[str, Any]:
-    """`?tags=a,b` all of them, `?tags=a/b` any; `?size=` so many, from `?offset=`."""
+    """Filtered by `?tags=a,b` (all of them) or `?tags=a/b` (any), paged by `?size=` and `?offset=`."""
     wanted = request.args.get("tags", "")
     chosen = [entity for entity in entities if _has_tags(entity, wanted)]
     size = min(request.args.get("size", 100, type=int), MAX_PAGE_SIZE)

@@ -1,4 +1,4 @@
-"""One OpenAPI document of the whole platform, joined from the services' own; it shows only what the edge lets in."""
+"""One OpenAPI document for the platform, joined from the services' own and limited to what the edge routes."""
 
 import copy
 import json
@@ -15,7 +15,7 @@ from services.gateway.exchange.routing import Router
 
 log = get_logger(__name__)
 
-KEPT_SECONDS = 30.0
+CACHE_SECONDS = 30.0
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 _TIMEOUT = urllib3.Timeout(connect=0.5, read=3.0)
@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 
 class JoinedDocument:
-    """`services` has the base URL of each; `router` gives the router of the present configuration."""
+    """`services`: base URL by name; `router` returns the current configuration's."""
 
     def __init__(self, services: Mapping[str, str], router: Callable[[], Router]) -> None:
         self._services, self._router = services, router
@@ -36,18 +36,18 @@ class JoinedDocument:
         self._expires = 0.0
 
     def get(self) -> Document:
-        """The document; at most KEPT_SECONDS old, or younger while a service is missing from it."""
+        """Cached for CACHE_SECONDS, for less while a service is missing."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 found = {name: self._fetch(name, url) for name, url in sorted(self._services.items())}
                 documents = {name: document for name, document in found.items() if document is not None}
                 self._document = join(documents, self._router())
-                kept = KEPT_SECONDS if len(documents) == len(found) else 1.0
-                self._expires = time.monotonic() + kept
+                cached = CACHE_SECONDS if len(documents) == len(found) else 1.0
+                self._expires = time.monotonic() + cached
             return self._document
 
     def _fetch(self, name: str, url: str) -> Document | None:
-        """None when the service has no document, or does not answer."""
+        """None when the service has no document or does not respond."""
         try:
             response = self._pool.request("GET", f"{url.rstrip('/')}/openapi.json", timeout=_TIMEOUT)
             document: Document = json.loads(response.data) if response.status == 200 else {}
@@ -58,7 +58,7 @@ class JoinedDocument:
 
 
 def join(documents: Mapping[str, Document], router: Router) -> Document:
-    """Names of components and operations get their service's name in front; security schemes are common to all."""
+    """Prefix components and operations with their service's name; share security schemes."""
     joined: Document = {
         "openapi": max((str(document.get("openapi", "")) for document in documents.values()), default="3.0.3"),
         "info": {"title": "Souk", "version": "1", "description": "Every public operation, as the edge serves it."},
@@ -88,7 +88,7 @@ def _is_routed(router: Router, method: str, path: str) -> bool:
 
 
 def _label(item: Document, service: str) -> None:
-    """One group of operations for each service, and operation ids that are unique."""
+    """Group operations by service, and make their ids unique."""
     for operation in (item[method] for method in METHODS if method in item):
         operation["tags"] = [service]
         if "operationId" in operation:
@@ -96,7 +96,7 @@ def _label(item: Document, service: str) -> None:
 
 
 def _renamed(content: Any, service: str) -> Any:
-    """`content` with every pointer to a component following the component's new name."""
+    """`content` with references to the renamed components."""
     if isinstance(content, dict):
         return {key: _renamed(value, service) for key, value in content.items()}
     if isinstance(content, list):

@@ -1,4 +1,4 @@
-"""How the gateway is doing: /status in Kong's shape, and /metrics under Kong's names."""
+"""/status in Kong's format, and /metrics under Kong's names."""
 
 import os
 import resource
@@ -12,15 +12,15 @@ from prometheus_client.registry import REGISTRY, Collector
 from services.gateway.admin.targets import health_of
 from services.gateway.exchange.responses import SERVER
 from services.gateway.plugins.prometheus import Prometheus
-from services.gateway.runtime import Running
+from services.gateway.runtime import Runtime
 
 _NODE = "00000000-0000-0000-0000-000000000000"
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
 
 
-def status(running: Running) -> dict[str, Any]:
+def status(runtime: Runtime) -> dict[str, Any]:
     used = {"pid": os.getpid(), "http_allocated_gc": f"{_memory_bytes() / 2**20:.2f} MiB"}
-    counted = _connections(running)
+    counted = _connections(runtime)
     return {
         "memory": {"workers_lua_vms": [used], "lua_shared_dicts": {}},
         "server": {
@@ -30,26 +30,26 @@ def status(running: Running) -> dict[str, Any]:
             "connections_reading": counted["reading"],
             "connections_waiting": counted["waiting"],
             "connections_writing": counted["writing"],
-            "total_requests": running.gateway.total_requests,
+            "total_requests": runtime.gateway.total_requests,
         },
-        "configuration_hash": running.gateway.edge.configuration.hash,
+        "configuration_hash": runtime.gateway.edge.configuration.hash,
     }
 
 
-def metrics(running: Running) -> bytes:
+def metrics(runtime: Runtime) -> bytes:
     own = CollectorRegistry()
-    own.register(_State(running))
+    own.register(_State(runtime))
     return generate_latest(REGISTRY) + generate_latest(own)
 
 
 class _State(Collector):
-    """What is looked at when it is asked for, rather than counted."""
+    """Metrics that are read at collection time."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
 
     def collect(self) -> Iterator[Metric]:
-        running = self._running
+        runtime = self._runtime
         info = GaugeMetricFamily("kong_node_info", "Kong Node metadata information.", labels=("node_id", "version"))
         info.add_metric((_NODE, SERVER), 1)
         yield info
@@ -57,13 +57,13 @@ class _State(Collector):
         requests = CounterMetricFamily(
             "kong_nginx_requests", "Total number of requests.", labels=("node_id", "subsystem")
         )
-        requests.add_metric((_NODE, "http"), running.gateway.total_requests)
+        requests.add_metric((_NODE, "http"), runtime.gateway.total_requests)
         yield requests
         labels = ("node_id", "subsystem", "state")
         connections = GaugeMetricFamily(
             "kong_nginx_connections_total", "Number of connections by state.", labels=labels
         )
-        for name, value in _connections(running).items():
+        for name, value in _connections(runtime).items():
             connections.add_metric((_NODE, "http", name), value)
         yield connections
         timers = GaugeMetricFamily("kong_nginx_timers", "Number of timers by state.", labels=("state",))
@@ -76,7 +76,7 @@ class _State(Collector):
         memory.add_metric((_NODE, str(os.getpid()), "http"), _memory_bytes())
         yield memory
         if any(
-            isinstance(plugin, Prometheus) and plugin.shows_upstream_health for plugin in running.gateway.edge.plugins
+            isinstance(plugin, Prometheus) and plugin.shows_upstream_health for plugin in runtime.gateway.edge.plugins
         ):
             yield self._health()
 
@@ -86,8 +86,8 @@ class _State(Collector):
             "Health status of targets of upstream: 1 for the state that it is in.",
             labels=("upstream", "target", "address", "state", "subsystem"),
         )
-        for upstream in self._running.gateway.edge.configuration.upstreams.values():
-            for target in health_of(self._running, upstream):
+        for upstream in self._runtime.gateway.edge.configuration.upstreams.values():
+            for target in health_of(self._runtime, upstream):
                 addresses = [(a, a["health"]) for a in target["data"]["addresses"]]
                 for address, health in addresses or [(None, target["health"])]:
                     where = f"{address['ip']}:{address['port']}" if address else ""
@@ -97,17 +97,17 @@ class _State(Collector):
         return family
 
 
-def _connections(running: Running) -> dict[str, int]:
-    connections = list(running.server.connections)
+def _connections(runtime: Runtime) -> dict[str, int]:
+    connections = list(runtime.server.connections)
     waiting = sum(connection.is_idle for connection in connections)
     writing = sum(connection.is_busy for connection in connections)
-    accepted = running.server.accepted
+    accepted = runtime.server.accepted
     return {
         "accepted": accepted,
         "active": len(connections),
         "handled": accepted,
         "reading": len(connections) - waiting - writing,
-        "total": running.gateway.total_requests,
+        "total": runtime.gateway.total_requests,
         "waiting": waiting,
         "writing": writing,
     }

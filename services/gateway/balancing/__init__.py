@@ -1,1 +1,1 @@
-"""Which target of an upstream gets the next try, and which are well enough to get one."""
+"""Which target of an upstream gets the next try, and which are healthy."""

@@ -1,4 +1,4 @@
-"""Kong's ways to choose among nodes that take traffic. Each is made anew when these change, and keeps its place over that."""
+"""Kong's algorithms for choosing among available nodes; rebuilt when these change, with the turn carried over."""
 
 import bisect
 import hashlib
@@ -10,18 +10,18 @@ from typing import Protocol
 from services.gateway.balancing.nodes import Node
 
 POINTS_PER_WEIGHT = 1.6
-"""160 for the usual weight of 100: enough that shares differ by a few percent."""
+"""160 for the usual weight of 100, which keeps shares within a few percent."""
 
 MAX_POINTS = 100_000
 
 
 class Algorithm(Protocol):
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """Among at least one node. `tried` have failed this request; `key` is what is hashed."""
+        """`tried` have failed this request; `key` is hashed. There is at least one node."""
 
 
 class RoundRobin:
-    """Exact over a cycle: weights 3 and 1 give A A A B, again and again."""
+    """Exact over a cycle: weights 3 and 1 give A A A B."""
 
     def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
         unit = math.gcd(*(node.weight for node in nodes))
@@ -46,15 +46,15 @@ class LeastConnections:
         self._turn = turn
 
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """Fewest requests in hand for its weight; equals take turns."""
+        """Fewest requests in progress for its weight; equals alternate."""
         fresh = [node for node in self._nodes if node not in tried] or list(self._nodes)
-        least = min((node.active + 1) / node.weight for node in fresh)
-        best = [node for node in fresh if (node.active + 1) / node.weight == least]
+        lowest = min((node.active + 1) / node.weight for node in fresh)
+        best = [node for node in fresh if (node.active + 1) / node.weight == lowest]
         return best[next(self._turn) % len(best)]
 
 
 class ConsistentHashing:
-    """Each node owns points on a circle; a key belongs to the next point. Without a node, only its own keys move."""
+    """Each node owns points on a ring, and a key belongs to the next point. Removing a node moves only its own keys."""
 
     def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
         scale = min(POINTS_PER_WEIGHT, MAX_POINTS / sum(node.weight for node in nodes))
@@ -68,7 +68,7 @@ class ConsistentHashing:
         self._owners = [node for _, node in points]
 
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """The owner, also after it has failed: as in Kong, a health check has to remove it."""
+        """The owner even after it has failed: as in Kong, only a health check removes it."""
         place = bisect.bisect(self._positions, _position(key or ""))
         return self._owners[place % len(self._owners)]
 

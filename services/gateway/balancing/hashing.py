@@ -1,4 +1,4 @@
-"""What of a request is hashed, so that equal requests meet the same target."""
+"""The part of a request that is hashed, so that equal requests reach the same target."""
 
 import uuid
 
@@ -7,7 +7,7 @@ from services.gateway.exchange.exchange import Exchange
 
 
 def key_of(exchange: Exchange, upstream: Upstream) -> str:
-    """ "" when the request has neither what `hash_on` nor what `hash_fallback` asks for: such requests meet, too."""
+    """ "" for a request with neither what `hash_on` nor what `hash_fallback` names."""
     return _value(exchange, upstream, upstream.hash_on, "hash_on") or (
         _value(exchange, upstream, upstream.hash_fallback, "hash_fallback") or ""
     )
@@ -16,8 +16,7 @@ def key_of(exchange: Exchange, upstream: Upstream) -> str:
 def _value(exchange: Exchange, upstream: Upstream, kind: HashInput, role: str) -> str | None:
     match kind:
         case "consumer":
-            who = exchange.consumer
-            return who.id if who else None
+            return exchange.consumer.id if exchange.consumer else None
         case "ip":
             return exchange.client_ip
         case "path":
@@ -35,13 +34,13 @@ def _value(exchange: Exchange, upstream: Upstream, kind: HashInput, role: str) -
 
 
 def _cookie(exchange: Exchange, upstream: Upstream) -> str:
-    """The client's, or a new one that the answer brings."""
+    """The client's, or a new one that the response sets."""
     name = upstream.hash_on_cookie or ""
     found = exchange.cookies().get(name)
     if found:
         return found
     value = str(uuid.uuid4())
-    # Same-Site with a hyphen is what Kong says; browsers then apply their default, which is Lax as well.
+    # Kong writes Same-Site with a hyphen; browsers then apply their default, which is Lax too.
     cookie = f"{name}={value}; Path={upstream.hash_on_cookie_path}; Same-Site=Lax; HttpOnly"
     exchange.response_headers.append(("Set-Cookie", cookie))
     return value

@@ -1,4 +1,4 @@
-"""Whether a target's address is well: counts successes and failures in a row, from real traffic and from probes alike."""
+"""The health of a target's address: consecutive successes and failures, of real traffic and probes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Failure = Literal["http_failures", "tcp_failures", "timeouts"]
 
 
 class Thresholds(Protocol):
-    """The `unhealthy` part of active or passive checks; 0 never counts."""
+    """The `unhealthy` part of active or passive checks; 0 disables a count."""
 
     @property
     def http_failures(self) -> int: ...
@@ -24,7 +24,7 @@ class Thresholds(Protocol):
 
 @dataclass(slots=True)
 class Health:
-    """Outlives reloads: kept by upstream's name and address."""
+    """Kept over reloads, by upstream name and address."""
 
     upstream: str
     address: str
@@ -35,8 +35,8 @@ class Health:
     timeouts: int = 0
 
     def succeeded(self, needed: int) -> None:
-        """`needed` successes in a row make it healthy again; 0: it never does so by itself."""
-        self._forget_failures()
+        """`needed` successes in a row make it healthy again; with 0 it never recovers by itself."""
+        self._reset_failures()
         if not self.is_healthy and needed:
             self.successes += 1
             if self.successes >= needed:
@@ -54,22 +54,22 @@ class Health:
 
     def mark(self, is_healthy: bool) -> None:
         if is_healthy != self.is_healthy:
-            log.warning("target changed", upstream=self.upstream, address=self.address, healthy=is_healthy)
+            log.warning("target health changed", upstream=self.upstream, address=self.address, healthy=is_healthy)
         self.is_healthy = is_healthy
         self.successes = 0
-        self._forget_failures()
+        self._reset_failures()
 
-    def _forget_failures(self) -> None:
+    def _reset_failures(self) -> None:
         self.http_failures = self.tcp_failures = self.timeouts = 0
 
 
 class HealthRegistry:
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], Health] = {}
+        self._health_by_key: dict[tuple[str, str], Health] = {}
 
     def of(self, upstream: str, address: str) -> Health:
-        return self._known.setdefault((upstream, address), Health(upstream, address))
+        return self._health_by_key.setdefault((upstream, address), Health(upstream, address))
 
     def retain(self, upstreams: Sequence[str]) -> None:
-        """Forget the targets of upstreams that are gone."""
-        self._known = {key: health for key, health in self._known.items() if key[0] in upstreams}
+        """Drop the targets of removed upstreams."""
+        self._health_by_key = {key: health for key, health in self._health_by_key.items() if key[0] in upstreams}

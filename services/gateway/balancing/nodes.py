@@ -9,14 +9,14 @@ from services.gateway.wire.pool import Pool
 @dataclass(slots=True, eq=False)
 class Node:
     target: str
-    """The target as the file has it."""
+    """The target as in the file."""
     host: str
-    """Its name, for the Host header and TLS."""
+    """For the Host header and TLS."""
     pool: Pool
     weight: int
     health: Health
     active: int = field(default=0)
-    """Requests in hand."""
+    """Requests in progress."""
 
     @property
     def address(self) -> str:

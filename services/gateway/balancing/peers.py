@@ -1,4 +1,4 @@
-"""The targets of one upstream at work: resolved, weighed, watched for their health, and chosen from."""
+"""The targets of one upstream: resolved, weighted, with their health, and chosen from."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -17,12 +17,12 @@ DEFAULT_TARGET_PORT = 8000
 """Kong's, for a target without a port."""
 
 FIRST_ADDRESS_SECONDS = 3.0
-"""How long the first request waits for the first answer about a name."""
+"""How long a request waits for the first resolution of a name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A target with the addresses of its name, as they are found."""
+    """A target with the current addresses of its name."""
 
     target: str
     host: str
@@ -41,24 +41,24 @@ class Peers:
         self._seen: tuple[int, ...] | None = None
         self._nodes: list[Node] = []
         self._algorithm: Algorithm | None = None
-        self._fitness: tuple[bool, ...] = ()
+        self._health: tuple[bool, ...] = ()
         self._is_hashed = upstream.algorithm == "consistent-hashing" and upstream.hash_on != "none"
         nothing_to_hash = upstream.algorithm == "consistent-hashing" and not self._is_hashed
         self._make: Make = RoundRobin if nothing_to_hash else ALGORITHMS[upstream.algorithm]
 
     def start(self) -> None:
-        """Look up the targets' names from now on; in the loop."""
+        """Start watching the targets' names; call in the loop."""
         for target in self.targets:
             host, port = address_of(target.target)
             self._named.append(Named(target.target, host, port, target.weight, self._resources.names.watch(host)))
 
     @property
     def nodes(self) -> list[Node]:
-        """All, whether they take traffic or not."""
+        """All nodes, available or not."""
         versions = tuple(named.resolution.version for named in self._named)
         if versions != self._seen:
             self._seen, self._algorithm = versions, None
-            self._nodes = self._made()
+            self._nodes = self._build_nodes()
         return self._nodes
 
     @property
@@ -66,7 +66,7 @@ class Peers:
         return any(named.resolution.addresses for named in self._named)
 
     async def choose(self, exchange: Exchange, tried: Collection[Node]) -> Node | None:
-        """The target of the next try; None when no target takes traffic."""
+        """The node for the next try; None when none is available."""
         for named in self._named:
             if named.resolution.version == 0:
                 await named.resolution.first(FIRST_ADDRESS_SECONDS)
@@ -76,16 +76,16 @@ class Peers:
         return algorithm.choose(tried, key_of(exchange, self.upstream) if self._is_hashed else None)
 
     def is_available(self) -> bool:
-        """Whether any target takes traffic."""
+        """Whether any node is available."""
         return self._current() is not None
 
     def _current(self) -> Algorithm | None:
         nodes = self.nodes
-        fitness = tuple(node.health.is_healthy for node in nodes)
-        if self._algorithm is None or fitness != self._fitness:
-            self._fitness = fitness
+        health = tuple(node.health.is_healthy for node in nodes)
+        if self._algorithm is None or health != self._health:
+            self._health = health
             available = [node for node in nodes if node.weight and node.health.is_healthy]
-            self._algorithm = self._make(available, self._turn) if self._suffices(available) else None
+            self._algorithm = self._make(available, self._turn) if self._is_enough(available) else None
         return self._algorithm
 
     def responded(self, node: Node, status: int) -> None:
@@ -99,13 +99,13 @@ class Peers:
     def failed(self, node: Node, failure: Failure) -> None:
         node.health.failed(failure, self.upstream.healthchecks.passive.unhealthy)
 
-    def _suffices(self, available: Sequence[Node]) -> bool:
+    def _is_enough(self, available: Sequence[Node]) -> bool:
         weight = sum(node.weight for node in available)
         whole = sum(node.weight for node in self._nodes)
         return weight > 0 and weight * 100 >= self.upstream.healthchecks.threshold * whole
 
-    def _made(self) -> list[Node]:
-        known = {(node.target, node.address): node for node in self._nodes}
+    def _build_nodes(self) -> list[Node]:
+        previous = {(node.target, node.address): node for node in self._nodes}
         made = []
         for named in self._named:
             for address in named.resolution.addresses:
@@ -118,14 +118,14 @@ class Peers:
                     address.weight if address.weight is not None else named.weight,
                     self._resources.health.of(self.upstream.name, f"{named.host} {address.ip}:{port}"),
                 )
-                before = known.get((node.target, node.address))
+                before = previous.get((node.target, node.address))
                 node.active = before.active if before else 0
                 made.append(node)
         return made
 
 
-def alone(service: Service) -> tuple[Upstream, list[Target]]:
-    """A service whose host is no upstream's name: one target, balanced over what its name stands for."""
+def single_target(service: Service) -> tuple[Upstream, list[Target]]:
+    """A service whose host names no upstream: one target, balanced over its name's addresses."""
     host = f"[{service.host}]" if ":" in service.host else service.host
     return Upstream(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
 

@@ -1,4 +1,4 @@
-"""Active health checks: asks the targets themselves, the well ones seldom and the others often."""
+"""Active health checks, with separate intervals for healthy and unhealthy targets."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from services.gateway.wire.pools import unverified, verified
 
 
 class Probes:
-    """Of one upstream; runs from `start` until `stop`."""
+    """The probes of one upstream."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers
@@ -29,10 +29,10 @@ class Probes:
         for task in self._tasks:
             task.cancel()
 
-    async def _repeat(self, interval_seconds: float, concerns: Callable[[Node], bool]) -> None:
+    async def _repeat(self, interval_seconds: float, applies: Callable[[Node], bool]) -> None:
         while True:
             await asyncio.sleep(interval_seconds)
-            await asyncio.gather(*(self._probe(node) for node in self._peers.nodes if concerns(node)))
+            await asyncio.gather(*(self._probe(node) for node in self._peers.nodes if applies(node)))
 
     async def _probe(self, node: Node) -> None:
         checks, health = self._checks, node.health
@@ -50,14 +50,14 @@ class Probes:
                     health.failed("http_failures", checks.unhealthy)
 
     async def _status(self, node: Node) -> int | None:
-        """None for a check that only connects."""
+        """None for a TCP check."""
         checks, host, port = self._checks, node.pool.host, node.pool.port
         if checks.type == "tcp":
             async with asyncio.timeout(checks.timeout):
                 _, writer = await asyncio.open_connection(host, port)
                 writer.close()
             return None
-        answer = await fetch(
+        response = await fetch(
             "GET",
             host,
             port,
@@ -71,4 +71,4 @@ class Probes:
             server_name=checks.https_sni or node.host,
             version="1.0",
         )
-        return answer.status
+        return response.status

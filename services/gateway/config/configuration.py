@@ -1,4 +1,4 @@
-"""A declarative file read into entities whose references are resolved: all of it, or a list of what is wrong with it."""
+"""Loads a declarative file into entities with resolved references, or reports every error in it."""
 
 import hashlib
 import time
@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 import yaml
 from pydantic import ValidationError
 
-from services.gateway.config.errors import Fault, InvalidConfiguration, Lines, Location, words
+from services.gateway.config.errors import ConfigError, InvalidConfiguration, Lines, Location, message_of
 from services.gateway.config.schema import (
     ACL,
     Consumer,
@@ -36,7 +36,7 @@ CHILDREN = {
     },
     "upstreams": {"targets": "upstream"},
 }
-"""Which lists stand inside which entity, and the field by which a member refers to it."""
+"""Lists nested in each kind of entity, and the field by which a member refers to its parent."""
 
 REFERENCES = {"service": "services", "route": "routes", "consumer": "consumers", "upstream": "upstreams"}
 
@@ -52,7 +52,7 @@ KINDS = (
     "targets",
 )
 
-# Kong derives a missing id so (kong/db/schema/others/declarative_config.lua). Equal routes are ranked by id: it must be the same.
+# Kong derives a missing id from this (kong/db/schema/others/declarative_config.lua), and ranks equal routes by id.
 _ID_NAMESPACE = UUID("fd02801f-0957-4a15-a55a-c8d9606f30b5")
 
 E = TypeVar("E", bound=Entity)
@@ -72,12 +72,12 @@ class Configuration:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     text: str = ""
-    """The file as it was loaded."""
+    """The file as loaded."""
     hash: str = ""
     """32 hex digits that change with the file."""
     loaded_at: int = field(default_factory=lambda: int(time.time()))
     locations: dict[str, Location] = field(default_factory=dict)
-    """Where in the file the entity of each id stands."""
+    """Place in the file by entity id."""
     lines: Lines = field(default_factory=lambda: Lines(None))
 
     def of(self, kind: str) -> dict[str, Entity]:
@@ -85,40 +85,40 @@ class Configuration:
         return entities
 
     def find(self, kind: str, reference: str) -> str | None:
-        """The id of the entity of that id or name."""
+        """The id of the entity with this id or name."""
         entities = self.of(kind)
         if reference in entities:
             return reference
         return next((id_ for id_, entity in entities.items() if entity.natural_key == reference), None)
 
-    def fault(self, entity: Entity, message: str, *inside: str | int) -> Fault:
-        """A fault of this entity, or of a place inside it."""
+    def error(self, entity: Entity, message: str, *inside: str | int) -> ConfigError:
+        """An error in this entity, or at a place inside it."""
         location = (*self.locations[entity.id], *inside)
-        return Fault(location, message, self.lines.of(location))
+        return ConfigError(location, message, self.lines.of(location))
 
 
 def load(text: str) -> Configuration:
-    """Raises InvalidConfiguration, with every fault found."""
+    """Raises InvalidConfiguration with every error found."""
     document, lines = _parsed(text)
     digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     configuration = Configuration(text=text, hash=digest, lines=lines)
-    faults: list[Fault] = []
+    errors: list[ConfigError] = []
     for kind, entity, location in _flattened(document):
         entities = configuration.of(kind)
         key = entity.natural_key
-        is_twice = entity.id in entities or (key and configuration.find(kind, key))
+        is_duplicate = entity.id in entities or (key and configuration.find(kind, key))
         configuration.locations[entity.id] = location
-        if is_twice:
-            faults.append(
-                configuration.fault(entity, f"uniqueness violation: {kind} {key or entity.id} is declared twice")
+        if is_duplicate:
+            errors.append(
+                configuration.error(entity, f"uniqueness violation: {kind} {key or entity.id} is declared twice")
             )
         entities[entity.id] = entity
     for kind in KINDS:
         for id_, entity in configuration.of(kind).items():
-            configuration.of(kind)[id_] = _resolved(entity, configuration, faults)
-    faults += _doubled_plugins(configuration)
-    if faults:
-        raise InvalidConfiguration(faults)
+            configuration.of(kind)[id_] = _resolved(entity, configuration, errors)
+    errors += _doubled_plugins(configuration)
+    if errors:
+        raise InvalidConfiguration(errors)
     return configuration
 
 
@@ -129,19 +129,19 @@ def _parsed(text: str) -> tuple[Document, Lines]:
         content = loader.construct_document(node) if node is not None else None
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise InvalidConfiguration([Fault((), f"not YAML: {error.problem}", line)]) from error
+        raise InvalidConfiguration([ConfigError((), f"not YAML: {error.problem}", line)]) from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InvalidConfiguration([Fault((), f"not YAML: {error}")]) from error
+        raise InvalidConfiguration([ConfigError((), f"not YAML: {error}")]) from error
     finally:
         loader.dispose()
     lines = Lines(node)
-    if twice := list(lines.said_twice()):
-        raise InvalidConfiguration(twice)
+    if duplicates := list(lines.duplicate_keys()):
+        raise InvalidConfiguration(duplicates)
     try:
         return Document.model_validate(content), lines
     except ValidationError as error:
-        faults = [Fault(fault["loc"], words(fault), lines.of(fault["loc"])) for fault in error.errors()]
-        raise InvalidConfiguration(faults) from error
+        errors = [ConfigError(each["loc"], message_of(each), lines.of(each["loc"])) for each in error.errors()]
+        raise InvalidConfiguration(errors) from error
 
 
 def _flattened(document: Document) -> Iterator[tuple[str, Entity, Location]]:
@@ -151,7 +151,7 @@ def _flattened(document: Document) -> Iterator[tuple[str, Entity, Location]]:
 
 
 def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[str, Entity, Location]]:
-    """The entity with an id, then those inside it, each referring to it."""
+    """Yield the entity, with an id, then those nested in it with their reference set."""
     if not entity.id:
         namespace = uuid5(_ID_NAMESPACE, kind)
         name = entity.natural_key or "/".join(map(str, location))
@@ -164,7 +164,7 @@ def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[s
             yield from _with_children(child_kind, child, (*location, child_kind, position))
 
 
-def _resolved(entity: Entity, configuration: Configuration, faults: list[Fault]) -> Entity:
+def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigError]) -> Entity:
     ids: dict[str, str | None] = {}
     for name, kind in REFERENCES.items():
         reference = cast(str | None, getattr(entity, name, None))
@@ -172,18 +172,18 @@ def _resolved(entity: Entity, configuration: Configuration, faults: list[Fault])
             continue
         ids[name] = configuration.find(kind, reference)
         if ids[name] is None:
-            faults.append(configuration.fault(entity, f"no {name} is called {reference}", name))
+            errors.append(configuration.error(entity, f"no {name} named {reference}", name))
     return entity.model_copy(update=ids)
 
 
-def _doubled_plugins(configuration: Configuration) -> list[Fault]:
-    """One instance of a plugin for each combination of service, route and consumer."""
-    seen, faults = set(), []
+def _doubled_plugins(configuration: Configuration) -> list[ConfigError]:
+    """At most one instance of a plugin for each combination of service, route and consumer."""
+    seen, errors = set(), []
     for plugin in configuration.plugins.values():
         scope = (plugin.name, plugin.service, plugin.route, plugin.consumer)
         if scope in seen:
-            faults.append(
-                configuration.fault(plugin, f"uniqueness violation: {plugin.name} is declared twice for the same")
+            errors.append(
+                configuration.error(plugin, f"uniqueness violation: {plugin.name} is declared twice for the same")
             )
         seen.add(scope)
-    return faults
+    return errors

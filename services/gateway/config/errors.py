@@ -1,4 +1,4 @@
-"""What is wrong with a declarative file: each fault with its place, its line, and Kong's words for it."""
+"""Errors in a declarative file: each with its place, its line, and Kong's message."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from typing import Any
 import yaml
 
 Location = tuple[str | int, ...]
-"""The way to a place in a file: `("services", 0, "routes", 1, "paths")`."""
+"""Path to a place in the file: `("services", 0, "routes", 1, "paths")`."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ConfigError:
     location: Location
     message: str
     line: int = 0
-    """From 1; 0 when it has none."""
+    """From 1; 0 when unknown."""
 
     @property
     def place(self) -> str:
@@ -27,19 +27,19 @@ class Fault:
 
 
 class InvalidConfiguration(Exception):
-    def __init__(self, faults: Sequence[Fault]) -> None:
-        super().__init__("\n".join(map(str, faults)))
-        self.faults = sorted(faults, key=lambda fault: fault.line)
+    def __init__(self, errors: Sequence[ConfigError]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = sorted(errors, key=lambda error: error.line)
 
 
 class Lines:
-    """Where in the text each place of a document is."""
+    """The line of each place in a document."""
 
     def __init__(self, root: yaml.Node | None) -> None:
         self._root = root
 
     def of(self, location: Location) -> int:
-        """The line of that place, or of the nearest one around it that is written."""
+        """The line of that place, or of the nearest enclosing one in the text."""
         node, line = self._root, self._root.start_mark.line + 1 if self._root else 0
         for part in location:
             entry = _entry(node, part)
@@ -49,30 +49,30 @@ class Lines:
             line = key.start_mark.line + 1
         return line
 
-    def said_twice(self) -> Iterator[Fault]:
-        """Keys that stand twice in one mapping: YAML takes the last, and what the first said would be gone without a word."""
-        return _said_twice(self._root, (), set())
+    def duplicate_keys(self) -> Iterator[ConfigError]:
+        """Keys repeated in one mapping, of which YAML silently keeps the last."""
+        return _duplicate_keys(self._root, (), set())
 
 
-def _said_twice(node: yaml.Node | None, location: Location, seen: set[int]) -> Iterator[Fault]:
+def _duplicate_keys(node: yaml.Node | None, location: Location, seen: set[int]) -> Iterator[ConfigError]:
     if id(node) in seen:
         return  # an alias
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for place, item in enumerate(node.value):
-            yield from _said_twice(item, (*location, place), seen)
+            yield from _duplicate_keys(item, (*location, place), seen)
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, int] = {}
         for key, value in node.value:
             name, line = str(key.value), key.start_mark.line + 1
             if name in lines:
-                yield Fault((*location, name), f"stands in line {lines[name]} already", line)
+                yield ConfigError((*location, name), f"duplicate key, first used on line {lines[name]}", line)
             lines[name] = line
-            yield from _said_twice(value, (*location, name), seen)
+            yield from _duplicate_keys(value, (*location, name), seen)
 
 
 def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    """What carries the line, and what is there."""
+    """The node that carries the line, and the value."""
     if isinstance(node, yaml.MappingNode):
         return next(((key, value) for key, value in node.value if key.value == part), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
@@ -80,7 +80,7 @@ def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Nod
     return None
 
 
-_WORDS = {
+_MESSAGES = {
     "missing": "required field missing",
     "extra_forbidden": "unknown field",
     "string_type": "expected a string",
@@ -94,10 +94,10 @@ _WORDS = {
 }
 
 
-def words(error: Any) -> str:
-    """Kong's words for one of pydantic's errors, where Kong has some."""
-    if error["type"] in _WORDS:
-        return _WORDS[error["type"]]
+def message_of(error: Any) -> str:
+    """Kong's message for one of pydantic's errors, where Kong has one."""
+    if error["type"] in _MESSAGES:
+        return _MESSAGES[error["type"]]
     if error["type"] == "literal_error":
         return "expected one of: " + str(error["ctx"]["expected"]).replace(" or ", ", ").replace("'", "")
     message = str(error["msg"])
@@ -105,23 +105,23 @@ def words(error: Any) -> str:
     return own if own != message else message[:1].lower() + message[1:]
 
 
-def tree(faults: Sequence[Fault]) -> dict[str, Any]:
-    """The faults in the shape of the file, as Kong answers them: lists with null where nothing is wrong."""
+def as_tree(errors: Sequence[ConfigError]) -> dict[str, Any]:
+    """The errors in the structure of the file, as Kong returns them: lists with null where nothing is wrong."""
     root: dict[str, Any] = {}
-    for fault in faults:
-        _plant(root, fault.location, fault.message)
+    for error in errors:
+        _insert(root, error.location, error.message)
     return root
 
 
-def _plant(into: Any, location: Location, message: str) -> None:
+def _insert(into: Any, location: Location, message: str) -> None:
     location = location or ("@entity", 0)
     for part, following in zip(location, [*location[1:], None], strict=True):
         if isinstance(part, int):
             into.extend([None] * (part + 1 - len(into)))
-        present = into[part] if isinstance(part, int) else into.get(part)
+        current = into[part] if isinstance(part, int) else into.get(part)
         if following is None:
-            into[part] = message if present is None else present
+            into[part] = message if current is None else current
             return
-        if not isinstance(present, list if isinstance(following, int) else dict):
-            present = into[part] = [] if isinstance(following, int) else {}
-        into = present
+        if not isinstance(current, list if isinstance(following, int) else dict):
+            current = into[part] = [] if isinstance(following, int) else {}
+        into = current

@@ -1,4 +1,4 @@
-"""How an upstream's targets are found to be well or not: Kong's fields and defaults."""
+"""Settings of health checks, with Kong's names and defaults."""
 
 from typing import Annotated, Literal
 
@@ -72,7 +72,7 @@ class HealthChecks(_Record):
     active: Active = Active()
     passive: Passive = Passive()
     threshold: Annotated[float, Field(ge=0, le=100, strict=False)] = 0
-    """Percent of the weight that must be available, or the upstream takes no traffic at all."""
+    """Percent of the total weight that must be available, or the upstream takes no traffic."""
 
     @property
     def is_on(self) -> bool:

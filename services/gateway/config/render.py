@@ -1,7 +1,7 @@
-"""Fills the installation's secrets and addresses into `kong.yml`: `python -m services.gateway.config.render kong/kong.yml`.
+"""Renders `kong.yml` with the installation's secrets and addresses: `python -m services.gateway.config.render kong/kong.yml`.
 
-The file is a Jinja2 template over what `values_of` gives. Every value is written through `tojson`, so none can break out of its
-YAML string.
+The file is a Jinja2 template over `values_of`. Every value is written through `tojson`, so none can break out of its YAML
+string.
 """
 
 import sys
@@ -19,19 +19,19 @@ from chassis.security.keys import JWTKey, keyring, public_pem
 
 
 class MissingValue(Exception):
-    """The template asks for a value that was not given; the message names it."""
+    """The template uses a value that was not given; the message names it."""
 
 
 class Limits(BaseModel):
-    """Requests a minute that the edge lets through."""
+    """Requests per minute that the edge lets through."""
 
     model_config = ConfigDict(extra="forbid")
 
     enter: PositiveInt = 60
-    """From one address to register, log in and the like."""
+    """Per address, to register, log in and the like."""
 
     anonymous: PositiveInt = 1_200
-    """From one address to what is open to everybody."""
+    """Per address, to public endpoints."""
 
     token: PositiveInt = 1_200
     partner: PositiveInt = 6_000
@@ -43,12 +43,12 @@ class RenderSettings(Settings):
     """The gateway's admin port: the documentation page's target."""
 
     partner_keys: list[SecretStr] = Field(default_factory=list)
-    """By which partners' machines are known at the edge. Two while one is replaced."""
+    """API keys of partners' machines; two while one is being replaced."""
 
     rate_limits: Limits = Limits()
 
     hsts_seconds: int = Field(default=31_536_000, ge=0)
-    """For which a browser that came by https will come to this name by https only, whatever the port. 0 makes it forget."""
+    """How long browsers insist on https for this host name, on every port. 0 ends it."""
 
 
 def render(file: Path, values: Mapping[str, Any]) -> str:
@@ -65,21 +65,21 @@ def render(file: Path, values: Mapping[str, Any]) -> str:
     try:
         return environment.from_string(file.read_text()).render(values, services=services)
     except UndefinedError as error:
-        raise MissingValue(f"line {_line(error)} of the template: a value is missing: {error.message}.") from error
+        raise MissingValue(f"line {_line(error)} of the template: missing value: {error.message}") from error
 
 
 def _line(error: UndefinedError) -> int:
-    """Jinja2 puts the template's own lines into the traceback."""
+    """From the traceback, where Jinja2 puts the template's lines."""
     frames = extract_tb(error.__traceback__)
     return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == "<template>"), 0)
 
 
 def values_of(settings: RenderSettings) -> dict[str, Any]:
-    """What the template may ask for.
+    """The template's values.
 
-    `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port addresses by upstream: `docs` is the
-    gateway's own admin port; a service, where there is Consul, is whoever that has as healthy, else its one known address.
-    `redis`: as Kong's plugins take it. `limits`: requests a minute. `partner_keys`. `hsts_seconds`.
+    `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port by upstream; `docs` is the gateway's
+    admin port, a service is its Consul name or else its one known address. `redis`: as Kong's plugins take it. `limits`: requests
+    per minute. `partner_keys`. `hsts_seconds`.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
@@ -97,7 +97,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
 
 
 def _redis(url: str) -> dict[str, Any]:
-    """As the configuration of Kong's plugins names it."""
+    """With the field names of Kong's plugins."""
     parts = urlsplit(url)
     return {
         "host": parts.hostname or "127.0.0.1",
@@ -116,7 +116,7 @@ def _credential(key: JWTKey) -> dict[str, str]:
 
 
 def main(path: str) -> int:
-    """Print the rendered file, or one line on what is wrong. Gives the exit code."""
+    """Print the rendered file, or one line on what is wrong. Return the exit code."""
     try:
         sys.stdout.write(render(Path(path), values_of(RenderSettings.current())))
     except (OSError, MissingValue, TemplateError) as error:

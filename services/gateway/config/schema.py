@@ -1,6 +1,6 @@
-"""The part of Kong's declarative format that this gateway executes, field by field. Anything else in a file is refused.
+"""The part of Kong's declarative format that this gateway executes, with Kong's names and defaults. All else is rejected.
 
-Kong's own names and defaults; a list of children stands for entities that refer to the one around them.
+Nested lists hold entities that refer to the enclosing one.
 """
 
 import re
@@ -28,7 +28,7 @@ def _path(path: str) -> str:
         try:
             compile_path(path[1:])
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+            raise ValueError(f"is not a regular expression: {error}") from error
     return path
 
 
@@ -45,12 +45,12 @@ RouteHost = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 
 
 class Entity(BaseModel):
-    """What every entity may have. From its natural key a missing id is derived, so that it is stable over reloads."""
+    """Common fields. A missing id is derived from the natural key, so it is stable across reloads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: EntityID = ""
-    """A UUID; given when the configuration is loaded, if the file has none."""
+    """A UUID; assigned on loading if the file has none."""
     tags: list[str] = []
 
     @property
@@ -60,7 +60,7 @@ class Entity(BaseModel):
 
 
 class Plugin(Entity):
-    """`name` says which plugin; it is no natural key, as one plugin may stand in many places."""
+    """`name` is the plugin's and no natural key: one plugin may be configured in many places."""
 
     name: str
     instance_name: str | None = None
@@ -120,7 +120,7 @@ class Service(Entity):
     @model_validator(mode="before")
     @classmethod
     def _expand_url(cls, fields: Any) -> Any:
-        """`url` is shorthand for protocol, host, port and path; https has a default port of its own."""
+        """`url` is shorthand for protocol, host, port and path; https has its own default port."""
         if not isinstance(fields, dict):
             return fields
         fields = dict(fields)
@@ -146,7 +146,7 @@ class JWTSecret(Entity):
 
     @property
     def identifier(self) -> str:
-        """What the upstream is told of the credential."""
+        """Sent to the upstream to identify the credential."""
         return self.key
 
 
@@ -189,7 +189,7 @@ class Consumer(Entity):
         return self.username
 
     @model_validator(mode="after")
-    def _is_somebody(self) -> Self:
+    def _is_identified(self) -> Self:
         if self.username is None and self.custom_id is None:
             raise ValueError("needs username or custom_id")
         return self
@@ -239,7 +239,7 @@ class Upstream(Entity):
 
 
 class Document(BaseModel):
-    """One declarative file. `format_version` is a string: YAML reads an unquoted 3.0 as a number, which Kong refuses."""
+    """One declarative file. `format_version` must be quoted: like Kong, reject a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

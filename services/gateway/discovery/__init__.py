@@ -1,1 +1,1 @@
-"""Which addresses stand behind the name of a target: given, asked from Consul, or from DNS; and kept true."""
+"""The current addresses of a target's name: literal, from Consul, or from DNS."""

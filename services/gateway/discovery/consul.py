@@ -1,4 +1,4 @@
-"""The instances to call, from Consul's health API by blocking queries: a change is known when it happens."""
+"""Healthy instances from Consul's health API, by blocking queries, which report changes at once."""
 
 import asyncio
 import json
@@ -23,35 +23,38 @@ RETRY_SECONDS = 1.0
 
 
 async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
-    """`name` is `<service>.service.consul`. While Consul is away, what it said last holds; so it does for a while when Consul
-    suddenly has nobody, as one that was wiped has until everybody has registered again."""
+    """`name` is `<service>.service.consul`.
+
+    The last addresses stay valid while Consul is unavailable, and for a while when Consul suddenly has none: a wiped one is empty
+    until all instances have registered again.
+    """
     service = name.removesuffix(DOMAIN)
     tls, index = agent.tls(), 0
-    known, empty_since = False, 0.0
+    has_addresses, empty_since = False, 0.0
     while True:
         try:
-            addresses, said = await _ask(agent, tls, service, index)
+            addresses, sent_index = await _query(agent, tls, service, index)
         except (*FETCH_FAILURES, ValueError, KeyError) as error:
-            log.warning("Consul does not tell", service=service, error=repr(error))
+            log.warning("Consul query failed", service=service, error=repr(error))
             index = 0
             await asyncio.sleep(RETRY_SECONDS)
             continue
-        if known and not addresses:
+        if has_addresses and not addresses:
             empty_since = empty_since or time.monotonic()
             if time.monotonic() - empty_since < EMPTY_GRACE_SECONDS:
                 index = 0
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
-        known, empty_since = bool(addresses), 0.0
+        has_addresses, empty_since = bool(addresses), 0.0
         yield addresses
-        index = _next_index(index, said)
+        index = _next_index(index, sent_index)
 
 
-async def _ask(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:
-    """The addresses, and the index from which on a change is to be waited for."""
+async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:
+    """The addresses, and the index for the next blocking query."""
     base = urlsplit(agent.url)
     path = f"/v1/health/service/{quote(service, safe='')}?index={index}&wait={WAIT_SECONDS}s"
-    answer = await fetch(
+    response = await fetch(
         "GET",
         base.hostname or "",
         base.port or (443 if tls else 8500),
@@ -60,14 +63,14 @@ async def _ask(agent: Agent, tls: SSLContext | None, service: str, index: int) -
         headers=[*agent.headers.items()],
         tls=tls,
     )
-    if answer.status != 200:
-        raise ConnectionError(f"Consul answered {answer.status}")
-    return [_address(entry) for entry in offered(json.loads(answer.body))], answer.header("x-consul-index")
+    if response.status != 200:
+        raise ConnectionError(f"Consul responded {response.status}")
+    return [_address(entry) for entry in offered(json.loads(response.body))], response.header("x-consul-index")
 
 
-def _next_index(before: int, said: str | None) -> int:
-    """Consul asks its clients to start anew when the index goes backwards, or is none."""
-    index = int(said) if said and said.isdecimal() else 0
+def _next_index(before: int, sent: str | None) -> int:
+    """Start over when the index goes backwards or is missing, as Consul requires of its clients."""
+    index = int(sent) if sent and sent.isdecimal() else 0
     return index if index >= before else 0
 
 
@@ -78,6 +81,6 @@ def _address(entry: dict[str, dict[str, object]]) -> Address:
     return Address(
         str(service["Address"] or node["Address"]),
         int(str(service["Port"])),
-        # Consul's default of 1 means nothing was said: then the target's own weight holds.
+        # 1 is Consul's default: use the target's own weight.
         int(weight) if weight is not None and int(weight) != 1 else None,
     )

@@ -1,4 +1,4 @@
-"""Addresses from DNS: SRV records, which know ports and weights, else addresses; asked again when they have grown old."""
+"""Addresses from DNS: SRV records, which have ports and weights, else address records; looked up again after their TTL."""
 
 import asyncio
 import socket
@@ -12,29 +12,29 @@ from services.gateway.discovery.names import Address
 log = get_logger(__name__)
 
 MIN_SECONDS, MAX_SECONDS = 1.0, 60.0
-ASK_SECONDS = 2.0
+QUERY_SECONDS = 2.0
 HOSTS_SECONDS = 30.0
-"""For names of the machine's own hosts file, which have no age."""
+"""For the system's resolver, which reports no TTL."""
 
 
 async def follow(server: str, name: str) -> AsyncIterator[list[Address]]:
-    """`server` is host:port of a name server; empty for the system's. A name that is not found now may be, later."""
+    """`server` is host:port of a name server, empty for the system's. An unknown name is retried."""
     while True:
-        addresses, seconds = await _ask(server, name)
+        addresses, seconds = await _lookup(server, name)
         if addresses is None:
             log.warning("name not found", name=name)
         yield addresses or []
         await asyncio.sleep(min(max(seconds, MIN_SECONDS), MAX_SECONDS))
 
 
-async def _ask(server: str, name: str) -> tuple[list[Address] | None, float]:
-    """The addresses, None without any; and for how long they hold."""
+async def _lookup(server: str, name: str) -> tuple[list[Address] | None, float]:
+    """The addresses (None for an unknown name) and their TTL in seconds."""
     if "." in name:
         found = await _records(server, name)
         if found is not None:
             return found
     try:
-        async with asyncio.timeout(ASK_SECONDS):
+        async with asyncio.timeout(QUERY_SECONDS):
             infos = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
         return None, MIN_SECONDS
@@ -43,30 +43,32 @@ async def _ask(server: str, name: str) -> tuple[list[Address] | None, float]:
 
 
 async def _records(server: str, name: str) -> tuple[list[Address], float] | None:
-    # Imported where a name is looked up: most installations name addresses.
+    # Imported here because most installations need no DNS.
     import dns.asyncresolver
     import dns.exception
     import dns.resolver
 
     resolver = dns.asyncresolver.Resolver(configure=not server)
     if server:
-        where = urlsplit(f"//{server}")
-        resolver.nameservers, resolver.port = [where.hostname or ""], where.port or 53
-    resolver.lifetime = ASK_SECONDS
+        address = urlsplit(f"//{server}")
+        resolver.nameservers, resolver.port = [address.hostname or ""], address.port or 53
+    resolver.lifetime = QUERY_SECONDS
     try:
-        answer = await resolver.resolve(name, "SRV")
+        records = await resolver.resolve(name, "SRV")
         addresses = []
-        extra = {str(rr.name): [r.address for r in rr if hasattr(r, "address")] for rr in answer.response.additional}
-        lowest = min(record.priority for record in answer)
-        for record in answer:
+        extra = {str(rr.name): [r.address for r in rr if hasattr(r, "address")] for rr in records.response.additional}
+        lowest = min(record.priority for record in records)
+        for record in records:
             if record.priority == lowest:
                 ips = extra.get(str(record.target)) or [r.address for r in await resolver.resolve(record.target, "A")]
                 addresses += [Address(ip, record.port, record.weight or 1) for ip in ips]
-        return addresses, float(answer.rrset.ttl if answer.rrset else MIN_SECONDS)
+        return addresses, float(records.rrset.ttl if records.rrset else MIN_SECONDS)
     except (dns.exception.DNSException, OSError):
         pass
     try:
-        answer = await resolver.resolve(name, "A")
-        return [Address(record.address) for record in answer], float(answer.rrset.ttl if answer.rrset else MIN_SECONDS)
+        records = await resolver.resolve(name, "A")
+        return [Address(record.address) for record in records], float(
+            records.rrset.ttl if records.rrset else MIN_SECONDS
+        )
     except (dns.exception.DNSException, OSError):
         return None

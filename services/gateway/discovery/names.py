@@ -1,4 +1,4 @@
-"""Names under watch. Each has a task that keeps its addresses true for as long as a configuration needs them."""
+"""Watched names. A task keeps the addresses of each up to date while a configuration needs them."""
 
 import asyncio
 import ipaddress
@@ -20,33 +20,33 @@ class Address:
 
 
 class Resolution:
-    """What is known of one name; `version` counts its changes, 0 while nothing was answered."""
+    """The addresses of one name; `version` counts changes, and is 0 before the first lookup."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.addresses: tuple[Address, ...] = ()
         self.version = 0
-        self._answered = asyncio.Event()
+        self._resolved = asyncio.Event()
 
-    def become(self, addresses: Iterable[Address]) -> None:
-        """Sorted, as the order of an answer has no meaning and must not change who is next."""
+    def update(self, addresses: Iterable[Address]) -> None:
+        """Sort, so that the order of records does not affect balancing."""
         found = tuple(sorted(addresses, key=lambda address: (address.ip, address.port or 0)))
         if found != self.addresses or self.version == 0:
             self.version += 1
             self.addresses = found
-        self._answered.set()
+        self._resolved.set()
 
     async def first(self, timeout_seconds: float) -> None:
-        """Waits for the first answer, so long."""
+        """Wait for the first lookup."""
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self._answered.wait()
+                await self._resolved.wait()
         except TimeoutError:
             log.warning("name not resolved in time", name=self.name)
 
 
 Follow = Callable[[str], AsyncIterator[list[Address]]]
-"""Yields a name's addresses, now and whenever they change; never ends."""
+"""Yields a name's addresses, now and on every change, without end."""
 
 
 class Names:
@@ -55,29 +55,31 @@ class Names:
         self._watched: dict[str, tuple[Resolution, asyncio.Task[None] | None]] = {}
 
     def watch(self, name: str) -> Resolution:
-        """In the loop."""
+        """Call in the loop."""
         if name not in self._watched:
             resolution = Resolution(name)
             if _is_address(name):
-                resolution.become([Address(name)])
+                resolution.update([Address(name)])
                 self._watched[name] = resolution, None
             else:
-                self._watched[name] = resolution, asyncio.get_running_loop().create_task(self._keep(resolution))
+                self._watched[name] = resolution, asyncio.get_running_loop().create_task(self._follow_name(resolution))
         return self._watched[name][0]
 
     def retain(self, names: Iterable[str]) -> None:
-        """Stop to watch all others."""
+        """Stop watching all others."""
         for name in self._watched.keys() - set(names):
             task = self._watched.pop(name)[1]
             if task is not None:
                 task.cancel()
 
-    async def _keep(self, resolution: Resolution) -> None:
+    async def _follow_name(self, resolution: Resolution) -> None:
         async for addresses in self._follow(resolution.name):
             before = resolution.version
-            resolution.become(addresses)
+            resolution.update(addresses)
             if resolution.version != before:
-                log.info("addresses", name=resolution.name, addresses=[f"{a.ip}:{a.port or ''}" for a in addresses])
+                log.info(
+                    "addresses changed", name=resolution.name, addresses=[f"{a.ip}:{a.port or ''}" for a in addresses]
+                )
 
 
 def _is_address(name: str) -> bool:

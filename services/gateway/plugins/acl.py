@@ -1,4 +1,4 @@
-"""Lets only consumers of some groups pass, or all but those of some groups."""
+"""Allows or denies consumers by group."""
 
 from collections import defaultdict
 from typing import Self
@@ -42,6 +42,6 @@ class ACL(Plugin):
         is_in = not set(groups).isdisjoint(self._config.allow or self._config.deny)
         if is_in != bool(self._config.allow):
             return responses.error(exchange, (403, "You cannot consume this service"))
-        told = None if self._config.hide_groups_header else ", ".join(groups) or None
-        exchange.set_header("X-Consumer-Groups", told)
+        shown = None if self._config.hide_groups_header else ", ".join(groups) or None
+        exchange.set_header("X-Consumer-Groups", shown)
         return None

@@ -1,4 +1,4 @@
-"""What every plugin that authenticates does with what it found: the headers that tell the upstream who asks."""
+"""Shared by the authenticating plugins: set the consumer, and the headers that identify it to the upstream."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Anonymously = Callable[[Exchange], None]
 
 
 def identify(exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
-    """The exchange is `consumer`'s; without a credential, anonymously. What the client says about itself is overwritten."""
+    """Attribute the exchange to `consumer`, anonymously without a credential; overrides such headers from the client."""
     exchange.consumer, exchange.credential = consumer, credential
     exchange.set_header("X-Consumer-ID", consumer.id)
     exchange.set_header("X-Consumer-Username", consumer.username)
@@ -21,14 +21,14 @@ def identify(exchange: Exchange, consumer: Consumer, credential: Credential | No
 
 
 def anonymously(reference: str | None, configuration: Configuration) -> Anonymously | None:
-    """Makes requests without a valid credential those of the consumer that `anonymous` names, by id or username.
+    """How to attribute requests without a valid credential to the consumer that `anonymous` names, by id or username.
 
-    Raises Misconfigured when nobody is called so. (Kong finds out at the first request, and answers 500.)
+    Raises Misconfigured when there is no such consumer (Kong finds out at the first request, and responds 500).
     """
     if reference is None:
         return None
     id_ = configuration.find("consumers", reference)
     if id_ is None:
-        raise Misconfigured(f"no consumer is called {reference}", "anonymous")
+        raise Misconfigured(f"no consumer named {reference}", "anonymous")
     consumer = configuration.consumers[id_]
     return lambda exchange: identify(exchange, consumer, None)

@@ -1,4 +1,4 @@
-"""What a plugin is: a name, Kong's priority, its configuration, and what it does in each phase of an exchange."""
+"""The interface of a plugin: its name, Kong's priority, its configuration, and its phases."""
 
 from collections.abc import Awaitable
 from typing import ClassVar
@@ -26,7 +26,7 @@ class Misconfigured(Exception):
 
 
 class Unusable(Exception):
-    """A plugin cannot have of the upstream's answer what it needs; `kind` is what the client is told instead."""
+    """A plugin cannot process the upstream's response; `kind` is the error for the client."""
 
     def __init__(self, kind: tuple[int, str]) -> None:
         super().__init__(kind)
@@ -34,11 +34,11 @@ class Unusable(Exception):
 
 
 class Plugin:
-    """Made once for each entry of the file; used by many exchanges at once, so it keeps nothing of one."""
+    """Made once per entry of the file and shared by concurrent exchanges, so it holds no state of one."""
 
     name: ClassVar[str]
     priority: ClassVar[int]
-    """Kong's: higher runs first."""
+    """Kong's; higher runs first."""
 
     takes_consumer: ClassVar[bool] = True
     """Whether an entry may be for one consumer."""
@@ -47,15 +47,15 @@ class Plugin:
         """Raises pydantic's ValidationError or Misconfigured."""
 
     def access(self, exchange: Exchange) -> Access:
-        """Before the upstream is asked. An answer ends the access phase, and the upstream is not asked.
+        """Run before the request is forwarded; a response ends the phase and is sent instead of forwarding.
 
-        Called in the loop: what has to wait returns a coroutine.
+        Called in the loop: return a coroutine to wait.
         """
         return None
 
     def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
-        """Change the answer's headers, whoever made it. Raises Unusable, and then all plugins get the other answer to change."""
+        """Change the response's headers. Raises Unusable: then all plugins run again on the error response."""
         return None
 
     def log(self, exchange: Exchange, response: Response) -> None:
-        """After the answer has left."""
+        """Run after the response has been sent."""

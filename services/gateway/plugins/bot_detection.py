@@ -1,4 +1,4 @@
-"""Refuses clients that say of themselves that they are crawlers or other robots."""
+"""Refuses clients whose User-Agent is a crawler's or another robot's."""
 
 import re
 from typing import Annotated
@@ -18,7 +18,7 @@ ROBOTS = (
     r"facebookexternalhit|pingdom|favicon|webzip|nutch|heritrix|htdig|mediapartners-google|newsgator|wordpress",
     r"google-http-java-client|apache-httpclient|http%20client|python-urllib|httpmonitor|tlsprober|winhttp|jnlp",
 )
-"""The families that Kong knows by default: search engines and previews, archives, and the bare clients of some languages."""
+"""Kong's defaults: search engines and previews, archives, and bare HTTP clients."""
 
 
 def _pattern(text: str) -> str:
@@ -47,10 +47,10 @@ class BotDetection(Plugin):
         self._robots = re.compile("|".join(ROBOTS), re.IGNORECASE)
 
     def access(self, exchange: Exchange) -> Response | None:
-        """allow wins over deny, and both over what is known of robots."""
+        """`allow` overrides `deny`, and both override ROBOTS."""
         agents = exchange.headers.all("user-agent")
         if len(agents) != 1:
-            # Kong asks for exactly one only where there is one: none passes, two are no browser.
+            # Like Kong, let a request without the header pass but refuse a repeated one.
             return responses.error(exchange, (400, "Bad request")) if agents else None
         agent = agents[0]
         if any(pattern.search(agent) for pattern in self._allow):

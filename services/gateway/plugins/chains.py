@@ -1,18 +1,18 @@
-"""Which plugins run for an exchange: of each name the most specific entry, in Kong's fixed order."""
+"""Which plugins run for an exchange: the most specific entry of each name, in Kong's fixed order."""
 
 from dataclasses import dataclass
 
 from services.gateway.config.configuration import Configuration
-from services.gateway.config.errors import Fault, InvalidConfiguration
+from services.gateway.config.errors import ConfigError, InvalidConfiguration
 from services.gateway.config.schema import Consumer
 from services.gateway.exchange.routing import Match
 from services.gateway.plugins.base import Plugin
 from services.gateway.plugins.registry import ORDER, build
 
 Chain = tuple[Plugin | None, ...]
-"""One place for each name in ORDER, so that a chain can be exchanged for a consumer's own half way through."""
+"""One place per name in ORDER, so that a chain can be swapped half way for a consumer's own."""
 
-# What an entry names, strongest first: consumer, route, service.
+# Whether an entry names a consumer, route, service; most specific first.
 _SPECIFICITY = [
     (True, True, True),
     (True, True, False),
@@ -42,33 +42,33 @@ class Entry:
 
 class Chains:
     def __init__(self, configuration: Configuration) -> None:
-        """Raises InvalidConfiguration, with the faults of all plugins."""
+        """Raises InvalidConfiguration with the errors of all plugins."""
         self._entries: list[Entry] = []
         self._chosen: dict[tuple[str | None, str | None], Chain] = {}
-        faults: list[Fault] = []
+        errors: list[ConfigError] = []
         for entry in configuration.plugins.values():
             try:
                 plugin = build(entry, configuration)
             except InvalidConfiguration as invalid:
-                faults += invalid.faults
+                errors += invalid.errors
             else:
                 if entry.enabled:
                     self._entries.append(Entry(plugin, entry.consumer, entry.route, entry.service))
-        if faults:
-            raise InvalidConfiguration(faults)
+        if errors:
+            raise InvalidConfiguration(errors)
 
     @property
     def plugins(self) -> list[Plugin]:
         return [entry.plugin for entry in self._entries]
 
     def choose(self, match: Match | None, consumer: Consumer | None) -> Chain:
-        """Without a match, the global plugins."""
+        """The global plugins without a match."""
         route = match.route.id if match else None
-        who = consumer.id if consumer else None
-        chain = self._chosen.get((route, who))
+        consumer_id = consumer.id if consumer else None
+        chain = self._chosen.get((route, consumer_id))
         if chain is None:
             service = match.route.service if match else None
-            chain = self._chosen[route, who] = self._best(who, route, service)
+            chain = self._chosen[route, consumer_id] = self._best(consumer_id, route, service)
         return chain
 
     def _best(self, consumer: str | None, route: str | None, service: str | None) -> Chain:

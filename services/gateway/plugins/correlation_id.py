@@ -1,4 +1,4 @@
-"""Gives each request an id, unless it brings one, and says it to the upstream and, if wished, to the client."""
+"""Gives each request without an id one, and passes it to the upstream and, if configured, to the client."""
 
 import itertools
 import os
@@ -37,7 +37,7 @@ class CorrelationID(Plugin):
             response.headers.set(self._config.header_name, self._id(exchange))
 
     def _id(self, exchange: Exchange) -> str:
-        """The one decided before, the client's, or a new one."""
+        """The id set earlier, the client's, or a new one."""
         name = self._config.header_name
         decided = exchange.upstream_headers.get(name.lower())
         chosen = (decided and decided[1]) or exchange.header(name) or self._generate(exchange)
@@ -56,5 +56,5 @@ def _generator(kind: str) -> Callable[[Exchange], str]:
 
 
 def _tracked(exchange: Exchange, number: int) -> str:
-    """ip-port-pid-connection-request-time; of connection and request, this gateway has one number for both."""
+    """ip-port-pid-connection-request-time, where connection and request share one number here."""
     return f"127.0.0.1-{exchange.head.port}-{os.getpid()}-{number}-1-{exchange.started_at:.3f}"

@@ -1,4 +1,4 @@
-"""Cross-origin requests from browsers: answers the preflight before authentication, and labels every response."""
+"""Cross-origin requests from browsers: responds to the preflight before authentication, and labels every response."""
 
 import re
 from typing import Annotated
@@ -44,14 +44,14 @@ class CORS(Plugin):
         response = responses.build(200, None, b"")
         self._label(exchange, response)
         response.headers.set("Access-Control-Allow-Methods", ",".join(self._config.methods) or ALL_METHODS)
-        asked = exchange.header("Access-Control-Request-Headers")
-        allowed = ",".join(self._config.headers) or asked
+        requested = exchange.header("Access-Control-Request-Headers")
+        allowed = ",".join(self._config.headers) or requested
         if allowed:
             response.headers.set("Access-Control-Allow-Headers", allowed)
         if self._config.max_age is not None:
             response.headers.set("Access-Control-Max-Age", str(self._config.max_age))
-        asks_private = exchange.header("Access-Control-Request-Private-Network") == "true"
-        if self._config.private_network and asks_private:
+        wants_private = exchange.header("Access-Control-Request-Private-Network") == "true"
+        if self._config.private_network and wants_private:
             response.headers.set("Access-Control-Allow-Private-Network", "true")
         return response
 
@@ -65,7 +65,7 @@ class CORS(Plugin):
             response.headers.set("Access-Control-Expose-Headers", ",".join(self._config.exposed_headers))
 
     def _label(self, exchange: Exchange, response: Response) -> None:
-        """Access-Control-Allow-Origin and -Credentials, and Vary where the answer depends on the Origin."""
+        """Access-Control-Allow-Origin and -Credentials, and Vary where the response depends on Origin."""
         origin = exchange.header("Origin")
         allowed = self._allowed_origin(origin)
         if allowed is None:
@@ -79,28 +79,28 @@ class CORS(Plugin):
 
     def _allowed_origin(self, origin: str | None) -> str | None:
         if self._allows_any or (origin is not None and "*" in self._config.origins):
-            # Browsers refuse credentials from "*": then the asking origin is named.
+            # Browsers reject credentials with "*", so name the requesting origin.
             return origin if self._config.credentials and origin is not None else "*"
         if len(self._origins) == 1 and self._origins[0].pattern is None:
             return self._config.origins[0]
         if origin is None:
             return None
-        asking = _normalised(origin)
-        return asking if any(test.fits(asking) for test in self._origins) else None
+        requesting = _normalised(origin)
+        return requesting if any(test.fits(requesting) for test in self._origins) else None
 
 
 class _OriginTest:
-    """One configured origin: plain, or a regular expression of the whole origin (of its host, if it has no colon)."""
+    """One configured origin: plain, or a regular expression for the whole origin (for its host, if it has no colon)."""
 
     def __init__(self, origin: str) -> None:
         self.plain = _normalised(origin)
         self.pattern = None if _PLAIN_ORIGIN.fullmatch(origin) or origin == "*" else re.compile(origin.strip("^$"))
         self.by_host = ":" not in origin
 
-    def fits(self, asking: str) -> bool:
+    def fits(self, requesting: str) -> bool:
         if self.pattern is None:
-            return asking == self.plain
-        subject = (urlsplit(asking).hostname or asking) if self.by_host else asking
+            return requesting == self.plain
+        subject = (urlsplit(requesting).hostname or requesting) if self.by_host else requesting
         return self.pattern.fullmatch(subject) is not None
 
 

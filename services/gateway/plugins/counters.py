@@ -1,4 +1,4 @@
-"""Where rate limits count: in this process, or in a Redis that several gateways share."""
+"""Counters of rate limits: in this process, or in a Redis shared by several gateways."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from redis.commands.core import AsyncScript
 
 Counter = tuple[str, str, int]
-"""Whose count (`route:service:identifier`), the window, and when it began in seconds since the epoch."""
+"""Key (`route:service:identifier`), window, and its start in seconds since the epoch."""
 
 PRUNED_ABOVE = 100_000
-"""Local counters of windows that are over are forgotten when there are so many."""
+"""Number of local counters above which those of past windows are dropped."""
 
 
 class LocalCounters:
-    """Of this process; outlives reloads. Checks all windows before it counts in any, in one step: exact under any load."""
+    """Counters of this process, kept over reloads. Checks all windows before counting in any, in one step, so it is exact."""
 
     def __init__(self) -> None:
         self._counts: dict[Counter, int] = {}
 
     def used(self, counters: Sequence[Counter], limits: Sequence[int], now: float) -> list[int]:
-        """What was counted before this request, which is counted unless it is over one of the limits."""
+        """Counts before this request, which is counted unless it exceeds a limit."""
         used = [self._counts.get(counter, 0) for counter in counters]
         if all(count < limit for count, limit in zip(used, limits, strict=True)):
             for counter, count in zip(counters, used, strict=True):
@@ -42,7 +42,7 @@ class LocalCounters:
 LOCAL = LocalCounters()
 
 MAX_CONCURRENT = 256
-"""Requests in one round trip: a script holds up everyone else of that Redis while it runs."""
+"""Requests per round trip: a script blocks all other clients of that Redis while it runs."""
 
 _COUNT = """
 local counts = {}
@@ -57,9 +57,9 @@ return counts
 
 
 class RedisCounters:
-    """Requests that arrive while an answer is on its way are counted together in the next round trip.
+    """Counts requests that arrive during a round trip together in the next.
 
-    A call of the client costs more than the rest of a request; so it is paid once for as many as there are at a time.
+    A call of the client costs more than the rest of a request, so it is made once per batch.
     """
 
     def __init__(self, client: "Redis") -> None:
@@ -68,7 +68,7 @@ class RedisCounters:
         self._sender: asyncio.Task[None] | None = None
 
     async def used(self, counters: Sequence[Counter]) -> list[int]:
-        """What was counted before this request, which is counted whatever the limits are. Raises RedisError, OSError."""
+        """Counts before this request, which is counted regardless of limits. Raises RedisError, OSError."""
         loop = asyncio.get_running_loop()
         counted: asyncio.Future[list[int]] = loop.create_future()
         self._waiting.append((counters, counted))
@@ -92,7 +92,7 @@ class RedisCounters:
                     counted.set_result(mine)
 
     async def _count(self, counters: Sequence[Counter]) -> list[int]:
-        keys = [f"ratelimit:{whose}:{start * 1000}:{window}" for whose, window, start in counters]
+        keys = [f"ratelimit:{owner}:{start * 1000}:{window}" for owner, window, start in counters]
         counts = await self._script(keys=keys, args=[SECONDS[window] for _, window, _ in counters])
         return [int(count) - 1 for count in counts]
 
@@ -103,7 +103,7 @@ _CLIENTS: dict[tuple[object, ...], RedisCounters] = {}
 def redis_counters(
     host: str, port: int, database: int, username: str | None, password: str | None, tls: bool, timeout_seconds: float
 ) -> RedisCounters:
-    """The same for the same server, over reloads. In the loop."""
+    """One per server, kept over reloads. Call in the loop."""
     from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
     from redis.asyncio.connection import Connection
 

@@ -1,4 +1,4 @@
-"""One JSON object for each exchange, a line each, at the end of a file or of this process's own output."""
+"""Appends one line of JSON per exchange to a file or to the process's own output."""
 
 import os
 from typing import Annotated
@@ -41,10 +41,10 @@ class FileLog(Plugin):
 
 
 _OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
-"""Not opened by name: where a supervisor has put a socket there, that cannot be."""
+"""Not opened by name, which fails where a supervisor has put a socket there."""
 
 _FILES: dict[str, int] = {}
-"""Descriptors by path; kept open, over reloads."""
+"""Descriptors by path, kept open over reloads."""
 
 
 def _opened(path: str) -> int:

@@ -1,4 +1,4 @@
-"""Sends each exchange as a JSON object to a log collector, without making anybody wait."""
+"""Sends each exchange as JSON to a log collector, in the background."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -58,12 +58,12 @@ class HTTPLog(Plugin):
         try:
             self._waiting.put_nowait(self._entries.line(exchange, response))
         except asyncio.QueueFull:
-            log.error("exchange not logged: the collector is too slow", endpoint=self._config.http_endpoint)
+            log.error("exchange not logged: queue full", endpoint=self._config.http_endpoint)
         if self._sender is None or self._sender.done():
             self._sender = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
-        """Until nothing waits."""
+        """Send until the queue is empty."""
         while not self._waiting.empty():
             batch = [self._waiting.get_nowait()]
             if self._config.queue.max_batch_size > 1:
@@ -84,7 +84,7 @@ class HTTPLog(Plugin):
             else:
                 if status < 400:
                     return
-                failure = f"it answered {status}"
+                failure = f"status {status}"
             if loop.time() + delay > until:
                 log.error("exchange not logged", endpoint=self._config.http_endpoint, error=failure)
                 return

@@ -1,4 +1,4 @@
-"""Lets only some addresses in, or all but some."""
+"""Allows or denies clients by address."""
 
 import ipaddress
 from functools import lru_cache
@@ -32,7 +32,7 @@ class IPRestrictionConfig(PluginConfig):
     message: str | None = None
 
     @model_validator(mode="after")
-    def _says_something(self) -> Self:
+    def _has_a_list(self) -> Self:
         if not self.allow and not self.deny:
             raise ValueError("at least one of these fields must be non-empty: allow, deny")
         return self

@@ -64,7 +64,7 @@ class JWT(Plugin):
                 credential.algorithm, credential.secret, credential.rsa_public_key, self._config.secret_is_base64
             )
         except (InvalidKeyError, ValueError) as error:
-            raise InvalidConfiguration([configuration.fault(credential, str(error))]) from error
+            raise InvalidConfiguration([configuration.error(credential, str(error))]) from error
 
     def access(self, exchange: Exchange) -> Response | None:
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:

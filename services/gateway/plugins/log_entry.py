@@ -1,6 +1,6 @@
-"""What the loggers write of an exchange: Kong's fields, without those that the file leaves out. No body, no token.
+"""What the loggers write about an exchange: Kong's fields, except those the file removes. No body, no token.
 
-A field is named by its place: `request.uri`. One that is left out is not made, so it costs nothing.
+A field is named by its path, such as `request.uri`. A removed field is not computed.
 """
 
 import json
@@ -24,22 +24,22 @@ REDACTED = frozenset({"authorization", "proxy-authorization"})
 
 class LogConfig(PluginConfig):
     custom_fields_by_lua: dict[str, Annotated[str, AfterValidator(lua.nothing)]] = Field(default={})
-    """Each leaves out the field of its key."""
+    """Each removes the field of its key."""
 
 
 class LogEntries:
-    """Makes the entries of one logger."""
+    """Builds the entries of one logger."""
 
     def __init__(self, config: LogConfig) -> None:
-        left_out = config.custom_fields_by_lua.keys()
+        removed = config.custom_fields_by_lua.keys()
         self._fields = [
-            (*_split(field), make) for field, make in _FIELDS.items() if not left_out & {field, _split(field)[0]}
+            (*_split(field), make) for field, make in _FIELDS.items() if not removed & {field, _split(field)[0]}
         ]
-        self._removed = [field for field in left_out if field not in _FIELDS]
+        self._removed = [field for field in removed if field not in _FIELDS]
         self._records: dict[str, dict[str, Any]] = {}
 
     def line(self, exchange: Exchange, response: Response) -> str:
-        """As JSON."""
+        """One entry as JSON."""
         made: dict[str, Any] = {}
         for record, name, make in self._fields:
             into = made.setdefault(record, {}) if record else made
@@ -50,7 +50,7 @@ class LogEntries:
         return _encoded(made)
 
     def _matched(self, exchange: Exchange) -> dict[str, Any]:
-        """The entities that the exchange has met."""
+        """The entities that took part in the exchange."""
         made: dict[str, Any] = {}
         match = exchange.match
         if match is not None:
@@ -58,14 +58,18 @@ class LogEntries:
             if match.service is not None:
                 made["service"] = self._record(match.service)
         if exchange.consumer is not None:
-            who = exchange.consumer
-            made["consumer"] = {"id": who.id, "username": who.username, "custom_id": who.custom_id}
+            consumer = exchange.consumer
+            made["consumer"] = {
+                "id": consumer.id,
+                "username": consumer.username,
+                "custom_id": consumer.custom_id,
+            }
         if exchange.credential is not None:
             made["authenticated_entity"] = {"id": exchange.credential.id}
         return made
 
     def _record(self, entity: Route | Service) -> dict[str, Any]:
-        """Made once: an entity does not change while its logger is there."""
+        """Computed once: entities do not change during the life of a logger."""
         if entity.id not in self._records:
             record = entity.model_dump(mode="json", exclude={"plugins", "routes"}, exclude_none=True)
             if "service" in record:
@@ -80,9 +84,9 @@ def _split(field: str) -> tuple[str, str]:
 
 
 def _remove(made: dict[str, Any], field: str) -> None:
-    *way, last = field.split(".")
+    *parents, last = field.split(".")
     node: Any = made
-    for name in way:
+    for name in parents:
         node = node.get(name)
         if not isinstance(node, dict):
             return
@@ -94,7 +98,7 @@ def _url(exchange: Exchange) -> str:
 
 
 def _headers(fields: Fields) -> dict[str, Any]:
-    """Lower-case names; repeated ones as a list; what would let somebody in, hidden."""
+    """By lower-case name, lists for repeated ones, credentials redacted."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, value in fields:
         lower = name.lower()
@@ -103,7 +107,7 @@ def _headers(fields: Fields) -> dict[str, Any]:
 
 
 def _latencies(exchange: Exchange) -> dict[str, int]:
-    """Milliseconds; proxy is -1 when no upstream answered."""
+    """Milliseconds; `proxy` is -1 without a response from an upstream."""
     whole = exchange.finished or exchange.seconds()
     waited = exchange.upstream_seconds
     before = (exchange.tried_at - exchange.started) if exchange.tried_at is not None else whole

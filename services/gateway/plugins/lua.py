@@ -1,4 +1,4 @@
-"""The Lua that a file may hold: two expressions, known word for word. Any other is refused when the file is loaded."""
+"""The Lua that a file may contain: two expressions, matched literally. Any other is rejected on loading."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ _HEADER_BY_SCHEME = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class HeaderByScheme:
-    """A header that answers have when they were asked for by this scheme."""
+    """A header for responses to requests of this scheme."""
 
     scheme: str
     name: str
@@ -23,14 +23,14 @@ class HeaderByScheme:
         found = _HEADER_BY_SCHEME.fullmatch(expression.strip())
         if found is None:
             raise ValueError(
-                'of Lua only this is known here: if kong.request.get_forwarded_scheme() == "https" '
+                'the only Lua supported here is: if kong.request.get_forwarded_scheme() == "https" '
                 'then kong.response.set_header("NAME", "VALUE") end'
             )
         return cls(*found.groups())
 
 
 def nothing(expression: str) -> str:
-    """What leaves a field out. Raises ValueError."""
+    """The expression that removes a field. Raises ValueError."""
     if expression.strip() != "return nil":
-        raise ValueError("of Lua only this is known here: return nil")
+        raise ValueError("the only Lua supported here is: return nil")
     return expression

@@ -1,4 +1,4 @@
-"""The gateway's metrics, under Kong's names. Each series is found once and kept: finding it costs more than counting."""
+"""The gateway's metrics, under Kong's names. Series are cached: a lookup costs more than counting."""
 
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ REQUESTS = Counter(
     "HTTP status codes per consumer/service/route in Kong.",
     ("service", "route", "code", "source", "workspace", "consumer"),
 )
-# Kong's counter without `_total`, which a Counter would append.
+# A counter in Kong, but without `_total`, which Counter would append.
 BANDWIDTH = Gauge(
     "kong_bandwidth_bytes",
     "Total bandwidth (ingress/egress) throughput in bytes.",

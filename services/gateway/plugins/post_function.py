@@ -1,4 +1,4 @@
-"""Has the last word on an answer's headers. In Kong it runs any Lua; here only what `lua` knows, and the file may hold no other."""
+"""Changes a response's headers last. Kong runs any Lua; here, only what `lua` supports."""
 
 from typing import Annotated
 

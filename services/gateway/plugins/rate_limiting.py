@@ -1,4 +1,4 @@
-"""So many requests in a window and no more, counted by who asks."""
+"""Limits requests per window, by consumer, address or the like."""
 
 import hashlib
 import time
@@ -20,11 +20,11 @@ from services.gateway.plugins.windows import SECONDS, start_of
 
 log = get_logger(__name__)
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
-"""In a counter's name, for what the plugin is not scoped to."""
+UNSCOPED = "00000000-0000-0000-0000-000000000000"
+"""In a counter's key, for a route or service that the plugin is not scoped to."""
 
-COMPLAIN_SECONDS = 1.0
-"""Without Redis every request fails to be counted; once a second is enough to say so."""
+LOG_SECONDS = 1.0
+"""Minimum time between log lines about an unavailable Redis, which every request notices."""
 
 Limit = Annotated[int, Field(gt=0)] | None
 
@@ -97,13 +97,13 @@ class RateLimiting(Plugin):
         self._config = RateLimitingConfig.model_validate(entry.config or {})
         self._windows = list(self._config.limits)
         self._limits = list(self._config.limits.values())
-        self._complained_at = 0.0
-        self._scope = f"{entry.route or NOBODY}:{entry.service or NOBODY}"
+        self._logged_at = 0.0
+        self._scope = f"{entry.route or UNSCOPED}:{entry.service or UNSCOPED}"
 
     def access(self, exchange: Exchange) -> Access:
         now = time.time()
-        whose = f"{self._scope}:{self._identifier(exchange)}"
-        counted = [(whose, window, start_of(window, now)) for window in self._windows]
+        owner = f"{self._scope}:{self._identifier(exchange)}"
+        counted = [(owner, window, start_of(window, now)) for window in self._windows]
         if self._config.policy == "redis":
             return self._shared(exchange, counted, now)
         return self._judge(exchange, counters.LOCAL.used(counted, self._limits, now), now)
@@ -124,9 +124,9 @@ class RateLimiting(Plugin):
             )
             used = await client.used(counted)
         except (OSError, RedisError) as error:
-            if now - self._complained_at > COMPLAIN_SECONDS:
-                self._complained_at = now
-                log.error("rate limits are not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
+            if now - self._logged_at > LOG_SECONDS:
+                self._logged_at = now
+                log.error("requests not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
             return None if self._config.fault_tolerant else responses.error(exchange, responses.UNEXPECTED)
         return self._judge(exchange, used, now)
 
@@ -143,18 +143,18 @@ class RateLimiting(Plugin):
                 found = service.id if service else None
             case "header":
                 value = exchange.header(config.header_name or "")
-                # The header may be Authorization: Redis shall hold no token that somebody could use.
+                # The header may be Authorization: keep usable tokens out of Redis.
                 found = hashlib.sha256(value.encode()).hexdigest() if value else None
             case "path":
                 found = config.path if exchange.raw_path == config.path else None
         return found or exchange.client_ip
 
     def _judge(self, exchange: Exchange, used: Sequence[int], now: float) -> Response | None:
-        """`used` before this request."""
+        """`used`: counts before this request."""
         over = next((place for place, count in enumerate(used) if count >= self._limits[place]), None)
         headers, tightest = [], None
         for place, (window, limit, count) in enumerate(zip(self._windows, self._limits, used, strict=True)):
-            # When one window refuses, the others have not been touched.
+            # When one window refuses, the others have not counted.
             remaining = max(0, limit - count - (1 if over in (None, place) else 0))
             headers.append((f"X-RateLimit-Limit-{window.title()}", str(limit)))
             headers.append((f"X-RateLimit-Remaining-{window.title()}", str(remaining)))

@@ -1,10 +1,10 @@
-"""The plugins this gateway has. A new one is a module here with a subclass of Plugin, and its line below."""
+"""The plugins of this gateway. A new one is a module here with a subclass of Plugin, and its line below."""
 
 from pydantic import ValidationError
 
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
-from services.gateway.config.errors import InvalidConfiguration, words
+from services.gateway.config.errors import InvalidConfiguration, message_of
 from services.gateway.plugins.acl import ACL
 from services.gateway.plugins.base import Misconfigured, Plugin
 from services.gateway.plugins.bot_detection import BotDetection
@@ -50,19 +50,19 @@ ORDER = tuple(sorted(PLUGINS, key=lambda name: -PLUGINS[name].priority))
 
 
 def build(entry: schema.Plugin, configuration: Configuration) -> Plugin:
-    """The plugin that an entry of the file asks for. Raises InvalidConfiguration."""
+    """The plugin for an entry of the file. Raises InvalidConfiguration."""
     plugin = PLUGINS.get(entry.name)
     if plugin is None:
         message = f"plugin '{entry.name}' is not supported; there are {', '.join(sorted(PLUGINS))}"
-        raise InvalidConfiguration([configuration.fault(entry, message, "name")])
+        raise InvalidConfiguration([configuration.error(entry, message, "name")])
     if entry.consumer is not None and not plugin.takes_consumer:
         message = f"{entry.name} cannot be for one consumer: value must be null"
-        raise InvalidConfiguration([configuration.fault(entry, message, "consumer")])
+        raise InvalidConfiguration([configuration.error(entry, message, "consumer")])
     try:
         return plugin(entry, configuration)
     except ValidationError as error:
         raise InvalidConfiguration(
-            [configuration.fault(entry, words(fault), "config", *fault["loc"]) for fault in error.errors()]
+            [configuration.error(entry, message_of(each), "config", *each["loc"]) for each in error.errors()]
         ) from error
     except Misconfigured as error:
-        raise InvalidConfiguration([configuration.fault(entry, str(error), "config", *error.place)]) from error
+        raise InvalidConfiguration([configuration.error(entry, str(error), "config", *error.place)]) from error

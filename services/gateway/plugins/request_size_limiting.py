@@ -1,4 +1,4 @@
-"""Refuses bodies larger than the services behind should have to read."""
+"""Refuses large bodies."""
 
 from typing import Literal
 
@@ -42,7 +42,7 @@ class RequestSizeLimiting(Plugin):
         return self._counted(exchange) if is_chunked else None
 
     async def _counted(self, exchange: Exchange) -> Response | None:
-        """Nobody said how long it is."""
+        """Read a chunked body up to the limit."""
         try:
             await exchange.body(self._limit_bytes)
         except BodyTooLarge:

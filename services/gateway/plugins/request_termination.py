@@ -1,4 +1,4 @@
-"""Answers by itself, so that the upstream is never asked: for what is closed for a while, or is not there at all."""
+"""Responds without an upstream: for what is closed or does not exist."""
 
 from typing import Literal, Self
 

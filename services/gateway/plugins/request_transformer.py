@@ -1,4 +1,4 @@
-"""Changes a request on its way to the upstream: headers, query, body, method and path."""
+"""Changes a request for the upstream: headers, query, body, method and path."""
 
 import json
 import re
@@ -22,7 +22,7 @@ _SOURCES = ("headers", "query_params", "uri_captures")
 
 
 def _template(text: str) -> str:
-    """Kong runs whatever Lua stands in `$(...)`; here, it names a header, a parameter or a capture."""
+    """Kong runs any Lua in `$(...)`; here, it names a header, a parameter or a capture."""
     for source, *_ in _TEMPLATE.findall(text):
         if source not in _SOURCES:
             raise ValueError(f"$({source}...) is not supported; there are {', '.join(_SOURCES)}")
@@ -91,7 +91,7 @@ class RequestTransformer(Plugin):
         return body
 
     def _shape(self, exchange: Exchange, fields: Fields) -> None:
-        """Headers, but not those that frame the message: they are the gateway's own."""
+        """Change headers, except those that frame the message."""
         host = fields.get("Host") or ""
         change_headers(fields, self._config, lambda value: _render(value, exchange))
         if "Host" not in fields:
@@ -132,7 +132,7 @@ def _form(text: str) -> dict[str, Any]:
 
 
 def _render(text: str, exchange: Exchange) -> str | None:
-    """None when the text is nothing but one template that has no value."""
+    """None when the result is empty."""
     if "$(" not in text:
         return text
 
@@ -146,7 +146,7 @@ def _render(text: str, exchange: Exchange) -> str | None:
 
 def _value(exchange: Exchange, source: str, name: str) -> str | None:
     if source == "headers":
-        # Lua's names have no hyphens: Kong, too, takes $(headers.x_y) for X-Y.
+        # Lua's names have no hyphens: like Kong, read $(headers.x_y) as X-Y.
         return exchange.header(name) or exchange.header(name.replace("_", "-"))
     if source == "query_params":
         return next(iter(exchange.query_values(name)), None)

@@ -1,4 +1,4 @@
-"""Changes an answer on its way to the client: headers, and members of a JSON object."""
+"""Changes a response for the client: headers, and members of a JSON object."""
 
 import json
 from collections.abc import Awaitable
@@ -16,7 +16,7 @@ from services.gateway.plugins.transforming import change_headers, change_record
 from services.gateway.wire.upstream import BadResponse
 
 MAX_BODY_BYTES = 8 * 2**20
-"""A longer one would have to be held whole to be changed, and may not leave unchanged: it is an error."""
+"""A larger body would have to be held in memory to be changed, and must not pass unchanged: it is an error."""
 
 
 def _with_value(text: str) -> str:

@@ -1,4 +1,4 @@
-"""JSON Web Tokens as Kong reads them: taken apart first, to learn whose key must have signed them, then verified."""
+"""JSON Web Tokens as Kong reads them: decoded first to find the signer's key, then verified."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 
 class Refused(Exception):
-    """`content` is the body that says why."""
+    """`content` is the response's body."""
 
     def __init__(self, content: str | dict[str, str]) -> None:
         super().__init__(str(content))
@@ -35,7 +35,7 @@ class Token:
 
 
 def decode(text: str) -> Token:
-    """The token, not verified. Raises Refused."""
+    """Decode without verifying. Raises Refused."""
     parts = text.split(".", 2)
     if len(parts) != 3:
         raise Refused("Bad token; invalid JSON")
@@ -67,7 +67,7 @@ def _base64url(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A credential's key, prepared once. `material` is None when the credential has none that can be used."""
+    """A credential's key, prepared once. `material` is None when the credential has no usable key."""
 
     algorithm: str
     material: Any
@@ -89,17 +89,17 @@ def prepare(algorithm: str, secret: str | None, public_key: str | None, secret_i
 
 
 def check_claims(claims: dict[str, Any], names: Iterable[str], maximum_expiration: float) -> None:
-    """`exp` and `nbf` as far as named; no leeway. Raises Refused, with every claim that fails."""
-    now, faults = time.time(), {}
+    """Check those of `exp` and `nbf` that are named, without leeway. Raises Refused with every failed claim."""
+    now, failures = time.time(), {}
     for name in names:
         value = claims.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            faults[name] = "must be a number"
+            failures[name] = "must be a number"
         elif name == "exp" and value <= now:
-            faults[name] = "token expired"
+            failures[name] = "token expired"
         elif name == "nbf" and value > now:
-            faults[name] = "token not valid yet"
-    if faults:
-        raise Refused(faults)
+            failures[name] = "token not valid yet"
+    if failures:
+        raise Refused(failures)
     if maximum_expiration > 0 and claims["exp"] - now > maximum_expiration:
         raise Refused({"exp": "exceeds maximum allowed expiration"})

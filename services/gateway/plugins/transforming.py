@@ -1,4 +1,4 @@
-"""What the two transformers share: Kong's order of changes, and their notation `name:value`."""
+"""Shared by the two transformers: Kong's order of changes, and the notation `name:value`."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,20 +7,20 @@ from services.gateway.wire.fields import Fields
 
 Change = tuple[str, str]
 Render = Callable[[str], str | None]
-"""Gives the value for what the configuration says; None when there is none."""
+"""Turns a configured value into the actual one, or None."""
 
 
 def pairs(items: Sequence[str]) -> list[Change]:
-    """`name:value` taken apart."""
+    """Split `name:value`."""
     return [(name, value) for name, _, value in (item.partition(":") for item in items)]
 
 
-def as_they_are(value: str) -> str | None:
+def unchanged(value: str) -> str | None:
     return value
 
 
-def change_headers(fields: Fields, config: Any, render: Render = as_they_are) -> None:
-    """remove, rename, replace what is there, add what is not, append."""
+def change_headers(fields: Fields, config: Any, render: Render = unchanged) -> None:
+    """Remove, rename, replace existing, add missing, append."""
     for name in config.remove.headers:
         fields.remove(name.partition(":")[0])
     for old, new in pairs(config.rename.headers):
@@ -41,7 +41,7 @@ def change_headers(fields: Fields, config: Any, render: Render = as_they_are) ->
 
 
 def change_record(record: dict[str, Any], config: Any, kind: str, render: Callable[[str, str, int], Any]) -> None:
-    """The same for the members of `record`; `kind` is the list in the configuration. `render` gets the step, value and place."""
+    """The same for the members of `record`, from the configured lists named `kind`. `render` gets step, value and index."""
 
     def changes(step: str) -> list[tuple[str, Any]]:
         listed = pairs(getattr(getattr(config, step), kind))

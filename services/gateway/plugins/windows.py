@@ -1,13 +1,13 @@
-"""The fixed windows that rate limits count in: aligned to UTC's calendar."""
+"""The fixed windows of rate limits, aligned to the UTC calendar."""
 
 from datetime import UTC, datetime
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
-"""Length by name, shortest first. A month counts as 30 days, a year as 365, but both begin as in the calendar."""
+"""Length by name, shortest first. Months count as 30 days and years as 365, but begin on calendar dates."""
 
 
 def start_of(window: str, now: float) -> int:
-    """Seconds since the epoch at which the window began that `now` lies in."""
+    """Start of the window that contains `now`, in seconds since the epoch."""
     if window == "month" or window == "year":
         moment = datetime.fromtimestamp(now, UTC)
         first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from services.gateway.balancing.peers import Peers, address_of, alone
+from services.gateway.balancing.peers import Peers, address_of, single_target
 from services.gateway.balancing.probes import Probes
 from services.gateway.balancing.resources import Resources
 from services.gateway.config.configuration import Configuration
@@ -65,7 +65,7 @@ class Edge:
             return Backend(service, self._peers_of(id_, protocol, resources), is_upstream=True)
         key = f"{service.host}:{service.port}", protocol
         if key not in self._peers:
-            self._peers[key] = Peers(*alone(service), protocol, resources)
+            self._peers[key] = Peers(*single_target(service), protocol, resources)
         return Backend(service, self._peers[key], is_upstream=False)
 
     def _peers_of(self, id_: str, protocol: str, resources: Resources) -> Peers:

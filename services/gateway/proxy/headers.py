@@ -1,4 +1,4 @@
-"""Headers across the gateway: what an upstream is told about its client, what the client is told, what concerns one hop only."""
+"""Headers across the gateway: those for the upstream, those for the client, and hop-by-hop ones."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ VIA = f"1.1 {SERVER}"
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
 
-_SAID_ANEW = frozenset(
+_REPLACED = frozenset(
     {"host", "content-length", "expect", "http2-settings", "via", "x-forwarded-for", "x-real-ip", "x-kong-request-id"}
 )
 
@@ -24,18 +24,18 @@ _HOP_BY_HOP_RESPONSE = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", 
 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
-    """The request's headers as `host` gets them, without its body's length."""
+    """The request's headers for `host`, without framing."""
     dropped = _HOP_BY_HOP | _named_by(exchange.headers)
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
     forwarded_for, via = [], []
     for name, value in exchange.headers:
         lower = name.lower()
-        # Behind WSGI, X_Real_IP is X-Real-IP: what the gateway says itself, nobody says by another spelling.
-        meant = lower.replace("_", "-") if "_" in lower else lower
-        if meant in overrides or meant in dropped or (meant in _SAID_ANEW and meant is not lower):
+        # WSGI servers read X_Real_IP as X-Real-IP: do not let the other spelling override our own headers.
+        canonical = lower.replace("_", "-") if "_" in lower else lower
+        if canonical in overrides or canonical in dropped or (canonical in _REPLACED and canonical is not lower):
             continue
-        if lower not in _SAID_ANEW and (lower not in _FORWARDED or exchange.is_trusted):
+        if lower not in _REPLACED and (lower not in _FORWARDED or exchange.is_trusted):
             items.append((name, value))
         elif lower == "x-forwarded-for":
             forwarded_for.append(value)
@@ -56,28 +56,28 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
 
 
 def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
-    """How it was asked for; a proxy of ours has said so already."""
-    said = (
+    """X-Forwarded-*, unless a trusted proxy has already set them."""
+    forwarded = (
         ("X-Forwarded-Proto", exchange.head.scheme),
         ("X-Forwarded-Host", exchange.hostname),
         ("X-Forwarded-Port", str(exchange.head.port)),
         ("X-Forwarded-Path", exchange.raw_path),
     )
     if not exchange.is_trusted:
-        return said
-    return [(name, value) for name, value in said if exchange.header(name) is None]
+        return forwarded
+    return [(name, value) for name, value in forwarded if exchange.header(name) is None]
 
 
 def _named_by(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
-    """The headers that Connection adds to those of one hop only."""
-    said = [value.lower() for name, value in headers if name.lower() == "connection"]
-    if said in ([], ["keep-alive"], ["close"]):
+    """Headers that Connection declares hop-by-hop."""
+    values = [value.lower() for name, value in headers if name.lower() == "connection"]
+    if values in ([], ["keep-alive"], ["close"]):
         return _NONE
-    return frozenset(name.strip() for value in said for name in value.split(","))
+    return frozenset(name.strip() for value in values for name in value.split(","))
 
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The upstream's headers as the client gets them, with the gateway's own."""
+    """The upstream's headers for the client, with the gateway's own."""
     dropped = _HOP_BY_HOP_RESPONSE | _named_by(upstream)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
     via = [value for name, value in upstream if name.lower() == "via"]

@@ -1,4 +1,4 @@
-"""Requests that nobody should have sent, though they are well-formed: refused before any route is looked for."""
+"""Well-formed but ambiguous or unwanted requests, refused before routing."""
 
 import re
 
@@ -9,20 +9,20 @@ from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_VERSION
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 _SINGLE = ("host", "authorization", "content-length", "transfer-encoding")
-"""Said twice, one reader would take the first and another the last."""
+"""Must not be repeated: one reader would use the first, another the last."""
 
 
 def refusal(exchange: Exchange) -> tuple[int, str] | None:
-    """The error for a request that may be read in two ways. For any other, None, and its path is normalised."""
+    """The error for a request to refuse, else None; also sets the normalised path."""
     head = exchange.head
     if head.refusal is not None:
         return head.refusal
     if head.version not in ("1.0", "1.1"):
         return UNKNOWN_VERSION
     if head.method in ("CONNECT", "TRACE"):
-        # No tunnel leads through here, and nobody is shown what a proxy has added to a request.
+        # No tunnels, and no echo of the headers that proxies add.
         return NOT_ALLOWED
-    if not _has_one_host(exchange) or _has_two_lengths(exchange) or _says_twice(exchange):
+    if not _has_one_host(exchange) or _has_ambiguous_length(exchange) or _repeats_header(exchange):
         return BAD_REQUEST
     try:
         exchange.path = uris.normalise(exchange.raw_path)
@@ -38,8 +38,8 @@ def _has_one_host(exchange: Exchange) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
-def _has_two_lengths(exchange: Exchange) -> bool:
-    """Content-Length and Transfer-Encoding together are how requests are smuggled; so is an encoding that is not chunked."""
+def _has_ambiguous_length(exchange: Exchange) -> bool:
+    """Content-Length with Transfer-Encoding, or an encoding other than chunked, allows request smuggling."""
     encoding = exchange.header("transfer-encoding")
     if encoding is not None:
         return (
@@ -50,7 +50,7 @@ def _has_two_lengths(exchange: Exchange) -> bool:
     return False
 
 
-def _says_twice(exchange: Exchange) -> bool:
+def _repeats_header(exchange: Exchange) -> bool:
     if len(exchange.headers) == exchange.distinct_headers:
         return False
     return any(len(exchange.headers.all(name)) > 1 for name in _SINGLE)

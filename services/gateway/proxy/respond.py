@@ -25,7 +25,7 @@ async def respond(exchange: Exchange, response: Response, connection: ClientConn
         response.headers.add("Transfer-Encoding", "chunked")
     if not is_framed and not is_chunked:
         head.keeps_alive = False
-    keeps = connection.decide_to_keep(head, stream)
+    keeps = connection.decide_keep_alive(head, stream)
     response.headers.add("Connection", "keep-alive" if keeps else "close")
     first = response.headers.head(f"HTTP/1.1 {status} {response.reason or _REASONS.get(status, '')}")
     exchange.sent_bytes = len(first)

@@ -1,13 +1,13 @@
-"""Paths as Kong sees them: normalised before they are matched, joined to the service's path, escaped before they are sent.
+"""Paths as Kong treats them: normalised for matching, joined to the service's path, escaped for sending.
 
-What is matched is what is sent: a path cannot say one thing to a route and another to the service behind it.
+The path that is matched is the one that is sent, so route and service cannot read it differently.
 """
 
 import re
 from urllib.parse import quote
 
 _RESERVED = "!*'();:@&=+$,/?%#[]"
-"""Their escapes mean something else than they do, so those are kept; all other escapes are decoded."""
+"""Escapes of these are kept, as they differ in meaning from the character; all others are decoded."""
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
@@ -15,19 +15,19 @@ _SENDABLE = re.compile(r"[A-Za-z0-9\-._~" + re.escape(_RESERVED) + "]*")
 
 
 class BadPath(ValueError):
-    """Not a path that HTTP allows."""
+    """Not a valid path."""
 
 
 def normalise(path: str) -> str:
-    """Escapes decoded except those of reserved characters, `.` and `..` resolved, `//` merged. Raises BadPath.
+    """Decode escapes except those of reserved characters, resolve `.` and `..`, merge `//`. Raises BadPath.
 
-    Bytes that are not UTF-8 become surrogates, which `escape` turns back.
+    Bytes that are not UTF-8 become surrogates, which `escape` reverses.
     """
     if not path.startswith("/") or "#" in path:
-        raise BadPath("The path must start with a slash, and a fragment is not sent.")
+        raise BadPath("not an absolute path without a fragment")
     if "%" in path or not path.isascii():
         if _BAD_ESCAPE.search(path):
-            raise BadPath("The path has a broken escape.")
+            raise BadPath("invalid escape")
         decoded = _ESCAPE.sub(_decode, path)
         path = decoded.encode("latin-1").decode("utf-8", "surrogateescape")
     if "//" in path or "/." in path:
@@ -52,19 +52,19 @@ def _resolve(path: str) -> str:
 
 
 def escape(path: str) -> str:
-    """A normalised path as it goes over the wire."""
+    """A normalised path for the wire."""
     if _SENDABLE.fullmatch(path):
         return path
     return quote(path, safe=_RESERVED, errors="surrogateescape")
 
 
-def query_suffix(query: str, is_there: bool) -> str:
-    """`?` and the query byte for byte, a bare `?` too."""
-    return "?" + query if is_there else ""
+def query_suffix(query: str, has_query: bool) -> str:
+    """`?` and the query unchanged; a bare `?` is kept."""
+    return "?" + query if has_query else ""
 
 
 def join(service_path: str, path: str, matched: str, strip: bool) -> str:
-    """The upstream's path: the service's own, then what the route left of `path`, with one slash between (path handling v0)."""
+    """The service's path, a slash, and `path` without what the route strips (path handling v0)."""
     base = service_path or "/"
     if not strip:
         return base if path == "/" and not base.endswith("/") else base.rstrip("/") + path
@@ -74,5 +74,5 @@ def join(service_path: str, path: str, matched: str, strip: bool) -> str:
     if base == "/":
         return "/"
     bare = base.removesuffix("/")
-    asked_for_slash = path.endswith("/") and (len(path) > 1 or base.endswith("/"))
-    return bare + "/" if asked_for_slash else bare
+    keeps_slash = path.endswith("/") and (len(path) > 1 or base.endswith("/"))
+    return bare + "/" if keeps_slash else bare

@@ -1,1 +1,1 @@
-"""HTTP/1.1 over sockets, towards clients and towards upstreams: bytes, framing, deadlines, and nothing of what a request is for."""
+"""HTTP/1.1 over sockets, to clients and to upstreams: bytes, framing and deadlines."""

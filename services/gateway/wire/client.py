@@ -1,4 +1,4 @@
-"""One client's connection: requests in, each with its deadline, and answers out in turn."""
+"""One client's connection: requests in, each with a deadline, and responses out in order."""
 
 import asyncio
 from collections import deque
@@ -9,37 +9,38 @@ from services.gateway.wire.head import TOO_SLOW, BadBody, ClientGone, ClientTooS
 from services.gateway.wire.parser import Refused, RequestParser
 from services.gateway.wire.stream import Stream
 
-MAX_READ_ON_BYTES = 8 * 2**20
-READ_ON_SECONDS = 5.0
-"""What nobody wants is read and forgotten so far: closing over unread bytes resets a connection, and its answer may be lost."""
+MAX_DISCARDED_BYTES = 8 * 2**20
+DISCARD_SECONDS = 5.0
+"""Limits for reading and discarding input before a close: closing with unread bytes resets the connection, and the client may
+lose its response."""
 
 NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that a client may take, whatever it does in them."""
+class ClientTimeouts:
+    """Seconds that a client may take."""
 
     head: float = 10.0
     """For a request's head, from its first byte."""
     body: float = 10.0
-    """For a body: this, and as much longer as its bytes take at `bytes_per_second`; but never so long without a byte."""
+    """For a body: this plus its bytes at `bytes_per_second`; also the longest pause within it."""
     bytes_per_second: float = 1000.0
-    answer: float = 60.0
-    """To take up what was written to it."""
+    response: float = 60.0
+    """To read what was written to it."""
     idle: float = 75.0
     """Between two requests; Kong's."""
 
 
 class Server(Protocol):
-    """What a connection needs of its server."""
+    """What a connection needs from its server."""
 
-    patience: Patience
+    timeouts: ClientTimeouts
     is_stopping: bool
     connections: dict["ClientConnection", None]
 
-    async def answer(self, head: Head, body: Stream | None, connection: "ClientConnection") -> None:
-        """Write one answer to the connection."""
+    async def respond(self, head: Head, body: Stream | None, connection: "ClientConnection") -> None:
+        """Write one response to the connection."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -49,21 +50,21 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # made with the connection
         self._parser: RequestParser = None  # type: ignore[assignment]  # likewise
         self._incoming: Stream | None = None
-        """The body that is coming in."""
+        """The body being received."""
         self._body_since = 0.0
         self._waiting: deque[tuple[Head, Stream | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._is_writable = True
-        self._is_deaf = False
-        """What comes in is forgotten."""
-        self._forgotten_bytes = 0
-        self._ends = False
-        """After the answer in hand the connection closes."""
+        self._discards = False
+        """Whether input is discarded."""
+        self._discarded_bytes = 0
+        self._closes = False
+        """Whether to close after the current response."""
         self.deadline = NEVER
-        """On the loop's clock. The server's sweep calls `expire` after it: one timer for all, not two for each request."""
+        """On the loop's clock. The server's sweep then calls `expire`: one timer for all, instead of two per request."""
 
-    # --- what the server calls
+    # --- called by the server
 
     @property
     def is_idle(self) -> bool:
@@ -71,17 +72,17 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is in hand."""
+        """Whether a request is in progress."""
         return self._task is not None
 
     def expire(self) -> None:
-        """The deadline has passed."""
+        """Handle the passed deadline."""
         self.deadline = NEVER
-        if self._is_deaf or not self._is_writable:
+        if self._discards or not self._is_writable:
             self._transport.abort()
         elif self._incoming is not None:
             self._incoming.fail(ClientTooSlow())
-            self._is_deaf = True
+            self._discards = True
         elif self._task is None and self._parser.is_in_head:
             self._refuse(TOO_SLOW)
         elif self._task is None:
@@ -91,19 +92,19 @@ class ClientConnection(asyncio.Protocol):
         if self.is_idle:
             self._transport.close()
 
-    # --- what the answering task calls
+    # --- called by the responding task
 
-    def decide_to_keep(self, head: Head, body: Stream | None) -> bool:
-        """Whether another request may follow the answer to this one."""
+    def decide_keep_alive(self, head: Head, body: Stream | None) -> bool:
+        """Whether another request may follow this one."""
         keeps = head.keeps_alive and (body is None or body.whole) and not self._server.is_stopping
-        self._ends = self._ends or not keeps
-        return not self._ends
+        self._closes = self._closes or not keeps
+        return not self._closes
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Waits until the client has taken most of what was written. Raises ClientGone."""
+        """Wait until the client has read most of what was written. Raises ClientGone."""
         if not self._is_writable:
             self._drained = self._loop.create_future()
             await self._drained
@@ -111,17 +112,17 @@ class ClientConnection(asyncio.Protocol):
             raise ClientGone
 
     def break_off(self) -> None:
-        """Leave the answer visibly unfinished."""
+        """Leave the response visibly unfinished."""
         self._transport.close()
 
-    # --- what the transport calls
+    # --- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         host, port, *_ = transport.get_extra_info("peername") or ("", 0)
         self._parser = RequestParser(self, self._scheme, (host, port), self._port)
         self._server.connections[self] = None
-        self.deadline = self._loop.time() + self._server.patience.head
+        self.deadline = self._loop.time() + self._server.timeouts.head
 
     def connection_lost(self, error: Exception | None) -> None:
         self._server.connections.pop(self, None)
@@ -132,27 +133,27 @@ class ClientConnection(asyncio.Protocol):
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_deaf:
-            self._forgotten_bytes += len(data)
-            if self._forgotten_bytes > MAX_READ_ON_BYTES:
+        if self._discards:
+            self._discarded_bytes += len(data)
+            if self._discarded_bytes > MAX_DISCARDED_BYTES:
                 self._transport.abort()
             return
         try:
             if not self._parser.feed(data):
-                self._is_deaf = True  # no other protocol is spoken here
+                self._discards = True  # other protocols are not supported
         except Refused as refused:
             self._refuse(refused.kind)
 
     def eof_received(self) -> bool:
-        """True: a client that has nothing more to say may still hear the answer."""
-        self._ends = True
+        """Keep a half-closed connection open until the response is sent."""
+        self._closes = True
         if self._incoming is not None:
             self._incoming.fail(ClientGone())
         return self._task is not None and self._scheme == "http"
 
     def pause_writing(self) -> None:
         self._is_writable = False
-        self.deadline = self._loop.time() + self._server.patience.answer
+        self.deadline = self._loop.time() + self._server.timeouts.response
 
     def resume_writing(self) -> None:
         self._is_writable = True
@@ -160,11 +161,11 @@ class ClientConnection(asyncio.Protocol):
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
-    # --- what the parser calls
+    # --- called by the parser
 
     def head_began(self) -> None:
         if self._task is None:
-            self.deadline = self._loop.time() + self._server.patience.head
+            self.deadline = self._loop.time() + self._server.timeouts.head
 
     def head_ended(self, head: Head) -> None:
         if head.has_body:
@@ -172,7 +173,7 @@ class ClientConnection(asyncio.Protocol):
             self._body_since = self._loop.time()
         self._enqueue(head, self._incoming)
 
-    def body_came(self, block: bytes) -> None:
+    def body_received(self, block: bytes) -> None:
         body = self._incoming
         if body is not None:
             body.feed(block)
@@ -185,28 +186,28 @@ class ClientConnection(asyncio.Protocol):
             self._incoming = None
             self.deadline = NEVER
 
-    # --- inside
+    # --- internal
 
     def _extend(self, body: Stream) -> None:
-        patience = self._server.patience
-        whole = self._body_since + patience.body + body.received / patience.bytes_per_second
-        self.deadline = min(whole, self._loop.time() + patience.body)
+        timeouts = self._server.timeouts
+        whole = self._body_since + timeouts.body + body.received / timeouts.bytes_per_second
+        self.deadline = min(whole, self._loop.time() + timeouts.body)
 
     def _pause_reading(self) -> None:
-        """The reader is slower than the client: not the client's fault."""
+        """Suspend the deadline too: it is the reader who is slow."""
         self._transport.pause_reading()
         self.deadline = NEVER
 
     def _resume_reading(self) -> None:
         self._transport.resume_reading()
         if self._incoming is not None:
-            self._body_since = self._loop.time() - self._incoming.received / self._server.patience.bytes_per_second
+            self._body_since = self._loop.time() - self._incoming.received / self._server.timeouts.bytes_per_second
             self._extend(self._incoming)
 
     def _refuse(self, kind: tuple[int, str]) -> None:
-        self._is_deaf = True
+        self._discards = True
         if self._incoming is not None:
-            # The exchange in hand says so.
+            # Its exchange reports the error.
             self._incoming.fail(BadBody())
             return
         self._parser.is_in_head = False
@@ -217,7 +218,7 @@ class ClientConnection(asyncio.Protocol):
         if self._task is None:
             self._next()
         else:
-            # Not read on until its turn comes: a client cannot heap up requests.
+            # Pause, so that a client cannot pile up requests.
             self._transport.pause_reading()
 
     def _next(self) -> None:
@@ -225,35 +226,35 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = NEVER
         if body is not None and body is self._incoming:
             self._extend(body)
-        self._task = self._loop.create_task(self._answer(head, body))
+        self._task = self._loop.create_task(self._respond(head, body))
 
-    async def _answer(self, head: Head, body: Stream | None) -> None:
+    async def _respond(self, head: Head, body: Stream | None) -> None:
         try:
-            await self._server.answer(head, body, self)
+            await self._server.respond(head, body, self)
         except ClientGone:
             self._transport.abort()
         except BaseException:
-            self._transport.abort()  # what has left of its answer may be half of it
+            self._transport.abort()  # its response may be half sent
             raise
         finally:
             self._task = None
         if self._transport.is_closing():
             return
-        if self._ends:
-            self._end()
+        if self._closes:
+            self._close()
         elif self._waiting:
             self._transport.resume_reading()
             self._next()
         else:
             self._transport.resume_reading()
-            self.deadline = self._loop.time() + self._server.patience.idle
+            self.deadline = self._loop.time() + self._server.timeouts.idle
 
-    def _end(self) -> None:
-        if self._incoming is None and not self._is_deaf:
+    def _close(self) -> None:
+        if self._incoming is None and not self._discards:
             self._transport.close()
             return
-        self._is_deaf = True
+        self._discards = True
         if self._transport.can_write_eof():
             self._transport.write_eof()
         self._transport.resume_reading()
-        self.deadline = self._loop.time() + READ_ON_SECONDS
+        self.deadline = self._loop.time() + DISCARD_SECONDS

@@ -1,4 +1,4 @@
-"""One small request of the gateway's own: a probe, a question to Consul, a log entry to send."""
+"""One small request of the gateway's own: a probe, a Consul query, a log entry."""
 
 import asyncio
 import ssl
@@ -35,7 +35,7 @@ async def fetch(
     server_name: str | None = None,
     version: str = "1.1",
 ) -> Fetched:
-    """Over a connection of its own. Raises FETCH_FAILURES (TimeoutError is an OSError)."""
+    """Request over a new connection. Raises FETCH_FAILURES (TimeoutError is an OSError)."""
     loop = asyncio.get_running_loop()
     fields = Fields([("Host", host if port in (80, 443) else f"{host}:{port}")])
     for name, value in headers or []:
@@ -63,5 +63,5 @@ async def _whole(body: Stream) -> bytes:
         blocks.append(block)
         size += len(block)
         if size > MAX_BYTES:
-            raise BadResponse("longer than anything we ask for")
+            raise BadResponse(f"longer than {MAX_BYTES} bytes")
     return b"".join(blocks)

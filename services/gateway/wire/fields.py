@@ -1,4 +1,4 @@
-"""Header fields as they go over the wire: in order, repeated ones apart, names compared whatever their case."""
+"""Header fields as on the wire: ordered, repeatable, with case-insensitive names."""
 
 from collections.abc import Iterable, Iterator
 
@@ -34,7 +34,7 @@ class Fields:
         self._items.append((name, value))
 
     def set(self, name: str, value: str) -> None:
-        """In place of those that are there."""
+        """Replace all of that name."""
         if name in self:
             self.remove(name)
         self._items.append((name, value))
@@ -48,10 +48,10 @@ class Fields:
         self._items = [(new if key.lower() == wanted else key, value) for key, value in self._items]
 
     def head(self, first_line: str) -> bytes:
-        """`first_line` and the fields as bytes, up to the empty line.
+        """`first_line` and the fields as bytes, with the empty line.
 
-        A value is text of the wire (latin-1), or of a configuration (then UTF-8). A line break in one would start a header of
-        its own: it becomes a space.
+        Values are from the wire (latin-1) or from a configuration (then UTF-8). A line break in one becomes a space, so that it
+        cannot start another header.
         """
         lines = [first_line, *[f"{name}: {value}" for name, value in self._items], "", ""]
         text = "\r\n".join(lines)

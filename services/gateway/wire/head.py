@@ -1,9 +1,9 @@
-"""A request without its body, and the faults for which it is no request at all."""
+"""A request without its body, and the errors for which it is refused."""
 
 from dataclasses import dataclass
 
 MAX_LINE_LENGTH = 8 * 1024
-"""Bytes of a request target or of one header; Kong's (nginx's large_client_header_buffers)."""
+"""Bytes of a request target or of one header; Kong's limit (nginx's large_client_header_buffers)."""
 
 MAX_HEAD = 4 * MAX_LINE_LENGTH
 
@@ -22,15 +22,15 @@ class Head:
     """As sent."""
     version: str
     headers: list[tuple[str, str]]
-    """As sent, in order; bytes as latin-1."""
+    """As sent, in order, decoded as latin-1."""
     scheme: str
     peer: tuple[str, int]
     port: int
-    """Ours."""
+    """The gateway's."""
     keeps_alive: bool = False
     wants_upgrade: bool = False
     refusal: tuple[int, str] | None = None
-    """Status and message, when it is no request at all."""
+    """Status and message of a malformed request."""
 
     @property
     def has_body(self) -> bool:
@@ -42,12 +42,12 @@ class Head:
 
 
 class ClientGone(Exception):
-    """The client has closed its connection, or sent less of a body than it announced."""
+    """The client closed its connection before the exchange was complete."""
 
 
 class ClientTooSlow(Exception):
-    """The body did not come in time."""
+    """The body did not arrive in time."""
 
 
 class BadBody(Exception):
-    """The body is not framed as HTTP frames bodies."""
+    """The body is malformed."""

@@ -1,4 +1,4 @@
-"""Reads requests out of what a client sends: llhttp parses, within Kong's limits, and refuses what could be read in two ways."""
+"""Parses requests with llhttp, within Kong's limits, and refuses ambiguous ones."""
 
 from typing import Protocol
 
@@ -8,28 +8,28 @@ from services.gateway.wire.head import BAD_REQUEST, MAX_HEAD, MAX_LINE_LENGTH, T
 
 
 class Refused(Exception):
-    """What was sent is no request, or no body of one; `kind` is what its client is told."""
+    """A malformed request or body; `kind` is the error for the client."""
 
     def __init__(self, kind: tuple[int, str]) -> None:
         super().__init__(kind)
         self.kind = kind
 
 
-class Listener(Protocol):
-    """Who is told what was read, in this order and for each request again."""
+class Receiver(Protocol):
+    """Receives what was parsed, in this order for each request."""
 
     def head_began(self) -> None: ...
 
     def head_ended(self, head: Head) -> None: ...
 
-    def body_came(self, block: bytes) -> None: ...
+    def body_received(self, block: bytes) -> None: ...
 
     def request_ended(self) -> None: ...
 
 
 class RequestParser:
-    def __init__(self, listener: Listener, scheme: str, peer: tuple[str, int], port: int) -> None:
-        self._listener = listener
+    def __init__(self, receiver: Receiver, scheme: str, peer: tuple[str, int], port: int) -> None:
+        self._receiver = receiver
         self._scheme, self._peer, self._port = scheme, peer, port
         self._llhttp = httptools.HttpRequestParser(self)
         self._target, self._headers = b"", list[tuple[str, str]]()
@@ -37,7 +37,7 @@ class RequestParser:
         self.is_in_head = False
 
     def feed(self, data: bytes) -> bool:
-        """False once the client has gone over to another protocol. Raises Refused."""
+        """False once the client has switched to another protocol. Raises Refused."""
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -45,14 +45,14 @@ class RequestParser:
         except httptools.HttpParserError as error:
             # llhttp wraps what its callbacks raise.
             raise error.__context__ if isinstance(error.__context__, Refused) else Refused(BAD_REQUEST) from error
-        # llhttp keeps a header to itself until it has seen the next.
+        # llhttp reports a header only when it has seen the next.
         self._head_bytes += len(data)
         if self.is_in_head and self._head_bytes > MAX_HEAD:
             raise Refused(TOO_LARGE_HEAD)
         return True
 
     def head(self, refusal: tuple[int, str] | None = None) -> Head:
-        """As far as it was read."""
+        """The head, as far as it was parsed."""
         return Head(
             self._llhttp.get_method().decode(),
             self._target.decode("latin-1"),
@@ -64,13 +64,13 @@ class RequestParser:
             refusal=refusal,
         )
 
-    # --- what llhttp calls
+    # --- called by llhttp
 
     def on_message_begin(self) -> None:
         self._target, self._headers = b"", []
         self._head_bytes = self._fields_bytes = 0
         self.is_in_head = True
-        self._listener.head_began()
+        self._receiver.head_began()
 
     def on_url(self, part: bytes) -> None:
         self._target += part
@@ -90,10 +90,10 @@ class RequestParser:
         head.wants_upgrade = self._llhttp.should_upgrade()
         head.keeps_alive = self._llhttp.should_keep_alive() and not head.wants_upgrade
         self.is_in_head = False
-        self._listener.head_ended(head)
+        self._receiver.head_ended(head)
 
     def on_body(self, block: bytes) -> None:
-        self._listener.body_came(block)
+        self._receiver.body_received(block)
 
     def on_message_complete(self) -> None:
-        self._listener.request_ended()
+        self._receiver.request_ended()

@@ -1,4 +1,4 @@
-"""Connections to one address: kept open between requests, and never more in use than the address can well serve."""
+"""Connections to one address: kept open between requests, and limited in number."""
 
 import asyncio
 import ssl
@@ -12,49 +12,48 @@ IDLE_SECONDS = 60.0
 
 
 class Pool:
-    """Idle connections to `host`:`port`, the last used first, so that superfluous ones grow old and are closed.
+    """Connections to `host`:`port`. The idle one last used is taken first, so that superfluous ones age and are closed.
 
-    A request that would need one connection too many waits for its turn: a server that counts connections would leave it in its
-    backlog, with a health check behind it.
+    A request that would exceed `max_in_use` waits here: in the server's backlog it would hold up health checks too.
     """
 
-    def __init__(self, host: str, port: int, idle: int, most: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, host: str, port: int, max_idle: int, max_in_use: int, tls: ssl.SSLContext | None = None) -> None:
         self.host, self.port = host, port
-        self._most_idle, self._most = idle, most
+        self._max_idle, self._max_in_use = max_idle, max_in_use
         self._tls = tls
         self._idle: deque[tuple[UpstreamConnection, float]] = deque()
         self._in_use = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     async def acquire(
-        self, connect_timeout_seconds: float, turn_timeout_seconds: float, server_name: str | None = None
+        self, connect_timeout_seconds: float, wait_timeout_seconds: float, server_name: str | None = None
     ) -> UpstreamConnection:
-        """An open connection, to be given back. Raises OSError (TimeoutError, ssl.SSLError) when there is none to be had."""
-        if self._in_use < self._most:
+        """An open connection, to be released or dropped. Raises OSError (TimeoutError, ssl.SSLError)."""
+        if self._in_use < self._max_in_use:
             self._in_use += 1
         else:
-            await self._turn(turn_timeout_seconds)
+            await self._wait(wait_timeout_seconds)
         try:
             return self._kept() or await self._opened(connect_timeout_seconds, server_name)
         except BaseException:
-            self._leave()
+            self._free_slot()
             raise
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Give it back. Kept if its answer was read to its end, else closed."""
-        if connection.is_usable and len(self._idle) < self._most_idle:
+        """Keep the connection if its response was read to the end, else close it."""
+        if connection.is_usable and len(self._idle) < self._max_idle:
             self._idle.append((connection, asyncio.get_running_loop().time()))
         else:
             connection.close()
-        self._leave()
+        self._free_slot()
 
     def drop(self, connection: UpstreamConnection) -> None:
-        """Give it back after it has failed."""
+        """Close a failed connection."""
         connection.close()
-        self._leave()
+        self._free_slot()
 
     def close(self) -> None:
-        """What is idle."""
+        """Close idle connections."""
         while self._idle:
             self._idle.pop()[0].close()
 
@@ -75,25 +74,25 @@ class Pool:
             )
         return connection
 
-    async def _turn(self, timeout_seconds: float) -> None:
-        """Until one who leaves hands over: first come, first served, and nobody who has just come gets in between."""
+    async def _wait(self, timeout_seconds: float) -> None:
+        """Wait for a released slot, first come, first served."""
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[None] = loop.create_future()
-        self._waiting.append(turn)
-        timer = loop.call_later(timeout_seconds, expire, turn)
+        slot: asyncio.Future[None] = loop.create_future()
+        self._waiting.append(slot)
+        timer = loop.call_later(timeout_seconds, expire, slot)
         try:
-            await turn
+            await slot
         except BaseException:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._leave()  # it was this one's turn, and it goes away
+            if slot.done() and not slot.cancelled() and slot.exception() is None:
+                self._free_slot()  # the slot was handed over while the waiter was cancelled
             raise
         finally:
             timer.cancel()
 
-    def _leave(self) -> None:
+    def _free_slot(self) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(None)
+            slot = self._waiting.popleft()
+            if not slot.done():
+                slot.set_result(None)
                 return
         self._in_use -= 1

@@ -1,4 +1,4 @@
-"""All connections to upstreams, shared by configurations that follow each other."""
+"""All connections to upstreams, kept over reloads."""
 
 import ssl
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from functools import cache
 from services.gateway.wire.pool import Pool
 
 Address = tuple[str, str, int]
-"""Protocol (http, https, or https! for one whose certificate is checked), IP and port."""
+"""Protocol (http, https, or https! to verify the certificate), IP and port."""
 
 
 @cache
@@ -17,26 +17,26 @@ def verified() -> ssl.SSLContext:
 
 @cache
 def unverified() -> ssl.SSLContext:
-    """Kong checks no upstream's certificate unless the service says tls_verify."""
+    """Kong verifies an upstream's certificate only with tls_verify."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
 
 
 class Pools:
-    def __init__(self, idle: int, most: int) -> None:
-        self._idle, self._most = idle, most
+    def __init__(self, max_idle: int, max_in_use: int) -> None:
+        self._max_idle, self._max_in_use = max_idle, max_in_use
         self._pools: dict[Address, Pool] = {}
 
     def of(self, protocol: str, ip: str, port: int) -> Pool:
         key = protocol, ip, port
         if key not in self._pools:
             tls = None if protocol == "http" else verified() if protocol.endswith("!") else unverified()
-            self._pools[key] = Pool(ip, port, self._idle, self._most, tls)
+            self._pools[key] = Pool(ip, port, self._max_idle, self._max_in_use, tls)
         return self._pools[key]
 
     def retain(self, pools: Iterable[Pool]) -> None:
-        """Close what is idle in all others; requests in hand keep theirs."""
+        """Close idle connections of all others; requests in progress keep theirs."""
         kept = {id(pool) for pool in pools}
         for key, pool in list(self._pools.items()):
             if id(pool) not in kept:

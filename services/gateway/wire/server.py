@@ -1,4 +1,4 @@
-"""Listening sockets, the sweep over all connections' deadlines, and the end that drops no request."""
+"""Listening sockets, the sweep over connections' deadlines, and a graceful stop."""
 
 import asyncio
 import contextlib
@@ -7,45 +7,45 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable
 
-from services.gateway.wire.client import ClientConnection, Patience
+from services.gateway.wire.client import ClientConnection, ClientTimeouts
 from services.gateway.wire.head import Head
 from services.gateway.wire.stream import Stream
 
 SWEEP_SECONDS = 0.25
 BACKLOG = 4096
 
-Answering = Callable[[Head, Stream | None, ClientConnection], Awaitable[None]]
+Respond = Callable[[Head, Stream | None, ClientConnection], Awaitable[None]]
 
 
 class HTTPServer:
-    """Serves any number of sockets; `answering` writes the answer to each request."""
+    """Serves any number of sockets; `respond` writes the response to each request."""
 
-    def __init__(self, answering: Answering, patience: Patience) -> None:
-        self._answering = answering
-        self.patience = patience
+    def __init__(self, respond: Respond, timeouts: ClientTimeouts) -> None:
+        self._respond = respond
+        self.timeouts = timeouts
         self.is_stopping = False
         self.connections: dict[ClientConnection, None] = {}
-        """All that are open, the oldest first."""
+        """All open ones, oldest first."""
         self.accepted = 0
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
-        self._most = _most_connections()
+        self._max_connections = _max_connections()
 
-    async def answer(self, head: Head, body: Stream | None, connection: ClientConnection) -> None:
-        await self._answering(head, body, connection)
+    async def respond(self, head: Head, body: Stream | None, connection: ClientConnection) -> None:
+        await self._respond(head, body, connection)
 
     async def listen(self, listening: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         scheme, port = "https" if tls else "http", listening.getsockname()[1]
 
         def connect() -> ClientConnection:
             self.accepted += 1
-            if len(self.connections) >= self._most:
+            if len(self.connections) >= self._max_connections:
                 self._make_room()
             return ClientConnection(self, scheme, port)
 
         loop = asyncio.get_running_loop()
-        # A connection is known to us, and has a deadline, only after its handshake.
-        handshake = self.patience.head if tls else None
+        # A connection has a deadline of ours only after its handshake.
+        handshake = self.timeouts.head if tls else None
         server = await loop.create_server(
             connect, sock=listening, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
         )
@@ -54,7 +54,7 @@ class HTTPServer:
             self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, within_seconds: float) -> None:
-        """No new connections; requests in hand are answered, as far as the time allows."""
+        """Accept no new connections, and let requests in progress finish within this time."""
         self.is_stopping = True
         for server in self._servers:
             server.close()
@@ -76,21 +76,21 @@ class HTTPServer:
                 connection.expire()
 
     def _make_room(self) -> None:
-        """The connection that has waited longest for a request goes, as in nginx."""
+        """Close the connection that has been idle longest, as nginx does."""
         idle = next((connection for connection in self.connections if connection.is_idle), None)
         if idle is not None:
             idle.close_if_idle()
 
 
-def _most_connections() -> int:
-    """A request in hand may need a second file for its upstream."""
+def _max_connections() -> int:
+    """Leave room for upstream connections: a request in progress may need a second descriptor."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard * 3 // 4
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises OSError when somebody else has the port."""
+    """Raises OSError when the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,11 +1,11 @@
-"""A body on its way through: blocks from one connection, in order, while its other end takes them."""
+"""A body passing through: blocks from one connection, in order, until they are read."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
-MAX_WAITING_BYTES = 256 * 1024
-"""More than this, and the connection that they come from pauses: so much memory does a body of any size take."""
+MAX_BUFFERED_BYTES = 256 * 1024
+"""Above this the source connection pauses, which bounds the memory of a body of any size."""
 
 
 class Stream:
@@ -34,7 +34,7 @@ class Stream:
         self.received = 0
         """Bytes so far."""
         self.whole = False
-        """Whether all of it has come in."""
+        """Whether all of it has been received."""
         self.discarded = False
 
     @property
@@ -47,7 +47,7 @@ class Stream:
             return
         self._blocks.append(block)
         self._size += len(block)
-        if self._size > MAX_WAITING_BYTES and not self._paused:
+        if self._size > MAX_BUFFERED_BYTES and not self._paused:
             self._paused = True
             self._pause()
         self._wake()
@@ -57,18 +57,18 @@ class Stream:
         self._wake()
 
     def fail(self, failure: BaseException) -> None:
-        """What is still to be read raises this, unless the body is whole already."""
+        """Make reads raise this, unless the body is complete."""
         if not self.whole and self._failure is None:
             self._failure = failure
             self._wake()
 
     def discard(self) -> None:
-        """Nobody will read what comes."""
+        """Drop what is still to come."""
         self.discarded = True
         self._take()
 
     async def read(self, timeout_seconds: float | None = None) -> bytes:
-        """All that waits; b"" at the end. Raises what the connection failed with, or TimeoutError when nothing comes in time."""
+        """All that has arrived; b"" at the end. Raises the connection's failure, or TimeoutError."""
         while not self._blocks:
             if self.whole:
                 return b""
@@ -78,7 +78,7 @@ class Stream:
         return self._take()
 
     async def until_whole(self, timeout_seconds: float) -> bytes:
-        """The rest of a body that is known to be small. Raises like `read`."""
+        """The rest of a body known to be small. Raises like `read`."""
         while not self.whole:
             if self._failure is not None:
                 raise self._failure

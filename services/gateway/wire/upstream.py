@@ -1,4 +1,4 @@
-"""One connection to an upstream: a request's bytes out, the answer's head and body back."""
+"""One connection to an upstream: a request out, the response's head and body back."""
 
 import asyncio
 import select
@@ -14,7 +14,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class BadResponse(Exception):
-    """The upstream closed before it answered, or what it said is not HTTP."""
+    """The upstream closed the connection before it responded, or its response is not valid HTTP."""
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class UpstreamResponse:
     headers: list[tuple[str, str]]
     body: Stream
     length: int | None
-    """Content-Length; None when the body's end is known only when it is there."""
+    """Content-Length, if any."""
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """One request at a time; kept by its pool in between."""
+    """Carries one request at a time; kept by its pool in between."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -37,7 +37,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._method = ""
         self._head: asyncio.Future[UpstreamResponse] = self._loop.create_future()
         self._body: Stream | None = None
-        self._is_asked = False
+        self._is_busy = False
         self._drained: asyncio.Future[None] | None = None
         self._is_writable = True
         self._must_close = False
@@ -47,25 +47,25 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = ""
         self._headers: list[tuple[str, str]] = []
         self._unfinished_bytes = 0
-        """Received while there is no head yet."""
+        """Received before the head was complete."""
 
-    # --- what its user calls
+    # --- called by its user
 
     @property
     def is_usable(self) -> bool:
-        """Whether another request may go over it."""
-        return not (self._is_asked or self._must_close or self._transport.is_closing())
+        """Whether it can carry another request."""
+        return not (self._is_busy or self._must_close or self._transport.is_closing())
 
     @property
     def is_stale(self) -> bool:
-        """The other end has closed it, or has said something that nobody asked for, and the loop has not yet told us."""
+        """Whether the peer has closed it or sent unexpected data, of which the loop has not yet notified us."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     async def send(self, method: str, head: bytes, body: bytes | AsyncIterator[bytes] | None, timeout: float) -> None:
-        """Raises TimeoutError. A connection that breaks while it is written to is found by `response`."""
-        self._method, self._is_asked = method, True
+        """Raises TimeoutError. `response` reports a connection that breaks meanwhile."""
+        self._method, self._is_busy = method, True
         self._head = self._loop.create_future()
         if body is None or isinstance(body, bytes):
             self._transport.write(head + body if body else head)
@@ -76,12 +76,12 @@ class UpstreamConnection(asyncio.Protocol):
             if not self._is_writable:
                 await self._drain(timeout)
             if self._head.done() or self._transport.is_closing():
-                # It has answered before it has read everything: what it said is the answer.
+                # It responded before it had read the whole request.
                 self._must_close = True
                 return
 
     async def response(self, timeout: float) -> UpstreamResponse:
-        """The answer's head. Raises TimeoutError, BadResponse."""
+        """The head; the body follows in its stream. Raises TimeoutError, BadResponse."""
         timer = self._loop.call_later(timeout, expire, self._head)
         try:
             return await self._head
@@ -101,23 +101,23 @@ class UpstreamConnection(asyncio.Protocol):
             timer.cancel()
             self._drained = None
 
-    # --- what the transport calls
+    # --- called by the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if not self._is_asked:
+        if not self._is_busy:
             self.close()
             return
         try:
             if self._unfinished_bytes > MAX_HEAD_BYTES:
-                raise httptools.HttpParserError("its head is too large")
+                raise httptools.HttpParserError("head too large")
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(BadResponse(f"not HTTP: {error!r}"))
             self.close()
-        if self._is_asked and self._body is None:
+        if self._is_busy and self._body is None:
             self._unfinished_bytes += len(data)
 
     def eof_received(self) -> None:
@@ -139,14 +139,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _fail(self, failure: Exception) -> None:
         self._must_close = True
-        if self._is_asked and not self._head.done():
+        if self._is_busy and not self._head.done():
             self._head.set_exception(failure)
-            # Its user may have been cancelled: then nobody retrieves it.
+            # Mark it as retrieved: its user may have been cancelled.
             self._head.exception()
         if self._body is not None:
             self._body.fail(failure)
 
-    # --- what the parser calls
+    # --- called by the parser
 
     def on_status(self, reason: bytes) -> None:
         self._reason += reason.decode("latin-1")
@@ -165,7 +165,7 @@ class UpstreamConnection(asyncio.Protocol):
         if not self._head.done():
             self._head.set_result(response)
         if self._method == "HEAD":
-            # The parser cannot be told that no body follows.
+            # The parser does not know that no body follows.
             keeps = self._parser.should_keep_alive() or length is not None
             self._must_close = self._must_close or not keeps
             self._parser = httptools.HttpResponseParser(self)
@@ -177,14 +177,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._body is None:
-            self._reset()  # 100 Continue: the answer is still to come
+            self._reset()  # 100 Continue: the response is still to come
             return
         if not self._parser.should_keep_alive():
             self._must_close = True
         self._finish()
 
     def _finish(self) -> None:
-        body, self._body, self._is_asked = self._body, None, False
+        body, self._body, self._is_busy = self._body, None, False
         self._reset()
         if body is not None:
             body.finish()
