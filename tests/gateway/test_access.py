@@ -22,7 +22,7 @@ from tests.gateway.upstream import Upstream
         ({"deny": ["127.0.0.1"], "status": 404, "message": "no"}, 404),
     ],
 )
-def test_addresses_are_let_in_or_not(serve: Serve, config: dict[str, Any], status: int) -> None:
+def test_addresses_are_allowed_or_denied(serve: Serve, config: dict[str, Any], status: int) -> None:
     reply = serve(through(plugin("ip-restriction", **config))).get("/")
     assert reply.status == status
     if status != 200:
@@ -41,13 +41,13 @@ def test_addresses_are_let_in_or_not(serve: Serve, config: dict[str, Any], statu
         ("Python-urllib/3.11", 403),
     ],
 )
-def test_robots_stay_outside(serve: Serve, agent: str, status: int) -> None:
+def test_robots_are_refused(serve: Serve, agent: str, status: int) -> None:
     reply = serve(through(plugin("bot-detection"))).get("/", {"User-Agent": agent})
     assert reply.status == status
     assert status == 200 or reply.message == "Forbidden"
 
 
-def test_some_robots_are_welcome_and_some_clients_are_not(serve: Serve) -> None:
+def test_robots_can_be_allowed_and_clients_denied(serve: Serve) -> None:
     client = serve(through(plugin("bot-detection", allow=["Googlebot"], deny=["curl"])))
     assert client.get("/", {"User-Agent": "Googlebot/2.1"}).status == 200
     assert client.get("/", {"User-Agent": "curl/8.5"}).status == 403
@@ -68,13 +68,13 @@ def test_a_termination_may_wait_for_its_trigger(serve: Serve, upstream: Upstream
         ([plugin("bot-detection", deny=["("])], "config.deny[0]: not a valid regex: ("),
     ],
 )
-def test_what_cannot_work_is_refused(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(*plugins))
     assert fault in str(refused.value)
 
 
-def test_a_trusted_proxy_speaks_for_its_client(upstream: Upstream) -> None:
+def test_a_trusted_proxy_reports_its_client(upstream: Upstream) -> None:
     edge = InThread(trusted_ips=["127.0.0.0/8"])
     document = f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]\n"
     restricted = "plugins: [{name: ip-restriction, config: {allow: [9.9.9.9]}}]"

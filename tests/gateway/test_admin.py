@@ -70,12 +70,12 @@ def test_metrics_are_prometheus_text(admin: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
-def test_it_is_well_once_it_answers(admin: FlaskClient, path: str) -> None:
+def test_health_endpoints_report_ok(admin: FlaskClient, path: str) -> None:
     assert admin.get(path).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_the_page_needs_nothing_from_elsewhere(admin: FlaskClient, path: str) -> None:
+def test_the_page_loads_nothing_from_other_hosts(admin: FlaskClient, path: str) -> None:
     page = admin.get(path)
     assert page.status_code == 200
     assert b"/openapi.json" in page.data
@@ -83,7 +83,7 @@ def test_the_page_needs_nothing_from_elsewhere(admin: FlaskClient, path: str) ->
     assert len(admin.get("/docs/swagger-ui-bundle.js").data) > 100_000
 
 
-def test_the_documents_of_all_services_are_one(shop: Upstream, edge: InThread, client: Client) -> None:
+def test_the_documents_of_all_services_are_joined(shop: Upstream, edge: InThread, client: Client) -> None:
     shop.answers = [Answer(body=json.dumps(SHOP).encode())]
     admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}/"}).test_client()
     joined = admin.get("/openapi.json").json
@@ -117,7 +117,7 @@ def test_the_document_is_fetched_once_for_many(shop: Upstream, edge: InThread, c
 
 
 @pytest.mark.parametrize("answer", [Answer(404), Answer(body=b"no JSON"), Answer(body=b"[]"), Answer(hang_up=True)])
-def test_a_service_without_a_document_spoils_nothing(
+def test_a_service_without_a_document_is_left_out(
     shop: Upstream, edge: InThread, client: Client, answer: Answer
 ) -> None:
     shop.answers = [answer]

@@ -22,7 +22,7 @@ IN_USE = itertools.count()
 
 
 def node(name: str, weight: int = 100) -> Node:
-    return Node(name, name, Pool(name, 80, idle=0, most=1), weight, Health("u", name))
+    return Node(name, name, Pool(name, 80, max_idle=0, max_in_use=1), weight, Health("u", name))
 
 
 def test_ninety_to_ten_is_ninety_to_ten() -> None:
@@ -38,7 +38,7 @@ def test_the_next_try_goes_to_another_target() -> None:
     assert balancer.choose(nodes, None) in nodes
 
 
-def test_least_connections_weighs_what_is_in_hand() -> None:
+def test_least_connections_weighs_requests_in_progress() -> None:
     nodes = [node("a", 100), node("b", 200), node("c", 100)]
     balancer = LeastConnections(nodes, itertools.count())
     nodes[0].active, nodes[1].active, nodes[2].active = 1, 4, 2
@@ -49,7 +49,7 @@ def test_least_connections_weighs_what_is_in_hand() -> None:
     assert balancer.choose((), None) is nodes[1]
 
 
-def test_without_a_target_only_its_own_keys_move() -> None:
+def test_removing_a_target_moves_only_its_own_keys() -> None:
     nodes = [node(name) for name in "abcd"]
     keys = [f"key {number}" for number in range(2_000)]
     before = ConsistentHashing(nodes, itertools.count())
@@ -87,7 +87,7 @@ def balanced(serve: Serve, targets: list[str], **upstream: Any) -> Client:
         ),
     ],
 )
-def test_equal_requests_meet_the_same_target(
+def test_equal_requests_reach_the_same_target(
     serve: Serve, pair: tuple[Upstream, Upstream], config: dict[str, str], ask: Any
 ) -> None:
     client = balanced(serve, [each.address for each in pair], algorithm="consistent-hashing", **config)
@@ -103,7 +103,7 @@ def test_equal_requests_meet_the_same_target(
 @pytest.mark.parametrize(
     ("config", "places"), [({"hash_on": "ip"}, 1), ({"hash_on": "header", "hash_on_header": "X"}, 1), ({}, 2)]
 )
-def test_what_has_nothing_of_its_own_stays_together_or_takes_turns(
+def test_requests_without_a_hash_value_share_a_target_or_alternate(
     serve: Serve, pair: tuple[Upstream, Upstream], config: dict[str, str], places: int
 ) -> None:
     client = balanced(serve, [each.address for each in pair], algorithm="consistent-hashing", **config)
@@ -120,7 +120,7 @@ def test_a_client_without_the_cookie_gets_one(serve: Serve, pair: tuple[Upstream
     assert cookie.endswith("; Path=/; Same-Site=Lax; HttpOnly")
 
 
-def test_the_least_busy_target_is_asked(serve: Serve, pair: tuple[Upstream, Upstream]) -> None:
+def test_the_least_busy_target_is_chosen(serve: Serve, pair: tuple[Upstream, Upstream]) -> None:
     slow, other = pair
     slow.answers = [Answer(chunks=[b"a", b"b"])]
     slow.between_chunks.clear()
@@ -152,7 +152,7 @@ def state(edge: InThread) -> list[str]:
     return [target["health"] for target in admin_of(edge).get(f"/upstreams/{upstream.name}/health").json["data"]]
 
 
-def test_failing_answers_in_a_row_take_a_target_out_until_it_is_put_back(
+def test_consecutive_failures_remove_a_target_until_it_is_restored(
     serve: Serve, edge: InThread, pair: tuple[Upstream, Upstream]
 ) -> None:
     ill, well = pair
@@ -174,13 +174,13 @@ def test_failing_answers_in_a_row_take_a_target_out_until_it_is_put_back(
     assert admin.put(f"/upstreams/{upstream.name}/targets/nobody/healthy").status_code == 404
 
 
-def test_refused_connections_take_a_target_out(serve: Serve, edge: InThread, upstream: Upstream) -> None:
+def test_refused_connections_remove_a_target(serve: Serve, edge: InThread, upstream: Upstream) -> None:
     client = balanced(serve, ["127.0.0.1:1", "{upstream}"], healthchecks=PASSIVE)
     assert [client.get("/").status for _ in range(6)] == [200] * 6
     assert state(edge) == ["UNHEALTHY", "HEALTHY"]
 
 
-def test_when_all_are_out_nobody_is_asked(serve: Serve, edge: InThread, upstream: Upstream) -> None:
+def test_without_healthy_targets_no_request_is_sent(serve: Serve, edge: InThread, upstream: Upstream) -> None:
     upstream.answers = [Answer(500)]
     client = balanced(serve, ["{upstream}"], healthchecks=PASSIVE)
     assert [client.get("/").status for _ in range(3)] == [500, 500, 503]
@@ -189,7 +189,9 @@ def test_when_all_are_out_nobody_is_asked(serve: Serve, edge: InThread, upstream
     assert (whole["name"], whole["health"]) == (name, "UNHEALTHY")
 
 
-def test_too_little_weight_left_is_none_at_all(serve: Serve, pair: tuple[Upstream, Upstream]) -> None:
+def test_too_little_remaining_weight_makes_the_upstream_unavailable(
+    serve: Serve, pair: tuple[Upstream, Upstream]
+) -> None:
     pair[0].answers = [Answer(500)]
     client = balanced(serve, [each.address for each in pair], healthchecks=PASSIVE | {"threshold": 60})
     statuses = [client.get("/").status for _ in range(6)]
@@ -206,9 +208,7 @@ ACTIVE = {
 }
 
 
-def test_probes_take_a_target_out_and_bring_it_back(
-    serve: Serve, edge: InThread, pair: tuple[Upstream, Upstream]
-) -> None:
+def test_probes_remove_and_restore_a_target(serve: Serve, edge: InThread, pair: tuple[Upstream, Upstream]) -> None:
     probed, other = pair
     client = balanced(serve, [probed.address, other.address], healthchecks=ACTIVE)
     probed.answers = [Answer(500)]
@@ -221,7 +221,7 @@ def test_probes_take_a_target_out_and_bring_it_back(
     until(lambda: state(edge) == ["HEALTHY", "HEALTHY"], lambda: str(state(edge)))
 
 
-def test_only_as_many_failing_probes_in_a_row_as_configured_take_a_target_out(
+def test_only_the_configured_number_of_failed_probes_removes_a_target(
     serve: Serve, edge: InThread, upstream: Upstream
 ) -> None:
     unhealthy = ACTIVE["active"]["unhealthy"] | {"http_failures": 3}
@@ -240,7 +240,7 @@ def test_only_as_many_failing_probes_in_a_row_as_configured_take_a_target_out(
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp", "https"])
-def test_a_target_that_is_not_there_is_found_by_probes(serve: Serve, edge: InThread, kind: str) -> None:
+def test_probes_detect_a_missing_target(serve: Serve, edge: InThread, kind: str) -> None:
     checks = {"active": ACTIVE["active"] | {"type": kind}}
     balanced(serve, ["127.0.0.1:1"], healthchecks=checks)
     until(lambda: state(edge) == ["UNHEALTHY"], lambda: str(state(edge)))
@@ -254,7 +254,7 @@ def test_a_probe_that_only_connects(serve: Serve, edge: InThread, upstream: Upst
     assert state(edge) == ["HEALTHY"]
 
 
-def test_probes_end_with_their_configuration(serve: Serve, upstream: Upstream) -> None:
+def test_probes_stop_with_their_configuration(serve: Serve, upstream: Upstream) -> None:
     balanced(serve, ["{upstream}"], healthchecks=ACTIVE)
     until(lambda: bool(upstream.seen), lambda: "no probe came")
     serve("services: []")
@@ -274,7 +274,7 @@ def test_probes_end_with_their_configuration(serve: Serve, upstream: Upstream) -
         ({"targets": [{"target": "a b"}]}, "upstreams[0].targets[0].target: "),
     ],
 )
-def test_what_cannot_work_is_refused(serve: Serve, fields: dict[str, Any], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, fields: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve({"upstreams": [{"name": "u"} | fields]})
     assert fault in str(refused.value)

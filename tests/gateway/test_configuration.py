@@ -76,19 +76,19 @@ def edge(text: str) -> Edge:
         (HEAD + "plugins: [{name: post-function, config: {access: [return]}}]", "config.access: unknown field"),
     ],
 )
-def test_a_file_that_cannot_be_executed_is_refused(text: str, fault: str) -> None:
+def test_an_invalid_file_is_rejected(text: str, fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         edge(text)
     assert any(fault in str(each) for each in refused.value.errors), refused.value.errors
 
 
-def test_all_faults_are_told_at_once() -> None:
+def test_all_errors_are_reported_at_once() -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         edge(HEAD + "plugins: [{name: magic}, {name: jwt, config: {x: 1}}, {name: cors, config: {y: 1}}]")
     assert len(refused.value.errors) == 3
 
 
-def test_entities_may_stand_inside_each_other_or_refer_by_name_or_id() -> None:
+def test_entities_may_be_nested_or_refer_by_name_or_id() -> None:
     inside = configuration.load(HEAD + SERVICE)
     (route,) = inside.routes.values()
     (service_id,) = inside.services
@@ -107,7 +107,7 @@ def test_ids_are_those_that_kong_derives() -> None:
     assert list(configuration.load(HEAD + SERVICE).routes) == list(loaded.routes)
 
 
-def test_url_is_short_for_its_parts() -> None:
+def test_url_is_shorthand_for_its_parts() -> None:
     (service,) = configuration.load(HEAD + "services: [{url: 'http://h:81/p'}]").services.values()
     assert (service.protocol, service.host, service.port, service.path) == ("http", "h", 81, "/p")
 

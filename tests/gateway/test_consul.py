@@ -22,7 +22,7 @@ async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]
         return [each.port for each in await anext(addresses)]
 
 
-def test_a_change_is_known_when_it_happens(consul: ConsulServer) -> None:
+def test_a_change_is_reported_at_once(consul: ConsulServer) -> None:
     async def run() -> None:
         addresses = gateway_consul.follow(Agent(consul.url), NAME)
         consul.register("users", "users-web", 8001)
@@ -33,7 +33,7 @@ def test_a_change_is_known_when_it_happens(consul: ConsulServer) -> None:
     asyncio.run(run())
 
 
-def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer) -> None:
+def test_live_instances_are_used_when_none_is_ready(consul: ConsulServer) -> None:
     async def run() -> None:
         for id_, port, status in (("a", 8001, "passing"), ("b", 8002, "warning"), ("c", 8003, "critical")):
             consul.register("users", id_, port, status)
@@ -45,7 +45,7 @@ def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer
     asyncio.run(run())
 
 
-def test_a_wiped_consul_is_not_believed_that_nobody_is_there(consul: ConsulServer) -> None:
+def test_a_wiped_consul_does_not_remove_the_instances_at_once(consul: ConsulServer) -> None:
     async def run() -> None:
         addresses = gateway_consul.follow(Agent(consul.url), NAME)
         consul.register("users", "users-web", 8001)
@@ -61,7 +61,7 @@ def test_a_wiped_consul_is_not_believed_that_nobody_is_there(consul: ConsulServe
     asyncio.run(run())
 
 
-def test_that_nobody_is_there_is_believed_when_it_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_instances_are_removed_when_consul_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateway_consul, "EMPTY_GRACE_SECONDS", 0.1)
     monkeypatch.setattr(gateway_consul, "RETRY_SECONDS", 0.05)
 

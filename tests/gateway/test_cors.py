@@ -31,7 +31,7 @@ def shared(reply: Reply) -> dict[str, str]:
     }
 
 
-def test_a_preflight_is_answered_before_authentication(serve: Serve, upstream: Upstream) -> None:
+def test_a_preflight_gets_its_response_before_authentication(serve: Serve, upstream: Upstream) -> None:
     reply = sharing(serve).send("OPTIONS", "/closed", PREFLIGHT | {"Access-Control-Request-Headers": "X-A, x-b"})
     assert (reply.status, reply.body, reply.header("Content-Length")) == (200, b"", "0")
     assert shared(reply) == {
@@ -42,7 +42,7 @@ def test_a_preflight_is_answered_before_authentication(serve: Serve, upstream: U
     assert not upstream.seen
 
 
-def test_a_preflight_says_what_is_configured(serve: Serve) -> None:
+def test_a_preflight_response_lists_what_is_configured(serve: Serve) -> None:
     client = sharing(
         serve,
         origins=[ORIGIN],
@@ -75,7 +75,7 @@ def test_a_preflight_needs_a_route(serve: Serve) -> None:
     assert (reply.status, shared(reply)) == (404, {"allow-origin": "*"})
 
 
-def test_a_preflight_may_be_the_upstreams(serve: Serve, upstream: Upstream) -> None:
+def test_a_preflight_may_be_left_to_the_upstream(serve: Serve, upstream: Upstream) -> None:
     reply = sharing(serve, preflight_continue=True).send("OPTIONS", "/open", PREFLIGHT)
     assert (upstream.last.method, shared(reply)) == ("OPTIONS", {})
 
@@ -101,7 +101,7 @@ def test_a_preflight_may_be_the_upstreams(serve: Serve, upstream: Upstream) -> N
         ({"allow_origin_absent": False}, None, {}, False),
     ],
 )  # fmt: skip
-def test_every_answer_says_who_may_read_it(
+def test_every_response_names_the_allowed_origin(
     serve: Serve, upstream: Upstream, config: dict[str, Any], origin: str | None, headers: dict[str, str], varies: bool
 ) -> None:
     upstream.answers = [Answer(headers=[("Vary", "Accept")])]
@@ -110,13 +110,13 @@ def test_every_answer_says_who_may_read_it(
     assert reply.all("Vary") == (["Accept", "Origin"] if varies else ["Accept"])
 
 
-def test_the_gateways_word_counts_not_the_upstreams(serve: Serve, upstream: Upstream) -> None:
+def test_the_gateways_headers_override_the_upstreams(serve: Serve, upstream: Upstream) -> None:
     upstream.answers = [Answer(headers=[("Access-Control-Allow-Origin", "https://evil.test")])]
     client = sharing(serve, origins=["https://a.test", "https://b.test"])
     assert "allow-origin" not in shared(client.get("/open", {"Origin": ORIGIN}))
 
 
 @pytest.mark.parametrize(("path", "status"), [("/closed", 401), ("/nowhere", 404)])
-def test_a_refusal_can_be_read_by_the_page_that_asked(serve: Serve, path: str, status: int) -> None:
+def test_a_refusal_is_readable_by_the_requesting_page(serve: Serve, path: str, status: int) -> None:
     reply = sharing(serve).get(path, {"Origin": ORIGIN})
     assert (reply.status, shared(reply)) == (status, {"allow-origin": "*"})

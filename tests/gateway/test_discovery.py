@@ -93,7 +93,7 @@ def arrives(client: Client, *upstreams: Upstream) -> Callable[[], bool]:
     return check
 
 
-def test_targets_follow_consul_as_it_changes(upstream: Upstream) -> None:
+def test_targets_follow_changes_in_consul(upstream: Upstream) -> None:
     catalog = Catalog()
     catalog.become(upstream.port)
     with serving(catalog.server), running(Upstream()) as other:
@@ -157,7 +157,7 @@ def zone(upstream: Upstream) -> Iterator[Zone]:
 
 
 @pytest.mark.parametrize(("name", "port"), [("shop.internal", "1"), ("plain.internal", "{port}")])
-def test_names_are_asked_from_dns_with_the_ports_of_srv_records(
+def test_names_are_resolved_by_dns_with_the_ports_of_srv_records(
     zone: Zone, upstream: Upstream, name: str, port: str
 ) -> None:
     edge = InThread(dns_server=f"127.0.0.1:{zone.server.server_address[1]}")
@@ -172,7 +172,7 @@ def test_names_are_asked_from_dns_with_the_ports_of_srv_records(
     edge.stop()
 
 
-def test_a_name_of_the_machine_itself(upstream: Upstream) -> None:
+def test_a_name_from_the_hosts_file(upstream: Upstream) -> None:
     edge = InThread()
     assert edge.load(DOCUMENT.replace("NAME", "localhost").replace("PORT", str(upstream.port))).get("/").status == 200
     edge.stop()

@@ -66,12 +66,12 @@ def groups() -> list[object]:
 
 
 @pytest.mark.parametrize("group", groups())
-def test_the_gateway_answers_as_kong_does(ask: Runner, group: Group) -> None:
+def test_the_gateway_responds_as_kong_does(ask: Runner, group: Group) -> None:
     wrong = [f"{outcome.case.name}: {each}" for outcome in ask.run(group) for each in outcome.wrong]
     assert not wrong, "\n".join(wrong)
 
 
-def test_each_case_names_where_it_comes_from_and_is_told_apart() -> None:
+def test_each_case_names_its_source_and_is_unique() -> None:
     cases = [each for _, group in case.groups() for each in group.cases]
     assert len(cases) >= 120
     assert all(1 <= int(each.section) <= SECTIONS for each in cases)

@@ -8,7 +8,7 @@ from tests.gateway.conftest import Serve
 from tests.gateway.upstream import Answer, Client, Upstream
 
 
-def test_the_upstream_is_told_who_asked_for_what(open_client: Client, upstream: Upstream) -> None:
+def test_the_upstream_gets_forwarding_headers(open_client: Client, upstream: Upstream) -> None:
     open_client.get("/a/b?q=1", {"Host": "shop.test:8080", "X-Forwarded-For": "9.9.9.9"})
     seen = upstream.last
     assert seen.header("Host") == upstream.address
@@ -35,7 +35,9 @@ def test_the_upstream_is_told_who_asked_for_what(open_client: Client, upstream: 
         ("X-Kong-Request-Id", "mine"),
     ],
 )
-def test_a_client_cannot_say_these_itself(open_client: Client, upstream: Upstream, name: str, value: str) -> None:
+def test_a_client_cannot_set_the_gateways_own_headers(
+    open_client: Client, upstream: Upstream, name: str, value: str
+) -> None:
     open_client.get("/", {name: value})
     assert upstream.last.header(name) != value
 
@@ -55,7 +57,7 @@ def test_a_client_cannot_say_these_itself(open_client: Client, upstream: Upstrea
         ({"X-Hop": "1", "Connection": "close, X-Hop"}, False),
     ],
 )
-def test_what_concerns_one_hop_stays_on_it(
+def test_hop_by_hop_headers_are_not_forwarded(
     open_client: Client, upstream: Upstream, sent: dict[str, str], arrives: bool
 ) -> None:
     open_client.get("/", sent)
@@ -102,7 +104,7 @@ def test_the_client_gets_the_upstreams_headers_and_the_gateways(open_client: Cli
     assert reply.header("X-Kong-Response-Latency") is None
 
 
-def test_what_the_gateway_says_itself_is_labelled_so(serve: Serve) -> None:
+def test_the_gateways_own_responses_are_labelled(serve: Serve) -> None:
     reply = serve("services: []").get("/")
     assert reply.header("Server") == "souk-gateway"
     assert reply.header("X-Kong-Request-Id") == reply.json["request_id"]
@@ -111,7 +113,7 @@ def test_what_the_gateway_says_itself_is_labelled_so(serve: Serve) -> None:
     assert reply.header("X-Kong-Upstream-Latency") is None
 
 
-def test_preserve_host_hands_on_the_clients_host(serve: Serve, upstream: Upstream) -> None:
+def test_preserve_host_passes_on_the_clients_host(serve: Serve, upstream: Upstream) -> None:
     client = serve("services: [{url: 'http://{upstream}', routes: [{paths: [/], preserve_host: true}]}]")
     client.get("/", {"Host": "shop.test:8080"})
     assert upstream.last.header("Host") == "shop.test:8080"
@@ -133,7 +135,7 @@ def test_any_method_passes_a_route_without_methods(open_client: Client, upstream
 
 
 @pytest.mark.parametrize("status", [204, 304, 404, 409, 500, 503])
-def test_the_upstreams_status_passes_untouched(open_client: Client, upstream: Upstream, status: int) -> None:
+def test_the_upstreams_status_is_unchanged(open_client: Client, upstream: Upstream, status: int) -> None:
     upstream.answers = [Answer(status, [("ETag", '"1"')], b"")]
     reply = open_client.get("/")
     assert (reply.status, reply.header("ETag")) == (status, '"1"')

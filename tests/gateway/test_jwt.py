@@ -85,7 +85,7 @@ INVALID_SIGNATURE = "Bad token; invalid signature"
         (token()[:-3] + "AAA", "Invalid signature"),
     ],
 )
-def test_a_token_that_does_not_hold_is_refused(serve: Serve, upstream: Upstream, text: str, message: str) -> None:
+def test_an_invalid_token_is_refused(serve: Serve, upstream: Upstream, text: str, message: str) -> None:
     header = bearer(text.encode().decode("latin-1"))
     reply = protect(serve).get("/", header)
     assert (reply.status, reply.json) == (401, {"message": message})
@@ -97,19 +97,19 @@ def test_a_token_that_does_not_hold_is_refused(serve: Serve, upstream: Upstream,
 @pytest.mark.parametrize(
     "headers", [{}, {"Authorization": "Basic eDp5"}, {"Authorization": "BEARER x"}, {"Authorization": "Bearer"}]
 )
-def test_without_a_token_nobody_passes(serve: Serve, upstream: Upstream, headers: dict[str, str]) -> None:
+def test_without_a_token_no_request_passes(serve: Serve, upstream: Upstream, headers: dict[str, str]) -> None:
     reply = protect(serve).get("/", {"Accept": "text/html", **headers})
     assert (reply.status, reply.body) == (401, b'{"message":"Unauthorized"}')
     assert reply.header("WWW-Authenticate") == "Bearer"
     assert not upstream.seen
 
 
-def test_the_realm_is_said(serve: Serve) -> None:
+def test_the_challenge_names_the_realm(serve: Serve) -> None:
     assert protect(serve, realm="souk").get("/").header("WWW-Authenticate") == 'Bearer realm="souk"'
 
 
 @pytest.mark.parametrize("text", ["Bearer {}", "bearer {}", " Bearer   {}"])
-def test_a_good_token_passes_and_says_whose_it_is(serve: Serve, upstream: Upstream, text: str) -> None:
+def test_a_valid_token_passes_and_identifies_its_consumer(serve: Serve, upstream: Upstream, text: str) -> None:
     sent = text.format(token())
     spoofed = {"X-Consumer-ID": "1", "X-Consumer-Username": "admin", "X-Anonymous-Consumer": "true"}
     assert protect(serve).get("/", {"Authorization": sent, **spoofed}).status == 200
@@ -121,13 +121,13 @@ def test_a_good_token_passes_and_says_whose_it_is(serve: Serve, upstream: Upstre
     assert seen.header("Authorization") == sent.strip()
 
 
-def test_underscores_are_no_way_to_pose_as_somebody(serve: Serve, upstream: Upstream) -> None:
+def test_underscores_cannot_spoof_identity_headers(serve: Serve, upstream: Upstream) -> None:
     protect(serve).get("/", {**bearer(token()), "X_Consumer_Groups": "x", "X_Credential_Identifier": "admin"})
     assert "admin" not in [value for _, value in upstream.last.headers]
 
 
 @pytest.mark.parametrize("place", ["query", "cookie", "header"])
-def test_the_token_is_found_wherever_it_may_be(serve: Serve, upstream: Upstream, place: str) -> None:
+def test_the_token_is_found_in_every_configured_place(serve: Serve, upstream: Upstream, place: str) -> None:
     client = protect(serve, uri_param_names=["t"], cookie_names=["c"], header_names=["X-Token"])
     path, headers = "/", {}
     match place:
@@ -141,7 +141,7 @@ def test_the_token_is_found_wherever_it_may_be(serve: Serve, upstream: Upstream,
     assert upstream.last.target == path
 
 
-def test_the_same_token_twice_is_one_and_two_are_none(serve: Serve) -> None:
+def test_one_token_may_be_repeated_but_two_are_refused(serve: Serve) -> None:
     client = protect(serve)
     same, other = token(), token(sub="x")
     assert client.get(f"/?jwt={same}", bearer(same)).status == 200
@@ -149,7 +149,7 @@ def test_the_same_token_twice_is_one_and_two_are_none(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("name", ["iss", "kid"])
-def test_the_key_may_stand_in_the_header(serve: Serve, name: str) -> None:
+def test_the_key_may_be_in_a_header(serve: Serve, name: str) -> None:
     signed = jwt.encode({"sub": "x"}, SECRET, "HS256", {name: "k1"})
     assert protect(serve, key_claim_name=name).get("/", bearer(signed)).status == 200
 
@@ -178,7 +178,7 @@ def test_only_the_named_claims_count(
 
 
 @pytest.mark.parametrize(("lifetime", "status"), [(60, 200), (7200, 401)])
-def test_a_token_may_not_live_too_long(serve: Serve, lifetime: int, status: int) -> None:
+def test_a_token_with_too_long_a_lifetime_is_refused(serve: Serve, lifetime: int, status: int) -> None:
     client = protect(serve, claims_to_verify=["exp"], maximum_expiration=3600)
     reply = client.get("/", bearer(token(exp=int(time.time()) + lifetime)))
     assert reply.status == status
@@ -216,7 +216,7 @@ def test_longer_hashes(serve: Serve, algorithm: str) -> None:
     assert client.get("/", bearer(token(secret, algorithm))).status == 200
 
 
-def test_the_public_key_is_no_secret(serve: Serve) -> None:
+def test_the_public_key_cannot_sign_as_a_secret(serve: Serve) -> None:
     """Signing HS256 with the public key, which everybody knows, is an old trick."""
     pem = public(PRIVATE_KEYS["RS256"])
     client = protect(serve, {"key": "k1", "algorithm": "RS256", "rsa_public_key": pem})
@@ -226,7 +226,7 @@ def test_the_public_key_is_no_secret(serve: Serve) -> None:
     assert client.get("/", bearer(forged)).json == {"message": "Invalid algorithm"}
 
 
-def test_a_credential_without_a_key_lets_nobody_pass(serve: Serve) -> None:
+def test_a_credential_without_a_key_authenticates_no_request(serve: Serve) -> None:
     client = protect(serve, {"key": "k1", "algorithm": "HS256"})
     assert client.get("/", bearer(token())).json == {"message": "Invalid key/secret"}
 
@@ -246,7 +246,9 @@ def test_several_keys_verify_during_a_rotation(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, bearer("nonsense"), bearer(token(exp=1))])
-def test_anonymous_takes_whoever_has_no_good_token(serve: Serve, upstream: Upstream, headers: dict[str, str]) -> None:
+def test_requests_without_a_valid_token_are_the_anonymous_consumers(
+    serve: Serve, upstream: Upstream, headers: dict[str, str]
+) -> None:
     client = protect(serve, anonymous="guest", claims_to_verify=["exp"])
     assert client.get("/", {**headers, "X-Consumer-Username": "shop", "X-Credential-Identifier": "k1"}).status == 200
     seen = upstream.last
@@ -255,14 +257,14 @@ def test_anonymous_takes_whoever_has_no_good_token(serve: Serve, upstream: Upstr
     assert seen.header("X-Consumer-Custom-ID") is None
 
 
-def test_with_a_good_token_nobody_is_anonymous(serve: Serve, upstream: Upstream) -> None:
+def test_a_valid_token_is_not_anonymous(serve: Serve, upstream: Upstream) -> None:
     protect(serve, anonymous="guest").get("/", {**bearer(token()), "X-Anonymous-Consumer": "true"})
     assert upstream.last.header("X-Consumer-Username") == "shop"
     assert upstream.last.header("X-Anonymous-Consumer") is None
 
 
 @pytest.mark.parametrize(("runs", "status"), [(True, 401), (False, 200)])
-def test_options_is_authenticated_unless_told_otherwise(serve: Serve, runs: bool, status: int) -> None:
+def test_options_is_authenticated_unless_configured_otherwise(serve: Serve, runs: bool, status: int) -> None:
     assert protect(serve, run_on_preflight=runs).send("OPTIONS", "/").status == status
 
 
@@ -277,7 +279,7 @@ def test_options_is_authenticated_unless_told_otherwise(serve: Serve, runs: bool
         (hs256(), {"claims_to_verify": ["iat"]}, "plugins[0].config.claims_to_verify[0]: "),
     ],
 )
-def test_what_cannot_work_is_refused_when_it_is_loaded(
+def test_an_invalid_plugin_configuration_is_rejected_on_loading(
     serve: Serve, credential: dict[str, Any], config: dict[str, Any], fault: str
 ) -> None:
     with pytest.raises(InvalidConfiguration, match=r".*") as refused:

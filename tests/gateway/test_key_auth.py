@@ -23,7 +23,7 @@ def guarded(serve: Serve, *more: dict[str, Any], **config: Any) -> Client:
     return serve(through(plugin("key-auth", **config), *more, consumers=[PARTNER, STRANGER, NOBODY]))
 
 
-def test_a_key_tells_the_upstream_whose_it_is(serve: Serve, upstream: Upstream) -> None:
+def test_a_key_identifies_its_consumer_to_the_upstream(serve: Serve, upstream: Upstream) -> None:
     assert guarded(serve).get("/", {"apikey": "s3cret"}).status == 200
     seen = upstream.last
     assert seen.header("X-Consumer-Username") == "partner"
@@ -43,7 +43,7 @@ def test_a_key_tells_the_upstream_whose_it_is(serve: Serve, upstream: Upstream) 
         ("/?apikey=s3cret&apikey=s3cret", {}, "Duplicate API key found"),
     ],
 )
-def test_without_a_good_key_nothing_passes(
+def test_without_a_valid_key_no_request_passes(
     serve: Serve, upstream: Upstream, path: str, headers: dict[str, str], message: str
 ) -> None:
     reply = guarded(serve).get(path, headers)
@@ -51,7 +51,7 @@ def test_without_a_good_key_nothing_passes(
     assert not upstream.seen
 
 
-def test_a_realm_is_named(serve: Serve) -> None:
+def test_the_challenge_names_the_realm(serve: Serve) -> None:
     assert guarded(serve, realm="shop").get("/").header("WWW-Authenticate") == 'Key realm="shop"'
 
 
@@ -82,7 +82,7 @@ def test_a_key_may_be_in_the_body(
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b"apikey=a&apikey=b"])
-def test_a_body_without_a_key_is_no_key(serve: Serve, body: bytes) -> None:
+def test_a_body_without_a_key_does_not_authenticate(serve: Serve, body: bytes) -> None:
     client = guarded(serve, key_in_body=True)
     for content_type in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
         assert client.post("/", body, {"Content-Type": content_type}).status == 401
@@ -96,7 +96,7 @@ def test_a_hidden_key_does_not_reach_the_upstream(serve: Serve, upstream: Upstre
     assert upstream.last.header("apikey") is None
 
 
-def test_anonymous_takes_those_without_a_key(serve: Serve, upstream: Upstream) -> None:
+def test_requests_without_a_key_are_the_anonymous_consumers(serve: Serve, upstream: Upstream) -> None:
     client = guarded(serve, anonymous="nobody")
     assert client.get("/", {"apikey": "wrong", "X-Credential-Identifier": "me"}).status == 200
     seen = upstream.last
@@ -104,7 +104,7 @@ def test_anonymous_takes_those_without_a_key(serve: Serve, upstream: Upstream) -
     assert seen.header("X-Credential-Identifier") is None
 
 
-def test_a_preflight_may_be_let_through(serve: Serve) -> None:
+def test_a_preflight_may_skip_authentication(serve: Serve) -> None:
     assert guarded(serve).send("OPTIONS", "/").status == 401
     assert guarded(serve, run_on_preflight=False).send("OPTIONS", "/").status == 200
 
@@ -121,7 +121,7 @@ def test_a_preflight_may_be_let_through(serve: Serve) -> None:
         ({"deny": ["people"]}, "s3cret", 200, "machines, eu"),
     ],
 )
-def test_groups_decide_after_the_key(
+def test_groups_are_checked_after_the_key(
     serve: Serve, upstream: Upstream, config: dict[str, Any], key: str, status: int, groups: str | None
 ) -> None:
     reply = guarded(serve, plugin("acl", **config)).get("/", {"apikey": key, "X-Consumer-Groups": "machines"})
@@ -133,7 +133,7 @@ def test_groups_decide_after_the_key(
         assert upstream.last.header("X-Consumer-Groups") == groups
 
 
-def test_who_is_nobody_has_no_group(serve: Serve) -> None:
+def test_an_unauthenticated_request_has_no_group(serve: Serve) -> None:
     acl = plugin("acl", allow=["machines"])
     reply = guarded(serve, acl, anonymous="nobody").get("/")
     assert (reply.status, reply.message, reply.header("WWW-Authenticate")) == (401, "Unauthorized", None)
@@ -149,7 +149,7 @@ def test_who_is_nobody_has_no_group(serve: Serve) -> None:
         ([plugin("key-auth", key_names=[])], "config.key_names: "),
     ],
 )
-def test_what_cannot_work_is_refused(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(*plugins))
     assert fault in str(refused.value)

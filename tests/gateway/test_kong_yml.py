@@ -163,7 +163,7 @@ def test_exactly_the_public_paths_are_routed_and_exactly_the_open_ones_are_open(
     assert is_open(loaded, router, method, path) is expected
 
 
-def test_every_public_path_answers_a_preflight(router: Router) -> None:
+def test_every_public_path_supports_preflight(router: Router) -> None:
     for _, path in [route for route in OPEN if not route[1].startswith(("/docs", "/openapi"))] + CLOSED:
         assert router.match("OPTIONS", path, "souk.test", lambda _: ()), path
 
@@ -178,7 +178,7 @@ def test_every_route_belongs_to_the_service_whose_path_it_is(
         assert match.service.name in (path.split("/")[1], "docs")
 
 
-def test_the_token_is_wanted_wherever_a_route_does_not_say_otherwise(loaded: configuration.Configuration) -> None:
+def test_a_token_is_required_unless_a_route_overrides_it(loaded: configuration.Configuration) -> None:
     everywhere = [plugin for plugin in loaded.plugins.values() if plugin.name == "jwt" and plugin.route is None]
     assert [plugin.service for plugin in everywhere] == [None]
     assert all("anonymous" not in (plugin.config or {}) for plugin in everywhere)
@@ -193,7 +193,7 @@ def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Con
     assert {target.target for target in loaded.targets.values()} == {a for group in TARGETS.values() for a in group}
 
 
-def test_a_key_pair_is_known_by_its_public_half() -> None:
+def test_a_key_pair_is_rendered_as_its_public_key() -> None:
     pair = {"key": "pair", "algorithm": "EdDSA", "public_key": public(ED25519)}
     secret = {"key": "k", "algorithm": "HS256", "secret": "s" * 32}
     loaded = configuration.load(render(FILE, {**VALUES, "jwt_keys": [pair, secret]}))
@@ -207,7 +207,7 @@ def test_a_missing_value_is_named(missing: str) -> None:
         render(FILE, {name: value for name, value in VALUES.items() if name != missing})
 
 
-def test_an_upstream_without_addresses_is_named() -> None:
+def test_an_upstream_without_addresses_is_reported() -> None:
     targets = {name: addresses for name, addresses in TARGETS.items() if name != "orders"}
     with pytest.raises(MissingValue, match="orders"):
         render(FILE, {**VALUES, "targets": targets})
@@ -235,7 +235,7 @@ def limits(loaded: configuration.Configuration, router: Router, method: str, pat
         ("GET", "/partners/products", ("consumer", 4)),
     ],
 )
-def test_everybody_is_counted_by_what_is_known_of_them(
+def test_requests_are_counted_by_the_best_known_identity(
     loaded: configuration.Configuration, router: Router, method: str, path: str, expected: tuple[str, int]
 ) -> None:
     assert limits(loaded, router, method, path) == expected
@@ -269,7 +269,7 @@ def test_targets_are_the_addresses_of_the_services() -> None:
     }
 
 
-def test_where_there_is_consul_an_upstream_is_whoever_it_has() -> None:
+def test_with_consul_an_upstream_is_its_service_name() -> None:
     settings = RenderSettings(services={"users": "http://10.0.0.1:81"}, consul_url="http://127.0.0.1:1", admin_port=9)
     assert values_of(settings)["targets"] == {"users": ["users.service.consul"], "docs": ["127.0.0.1:9"]}
 
@@ -288,7 +288,7 @@ def test_the_command_prints_the_rendered_file() -> None:
 
 
 @pytest.mark.parametrize("template", ["{{ nothing }}", "{% for"])
-def test_the_command_says_what_is_wrong(
+def test_the_command_prints_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], template: str
 ) -> None:
     RenderSettings.use(admin_port=1)

@@ -15,14 +15,14 @@ def settings() -> None:
     RenderSettings.use(admin_port=1)
 
 
-def test_a_file_that_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_valid_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(HEAD + "services: [{name: s, host: h}]\n")
     assert main(str(file)) == 0
     assert capsys.readouterr().out == f"{file}: no errors\n"
 
 
-def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_error_is_printed_with_its_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(HEAD + "services:\n  - name: s\n    colour: red\n    host: h\n    size: big\n")
     assert main(str(file)) == 1
@@ -33,12 +33,12 @@ def test_each_fault_is_told_with_its_line(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize("text", ["#\n{% for", "#\n{{ nothing }}"])
-def test_a_template_that_cannot_be_filled_in(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
+def test_a_template_that_cannot_be_rendered(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str) -> None:
     file = tmp_path / "kong.yml"
     file.write_text(text)
     assert main(str(file)) == 1
     assert capsys.readouterr().out.startswith(f"{file}: line 2 of the template: ")
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     assert main(str(tmp_path / "absent.yml")) == 1

@@ -27,7 +27,7 @@ def lines(path: Path, count: int) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_a_line_tells_what_went_through(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "log"
     client = serve(through(plugin("file-log", path=str(path)), plugin("key-auth"), consumers=[PARTNER]))
     upstream.answers = [Answer(201, [("X-A", "1"), ("X-A", "2")], b"body that nobody logs")]
@@ -53,7 +53,7 @@ def test_a_line_tells_what_went_through(serve: Serve, upstream: Upstream, tmp_pa
     assert not [secret for secret in ("secret body", "body that nobody logs", "Bearer token") if secret in written]
 
 
-def test_a_line_tells_of_tries_that_failed_and_of_what_was_refused(serve: Serve, tmp_path: Path) -> None:
+def test_a_line_lists_failed_tries_and_refusals(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "log"
     document = {
         "services": [{"url": "http://127.0.0.1:1", "retries": 1, "routes": [{"paths": ["/a"]}]}],
@@ -69,7 +69,7 @@ def test_a_line_tells_of_tries_that_failed_and_of_what_was_refused(serve: Serve,
     assert "route" not in missed
 
 
-def test_fields_may_be_left_out(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+def test_fields_may_be_removed(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "log"
     names = (
         "request.uri",
@@ -92,7 +92,7 @@ def test_fields_may_be_left_out(serve: Serve, upstream: Upstream, tmp_path: Path
         assert not {"service", "upstream_uri", "no"} & line.keys()
 
 
-def test_a_whole_record_may_be_left_out(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_whole_record_may_be_removed(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     left_out = {"request": "return nil", "route": "return nil"}
     serve(through(plugin("file-log", path=str(tmp_path / "log"), custom_fields_by_lua=left_out))).get("/a")
     (line,) = lines(tmp_path / "log", 1)
@@ -100,11 +100,11 @@ def test_a_whole_record_may_be_left_out(serve: Serve, upstream: Upstream, tmp_pa
     assert line["service"]["name"] == "s"
 
 
-def test_a_file_that_cannot_be_written_spoils_no_answer(serve: Serve, tmp_path: Path) -> None:
+def test_an_unwritable_log_file_does_not_affect_responses(serve: Serve, tmp_path: Path) -> None:
     assert serve(through(plugin("file-log", path=str(tmp_path / "no" / "log")))).get("/").status == 200
 
 
-def test_a_collector_gets_one_object_a_post(serve: Serve, collector: Upstream) -> None:
+def test_a_collector_gets_one_object_per_post(serve: Serve, collector: Upstream) -> None:
     collector.answers = [Answer(500), Answer(200)]
     endpoint = f"http://{collector.address}/logs?source=edge"
     config = {"http_endpoint": endpoint, "headers": {"X-Token": "t"}}
@@ -116,7 +116,7 @@ def test_a_collector_gets_one_object_a_post(serve: Serve, collector: Upstream) -
     assert json.loads(sent.body)["request"]["uri"] == "/a"
 
 
-def test_a_collector_may_get_several_together(serve: Serve, collector: Upstream) -> None:
+def test_a_collector_may_get_batches(serve: Serve, collector: Upstream) -> None:
     queue = {"max_batch_size": 10, "max_coalescing_delay": 0.3}
     client = serve(through(plugin("http-log", http_endpoint=f"http://{collector.address}/", queue=queue)))
     for path in ("/a", "/b", "/c"):
@@ -125,13 +125,13 @@ def test_a_collector_may_get_several_together(serve: Serve, collector: Upstream)
     assert [line["request"]["uri"] for line in json.loads(collector.last.body)] == ["/a", "/b", "/c"]
 
 
-def test_without_a_collector_nobody_waits(serve: Serve) -> None:
+def test_a_missing_collector_delays_no_request(serve: Serve) -> None:
     queue = {"max_retry_time": 0.1, "max_entries": 1}
     client = serve(through(plugin("http-log", http_endpoint="http://127.0.0.1:1/", queue=queue)))
     assert [client.get("/").status for _ in range(5)] == [200] * 5
 
 
-def test_bytes_and_consumers_are_counted_if_it_is_wished(serve: Serve, upstream: Upstream) -> None:
+def test_bytes_and_consumers_are_counted_if_configured(serve: Serve, upstream: Upstream) -> None:
     metrics = plugin("prometheus", bandwidth_metrics=True, status_code_metrics=True, per_consumer=True)
     document = through(metrics, plugin("key-auth"), consumers=[PARTNER])
     document["services"][0]["name"] = "counted"

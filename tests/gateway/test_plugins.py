@@ -36,7 +36,7 @@ def test_a_request_gets_an_id_with_a_counter(serve: Serve, upstream: Upstream) -
 
 @pytest.mark.parametrize(("sent", "kept"), [("mine", True), ("", False), (None, False)])
 @pytest.mark.parametrize("path", ["/a", "/nowhere"])
-def test_an_id_is_kept_and_said(serve: Serve, upstream: Upstream, path: str, sent: str | None, kept: bool) -> None:
+def test_an_id_is_kept_and_returned(serve: Serve, upstream: Upstream, path: str, sent: str | None, kept: bool) -> None:
     client = with_plugin(serve, "correlation-id", header_name="X-ID", generator="uuid", echo_downstream=True)
     said = client.get(path, {} if sent is None else {"X-ID": sent}).header("X-ID") or ""
     assert said == "mine" if kept else re.fullmatch(UUID, said)
@@ -82,7 +82,7 @@ def test_a_body_has_its_limit(
         ({"body": "no"}, 503, None, b"no"),
     ],
 )
-def test_a_terminated_request_is_answered_here(
+def test_a_terminated_request_is_not_forwarded(
     serve: Serve, upstream: Upstream, config: dict[str, Any], status: int, content_type: str | None, body: bytes
 ) -> None:
     reply = with_plugin(serve, "request-termination", **config).get("/a")
@@ -91,7 +91,7 @@ def test_a_terminated_request_is_answered_here(
 
 
 @pytest.mark.parametrize("config", [{"message": "m", "body": "b"}, {"content_type": "text/x"}, {"status_code": 99}])
-def test_a_termination_that_contradicts_itself_is_refused(serve: Serve, config: dict[str, Any]) -> None:
+def test_a_contradictory_termination_is_rejected(serve: Serve, config: dict[str, Any]) -> None:
     with pytest.raises(InvalidConfiguration):
         with_plugin(serve, "request-termination", **config)
 
@@ -137,7 +137,7 @@ def test_the_most_specific_entry_runs_alone(serve: Serve, upstream: Upstream, pl
     assert [place for place in places if upstream.last.header(f"X-{place}")] == [wins]
 
 
-def test_a_disabled_entry_leaves_the_place_to_a_less_specific_one(serve: Serve, upstream: Upstream) -> None:
+def test_a_less_specific_entry_replaces_a_disabled_one(serve: Serve, upstream: Upstream) -> None:
     plugins = [entry("global"), entry("route") | {"route": "r", "enabled": False}]
     serve(
         {
@@ -148,7 +148,7 @@ def test_a_disabled_entry_leaves_the_place_to_a_less_specific_one(serve: Serve, 
     assert upstream.last.header("X-global") is not None
 
 
-def test_a_consumers_own_entry_runs_once_it_is_known_who_asks(serve: Serve) -> None:
+def test_a_consumers_own_entry_runs_once_the_consumer_is_identified(serve: Serve) -> None:
     limit = {"name": "request-size-limiting", "config": {"allowed_payload_size": 1, "size_unit": "bytes"}}
     secret = "a secret that is long enough for HS256!"
     client = serve(
@@ -166,7 +166,7 @@ def test_a_consumers_own_entry_runs_once_it_is_known_who_asks(serve: Serve) -> N
         assert client.post("/", b"two", headers).status == status
 
 
-def test_who_asks_is_settled_before_how_much(serve: Serve) -> None:
+def test_authentication_comes_before_rate_limits(serve: Serve) -> None:
     plugins = [{"name": "request-size-limiting", "config": {"allowed_payload_size": 0}}, {"name": "jwt"}]
     client = serve({"services": [{"url": "http://{upstream}", "routes": [{"paths": ["/"]}]}], "plugins": plugins})
     assert client.post("/", b"body").status == 401

@@ -99,7 +99,7 @@ def test_open_routes_are_proxied(client: Client, upstream: Upstream) -> None:
     assert reply.header("X-Correlation-ID") == upstream.last.header("X-Correlation-ID")
 
 
-def test_others_want_a_token(client: Client, upstream: Upstream) -> None:
+def test_other_routes_require_a_token(client: Client, upstream: Upstream) -> None:
     assert client.get("/orders/").json == {"message": "Unauthorized"}
     assert not upstream.seen
 
@@ -109,19 +109,19 @@ def test_the_process_environment_stays_out_of_requests(client: Client, upstream:
     assert upstream.last.header("X-Consumer-Username") == "anonymous"
 
 
-def test_a_head_has_no_body(client: Client, upstream: Upstream) -> None:
+def test_a_response_to_head_has_no_body(client: Client, upstream: Upstream) -> None:
     upstream.answers = [Answer(body=b"12345")]
     reply = client.send("HEAD", "/products/")
     assert (reply.status, reply.body, reply.header("Content-Length")) == (200, b"", "5")
 
 
 @pytest.mark.parametrize("size", [1_000, 5_000_000])
-def test_answers_of_any_size_pass(client: Client, upstream: Upstream, size: int) -> None:
+def test_responses_of_any_size_pass(client: Client, upstream: Upstream, size: int) -> None:
     upstream.answers = [Answer(body=b"x" * size)]
     assert len(client.get("/products/").body) == size
 
 
-def test_an_answer_that_breaks_off_is_not_made_whole(process: Process, client: Client, upstream: Upstream) -> None:
+def test_a_truncated_response_stays_visibly_truncated(process: Process, client: Client, upstream: Upstream) -> None:
     upstream.answers = [Answer(body=b"x" * 200_000, missing_bytes=5)]
     answer = process.raw(b"GET /products/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert len(answer.partition(b"\r\n\r\n")[2]) <= 200_000
@@ -172,7 +172,9 @@ def test_nothing_internal_can_be_reached(client: Client, upstream: Upstream, pat
     assert not upstream.seen
 
 
-def test_a_client_that_leaves_half_way_is_not_forwarded(process: Process, client: Client, upstream: Upstream) -> None:
+def test_a_client_that_disconnects_half_way_is_not_forwarded(
+    process: Process, client: Client, upstream: Upstream
+) -> None:
     with socket.create_connection(("127.0.0.1", process.port), timeout=DEADLINE_SECONDS) as leaving:
         leaving.sendall(b"POST /users/login HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
     assert client.get("/products/").status == 200
@@ -180,7 +182,7 @@ def test_a_client_that_leaves_half_way_is_not_forwarded(process: Process, client
     assert "unhandled" not in process.log.read_text()
 
 
-def test_a_line_for_each_request_and_no_secret_in_it(process: Process, client: Client, upstream: Upstream) -> None:
+def test_each_request_is_logged_without_secrets(process: Process, client: Client, upstream: Upstream) -> None:
     secret = "s" + uuid4().hex
     upstream.answers = [Answer(202, [("Set-Cookie", f"a={secret}"), ("Location", f"/{secret}")], secret.encode())]
     headers = dict.fromkeys(("Cookie", "Authorization", "X-API-Key", "X-Partner-Key", "X-Correlation-ID"), secret)
@@ -230,7 +232,7 @@ SMUGGLED = b"POST /internal/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
         (b"X: a\rb", b""),
     ],
 )
-def test_what_is_smuggled_reaches_nobody(
+def test_smuggled_requests_reach_no_upstream(
     process: Process, client: Client, upstream: Upstream, head: bytes, body: bytes
 ) -> None:
     request = b"POST /users/login HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n" + body
@@ -253,7 +255,7 @@ def test_the_documentation_is_shown_at_the_edge_and_nothing_else_of_the_admin_po
     assert client.get("/status").status == 404
 
 
-def test_the_admin_port_counts(process: Process, client: Client) -> None:
+def test_the_admin_port_counts_requests(process: Process, client: Client) -> None:
     client.get("/products/")
     text = Client(process.admin_port).get("/metrics").body
     assert b'route="products-read",service="products",source="service"' in text
@@ -276,7 +278,7 @@ def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client:
         (lambda path: path.unlink(), "SOUK_KONG_FILE: "),
     ],
 )
-def test_a_file_that_cannot_be_executed_stops_it_with_a_line(
+def test_an_invalid_file_ends_the_process_with_an_error_line(
     tmp_path: Path, process: Process, spoil: Callable[[Path], None], line: str
 ) -> None:
     file = tmp_path / "kong.yml"
@@ -291,7 +293,7 @@ def test_a_file_that_cannot_be_executed_stops_it_with_a_line(
     assert "Traceback" not in ended.stderr
 
 
-def test_an_environment_that_lacks_something_stops_it_with_a_line(process: Process) -> None:
+def test_a_missing_setting_ends_the_process_with_an_error_line(process: Process) -> None:
     environment = {"PATH": os.environ["PATH"]}
     ended = subprocess.run(
         **process.command("services.gateway") | {"env": environment}, capture_output=True, text=True, timeout=30

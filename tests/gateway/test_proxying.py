@@ -31,7 +31,7 @@ def balanced(serve: Serve, *targets: str, service: str = "") -> Client:
     )
 
 
-def test_targets_take_turns_by_weight(serve: Serve, upstream: Upstream) -> None:
+def test_targets_alternate_by_weight(serve: Serve, upstream: Upstream) -> None:
     with running(Upstream()) as other:
         client = balanced(serve, "{upstream}*300", f"{other.address}*100", "127.0.0.1:1*0")
         turns = []
@@ -51,7 +51,7 @@ def test_a_refused_connection_is_tried_on_the_next_target(
     assert [seen.body for seen in upstream.seen] == [b"x"] * 4
 
 
-def test_without_a_target_that_answers_it_is_a_502(serve: Serve, closed_port: int) -> None:
+def test_without_a_responding_target_it_is_a_502(serve: Serve, closed_port: int) -> None:
     assert balanced(serve, f"127.0.0.1:{closed_port}").get("/").status == 502
 
 
@@ -62,7 +62,7 @@ def test_without_a_target_at_all_it_is_a_503(serve: Serve, targets: tuple[str, .
     assert reply.header("X-Kong-Response-Latency") is not None
 
 
-def test_a_name_that_nobody_knows_is_a_503(serve: Serve) -> None:
+def test_an_unknown_name_is_a_503(serve: Serve) -> None:
     reply = serve("services: [{url: 'http://nowhere.invalid', routes: [{paths: [/]}]}]").get("/")
     assert (reply.status, reply.message) == (503, "name resolution failed")
 
@@ -71,7 +71,7 @@ def test_a_name_that_nobody_knows_is_a_503(serve: Serve) -> None:
     ("method", "retries", "tries", "status"),
     [("GET", 2, 3, 200), ("PUT", 2, 3, 200), ("GET", 1, 2, 502), ("POST", 2, 1, 502), ("PATCH", 2, 1, 502)],
 )
-def test_a_lost_answer_is_asked_for_again_where_that_is_safe(
+def test_a_request_without_a_response_is_repeated_where_that_is_safe(
     serve: Serve, upstream: Upstream, method: str, retries: int, tries: int, status: int
 ) -> None:
     upstream.answers = [Answer(hang_up=True), Answer(hang_up=True), Answer()]
@@ -80,13 +80,13 @@ def test_a_lost_answer_is_asked_for_again_where_that_is_safe(
     assert {seen.body for seen in upstream.seen} == {b"body"}
 
 
-def test_a_failing_status_is_an_answer_like_any_other(serve: Serve, upstream: Upstream) -> None:
+def test_an_error_status_is_passed_on_like_any_other(serve: Serve, upstream: Upstream) -> None:
     upstream.answers = [Answer(503, body=b"down"), Answer()]
     reply = balanced(serve, "{upstream}").get("/")
     assert (reply.status, reply.body, len(upstream.seen)) == (503, b"down", 1)
 
 
-def test_a_slow_answer_is_a_504_after_each_try(serve: Serve, upstream: Upstream) -> None:
+def test_a_slow_response_is_a_504_after_each_try(serve: Serve, upstream: Upstream) -> None:
     upstream.answers = [Answer(pause_seconds=0.4)]
     reply = balanced(serve, "{upstream}", service=", retries: 1, read_timeout: 50").get("/", {"Accept": "*/*"})
     assert (reply.status, reply.message) == (504, "The upstream server is timing out")
@@ -123,7 +123,7 @@ def test_a_chunked_body_reaches_the_upstream_with_a_length(open_client: Client, 
     assert upstream.last.header("Transfer-Encoding") is None
 
 
-def test_an_answer_streams_as_it_comes(open_client: Client, upstream: Upstream) -> None:
+def test_a_response_streams_unbuffered(open_client: Client, upstream: Upstream) -> None:
     upstream.answers = [Answer(chunks=[b"first", b"second"])]
     upstream.between_chunks.clear()
     connection = http.client.HTTPConnection("127.0.0.1", open_client.port, timeout=DEADLINE_SECONDS)
@@ -136,16 +136,14 @@ def test_an_answer_streams_as_it_comes(open_client: Client, upstream: Upstream) 
 
 
 @pytest.mark.parametrize("size", [10, 300_000])
-def test_an_answer_that_breaks_off_is_not_made_whole(open_client: Client, upstream: Upstream, size: int) -> None:
+def test_a_truncated_response_stays_visibly_truncated(open_client: Client, upstream: Upstream, size: int) -> None:
     upstream.answers = [Answer(body=b"x" * size, missing_bytes=5)]
     with pytest.raises(http.client.IncompleteRead) as broken:
         open_client.get("/")
     assert len(broken.value.partial) <= size
 
 
-def test_a_client_that_leaves_before_its_body_is_there_is_not_forwarded(
-    open_client: Client, upstream: Upstream
-) -> None:
+def test_a_client_that_disconnects_before_its_body_is_not_forwarded(open_client: Client, upstream: Upstream) -> None:
     with socket.create_connection(("127.0.0.1", open_client.port), timeout=DEADLINE_SECONDS) as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc")
         client.shutdown(socket.SHUT_WR)
@@ -153,7 +151,7 @@ def test_a_client_that_leaves_before_its_body_is_there_is_not_forwarded(
     assert not upstream.seen
 
 
-def test_who_would_need_one_connection_too_many_waits_for_a_turn(upstream: Upstream) -> None:
+def test_a_request_beyond_the_connection_limit_waits(upstream: Upstream) -> None:
     edge = InThread(target_connections=2)
     client = edge.load(f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]")
     upstream.answers = [Answer(chunks=[b"a", b"b"])]
@@ -174,9 +172,9 @@ def test_who_would_need_one_connection_too_many_waits_for_a_turn(upstream: Upstr
     edge.stop()
 
 
-def test_who_comes_later_is_served_later(upstream: Upstream) -> None:
+def test_waiting_requests_are_served_in_order(upstream: Upstream) -> None:
     async def turns() -> list[str]:
-        pool, order = Pool("127.0.0.1", upstream.port, idle=1, most=1), list[str]()
+        pool, order = Pool("127.0.0.1", upstream.port, max_idle=1, max_in_use=1), list[str]()
 
         async def take(name: str) -> None:
             connection = await pool.acquire(DEADLINE_SECONDS, DEADLINE_SECONDS)
@@ -195,7 +193,7 @@ def test_who_comes_later_is_served_later(upstream: Upstream) -> None:
     assert asyncio.run(turns()) == ["first", "second", "late"]
 
 
-def test_whose_turn_does_not_come_is_told_so(upstream: Upstream) -> None:
+def test_a_request_that_waits_too_long_fails(upstream: Upstream) -> None:
     edge = InThread(target_connections=1)
     service = f"url: 'http://{upstream.address}', retries: 0, read_timeout: 300"
     client = edge.load(f"services: [{{{service}, routes: [{{paths: [/]}}]}}]")

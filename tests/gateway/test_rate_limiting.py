@@ -38,7 +38,7 @@ def limited(serve: Serve, fresh: dict[str, Any], *more: dict[str, Any], **config
     return serve({"services": [{"name": "s", "url": "http://{upstream}", "routes": [route]}]})
 
 
-def test_over_the_limit_is_told_with_the_time_to_wait(serve: Serve, fresh: dict[str, Any], upstream: Upstream) -> None:
+def test_a_request_over_the_limit_gets_retry_after(serve: Serve, fresh: dict[str, Any], upstream: Upstream) -> None:
     client = limited(serve, fresh, hour=2, day=10)
     first, second, third = (client.get("/") for _ in range(3))
     reset = 3600 - int(time.time()) % 3600
@@ -61,7 +61,7 @@ def test_over_the_limit_is_told_with_the_time_to_wait(serve: Serve, fresh: dict[
     assert len(upstream.seen) == 2
 
 
-def test_of_equally_tight_windows_the_longer_is_told(serve: Serve, fresh: dict[str, Any]) -> None:
+def test_of_equally_tight_windows_the_longer_is_reported(serve: Serve, fresh: dict[str, Any]) -> None:
     told = limits(limited(serve, fresh, hour=5, day=5).get("/"))
     assert (told["ratelimit-remaining"], int(told["ratelimit-reset"]) > 3600 or time.gmtime().tm_hour == 23) == (
         "4",
@@ -69,7 +69,7 @@ def test_of_equally_tight_windows_the_longer_is_told(serve: Serve, fresh: dict[s
     )
 
 
-def test_nothing_is_told_if_it_is_to_be_hidden(serve: Serve, fresh: dict[str, Any]) -> None:
+def test_limit_headers_can_be_hidden(serve: Serve, fresh: dict[str, Any]) -> None:
     client = limited(serve, fresh, hour=1, hide_client_headers=True, error_code=503, error_message="later")
     replies = [client.get("/"), client.get("/")]
     assert [limits(reply) for reply in replies] == [{}, {}]
@@ -107,20 +107,20 @@ def test_a_count_belongs_to_the_scope_of_its_plugin(serve: Serve, upstream: Upst
         ({"limit_by": "credential"}, [("/", {}, 200), ("/", {}, 429)]),
     ],
 )
-def test_it_is_counted_by_who_asks(
+def test_requests_are_counted_by_the_configured_identity(
     serve: Serve, fresh: dict[str, Any], config: dict[str, Any], askers: list[tuple[str, dict[str, str], int]]
 ) -> None:
     client = limited(serve, fresh, hour=1, **config)
     assert [client.get(path, headers).status for path, headers, _ in askers] == [status for *_, status in askers]
 
 
-def test_consumers_are_counted_apart(serve: Serve) -> None:
+def test_consumers_are_counted_separately(serve: Serve) -> None:
     consumers = [{"username": name, "keyauth_credentials": [{"key": name}], "id": str(uuid.uuid4())} for name in "ab"]
     client = serve(through(plugin("key-auth"), plugin("rate-limiting", hour=1), consumers=consumers))
     assert [client.get("/", {"apikey": key}).status for key in ("a", "b", "a", "nobody")] == [200, 200, 429, 401]
 
 
-def test_what_is_refused_before_is_not_counted_and_what_is_ended_after_is(serve: Serve, fresh: dict[str, Any]) -> None:
+def test_earlier_refusals_are_not_counted_and_later_ones_are(serve: Serve, fresh: dict[str, Any]) -> None:
     client = limited(serve, fresh, plugin("ip-restriction", deny=["127.0.0.1"]), hour=1)
     assert [client.get("/").status for _ in range(2)] == [403, 403]
     ended = limited(serve, fresh, plugin("request-termination"), hour=1)
@@ -141,7 +141,9 @@ def test_what_is_refused_before_is_not_counted_and_what_is_ended_after_is(serve:
         ({"hour": 0}, "config.hour: "),
     ],
 )
-def test_what_cannot_work_is_refused(serve: Serve, fresh: dict[str, Any], config: dict[str, Any], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(
+    serve: Serve, fresh: dict[str, Any], config: dict[str, Any], fault: str
+) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         limited(serve, fresh, **config)
     assert fault in str(refused.value)
@@ -158,7 +160,7 @@ def test_what_cannot_work_is_refused(serve: Serve, fresh: dict[str, Any], config
         ("year", "2026-01-01T00:00:00"),
     ],
 )
-def test_windows_are_those_of_the_calendar(window: str, start: str) -> None:
+def test_windows_follow_the_calendar(window: str, start: str) -> None:
     moment = 1_795_602_030.5
     assert time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(moment)) == "2026-11-25T10:20:30"
     assert time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(start_of(window, moment))) == start
@@ -191,9 +193,7 @@ def test_redis_counts_every_request_under_kongs_key(serve: Serve, fresh: dict[st
         assert 0 < int(redis.ttl(key)) <= seconds
 
 
-def test_a_header_that_is_counted_by_is_not_to_be_read_in_redis(
-    serve: Serve, fresh: dict[str, Any], redis: Redis
-) -> None:
+def test_a_header_used_for_counting_is_not_readable_in_redis(serve: Serve, fresh: dict[str, Any], redis: Redis) -> None:
     client = limited(serve, fresh, **shared(hour=1, limit_by="header", header_name="Authorization"))
     tokens = {"Authorization": "Bearer one"}, {"Authorization": "Bearer two"}
     assert [client.get("/", token).status for token in (*tokens, *tokens)] == [200, 200, 429, 429]
@@ -226,7 +226,7 @@ def test_several_gateways_share_one_limit_exactly(upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize(("fault_tolerant", "status"), [(True, 200), (False, 500)])
-def test_without_redis_it_is_as_the_file_says(
+def test_without_redis_fault_tolerant_decides(
     serve: Serve, fresh: dict[str, Any], fault_tolerant: bool, status: int
 ) -> None:
     config = shared(host="127.0.0.1", port=1, hour=1, fault_tolerant=fault_tolerant)

@@ -54,7 +54,7 @@ def loaded(admin: FlaskClient, text: str = WHOLE) -> Any:
     return reply.json
 
 
-def test_what_is_sent_is_in_force_at_once(admin: FlaskClient, edge: InThread) -> None:
+def test_a_sent_configuration_takes_effect_at_once(admin: FlaskClient, edge: InThread) -> None:
     entities = loaded(admin)
     assert [service["name"] for service in entities["services"].values()] == ["shop"]
     assert (admin.get("/config").json or {})["config"] == WHOLE
@@ -72,11 +72,11 @@ def test_what_is_sent_is_in_force_at_once(admin: FlaskClient, edge: InThread) ->
         {"data": {"config": (io.BytesIO(WHOLE.encode()), "kong.yml")}, "content_type": "multipart/form-data"},
     ],
 )
-def test_it_may_be_sent_in_several_ways(admin: FlaskClient, sent: dict[str, Any]) -> None:
+def test_a_configuration_may_be_sent_in_several_formats(admin: FlaskClient, sent: dict[str, Any]) -> None:
     assert admin.post("/config", **sent).status_code == 201
 
 
-def test_what_is_in_force_already_may_be_left(admin: FlaskClient) -> None:
+def test_an_unchanged_configuration_is_a_304(admin: FlaskClient) -> None:
     loaded(admin)
     assert admin.post("/config?check_hash=1", json={"config": WHOLE}).status_code == 304
     assert admin.post("/config?check_hash=1", json={"config": WHOLE + "# other"}).status_code == 201
@@ -98,7 +98,7 @@ def test_what_is_in_force_already_may_be_left(admin: FlaskClient) -> None:
         ),
     ],
 )
-def test_what_cannot_be_executed_is_refused_in_kongs_shape(admin: FlaskClient, text: str, fields: Any) -> None:
+def test_an_invalid_configuration_is_rejected_in_kongs_format(admin: FlaskClient, text: str, fields: Any) -> None:
     loaded(admin)
     reply = admin.post("/config", json={"config": HEAD + text})
     body = reply.json or {}
@@ -109,7 +109,7 @@ def test_what_cannot_be_executed_is_refused_in_kongs_shape(admin: FlaskClient, t
     assert (admin.get("/config").json or {})["config"] == WHOLE
 
 
-def test_faults_may_be_listed_by_entity(admin: FlaskClient) -> None:
+def test_errors_may_be_grouped_by_entity(admin: FlaskClient) -> None:
     text = HEAD + "services: [{name: s, host: h, port: x, routes: [{name: r}]}]"
     body = admin.post("/config?flatten_errors=1", json={"config": text}).json or {}
     assert body["fields"] == {}
@@ -120,16 +120,16 @@ def test_faults_may_be_listed_by_entity(admin: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("sent", [{"data": b""}, {"data": b"{", "content_type": "application/json"}])
-def test_what_is_no_configuration_is_refused(admin: FlaskClient, sent: dict[str, Any]) -> None:
+def test_what_is_not_a_configuration_is_rejected(admin: FlaskClient, sent: dict[str, Any]) -> None:
     assert admin.post("/config", **sent).status_code == 400
 
 
-def test_no_page_in_a_browser_changes_anything(admin: FlaskClient) -> None:
+def test_web_pages_cannot_change_anything(admin: FlaskClient) -> None:
     reply = admin.post("/config", data=WHOLE, content_type="text/plain", headers={"Origin": "http://evil.test"})
     assert reply.status_code == 403
 
 
-def test_lint_tells_lines_and_runs_nothing() -> None:
+def test_lint_reports_lines() -> None:
     assert errors_in(WHOLE) == []
     (fault,) = errors_in(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
     assert (fault.line, fault.place, fault.message) == (21, "plugins[0].config.orgins", "unknown field")
@@ -166,7 +166,7 @@ def test_entities_are_listed(admin: FlaskClient, path: str, found: list[str]) ->
     assert [next(each[name] for name in names if each.get(name)) for each in data] == found
 
 
-def test_lists_come_in_pages(admin: FlaskClient) -> None:
+def test_lists_are_paged(admin: FlaskClient) -> None:
     loaded(admin, HEAD + "consumers: [{username: a}, {username: b}, {username: c}]")
     first = admin.get("/consumers?size=2").json or {}
     second = admin.get(first["next"]).json or {}
@@ -185,7 +185,7 @@ def test_one_entity_is_found_by_name_and_id(admin: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/services/gone", "/nothing", "/services/shop/targets", "/upstreams/gone/health"])
-def test_what_is_not_there_is_not_found(admin: FlaskClient, path: str) -> None:
+def test_missing_entities_are_404(admin: FlaskClient, path: str) -> None:
     loaded(admin)
     reply = admin.get(path)
     assert (reply.status_code, reply.json) == (404, {"message": "Not found"})
@@ -199,17 +199,17 @@ def test_what_is_not_there_is_not_found(admin: FlaskClient, path: str) -> None:
         ("DELETE", "/routes/items", "cannot remove 'routes' entities by 'name' when not using a database"),
     ],
 )
-def test_entities_are_not_changed_one_by_one(admin: FlaskClient, method: str, path: str, message: str) -> None:
+def test_single_entities_cannot_be_changed(admin: FlaskClient, method: str, path: str, message: str) -> None:
     reply = admin.open(path, method=method)
     assert (reply.status_code, (reply.json or {})["code"], (reply.json or {})["message"]) == (405, 12, message)
 
 
-def test_other_wrong_methods_are_named_so(admin: FlaskClient) -> None:
+def test_other_methods_are_405(admin: FlaskClient) -> None:
     assert [admin.delete(path).status_code for path in ("/status", "/config")] == [405, 405]
     assert (admin.get("/status/ready").json or {}) == {"message": "ready"}
 
 
-def test_health_is_shown_as_a_metric_if_it_is_wished(admin: FlaskClient) -> None:
+def test_health_is_a_metric_if_configured(admin: FlaskClient) -> None:
     loaded(admin)
     assert b"kong_upstream_target_health" not in admin.get("/metrics").data
     loaded(admin, WHOLE + "plugins: [{name: prometheus, config: {upstream_health_metrics: true}}]")
@@ -251,7 +251,7 @@ def test_no_request_is_lost_while_it_reloads(process: tuple[Process, Upstream]) 
     assert reloads > 5
 
 
-def test_a_signal_makes_it_read_its_file_again(process: tuple[Process, Upstream]) -> None:
+def test_a_signal_reloads_the_file(process: tuple[Process, Upstream]) -> None:
     edge, _ = process
     file = Path(edge.environment["SOUK_KONG_FILE"])
     good, client = file.read_text(), Client(edge.port)

@@ -140,7 +140,7 @@ def test_the_service_gets_its_own_path_joined_to_the_rest(
 @pytest.mark.parametrize(
     ("route_path", "path", "prefix"), [("/r", "/r/x", "/r"), (r"~/v\d+", "/v12/x", "/v12"), ("/", "/x", None)]
 )
-def test_the_service_is_told_which_prefix_was_stripped(
+def test_the_service_gets_the_stripped_prefix(
     serve: Serve, upstream: Upstream, route_path: str, path: str, prefix: str | None
 ) -> None:
     client = serve({"services": [{"url": "http://{upstream}", "routes": [{"paths": [route_path]}]}]})
@@ -148,7 +148,7 @@ def test_the_service_is_told_which_prefix_was_stripped(
     assert upstream.last.header("X-Forwarded-Prefix") == prefix
 
 
-def test_a_route_without_service_has_nobody_to_ask(serve: Serve) -> None:
+def test_a_route_without_a_service_is_a_503(serve: Serve) -> None:
     reply = serve("routes: [{paths: [/]}]").get("/")
     assert (reply.status, reply.message) == (503, "no Service found with those values")
 
@@ -158,13 +158,13 @@ def test_the_routes_of_a_disabled_service_do_not_exist(serve: Serve) -> None:
     assert client.get("/").status == 404
 
 
-def test_a_route_for_https_asks_for_it(serve: Serve) -> None:
+def test_a_route_for_https_requires_an_upgrade(serve: Serve) -> None:
     reply = serve("services: [{url: 'http://{upstream}', routes: [{paths: [/], protocols: [https]}]}]").get("/")
     assert (reply.status, reply.message) == (426, "Please use HTTPS protocol")
     assert reply.header("Upgrade") == "TLS/1.2, HTTP/1.1"
 
 
-def test_a_route_for_https_redirects_if_told_to(serve: Serve) -> None:
+def test_a_route_for_https_redirects_if_configured(serve: Serve) -> None:
     route = "{paths: [/], protocols: [https], https_redirect_status_code: 301}"
     client = serve(f"services: [{{url: 'http://{{upstream}}', routes: [{route}]}}]")
     reply = client.get("/a%2F?b=1", {"Host": "shop.test:8000"})

@@ -53,20 +53,20 @@ def answer_to(client: Client, *parts: bytes, pause: float = 0.1) -> tuple[bytes,
 
 
 @pytest.mark.parametrize("drops", [[b"GET / HT"], [b"GET / HTTP/1.1\r\n", *[b"X-%d: 1\r\n" % n for n in range(40)]]])
-def test_a_head_that_does_not_end_is_refused(client: Client, upstream: Upstream, drops: list[bytes]) -> None:
+def test_an_unfinished_head_is_refused(client: Client, upstream: Upstream, drops: list[bytes]) -> None:
     answer, seconds = answer_to(client, *drops)
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert seconds < 8
     assert not upstream.seen
 
 
-def test_a_connection_that_says_nothing_is_closed(client: Client) -> None:
+def test_a_silent_connection_is_closed(client: Client) -> None:
     assert answer_to(client)[0] == b""
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
 @pytest.mark.parametrize("drops", [[b"a"], [b"a"] * 30])
-def test_a_body_that_does_not_end_is_refused_and_reaches_nobody(
+def test_an_unfinished_body_is_refused_and_not_forwarded(
     client: Client, upstream: Upstream, framing: bytes, drops: list[bytes]
 ) -> None:
     answer, seconds = answer_to(client, HEAD + framing, *drops)
@@ -75,7 +75,7 @@ def test_a_body_that_does_not_end_is_refused_and_reaches_nobody(
     assert not upstream.seen
 
 
-def test_a_body_that_keeps_coming_may_take_longer(client: Client, upstream: Upstream) -> None:
+def test_a_body_that_keeps_arriving_may_take_longer(client: Client, upstream: Upstream) -> None:
     answer, seconds = answer_to(
         client, HEAD + b"Connection: close\r\nContent-Length: 10000\r\n\r\n", *[b"x" * 1000] * 10
     )
@@ -84,7 +84,7 @@ def test_a_body_that_keeps_coming_may_take_longer(client: Client, upstream: Upst
     assert len(upstream.last.body) == 10_000
 
 
-def test_many_slow_clients_hold_up_nobody(client: Client, upstream: Upstream) -> None:
+def test_slow_clients_do_not_delay_others(client: Client, upstream: Upstream) -> None:
     slow = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(200)]
     for connection in slow:
         connection.sendall(HEAD + b"Content-Length: 1000\r\n\r\na")
@@ -96,7 +96,7 @@ def test_many_slow_clients_hold_up_nobody(client: Client, upstream: Upstream) ->
     assert {seen.method for seen in upstream.seen} == {"GET"}
 
 
-def test_who_is_refused_while_sending_hears_the_answer(hasty: InThread, upstream: Upstream) -> None:
+def test_a_client_refused_while_sending_gets_the_response(hasty: InThread, upstream: Upstream) -> None:
     limit = "plugins: [{name: request-size-limiting, config: {allowed_payload_size: 1}}]"
     client = hasty.load(OPEN.format(upstream.address) + "\n" + limit)
     body = b"x" * (3 * 2**20)
@@ -105,7 +105,7 @@ def test_who_is_refused_while_sending_hears_the_answer(hasty: InThread, upstream
     assert b"Connection: close" in answer
 
 
-def test_who_waits_to_be_asked_for_the_body_is_asked(client: Client, upstream: Upstream) -> None:
+def test_a_client_that_expects_100_continue_gets_it(client: Client, upstream: Upstream) -> None:
     with socket.create_connection(("127.0.0.1", client.port), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(HEAD + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n")
         assert connection.recv(1024) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -115,7 +115,7 @@ def test_who_waits_to_be_asked_for_the_body_is_asked(client: Client, upstream: U
 
 
 @pytest.mark.parametrize("head", [b"GET /%s HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX-A: %s\r\n"])
-def test_a_head_without_end_is_not_kept(client: Client, upstream: Upstream, head: bytes) -> None:
+def test_an_endless_head_is_not_buffered(client: Client, upstream: Upstream, head: bytes) -> None:
     answer, _ = answer_to(client, head % (b"x" * 60_000))
     assert answer[9:12] in (b"400", b"414")
     many = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(60))
@@ -124,7 +124,7 @@ def test_a_head_without_end_is_not_kept(client: Client, upstream: Upstream, head
     assert not upstream.seen
 
 
-def test_requests_in_one_piece_are_answered_in_turn(client: Client, upstream: Upstream) -> None:
+def test_pipelined_requests_get_responses_in_order(client: Client, upstream: Upstream) -> None:
     upstream.answers = [Answer(pause_seconds=0.2, body=b"first"), Answer(body=b"second"), Answer(body=b"third")]
     one, last = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     two = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -134,7 +134,7 @@ def test_requests_in_one_piece_are_answered_in_turn(client: Client, upstream: Up
     assert [seen.body for seen in upstream.seen] == [b"", b"abc", b""]
 
 
-def test_what_comes_malformed_after_a_request_does_not_spoil_its_answer(client: Client, upstream: Upstream) -> None:
+def test_malformed_data_after_a_request_does_not_affect_its_response(client: Client, upstream: Upstream) -> None:
     answer, _ = answer_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET bad\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
     assert b"HTTP/1.1 400 " in answer
@@ -153,7 +153,7 @@ def test_http_1_0_gets_no_chunks(client: Client, upstream: Upstream) -> None:
     assert upstream.last.header("Host") == upstream.address
 
 
-def test_a_websocket_is_refused_in_so_many_words(client: Client, upstream: Upstream) -> None:
+def test_a_websocket_upgrade_is_refused_with_an_explanation(client: Client, upstream: Upstream) -> None:
     upgrade = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
     answer, _ = answer_to(client, upgrade + b"\x81\x00")
     assert answer.startswith(b"HTTP/1.1 501 ")

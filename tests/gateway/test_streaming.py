@@ -95,7 +95,7 @@ def test_a_large_upload_and_a_large_download_take_little_memory(process: Process
     assert growth(process, before) < MAX_GROWTH_BYTES
 
 
-def test_a_client_that_does_not_read_heaps_up_nothing(process: Process) -> None:
+def test_a_client_that_does_not_read_uses_little_memory(process: Process) -> None:
     before = growth(process, 0)
     idle = [socket.create_connection(("127.0.0.1", process.port)) for _ in range(4)]
     for connection in idle:
@@ -106,7 +106,7 @@ def test_a_client_that_does_not_read_heaps_up_nothing(process: Process) -> None:
         connection.close()
 
 
-def test_a_route_may_hand_a_body_on_as_it_comes(serve: Serve, upstream: Upstream) -> None:
+def test_a_route_may_pass_on_a_body_unbuffered(serve: Serve, upstream: Upstream) -> None:
     client = serve("services: [{url: 'http://{upstream}', routes: [{paths: [/], request_buffering: false}]}]")
     for size in (3, 300_000):
         assert client.post("/", b"x" * size).status == 200
@@ -119,7 +119,7 @@ def test_a_route_may_hand_a_body_on_as_it_comes(serve: Serve, upstream: Upstream
     assert upstream.last.body == b"abcdef"
 
 
-def test_a_body_handed_on_is_not_sent_twice(serve: Serve, upstream: Upstream) -> None:
+def test_an_unbuffered_body_is_not_sent_twice(serve: Serve, upstream: Upstream) -> None:
     route = "routes: [{paths: [/], request_buffering: false}]"
     client = serve("services: [{url: 'http://{upstream}', retries: 3, " + route + "}]")
     upstream.answers = [Answer(hang_up=True), Answer()]
@@ -127,7 +127,7 @@ def test_a_body_handed_on_is_not_sent_twice(serve: Serve, upstream: Upstream) ->
     assert len(upstream.seen) == 1
 
 
-def test_an_upstream_may_refuse_before_it_has_read_everything(serve: Serve) -> None:
+def test_an_upstream_may_respond_before_it_has_read_the_request(serve: Serve) -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

@@ -71,9 +71,7 @@ plugins:
 """
 
 
-def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(
-    secure: InThread, trust: ssl.SSLContext, upstream: Upstream
-) -> None:
+def test_responses_over_https_carry_hsts(secure: InThread, trust: ssl.SSLContext, upstream: Upstream) -> None:
     upstream.answers = [Answer(headers=[("Strict-Transport-Security", "max-age=0")])]
     service = f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/a]}}]}}]"
     plain = secure.load(service + HSTS)
@@ -87,7 +85,7 @@ def test_browsers_are_told_to_stay_with_https_where_they_came_by_it(
     assert plain.get("/nowhere", {"X-Forwarded-Proto": "https"}).header("Strict-Transport-Security") is None
 
 
-def test_a_proxy_of_ours_may_say_that_it_was_https() -> None:
+def test_a_trusted_proxy_may_report_https() -> None:
     edge = InThread(trusted_ips=["127.0.0.0/8"])
     client = edge.load(HSTS)
     assert client.get("/", {"X-Forwarded-Proto": "https"}).header("Strict-Transport-Security") == "max-age=60"
@@ -107,7 +105,7 @@ def test_what_is_not_tls_is_closed(secure: InThread) -> None:
     assert b"HTTP" not in received
 
 
-def test_a_handshake_that_does_not_end_is_ended(files: tuple[Path, Path]) -> None:
+def test_an_unfinished_handshake_is_aborted(files: tuple[Path, Path]) -> None:
     edge = InThread(tls_certificate=files[0], tls_key=files[1], head_seconds=0.3)
     with socket.create_connection(("127.0.0.1", edge.tls_port), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01")
@@ -125,7 +123,7 @@ def test_an_upstream_may_speak_tls(secure: InThread, upstream: Upstream, verify:
     inner.stop()
 
 
-def test_a_certificate_is_kept_while_it_holds_and_made_anew_when_it_is_lost(tmp_path: Path) -> None:
+def test_a_certificate_is_kept_while_valid_and_replaced_when_lost(tmp_path: Path) -> None:
     state = StateFolder(tmp_path)
     certificate.ensure(state, {})
     made, key = certificate.paths(state, {})

@@ -40,7 +40,7 @@ def test_a_transformer_does_not_break_the_framing(serve: Serve, upstream: Upstre
     assert upstream.last.header("Host") == upstream.address
 
 
-def test_templates_name_what_the_request_brought(serve: Serve, upstream: Upstream) -> None:
+def test_templates_use_values_of_the_request(serve: Serve, upstream: Upstream) -> None:
     config = {
         "add": {"headers": ["X-User:$(uri_captures.user)", "X-Q:q=$(query_params.q)", "X-From:$(headers['X-Who'])"]},
         "replace": {"uri": "/inner/$(uri_captures.user)/$(uri_captures[2])"},
@@ -92,7 +92,7 @@ def test_the_body_changes_where_it_can_be_read(
     assert upstream.last.header("Content-Length") == str(len(arrives))
 
 
-def test_an_answers_headers_change_also_where_nothing_was_found(serve: Serve, upstream: Upstream) -> None:
+def test_headers_of_a_404_change_too(serve: Serve, upstream: Upstream) -> None:
     upstream.answers = [Answer(headers=[("X-Gone", "1"), ("X-Old", "old"), ("Server", "origin")])]
     config = {
         "remove": {"headers": ["X-Gone"]},
@@ -110,7 +110,7 @@ def test_an_answers_headers_change_also_where_nothing_was_found(serve: Serve, up
 
 
 @pytest.mark.parametrize("chunks", [None, [b'{"gone":', b' 1, "n": 1}']])
-def test_an_answers_json_changes(serve: Serve, upstream: Upstream, chunks: list[bytes] | None) -> None:
+def test_json_in_a_response_changes(serve: Serve, upstream: Upstream, chunks: list[bytes] | None) -> None:
     headers = [("Content-Type", "application/json")]
     upstream.answers = [Answer(headers=headers, body=b'{"gone": 1, "n": 1}', chunks=chunks)]
     config = {
@@ -127,12 +127,12 @@ def test_an_answers_json_changes(serve: Serve, upstream: Upstream, chunks: list[
 
 
 @pytest.mark.parametrize("body", [b"no json", b"[1]"])
-def test_an_answer_that_is_no_json_object_stays(serve: Serve, upstream: Upstream, body: bytes) -> None:
+def test_a_response_that_is_not_a_json_object_is_unchanged(serve: Serve, upstream: Upstream, body: bytes) -> None:
     upstream.answers = [Answer(headers=[("Content-Type", "application/json")], body=body)]
     assert serve(through(plugin("response-transformer", remove={"json": ["a"]}))).get("/").body == body
 
 
-def test_an_answer_that_is_too_long_to_change_does_not_leave_unchanged(serve: Serve, upstream: Upstream) -> None:
+def test_a_response_too_large_to_change_is_an_error(serve: Serve, upstream: Upstream) -> None:
     secret = json.dumps({"secret": "x" * (9 * 2**20)}).encode()
     upstream.answers = [Answer(headers=[("Content-Type", "application/json")], body=secret)]
     reply = serve(through(plugin("response-transformer", remove={"json": ["secret"]}))).get("/")
@@ -147,7 +147,7 @@ def test_an_answer_that_is_too_long_to_change_does_not_leave_unchanged(serve: Se
         (Answer(chunks=[b"{"]), 504),
     ],
 )
-def test_an_answer_that_cannot_be_had_whole_is_told_as_what_it_is(
+def test_a_response_that_cannot_be_read_whole_is_an_error(
     serve: Serve, upstream: Upstream, answer: Answer, status: int
 ) -> None:
     answer.headers = [("Content-Type", "application/json"), ("X-Inner", "1")]
@@ -175,7 +175,7 @@ def test_an_answer_that_cannot_be_had_whole_is_told_as_what_it_is(
         ("response-transformer", {"add": {"json": ["a:1"], "json_types": ["int"]}}, "config.add.json_types[0]: "),
     ],
 )
-def test_what_cannot_work_is_refused(serve: Serve, name: str, config: dict[str, Any], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, name: str, config: dict[str, Any], fault: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(plugin(name, **config)))
     assert fault in str(refused.value)

@@ -50,12 +50,12 @@ def register(app: Flask, runtime: Runtime) -> None:
 
     @app.get("/<path>/<reference>")
     def show(path: str, reference: str) -> dict[str, Any]:
-        kind, entity = _found(current(), path, reference)
+        kind, entity = _find(current(), path, reference)
         return shown(kind, entity, current())
 
     @app.get("/<path>/<reference>/<inner>")
     def show_nested(path: str, reference: str, inner: str) -> dict[str, Any]:
-        kind, entity = _found(current(), path, reference)
+        kind, entity = _find(current(), path, reference)
         if inner in REFERENCES:
             other = getattr(entity, inner, None) or abort(404)
             return shown(REFERENCES[inner], current().of(REFERENCES[inner])[other], current())
@@ -79,7 +79,7 @@ def _no_database(kind: str, rest: str) -> dict[str, Any]:
     return {"code": 12, "name": "operation unsupported", "message": message}
 
 
-def _found(configuration: Configuration, path: str, reference: str) -> tuple[str, Entity]:
+def _find(configuration: Configuration, path: str, reference: str) -> tuple[str, Entity]:
     kind = PATHS.get(path) or abort(404)
     id_ = configuration.find(kind, reference) or abort(404)
     return kind, configuration.of(kind)[id_]

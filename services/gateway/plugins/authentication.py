@@ -7,7 +7,7 @@ from services.gateway.config.schema import Consumer, Credential
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.plugins.base import Misconfigured
 
-Anonymously = Callable[[Exchange], None]
+Fallback = Callable[[Exchange], None]
 
 
 def identify(exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
@@ -20,7 +20,7 @@ def identify(exchange: Exchange, consumer: Consumer, credential: Credential | No
     exchange.set_header("X-Anonymous-Consumer", None if credential else "true")
 
 
-def anonymously(reference: str | None, configuration: Configuration) -> Anonymously | None:
+def anonymous_fallback(reference: str | None, configuration: Configuration) -> Fallback | None:
     """How to attribute requests without a valid credential to the consumer that `anonymous` names, by id or username.
 
     Raises Misconfigured when there is no such consumer (Kong finds out at the first request, and responds 500).

@@ -45,15 +45,15 @@ class IPRestriction(Plugin):
         self._config = IPRestrictionConfig.model_validate(entry.config or {})
         self._allow = [ipaddress.ip_network(text, strict=False) for text in self._config.allow]
         self._deny = [ipaddress.ip_network(text, strict=False) for text in self._config.deny]
-        self._passes = lru_cache(4096)(self._judge)
+        self._is_allowed = lru_cache(4096)(self._check)
 
     def access(self, exchange: Exchange) -> Response | None:
-        if self._passes(exchange.client_ip):
+        if self._is_allowed(exchange.client_ip):
             return None
         message = self._config.message or f"IP address not allowed: {exchange.client_ip}"
         return responses.error(exchange, (self._config.status, message))
 
-    def _judge(self, ip: str) -> bool:
+    def _check(self, ip: str) -> bool:
         try:
             address = ipaddress.ip_address(ip)
         except ValueError:

@@ -1,4 +1,4 @@
-"""Lets only requests pass that carry a token signed with one of the consumers' keys."""
+"""Requires a token signed with a consumer's key."""
 
 import re
 from functools import lru_cache
@@ -15,11 +15,11 @@ from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
 from services.gateway.plugins import tokens
-from services.gateway.plugins.authentication import anonymously, identify
+from services.gateway.plugins.authentication import anonymous_fallback, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
 from services.gateway.plugins.tokens import Refused, Token
 
-REMEMBERED_TOKENS = 4096
+CACHED_TOKENS = 4096
 
 _BEARER = re.compile(r"\s*[Bb]earer\s+(.+)")
 
@@ -48,17 +48,17 @@ class JWT(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = JWTConfig.model_validate(entry.config or {})
-        self._anonymously = anonymously(self._config.anonymous, configuration)
+        self._fallback = anonymous_fallback(self._config.anonymous, configuration)
         self._consumers = configuration.consumers
         self._credentials = {
-            credential.key: (credential, self._prepared(credential, configuration))
+            credential.key: (credential, self._prepare(credential, configuration))
             for credential in configuration.jwt_secrets.values()
         }
-        self._signed = lru_cache(REMEMBERED_TOKENS)(self._judge_signature)
+        self._verify_cached = lru_cache(CACHED_TOKENS)(self._verify_signature)
         challenge = f'Bearer realm="{self._config.realm}"' if self._config.realm else "Bearer"
         self._challenges = {False: challenge, True: f'{challenge} error="invalid_token"'}
 
-    def _prepared(self, credential: JWTSecret, configuration: Configuration) -> tokens.Key:
+    def _prepare(self, credential: JWTSecret, configuration: Configuration) -> tokens.Key:
         try:
             return tokens.prepare(
                 credential.algorithm, credential.secret, credential.rsa_public_key, self._config.secret_is_base64
@@ -69,22 +69,22 @@ class JWT(Plugin):
     def access(self, exchange: Exchange) -> Response | None:
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
-        if self._anonymously is not None and exchange.is_authenticated:
-            return None  # another plugin has let it pass already
-        found = self._found(exchange)
+        if self._fallback is not None and exchange.is_authenticated:
+            return None  # another plugin has authenticated it
+        found = self._sent_tokens(exchange)
         try:
-            credential = self._verified(found)
+            credential = self._verify(found)
         except Refused as refused:
-            if self._anonymously is None:
+            if self._fallback is None:
                 challenge = {"WWW-Authenticate": self._challenges[bool(found)]}
                 return responses.plain_json(401, refused.content, challenge)
-            self._anonymously(exchange)
+            self._fallback(exchange)
             return None
         identify(exchange, self._consumers[str(credential.consumer)], credential)
         return None
 
-    def _found(self, exchange: Exchange) -> set[str]:
-        """Every token the request carries, wherever it may."""
+    def _sent_tokens(self, exchange: Exchange) -> set[str]:
+        """All tokens in the configured places."""
         config = self._config
         found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
         if config.cookie_names:
@@ -94,16 +94,16 @@ class JWT(Plugin):
             found += [bearer[1] for value in exchange.headers.all(name) if (bearer := _BEARER.match(value))]
         return set(found)
 
-    def _verified(self, found: set[str]) -> JWTSecret:
-        """Whose token it is. Raises Refused."""
+    def _verify(self, found: set[str]) -> JWTSecret:
+        """The credential of the token. Raises Refused."""
         if len(found) != 1:
             raise Refused("Multiple tokens provided" if found else "Unauthorized")
-        token, credential = self._signed(next(iter(found)))
+        token, credential = self._verify_cached(next(iter(found)))
         tokens.check_claims(token.claims, self._config.claims_to_verify, self._config.maximum_expiration)
         return credential
 
-    def _judge_signature(self, text: str) -> tuple[Token, JWTSecret]:
-        """What does not change with time, so that it is found once for a token that comes again and again. Raises Refused."""
+    def _verify_signature(self, text: str) -> tuple[Token, JWTSecret]:
+        """The checks that do not depend on time, and so can be cached. Raises Refused."""
         token = tokens.decode(text)
         credential, key = self._credentials.get(self._key_of(token), (None, None))
         if credential is None or key is None:

@@ -1,4 +1,4 @@
-"""Lets only requests pass that carry one of the consumers' keys, in a header, the query or the body."""
+"""Requires a consumer's key in a header, the query or the body."""
 
 import json
 from typing import Annotated, Any
@@ -11,7 +11,7 @@ from services.gateway.config.configuration import Configuration
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
-from services.gateway.plugins.authentication import anonymously, identify
+from services.gateway.plugins.authentication import anonymous_fallback, identify
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
 
 MAX_BODY_BYTES = 1_000_000
@@ -33,7 +33,7 @@ class KeyAuth(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = KeyAuthConfig.model_validate(entry.config or {})
-        self._anonymously = anonymously(self._config.anonymous, configuration)
+        self._fallback = anonymous_fallback(self._config.anonymous, configuration)
         self._consumers = configuration.consumers
         self._credentials = {credential.key: credential for credential in configuration.keyauth_credentials.values()}
         self._challenge = f'Key realm="{self._config.realm}"' if self._config.realm else "Key"
@@ -41,32 +41,32 @@ class KeyAuth(Plugin):
     def access(self, exchange: Exchange) -> Access:
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
-        if self._anonymously is not None and exchange.is_authenticated:
-            return None  # another plugin has let it pass already
+        if self._fallback is not None and exchange.is_authenticated:
+            return None  # another plugin has authenticated it
         if self._config.key_in_body and exchange.has_body:
             return self._with_body(exchange)
-        return self._judge(exchange, {})
+        return self._check(exchange, {})
 
     async def _with_body(self, exchange: Exchange) -> Response | None:
         body = await exchange.body(MAX_BODY_BYTES)
         content = (body.in_memory if body else None) or b""
-        return self._judge(exchange, _parsed(exchange.header("content-type") or "", content))
+        return self._check(exchange, _parsed(exchange.header("content-type") or "", content))
 
-    def _judge(self, exchange: Exchange, body: dict[str, Any]) -> Response | None:
-        name, keys = self._found(exchange, body)
+    def _check(self, exchange: Exchange, body: dict[str, Any]) -> Response | None:
+        name, keys = self._sent_keys(exchange, body)
         credential = self._credentials.get(keys[0]) if len(keys) == 1 else None
         if credential is not None:
             identify(exchange, self._consumers[credential.consumer or ""], credential)
             if self._config.hide_credentials:
                 self._hide(exchange, name, body)
             return None
-        if self._anonymously is not None:
-            self._anonymously(exchange)
+        if self._fallback is not None:
+            self._fallback(exchange)
             return None
         return responses.error(exchange, (401, _refusal(keys)), {"WWW-Authenticate": self._challenge})
 
-    def _found(self, exchange: Exchange, body: dict[str, Any]) -> tuple[str, list[str]]:
-        """Under which name, and the key; several where it is repeated."""
+    def _sent_keys(self, exchange: Exchange, body: dict[str, Any]) -> tuple[str, list[str]]:
+        """The name under which the key was sent, and the key; several if repeated."""
         for name in self._config.key_names:
             keys = exchange.headers.all(name) if self._config.key_in_header else []
             if not keys and self._config.key_in_query:
@@ -97,7 +97,7 @@ def _refusal(keys: list[str]) -> str:
 
 
 def _parsed(content_type: str, content: bytes) -> dict[str, Any]:
-    """The fields of a JSON object or a form; none of anything else."""
+    """The fields of a JSON object or form, else none."""
     try:
         if content_type.startswith("application/json"):
             found = json.loads(content)

@@ -106,7 +106,7 @@ class RateLimiting(Plugin):
         counted = [(owner, window, start_of(window, now)) for window in self._windows]
         if self._config.policy == "redis":
             return self._shared(exchange, counted, now)
-        return self._judge(exchange, counters.LOCAL.used(counted, self._limits, now), now)
+        return self._check(exchange, counters.LOCAL.used(counted, self._limits, now), now)
 
     async def _shared(self, exchange: Exchange, counted: Sequence[counters.Counter], now: float) -> Response | None:
         from redis.exceptions import RedisError
@@ -128,7 +128,7 @@ class RateLimiting(Plugin):
                 self._logged_at = now
                 log.error("requests not counted", error=repr(error), fault_tolerant=self._config.fault_tolerant)
             return None if self._config.fault_tolerant else responses.error(exchange, responses.UNEXPECTED)
-        return self._judge(exchange, used, now)
+        return self._check(exchange, used, now)
 
     def _identifier(self, exchange: Exchange) -> str:
         config, credential = self._config, exchange.credential
@@ -149,7 +149,7 @@ class RateLimiting(Plugin):
                 found = config.path if exchange.raw_path == config.path else None
         return found or exchange.client_ip
 
-    def _judge(self, exchange: Exchange, used: Sequence[int], now: float) -> Response | None:
+    def _check(self, exchange: Exchange, used: Sequence[int], now: float) -> Response | None:
         """`used`: counts before this request."""
         over = next((place for place, count in enumerate(used) if count >= self._limits[place]), None)
         headers, tightest = [], None

@@ -26,7 +26,7 @@ UNREACHABLE = "services: [{url: 'http://127.0.0.1:1', retries: 0, routes: [{path
         ("text/html;q=x, text/plain;q=0.5", "text/plain; charset=utf-8", "no Route"),
     ],
 )
-def test_an_error_comes_in_the_form_that_the_client_accepts(
+def test_an_error_has_the_format_that_the_client_accepts(
     serve: Serve, accept: str | None, content_type: str, begins: str
 ) -> None:
     reply = serve("services: []").get("/", {"Accept": accept} if accept else {})
@@ -35,7 +35,7 @@ def test_an_error_comes_in_the_form_that_the_client_accepts(
     assert reply.body.decode().startswith(begins)
 
 
-def test_a_failed_upstream_is_told_as_text_unless_asked_otherwise(serve: Serve) -> None:
+def test_an_upstream_failure_is_reported_as_text_by_default(serve: Serve) -> None:
     client = serve(UNREACHABLE)
     plain, json = client.get("/"), client.get("/", {"Accept": "*/*"})
     assert plain.body.startswith(b"An invalid response was received from the upstream server\n")
@@ -63,7 +63,7 @@ def test_a_failed_upstream_is_told_as_text_unless_asked_otherwise(serve: Serve) 
         ("/", {"X-Long": "x" * 8200}, 400),
     ],
 )
-def test_what_nobody_should_send_reaches_no_upstream(
+def test_unwanted_requests_reach_no_upstream(
     open_client: Client, upstream: Upstream, path: str, headers: dict[str, str], status: int
 ) -> None:
     reply = open_client.get(path, headers)
@@ -74,9 +74,7 @@ def test_what_nobody_should_send_reaches_no_upstream(
 @pytest.mark.parametrize(
     "twice", ["Authorization: Bearer a", "Host: a", "Content-Length: 0", "Transfer-Encoding: chunked"]
 )
-def test_what_two_readers_would_read_differently_reaches_no_upstream(
-    open_client: Client, upstream: Upstream, twice: str
-) -> None:
+def test_ambiguous_requests_reach_no_upstream(open_client: Client, upstream: Upstream, twice: str) -> None:
     host = "" if twice.startswith("Host") else "Host: a\r\n"
     answer = open_client.raw(f"GET / HTTP/1.1\r\n{host}{twice}\r\n{twice}\r\nConnection: close\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
@@ -96,20 +94,20 @@ def test_what_two_readers_would_read_differently_reaches_no_upstream(
         "/./internal/x",
     ],
 )
-def test_no_spelling_of_a_path_leaves_its_route(serve: Serve, upstream: Upstream, path: str) -> None:
+def test_no_spelling_of_a_path_escapes_its_route(serve: Serve, upstream: Upstream, path: str) -> None:
     client = serve("services: [{url: 'http://{upstream}', routes: [{paths: [/products], strip_path: false}]}]")
     assert client.get(path).status == 404
     assert not upstream.seen
 
 
 @pytest.mark.parametrize("path", ["/products/%252e%252e/x", "/products/..%2Finternal", "/products/%2F..%2Finternal"])
-def test_an_escape_that_stays_is_sent_as_it_was_matched(serve: Serve, upstream: Upstream, path: str) -> None:
+def test_an_escape_is_sent_as_it_was_matched(serve: Serve, upstream: Upstream, path: str) -> None:
     client = serve("services: [{url: 'http://{upstream}', routes: [{paths: [/products], strip_path: false}]}]")
     assert client.get(path).status == 200
     assert upstream.last.target == path
 
 
-def test_a_fault_of_ours_is_a_500_without_a_trace(
+def test_an_internal_error_is_a_500_without_a_traceback(
     gateway: Gateway, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve("services: []")
