@@ -25,21 +25,21 @@ def main() -> None:
             from chassis.run import web_app, web_server
             from chassis.security import keys
 
-            service.needs("keys_file" if service.settings.keys_file else "jwt_keys")
+            service.require_settings("keys_file" if service.settings.keys_file else "jwt_keys")
             keys.keyring(service.settings)
             web_server.run(web_app.build(service), service.settings)
         case "worker":
             from chassis.run import worker
 
-            service.needs("broker_url")
+            service.require_settings("broker_url")
             worker.run(service)
         case "celery":
             from chassis.run import celery
 
-            service.needs("broker_url")
+            service.require_settings("broker_url")
             celery.run(service)
         case "migrate":
-            service.needs()
+            service.require_settings()
             service.store.migrate(package)
         case "openapi":
             from chassis.run import web_app

@@ -1,1 +1,1 @@
-"""What every room stands on: settings, logs, problems, deadlines, clock, health, failpoints."""
+"""The lowest room: settings, telemetry, problems, deadlines, clock, health, failpoints."""

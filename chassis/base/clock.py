@@ -1,4 +1,4 @@
-"""The time that everything here is told in."""
+"""The time: always aware, always UTC."""
 
 from datetime import UTC, datetime
 

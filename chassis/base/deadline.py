@@ -1,6 +1,6 @@
-"""How long the caller of the present work still waits: set at the edge, handed on by every call, and never worked past.
+"""How much longer the caller waits: set at the edge, passed on by every call, and never exceeded.
 
-The header carries the time that is left, not a moment, so that two machines' clocks need not agree.
+The header carries the time that is left, not a moment, so that the clocks of two machines need not agree.
 """
 
 import re
@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from chassis.base.problems import Problem
 
 HEADER = "X-Request-Timeout-Ms"
-"""Milliseconds for which the sender will wait for the answer."""
+"""Milliseconds for which the sender waits for the response."""
 
 ENVIRON = "HTTP_" + HEADER.upper().replace("-", "_")
 """The header's name in a WSGI environment."""
 
 
-class TooLate(Problem):
-    type, status, title = "/problems/too-late", 504, "Request timed out"
+class DeadlineExceeded(Problem):
+    type, status, title = "/problems/deadline-exceeded", 504, "Request timed out"
 
 
 @dataclass(frozen=True)
@@ -35,34 +35,34 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
-    """Work in the block has so many seconds, or fewer if it already had fewer. is_callers: a caller has said so."""
-    present = _deadline.get()
+    """Limit the work in the block, unless it has less time already. is_callers: a caller set the limit."""
+    current = _deadline.get()
     new = _Deadline(time.monotonic() + seconds, is_callers)
-    token = _deadline.set(new if present is None or new.at < present.at else present)
+    token = _deadline.set(new if current is None or new.at < current.at else current)
     try:
         yield
     finally:
         _deadline.reset(token)
 
 
-def of_request(header: str | None, patience_seconds: float) -> AbstractContextManager[None]:
-    """`within` what the request's header says, or our own patience. Clients may send anything: only less time is had for it."""
-    told = int(header) / 1000 if header is not None and _NUMBER.fullmatch(header) else None
-    if told is not None and told <= patience_seconds:
-        return within(told, is_callers=True)
-    return within(patience_seconds)
+def of_request(header: str | None, timeout_seconds: float) -> AbstractContextManager[None]:
+    """`within` the header's time, at most `timeout_seconds`; a malformed header counts as none."""
+    requested = int(header) / 1000 if header is not None and _NUMBER.fullmatch(header) else None
+    if requested is not None and requested <= timeout_seconds:
+        return within(requested, is_callers=True)
+    return within(timeout_seconds)
 
 
 def remaining() -> float | None:
-    """Seconds that are left, 0 when they are over; None where there is no hurry."""
-    present = _deadline.get()
-    return None if present is None else max(0.0, present.at - time.monotonic())
+    """Seconds left, never negative; None without a deadline."""
+    current = _deadline.get()
+    return None if current is None else max(0.0, current.at - time.monotonic())
 
 
 def callers_remaining() -> float | None:
-    """The same where a caller has set the limit, None where only we ourselves have."""
-    present = _deadline.get()
-    return remaining() if present is not None and present.is_callers else None
+    """`remaining` where a caller set the deadline, None where only we did."""
+    current = _deadline.get()
+    return remaining() if current is not None and current.is_callers else None
 
 
 def is_over() -> bool:
@@ -70,6 +70,6 @@ def is_over() -> bool:
 
 
 def check() -> None:
-    """Raises TooLate when nobody waits for the answer any more."""
+    """Raises DeadlineExceeded."""
     if is_over():
-        raise TooLate("The request ran out of time before its work began.")
+        raise DeadlineExceeded("The request ran out of time before its work began.")

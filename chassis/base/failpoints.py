@@ -1,13 +1,13 @@
-"""Crash points: places before and after every durable write and every send, where a test may have a process die.
+"""Failpoints: places before and after every durable write and every send, where a test can kill the process.
 
     failpoints.point("publish stock.reserve")
 
-The full name of a point is `<program>: <work in hand>: <name>`. Commits in PostgreSQL and writes in MongoDB are points by
-themselves, once `arm` has run: no code can make one that has none. Unless armed, a point costs one comparison.
+The full name of a point is `<program>: <current work>: <name>`. Once `arm` has run, every commit in PostgreSQL and every write
+in MongoDB is a point by itself. Unless armed, a point costs one comparison.
 
-In the armed directory a file named as `file_of(point)` is a death sentence: the process that passes the point removes it and
-ends by SIGKILL, as by a power cut, and lives after its restart. The file may say how many passings it lets go before. While a
-file `recording` is there, each point that is passed is written to `passed`, one a line.
+A file in the armed directory, named by `file_of(point)`, triggers the point: the process that reaches it removes the file and
+ends by SIGKILL. The file may hold how many times to pass first. While a file `recording` exists, each point passed is appended
+to `passed`, one per line.
 """
 
 import os
@@ -23,7 +23,7 @@ PASSED = "passed"
 
 _MONGO_WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
 _SQL_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
-"""How statements begin that keep nothing; any other may."""
+"""How statements begin that write nothing; any other may."""
 
 _directory: Path | None = None
 _program = ""
@@ -31,18 +31,18 @@ _passing = threading.Lock()
 
 
 def point(name: str) -> None:
-    """Die here, if somebody is to."""
+    """Die here if this point is triggered."""
     if _directory is not None:
         _pass(_directory, f"{_program}: {get_contextvars().get('work', 'outside')}: {name}")
 
 
 def file_of(name: str) -> str:
-    """The file that arms the point of this full name."""
+    """The file that triggers the point of this full name."""
     return name.replace("/", "|")
 
 
 def arm(directory: str, program: str) -> None:
-    """Let this process's points be heeded. Before the first connection to a database is made."""
+    """Enable the points of this process. Call it before the first connection to a database."""
     global _directory, _program
     _directory, _program = Path(directory), program
     _watch_sql()
@@ -54,15 +54,15 @@ def _pass(directory: Path, name: str) -> None:
         with open(directory / PASSED, "a") as passed:
             passed.write(f"{name}\n")
     with _passing:
-        if _is_fatal(directory / file_of(name)):
+        if _is_triggered(directory / file_of(name)):
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _is_fatal(armed: Path) -> bool:
+def _is_triggered(armed: Path) -> bool:
     try:
-        spared = int(armed.read_text() or 0)
-        if spared > 0:
-            armed.write_text(str(spared - 1))
+        remaining = int(armed.read_text() or 0)
+        if remaining > 0:
+            armed.write_text(str(remaining - 1))
             return False
         armed.unlink()
     except FileNotFoundError:
@@ -71,7 +71,7 @@ def _is_fatal(armed: Path) -> bool:
 
 
 def _watch_sql() -> None:
-    """A commit that keeps something is a point before and a point after, on every engine of the process."""
+    """Make points before and after every commit that wrote something, on every engine of the process."""
     from sqlalchemy import Engine, event
     from sqlalchemy.pool import Pool
 
@@ -88,14 +88,14 @@ def _watch_sql() -> None:
 
     @event.listens_for(Pool, "checkin")
     def after(_connection: Any, record: Any) -> None:
-        # A session gives its connection back as the first thing after its commit.
+        # A session returns its connection right after its commit.
         if record.info.pop("kept", False):
             point("committed")
         record.info.pop("wrote", None)
 
 
 def _watch_mongo() -> None:
-    """Every command that writes is a point before and a point after, on every client of the process."""
+    """Make points before and after every command that writes, on every client of the process."""
     from pymongo import monitoring
 
     class Watch(monitoring.CommandListener):

@@ -1,4 +1,4 @@
-"""Is this process alive, and are the things it depends on there? Also the small HTTP server of processes without an API."""
+"""Liveness and readiness of a process, and a small HTTP server for processes without an API."""
 
 import json
 import threading
@@ -12,11 +12,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 CACHE_SECONDS = 1.0
-"""How long an answer is reused, so that probes cannot load what they probe."""
+"""How long a report is reused, so that probes cannot load what they probe."""
 
 
 class Health:
-    """Readiness of one process. Each check raises when its dependency is away, and bounds its own time."""
+    """Readiness of one process. Each check raises when its dependency is unavailable, and bounds its own time."""
 
     def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
         self._checks, self._in_flight = checks, in_flight
@@ -25,15 +25,15 @@ class Health:
         self._report: dict[str, str] = {}
 
     def report(self) -> dict[str, str]:
-        """ "ok" or what is wrong, by name of the dependency."""
+        """By dependency: "ok", or the name of its error."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 self._report = {name: _outcome(check) for name, check in self._checks.items()}
                 self._expires = time.monotonic() + CACHE_SECONDS
             return self._report
 
-    def answer(self, path: str) -> tuple[int, bytes] | None:
-        """Status and JSON body for the health paths, None for any other."""
+    def respond(self, path: str) -> tuple[int, bytes] | None:
+        """Status and JSON body; None for a path that is not a health check."""
         if path == "/health/live":
             return 200, b'{"status": "alive"}'
         if path == "/health/ready":
@@ -47,7 +47,7 @@ class Health:
 
 
 class InFlight:
-    """How many requests a process has in hand: who is about to stop it can wait until there are none."""
+    """Counts the requests in flight, so that a process can be drained before it stops."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -67,7 +67,7 @@ class InFlight:
 def _outcome(check: Callable[[], None]) -> str:
     try:
         check()
-    except Exception as error:  # whatever a dependency raises, it is not ready
+    except Exception as error:  # whatever it raises, the dependency is not ready
         return type(error).__name__
     return "ok"
 
@@ -78,17 +78,17 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
-        """Probes are not worth a log line."""
+        """Do not log probes."""
 
 
 def serve(health: Health, host: str, port: int) -> WSGIServer:
-    """Answer /health/live, /health/ready and /metrics from a thread of this process."""
+    """Serve /health/live, /health/ready and /metrics from a thread of this process."""
     metrics = make_wsgi_app()
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
             return metrics(environ, start_response)
-        status, body = health.answer(environ["PATH_INFO"]) or (404, b"{}")
+        status, body = health.respond(environ["PATH_INFO"]) or (404, b"{}")
         start_response(f"{status} -", [("Content-Type", "application/json")])
         return [body]
 

@@ -1,4 +1,4 @@
-"""What a process is told by its environment, read once. A service subclasses `Settings` with what only it needs."""
+"""Settings from the environment, read once. A service subclasses `Settings` for its own."""
 
 import sys
 from collections.abc import Callable
@@ -13,89 +13,88 @@ T = TypeVar("T")
 
 
 class Settings(BaseSettings):
-    """Settings every process has. Each is read from `SOUK_<NAME>`; dictionaries are JSON."""
+    """The settings of every process, read from `SOUK_<NAME>`; dictionaries and lists are JSON."""
 
     model_config = SettingsConfigDict(env_prefix="SOUK_", extra="ignore", frozen=True)
 
     environment: str = "development"
-    """`production` refuses what only suits a developer's machine."""
+    """`production` rejects settings that only suit a developer's machine."""
 
     host: str = "127.0.0.1"
     port: int = 0
-    """Where this process listens: its API, or its health and metrics. 0 lets the system choose."""
+    """Of this process's API, or of its health checks and metrics. 0: any free port."""
 
     threads: int = Field(default=8, ge=1, le=256)
-    """Requests (or tasks) one process works on at once. Each may hold one database connection."""
+    """Concurrent requests (or tasks) per process. Each may hold a database connection."""
 
     request_timeout_seconds: float = Field(default=9.0, gt=0)
-    """For one request with all its calls, less if its caller says so. Below the edge's own patience, so that it hears an answer."""
+    """For a request with all its calls; a caller may set less. Keep it below the edge's timeout, or the edge gives up first."""
 
     log_level: str = "info"
 
     database_url: str = ""
-    """postgresql://role:password@host:port/database of this service; empty for a service without one."""
+    """postgresql://role:password@host:port/database; empty for a service without PostgreSQL."""
 
     mongo_url: str = ""
     broker_url: str = ""
-    """amqp://... (RabbitMQ), or redis://... which has neither delay queues nor publisher confirms."""
+    """amqp://... (RabbitMQ), or redis://..., without delay queues and publisher confirms."""
 
     redis_url: str = ""
 
     discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
-    """How upstreams are found; empty: by Consul where there is one, else at fixed addresses."""
+    """How to find upstreams. Empty: Consul if `consul_url` is set, else `services`."""
 
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks of the edge (JSON list). Only its word about whom it was called by is believed; too wide, and clients choose
-    the address that they are throttled by."""
+    """Networks whose X-Forwarded-For is trusted. Too wide, and clients can forge the address they are throttled by."""
 
     trusted_hops: int = Field(default=1, ge=1, le=10)
-    """Proxies before this service that each append to X-Forwarded-For: more than the edge where a load balancer is before it."""
+    """Proxies in front of this service that append to X-Forwarded-For: 2 with a load balancer in front of the edge."""
 
     services: dict[str, str] = Field(default_factory=dict)
-    """For fixed addresses: base URL of each upstream by name, or several separated by commas."""
+    """For static discovery: base URLs by upstream, separated by commas."""
 
     consul_url: str = ""
     """http(s)://host:port of a Consul agent."""
 
     consul_token: SecretStr = SecretStr("")
-    """ACL token that may read services and nodes, where Consul asks for one."""
+    """ACL token with read access to services and nodes."""
 
     consul_ca_file: str = ""
-    """Certificates that vouch for Consul's own; empty: the system's."""
+    """CA certificates for Consul; empty: the system's."""
 
     consul_certificate_file: str = ""
     consul_key_file: str = ""
-    """What this process shows to a Consul that wants to know its clients."""
+    """Client certificate for mutual TLS with Consul."""
 
     kubernetes_namespace: str = ""
-    """Where the upstreams' EndpointSlices are; empty: in the pod's own namespace."""
+    """Namespace of the upstreams' EndpointSlices; empty: the pod's own."""
 
     discovery_name: str = "{service}:8000"
-    """For discovery by DNS: host:port, in which {service} stands for the service's name."""
+    """For discovery by DNS: host:port with {service} for the name."""
 
     keys_file: Path | None = None
-    """JSON with the keys below (`chassis/security/keys.py`), read again when it changes; without it those below hold, for good."""
+    """JSON with keys (`chassis/security/keys.py`), reloaded when it changes; replaces the four settings below."""
 
     jwt_keys: dict[str, SecretStr] = Field(default_factory=dict)
-    """By key id: a secret of 32 bytes or more (HS256), or a PEM of an RSA (RS256) or Ed25519 key (EdDSA), of which all but
-    the issuer need only the public half. The first signs, all verify."""
+    """By key id: a secret of 32 bytes or more (HS256), or the PEM of an RSA (RS256) or Ed25519 (EdDSA) key. The first signs, all
+    verify; only the issuer needs the private half."""
 
     jwt_issuer: str = "souk-users"
     jwt_audience: str = "souk"
 
     api_key: SecretStr = SecretStr("")
-    """What this service shows to its upstreams."""
+    """What this service sends to its upstreams."""
 
     api_callers: dict[str, str] = Field(default_factory=dict)
-    """SHA-256 (hex) of the API key of each service that may call this one."""
+    """By service that may call this one: the SHA-256 (hex) of its API key."""
 
     failpoints_directory: str = ""
-    """Where tests arm crash points (`chassis.base.failpoints`). Not in production."""
+    """Where tests trigger failpoints (`chassis.base.failpoints`). Rejected in production."""
 
     @model_validator(mode="after")
     def _suits_its_environment(self) -> Self:
         if self.environment == "production" and self.failpoints_directory:
-            raise ValueError("SOUK_FAILPOINTS_DIRECTORY has no business in production.")
+            raise ValueError("SOUK_FAILPOINTS_DIRECTORY must not be set in production.")
         return self
 
     @field_validator("trusted_proxies")
@@ -106,7 +105,7 @@ class Settings(BaseSettings):
     _made: dict[Callable[..., Any], Any] = PrivateAttr(default_factory=dict)
 
     def once(self, make: Callable[[Self], T]) -> T:
-        """What `make` gives for these settings, made at first use."""
+        """The result of `make` for these settings, made at first use."""
         if make not in self._made:
             self._made[make] = make(self)
         made: T = self._made[make]
@@ -114,23 +113,23 @@ class Settings(BaseSettings):
 
     @classmethod
     def current(cls) -> Self:
-        """The settings of this process. Ends the process with one line per wrong variable."""
+        """The settings of this process. Ends it with one line per invalid variable."""
         if cls not in _CURRENT:
             _CURRENT[cls] = cls._read()
         return cast(Self, _CURRENT[cls])
 
     @classmethod
     def use(cls, **values: Any) -> Self:
-        """Make these values, over the environment's, the current settings: a test runs several services in one process."""
+        """Make these values, on top of the environment's, the current settings: a test runs several services in one process."""
         settings = cls(**values)
         _CURRENT[cls] = settings
         return settings
 
-    def demand(self, *names: str) -> None:
-        """End the process with one line per setting of `names` that is empty."""
+    def require(self, *names: str) -> None:
+        """End the process with one line per empty setting of `names`."""
         missing = [name for name in names if not getattr(self, name)]
         for name in missing:
-            print(f"SOUK_{name.upper()}: this process needs it", file=sys.stderr)
+            print(f"SOUK_{name.upper()}: this process requires it", file=sys.stderr)
         if missing:
             raise SystemExit(1)
 
@@ -139,9 +138,9 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            for wrong in error.errors():
-                name = "SOUK_" + "_".join(str(part).upper() for part in wrong["loc"][:1])
-                print(f"{name}: {wrong['msg']}", file=sys.stderr)
+            for each in error.errors():
+                name = "SOUK_" + "_".join(str(part).upper() for part in each["loc"][:1])
+                print(f"{name}: {each['msg']}", file=sys.stderr)
             raise SystemExit(1) from None
 
 

@@ -1,4 +1,4 @@
-"""What is seen from outside: structured logs without secrets, the trace that ties hops together, domain metrics."""
+"""Structured logs without secrets, traces across hops, and the metrics of messages and tasks."""
 
 import logging
 import re
@@ -12,25 +12,23 @@ import structlog
 from prometheus_client import Counter, Gauge, Histogram
 from structlog.contextvars import bound_contextvars, get_contextvars
 
-OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest message that waits to be sent.")
+OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest unsent message.")
 MESSAGES_SENT = Counter("souk_messages_sent_total", "Messages confirmed by the broker.", ["type"])
 MESSAGES_HANDLED = Counter(
     "souk_messages_handled_total",
     "Messages received, by outcome: done, duplicate, retried or dead_letter.",
     ["type", "outcome"],
 )
-DEAD_LETTERS = Gauge(
-    "souk_dead_letters", "Messages that nobody will handle unless an operator replays them.", ["queue"]
-)
+DEAD_LETTERS = Gauge("souk_dead_letters", "Messages that stay unhandled until an operator replays them.", ["queue"])
 TASKS_HANDLED = Counter(
     "souk_tasks_handled_total",
-    "Runs of Celery tasks, by what became of them: done, retried or exhausted.",
+    "Runs of Celery tasks, by outcome: done, retried or exhausted.",
     ["task", "outcome"],
 )
-HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Time a handler and its commit took.", ["type"])
+HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Duration of a handler with its commit.", ["type"])
 
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context, version 0. It comes from clients and ends up in every log line, so it must be nothing else."""
+"""W3C Trace Context, version 0. Matched strictly: it comes from clients and appears in every log line."""
 
 _SECRET_FIELDS = frozenset(
     {
@@ -48,7 +46,7 @@ _SECRET_FIELDS = frozenset(
 
 
 def configure_logging(service: str, level: str) -> None:
-    """JSON lines on standard output, one event each; library loggers included."""
+    """Log JSON to standard output, one event per line; libraries' loggers too."""
 
     def name_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
@@ -83,12 +81,12 @@ def configure_logging(service: str, level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # Libraries speak up only when something is wrong: our own events tell the story.
+    # From libraries only what went wrong.
     root.setLevel(logging.WARNING)
 
 
 class _Output:
-    """Standard output, except that work goes on when nobody reads it any more or the disk behind it is full."""
+    """Standard output, whose errors (a closed pipe, a full disk) do not stop the work."""
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -100,12 +98,12 @@ class _Output:
 
 
 def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Blank the value of every field whose name says that it is a secret, at any depth."""
+    """Blank the secret fields of a log event, at any depth."""
     return {name: blanked(value, name) for name, value in event.items()}
 
 
 def blanked(value: Any, name: str = "") -> Any:
-    """The value of the field `name` without what a field's name says is secret."""
+    """`value` of the field `name`, with all fields blanked whose names are those of secrets."""
     if name.lower() in _SECRET_FIELDS:
         return "[redacted]"
     if isinstance(value, dict):
@@ -116,15 +114,15 @@ def blanked(value: Any, name: str = "") -> Any:
 
 
 def traceparent() -> str:
-    """The W3C trace context of the present work, to hand on; "" outside of any."""
+    """The W3C trace context of the current work, to pass on; "" without any."""
     return str(get_contextvars().get("traceparent", ""))
 
 
 @contextmanager
 def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
-    """`work` in the block belongs to the trace of `incoming` (a traceparent), or to a new one; logs carry all of it and `fields`."""
-    known = TRACEPARENT.fullmatch(incoming)
-    trace_id = known[1] if known else secrets.token_hex(16)
+    """Continue the trace of `incoming` (a traceparent), or start one; log events in the block carry it, `work` and `fields`."""
+    continued = TRACEPARENT.fullmatch(incoming)
+    trace_id = continued[1] if continued else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
     with bound_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields):
         yield

@@ -191,10 +191,10 @@ def places(package: str) -> list[DeadLetterQueue | Rows]:
     """Where dead things of `services.<name>` may be; of "unrouted", what nobody listens to."""
     if package == UNROUTED:
         settings = Settings.current()
-        settings.demand("broker_url")
+        settings.require("broker_url")
         return [DeadLetterQueue(settings.broker_url, broker.UNROUTED, None)]
     service: Service = importlib.import_module(f"{package}.app").service
-    service.needs("broker_url")
+    service.require_settings("broker_url")
     queue = DeadLetterQueue(service.settings.broker_url, broker.dead_letter_queue(service.name).name, service.name)
     return [queue, Rows(service)] if service.dead_rows else [queue]
 

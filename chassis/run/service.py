@@ -1,4 +1,4 @@
-"""One service as the chassis sees it: its table of contents, from which web, worker and Celery processes are made.
+"""A service's table of contents, from which its web, worker and Celery processes are made.
 
 Memory is paid per process, so what only some processes need is imported where they need it.
 """
@@ -26,7 +26,7 @@ Routes: TypeAlias = "Mapping[str, type[Resource]]"
 
 @dataclass(frozen=True)
 class Timer:
-    """Work that a worker does every so often, in a transaction of its own."""
+    """Periodic work of a worker, in a transaction of its own."""
 
     every_seconds: float
     run: Callable[[], None]
@@ -56,7 +56,7 @@ class Service:
 
     @cached_property
     def celery(self) -> "Tasks | None":
-        """The service's tasks, if it has any, bound to its store and broker."""
+        """The service's tasks, if any, bound to its store and broker."""
         if self.tasks is None:
             return None
         tasks = self.tasks()
@@ -74,6 +74,6 @@ class Service:
 
         return SQLStore(Database(self.settings.database_url, self.settings.threads), self.name, self.events)
 
-    def needs(self, *more: str) -> None:
-        """End the process with one line per setting that it cannot run without: the store's, and `more`."""
-        self.settings.demand("mongo_url" if self.collections else "database_url", *more)
+    def require_settings(self, *more: str) -> None:
+        """End the process with one line per missing setting: the store's URL, and `more`."""
+        self.settings.require("mongo_url" if self.collections else "database_url", *more)

@@ -87,7 +87,7 @@ def _read_on(environ: Any) -> None:
 
 def _probe(app: Flask, health: Health) -> None:
     def probe() -> Response:
-        status, body = health.answer(request.path) or (404, b"{}")
+        status, body = health.respond(request.path) or (404, b"{}")
         return Response(body, status, content_type="application/json")
 
     app.add_url_rule("/health/live", view_func=probe, endpoint="live")

@@ -125,7 +125,7 @@ class Keyring:
         return self.now().caller(api_key) or self._look().caller(api_key)
 
     def _look(self) -> Keys:
-        return self._fixed if self._file is None else self._file.look()
+        return self._fixed if self._file is None else self._file.refresh()
 
 
 def keyring(settings: Settings) -> Keyring:

@@ -37,7 +37,7 @@ def _http_error(error: HTTPException) -> Response:
 def _database_error(error: Exception) -> Response:
     if deadline.is_over():
         log.warning("request ran out of time", error=type(error).__name__)
-        return _problem(deadline.TooLate("The request ran out of time. Nothing was changed."))
+        return _problem(deadline.DeadlineExceeded("The request ran out of time. Nothing was changed."))
     # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
     log.error("database unavailable", error=str(getattr(error, "orig", error)))
     return _problem(Unavailable("The database did not respond in time."))

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ):
         verbs.add_parser(verb, help=summary).add_argument("order", type=UUID)
     given = parser.parse_args(arguments)
-    service.needs()
+    service.require_settings()
     if given.command == "rebuild":
         rebuild_all()
         return

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="skip payments whose money moved in the last ... minutes",
     )
     given = parser.parse_args(arguments)
-    service.needs()
+    service.require_settings()
     name = given.provider or providers.default()
     until = clock.now() - timedelta(minutes=given.minutes)
     try:

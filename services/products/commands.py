@@ -77,7 +77,7 @@ def _command(arguments: Sequence[str]) -> Callable[[], bool]:
 def main(arguments: Sequence[str]) -> None:
     """Exits with 1 when the command failed or found something wrong, with a line on standard error."""
     command = _command(arguments)
-    service.needs()
+    service.require_settings()
     try:
         with store.active(service.store):
             is_well = command()

@@ -63,7 +63,7 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     @app.get("/health/live", endpoint="health_live")
     @app.get("/health/ready", endpoint="health_ready")
     def probe() -> Response:
-        code, body = health.answer(request.path) or (404, b"{}")
+        code, body = health.respond(request.path) or (404, b"{}")
         return Response(body, code, content_type="application/json")
 
     config.register(app, runtime)
