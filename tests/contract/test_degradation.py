@@ -1,4 +1,4 @@
-"""docs/degradation.md promises; each promise names the test that holds it."""
+"""Each row of docs/degradation.md names an existing test."""
 
 import ast
 import re
@@ -25,5 +25,5 @@ def test_each_row_names_a_test_that_exists(row: str) -> None:
     assert name in functions
 
 
-def test_there_are_rows() -> None:
+def test_the_document_has_rows() -> None:
     assert len(ROWS) > 10
