@@ -11,6 +11,7 @@ from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, Query, View
 from contracts import money
 from services.products.models import Product
+from services.products.search.facets import CategoryCount, Facets
 from services.products.search.filters import Filters, Order, SearchOrder
 
 SKU = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -104,38 +105,10 @@ class SearchQuery(ProductFilters):
         return self
 
 
-class CategoryView(View):
-    category: str
-    products: int
-
-
-class PriceRange(View):
-    """From `min_price` up to and without `max_price`."""
-
-    min_price: Decimal
-    max_price: Decimal | None
-    products: int
-
-
-class StockCount(View):
-    in_stock: int
-    out_of_stock: int
-
-
-class FacetsView(View):
-    """How many products each choice leaves; each facet is counted without its own filter."""
-
-    categories: list[CategoryView]
-    prices: list[PriceRange]
-    stock: StockCount
-    is_complete: bool
-    """False when there are more matches than are counted; the numbers then show proportions."""
-
-
 class SearchPage(ProductPage):
     corrected: str | None = None
     """The words searched for, where those typed have typos."""
-    facets: FacetsView | None = None
+    facets: Facets | None = None
 
 
 class ExportQuery(Query):
@@ -166,7 +139,7 @@ class ImportReport(View):
 
 
 class CategoryPage(PageView):
-    items: list[CategoryView]
+    items: list[CategoryCount]
 
 
 class CategoryQuery(Page):

@@ -1,4 +1,4 @@
-"""The catalogue that a new installation is seeded with reads like a shop's, and every line can be sold."""
+"""The catalogue of a new installation reads like a real shop's, and every product can be sold."""
 
 import json
 import re
@@ -20,7 +20,7 @@ def words(product):
     return set(re.findall(r"\w+", product["description"].lower()))
 
 
-def test_the_file_is_one_object_a_line_with_an_end():
+def test_the_file_has_one_object_per_line_and_a_final_newline():
     assert LINES[-1] == ""
     assert not [line for line in LINES if line != line.strip()]
     assert {frozenset(product) for product in PRODUCTS} == {frozenset(FIELDS)}
@@ -34,11 +34,11 @@ def test_the_shop_is_large_and_varied():
 
 
 @pytest.mark.parametrize("field", ["sku", "name", "description"])
-def test_no_two_products_share_it(field):
+def test_the_field_is_unique(field):
     assert [value for value, times in Counter(p[field].casefold() for p in PRODUCTS).items() if times > 1] == []
 
 
-SHAPES = {
+FORMATS = {
     "sku": r"[A-Z]{3}-\d{4}",
     "name": r"\S.{2,59}",
     "description": r"\S.{40,400}\.",
@@ -48,17 +48,17 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("field", SHAPES)
-def test_every_product_has_it_in_its_shape(field):
-    assert [p["sku"] for p in PRODUCTS if not re.fullmatch(SHAPES[field], p[field])] == []
+@pytest.mark.parametrize("field", FORMATS)
+def test_every_product_has_the_field_in_its_format(field):
+    assert [p["sku"] for p in PRODUCTS if not re.fullmatch(FORMATS[field], p[field])] == []
 
 
-def test_every_product_has_a_stock_to_sell_from():
+def test_every_product_is_in_stock():
     assert {type(product["stock_quantity"]) for product in PRODUCTS} == {int}
     assert all(5 <= product["stock_quantity"] <= 400 for product in PRODUCTS)
 
 
-def test_the_text_is_clean():
+def test_texts_are_normalized_and_printable():
     for product in PRODUCTS:
         text = product["name"] + " " + product["description"]
         assert text == unicodedata.normalize("NFC", text)
@@ -66,7 +66,7 @@ def test_the_text_is_clean():
         assert text.isprintable()
 
 
-def test_no_description_is_another_one_with_a_word_changed():
+def test_descriptions_differ_in_most_words():
     alike = [
         (one["sku"], other["sku"])
         for one, other in combinations(PRODUCTS, 2)
@@ -75,6 +75,6 @@ def test_no_description_is_another_one_with_a_word_changed():
     assert alike == []
 
 
-def test_a_stock_keeping_unit_tells_the_category():
+def test_the_prefix_of_a_sku_is_its_categorys():
     prefixes = {(product["sku"][:3], product["category"]) for product in PRODUCTS}
     assert len(prefixes) == len({prefix for prefix, _ in prefixes}) == len({category for _, category in prefixes})

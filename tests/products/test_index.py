@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.products.models import Product
-from services.products.search.facets import CategoryCount, PriceCount, facets_of
+from services.products.search.facets import CategoryCount, PriceRange, facets_of
 from services.products.search.filters import FIELDS, Filters, Place
 from services.products.search.finder import MAX_COUNTED, MAX_RANKED, Finder
 from services.products.search.index import Entry, Index, upsert
@@ -80,6 +80,12 @@ def test_an_exact_name_comes_before_any_number_of_newer_ones(index, finder):
 def test_facets_count_up_to_a_bound_and_show_it(index, finder):
     add(index, *(["Kettle"] * (MAX_COUNTED + 10)))
     counted = facets_of(finder, parse("kettle", finder), Filters())
-    assert (counted.categories, counted.is_complete) == ([CategoryCount("kitchen", MAX_COUNTED)], False)
+    assert (counted.categories, counted.is_complete) == (
+        [CategoryCount(category="kitchen", products=MAX_COUNTED)],
+        False,
+    )
     few = facets_of(finder, parse("kettle", finder), Filters(min_price=Decimal(13)))
-    assert (few.categories, few.prices) == ([], [PriceCount(Decimal(10), Decimal(25), MAX_COUNTED)])
+    assert (few.categories, few.prices) == (
+        [],
+        [PriceRange(min_price=Decimal(10), max_price=Decimal(25), products=MAX_COUNTED)],
+    )

@@ -90,11 +90,11 @@ class Proxy(socketserver.ThreadingTCPServer):
     def __init__(self, to: tuple[str, int]) -> None:
         super().__init__(("127.0.0.1", 0), _Tunnel)
         self.to = to
-        self.is_cut = False
+        self.is_closed = False
         self.sockets: list[socket.socket] = []
 
-    def cut(self) -> None:
-        self.is_cut = True
+    def close_connections(self) -> None:
+        self.is_closed = True
         for each in self.sockets:
             each.close()
 
@@ -103,7 +103,7 @@ class _Tunnel(socketserver.BaseRequestHandler):
     server: Proxy
 
     def handle(self) -> None:
-        if self.server.is_cut:
+        if self.server.is_closed:
             return
         with socket.create_connection(self.server.to) as far:
             self.server.sockets += [self.request, far]
@@ -139,9 +139,9 @@ def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "chassis", "web", "services.products"]
     process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **values}, stdout=subprocess.DEVNULL)
     try:
-        patient = urllib3.Retry(total=100, backoff_factor=0.1, backoff_max=1)
+        retries = urllib3.Retry(total=100, backoff_factor=0.1, backoff_max=1)
         base = f"http://127.0.0.1:{port}"
-        assert urllib3.request("GET", f"{base}/health/ready", retries=patient, timeout=DEADLINE_SECONDS).status == 200
+        assert urllib3.request("GET", f"{base}/health/ready", retries=retries, timeout=DEADLINE_SECONDS).status == 200
         yield base
     finally:
         process.terminate()
@@ -158,7 +158,7 @@ def test_cached_responses_are_served_while_the_database_is_unavailable(products,
         known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
         before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
         assert [each.status for each in before] == [200] * 3
-        proxy.cut()
+        proxy.close_connections()
         # Long enough that nothing is fresh any more.
         deadline = time.monotonic() + DEADLINE_SECONDS
         while urllib3.request("GET", f"{base}/health/ready", timeout=DEADLINE_SECONDS, retries=False).status != 503:

@@ -72,8 +72,8 @@ def test_without_its_database_the_service_responds_503_soon(unavailable):
     process = subprocess.Popen(arguments, cwd=ROOT, env={**os.environ, **values}, stdout=subprocess.DEVNULL)
     try:
         base = f"http://127.0.0.1:{port}"
-        patient = urllib3.Retry(total=60, backoff_factor=0.1, backoff_max=1)
-        assert urllib3.request("GET", f"{base}/health/live", retries=patient, timeout=DEADLINE_SECONDS).status == 200
+        retries = urllib3.Retry(total=60, backoff_factor=0.1, backoff_max=1)
+        assert urllib3.request("GET", f"{base}/health/live", retries=retries, timeout=DEADLINE_SECONDS).status == 200
         for path in ("/products/", "/products/categories"):
             started = time.monotonic()
             response = urllib3.request("GET", base + path, retries=False, timeout=DEADLINE_SECONDS)

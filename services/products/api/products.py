@@ -17,8 +17,6 @@ from services.products.models import Product
 from services.products.schemas import (
     CategoryPage,
     CategoryQuery,
-    CategoryView,
-    FacetsView,
     NewProduct,
     ProductChange,
     ProductFilters,
@@ -28,7 +26,7 @@ from services.products.schemas import (
     SearchPage,
     SearchQuery,
 )
-from services.products.search.facets import facets_of
+from services.products.search.facets import CategoryCount, facets_of
 from services.products.search.finder import Finder
 from services.products.search.pages import list_page, search_page
 
@@ -87,12 +85,11 @@ class Search(Resource):
 
         def page(finder: Finder) -> SearchPage:
             found = search_page(finder, query.q, query, query.filters(), query.order)
-            facets = None if query.cursor else facets_of(finder, found.query, query.filters())
             return SearchPage(
                 items=[ProductView.model_validate(each) for each in found.products],
                 next=found.next,
                 corrected=found.query.corrected if found.query else None,
-                facets=facets and FacetsView.model_validate(facets),
+                facets=None if query.cursor else facets_of(finder, found.query, query.filters()),
             )
 
         return cached_list(SearchPage, page)
@@ -106,7 +103,7 @@ class Categories(Resource):
 
         def page(finder: Finder) -> CategoryPage:
             counts = [pair for pair in finder.categories() if pair[0] > last]
-            items = [CategoryView(category=name, products=count) for name, count in counts[: query.limit]]
+            items = [CategoryCount(category=name, products=count) for name, count in counts[: query.limit]]
             next_ = pagination.encode(items[-1].category) if len(counts) > query.limit else None
             return CategoryPage(items=items, next=next_)
 

@@ -2,10 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from chassis.web.schemas import View
 from services.products.search.filters import Filters
 from services.products.search.finder import MAX_COUNTED, PRICE_STEPS, Count, Finder
 from services.products.search.query import TextQuery
@@ -15,37 +16,33 @@ K = TypeVar("K")
 MAX_CATEGORIES = 50
 
 
-@dataclass(frozen=True)
-class CategoryCount:
+class CategoryCount(View):
     category: str
     products: int
 
 
-@dataclass(frozen=True)
-class PriceCount:
-    """From `min_price`, up to and without `max_price` (None: no bound)."""
+class PriceRange(View):
+    """From `min_price` up to and without `max_price`."""
 
     min_price: Decimal
     max_price: Decimal | None
     products: int
 
 
-@dataclass(frozen=True)
-class StockCount:
+class StockCount(View):
     in_stock: int
     out_of_stock: int
 
 
-@dataclass(frozen=True)
-class Facets:
-    """Each facet is counted without its own filter, so that a choice can be changed."""
+class Facets(View):
+    """How many products each choice leaves; each facet is counted without its own filter, so that a choice can be changed."""
 
     categories: list[CategoryCount]
     """The largest first."""
-    prices: list[PriceCount]
+    prices: list[PriceRange]
     stock: StockCount
     is_complete: bool
-    """False when there are more matches than are counted."""
+    """False when there are more matches than are counted; the numbers then show proportions."""
 
 
 def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Facets:
@@ -64,9 +61,9 @@ def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Face
     largest_first = sorted(categories.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_CATEGORIES]
     ranges = zip(PRICE_STEPS, [*PRICE_STEPS[1:], None], strict=True)
     return Facets(
-        [CategoryCount(*pair) for pair in largest_first],
-        [PriceCount(low, high, prices[low]) for low, high in ranges if prices[low]],
-        StockCount(stock[True], stock[False]),
+        categories=[CategoryCount(category=name, products=products) for name, products in largest_first],
+        prices=[PriceRange(min_price=low, max_price=high, products=prices[low]) for low, high in ranges if prices[low]],
+        stock=StockCount(in_stock=stock[True], out_of_stock=stock[False]),
         is_complete=all(sum(each.products for each in counts) < MAX_COUNTED for counts in counted.values()),
     )
 
