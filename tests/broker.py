@@ -1,4 +1,4 @@
-"""Messages on a real RabbitMQ, as tests send and find them."""
+"""Messages on a real RabbitMQ."""
 
 from typing import Any
 from uuid import uuid4
@@ -13,12 +13,12 @@ from tests.conftest import server_url
 DEADLINE_SECONDS = 20
 
 
-def said(name: str) -> Envelope:
-    return Envelope(uuid4(), "test", f"{name}.said", "x", clock.now(), {})
+def an_envelope(name: str) -> Envelope:
+    return Envelope(uuid4(), "test", f"{name}.greeted", "x", clock.now(), {})
 
 
 def taken_from(queue: str, envelope: Envelope) -> Any:
-    """The message of `envelope`, waited for in `queue`."""
+    """The message of `envelope`, taken from `queue` once it is there."""
     found: list[Any] = []
 
     def look(message: Any) -> None:

@@ -19,8 +19,8 @@ from chassis.messaging.publisher import Publisher
 log = get_logger(__name__)
 
 PREFETCH = 16
-MAX_TURN_SECONDS = 45
-"""Longest that one message may keep the consumer: its statements, locks and retries are bounded below this."""
+MAX_HANDLING_SECONDS = 45
+"""A handler's statements, locks and retries are bounded below this."""
 
 COUNT_DEAD_LETTERS_SECONDS = 10
 
@@ -48,7 +48,7 @@ class _Stopping(Exception):
 
 
 class Consumer(ConsumerMixin):
-    """Hands each message of the service's queue to `handle(body, headers)` and does as its verdict says."""
+    """Passes each message of the service's queue to `handle(body, headers)` and carries out its verdict."""
 
     def __init__(
         self, url: str, service: str, types: list[str], handle: Callable[[bytes, dict[str, Any]], Verdict]
@@ -60,7 +60,7 @@ class Consumer(ConsumerMixin):
         self.connection = broker.connect(url)
         self.publisher = Publisher(url)
         self._is_consuming = threading.Event()
-        self._turned_at = 0.0
+        self._iterated_at = 0.0
         self._delayed: list[tuple[float, Any]] = []
         self._channel: Any = None
         self._count_at = 0.0
@@ -73,14 +73,14 @@ class Consumer(ConsumerMixin):
         return [Consumer([queue], on_message=self._receive, prefetch_count=PREFETCH)]
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
-        self._turned_at = time.monotonic()
+        self._iterated_at = time.monotonic()
         self._channel = channel
         self._is_consuming.set()
 
     @property
     def is_ready(self) -> bool:
         """Whether it has its queue and does not hang in the handling of a message."""
-        return self._is_consuming.is_set() and time.monotonic() - self._turned_at < MAX_TURN_SECONDS
+        return self._is_consuming.is_set() and time.monotonic() - self._iterated_at < MAX_HANDLING_SECONDS
 
     def wait_ready(self, seconds: float) -> bool:
         """Whether it had its queue within that time."""
@@ -105,7 +105,7 @@ class Consumer(ConsumerMixin):
         log.warning("broker unavailable", error=repr(exc), next_try_seconds=interval)
 
     def on_iteration(self) -> None:
-        self._turned_at = time.monotonic()
+        self._iterated_at = time.monotonic()
         due = [message for at, message in self._delayed if at <= time.monotonic()]
         self._delayed = [(at, message) for at, message in self._delayed if at > time.monotonic()]
         for message in due:

@@ -26,11 +26,11 @@ class Envelope:
     data: dict[str, Any]
     traceparent: str = ""
     version: Annotated[int, Field(alias="dataversion", ge=1)] = 1
-    """Of the message's data. What was sent before messages had versions does not say so and is of the first."""
+    """Of the data; absent, and so 1, in what was sent before messages had versions."""
 
     @classmethod
     def of(cls, message: Message, source: str) -> "Envelope":
-        """A new message, as sent now."""
+        """An envelope for a new message."""
         subject = str(message.subject)
         return cls(uuid4(), source, message.type, subject, clock.now(), message.data(), version=message.version)
 

@@ -1,4 +1,4 @@
-"""What a service hears: handlers by message, and what they may know of the delivery in hand."""
+"""A service's message handlers, and what a handler can learn of the envelope it handles."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ M = TypeVar("M", bound=Message)
 
 
 class Handlers:
-    """The handlers of one service; its queue bears the service's name."""
+    """The handlers of one service, by message type."""
 
     def __init__(self, service: str) -> None:
         self.service = service
         self.by_type: dict[str, Handler] = {}
 
     def on(self, message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
-        """Register the one handler of `message` in this service."""
+        """Register the service's one handler of `message`."""
 
         def register(handler: Callable[[M], None]) -> Callable[[M], None]:
             if message.type in self.by_type:
@@ -33,24 +33,24 @@ class Handlers:
         return register
 
 
-_in_hand: ContextVar[Envelope] = ContextVar("envelope")
+_current: ContextVar[Envelope] = ContextVar("envelope")
 
 
 @contextmanager
 def receiving(envelope: Envelope) -> Iterator[None]:
-    """The block handles this message."""
-    token = _in_hand.set(envelope)
+    """Handle `envelope` in the block."""
+    token = _current.set(envelope)
     try:
         yield
     finally:
-        _in_hand.reset(token)
+        _current.reset(token)
 
 
 def occurred_at() -> datetime:
-    """When that happened which the message in hand tells, by its sender's clock: late news must not undo later ones."""
-    return _in_hand.get().time
+    """When the current message was emitted, by its sender's clock. Messages may arrive out of order."""
+    return _current.get().time
 
 
 def event_id() -> UUID:
-    """The identity of the message in hand, the same at each of its deliveries."""
-    return _in_hand.get().id
+    """The id of the current message, the same at each delivery."""
+    return _current.get().id

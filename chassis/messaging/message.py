@@ -1,4 +1,4 @@
-"""Messages between services: one dataclass each, registered by type and counted in versions. `contracts/` has them."""
+"""Messages between services: a dataclass for each type, in `contracts/`, with the upcasters from its older versions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -18,19 +18,18 @@ _ADAPTERS: dict[type["Message"], TypeAdapter[Any]] = {}
 
 
 class UnknownType(Exception):
-    """No message of this type is known here."""
+    """This release has no message of the type, or the service no handler for it."""
 
 
 class NewerVersion(Unavailable):
-    """Written by a newer release than this process, which cannot read it; another instance, or this one's next release, can."""
+    """Written by a newer release, which this one cannot read. Another instance may; retrying is right."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Base of all messages. The first field names what the message is about: its `subject`.
+    """Base of all messages. The first field is the `subject`, the id of what the message is about.
 
-    A change of the fields, whatever change it is, makes a new version and needs an upcaster: `upcasters[0]` turns version 1
-    into version 2, and so on.
+    Any change of the fields makes a new version and needs an upcaster: `upcasters[0]` turns version 1 into version 2, and so on.
     """
 
     type: ClassVar[str]
@@ -56,7 +55,7 @@ class Message:
 
     @classmethod
     def of(cls, data: dict[str, Any], version: int) -> Self:
-        """The message from the JSON values of any of its versions. Raises NewerVersion, and Malformed when they do not fit."""
+        """From the JSON values of `version`. Raises NewerVersion, and Malformed when they do not fit."""
         if version > cls.version:
             raise NewerVersion(f"{cls.type} has version {version}; the newest known here is {cls.version}.")
         try:
@@ -70,14 +69,14 @@ class Message:
 
 
 def read(type_: str, data: dict[str, Any], version: int) -> Message:
-    """The message of this type from the JSON values of any of its versions. Raises UnknownType, NewerVersion, Malformed."""
+    """The message, in its current version, from the JSON values of `version`. Raises UnknownType, NewerVersion, Malformed."""
     if type_ not in REGISTRY:
         raise UnknownType(f"No message is called {type_}.")
     return REGISTRY[type_].of(data, version)
 
 
 def adapter(cls: type[Message]) -> TypeAdapter[Any]:
-    """What reads and writes the class's fields as JSON values."""
+    """Converts the fields from and to JSON values."""
     if cls not in _ADAPTERS:
         _ADAPTERS[cls] = TypeAdapter(cls)
     return _ADAPTERS[cls]

@@ -1,4 +1,4 @@
-"""Publishing with confirms: what a method here has returned from, the broker has stored."""
+"""Publishing with confirms: when a method here returns, the broker has stored the message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Sends what is unsent in a store, each message at least once: publish with a confirm, then mark. Receivers absorb what comes twice."""
+"""Publishes a store's unsent messages at least once each: publish with a confirm, then mark as sent."""
 
 import threading
 import time
@@ -16,37 +16,37 @@ from chassis.messaging.envelope import Envelope
 log = get_logger(__name__)
 
 TASK_PREFIX = "task."
-"""What is unsent and has a type that starts so is a Celery task, the rest are messages."""
+"""The type of an unsent Celery task starts so."""
 
 BATCH = 100
 MAX_BATCH_SECONDS = 5.0
-"""A slow broker must not hold the rows for longer than a transaction may be idle."""
+"""Less than a transaction may be idle, however slow the broker is: the batch holds row locks."""
 
 
 def meta(version: int = 1) -> dict[str, Any]:
-    """What a stored message remembers beside its data: the data's version, and the trace of the work that wrote it."""
+    """What is stored beside a message's data: the version of the data, and the trace of the work that wrote it."""
     return {"traceparent": telemetry.traceparent(), "schema": version}
 
 
 def version(meta: dict[str, Any]) -> int:
-    """Of the data beside this `meta`. What was stored before messages had versions is of the first."""
+    """Of the data stored beside this `meta`; 1 if it was written before messages had versions."""
     stored: int = meta.get("schema", 1)
     return stored
 
 
 @dataclass
 class Batch:
-    """Unsent envelopes, oldest first, held for one relay; it tells by `sent` which of them are on their way."""
+    """Unsent envelopes, oldest first, held for one relay, which adds to `sent` what the broker confirmed."""
 
     unsent: list[Envelope]
     sent: list[Envelope] = field(default_factory=list)
 
 
 class Source(Protocol):
-    """Where unsent messages are: the outbox table, or documents."""
+    """Where unsent messages are: a table or documents."""
 
     def unsent(self) -> AbstractContextManager[Batch]:
-        """Up to BATCH envelopes. Leaving the block, also by an exception, marks those that were sent."""
+        """Up to BATCH envelopes. On leaving the block, also by an exception, those in `sent` are marked."""
         ...
 
     def wait(self, timeout_seconds: float) -> None:
@@ -59,15 +59,13 @@ class Source(Protocol):
 
 
 class Relay:
-    """Sends what is unsent, for ever."""
-
     def __init__(self, source: Source, send: Callable[[Envelope], None], poll_seconds: float = 1.0) -> None:
         self.source = source
         self.send = send
         self.poll_seconds = poll_seconds
 
     def send_batch(self) -> int:
-        """Send what is unsent now; how many that were. Raises what the broker raises for the one that it did not take."""
+        """Send up to BATCH messages; gives their number. Raises `send`'s error for the first that was not confirmed."""
         until = time.monotonic() + MAX_BATCH_SECONDS
         with self.source.unsent() as batch:
             for envelope in batch.unsent:
@@ -87,6 +85,6 @@ class Relay:
             try:
                 if not self.send_batch():
                     self.source.wait(self.poll_seconds)
-            except Exception as error:  # the broker or the database is away: it is tried again until it is back
-                log.warning("relay waits", error=repr(error))
+            except Exception as error:  # the broker or the database is unavailable; keep trying
+                log.warning("relay failed", error=repr(error))
                 stopping.wait(self.poll_seconds)

@@ -1,8 +1,8 @@
-"""What turns the data of an older version of a message into the next version's.
+"""Functions from the data of one version of a message to that of the next.
 
     class OrderPlaced(Message, type="order.placed", upcasters=(renamed(total="amount"), each("lines", added(category=""))))
 
-Each leaves alone what has the newer shape already.
+Each leaves data alone that has the newer shape already.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Upcaster = Callable[[Data], Data]
 
 
 def added(**values: Any) -> Upcaster:
-    """New fields, with the value that each has in older data."""
+    """New fields, with their values for older data."""
     return lambda data: {**values, **data}
 
 
@@ -27,7 +27,7 @@ def renamed(**names: str) -> Upcaster:
 
 
 def changed(name: str, change: Callable[[Any], Any]) -> Upcaster:
-    """A field of another type or meaning: `change` gives its new value. It must leave a new value alone."""
+    """A field of another type or meaning. `change` must leave a new value alone."""
     return lambda data: {**data, name: change(data[name])}
 
 

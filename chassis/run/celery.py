@@ -9,7 +9,7 @@ from chassis.run.service import Service
 
 
 def run(service: Service) -> None:
-    """Work until SIGTERM; then finish the tasks in hand."""
+    """Work until SIGTERM, then finish the tasks in progress."""
     assert service.celery is not None, f"{service.name} has no tasks."
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
@@ -17,7 +17,7 @@ def run(service: Service) -> None:
 
     @setup_logging.connect(weak=False)
     def keep_our_logging(**_: object) -> None:
-        """Celery configures logging only when nobody listens to this signal."""
+        """Celery configures logging unless this signal has a receiver."""
 
     @worker_ready.connect(weak=False)
     def ready(sender: Any, **_: object) -> None:
@@ -30,7 +30,7 @@ def run(service: Service) -> None:
         consumer = None
 
     def check() -> None:
-        # Celery says once that it is ready; afterwards only its connection tells.
+        # Celery signals readiness once; afterwards only its connection shows it.
         connection = consumer and consumer.connection
         if connection is None or not connection.connected:
             raise ConnectionError("Celery does not consume.")

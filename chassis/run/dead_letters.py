@@ -1,12 +1,12 @@
-"""Dead letters, for operators: what was given up, and what nobody listens to; seen without being consumed, and replayed.
+"""Dead letters, for operators: list, show and replay messages, tasks and rows that were given up, and unrouted messages.
 
     python -m chassis.run.dead_letters services.orders list
     python -m chassis.run.dead_letters services.orders show ID
     python -m chassis.run.dead_letters services.orders replay ID... | --all [--dry-run]
     python -m chassis.run.dead_letters unrouted list
 
-Prints JSON, one object a line. A replay is confirmed by the broker before the letter is removed: killed between the two it
-leaves a second copy, which the inbox absorbs.
+Prints one JSON object per line; listing consumes nothing. The broker confirms a replayed copy before the original is
+removed: a crash between them leaves two, of which the inbox absorbs one.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -35,13 +35,12 @@ from chassis.storage import store
 
 UNROUTED = "unrouted"
 MAX_LETTERS = 10_000
-"""Looked at in one go; they are held in memory meanwhile."""
+"""Per run; they are held in memory."""
 
-WORN_AFTER = 10
-"""A letter that was looked at this often is replaced by a fresh copy: since RabbitMQ 4 a quorum queue drops what returns to
-it for the 21st time."""
+MAX_RETURNS = 10
+"""After so many returns to the queue a letter is replaced by a fresh copy: since RabbitMQ 4 a quorum queue drops it at the 21st."""
 
-_OF_THE_BROKER = (
+_BROKER_HEADERS = (
     "x-delivery-count",
     "x-death",
     "x-first-death-exchange",
@@ -49,25 +48,25 @@ _OF_THE_BROKER = (
     "x-first-death-reason",
 )
 _REASONS = {
-    "delivery_limit": "Its handling ended the worker over and over.",
-    "rejected": "Celery knows no such task here, or could not read it.",
+    "delivery_limit": "It crashed the worker each time it was handled.",
+    "rejected": "Celery does not know this task, or could not read it.",
 }
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One dead thing. `what` is its type, `place` its queue, or `rows`."""
+    """A message, task or row that was given up; `queue` is `rows` for a row."""
 
     id: str
-    place: str
-    what: str
+    queue: str
+    type: str
     since: str
     error: str
     details: dict[str, Any]
 
 
 class DeadLetterQueue:
-    """The dead letters in `queue`. They return to `service`'s queues; those of no service to the exchange."""
+    """The letters in `queue`, which return to the queues of `service`, or without one to the exchange."""
 
     def __init__(self, url: str, queue: str, service: str | None) -> None:
         self._url, self._queue, self._service = url, queue, service
@@ -78,28 +77,28 @@ class DeadLetterQueue:
             found = []
             for message in messages:
                 found.append(_letter(message, self._queue))
-                if message.headers.get("x-delivery-count", 0) >= WORN_AFTER:
+                if message.headers.get("x-delivery-count", 0) >= MAX_RETURNS:
                     self._move(message, "", self._queue, {})
         return found
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
-        """Send those of `ids`, or all, back to where they were to be handled; gives them, each with where it goes."""
-        done = []
+        """Send those of `ids`, or all (None), back to be handled; `details` has where each went."""
+        replayed = []
         with self._held() as messages:
             for message in messages:
                 letter = _letter(message, self._queue)
                 if ids is not None and letter.id not in ids:
                     continue
-                exchange, key = self._way_back(message)
+                exchange, key = self._destination(message)
                 if not dry_run:
                     self._move(message, exchange, key, {ATTEMPT_HEADER: 0})
                 to = f"{exchange}: {key}" if exchange else key
-                done.append(Letter(**{**asdict(letter), "details": {"to": to, "replayed": not dry_run}}))
-        return done
+                replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
+        return replayed
 
     @contextmanager
     def _held(self) -> Iterator[Iterator[Any]]:
-        """Take the messages that are there now; those that are not acknowledged in the block return to their places."""
+        """The messages there are now. Those not acknowledged in the block return to their places."""
         with broker.connect(self._url) as connection:
             self._publisher = Publisher(self._url)
             channel = connection.default_channel
@@ -112,14 +111,14 @@ class DeadLetterQueue:
             finally:
                 self._publisher.close()
 
-    def _way_back(self, message: Any) -> tuple[str, str]:
+    def _destination(self, message: Any) -> tuple[str, str]:
         if self._service is None:
             return broker.EXCHANGE.name, str(message.delivery_info.get("routing_key") or "")
         return "", f"{self._service}.celery" if "task" in message.headers else self._service
 
     def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
-        """First the copy, confirmed, then the original's end."""
-        dropped = _OF_THE_BROKER if not headers else (*_OF_THE_BROKER, ERROR_HEADER, DIED_AT_HEADER)
+        """Publish a copy, confirmed, then acknowledge the original."""
+        dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
         kept = {name: value for name, value in message.headers.items() if name not in dropped}
         properties = {name: value for name, value in message.properties.items() if name in _COPIED}
         content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
@@ -140,11 +139,11 @@ def _letter(message: Any, queue: str) -> Letter:
     deaths = headers.get("x-death") or [{}]
     died_at = headers.get(DIED_AT_HEADER) or deaths[0].get("time") or envelope.get("time") or ""
     error = headers.get(ERROR_HEADER) or _REASONS.get(headers.get("x-first-death-reason", ""), "")
-    shown = telemetry.blanked(content) if content is not None else f"{len(body)} bytes that are no JSON"
+    shown = telemetry.blanked(content) if content is not None else f"{len(body)} bytes that are not JSON"
     return Letter(
         id=str(headers.get("id") or envelope.get("id") or hashlib.sha256(body).hexdigest()[:16]),
-        place=queue,
-        what=str(headers.get("task") or envelope.get("type") or "unknown"),
+        queue=queue,
+        type=str(headers.get("task") or envelope.get("type") or "unknown"),
         since=str(died_at),
         error=str(error or ("No queue is bound for it." if queue == broker.UNROUTED else "")),
         details={"headers": {name: str(value)[:500] for name, value in headers.items()}, "body": shown},
@@ -164,17 +163,12 @@ class Rows:
             return [_row_letter(row) for row in self._rows.rows(MAX_LETTERS)]
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
+        details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
         chosen = [letter for letter in self.letters() if ids is None or letter.id in ids]
-        done = []
-        for letter in chosen:
-            if not dry_run and not self._replay_one(letter):
-                continue
-            details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
-            done.append(Letter(**{**asdict(letter), "details": details}))
-        return done
+        return [replace(letter, details=details) for letter in chosen if dry_run or self._replay_one(letter)]
 
     def _replay_one(self, letter: Letter) -> bool:
-        """False when somebody else was faster."""
+        """False when it is no longer dead."""
         try:
             with store.active(self._service.store), store.transaction():
                 self._rows.replay(UUID(letter.id))
@@ -184,11 +178,11 @@ class Rows:
 
 
 def _row_letter(row: DeadRow) -> Letter:
-    return Letter(str(row.id), "rows", row.what, row.since.isoformat(), row.error, row.details)
+    return Letter(str(row.id), "rows", row.type, row.since.isoformat(), row.error, row.details)
 
 
-def places(package: str) -> list[DeadLetterQueue | Rows]:
-    """Where dead things of `services.<name>` may be; of "unrouted", what nobody listens to."""
+def sources(package: str) -> list[DeadLetterQueue | Rows]:
+    """Where a service's dead letters are; for "unrouted", the messages that no queue was bound for."""
     if package == UNROUTED:
         settings = Settings.current()
         settings.require("broker_url")
@@ -200,35 +194,35 @@ def places(package: str) -> list[DeadLetterQueue | Rows]:
 
 
 def main(line: Sequence[str] | None = None) -> int:
-    """Exit code 1 when something that was named is not there."""
+    """Exit code 1 when an id was not found."""
     parser = argparse.ArgumentParser(prog="python -m chassis.run.dead_letters", description=__doc__.partition("\n")[0])
     parser.add_argument("package", help=f"the service's package, e.g. services.orders, or {UNROUTED}")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("list", help="one line for each")
-    commands.add_parser("show", help="one of them with its headers and body, secrets blanked").add_argument("id")
-    replay = commands.add_parser("replay", help="send back to where it was to be handled")
+    commands.add_parser("list", help="list them, oldest first")
+    commands.add_parser("show", help="show one with its headers and body, secrets blanked").add_argument("id")
+    replay = commands.add_parser("replay", help="send them back to be handled")
     replay.add_argument("ids", nargs="*")
     replay.add_argument("--all", action="store_true")
-    replay.add_argument("--dry-run", action="store_true", help="only tell what would be sent where")
+    replay.add_argument("--dry-run", action="store_true", help="only print what would be sent where")
     arguments = parser.parse_args(line)
     if arguments.command == "replay" and bool(arguments.ids) == arguments.all:
-        parser.error("name the letters, or say --all")
+        parser.error("give ids or --all")
     if directory := Settings.current().failpoints_directory:
         failpoints.arm(directory, "dead")
-    found = [letter for place in places(arguments.package) for letter in _do(place, arguments)]
+    found = [letter for source in sources(arguments.package) for letter in _run(source, arguments)]
     for letter in found:
         print(json.dumps(asdict(letter)))
-    named = len(arguments.ids) if arguments.command == "replay" else int(arguments.command == "show")
-    return 0 if len(found) >= named else 1
+    wanted = len(arguments.ids) if arguments.command == "replay" else int(arguments.command == "show")
+    return 0 if len(found) >= wanted else 1
 
 
-def _do(place: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:
+def _run(source: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:
     if arguments.command == "replay":
-        return place.replay(None if arguments.all else arguments.ids, arguments.dry_run)
-    letters = place.letters()
+        return source.replay(None if arguments.all else arguments.ids, arguments.dry_run)
+    letters = source.letters()
     if arguments.command == "show":
         return [letter for letter in letters if letter.id == arguments.id]
-    return [Letter(**{**asdict(letter), "details": {}}) for letter in letters]
+    return [replace(letter, details={}) for letter in letters]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from uuid import UUID
 @dataclass(frozen=True)
 class DeadRow:
     id: UUID
-    what: str
+    type: str
     since: datetime
     error: str
     details: dict[str, Any] = field(default_factory=dict)

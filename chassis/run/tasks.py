@@ -1,6 +1,6 @@
-"""Celery for the slow work with third parties. Tasks are entered through the outbox only, never with `.delay()`.
+"""Celery for slow work with third parties. Tasks are entered through the outbox only, never with `.delay()`.
 
-A task gets the id of its row, is idempotent by it, and opens its own transactions: none is open while a third party thinks.
+A task takes the id of its row, is idempotent by it, and opens its own transactions: none is open during a third party's call.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ RETRY_CAP_SECONDS = 60
 
 
 class Tasks:
-    """The Celery tasks of one service and the queue they run from."""
+    """The Celery tasks of one service, and their queue."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -31,8 +31,8 @@ class Tasks:
         self.functions: dict[str, Callable[[UUID], None]] = {}
         self.app = Celery(service)
         self.app.conf.update(
-            # Celery's own queues stay classic: on quorum queues its delayed retry can form a dead-letter cycle that the
-            # broker drops (celery issue 9867). Durable and acknowledged late, they lose nothing either.
+            # Classic queues: on quorum queues Celery's delayed retry can form a dead-letter cycle that the broker drops
+            # (celery issue 9867). Durable and acknowledged late, they lose nothing either.
             task_default_queue=self.queue,
             task_acks_late=True,
             task_reject_on_worker_lost=True,
@@ -44,7 +44,7 @@ class Tasks:
             worker_send_task_events=False,
             worker_cancel_long_running_tasks_on_connection_loss=False,
             broker_connection_retry_on_startup=True,
-            # A broker that is away for an hour is still waited for.
+            # Retry for ever: the broker may be unavailable for hours.
             broker_connection_max_retries=None,
             broker_heartbeat=10,
             task_publish_retry=False,
@@ -53,10 +53,10 @@ class Tasks:
     def task(
         self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
     ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
-        """Register a function of a row's id as a task, tried again up to `retries` times with full-jitter back-off.
+        """Register a function of a row's id as a task, retried up to `retries` times with full-jitter back-off.
 
-        When those are used up, `on_exhausted` says in the row what became of it, in a transaction; what it leaves unfinished is
-        a sweeper's. It is not called when it was our own database that was away: of that no task dies.
+        After the last, `on_exhausted` records the failure in the row, in a transaction. It is not called when our own database
+        was unavailable: the row stays unfinished, for a sweeper to enqueue again.
         """
 
         def register(function: Callable[[UUID], None]) -> Callable[[UUID], None]:
@@ -86,7 +86,7 @@ class Tasks:
                             self._exhaust(on_exhausted, UUID(row_id), error)
                         raise
                     telemetry.TASKS_HANDLED.labels(name, "done").inc()
-                    # Acknowledged late: Celery does it when this has returned.
+                    # Celery acknowledges once this has returned.
                     failpoints.point("acknowledge")
 
             return function
@@ -102,7 +102,7 @@ class Tasks:
     def bind(self, store: store.Store, broker_url: str) -> None:
         self.store = store
         self.app.conf.broker_url = broker_url
-        # What Celery cannot make a task of (unknown here, or broken) is a dead letter instead of being dropped.
+        # A message that is not a known task becomes a dead letter instead of being dropped.
         arguments = {
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": broker.dead_letter_queue(self.service).name,
@@ -113,7 +113,7 @@ class Tasks:
             self.app.conf.broker_transport_options = {"confirm_publish": True}
 
     def run(self, name: str, row_id: UUID) -> None:
-        """Do the task `name` here and now."""
+        """Run the task `name` in this thread."""
         with store.active(self.store):
             self.functions[name](row_id)
 

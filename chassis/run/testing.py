@@ -1,7 +1,6 @@
-"""Services in one process for tests: real stores and handlers, a broker that is memory.
+"""Services in one process for tests: real stores and handlers, an in-memory broker.
 
-`System` moves what the outboxes hold to the listeners and tasks that want it, in order, until nothing moves. Deliveries
-go through the same code as a worker's, so a message that fails is seen as it would be there.
+`System` moves messages and tasks from the outboxes to their handlers, in order, through the same code as a worker.
 """
 
 from collections import deque
@@ -17,35 +16,35 @@ from chassis.security import tokens
 
 
 class System:
-    """Several services that exchange messages. `sent` holds every envelope so far, tasks included, oldest first."""
+    """Services that exchange messages. `sent` holds every envelope so far, tasks included, oldest first."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.services = services
         self.sent: list[Envelope] = []
         self.dead_letters: list[tuple[str, Envelope, str]] = []
         self.retried: list[tuple[str, Envelope]] = []
-        self.moving: deque[tuple[Service, Envelope]] = deque()
-        """Deliveries on their way: to whom, and what."""
+        self.in_flight: deque[tuple[Service, Envelope]] = deque()
+        """Deliveries: the service, and what it receives."""
 
     def drain(self) -> None:
-        """Send and handle until every outbox is empty. A message to be retried waits for the next drain."""
+        """Send and handle until every outbox is empty. What is to be retried waits for `redrain`."""
         while self.collect():
-            while self.moving:
-                self.deliver(*self.moving.popleft())
+            while self.in_flight:
+                self.deliver(*self.in_flight.popleft())
 
     def collect(self, *services: Service) -> int:
-        """Send what the outboxes of these hold, or of all: it is then on its way, and nobody has it yet. How many that were."""
+        """Put what is in the outboxes of these services, or of all, in flight; gives the number."""
         return sum(self._collect(service) for service in services or self.services)
 
     def redrain(self) -> None:
-        """Deliver again what is to be retried, then drain."""
+        """Retry, then drain."""
         waiting, self.retried = self.retried, []
         for name, envelope in waiting:
             self.deliver(next(service for service in self.services if service.name == name), envelope)
         self.drain()
 
     def deliver(self, service: Service, envelope: Envelope) -> None:
-        """One delivery of `envelope` to `service`, as its worker would get it."""
+        """Deliver `envelope` to `service` as its worker would receive it."""
         if envelope.type.startswith(TASK_PREFIX):
             assert service.celery is not None
             service.celery.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
@@ -63,14 +62,14 @@ class System:
     def _route(self, sender: Service, envelope: Envelope) -> None:
         self.sent.append(envelope)
         if envelope.type.startswith(TASK_PREFIX):
-            self.moving.append((sender, envelope))
+            self.in_flight.append((sender, envelope))
             return
         for service in self.services:
             if service.handlers is not None and envelope.type in service.handlers.by_type:
-                self.moving.append((service, envelope))
+                self.in_flight.append((service, envelope))
 
 
 def bearer(service: Service, user_id: UUID, *roles: str) -> dict[str, str]:
-    """The headers of a request by this user; a customer unless roles are named."""
+    """The headers of a request by this user; a customer by default."""
     token = tokens.sign(user_id, roles or ["customer"], service.settings).text
     return {"Authorization": f"Bearer {token}"}

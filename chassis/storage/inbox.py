@@ -1,4 +1,4 @@
-"""The messages that a service has handled: each is handled once however often it arrives."""
+"""The ids of handled messages, so that each is handled once however often it is delivered."""
 
 from uuid import UUID
 
@@ -17,9 +17,6 @@ inbox = Table(
 
 
 def first_time(message_id: UUID) -> bool:
-    """Whether the present transaction is the first to see this message; it is remembered if the transaction commits.
-
-    A second delivery at the same time waits here for the first one's commit.
-    """
+    """Whether no committed transaction has handled this message. A concurrent delivery waits here for the other's commit."""
     statement = insert(inbox).values(message_id=message_id, received_at=clock.now()).on_conflict_do_nothing()
     return postgres.session().execute(statement.returning(inbox.c.message_id)).first() is not None

@@ -1,7 +1,7 @@
-"""MongoDB as a store: a document carries its own unsent messages, so that one atomic update keeps both.
+"""MongoDB as a store: a document holds its own unsent messages, so that one atomic update writes both.
 
-MongoEngine gives no session over several documents. What a message handler does is therefore idempotent by itself
-(the document remembers the order), and there is no inbox to ask.
+MongoEngine has no transaction over several documents. There is therefore no inbox: handlers are idempotent by themselves,
+as the document holds the order's id.
 """
 
 import threading
@@ -24,30 +24,30 @@ from chassis.messaging.message import Message
 from chassis.messaging.relay import Batch, Source
 
 UNSENT = "unsent"
-"""The field in which a document carries its unsent messages."""
+"""The field of a document that holds its unsent messages."""
 
 OLDEST = f"{UNSENT}.occurred_at"
 
 OPERATION_TIMEOUT_MILLISECONDS = 3_000
-"""Longest that one operation may take, with finding the server, connecting and retrying."""
+"""Per operation, including server selection, connecting and retries."""
 
 CHECK_SECONDS = 1.5
-"""Longest that a probe of readiness waits for an answer: less than who probes waits for ours."""
+"""Per readiness check: less than a probe waits for its response."""
 
 INDEX_TIMEOUT_SECONDS = 600
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""Earlier than all that is kept."""
+"""Earlier than anything stored."""
 
 
 def now() -> datetime:
-    """This moment as MongoDB keeps it: in whole milliseconds."""
+    """The current time in whole milliseconds, as MongoDB stores it."""
     moment = clock.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def unsent(message: Message) -> dict[str, Any]:
-    """`message` as an entry of a document's unsent messages."""
+    """`message` as an entry of the field UNSENT."""
     return {
         "id": str(uuid4()),
         "type": message.type,
@@ -59,10 +59,7 @@ def unsent(message: Message) -> dict[str, Any]:
 
 
 class DocumentSource:
-    """Unsent messages inside the documents of some collections.
-
-    Nothing holds them for one relay: where several relays run, a message may be sent by each of them.
-    """
+    """Unsent messages in the documents of `collections`. Nothing locks them: several relays may each send the same one."""
 
     def __init__(self, collections: Sequence[str], name: str) -> None:
         self.name = name
@@ -88,8 +85,8 @@ class DocumentSource:
         return [mongoengine.get_db()[name] for name in self._collections]
 
     def _waiting(self, collection: Collection[Any]) -> list[dict[str, Any]]:
-        """Up to BATCH documents of which something is unsent, by the oldest of it."""
-        # A range of texts, and not `$exists`, is what an index gives without looking at documents that have none unsent.
+        """Up to BATCH documents with unsent messages, the oldest message first."""
+        # Unlike `$exists`, a range is answered by the index without looking at documents that have nothing unsent.
         waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
         return list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(relay.BATCH))
 
@@ -121,22 +118,21 @@ class MongoStore:
     def __init__(self, url: str, collections: Sequence[str], name: str) -> None:
         self.source: Source = DocumentSource(collections, name)
         self._collections = collections
-        # pymongo connects in the background and at first use, not here.
         mongoengine.connect(
             host=url,
             uuidRepresentation="standard",
             tz_aware=True,
-            # Connecting is for the first use, not for making the store.
+            # Connect at first use.
             connect=False,
             timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
             serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
         )
 
     def migrate(self, package: ModuleType) -> None:
-        """Create the indexes that the documents of `package` declare, and the one that finds unsent messages.
+        """Create the indexes of the documents in `package`, and the one that finds unsent messages.
 
-        Done here and nowhere else: MongoEngine's own way, at a document's first use, is not tried again in a process
-        that started while the server was away.
+        MongoEngine would do so at a document's first use, but never again in a process that started while the server was
+        unavailable.
         """
         self.check()
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
@@ -147,7 +143,7 @@ class MongoStore:
                     document.ensure_indexes()
 
     def transaction(self) -> AbstractContextManager[None]:
-        # No operation goes on when the one who called us has given up.
+        # No operation outlasts the caller's deadline.
         seconds = deadline.callers_remaining()
         return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
 
@@ -155,7 +151,7 @@ class MongoStore:
         return True
 
     def purge(self, before: datetime) -> None:
-        """Nothing to do: what is sent is taken out of its document at once."""
+        """Nothing to do: sent messages leave their document at once."""
 
     def check(self) -> None:
         with pymongo.timeout(CHECK_SECONDS):

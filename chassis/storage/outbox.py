@@ -1,4 +1,4 @@
-"""Messages and tasks leave only as rows of the caller's transaction; the relay sends them after it."""
+"""Messages and tasks as rows of the caller's transaction, which the relay sends once it has committed."""
 
 import select
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from chassis.messaging.relay import TASK_PREFIX, Batch
 from chassis.storage import postgres
 
 CHANNEL = "outbox"
-"""NOTIFY channel by which a commit wakes the relay; a trigger on the table speaks on it."""
+"""A trigger on the table notifies it, and so each commit wakes the relay."""
 
 outbox = Table(
     "outbox",
@@ -38,12 +38,12 @@ Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(
 
 
 def emit(message: Message) -> None:
-    """Send `message` if, and only after, the present transaction commits."""
+    """Send `message` once the current transaction has committed."""
     _write(message.type, str(message.subject), message.data(), relay.meta(message.version))
 
 
 def enqueue(task: str, row_id: UUID) -> None:
-    """Run the Celery task `task` on the row `row_id` if, and only after, the present transaction commits."""
+    """Run the Celery task `task` on the row `row_id` once the current transaction has committed."""
     _write(TASK_PREFIX + task, str(row_id), {}, relay.meta())
 
 
@@ -60,7 +60,7 @@ def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any])
 
 
 class TableSource:
-    """Unsent rows of a table with the outbox's columns (orders passes its event table)."""
+    """Unsent rows of a table with the outbox's columns; `stream` may stand in for `subject`."""
 
     def __init__(self, database: postgres.Database, table: Table, name: str) -> None:
         self.database = database
@@ -71,7 +71,7 @@ class TableSource:
     @contextmanager
     def unsent(self) -> Iterator[Batch]:
         table = self.table
-        # Never "last position seen": positions commit out of order. SKIP LOCKED lets several relays share the work.
+        # Not "after the last position": positions commit out of order. SKIP LOCKED lets several relays share the work.
         query = (
             sql_select(table)
             .where(table.c.sent_at.is_(None))
@@ -99,7 +99,7 @@ class TableSource:
     def wait(self, timeout_seconds: float) -> None:
         try:
             if self._listening is None or self._listening.closed:
-                # Anything committed before LISTEN took effect was not announced: look once more at once.
+                # Commits before LISTEN took effect were not announced: look again at once.
                 self._listening = self.database.listen(CHANNEL)
                 return
             readable, _, _ = select.select([self._listening], [], [], timeout_seconds)

@@ -35,9 +35,9 @@ def list_dead(service: Place = "") -> None:
     if not letters:
         console.print("Nothing is dead.")
         return
-    table = Table("id", "place", "what", "since", "error", box=None, padding=(0, 2, 0, 0))
+    table = Table("id", "queue", "type", "since", "error", box=None, padding=(0, 2, 0, 0))
     for letter in letters:
-        table.add_row(*(escape(str(letter[name])) for name in ("id", "place", "what", "since", "error")))
+        table.add_row(*(escape(str(letter[name])) for name in ("id", "queue", "type", "since", "error")))
     console.print(table)
     console.print("One of them: ./souk dead show ID   Try again: ./souk dead replay ID, or --all, first with --dry-run")
 
@@ -70,7 +70,7 @@ def replay_dead(
     letters = _ask(service, "replay", *chosen, *(["--dry-run"] if dry_run else []))
     for letter in letters:
         verb = "would go" if dry_run else "went"
-        console.print(f"{escape(letter['what'])} {letter['id']} {verb} to {escape(letter['details']['to'])}")
+        console.print(f"{escape(letter['type'])} {letter['id']} {verb} to {escape(letter['details']['to'])}")
     missing = set(letter_ids or []) - {letter["id"] for letter in letters}
     if missing:
         raise LaunchError(f"Not among the dead (any more): {', '.join(sorted(missing))}.")

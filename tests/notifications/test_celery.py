@@ -115,7 +115,7 @@ def test_it_is_not_ready_while_the_broker_is_cut_off_and_works_on_afterwards(des
         desk.service.celery.app.send_task("notifications.unheard_of", args=["x"], connection=connection, task_id="odd")
     dead = DeadLetterQueue(server_url("BROKER"), "notifications.dead", "notifications")
     [letter] = until(dead.letters, SECONDS)
-    assert (letter.id, letter.what) == ("odd", "notifications.unheard_of")
-    assert "knows no such task" in letter.error
+    assert (letter.id, letter.type) == ("odd", "notifications.unheard_of")
+    assert "does not know this task" in letter.error
     assert [replayed.details["to"] for replayed in dead.replay(None, dry_run=True)] == ["notifications.celery"]
     wire.close()

@@ -11,7 +11,7 @@ from chassis.base import failpoints
 from chassis.messaging import broker
 from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import DeadLetterQueue, main
-from tests.broker import said
+from tests.broker import an_envelope
 from tests.conftest import free_port, server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered
 
@@ -60,7 +60,7 @@ def test_a_mail_that_was_given_up_is_listed_without_its_words_and_sent_when_it_i
     desk, dead, given_up, mailbox
 ):
     code, [listed] = dead("list")
-    assert (code, listed["id"], listed["place"]) == (0, str(given_up), "rows")
+    assert (code, listed["id"], listed["queue"]) == (0, str(given_up), "rows")
     assert "ConnectionRefusedError" in listed["error"]
     _, [shown] = dead("show", str(given_up))
     assert ["away" in line for line in shown["details"]["log"]] == [True, True]
@@ -83,7 +83,7 @@ def test_a_letter_that_is_not_there_is_said_by_the_exit_code(dead):
 
 
 def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
-    envelope = said("notifications")
+    envelope = an_envelope("notifications")
     publisher = Publisher(server_url("BROKER"))
     publisher.send_to(broker.dead_letter_queue("notifications"), envelope.to_json(), {broker.ERROR_HEADER: "a bug"})
     publisher.close()

@@ -52,7 +52,7 @@ class Story(RuleBasedStateMachine):
         self.platform, self.customer, self.bank = platform, customer, bank
         self.system = platform.system
         self.system.dead_letters.clear()
-        self.system.moving.clear()
+        self.system.in_flight.clear()
         for name in ("orders", "products", "payments"):
             empty(platform.services[name])
         # Tokens of their own: many stories last longer than one token does.
@@ -81,24 +81,24 @@ class Story(RuleBasedStateMachine):
         for _ in range(hops):
             self.all_that_is_on_its_way_arrives()
 
-    @precondition(lambda self: self.system.moving)
+    @precondition(lambda self: self.system.in_flight)
     @rule(which=some)
     def a_message_arrives(self, which: int) -> None:
-        index = which % len(self.system.moving)
-        service, envelope = self.system.moving[index]
-        del self.system.moving[index]
+        index = which % len(self.system.in_flight)
+        service, envelope = self.system.in_flight[index]
+        del self.system.in_flight[index]
         self._deliver(service, envelope)
 
-    @precondition(lambda self: self.system.moving)
+    @precondition(lambda self: self.system.in_flight)
     @rule(which=some)
     def a_message_arrives_and_will_again(self, which: int) -> None:
-        self._deliver(*self.system.moving[which % len(self.system.moving)])
+        self._deliver(*self.system.in_flight[which % len(self.system.in_flight)])
 
-    @precondition(lambda self: self.system.moving)
+    @precondition(lambda self: self.system.in_flight)
     @rule()
     def all_that_is_on_its_way_arrives(self) -> None:
-        for _ in range(len(self.system.moving)):
-            self._deliver(*self.system.moving.popleft())
+        for _ in range(len(self.system.in_flight)):
+            self._deliver(*self.system.in_flight.popleft())
 
     @precondition(lambda self: self.orders)
     @rule(which=some)
@@ -189,9 +189,9 @@ class Story(RuleBasedStateMachine):
         try:
             self.system.deliver(service, envelope)
         except Exception:  # Celery tries a task again later.
-            self.system.moving.append((service, envelope))
+            self.system.in_flight.append((service, envelope))
         for name, again in self.system.retried:
-            self.system.moving.append((self.platform.services[name], again))
+            self.system.in_flight.append((self.platform.services[name], again))
         self.system.retried.clear()
         self.system.collect(service)
         if service.name == "orders":
@@ -207,13 +207,13 @@ class Story(RuleBasedStateMachine):
     def _end(self) -> None:
         """Everything arrives, and whatever is asked again is answered."""
         for _ in range(MANY_ROUNDS):
-            for _ in range(len(self.system.moving)):
-                self._deliver(*self.system.moving.popleft())
-            if not self.system.moving:
+            for _ in range(len(self.system.in_flight)):
+                self._deliver(*self.system.in_flight.popleft())
+            if not self.system.in_flight:
                 if all(order.due_at is None for order in self._rows()):
                     return
                 self._watch()
-        raise AssertionError(f"still moving: {[envelope.type for _, envelope in self.system.moving]}")
+        raise AssertionError(f"still in flight: {[envelope.type for _, envelope in self.system.in_flight]}")
 
     def _rows(self) -> list[Order]:
         orders = self.platform.services["orders"]

@@ -1,4 +1,4 @@
-"""Through a real RabbitMQ: what is published arrives, is tried again later, ends as a dead letter, and is never dropped."""
+"""On a real RabbitMQ: what is published arrives, is retried later, becomes a dead letter, and is never dropped."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from chassis.messaging import broker
 from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
-from tests.broker import DEADLINE_SECONDS, said, taken_from
+from tests.broker import DEADLINE_SECONDS, an_envelope, taken_from
 from tests.conftest import server_url
 
 Start = Callable[[Callable[[bytes, dict[str, Any]], Verdict]], Consumer]
@@ -25,7 +25,7 @@ def consume(name: str) -> Iterator[Start]:
     running: list[tuple[Consumer, threading.Thread]] = []
 
     def start(handle: Callable[[bytes, dict[str, Any]], Verdict]) -> Consumer:
-        consumer = Consumer(server_url("BROKER"), name, [f"{name}.said"], handle)
+        consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
         thread = threading.Thread(target=consumer.run, daemon=True)
         thread.start()
         assert consumer.wait_ready(DEADLINE_SECONDS)
@@ -39,10 +39,10 @@ def consume(name: str) -> Iterator[Start]:
         assert not thread.is_alive()
 
 
-def test_what_is_published_arrives_whole(name: str, publisher: Publisher, consume: Start) -> None:
+def test_a_published_message_arrives_unchanged(name: str, publisher: Publisher, consume: Start) -> None:
     arrived: Mailbox[bytes] = Mailbox()
     consume(lambda body, headers: arrived.put(body))
-    envelope = said(name)
+    envelope = an_envelope(name)
     publisher.publish(envelope)
     assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
 
@@ -58,47 +58,47 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
         return Retry(attempt) if attempt == 0 else None
 
     consume(fail_once)
-    publisher.publish(said(name))
+    publisher.publish(an_envelope(name))
     assert [attempts.get(timeout=DEADLINE_SECONDS) for _ in range(2)] == [0, 1]
 
 
-def test_a_hopeless_message_becomes_a_dead_letter_with_its_reason(
+def test_a_message_given_up_becomes_a_dead_letter_with_the_reason(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
-    consume(lambda body, headers: DeadLetter("it can never be done"))
-    envelope = said(name)
+    consume(lambda body, headers: DeadLetter("it cannot be done"))
+    envelope = an_envelope(name)
     publisher.publish(envelope)
     letter = taken_from(broker.dead_letter_queue(name).name, envelope)
-    assert letter.headers["x-souk-error"] == "it can never be done"
+    assert letter.headers["x-souk-error"] == "it cannot be done"
 
 
-def test_a_message_that_nobody_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:
+def test_a_message_that_no_queue_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:
     consume(lambda body, headers: None)
-    envelope = Envelope(uuid4(), "test", f"{name}.unheard", "x", clock.now(), {})
+    envelope = Envelope(uuid4(), "test", f"{name}.unbound", "x", clock.now(), {})
     publisher.publish(envelope)
     assert taken_from(broker.UNROUTED, envelope)
 
 
-def test_a_message_handled_by_a_consumer_that_vanished_is_delivered_again(name: str, publisher: Publisher) -> None:
-    broker.declare(server_url("BROKER"), name, [f"{name}.said"])
-    envelope = said(name)
+def test_a_message_of_a_lost_consumer_is_delivered_again(name: str, publisher: Publisher) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelope = an_envelope(name)
     publisher.publish(envelope)
     for _ in range(2):
         with broker.connect(server_url("BROKER")) as connection:
             seen: list[Any] = []
-            queue = broker.service_queue(name, [f"{name}.said"])
+            queue = broker.service_queue(name, [f"{name}.greeted"])
             with connection.Consumer([queue], on_message=seen.append, auto_declare=False):
                 connection.drain_events(timeout=DEADLINE_SECONDS)
             assert str(envelope.id) in str(seen[0].body)
 
 
-def test_a_first_publisher_on_a_fresh_broker_loses_nothing(publisher: Publisher) -> None:
+def test_the_first_publisher_on_a_new_broker_loses_nothing(publisher: Publisher) -> None:
     with broker.connect(server_url("BROKER")) as connection:
         channel = connection.default_channel
         channel.exchange_delete(broker.EXCHANGE.name)
         channel.queue_delete(broker.UNROUTED)
         channel.exchange_delete(broker.UNROUTED)
-    envelope = said("nobody")
+    envelope = an_envelope("unbound")
     publisher.publish(envelope)
     assert taken_from(broker.UNROUTED, envelope)
 
@@ -106,11 +106,11 @@ def test_a_first_publisher_on_a_fresh_broker_loses_nothing(publisher: Publisher)
 def test_a_publisher_survives_the_loss_of_its_connection(name: str, publisher: Publisher, consume: Start) -> None:
     arrived: Mailbox[bytes] = Mailbox()
     consume(lambda body, headers: arrived.put(body))
-    publisher.publish(said(name))
+    publisher.publish(an_envelope(name))
     arrived.get(timeout=DEADLINE_SECONDS)
     publisher._connection.connection.transport.sock.close()
     with pytest.raises(ConnectionError, match="did not confirm"):
-        publisher.publish(said(name))
-    again = said(name)
+        publisher.publish(an_envelope(name))
+    again = an_envelope(name)
     publisher.publish(again)
     assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == again

@@ -1,4 +1,4 @@
-"""Messages leave with their transaction, arrive once, and what cannot be handled is kept."""
+"""Messages leave with their transaction, are handled once, and are kept when they cannot be handled."""
 
 import json
 import threading
@@ -27,20 +27,20 @@ from contracts.users import UserDeleted
 from tests.chassis.support import chassis_service
 
 handlers = Handlers("counting")
-heard: list[UUID] = []
+handled: list[UUID] = []
 
 
 @handlers.on(UserDeleted)
 def count(event: UserDeleted) -> None:
-    heard.append(event.user_id)
+    handled.append(event.user_id)
     postgres.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": event.user_id})
-    if event.user_id == HOPELESS:
+    if event.user_id == IMPOSSIBLE:
         raise Conflict("This will never be possible.")
-    if event.user_id == UNLUCKY and heard.count(UNLUCKY) == 1:
+    if event.user_id == FAILS_ONCE and handled.count(FAILS_ONCE) == 1:
         raise ConnectionError("not now")
 
 
-HOPELESS, UNLUCKY = UUID(int=1), UUID(int=2)
+IMPOSSIBLE, FAILS_ONCE = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def _counting(make_database: Callable[[str], str]) -> Service:
 
 @pytest.fixture
 def counting(_counting: Service) -> Iterator[Service]:
-    heard.clear()
+    handled.clear()
     yield _counting
     with engine(_counting).begin() as connection:
         connection.execute(text("TRUNCATE counted, outbox, inbox"))
@@ -70,7 +70,7 @@ def envelope(message: UserDeleted) -> Envelope:
     return Envelope.of(message, "test")
 
 
-def test_an_emitted_message_reaches_its_listener_once(counting: Service) -> None:
+def test_an_emitted_message_reaches_its_handler_once(counting: Service) -> None:
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     system = System([counting])
@@ -97,23 +97,23 @@ def test_two_deliveries_at_the_same_time_are_one(counting: Service) -> None:
     assert counted(counting) == 1
 
 
-def test_a_failed_handler_leaves_nothing_and_is_tried_again(counting: Service) -> None:
+def test_a_failed_handler_leaves_nothing_and_is_retried(counting: Service) -> None:
     system = System([counting])
-    system.deliver(counting, envelope(UserDeleted(UNLUCKY)))
+    system.deliver(counting, envelope(UserDeleted(FAILS_ONCE)))
     assert (counted(counting), len(system.retried)) == (0, 1)
     system.redrain()
     assert (counted(counting), system.retried) == (1, [])
 
 
-def test_a_problem_in_a_handler_makes_the_message_dead(counting: Service) -> None:
+def test_a_problem_in_a_handler_makes_the_message_a_dead_letter(counting: Service) -> None:
     system = System([counting])
-    system.deliver(counting, envelope(UserDeleted(HOPELESS)))
+    system.deliver(counting, envelope(UserDeleted(IMPOSSIBLE)))
     assert counted(counting) == 0
     assert "never be possible" in system.dead_letters[0][2]
 
 
-def test_a_message_that_failed_too_often_is_dead(counting: Service) -> None:
-    body = envelope(UserDeleted(UNLUCKY)).to_json()
+def test_a_message_that_failed_too_often_is_a_dead_letter(counting: Service) -> None:
+    body = envelope(UserDeleted(FAILS_ONCE)).to_json()
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
     assert isinstance(worker.receive(counting, body, last), DeadLetter)
 
@@ -124,10 +124,10 @@ def test_a_message_that_failed_too_often_is_dead(counting: Service) -> None:
         b"not json",
         b"{}",
         json.dumps({"id": "x"}).encode(),
-        replace(envelope(UserDeleted(uuid4())), data={"user_id": "nobody"}).to_json(),
+        replace(envelope(UserDeleted(uuid4())), data={"user_id": "unknown"}).to_json(),
     ],
 )
-def test_what_is_no_message_is_dead(counting: Service, body: bytes) -> None:
+def test_what_is_not_a_message_is_a_dead_letter(counting: Service, body: bytes) -> None:
     assert isinstance(worker.receive(counting, body, {}), DeadLetter)
 
 
@@ -139,7 +139,7 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
 
     def second_is_lost(message: Envelope) -> None:
         if len(sent) == 1:
-            raise ConnectionError("broker away")
+            raise ConnectionError("broker unavailable")
         sent.append(message)
 
     with pytest.raises(ConnectionError):
@@ -148,17 +148,17 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
     assert Relay(counting.store.source, sent.append).send_batch() == 0
 
 
-def test_a_message_outlives_the_longest_absence_of_our_own_database_and_looks_for_it_every_few_seconds() -> None:
+def test_while_our_own_database_is_unavailable_a_message_is_retried_every_few_seconds() -> None:
     service = Service("counting", Settings, dict, handlers=handlers)
-    service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
+    service.settings = Settings(database_url="postgresql://user:x@127.0.0.1:1/none")
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
     verdict = worker.receive(service, envelope(UserDeleted(uuid4())).to_json(), last)
     assert isinstance(verdict, Retry)
     assert worker.DELAYS_MILLISECONDS[verdict.attempt] <= 5_000
 
 
-def test_a_message_with_a_strange_attempt_is_dead_when_it_fails(counting: Service) -> None:
-    verdict = worker.receive(counting, envelope(UserDeleted(UNLUCKY)).to_json(), {worker.ATTEMPT_HEADER: "many"})
+def test_a_message_with_an_unreadable_attempt_is_a_dead_letter_when_it_fails(counting: Service) -> None:
+    verdict = worker.receive(counting, envelope(UserDeleted(FAILS_ONCE)).to_json(), {worker.ATTEMPT_HEADER: "many"})
     assert isinstance(verdict, DeadLetter)
 
 
@@ -186,14 +186,14 @@ def test_a_commit_wakes_the_relay(counting: Service) -> None:
     assert not thread.is_alive()
 
 
-def test_code_below_the_edge_opens_no_transaction_of_its_own(counting: Service) -> None:
+def test_code_below_the_edge_cannot_open_a_transaction(counting: Service) -> None:
     with pytest.raises(RuntimeError, match="No transaction is open"):
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.transaction(), pytest.raises(RuntimeError, match="already open"), counting.store.transaction():
         pass
 
 
-def test_rows_nobody_will_ask_for_again_are_forgotten(counting: Service) -> None:
+def test_old_rows_are_purged(counting: Service) -> None:
     system = System([counting])
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
@@ -210,7 +210,7 @@ def test_rows_nobody_will_ask_for_again_are_forgotten(counting: Service) -> None
     assert left == [1, 0]
 
 
-def test_every_message_survives_its_envelope() -> None:
+def test_a_message_survives_its_envelope() -> None:
     order_id, product_id = uuid4(), uuid4()
     for message in (
         ReserveStock(order_id, {product_id: 2}),
@@ -222,7 +222,7 @@ def test_every_message_survives_its_envelope() -> None:
         assert unpacked.message() == message
 
 
-def test_two_messages_of_one_name_are_refused() -> None:
+def test_two_messages_of_one_type_are_refused() -> None:
     with pytest.raises(TypeError, match=r"user\.deleted"):
         type("Again", (UserDeleted,), {}, type="user.deleted")
     assert REGISTRY["user.deleted"] is UserDeleted
@@ -244,6 +244,6 @@ def test_a_type_without_a_handler_is_retried_before_it_is_a_dead_letter(counting
     assert type_ in last.reason
 
 
-def test_an_envelope_of_an_unknown_type_says_so() -> None:
+def test_an_unknown_type_is_named_in_the_error() -> None:
     with pytest.raises(UnknownType, match=r"no\.such"):
         replace(envelope(UserDeleted(uuid4())), type="no.such").message()

@@ -1,4 +1,4 @@
-"""The processes of a service, as `python -m chassis` runs them: they become ready, stop on SIGTERM, and die with their parent."""
+"""The processes of a service, as `python -m chassis` runs them: they become ready and stop on SIGTERM."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def environment(make_database: Callable[[str], str]) -> dict[str, str]:
 
 @pytest.fixture
 def run(environment: dict[str, str]) -> Iterator[Run]:
-    """Runs `python -m chassis COMMAND PACKAGE` on a free port; what still runs at the end is killed."""
+    """Runs `python -m chassis COMMAND PACKAGE` on a free port, until the end of the test."""
     running: list[subprocess.Popen[bytes]] = []
 
     def start(command: str, package: str) -> tuple[subprocess.Popen[bytes], int]:
@@ -55,7 +55,7 @@ def get(port: int, path: str) -> urllib3.BaseHTTPResponse:
     return urllib3.request("GET", f"http://127.0.0.1:{port}{path}", retries=retries, timeout=DEADLINE_SECONDS)
 
 
-def test_migrations_run_twice_and_openapi_prints(environment: dict[str, str]) -> None:
+def test_migrations_can_run_twice_and_openapi_is_printed(environment: dict[str, str]) -> None:
     for command in ("migrate", "migrate", "openapi"):
         arguments = [sys.executable, "-m", "chassis", command, "services.notifications"]
         done = subprocess.run(
@@ -76,7 +76,7 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
     assert process.wait(DEADLINE_SECONDS) == 0
 
 
-def test_a_worker_that_cannot_have_its_queue_says_so_until_it_can(run: Run) -> None:
+def test_a_worker_without_its_queue_is_not_ready(run: Run) -> None:
     with broker.connect(server_url("BROKER")) as connection:
         queue = connection.default_channel
         queue.queue_delete("deaf")
@@ -89,7 +89,7 @@ def test_a_worker_that_cannot_have_its_queue_says_so_until_it_can(run: Run) -> N
     assert get(port, "/health/ready").status == 200
 
 
-def test_a_killed_web_process_leaves_its_port_to_its_successor(run: Run) -> None:
+def test_a_killed_web_process_frees_its_port(run: Run) -> None:
     process, port = run("web", "services.notifications")
     assert get(port, "/health/live").status == 200
     process.kill()
@@ -98,7 +98,7 @@ def test_a_killed_web_process_leaves_its_port_to_its_successor(run: Run) -> None
         assert probe.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
 
 
-def test_a_wrong_setting_is_one_line(environment: dict[str, str]) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(environment: dict[str, str]) -> None:
     arguments = [sys.executable, "-m", "chassis", "web", "services.notifications"]
     wrong = {**environment, "SOUK_PORT": "eighty"}
     done = subprocess.run(arguments, cwd=ROOT, env=wrong, capture_output=True, timeout=DEADLINE_SECONDS, check=False)
@@ -107,11 +107,11 @@ def test_a_wrong_setting_is_one_line(environment: dict[str, str]) -> None:
     assert len(done.stderr.decode().splitlines()) == 1
 
 
-def test_a_body_that_is_too_large_is_read_on_so_that_its_sender_hears_the_answer(run: Run) -> None:
+def test_a_body_that_is_too_large_is_read_so_that_its_sender_gets_the_response(run: Run) -> None:
     _, port = run("web", "services.notifications")
     assert get(port, "/health/live").status == 200
     body = b"x" * 4_000_000
     headers = {"Content-Type": "application/json", "X-API-Key": "k", "Content-Length": str(len(body))}
     for path, status in (("/notifications/email", 401), ("/nothing", 404)):
-        answer = urllib3.request("POST", f"http://127.0.0.1:{port}{path}", body=body, headers=headers)
-        assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+        response = urllib3.request("POST", f"http://127.0.0.1:{port}{path}", body=body, headers=headers)
+        assert (response.status, response.headers["Content-Type"]) == (status, "application/problem+json")
