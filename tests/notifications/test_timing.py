@@ -116,7 +116,7 @@ def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
     assert letter.summary.subject == "2 updates from Souk"
     for part in (letter.text, letter.html):
         assert "is on its way" in part
-        assert "was delivered" in part
+        assert "has been delivered" in part
     *collected, _, mailed = desk.notifications()
     assert {(row.status, row.digest_id) for row in collected} == {("collected", mailed.id)}
     assert (mailed.kind, mailed.status) == ("digest", "sent")

@@ -10,7 +10,7 @@ from tests.saga.conftest import Customer, Platform
 def code(mailbox: Mailbox, recipient: str, subject: str) -> str:
     """The code that stands in the mail of this subject."""
     [letter] = [letter for letter in mailbox.letters(recipient) if letter.summary.subject == subject]
-    found = re.search(r"Or with this code: (\S+)", letter.text or "")
+    found = re.search(r"Or enter this code: (\S+)", letter.text or "")
     assert found, letter.text
     return found[1]
 
