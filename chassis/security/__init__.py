@@ -1,1 +1,1 @@
-"""Who calls: tokens, API keys, the keys behind them, and tokens that were revoked."""
+"""Authentication and authorization: tokens, API keys, keyrings, revocation."""

@@ -1,4 +1,4 @@
-"""Who is calling, and what a route lets them do. Every service verifies tokens and keys itself; no header is taken on trust."""
+"""Authenticates callers and checks permissions. Every service verifies tokens and keys itself and trusts no other header."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,33 +12,33 @@ from chassis.security import keys, tokens
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent the present request: a user, a service, a service for a user, or nobody known."""
+    """Who sent the current request: a user, a service, a service on behalf of a user, or an anonymous caller."""
 
     user_id: UUID | None = None
     roles: frozenset[str] = frozenset()
     service: str | None = None
     token_id: str | None = None
     session_id: UUID | None = None
-    """Of the login that the user's token comes from."""
+    """The login that the user's token comes from."""
 
     @property
     def is_staff(self) -> bool:
         return not self.roles.isdisjoint({"staff", "admin"})
 
     def owns(self, user_id: UUID | None) -> bool:
-        """Whether what belongs to `user_id` is this caller's own, or staff's business; what is nobody's is staff's."""
-        _judged.set(True)
+        """Whether the caller may act on what belongs to `user_id`: the owner or staff; only staff where it belongs to no user."""
+        _ownership_checked.set(True)
         return (user_id is not None and self.user_id == user_id) or self.is_staff
 
 
-NOBODY = Caller()
+ANONYMOUS = Caller()
 
 
 @dataclass(frozen=True)
 class Permission:
     """Who may use a route: anyone, users with one of `roles`, or the named services.
 
-    With `owner`, users get only what is their own; its endpoints find it by an accessor that asks `Caller.owns`.
+    With `owner`, users reach only what is their own: the endpoint must look it up through `Caller.owns`.
     """
 
     name: str
@@ -48,7 +48,7 @@ class Permission:
     owner: bool = False
 
     def described(self) -> dict[str, Any]:
-        """For programs, as the OpenAPI document shows it."""
+        """As shown in the OpenAPI document."""
         return {
             "anyone": self.anyone,
             "roles": sorted(self.roles),
@@ -57,10 +57,10 @@ class Permission:
         }
 
     def check(self, caller: Caller) -> None:
-        """Raises Unauthorized when we do not know who calls, Forbidden when we do and they may not."""
+        """Raises Unauthorized for an anonymous caller, Forbidden for any other without permission."""
         if self.anyone or caller.service in self.services or self.roles & caller.roles:
             return
-        if caller == NOBODY:
+        if caller == ANONYMOUS:
             scheme = "ApiKey" if self.services else "Bearer"
             raise Unauthorized("This request carries no credentials.", headers={"WWW-Authenticate": scheme})
         raise Forbidden(f"Only {self.name} may do this.")
@@ -74,52 +74,52 @@ ADMIN = Permission("admins", roles=frozenset({"admin"}))
 
 
 def service(*names: str) -> Permission:
-    """Only the named services, by their API key."""
+    """Permission for the named services only, by their API keys."""
     return Permission("services (" + ", ".join(names) + ")", services=frozenset(names))
 
 
-_caller: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
-_judged: ContextVar[bool] = ContextVar("judged", default=False)
+_caller: ContextVar[Caller] = ContextVar("caller", default=ANONYMOUS)
+_ownership_checked: ContextVar[bool] = ContextVar("ownership_checked", default=False)
 
 
 def caller() -> Caller:
-    """The caller of the present request, as the edge found it; nobody outside of one."""
+    """The caller of the current request; ANONYMOUS outside of one."""
     return _caller.get()
 
 
-def has_judged_ownership() -> bool:
-    """Whether the present request has asked whose something is."""
-    return _judged.get()
+def has_checked_ownership() -> bool:
+    """Whether the current request has called `Caller.owns`."""
+    return _ownership_checked.get()
 
 
 def admit(permission: Permission, authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """The caller by the request's headers, also to be had from `caller()`, if the route is for them.
+    """Authenticate the request and make its sender the `caller()`.
 
-    Raises Unauthorized or Forbidden; where anyone may come, credentials that do not hold are as good as none.
+    Raises Unauthorized or Forbidden. On a route for anyone, invalid credentials count as none.
     """
     try:
-        found = _identified(authorization, api_key, settings)
+        found = _authenticate(authorization, api_key, settings)
     except Unauthorized:
         if not permission.anyone:
             raise
-        found = NOBODY
+        found = ANONYMOUS
     permission.check(found)
     _caller.set(found)
-    _judged.set(False)
+    _ownership_checked.set(False)
     return found
 
 
-def _identified(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """A service that acts for a user shows both its key and the user's token, and both must hold."""
+def _authenticate(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
+    """A service that acts for a user sends both its key and the user's token; both must be valid."""
     service_name = None if api_key is None else _service_of(api_key, settings)
     if authorization is None:
         return Caller(service=service_name)
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise tokens.invalid("Only the Bearer scheme is supported.")
-    # One space, as RFC 6750 has it: the edge counts requests by this header, and each further way to write it has a count of its own.
+    # Exactly one space (RFC 6750): the edge limits rates by this header, and each spelling would have a limit of its own.
     claims = tokens.verify(token, settings)
-    # Only web processes see tokens; what this imports is not for the others.
+    # Imported here because only web processes see tokens.
     from chassis.security import revocations
 
     if revocations.is_revoked(claims.token_id, settings):

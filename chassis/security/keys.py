@@ -1,8 +1,7 @@
-"""The keys of one process: those that tokens are signed with, its own API key, and by what it knows its callers.
+"""The keys of one process: those that sign and verify tokens, and those that identify callers.
 
-They come from SOUK_KEYS_FILE, which is read again when it has changed, so that keys are rotated without a restart; or, for
-good, from the settings. A key that is not known makes the file be looked at at once: whoever writes a new key to the file
-of those who check before that of the one who shows it drops no request.
+They come from SOUK_KEYS_FILE, reloaded when it changes so that keys rotate without a restart, or from the settings. An unknown
+key triggers a reload at once: a new key that is written to the verifiers' files before the sender's drops no request.
 """
 
 import hashlib
@@ -23,17 +22,17 @@ from chassis.base.watched_file import WatchedFile
 log = get_logger(__name__)
 
 MIN_SECRET_BYTES = 32
-"""Bytes of an HS256 secret (RFC 7518, 3.2)."""
+"""Of an HS256 secret (RFC 7518, 3.2)."""
 
 MIN_RSA_BITS = 2048
 
 
 class InvalidKeys(ValueError):
-    """The message says what is wrong, without showing a key."""
+    """The message shows no key."""
 
 
 class Material(BaseModel):
-    """A secret or PEM, and until when it holds; None: until further notice."""
+    """A secret or PEM, and when it expires."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +41,7 @@ class Material(BaseModel):
 
 
 class KeyFile(BaseModel):
-    """What SOUK_KEYS_FILE holds, as JSON. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests by caller."""
+    """The JSON of SOUK_KEYS_FILE. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests with their expiry, by caller."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -53,41 +52,40 @@ class KeyFile(BaseModel):
 
 @dataclass(frozen=True)
 class JWTKey:
-    """`algorithm` belongs to the key: what a token's header claims decides nothing."""
+    """`algorithm` belongs to the key; the one in a token's header is ignored."""
 
     id: str
     algorithm: str
     signing: Any
-    """None where only the public half is known."""
+    """None without the private half."""
     verifying: Any
     expires_at: datetime | None
 
 
 @dataclass(frozen=True)
 class Keys:
-    """One state of the keys."""
+    """The keys of one moment."""
 
     jwt: Mapping[str, JWTKey]
-    api_key: str
     callers: Mapping[str, tuple[str, datetime | None]]
-    """Name and end by digest."""
+    """Name and expiry, by digest."""
 
     def jwt_key(self, key_id: str) -> JWTKey | None:
         key = self.jwt.get(key_id)
-        return key if key is not None and _holds(key.expires_at) else None
+        return key if key is not None and _is_current(key.expires_at) else None
 
     def caller(self, api_key: str) -> str | None:
-        """Whose key this is. It is looked up by digest: the time that takes tells nothing of a key."""
+        """Whose key this is. Looked up by digest, so that timing reveals nothing of a key."""
         name, until = self.callers.get(hashlib.sha256(api_key.encode()).hexdigest(), (None, None))
-        return name if _holds(until) else None
+        return name if _is_current(until) else None
 
     @property
     def signing(self) -> JWTKey:
         """Raises InvalidKeys where there is none."""
         for key in self.jwt.values():
-            if key.signing is not None and _holds(key.expires_at):
+            if key.signing is not None and _is_current(key.expires_at):
                 return key
-        raise InvalidKeys("there is no key to sign tokens with")
+        raise InvalidKeys("no key can sign tokens")
 
     @classmethod
     def of(cls, content: KeyFile) -> Self:
@@ -99,16 +97,16 @@ class Keys:
         callers = {
             digest: (name, until) for name, digests in content.api_callers.items() for digest, until in digests.items()
         }
-        return cls(jwt_keys, content.api_key.get_secret_value(), callers)
+        return cls(jwt_keys, callers)
 
 
 class Keyring:
-    """The keys as they are now, of a file or of the settings. Raises InvalidKeys when they cannot be read."""
+    """The current keys, from a file or from the settings. Raises InvalidKeys when made from invalid ones."""
 
     def __init__(self, settings: Settings) -> None:
         self._file: WatchedFile[Keys] | None = None
         if settings.keys_file is None:
-            self._fixed = Keys.of(_of_settings(settings))
+            self._fixed = Keys.of(_from_settings(settings))
         else:
             try:
                 self._file = WatchedFile(settings.keys_file, _parsed_file)
@@ -119,17 +117,17 @@ class Keyring:
         return self._fixed if self._file is None else self._file.now()
 
     def jwt_key(self, key_id: str) -> JWTKey | None:
-        return self.now().jwt_key(key_id) or self._look().jwt_key(key_id)
+        return self.now().jwt_key(key_id) or self._refresh().jwt_key(key_id)
 
     def caller(self, api_key: str) -> str | None:
-        return self.now().caller(api_key) or self._look().caller(api_key)
+        return self.now().caller(api_key) or self._refresh().caller(api_key)
 
-    def _look(self) -> Keys:
+    def _refresh(self) -> Keys:
         return self._fixed if self._file is None else self._file.refresh()
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The process's keyring. Ends the process with one line when there are no keys to be read."""
+    """The process's keyring. Ends the process with one line when its keys are invalid."""
     try:
         return settings.once(Keyring)
     except InvalidKeys as error:
@@ -144,7 +142,7 @@ def _parsed_file(raw: bytes) -> Keys:
         raise InvalidKeys(summary(error)) from None
 
 
-def _of_settings(settings: Settings) -> KeyFile:
+def _from_settings(settings: Settings) -> KeyFile:
     return KeyFile(
         jwt_keys={key_id: Material(material=secret) for key_id, secret in settings.jwt_keys.items()},
         api_key=settings.api_key,
@@ -152,16 +150,16 @@ def _of_settings(settings: Settings) -> KeyFile:
     )
 
 
-def _holds(until: datetime | None) -> bool:
+def _is_current(until: datetime | None) -> bool:
     return until is None or datetime.now(UTC) < until
 
 
 @cache
 def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
-    """Algorithm, what signs, what verifies. Raises InvalidKeys."""
+    """Algorithm, signing key, verifying key. Raises InvalidKeys."""
     if not material.startswith("-----BEGIN"):
         if len(material.encode()) < MIN_SECRET_BYTES:
-            raise InvalidKeys(f"the secret {key_id} has less than {MIN_SECRET_BYTES} bytes")
+            raise InvalidKeys(f"the secret {key_id} is shorter than {MIN_SECRET_BYTES} bytes")
         return "HS256", material, material
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -173,16 +171,16 @@ def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
             private = serialization.load_pem_private_key(material.encode(), password=None)
         public = private.public_key() if private else serialization.load_pem_public_key(material.encode())
     except (ValueError, TypeError) as error:
-        raise InvalidKeys(f"the key {key_id} is no PEM that can be read") from error
+        raise InvalidKeys(f"the key {key_id} is not a readable PEM") from error
     if isinstance(public, Ed25519PublicKey):
         return "EdDSA", private, public
     if isinstance(public, RSAPublicKey) and public.key_size >= MIN_RSA_BITS:
         return "RS256", private, public
-    raise InvalidKeys(f"the key {key_id} is neither Ed25519 nor RSA of {MIN_RSA_BITS} bits or more")
+    raise InvalidKeys(f"the key {key_id} is neither Ed25519 nor RSA with at least {MIN_RSA_BITS} bits")
 
 
 def public_pem(key: JWTKey) -> str:
-    """The public half of an asymmetric key."""
+    """The public half of an asymmetric key, as PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     pem: bytes = key.verifying.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -190,14 +188,16 @@ def public_pem(key: JWTKey) -> str:
 
 
 def jwks(keys: Keys) -> dict[str, Any]:
-    """The public keys as a JSON Web Key Set (RFC 7517); a secret has no public half."""
+    """The public keys as a JSON Web Key Set (RFC 7517), without HS256 secrets."""
     from jwt.algorithms import get_default_algorithms
 
     algorithms: dict[str, Any] = get_default_algorithms()
 
     def shown(key: JWTKey) -> dict[str, str]:
         public = algorithms[key.algorithm].to_jwk(key.verifying, as_dict=True)
-        public.pop("key_ops", None)  # says the same as `use` (RFC 7517, 4.3)
+        public.pop("key_ops", None)  # redundant beside `use` (RFC 7517, 4.3)
         return {**public, "kid": key.id, "alg": key.algorithm, "use": "sig"}
 
-    return {"keys": [shown(key) for key in keys.jwt.values() if key.algorithm != "HS256" and _holds(key.expires_at)]}
+    return {
+        "keys": [shown(key) for key in keys.jwt.values() if key.algorithm != "HS256" and _is_current(key.expires_at)]
+    }

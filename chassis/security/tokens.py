@@ -1,4 +1,4 @@
-"""Access tokens: JWTs of a quarter of an hour, which every service verifies by itself."""
+"""Access tokens: short-lived JWTs, which every service verifies by itself."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ LIFETIME = timedelta(minutes=15)
 class AccessToken:
     text: str
     id: str
-    """Its `jti`, by which it can be revoked."""
+    """Its `jti`, for revocation."""
     expires_at: datetime
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a token says of its bearer."""
+    """The claims of a valid token."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -34,7 +34,7 @@ class Claims:
 
 
 def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UUID | None = None) -> AccessToken:
-    """A new token, signed with the key that signs now."""
+    """A new token, signed with the current key."""
     import jwt
 
     key = keyring(settings).now().signing
@@ -56,8 +56,8 @@ def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UU
 
 
 def verify(token: str, settings: Settings) -> Claims:
-    """Raises Unauthorized unless `token` is one of ours, untampered, for us and in time. Revocation is not judged here."""
-    # PyJWT brings cryptography, 5 MB a process: only processes that see tokens import it.
+    """Raises Unauthorized for a token that is forged, expired or not for us. Revocation is checked elsewhere."""
+    # Imported here: PyJWT brings cryptography, 5 MB, which processes without tokens spare.
     import jwt
 
     try:

@@ -116,7 +116,7 @@ def _answer(declaration: Endpoint, record: "Record | None", run: Callable[[], An
     if record is not None and (known := record.claim()):
         return known
     view = run()
-    if declaration.allow.owner and not auth.has_judged_ownership():
+    if declaration.allow.owner and not auth.has_checked_ownership():
         raise RuntimeError("This route is for owners, and nothing asked whose it is that was shown or changed.")
     if isinstance(view, Response):
         return view

@@ -33,7 +33,7 @@ def test_a_new_role_revokes_the_old_token(http, ada, admin, log_in, users):
     session = log_in().json
     response = put_roles(http, account["id"], ["staff", "customer"], admin[1])
     assert (response.status_code, response.json["roles"]) == (200, ["customer", "staff"])
-    revocations._verdicts.clear()
+    revocations._cache.clear()
     old = {"Authorization": f"Bearer {session['access_token']}"}
     assert http.get("/users/me", headers=old).status_code == 401
     fresh = http.post("/users/token/refresh", json={"refresh_token": session["refresh_token"]}).json

@@ -33,7 +33,7 @@ def me(http):
     """The status of a request with an access token."""
 
     def status(tokens) -> int:
-        revocations._verdicts.clear()  # as in a process that has not seen the token within the last second
+        revocations._cache.clear()  # as in a process that has not seen the token within the last second
         return http.get("/users/me", headers={"Authorization": f"Bearer {tokens['access_token']}"}).status_code
 
     return status
@@ -172,7 +172,7 @@ def test_an_expired_session_cannot_be_refreshed(tokens, refresh, users):
 def test_every_service_refuses_a_revoked_token(tokens, http, client, products):
     headers = authorized(tokens)
     assert http.post("/users/logout", headers=headers).status_code == 204
-    revocations._verdicts.clear()
+    revocations._cache.clear()
     assert client(products).delete(f"/products/{tokens['user_id']}", headers=headers).status_code == 401
 
 
@@ -205,12 +205,12 @@ def test_without_redis_tokens_are_accepted_without_delay(tokens, users):
     unchecked = revocations.UNCHECKED._value.get()
     started = time.perf_counter()
     for _ in range(50):
-        revocations._verdicts.clear()
+        revocations._cache.clear()
         caller = auth.admit(auth.CUSTOMER, f"Bearer {tokens['access_token']}", None, unreachable)
     assert str(caller.user_id) == tokens["user_id"]
     assert time.perf_counter() - started < 5
     assert revocations.UNCHECKED._value.get() == unchecked + 50
-    revocations._away_until = 0.0
+    revocations._retry_at = 0.0
 
 
 def test_expired_rows_are_purged(tokens, refresh, users, later):

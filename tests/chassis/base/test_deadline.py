@@ -71,25 +71,23 @@ def upstream() -> Iterator[Faulty]:
     ("header", "least", "most"),
     [("400", 1, 400), ("9000", 8_000, 9_000), ("60000", 8_000, 9_000), ("soon", 8_000, 9_000), ("-5", 8_000, 9_000)],
 )
-def test_a_request_has_the_time_its_caller_says_but_no_more_than_ours(
-    http: FlaskClient, header: str, least: int, most: int
-) -> None:
+def test_a_request_has_its_callers_time_but_at_most_ours(http: FlaskClient, header: str, least: int, most: int) -> None:
     answer = http.get("/patience", headers={HEADER: header})
     assert least <= answer.json["milliseconds"] <= most
 
 
-def test_without_a_word_it_has_our_own_patience(http: FlaskClient) -> None:
+def test_without_a_header_it_has_our_own_timeout(http: FlaskClient) -> None:
     assert 8_000 < http.get("/patience").json["milliseconds"] <= 9_000
 
 
-def test_nothing_is_begun_for_a_caller_who_no_longer_waits(http: FlaskClient) -> None:
+def test_no_work_begins_after_the_deadline(http: FlaskClient) -> None:
     asked.clear()
     answer = http.get("/patience", headers={HEADER: "0"})
     assert (answer.status_code, answer.mimetype, asked) == (504, "application/problem+json", [])
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/slow"), ("POST", "/written")])
-def test_a_statement_ends_when_the_callers_patience_does_and_nothing_is_kept(
+def test_a_statement_ends_at_the_callers_deadline_and_nothing_is_kept(
     http: FlaskClient, method: str, path: str
 ) -> None:
     started = time.monotonic()
@@ -99,14 +97,14 @@ def test_a_statement_ends_when_the_callers_patience_does_and_nothing_is_kept(
     assert http.get("/written").json["milliseconds"] == 0
 
 
-def test_what_is_left_is_handed_on(upstream: Faulty) -> None:
+def test_the_remaining_time_is_passed_on(upstream: Faulty) -> None:
     with deadline.within(0.8):
         Client("upstream").get("/", {}, settings_for(upstream))
     ((_, _, headers, _),) = upstream.seen
     assert 0 < int(headers[HEADER]) <= 800
 
 
-def test_the_shorter_of_two_deadlines_holds() -> None:
+def test_the_earlier_of_two_deadlines_holds() -> None:
     with deadline.within(100), deadline.within(1, is_callers=True), deadline.within(50):
         left, callers = deadline.remaining(), deadline.callers_remaining()
         assert left is not None

@@ -64,21 +64,21 @@ def life(tmp_path: Path, make_database: Callable[[str], str]) -> Callable[..., t
         ("somebody: writing: insert things, done", 2, 1),
     ],
 )
-def test_a_process_dies_at_the_armed_point_and_keeps_what_came_before(
+def test_a_process_dies_at_the_triggered_point_and_keeps_what_came_before(
     life: Callable[..., tuple[int, int, int]], point: str, rows: int, documents: int
 ) -> None:
     assert life(point) == (-signal.SIGKILL, rows, documents)
 
 
-def test_it_may_be_spared_at_first(life: Callable[..., tuple[int, int, int]], tmp_path: Path) -> None:
+def test_a_point_may_be_passed_a_number_of_times_first(
+    life: Callable[..., tuple[int, int, int]], tmp_path: Path
+) -> None:
     point = "somebody: writing: committed"
     (tmp_path / failpoints.file_of(point)).write_text("1")
     assert life() == (-signal.SIGKILL, 2, 0)
 
 
-def test_it_lives_through_points_that_are_not_its_own_and_records_those_it_passes(
-    life: Callable[..., tuple[int, int, int]], tmp_path: Path
-) -> None:
+def test_other_points_are_passed_and_recorded(life: Callable[..., tuple[int, int, int]], tmp_path: Path) -> None:
     (tmp_path / failpoints.RECORDING).touch()
     assert life("somebody else: writing: commit") == (0, 2, 1)
     assert (tmp_path / failpoints.PASSED).read_text().splitlines() == [
@@ -91,6 +91,6 @@ def test_it_lives_through_points_that_are_not_its_own_and_records_those_it_passe
     ]
 
 
-def test_production_refuses_them(tmp_path: Path) -> None:
+def test_production_rejects_failpoints(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="production"):
         Settings(environment="production", failpoints_directory=str(tmp_path))

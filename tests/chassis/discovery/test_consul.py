@@ -17,7 +17,7 @@ def ids(consul: ConsulServer, service: str = "users") -> list[str]:
     return [instance.id for instance in discovery.provider(settings).instances(service)]
 
 
-def test_only_healthy_instances_are_given_with_weight_and_version(consul: ConsulServer) -> None:
+def test_healthy_instances_are_returned_with_weight_and_version(consul: ConsulServer) -> None:
     consul.register(
         "users", "users-1", 8001, Meta={"version": "2.0", "scheme": "https"}, Weights={"Passing": 5, "Warning": 1}
     )
@@ -27,7 +27,7 @@ def test_only_healthy_instances_are_given_with_weight_and_version(consul: Consul
     assert list(found) == [Instance("users-1", "https://127.0.0.1:8001", 5, "2.0")]
 
 
-def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer) -> None:
+def test_without_a_ready_instance_the_live_ones_are_returned(consul: ConsulServer) -> None:
     for id_ in ("users-1", "users-2", "users-3"):
         consul.register("users", id_, 8001, status="warning")
     consul.ask("/v1/agent/check/fail/users-3", "PUT")
@@ -38,7 +38,7 @@ def test_where_none_is_ready_those_that_are_alive_are_given(consul: ConsulServer
     consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
 
 
-def test_a_change_is_known_at_once_and_not_at_the_next_poll(consul: ConsulServer) -> None:
+def test_a_change_is_seen_at_once_not_at_the_next_poll(consul: ConsulServer) -> None:
     consul.register("users", "users-1", 8001)
     assert ids(consul) == ["users-1"]
     consul.register("users", "users-2", 8002)
@@ -48,7 +48,7 @@ def test_a_change_is_known_at_once_and_not_at_the_next_poll(consul: ConsulServer
     consul.until(lambda: ids(consul) == ["users-2"], 10)
 
 
-def test_it_outlives_consul_and_follows_the_one_that_comes_back_empty(consul: ConsulServer) -> None:
+def test_it_survives_a_restart_of_consul_that_comes_back_empty(consul: ConsulServer) -> None:
     consul.register("users", "users-1", 8001)
     assert ids(consul) == ["users-1"]
     consul.kill(wipe=True)
@@ -59,19 +59,19 @@ def test_it_outlives_consul_and_follows_the_one_that_comes_back_empty(consul: Co
     consul.until(lambda: ids(consul) == ["users-2"], 10)
 
 
-def test_whom_nobody_knows_is_found_once_they_come(consul: ConsulServer) -> None:
+def test_an_unknown_service_is_found_once_it_registers(consul: ConsulServer) -> None:
     assert ids(consul, "strangers") == []
     consul.register("strangers", "strangers-1", 8001)
     consul.until(lambda: ids(consul, "strangers") == ["strangers-1"], 10)
 
 
-def test_the_first_who_asks_does_not_wait_long_for_a_consul_that_is_away() -> None:
+def test_the_first_lookup_does_not_wait_long_for_an_unreachable_consul() -> None:
     started = time.monotonic()
     assert list(catalogue(Agent("http://127.0.0.1:1")).instances("users")) == []
     assert time.monotonic() - started < 10
 
 
-def test_the_index_is_forgotten_when_it_goes_back_and_after_a_failure() -> None:
+def test_the_index_is_reset_when_it_decreases_and_after_a_failure() -> None:
     with faulty() as agent:
         agent.body = b"[]"
         query = Query(Agent(agent.url, token="t"), "users")

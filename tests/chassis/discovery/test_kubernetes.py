@@ -112,7 +112,7 @@ def test_the_ready_endpoints_of_all_slices_are_the_instances(api: APIServer, sli
     assert api.asked[-1]["labelSelector"] == ["kubernetes.io/service-name=users"]
 
 
-def test_where_none_is_ready_those_that_are_not_about_to_go_are_given(api: APIServer, slices: Slices) -> None:
+def test_without_a_ready_endpoint_those_not_terminating_are_returned(api: APIServer, slices: Slices) -> None:
     going = a_pod("users-c", "10.0.0.3", ready=False, terminating=True)
     api.hold(a_slice(a_pod("users-a", "10.0.0.1", ready=False), a_pod("users-b", "10.0.0.2", ready=False), going))
     assert [each.id for each in slices.ask(1)] == ["users-a", "users-b"]
@@ -125,22 +125,20 @@ def test_a_change_ends_the_wait(api: APIServer, slices: Slices) -> None:
     assert [each.id for each in slices.ask(DEADLINE_SECONDS)] == ["users-b"]
 
 
-def test_without_a_change_it_is_listed_again_after_the_wait(api: APIServer, slices: Slices) -> None:
+def test_without_a_change_slices_are_listed_again_after_the_wait(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
     slices.ask(1)
     assert [each.id for each in slices.ask(1)] == ["users-a"]
 
 
-def test_a_version_that_is_forgotten_is_no_error(api: APIServer, slices: Slices) -> None:
+def test_an_expired_resource_version_is_not_an_error(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
     slices.ask(1)
     api.oldest = 10**6
     assert [each.id for each in slices.ask(DEADLINE_SECONDS)] == ["users-a"]
 
 
-def test_the_settings_and_a_kubeconfig_are_all_it_takes(
-    api: APIServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_and_a_kubeconfig_suffice(api: APIServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     named = {"clusters": ("cluster", {"server": f"http://127.0.0.1:{api.server.server_port}"}), "users": ("user", {})}
     config = {kind: [{"name": "test", key: value}] for kind, (key, value) in named.items()}
     config["contexts"] = [{"name": "test", "context": {"cluster": "test", "user": "test"}}]

@@ -14,7 +14,7 @@ def urls(provider: discovery.Provider, service: str = "x") -> list[str]:
     return [instance.url for instance in provider.instances(service)]
 
 
-def test_fixed_addresses_may_be_several() -> None:
+def test_a_service_may_have_several_static_addresses() -> None:
     addresses = Addresses({"x": "http://10.0.0.1:80/, http://10.0.0.2:80", "y": ""})
     assert urls(addresses) == ["http://10.0.0.1:80", "http://10.0.0.2:80"]
     assert urls(addresses, "y") == urls(addresses, "z") == []
@@ -35,7 +35,7 @@ class Resolver:
         return self.knows
 
 
-def test_a_name_is_asked_again_after_a_while_and_what_was_known_counts_on() -> None:
+def test_a_name_is_resolved_again_and_its_last_addresses_survive_failures() -> None:
     resolver = Resolver()
     assert urls(resolver.names) == ["http://10.0.0.1:8000", "http://10.0.0.2:8000"]
     first = resolver.names.instances("x")
@@ -48,7 +48,7 @@ def test_a_name_is_asked_again_after_a_while_and_what_was_known_counts_on() -> N
     assert urls(resolver.names) == ["http://10.0.0.3:8000"]
 
 
-def test_a_name_that_was_never_known_has_no_instances() -> None:
+def test_an_unknown_name_has_no_instances() -> None:
     resolver = Resolver()
     resolver.knows = None
     assert urls(resolver.names) == []
@@ -67,11 +67,11 @@ def test_this_machines_name_is_resolved() -> None:
         ({"discovery": "dns"}, Names),
     ],
 )
-def test_the_settings_choose(values: dict[str, str], kind: type) -> None:
+def test_the_settings_choose_the_provider(values: dict[str, str], kind: type) -> None:
     assert type(discovery.provider(Settings(**values))) is kind
 
 
-def test_one_agent_is_watched_once_in_a_process() -> None:
+def test_an_agent_is_watched_once_per_process() -> None:
     settings = Settings(consul_url="http://127.0.0.1:1/")
     assert discovery.provider(settings) is discovery.provider(Settings(consul_url="http://127.0.0.1:1"))
     assert Agent.of(settings).url == "http://127.0.0.1:1"

@@ -29,7 +29,7 @@ class Source:
         return self.watch.instances
 
 
-def test_what_was_known_last_counts_while_the_source_is_away() -> None:
+def test_the_last_instances_are_kept_while_the_source_is_unavailable() -> None:
     source = Source()
     assert source.turn([TWO, ONE]) == (ONE, TWO)
     assert source.turn(ConnectionError()) == (ONE, TWO)
@@ -38,7 +38,7 @@ def test_what_was_known_last_counts_while_the_source_is_away() -> None:
     assert source.turn([TWO]) == (TWO,)
 
 
-def test_it_does_not_ask_a_source_that_is_away_without_pause() -> None:
+def test_an_unavailable_source_is_queried_with_pauses() -> None:
     source = Source()
     source.gives = ConnectionError()
     assert RETRY_SECONDS[0] <= source.watch.turn() <= RETRY_SECONDS[1]
@@ -46,7 +46,7 @@ def test_it_does_not_ask_a_source_that_is_away_without_pause() -> None:
     assert source.watch.turn() == 0
 
 
-def test_an_empty_catalogue_is_believed_when_it_stays_so() -> None:
+def test_an_empty_catalogue_is_accepted_once_it_stays_empty() -> None:
     source = Source()
     source.turn([ONE])
     assert source.turn([]) == (ONE,)
@@ -59,7 +59,7 @@ def test_an_empty_catalogue_is_believed_when_it_stays_so() -> None:
     assert source.patience[-1] == 30
 
 
-def test_the_grace_begins_anew_each_time_it_becomes_empty() -> None:
+def test_the_grace_period_restarts_each_time_it_becomes_empty() -> None:
     source = Source()
     source.turn([ONE])
     source.turn([])
@@ -70,6 +70,6 @@ def test_the_grace_begins_anew_each_time_it_becomes_empty() -> None:
     assert source.turn([]) == (TWO,)
 
 
-def test_the_same_answer_is_the_same_object() -> None:
+def test_an_unchanged_result_is_the_same_object() -> None:
     source = Source()
     assert source.turn([ONE, TWO]) is source.turn([Instance("2", TWO.url), ONE])

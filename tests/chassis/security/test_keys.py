@@ -59,7 +59,7 @@ def file(tmp_path: Path) -> Callable[..., Path]:
     [(SECRET, SECRET, "HS256"), (pem(RSA), public(RSA), "RS256"), (pem(ED25519), public(ED25519), "EdDSA")],
     ids=["HS256", "RS256", "EdDSA"],
 )
-def test_who_has_the_public_half_verifies_and_cannot_sign(private: str, verifying: str, algorithm: str) -> None:
+def test_a_public_key_verifies_but_cannot_sign(private: str, verifying: str, algorithm: str) -> None:
     user_id, session_id = uuid4(), uuid4()
     token = tokens.sign(user_id, ["customer"], Settings(jwt_keys={"k": private}), session_id)
     assert jwt.get_unverified_header(token.text)["alg"] == algorithm
@@ -69,12 +69,12 @@ def test_who_has_the_public_half_verifies_and_cannot_sign(private: str, verifyin
         user_id, {"customer"}, token.id, session_id,
     )  # fmt: skip
     if algorithm != "HS256":
-        with pytest.raises(InvalidKeys, match="no key to sign"):
+        with pytest.raises(InvalidKeys, match="no key can sign"):
             tokens.sign(user_id, [], elsewhere)
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "none"])
-def test_a_public_key_is_no_secret(algorithm: str) -> None:
+def test_a_public_key_does_not_work_as_an_hmac_secret(algorithm: str) -> None:
     """The classic forgery: an HMAC whose key is the text of the public key."""
     claims = {"iss": "souk-users", "aud": "souk", "sub": str(uuid4()), "jti": "1", "iat": 1, "exp": 2**33}
 
@@ -88,9 +88,7 @@ def test_a_public_key_is_no_secret(algorithm: str) -> None:
         tokens.verify(forged, Settings(jwt_keys={"k": public(RSA)}))
 
 
-def test_a_new_key_signs_at_once_where_it_is_written_and_verifies_at_once_elsewhere(
-    file: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_a_new_key_signs_and_verifies_at_once(file: Callable[..., Path], tmp_path: Path) -> None:
     settings = Settings(keys_file=file({"old": entry(SECRET)}))
     before = tokens.sign(uuid4(), [], settings).text
     file({"new": entry(pem(ED25519)), "old": entry(SECRET, timedelta(minutes=15))})
@@ -110,7 +108,7 @@ def test_a_process_signs_with_the_new_key_within_seconds(file: Callable[..., Pat
         assert time.monotonic() < deadline
 
 
-def test_a_key_that_has_ended_verifies_nothing(file: Callable[..., Path]) -> None:
+def test_an_expired_key_verifies_nothing(file: Callable[..., Path]) -> None:
     settings = Settings(keys_file=file({"old": entry(SECRET)}))
     token = tokens.sign(uuid4(), [], settings).text
     ended = Settings(keys_file=file({"new": entry(SECRET + "!"), "old": entry(SECRET, timedelta(seconds=-1))}))
@@ -118,7 +116,7 @@ def test_a_key_that_has_ended_verifies_nothing(file: Callable[..., Path]) -> Non
         tokens.verify(token, ended)
 
 
-def test_a_caller_is_known_by_either_of_two_keys_until_the_old_one_ends(file: Callable[..., Path]) -> None:
+def test_a_caller_may_use_either_of_two_keys_until_the_old_one_expires(file: Callable[..., Path]) -> None:
     def digest(key: str) -> str:
         return hashlib.sha256(key.encode()).hexdigest()
 
@@ -134,7 +132,7 @@ def test_a_caller_is_known_by_either_of_two_keys_until_the_old_one_ends(file: Ca
     assert (ring.caller("second"), ring.caller("first")) == ("orders", None)
 
 
-def test_a_file_that_is_spoilt_leaves_the_last_keys_in_force(file: Callable[..., Path]) -> None:
+def test_an_invalid_file_leaves_the_last_keys_in_force(file: Callable[..., Path]) -> None:
     path = file({"k": entry(SECRET)})
     ring = Keyring(Settings(keys_file=path))
     path.write_text('{"jwt_keys": ')
@@ -149,13 +147,13 @@ def test_a_file_that_is_spoilt_leaves_the_last_keys_in_force(file: Callable[...,
 @pytest.mark.parametrize(
     ("jwt_keys", "reason"),
     [
-        ({"k": entry("short")}, "less than 32 bytes"),
-        ({"k": entry("-----BEGIN PRIVATE KEY-----\nnonsense")}, "no PEM that can be read"),
-        ({"k": entry(pem(rsa.generate_private_key(65537, 1024)))}, "neither Ed25519 nor RSA of 2048 bits"),
+        ({"k": entry("short")}, "shorter than 32 bytes"),
+        ({"k": entry("-----BEGIN PRIVATE KEY-----\nnonsense")}, "not a readable PEM"),
+        ({"k": entry(pem(rsa.generate_private_key(65537, 1024)))}, "neither Ed25519 nor RSA with at least 2048 bits"),
         ({"k": SECRET}, "jwt_keys.k"),
     ],
 )
-def test_what_is_no_key_ends_the_process_with_a_line_that_shows_none(
+def test_an_invalid_key_ends_the_process_with_a_line_that_does_not_show_it(
     file: Callable[..., Path], capsys: pytest.CaptureFixture[str], jwt_keys: dict[str, Any], reason: str
 ) -> None:
     path = file(jwt_keys)

@@ -125,7 +125,7 @@ def count(service: Service, table: str) -> int:
 ME = UUID(int=7)
 
 
-def test_what_a_request_did_is_kept_with_its_message(service: Service, notes: FlaskClient) -> None:
+def test_a_request_commits_its_work_together_with_its_message(service: Service, notes: FlaskClient) -> None:
     answer = notes.post("/notes/", json={"words": "hello"}, headers=bearer(service, ME))
     assert answer.status_code == 201
     assert answer.headers["Location"] == f"/notes/{answer.json['id']}"
@@ -133,7 +133,7 @@ def test_what_a_request_did_is_kept_with_its_message(service: Service, notes: Fl
 
 
 @pytest.mark.parametrize(("words", "status"), [("explode", 500), ("refuse", 409)])
-def test_what_fails_leaves_nothing(service: Service, notes: FlaskClient, words: str, status: int) -> None:
+def test_a_failed_request_leaves_nothing(service: Service, notes: FlaskClient, words: str, status: int) -> None:
     answer = notes.post("/notes/", json={"words": words}, headers=bearer(service, ME))
     assert answer.status_code == status
     assert answer.content_type == "application/problem+json"
@@ -163,7 +163,7 @@ def test_what_fails_leaves_nothing(service: Service, notes: FlaskClient, words: 
         (b"\xff\xfe", "application/json", 400, None),
     ],
 )
-def test_a_bad_body_is_refused_and_the_field_named(
+def test_an_invalid_body_is_rejected_and_its_field_named(
     service: Service, notes: FlaskClient, body: str | bytes, content_type: str, status: int, field: str | None
 ) -> None:
     answer = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(service, ME))
@@ -177,7 +177,7 @@ def test_a_bad_body_is_refused_and_the_field_named(
 @pytest.mark.parametrize(
     ("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("size=1", "size"), ("limit=%00", "limit")]
 )
-def test_a_bad_query_is_refused_and_the_field_named(notes: FlaskClient, query: str, field: str) -> None:
+def test_an_invalid_query_is_rejected_and_its_field_named(notes: FlaskClient, query: str, field: str) -> None:
     answer = notes.get(f"/notes/?{query}")
     assert answer.status_code == 422
     assert answer.json["errors"][0]["field"] == field
@@ -229,14 +229,14 @@ def bad_tokens(service: Service) -> dict[str, str]:
         "before a tab",
     ],
 )
-def test_a_token_that_does_not_hold_is_refused(service: Service, notes: FlaskClient, kind: str) -> None:
+def test_an_invalid_token_is_rejected(service: Service, notes: FlaskClient, kind: str) -> None:
     token = bad_tokens(service)[kind]
     answer = notes.post("/notes/", json={"words": "a"}, headers={"Authorization": f"Bearer {token}"})
     assert answer.status_code == 401
     assert "invalid_token" in answer.headers["WWW-Authenticate"]
 
 
-def test_a_route_lets_in_only_whom_it_names(service: Service, notes: FlaskClient) -> None:
+def test_a_route_admits_only_the_callers_it_names(service: Service, notes: FlaskClient) -> None:
     words = {"json": {"words": "a"}}
     assert notes.post("/notes/", **words).status_code == 401
     assert notes.post("/notes/", headers={"Authorization": "Basic abc"}, **words).status_code == 401
@@ -248,19 +248,19 @@ def test_a_route_lets_in_only_whom_it_names(service: Service, notes: FlaskClient
     assert notes.get("/prepared", headers={"X-API-Key": "orders-key"}).json["words"] == "orders"
 
 
-def test_a_route_for_owners_asks_who_owns(service: Service, notes: FlaskClient) -> None:
+def test_an_owner_route_checks_ownership(service: Service, notes: FlaskClient) -> None:
     assert notes.get(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 200
     assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4(), "staff")).status_code == 200
     assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4())).status_code == 404
 
 
-def test_a_route_for_owners_that_does_not_ask_who_owns_does_nothing(service: Service, notes: FlaskClient) -> None:
+def test_an_owner_route_without_an_ownership_check_fails(service: Service, notes: FlaskClient) -> None:
     assert notes.get(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 200
     assert notes.put(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 500
     assert count(service, "notes") == 0
 
 
-def test_a_method_without_a_declaration_does_not_start() -> None:
+def test_a_method_without_an_endpoint_fails_at_start() -> None:
     class Open(Resource):
         def get(self) -> NoteView:
             return NoteView(id=UUID(int=0), words="")
@@ -271,14 +271,12 @@ def test_a_method_without_a_declaration_does_not_start() -> None:
         web_app.build(service)
 
 
-def test_slow_preparation_runs_ahead_of_the_transaction(service: Service, notes: FlaskClient) -> None:
+def test_preparation_runs_before_the_transaction(service: Service, notes: FlaskClient) -> None:
     headers = {**bearer(service, ME, "staff"), "Idempotency-Key": "k"}
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).json["hint"] == "a prepared"
 
 
-def test_a_request_sent_again_is_answered_though_it_could_not_be_prepared_now(
-    service: Service, notes: FlaskClient
-) -> None:
+def test_a_repeated_request_is_answered_even_if_preparation_would_fail(service: Service, notes: FlaskClient) -> None:
     headers = {**bearer(service, ME, "staff"), "Idempotency-Key": "again"}
     first = notes.post("/prepared", json={"words": "a"}, headers=headers)
     SOLD_OUT.add("a")
@@ -292,14 +290,14 @@ def test_a_request_sent_again_is_answered_though_it_could_not_be_prepared_now(
 
 
 @pytest.mark.parametrize(("key", "status"), [(None, 400), ("", 400), ("k" * 129, 400), ("ü", 400), ("fine", 200)])
-def test_a_required_idempotency_key_is_asked_for(
+def test_a_required_idempotency_key_must_be_sent(
     service: Service, notes: FlaskClient, key: str | None, status: int
 ) -> None:
     headers = bearer(service, ME, "staff") | ({} if key is None else {"Idempotency-Key": key})
     assert notes.post("/prepared", json={"words": "a"}, headers=headers).status_code == status
 
 
-def test_a_request_sent_again_gets_the_first_answer(service: Service, notes: FlaskClient) -> None:
+def test_a_repeated_request_gets_the_first_response(service: Service, notes: FlaskClient) -> None:
     headers = bearer(service, ME) | {"Idempotency-Key": "one"}
     first = notes.post("/notes/", json={"words": "a"}, headers=headers)
     again = notes.post("/notes/", json={"words": "a"}, headers=headers)
@@ -321,7 +319,7 @@ def test_an_escaped_backslash_is_not_a_nul(service: Service, notes: FlaskClient)
     assert (answer.status_code, answer.json["words"]) == (201, r"\u0000")
 
 
-def test_an_open_route_takes_a_stale_token_for_none(service: Service, notes: FlaskClient) -> None:
+def test_an_open_route_ignores_an_expired_token(service: Service, notes: FlaskClient) -> None:
     token = bad_tokens(service)["expired"]
     assert notes.get("/notes/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
 
@@ -335,13 +333,13 @@ def test_the_record_holds_neither_key_nor_body(service: Service, notes: FlaskCli
     assert row.request_hash != hashlib.sha256(b'{"words": "canary"}').hexdigest()
 
 
-def test_a_failed_request_leaves_its_key_free(service: Service, notes: FlaskClient) -> None:
+def test_a_failed_request_does_not_use_up_its_key(service: Service, notes: FlaskClient) -> None:
     headers = bearer(service, ME) | {"Idempotency-Key": "free"}
     assert notes.post("/notes/", json={"words": "refuse"}, headers=headers).status_code == 409
     assert notes.post("/notes/", json={"words": "fine"}, headers=headers).status_code == 201
 
 
-def test_twenty_requests_at_once_with_one_key_are_one(service: Service, notes: FlaskClient) -> None:
+def test_twenty_concurrent_requests_with_one_key_do_the_work_once(service: Service, notes: FlaskClient) -> None:
     headers = bearer(service, ME) | {"Idempotency-Key": "many"}
 
     def send(_: int) -> bytes:
@@ -361,13 +359,13 @@ def client_of(service: Service) -> FlaskClient:
     return app.test_client()  # type: ignore[attr-defined]
 
 
-def test_an_unchanged_answer_is_not_sent_again(notes: FlaskClient) -> None:
+def test_an_unchanged_response_is_not_sent_again(notes: FlaskClient) -> None:
     first = notes.get("/notes/")
     again = notes.get("/notes/", headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
 
 
-def test_the_service_describes_itself(notes: FlaskClient) -> None:
+def test_the_openapi_document_describes_requests_and_credentials(notes: FlaskClient) -> None:
     document = notes.get("/openapi.json").json
     post = document["paths"]["/notes/"]["post"]
     assert post["security"] == [{"user": []}]
@@ -376,7 +374,7 @@ def test_the_service_describes_itself(notes: FlaskClient) -> None:
     assert document["paths"]["/prepared"]["get"]["security"] == [{"service": []}]
 
 
-def test_the_service_describes_for_programs_who_may_call_it(notes: FlaskClient) -> None:
+def test_the_openapi_document_says_who_may_call(notes: FlaskClient) -> None:
     paths = notes.get("/openapi.json").json["paths"]
     customers = ["admin", "customer", "staff"]
     assert paths["/notes/"]["get"]["x-souk-allow"] == {"anyone": True, "roles": [], "services": [], "owner": False}
@@ -387,7 +385,7 @@ def test_the_service_describes_for_programs_who_may_call_it(notes: FlaskClient) 
     }  # fmt: skip
 
 
-def test_the_service_describes_its_refusals(notes: FlaskClient) -> None:
+def test_the_openapi_document_lists_error_responses(notes: FlaskClient) -> None:
     paths = notes.get("/openapi.json").json["paths"]
     answers = paths["/notes/"]["post"]["responses"]
     assert sorted(answers) == ["201", "400", "401", "403", "409", "413", "415", "422", "503", "504"]
@@ -406,12 +404,12 @@ def test_the_service_describes_its_refusals(notes: FlaskClient) -> None:
 
 
 @pytest.mark.parametrize("path", ["/notes/", "/nothing", "/notes/?limit=0", "/prepared", "/health/live", "/metrics"])
-def test_every_answer_tells_browsers_to_make_nothing_of_it(notes: FlaskClient, path: str) -> None:
+def test_every_response_has_the_security_headers(notes: FlaskClient, path: str) -> None:
     headers = notes.get(path).headers
     assert {name: headers[name] for name in web_app.SECURITY_HEADERS} == web_app.SECURITY_HEADERS
 
 
-def test_health_and_metrics_answer(notes: FlaskClient) -> None:
+def test_health_and_metrics_respond(notes: FlaskClient) -> None:
     assert notes.get("/health/live").status_code == 200
     assert notes.get("/health/ready").json == {
         "status": "ready",
@@ -424,7 +422,7 @@ def test_health_and_metrics_answer(notes: FlaskClient) -> None:
     assert "souk_outbox_oldest_unsent_seconds" in metrics
 
 
-def test_a_database_that_is_away_is_a_503_that_says_when_to_return() -> None:
+def test_an_unavailable_database_is_a_503_with_retry_after() -> None:
     settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
     service = Service("away", Settings, lambda: {"/notes/": Notes})
     service.settings = settings
