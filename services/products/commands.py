@@ -1,9 +1,14 @@
-"""`python -m services.products.commands seed | import FILE | export FILE | audit`: what operators run."""
+"""What operators run, in the environment of the products service.
 
+`python -m services.products.commands seed` creates the indexes and adds the products of catalogue.jsonl that are missing.
+`... import FILE` and `... export FILE` bring the catalogue from and to a .csv or .jsonl file; progress is printed as a JSON
+object a line. `... audit` proves the stock from its ledger.
+"""
+
+import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from pymongo.errors import ConnectionFailure
@@ -18,11 +23,36 @@ from services.products.bulk import files
 from services.products.bulk.upsert import REFUSED
 from services.products.models import Product
 
-USAGE = "usage: python -m services.products.commands seed | import FILE | export FILE | audit (FILE: .csv or .jsonl)"
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exits with 1 when the command failed or found something wrong."""
+    parser = argparse.ArgumentParser(prog="python -m services.products.commands")
+    commands = parser.add_subparsers(required=True)
+    commands.add_parser("seed", help="create the indexes and add missing products").set_defaults(run=lambda _: seed())
+    for verb, run, summary in (
+        ("import", import_, "add or update products from a file; run again, an interrupted import continues"),
+        ("export", export, "write all products to a file"),
+    ):
+        command = commands.add_parser(verb, help=summary)
+        command.add_argument("file", type=Path, help="a .csv or .jsonl file")
+        command.set_defaults(run=lambda given, run=run: run(given.file))
+    audited = commands.add_parser("audit", help="prove the stock from its ledger; print what differs, repair nothing")
+    audited.set_defaults(run=lambda _: audit_stock())
+    given = parser.parse_args(arguments)
+    service.require_settings()
+    try:
+        with store.active(service.store):
+            is_well = given.run(given)
+    except Invalid as problem:
+        sys.exit(problem.detail)
+    except OSError as error:
+        sys.exit(f"{error.filename}: {error.strerror}")
+    except ConnectionFailure as error:
+        sys.exit(f"MongoDB is unavailable; run the command again, an import continues where it stopped. {error}"[:300])
+    sys.exit(0 if is_well else 1)
 
 
 def seed() -> bool:
-    """Create the indexes, and add the products of catalogue.jsonl that are missing."""
     service.store.migrate(services.products)
     added = files.seed()
     print(f"{added} products added, {Product.objects.count()} in the catalogue.")
@@ -30,25 +60,20 @@ def seed() -> bool:
 
 
 def import_(path: Path) -> bool:
-    """False when a row was refused. Progress is printed as a JSON object a line."""
+    """False when a row was refused."""
     telemetry.configure_logging(service.name, "critical")
-    try:
-        counts = files.import_file(path, _print_progress)
-    except ConnectionFailure:
-        print("The import stopped; run it again to continue.", file=sys.stderr)
-        raise
+    counts = files.import_file(path, _print_progress)
     return not counts.get(REFUSED)
 
 
 def export(path: Path) -> bool:
-    """Progress is printed as a JSON object a line."""
     telemetry.configure_logging(service.name, "critical")
     _print_progress(exported=files.export_file(path, _print_progress))
     return True
 
 
 def audit_stock() -> bool:
-    """Prove the stock from its ledger; print what differs, and repair nothing. False when something differs."""
+    """False when something differs."""
     result = audit.audit()
     for sentence in result.differences:
         print(sentence)
@@ -61,34 +86,5 @@ def _print_progress(**numbers: int) -> None:
     print(json.dumps(numbers), flush=True)
 
 
-def _command(arguments: Sequence[str]) -> Callable[[], bool]:
-    match arguments:
-        case ["seed"]:
-            return seed
-        case ["import", file]:
-            return partial(import_, Path(file))
-        case ["export", file]:
-            return partial(export, Path(file))
-        case ["audit"]:
-            return audit_stock
-    sys.exit(USAGE)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Exits with 1 when the command failed or found something wrong, with a line on standard error."""
-    command = _command(arguments)
-    service.require_settings()
-    try:
-        with store.active(service.store):
-            is_well = command()
-    except Invalid as problem:
-        sys.exit(problem.detail)
-    except OSError as error:
-        sys.exit(f"{error.filename}: {error.strerror}")
-    except ConnectionFailure as error:
-        sys.exit(f"MongoDB is unavailable: {error}"[:300])
-    sys.exit(0 if is_well else 1)
-
-
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

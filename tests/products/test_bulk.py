@@ -227,7 +227,6 @@ def test_what_is_exported_to_a_file_is_imported_from_it(products, add, tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "usage"),
         (["import", "nowhere.csv"], "No such file"),
         (["import", "README.md"], "must end in .csv or .jsonl"),
     ],

@@ -1,4 +1,4 @@
-"""Stock under everything at once: a rush on few pieces while the worker is killed, and a database that goes away."""
+"""Stock under everything at once: a rush on few units while the worker is killed, and an unavailable database."""
 
 import json
 import random
@@ -21,7 +21,7 @@ from tests.installation import DEADLINE_SECONDS, ROOT, Person, until
 Enter = Callable[[], Person]
 Sell = Callable[[int], str]
 
-PRODUCTS, PIECES, CUSTOMERS, ORDERS_EACH = 20, 5, 10, 20
+PRODUCTS, UNITS, CUSTOMERS, ORDERS_EACH = 20, 5, 10, 20
 KILLS = 4
 SETTLING_SECONDS = 150
 """Longest that a customer's orders may take. Asked of one customer after another: asking all at once would slow what it waits for."""
@@ -63,11 +63,11 @@ def place(person: Person, product_id: str) -> str:
 
 @pytest.mark.long
 @pytest.mark.timeout(300, func_only=True)
-def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at_random(
+def test_in_a_rush_each_unit_is_sold_once_while_the_worker_is_killed_at_random(
     stack: Stack, staff: Person, person: Enter, product: Sell, kill: Callable[[str], None]
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
-        products = list(pool.map(product, [PIECES] * PRODUCTS))
+        products = list(pool.map(product, [UNITS] * PRODUCTS))
         people = list(pool.map(lambda _: person(), range(CUSTOMERS)))
     # Every product is wanted twice as often as it is there, in no order.
     wishes = [(people[n % CUSTOMERS], products[n // CUSTOMERS]) for n in range(CUSTOMERS * ORDERS_EACH)]
@@ -95,18 +95,18 @@ def test_of_a_rush_on_few_pieces_each_is_sold_once_while_the_worker_is_killed_at
 
     orders = {order["id"]: order for each in people for order in orders_of(each)}
     assert set(orders) == set(placed)
-    sold = PRODUCTS * PIECES
+    sold = PRODUCTS * UNITS
     told = Counter((order["status"], order["reason"]) for order in orders.values())
     assert told == {("confirmed", None): sold, ("cancelled", "out_of_stock"): len(placed) - sold}
     stocks = [f"/products/{product_id}/stock" for product_id in products]
-    until(lambda: {_pieces(staff.ask("GET", path)) for path in stocks} == {(0, 0, PIECES)}, SETTLING_SECONDS)
+    until(lambda: {_units(staff.ask("GET", path)) for path in stocks} == {(0, 0, UNITS)}, SETTLING_SECONDS)
     assert "Balanced." in audited(stack)
     for each in people:
         outcomes = Counter(order["status"] for order in orders_of(each))
         until(lambda each=each, outcomes=outcomes: letters(stack, each) == outcomes, SETTLING_SECONDS)
 
 
-def _pieces(stock: Any) -> tuple[int, int, int]:
+def _units(stock: Any) -> tuple[int, int, int]:
     return stock["on_hand"], stock["held"], stock["sold"]
 
 
@@ -141,7 +141,7 @@ def test_while_the_stocks_database_is_away_what_is_cached_answers_and_orders_wai
         stack.wait_ready("mongo")
     stack.wait_ready("products-worker")
     assert {leila.settled(order_id)["status"] for order_id in placed} == {"confirmed"}
-    until(lambda: _pieces(staff.ask("GET", f"/products/{kettle}/stock")) == (2, 0, 3))
+    until(lambda: _units(staff.ask("GET", f"/products/{kettle}/stock")) == (2, 0, 3))
     assert "Balanced." in audited(stack)
 
 
