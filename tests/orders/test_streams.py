@@ -1,4 +1,4 @@
-"""Streams of events: they alone make the rows, they take one writer at a time, and old ones are read in today's shape."""
+"""Streams of events: orders are rebuilt from them alone, they take one writer at a time, and old versions can be read."""
 
 import json
 from datetime import datetime
@@ -24,7 +24,7 @@ from services.orders.refund import refund
 from tests.orders.conftest import Hear, confirming, fulfilling, order_id
 
 FIRST_RELEASE = json.loads((Path(__file__).parent / "streams" / "first_release.json").read_text())
-"""Streams as the first release wrote them, when lines had no category: by what became of the order."""
+"""Streams of the first release, whose lines had no category, by how the order ended."""
 
 
 def replayed(rows: list[dict[str, Any]]) -> Order:
@@ -36,7 +36,7 @@ def replayed(rows: list[dict[str, Any]]) -> Order:
 
 
 @pytest.mark.parametrize(
-    ("story", "status", "reason"),
+    ("scenario", "status", "reason"),
     [
         ("pending", "pending", None),
         ("confirmed", "confirmed", None),
@@ -46,26 +46,26 @@ def replayed(rows: list[dict[str, Any]]) -> Order:
         ("cancelled", "cancelled", "cancelled_by_customer"),
     ],
 )
-def test_streams_of_the_first_release_are_read_as_if_written_today(story: str, status: str, reason: str | None) -> None:
-    order = replayed(FIRST_RELEASE[story])
+def test_streams_of_the_first_release_give_the_current_state(scenario: str, status: str, reason: str | None) -> None:
+    order = replayed(FIRST_RELEASE[scenario])
     assert (order.status, order.reason, order.total_amount, order.version) == (
         status,
         reason,
         3685,
-        len(FIRST_RELEASE[story]),
+        len(FIRST_RELEASE[scenario]),
     )
     assert [line.category for line in order.lines] == [UNKNOWN_CATEGORY] * 2
-    assert order.captured_amount == (order.total_amount if story == "delivered" else 0)
+    assert order.captured_amount == (order.total_amount if scenario == "delivered" else 0)
 
 
-def test_what_the_first_release_did_not_wait_for_is_waited_for_now() -> None:
-    """Its services did not answer a commit, a release or a void: each is asked for again, and answered."""
+def test_steps_that_the_first_release_did_not_await_are_open() -> None:
+    """Its services did not reply to a commit, a release or a void: each is sent again, and now gets a reply."""
     assert list(replayed(FIRST_RELEASE["pending"]).open_steps) == ["stock.reserve"]
     assert list(replayed(FIRST_RELEASE["delivered"]).open_steps) == ["stock.commit"]
     assert sorted(replayed(FIRST_RELEASE["cancelled"]).open_steps) == ["payment.void", "stock.release"]
 
 
-def test_what_is_written_today_needs_no_upcaster(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
+def test_events_are_written_in_the_current_version(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
     hear(*confirming(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
         for event in Event.stream_of(order_id(placed)):
@@ -73,24 +73,24 @@ def test_what_is_written_today_needs_no_upcaster(orders: Service, placed: dict[s
             assert event.message.data() == event.data
 
 
-def test_an_orders_events_alone_make_its_row_again(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
+def test_an_orders_row_can_be_rebuilt_from_its_events(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
     id_ = order_id(placed)
     hear(*confirming(id_), *fulfilling(id_))
     with store.active(orders.store), orders.store.transaction():
         refund(Order.get_for_update(id_), 300, Note("A scratch."))
-    asked = UUID(hear().sent[-1].data["refund_id"])
-    hear(PaymentRefunded(id_, uuid4(), asked, 300, "EUR"))
+    refund_id = UUID(hear().sent[-1].data["refund_id"])
+    hear(PaymentRefunded(id_, uuid4(), refund_id, 300, "EUR"))
     with store.active(orders.store), orders.store.transaction():
         row = Order.get_for_update(id_)
-        again = Order.blank(id_)
+        rebuilt = Order.blank(id_)
         for event in Event.stream_of(id_):
-            again.apply(event.message, event.version, event.occurred_at)
+            rebuilt.apply(event.message, event.version, event.occurred_at)
         columns = [column.key for column in Order.__mapper__.column_attrs]
-        assert {key: getattr(again, key) for key in columns} == {key: getattr(row, key) for key in columns}
+        assert {key: getattr(rebuilt, key) for key in columns} == {key: getattr(row, key) for key in columns}
 
 
-def test_of_two_writers_who_saw_the_same_order_one_fails(orders: Service, placed: dict[str, Any]) -> None:
-    """Even where somebody forgot the lock."""
+def test_of_two_writers_that_read_the_same_order_one_fails(orders: Service, placed: dict[str, Any]) -> None:
+    """Even without the lock."""
     id_ = order_id(placed)
     engine = orders.store.database.engine
     with Session(engine) as first, Session(engine) as second:
@@ -102,13 +102,13 @@ def test_of_two_writers_who_saw_the_same_order_one_fails(orders: Service, placed
             second.commit()
 
 
-def test_a_timeline_has_words_for_everything_that_happens_to_an_order() -> None:
+def test_a_timeline_has_words_for_every_event() -> None:
     known = {message.type for message in (*steps.PATIENCE, *steps.ANSWERS)}
     own = {"order.placed", "order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
     own |= {"order.refunded", "order.stuck", "order.resumed"}
     assert set(words.WORDS) == known | own
 
 
-def test_a_sentence_names_the_money_it_speaks_of() -> None:
+def test_a_sentence_names_its_amount() -> None:
     placed = OrderPlaced(uuid4(), uuid4(), [Line(uuid4(), "Kettle", 1, 1250)], 1250, "EUR", "tok_success")
     assert words.told(placed, "EUR") == "The order was placed for 12.50 EUR."
