@@ -1,0 +1,61 @@
+"""Writes a new service: `templates/service/`, a complete service called reviews, with its names replaced."""
+
+import keyword
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from launcher.check import BIN
+from launcher.errors import LaunchError
+from launcher.servers import SERVERS
+from launcher.services import OURS, SERVICES
+from launcher.state import REPOSITORY
+
+TEMPLATES = Path(__file__).parent / "templates" / "service"
+
+
+def write(name: str, record: str = "") -> list[Path]:
+    """Write the service and record its message's first version; returns the files, relative to the repository.
+
+    name: plural, also its URL and its table. record: the singular, derived from `name` if empty. Raises LaunchError.
+    """
+    record = record or _singular(name)
+    _check(name, record)
+    names = {"reviews": name, "Reviews": name.title(), "review": record, "Review": record.title()}
+
+    def renamed(text: str) -> str:
+        return re.sub("[Rr]eviews?", lambda match: names[match[0]], text)
+
+    files = {Path(renamed(str(source.relative_to(TEMPLATES)))): source for source in TEMPLATES.rglob("*.*")}
+    if existing := [file for file in files if (REPOSITORY / file).exists()]:
+        raise LaunchError(f"{existing[0]} already exists.")
+    for file, source in files.items():
+        (REPOSITORY / file).parent.mkdir(parents=True, exist_ok=True)
+        (REPOSITORY / file).write_text(renamed(source.read_text()))
+    # Other names sort and wrap differently.
+    python = [str(file) for file in files if file.suffix == ".py"]
+    _run(str(BIN / "ruff"), "check", "--quiet", "--select", "I", "--fix", *python)
+    _run(str(BIN / "ruff"), "format", "--quiet", *python)
+    _run(sys.executable, "-m", "tests.contract.recorded")
+    return sorted(files)
+
+
+def _singular(name: str) -> str:
+    if not name.endswith("s"):
+        raise LaunchError(f"What is one of {name} called? Name it with --record.")
+    return name.removesuffix("ies") + "y" if name.endswith("ies") else name.removesuffix("s")
+
+
+def _check(name: str, record: str) -> None:
+    for word in (name, record):
+        if not re.fullmatch("[a-z]{2,30}", word) or keyword.iskeyword(word):
+            raise LaunchError(f"{word}: a name has 2 to 30 lower-case letters and is not a Python keyword.")
+    if name == record or name in {*SERVICES, *OURS, *SERVERS, "docs", "operations", "partners"}:
+        raise LaunchError(f"The name {name} is taken.")
+
+
+def _run(*command: str) -> None:
+    outcome = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if outcome.returncode:
+        raise LaunchError(f"{' '.join(command[:3])} failed:", (outcome.stdout + outcome.stderr).splitlines()[-15:])

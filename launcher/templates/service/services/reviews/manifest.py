@@ -1,0 +1,3 @@
+from contracts.manifest import Manifest
+
+manifest = Manifest()

@@ -1,0 +1,5 @@
+"""What the reviews service stores."""
+
+from services.reviews.models.review import Review
+
+__all__ = ["Review"]

@@ -1,0 +1,9 @@
+"""The declarative base of the reviews service's tables."""
+
+from sqlalchemy.orm import DeclarativeBase
+
+from chassis.storage import postgres
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = postgres.COLUMN_TYPES
