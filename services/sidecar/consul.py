@@ -1,6 +1,6 @@
-"""The six requests that a sidecar sends to Consul's agent; they are the same since Consul 1.8.
+"""The six requests to Consul's agent.
 
-py-consul would double the size of the process (docs/decisions/0025).
+py-consul would double the process (docs/decisions/0025).
 """
 
 import http.client
@@ -17,15 +17,15 @@ TIMEOUT_SECONDS = 2.0
 
 
 class Unavailable(Exception):
-    """Consul does not respond, or has no leader to store an entry."""
+    """No response, or no leader to store an entry."""
 
 
 class Forbidden(Exception):
-    """The ACL token is missing or lacks a permission."""
+    """The ACL token lacks a permission."""
 
 
 class UnknownCheck(Exception):
-    """Consul does not have our check: it was wiped, or the entry was removed."""
+    """Consul was wiped, or the entry removed."""
 
 
 class Agent:
@@ -35,7 +35,7 @@ class Agent:
         self._tls = _tls(settings) if settings.consul_url.startswith("https") else None
 
     def require_leader(self) -> None:
-        """Raises Unavailable without one: an entry would then reach the catalogue only at Consul's next sync."""
+        """Raises Unavailable: without a leader an entry reaches the catalogue only at the next sync."""
         if not self._request("GET", "/v1/status/leader"):
             raise Unavailable("no leader yet")
 
@@ -75,7 +75,7 @@ class Agent:
 
 
 class _Failed(Unavailable):
-    """Consul responded with an error."""
+    """An error response."""
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

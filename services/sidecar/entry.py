@@ -1,4 +1,4 @@
-"""The instance's entry in Consul, and how to recognize stale entries of the same instance."""
+"""The instance's entry in Consul."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,10 +7,10 @@ from services.sidecar.instance import LIVENESS, Status
 from services.sidecar.settings import Settings
 
 DEREGISTER_AFTER = "1m"
-"""Consul removes an entry that has been critical for this long, in case no sidecar does; Consul's minimum."""
+"""Consul removes an entry that has been critical for this long. Its minimum."""
 
 FAILURES_BEFORE_CRITICAL = 2
-"""Of Consul's own check: one slow response of a busy machine is not a failure."""
+"""One slow response of a busy machine is not a failure."""
 
 
 def check_id(settings: Settings) -> str:
@@ -54,7 +54,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
 
 
 def stale_ids(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
-    """Ids of entries left by a crash: this instance under another id, or this service at the same address."""
+    """Entries left by a crash: this instance under another id, or its service at the same address."""
     stale = []
     for id_, entry in entries.items():
         same_address = (entry.get("Address"), entry.get("Port")) == settings.address

@@ -1,4 +1,4 @@
-"""The sidecar's own HTTP server: its state for people and the launcher, and its metrics."""
+"""The sidecar's state and metrics over HTTP."""
 
 import json
 import threading

@@ -1,4 +1,4 @@
-"""A single HTTP request with the standard library, limited in time and size."""
+"""One HTTP request, limited in time and size."""
 
 import http.client
 import ssl
@@ -16,7 +16,7 @@ def exchange(
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body. Raises OSError or http.client.HTTPException without a response."""
+    """Status and body. Raises OSError or http.client.HTTPException."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection: http.client.HTTPConnection

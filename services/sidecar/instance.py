@@ -1,4 +1,4 @@
-"""The health of the instance beside the sidecar."""
+"""The state of the instance."""
 
 import http.client
 import json
@@ -10,13 +10,13 @@ TIMEOUT_SECONDS = 2.0
 READINESS, LIVENESS = "/health/ready", "/health/live"
 
 Status = Literal["passing", "warning", "critical"]
-"""Consul's terms for ready, alive but not ready, and dead."""
+"""Ready, alive but not ready, dead."""
 
 
 class Condition(NamedTuple):
     status: Status
     in_flight: int | None
-    """Requests in progress; None if the instance does not report them."""
+    """None if it is not reported."""
 
     reason: str
 

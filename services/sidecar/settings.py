@@ -1,4 +1,4 @@
-"""A sidecar's settings, read once from the environment. Every missing or invalid one is reported, on a line of its own."""
+"""A sidecar's settings. Every invalid one is reported, on a line of its own."""
 
 import os
 import sys
@@ -9,13 +9,13 @@ from urllib.parse import urlsplit
 
 class Settings(NamedTuple):
     service: str
-    """The name under which callers look the instance up: users, products, ..."""
+    """users, products, ..."""
 
     instance: str
-    """The instance's name, such as users-web-2, which is also its entry's id in Consul. It survives restarts and moves."""
+    """Such as users-web-2. It is the id of the entry, and survives restarts and moves."""
 
     instance_url: str
-    """Scheme, host and port at which others reach the instance."""
+    """As others reach it."""
 
     consul_url: str
     consul_token: str = ""
@@ -26,24 +26,24 @@ class Settings(NamedTuple):
     consul_key_file: str = ""
     host: str = "127.0.0.1"
     port: int = 0
-    """The sidecar's own port; 0 lets the system choose."""
+    """0 lets the system choose."""
 
     version: str = ""
     weight: int = 1
     tags: str = ""
-    """Additional tags, separated by commas."""
+    """Separated by commas."""
 
     heartbeat_seconds: float = 1.0
-    """How often the instance is probed and its entry renewed. For up to this long an unhealthy one still gets traffic."""
+    """Up to this long an unhealthy instance still gets traffic."""
 
     ttl_seconds: float = 10.0
-    """Consul considers the instance unhealthy without a heartbeat for this long. Allow for several missed ones."""
+    """Without a heartbeat for this long the instance counts as unhealthy. Allow for several missed ones."""
 
     check_seconds: float = 2.0
-    """How often Consul itself probes the instance."""
+    """Between Consul's own probes."""
 
     drain_seconds: float = 10.0
-    """How long a stopping instance may take to finish its requests in flight."""
+    """For the requests in flight of a stopping instance."""
 
     @property
     def address(self) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""The life of a sidecar: register the instance, renew its entry at every heartbeat, and at the end drain and deregister it."""
+"""A sidecar registers its instance, renews the entry at every heartbeat, and finally drains and deregisters it."""
 
 import threading
 import time
@@ -11,11 +11,11 @@ from services.sidecar.log import log
 from services.sidecar.settings import Settings
 
 IDLE_SECONDS = 1.0
-"""How long an instance must be idle to count as drained: callers need a moment to notice that it is leaving."""
+"""An instance counts as drained after this: callers need a moment to notice that it is leaving."""
 
 
 class Sidecar:
-    """`state` is one of: waiting (for the instance to start), registered, consul unavailable, forbidden, draining, stopped."""
+    """`state`: waiting (for the instance), registered, consul unavailable, forbidden, draining, stopped."""
 
     def __init__(self, settings: Settings, probe: Callable[[str], Condition] = instance.probe) -> None:
         self.state = "waiting"
@@ -31,13 +31,12 @@ class Sidecar:
         return self.state == "registered" and self.condition.is_ready
 
     def run(self, stopping: threading.Event) -> None:
-        """Until `stopping` is set; returns once the instance is drained and deregistered."""
+        """Until `stopping` is set and the instance is drained."""
         while not stopping.wait(self._settings.heartbeat_seconds if self._logged_state else 0.0):
             self.heartbeat()
         self.drain()
 
     def heartbeat(self) -> None:
-        """Probe the instance and report its status to Consul."""
         before = self.condition.status
         self.condition = self._probe(self._settings.instance_url)
         status = self.condition.status
@@ -91,7 +90,7 @@ class Sidecar:
         log("registered", name=self._settings.instance, url=self._settings.instance_url)
 
     def _wait_until_idle(self) -> None:
-        """Return when the instance has been idle or gone for IDLE_SECONDS, or after `drain_seconds`."""
+        """Wait for IDLE_SECONDS without a request in flight, for `drain_seconds` at most."""
         end = time.monotonic() + self._settings.drain_seconds
         idle_since = None
         while (now := time.monotonic()) < end:
@@ -106,7 +105,7 @@ class Sidecar:
         log("not drained in time", "warning", name=self._settings.instance)
 
     def _transition_to(self, state: str, reason: str = "") -> None:
-        """Log a change of state once, however many heartbeats it lasts."""
+        """Log a change once, however long it lasts."""
         self.state = state
         if state != self._logged_state:
             self._logged_state = state

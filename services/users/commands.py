@@ -1,8 +1,4 @@
-"""What operators run, in the environment of the users service.
-
-`python -m services.users.commands staff --email ada@example.com --role admin` grants an account a role: how an installation gets its
-first admin. `... keys-rotated KEY_ID` records a rotation of the keys in the audit trail.
-"""
+"""Operators' commands: `python -m services.users.commands`, in the environment of the users service."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""The fields that users enter: what is valid, and how it is stored."""
+"""The fields that users enter, validated and normalized."""
 
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,7 +11,7 @@ from services.users.settings import Settings
 
 
 def _email_address(text: str) -> str:
-    """The address in lower case and Unicode NFC, without a DNS lookup."""
+    """In lower case and Unicode NFC; does no DNS lookup."""
     try:
         # Lower-casing can lengthen a string, so it precedes the length check. Pydantic's EmailStr would accept
         # "Joe <joe@example.com>" and reject the `.test` domains of development.

@@ -1,7 +1,6 @@
-"""Passwords: which ones are accepted, and their argon2id hashes (RFC 9106) at the cost set in the settings.
+"""Accepted passwords, and their argon2id hashes (RFC 9106).
 
-Hashes are computed by low-priority threads of their own, so that other requests and programs go first. A request that waits for one
-holds no connection and no lock, and the number that may wait is limited, which keeps threads free for other requests.
+Low-priority threads compute the hashes, so other requests and programs go first. A waiting request holds no connection and no lock.
 """
 
 import os
@@ -29,22 +28,18 @@ MIN_SCORE = 3
 """Of zxcvbn's 0 to 4: at least 10^8 guesses."""
 
 MAX_JUDGED_CHARACTERS = 32
-"""zxcvbn's time grows with the square of the length: tenths of a second here, seconds at 200. A passphrase with a weak beginning
-is therefore rejected."""
+"""zxcvbn's time grows with the square of the length: tenths of a second here, seconds at 200."""
 
 
 def hash_password(password: str) -> str:
-    """The hash with its salt and parameters. Takes tens of milliseconds, without the interpreter lock.
-
-    Raises Unavailable when too many requests wait for a hash.
-    """
+    """Takes tens of milliseconds, without the interpreter lock. Raises Unavailable when too many wait."""
     return at_low_priority(lambda: _hasher().hash(_normalized(password)))
 
 
 def matches(password: str, stored: str | None) -> bool:
-    """Whether `stored` is a hash of `password`. Raises Unavailable when too many requests wait for a hash.
+    """Raises Unavailable when too many wait.
 
-    Without a stored hash it is False after the same work, so that the response time does not reveal which accounts exist.
+    Without a stored hash it does the same work: the response time must not reveal which accounts exist.
     """
     try:
         at_low_priority(lambda: _hasher().verify(stored or decoy(), _normalized(password)))
@@ -54,17 +49,17 @@ def matches(password: str, stored: str | None) -> bool:
 
 
 def decoy() -> str:
-    """A hash of a random value at the current cost, to verify against when there is no account."""
+    """A hash that no password matches, at the current cost."""
     return _decoy_of(_hasher())
 
 
 def is_outdated(stored: str) -> bool:
-    """Whether `stored` was computed at another cost than the current settings'."""
+    """Whether the cost in the settings has changed since."""
     return _hasher().check_needs_rehash(stored)
 
 
 def reject_weak(password: str, personal_terms: Sequence[str], field: str) -> None:
-    """Raises Invalid, naming `field`, if the password is leaked or as easy to guess as those."""
+    """Raises Invalid for a password that is leaked or as easy to guess."""
     # zxcvbn's word lists take 9 MB, so only processes that see a new password load them.
     from zxcvbn import zxcvbn
 
@@ -96,7 +91,7 @@ def _decoy_of(hasher: PasswordHasher) -> str:
 
 
 def at_low_priority(work: Callable[[], T]) -> T:
-    """Run `work` on a hashing thread and return its result. Raises Unavailable when too many requests wait."""
+    """Run `work` on a hashing thread. Raises Unavailable when too many wait."""
     settings = Settings.current()
     slots = _slots(settings.max_waiting_hashes)
     if not slots.acquire(blocking=False):

@@ -35,7 +35,7 @@ class Profile(Body):
 
 
 class NewUser(Profile):
-    """The password: 10 to 200 characters that contain neither the e-mail address nor the username, and are hard to guess."""
+    """The password has 10 to 200 characters, is hard to guess and contains neither e-mail address nor username."""
 
     password: NewPassword
 
@@ -62,7 +62,7 @@ class RefreshBody(Body):
 
 
 class PasswordChange(Body):
-    """The new password: 10 to 200 characters, hard to guess."""
+    """The new password has 10 to 200 characters and is hard to guess."""
 
     current_password: CurrentPassword
     new_password: NewPassword
@@ -73,7 +73,7 @@ class ForgottenPassword(Body):
 
 
 class PasswordReset(Body):
-    """The new password: 10 to 200 characters, hard to guess."""
+    """The new password has 10 to 200 characters and is hard to guess."""
 
     token: Annotated[str, Field(max_length=200)]
     new_password: NewPassword
@@ -84,8 +84,6 @@ class EmailVerification(Body):
 
 
 class RolesBody(Body):
-    """All the roles of the user."""
-
     roles: Annotated[list[Role], Field(min_length=1, max_length=3)]
 
     @field_validator("roles")
@@ -95,7 +93,7 @@ class RolesBody(Body):
 
 
 class SearchQuery(Page):
-    """The beginning of exactly one of `name`, `username` and `email`, in any case; accents in names are ignored."""
+    """The beginning of one of `name`, `username` and `email`, in any case and, for names, without accents."""
 
     name: SearchPrefix | None = None
     username: SearchPrefix | None = None
@@ -118,13 +116,13 @@ class PreferencesBody(Body):
     marketing_consent: bool = False
     """Whether marketing mails may be sent."""
     notify_by: list[Channel] = Field(default_factory=by_email, max_length=3)
-    """The channels of notifications without a preference of their own."""
+    """Channels of notifications that have no preference of their own."""
     is_public: bool = False
-    """Whether other customers can find this account by name and username."""
+    """Whether other customers can find this account."""
 
 
 class TokenView(View):
-    """`expires_in` is in seconds. `refresh_token` can be exchanged for new tokens, once."""
+    """`expires_in` is in seconds; `refresh_token` can be used once."""
 
     access_token: str
     refresh_token: str
@@ -151,7 +149,7 @@ class UserPage(PageView):
 
 
 class UserSummary(View):
-    """A search result. `email`, `roles` and `is_active` are null except for staff."""
+    """`email`, `roles` and `is_active` are for staff, else null."""
 
     id: UUID
     username: str
@@ -200,7 +198,7 @@ class RequestView(View):
 
 
 class SecurityEventView(View):
-    """`actor_id` acted on the account `user_id` from `address`; each may be null."""
+    """`actor_id` acted on `user_id` from `address`; each may be null."""
 
     id: UUID
     occurred_at: datetime

@@ -1,4 +1,4 @@
-"""Search for users. Each kind of search is a range of one index, so its time does not grow with the number of users."""
+"""Search for users. Every search is one range of an index, however many users there are."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from services.users.models.user import User, searchable
 from services.users.schemas import SearchQuery
 
 LAST_CHARACTER = "\U0010ffff"
-"""Appended to a prefix, it sorts by bytes after everything that begins with the prefix."""
+"""A prefix followed by this sorts, by bytes, after everything that begins with the prefix."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,11 @@ class Hit:
 
     @property
     def key(self) -> tuple[bytes, str]:
-        """Sorts as the indexes do."""
         return self.term.encode(), str(self.user_id)
 
 
 def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
-    """One page and the cursor of the next. Raises Invalid for a name without letters or another list's cursor."""
+    """A page, and the cursor of the next. Raises Invalid."""
     prefix, terms = prefix_and_terms(query)
     after = _position(query.cursor)
     rows = [_hits(statement(term, prefix, after, query.limit + 1, only_public)) for term in terms]
@@ -43,7 +42,7 @@ def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]
 def statement(
     term: ColumnElement[str], prefix: str, after: tuple[str, UUID] | None, limit: int, only_public: bool
 ) -> Select[User, str]:
-    """Users whose `term` begins with `prefix`, after the position `after`, ordered by (term, id)."""
+    """Users whose `term` begins with `prefix`, after the position `after`."""
     by_bytes = collate(term, "C")
     query = select(User, by_bytes.label("term")).where(by_bytes >= prefix, by_bytes < prefix + LAST_CHARACTER)
     if only_public:
@@ -54,7 +53,7 @@ def statement(
 
 
 def prefix_and_terms(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
-    """The normalized prefix, and the columns to search for it."""
+    """The prefix as compared, and the columns to compare."""
     if query.email is not None:
         return query.email.lower(), [User.email.expression]
     if query.username is not None:
@@ -70,7 +69,7 @@ def _hits(query: Select[User, str]) -> Iterable[Hit]:
 
 
 def _distinct(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
-    """List a user who matches by both names only at the first of them, whichever page that is on."""
+    """A user who matches in both orders of the names is listed at the first, on whichever page that is."""
     last: Hit | None = None
     for hit in hits:
         names = [name for name in (hit.user.first_last, hit.user.last_first) if name.startswith(prefix)]

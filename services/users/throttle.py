@@ -1,7 +1,6 @@
 """Limits on failed logins, by account and by address.
 
-All instances share the counts in Redis, whose keys are digests and so reveal nobody. While Redis is unavailable each instance counts
-on its own: guessing stays slow, and no user is refused because of it.
+The counts are in Redis, under digests. Without Redis each instance counts on its own, so that guessing stays slow.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ T = TypeVar("T")
 Limiter = SlidingWindowCounterRateLimiter
 
 Counter = tuple[RateLimitItem, str]
-"""A limit, and the key it is counted under."""
+"""A limit and its key."""
 
 
 class TooManyAttempts(Problem):
@@ -36,7 +35,7 @@ class TooManyAttempts(Problem):
 
 
 def check_login(email: str, address: str | None) -> None:
-    """Raises TooManyAttempts, with Retry-After, over a limit, whether or not there is such an account."""
+    """Raises TooManyAttempts, whether or not there is such an account."""
     counters = _login_counters(email, address)
 
     def reset_time(limiter: Limiter) -> float:
@@ -55,7 +54,7 @@ def login_failed(email: str, address: str | None) -> None:
 
 
 def login_succeeded(email: str, address: str | None) -> None:
-    """Reset the count of this account and address: the failures before were typing errors."""
+    """Reset the count for this account and address."""
     (pair, *_) = _login_counters(email, address)
     _with_limiter(lambda limiter: limiter.clear(*pair))
 
@@ -65,7 +64,7 @@ def _hit(counter: Counter) -> None:
 
 
 def _with_limiter(use: Callable[[Limiter], T]) -> T:
-    """Call `use` with the shared limiter or, while Redis is unavailable, with this process's own."""
+    """Call `use` with the shared limiter or, without Redis, the local one."""
     url = Settings.current().redis_url
     if url:
         try:

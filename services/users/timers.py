@@ -1,4 +1,4 @@
-"""The users worker's timers: publish revocations to Redis, and purge old rows."""
+"""The users worker's timers."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from services.users.models.security_event import SecurityEvent
 from services.users.models.session import RefreshToken, Session
 
 USED_TOKENS_KEPT = timedelta(days=1)
-"""How long the reuse of a refresh token counts as theft; afterwards the token is merely unknown."""
+"""How long reuse counts as theft; afterwards the token is unknown."""
 
 
 def purge() -> None:

@@ -1,4 +1,4 @@
-"""Accounts: register, read, change, close. Other services learn of it by messages."""
+"""Accounts: register, read, change, close."""
 
 from typing import TypeVar
 from uuid import UUID
@@ -24,7 +24,7 @@ M = TypeVar("M", UserRegistered, UserUpdated)
 
 
 def hash_password(body: NewUser) -> str:
-    """Runs before the transaction: a slow hash must hold neither a connection nor a lock."""
+    """Runs before the transaction, so that a slow hash holds no connection."""
     password = body.password.get_secret_value()
     terms = [body.email, body.email.partition("@")[0], body.username, body.first_name, body.last_name]
     passwords.reject_weak(password, [term for term in terms if term], "password")
@@ -71,7 +71,7 @@ class OneUser(Resource):
 
     @endpoint(allow=auth.OWNER, status=204)
     def delete(self, user_id: UUID) -> None:
-        """Close the account for good and erase its personal data. Closing it twice is not an error."""
+        """Close the account for good and erase its personal data."""
         user = User.changeable_by(auth.caller(), user_id, include_closed=True)
         if user.close():
             Session.end_all(user.id, "closed")

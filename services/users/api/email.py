@@ -16,7 +16,7 @@ from services.users.schemas import EmailVerification, RequestView
 
 
 def request_verification(user: User) -> None:
-    """Have a mail sent to verify the account's address, unless too many were sent recently."""
+    """Have a verification mail sent, unless too many were."""
     request = Request.create("email", user.id, user.email)
     if request is not None:
         emit(EmailVerificationRequested(user.id, request.id))
@@ -36,7 +36,7 @@ class Verification(Resource):
 class Verify(Resource):
     @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused])
     def post(self, body: EmailVerification) -> None:
-        """Verify an address with the token from the mail, which can be used once."""
+        """Verify an address with the token from the mail, once."""
         request = Request.by_token(body.token, "email", lock=True)
         request.used_at = clock.now()
         user = User.get_for_update(request.user_id)
@@ -48,7 +48,7 @@ class Verify(Resource):
 class OneRequest(Resource):
     @endpoint(allow=auth.service("notifications"))
     def get(self, request_id: UUID) -> RequestView:
-        """A request's token and the address to mail it to. 404 once it is used, replaced or expired."""
+        """A request's token, and the address to mail it to. 404 once it is used, replaced or expired."""
         request = Request.find_open(request_id)
         user = postgres.session().get(User, request.user_id) if request is not None else None
         if request is None or user is None or not user.is_active:

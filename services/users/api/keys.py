@@ -1,4 +1,4 @@
-"""The public keys that verify access tokens."""
+"""Public keys."""
 
 from chassis.security import auth, keys
 from chassis.web.api import Resource, endpoint
@@ -9,5 +9,5 @@ from services.users.settings import Settings
 class KeySet(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self) -> KeySetView:
-        """The public keys of access tokens; none while they are signed with a secret (HS256)."""
+        """The public keys of access tokens; empty while they are signed with HS256."""
         return KeySetView.model_validate(keys.jwks(keys.keyring(Settings.current()).now()))

@@ -1,4 +1,4 @@
-"""Login by password. Every failure gets the same response after the same work."""
+"""Login. Every failure gets the same response after the same work."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -22,7 +22,7 @@ class WrongCredentials(Unauthorized):
 
 @dataclass(frozen=True)
 class Verified:
-    """An account whose password was verified against `checked_hash`; `new_hash` if that one's cost is outdated."""
+    """`new_hash` is set where the cost of `checked_hash` is outdated."""
 
     user: User
     checked_hash: str
@@ -30,10 +30,7 @@ class Verified:
 
 
 def verify(email: str, password: str) -> Verified:
-    """The open account with these credentials. Raises WrongCredentials, TooManyAttempts or Unavailable.
-
-    Holds neither a transaction nor a lock while hashing.
-    """
+    """Raises WrongCredentials, TooManyAttempts or Unavailable. Hashes outside any transaction."""
     address = forwarded.client_address(Settings.current())
     throttle.check_login(email, address)
     with store.transaction():
@@ -63,7 +60,7 @@ def wrong_credentials() -> WrongCredentials:
 class Login(Resource):
     @endpoint(allow=auth.ANYONE, before=verify_login, raises=[WrongCredentials, throttle.TooManyAttempts])
     def post(self, body: Credentials, prepared: Verified) -> TokenView:
-        """Log in with e-mail address and password; returns an access token and a refresh token."""
+        """Log in with e-mail address and password."""
         user = postgres.session().get_one(User, prepared.user.id, with_for_update={"read": True})
         if user.hashed_password != prepared.checked_hash:
             raise wrong_credentials()  # changed or closed in the meantime

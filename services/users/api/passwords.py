@@ -1,4 +1,4 @@
-"""Password change with the current password, and reset with a mailed token. Both end the sessions opened before."""
+"""Change and reset of passwords."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -56,7 +56,7 @@ class OwnPassword(Resource):
 class Forgotten(Resource):
     @endpoint(allow=auth.ANYONE, status=202)
     def post(self, body: ForgottenPassword) -> None:
-        """Request a mail to reset the password. The response is the same whether or not there is an account."""
+        """Request a mail to reset the password. The response does not reveal whether there is an account."""
         user = User.by_email(body.email)
         user_id = user.id if user is not None and user.is_active else None
         # Create a request without an account too, so that the response time reveals next to nothing.
@@ -69,7 +69,7 @@ class Forgotten(Resource):
 class Reset(Resource):
     @endpoint(allow=auth.ANYONE, status=204, before=verify_token, raises=[TokenRefused])
     def post(self, body: PasswordReset, prepared: NewHash) -> None:
-        """Set a new password with the token from the mail, which can be used once. Every session ends."""
+        """Set a new password with the token from the mail, once. Every session ends."""
         request = Request.by_token(body.token, "password", lock=True)
         request.used_at = clock.now()
         _set(prepared, "password.reset", keep_session=None)

@@ -1,4 +1,4 @@
-"""Roles, assigned by admins."""
+"""Roles."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from services.users.schemas import RolesBody, UserView
 class Roles(Resource):
     @endpoint(allow=auth.ADMIN)
     def put(self, user_id: UUID, body: RolesBody) -> UserView:
-        """Replace a user's roles. Tokens with the old roles are refused within seconds; a refresh issues new ones."""
+        """Replace a user's roles. Tokens with the old roles are refused within seconds."""
         admins = User.lock_admins()
         user = User.changeable_by(auth.caller(), user_id)
         before = list(user.roles)

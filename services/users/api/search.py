@@ -1,4 +1,4 @@
-"""Search for users: staff find every account, customers only public ones."""
+"""Search for users."""
 
 from chassis.base.problems import Forbidden
 from chassis.security import auth
@@ -10,7 +10,7 @@ from services.users.schemas import SearchQuery, UserSummary, UserSummaryPage
 class Search(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, query: SearchQuery) -> UserSummaryPage:
-        """Accounts by the beginning of a name, a username or, for staff, an e-mail address, in that field's order.
+        """Accounts by the beginning of a name, a username or, for staff, an e-mail address. Customers find public accounts only.
 
         A page may hold fewer than `limit` although more follow; the last one has a null `next`.
         """

@@ -1,4 +1,4 @@
-"""The audit trail: users read the events of their own account, admins all of them."""
+"""The audit trail."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""Sessions: started by a login, extended by refresh tokens, ended by the user or by a stolen token."""
+"""Sessions: refresh and logout."""
 
 from chassis.base import clock
 from chassis.base.problems import Unauthorized
@@ -22,10 +22,7 @@ def start(user: User) -> TokenView:
 
 
 def refresh(body: RefreshBody) -> TokenView:
-    """Exchange a refresh token, in a transaction of its own: a theft is recorded although the request is refused.
-
-    Raises RefreshRefused.
-    """
+    """Commits on its own, so that a theft is recorded although the request is refused. Raises RefreshRefused."""
     with store.transaction():
         exchanged = _exchange(body.refresh_token.get_secret_value())
     if exchanged is None:

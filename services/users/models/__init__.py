@@ -1,4 +1,4 @@
-"""The tables of users. Rows change only through the methods of their models."""
+"""The tables. Rows change only through the methods of their models."""
 
 from sqlalchemy.orm import DeclarativeBase
 

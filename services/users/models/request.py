@@ -1,7 +1,6 @@
-"""A request confirmed by mail: to verify an address, or to reset a password.
+"""Requests confirmed by mail: to verify an address or reset a password.
 
-The token in the mail is derived from the row's id and this service's secret. It is stored nowhere, neither here nor in a message:
-notifications fetches it just before it sends the mail.
+The token is derived from the row's id and a secret, and stored nowhere: notifications fetches it before it sends the mail.
 """
 
 import base64
@@ -24,7 +23,7 @@ from services.users.settings import Settings
 Purpose = Literal["email", "password"]
 
 MAX_PER_HOUR = 5
-"""Requests of one account for one purpose, which limits the mails that others can cause."""
+"""Per account and purpose."""
 
 LIFETIME: dict[Purpose, timedelta] = {"email": timedelta(days=3), "password": timedelta(hours=1)}
 
@@ -50,7 +49,7 @@ class Request(Base):
 
     @classmethod
     def create(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
-        """A new request, which replaces earlier ones for the same purpose; None if the account has reached MAX_PER_HOUR."""
+        """Replaces earlier requests. None once the account has reached MAX_PER_HOUR."""
         now = clock.now()
         same = (cls.user_id == user_id) & (cls.purpose == purpose)
         recent = select(cls.id).where(same, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
@@ -64,7 +63,7 @@ class Request(Base):
 
     @classmethod
     def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
-        """The request, if it belongs to an account and is neither used nor expired."""
+        """None if it has no account, is used or expired."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
         if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= clock.now():
             return None
@@ -72,7 +71,7 @@ class Request(Base):
 
     @classmethod
     def by_token(cls, token: str, purpose: Purpose, lock: bool = False) -> Self:
-        """The open request that `token` belongs to. Raises TokenRefused."""
+        """Raises TokenRefused."""
         request_id = _verified_id(token)
         found = None if request_id is None else cls.find_open(request_id, lock)
         if found is None or found.purpose != purpose:
@@ -90,7 +89,7 @@ class Request(Base):
 
 
 def _verified_id(token: str) -> UUID | None:
-    """None unless the token is one of ours."""
+    """None for a token that is not ours."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):

@@ -1,4 +1,4 @@
-"""Revoked access tokens. This table is the source; Redis has the copy that every service reads."""
+"""Revoked access tokens, published to Redis for every service to check."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -16,10 +16,10 @@ from services.users.settings import Settings
 log = get_logger(__name__)
 
 PUBLISHED_UNTIL = "souk:revoked-until"
-"""The Redis key of the time up to which revocations were published; if Redis loses its data, this goes with it."""
+"""The Redis key of the time up to which everything is published; lost when Redis loses the rest."""
 
 OVERLAP = timedelta(minutes=1)
-"""Longer than any transaction: an earlier revocation may have been committed after the last publication."""
+"""Longer than any transaction, because one may commit after a later revocation was published."""
 
 
 class RevokedToken(Base):
@@ -33,7 +33,7 @@ class RevokedToken(Base):
 
     @classmethod
     def add(cls, tokens: Mapping[str, datetime]) -> None:
-        """Revoke `tokens`, expiry by `jti`, and publish them to Redis after the commit."""
+        """`tokens`: expiry by `jti`. They are published after the commit."""
         if not tokens:
             return
         now = clock.now()
@@ -55,7 +55,7 @@ def _publish(tokens: Mapping[str, datetime]) -> None:
 
 
 def publish_missing() -> None:
-    """Publish again what Redis may have missed or lost. Raises RedisError while it is unavailable."""
+    """Publish what Redis missed or lost. Raises RedisError."""
     settings, now = Settings.current(), clock.now()
     valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
     if not settings.redis_url or postgres.session().execute(valid.limit(1)).first() is None:

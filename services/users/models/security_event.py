@@ -1,4 +1,4 @@
-"""The audit trail of logins and of changes to credentials and roles. It holds no secret and no e-mail address."""
+"""The audit trail. It holds no secret and no e-mail address."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ KEPT = timedelta(days=365)
 
 
 class SecurityEvent(Base):
-    """`user_id` is the account concerned, `actor_id` the logged-in user who acted; either may be null."""
+    """`user_id` is the account, `actor_id` the logged-in user who acted; either may be null."""
 
     __tablename__ = "security_events"
 
@@ -37,7 +37,7 @@ class SecurityEvent(Base):
 
 
 def record(kind: str, user_id: UUID | None, **details: Any) -> None:
-    """Add an event to the current transaction. `details` are JSON values and hold no secret."""
+    """`details` are JSON values and hold no secret."""
     event = SecurityEvent(
         id=uuid4(),
         occurred_at=clock.now(),

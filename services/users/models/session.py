@@ -1,7 +1,6 @@
-"""A session: started by a login and extended by refresh tokens, each good for one use.
+"""Sessions, extended by refresh tokens that work once.
 
-Only a refresh token's digest is stored. A used one is presented again either by a client that lost the response, and retries at
-once, or because a thief holds a copy. Then the session ends.
+A client that lost the response presents a used token again at once. Otherwise a thief has a copy, and the session ends.
 """
 
 import hashlib
@@ -21,13 +20,13 @@ from services.users.models import Base
 from services.users.models.revoked_token import RevokedToken
 
 MAX_IDLE = timedelta(days=30)
-"""From the last refresh to the end of the session."""
+"""From the last refresh."""
 
 MAX_LENGTH = timedelta(days=180)
-"""From the login to the next one, however often the session is used."""
+"""From the login, however often the session is used."""
 
 REUSE_GRACE = timedelta(seconds=10)
-"""How long a client that lost the response may present the same token again."""
+"""A client that lost the response may retry within this time."""
 
 
 class Session(Base):
@@ -58,12 +57,12 @@ class Session(Base):
         return self.ended_at is None and clock.now() < self.expires_at
 
     def end(self, by: str) -> None:
-        """Void its refresh tokens at once and its access tokens within seconds."""
+        """Access tokens are refused within seconds."""
         _end([self.id], by)
 
     @classmethod
     def end_all(cls, user_id: UUID, by: str, except_for: UUID | None = None) -> int:
-        """Returns the number of sessions ended."""
+        """Returns how many ended."""
         query = select(cls.id).where(
             cls.user_id == user_id, cls.ended_at.is_(None), cls.id.is_distinct_from(except_for)
         )
@@ -71,7 +70,7 @@ class Session(Base):
 
     @classmethod
     def revoke_access(cls, user_id: UUID) -> None:
-        """Void the user's access tokens, so that the next refresh issues some with the current roles."""
+        """Void access tokens, so that the next refresh brings the current roles."""
         _revoke_access(
             postgres.session().scalars(select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None))).all()
         )
@@ -81,7 +80,7 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """`parent` is the digest of the token it replaced; `access_token_id` the `jti` of the access token issued with it."""
+    """`parent` is the digest of the token it replaced; `access_token_id` the `jti` issued with it."""
 
     __tablename__ = "refresh_tokens"
 
@@ -127,7 +126,7 @@ class RefreshToken(Base):
         return session
 
     def was_stolen(self, now: datetime) -> bool:
-        """Whether two parties must hold this token, given that it is presented now."""
+        """Whether presenting this token now proves that two parties hold it."""
         if self.is_superseded:
             return True
         if self.used_at is None:
@@ -138,7 +137,7 @@ class RefreshToken(Base):
         return now > self.used_at + REUSE_GRACE or postgres.session().scalar(used_successors.limit(1)) is not None
 
     def use(self, now: datetime) -> None:
-        """Void any unused successor: a token has only one."""
+        """Void an unused successor: a token has only one."""
         self.used_at = self.used_at or now
         postgres.session().execute(
             update(RefreshToken).where(RefreshToken.parent == self.digest).values(is_superseded=True)

@@ -1,4 +1,4 @@
-"""An account: registered and changed by its owner or by staff, and anonymous once it is closed."""
+"""Accounts."""
 
 import unicodedata
 from collections.abc import Collection, Iterator, Sequence
@@ -18,10 +18,9 @@ from chassis.storage import postgres
 from services.users.models import Base
 
 UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
-"""The field behind each unique index."""
 
 MAX_SEARCHABLE = 200
-"""Characters of a name that a search compares."""
+"""Characters of a name that are compared."""
 
 
 class AlreadyTaken(Conflict):
@@ -37,10 +36,7 @@ class AccountClosed(Conflict):
 
 
 class User(Base):
-    """`email` is stored in lower case: no provider distinguishes addresses by case, but people type them in either.
-
-    `username` is stored as typed and unique regardless of case. A closed account has no names and no password.
-    """
+    """`email` is stored in lower case, `username` as typed; both are unique in any case. A closed account has no names and no password."""
 
     __tablename__ = "users"
 
@@ -54,10 +50,10 @@ class User(Base):
     is_active: Mapped[bool]
     email_verified_at: Mapped[datetime | None]
     is_public: Mapped[bool]
-    """Whether other customers can find this account by name and username."""
+    """Whether other customers can find the account."""
     first_last: Mapped[str] = mapped_column(Text)
     last_first: Mapped[str] = mapped_column(Text)
-    """Both names, in either order, as a search compares them."""
+    """The names as a search compares them."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -76,7 +72,7 @@ class User(Base):
 
     @classmethod
     def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
-        """A new customer. `profile` has email, username, first_name and last_name. Raises AlreadyTaken."""
+        """`profile` has email, username, first_name and last_name. Raises AlreadyTaken."""
         now = clock.now()
         user = cls(
             **profile,
@@ -102,13 +98,13 @@ class User(Base):
 
     @classmethod
     def lock_admins(cls) -> Sequence[UUID]:
-        """The ids of all admins, locked in a fixed order."""
+        """Ids, locked in a fixed order."""
         admins = select(cls.id).where(text("'admin' = ANY (roles)")).order_by(cls.id).with_for_update()
         return postgres.session().scalars(admins).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False, lock: bool = False) -> Self:
-        """The account, for its owner or staff; a closed one for staff, unless `include_closed`. Raises NotFound."""
+        """For the owner and staff; closed accounts for staff only, unless `include_closed`. Raises NotFound."""
         user = postgres.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
         if user is None or not (user.is_active or include_closed or caller.is_staff):
             raise NotFound(f"There is no user {user_id}.")
@@ -116,7 +112,7 @@ class User(Base):
 
     @classmethod
     def changeable_by(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False) -> Self:
-        """The account, locked: the caller's own, a customer's for staff, any for admins. Raises NotFound or Forbidden."""
+        """Locked: one's own, a customer's for staff, any for admins. Raises NotFound or Forbidden."""
         user = cls.visible_to(caller, user_id, include_closed=include_closed, lock=True)
         # Setting the e-mail address is enough to take over an account: staff could make themselves admins.
         if user.roles != ["customer"] and user_id != caller.user_id and "admin" not in caller.roles:
@@ -124,7 +120,7 @@ class User(Base):
         return user
 
     def update_profile(self, profile: dict[str, str | None]) -> bool:
-        """Takes the same `profile` as `register`; returns whether anything changed. Raises AccountClosed or AlreadyTaken."""
+        """Returns whether anything changed. Raises AccountClosed or AlreadyTaken."""
         self.require_open()
         changes: dict[str, Any] = {field: value for field, value in profile.items() if getattr(self, field) != value}
         if "email" in changes:
@@ -135,7 +131,7 @@ class User(Base):
         return bool(changes)
 
     def close(self) -> bool:
-        """Disable the account and erase the person; returns whether it was open. The id stays, because orders refer to it."""
+        """Erase the personal data and keep the id, which orders refer to. Returns whether the account was open."""
         if not self.is_active:
             return False
         self._set(
@@ -159,7 +155,7 @@ class User(Base):
 
     @property
     def personal_terms(self) -> list[str]:
-        """What an attacker would try first as this user's password."""
+        """Easy guesses for this user's password."""
         terms = (self.email, self.email.partition("@")[0], self.username, self.first_name, self.last_name)
         return [term for term in terms if term]
 
@@ -174,7 +170,7 @@ class User(Base):
     def set_roles(self, roles: Sequence[str], admins: Collection[UUID]) -> bool:
         """Returns whether anything changed. Raises AccountClosed or LastAdmin.
 
-        `admins` must be locked before this account is, so that two admins who demote each other cannot both succeed.
+        Lock `admins` before this account, or two admins could demote each other at once.
         """
         self.require_open()
         if set(roles) == set(self.roles):
@@ -190,14 +186,14 @@ class User(Base):
         self._set(hashed_password=hashed_password)
 
     def grant(self, role: str) -> bool:
-        """Add `role`, for tokens issued from now on; returns whether it is new."""
+        """Returns whether the role is new. It takes effect at the next login."""
         if role in self.roles:
             return False
         self._set(roles=[*self.roles, role])
         return True
 
     def rehash(self, hashed_password: str) -> None:
-        """Store a new hash of the same password, unless the password was changed in the meantime."""
+        """Keep the same password under a new hash, unless it was changed in the meantime."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
         postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
@@ -213,7 +209,7 @@ class User(Base):
 
 
 def searchable(*names: str | None) -> str:
-    """The names joined by spaces, in lower case and without accents: "emile" finds "Émile"."""
+    """In lower case and without accents: "emile" finds "Émile"."""
     decomposed = unicodedata.normalize("NFKD", " ".join(name for name in names if name))
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     return " ".join(plain.casefold().split())[:MAX_SEARCHABLE]
@@ -221,7 +217,7 @@ def searchable(*names: str | None) -> str:
 
 @contextmanager
 def _unique() -> Iterator[None]:
-    """Flush the block's changes. Raises AlreadyTaken, leaving the transaction usable."""
+    """Flush the changes. Raises AlreadyTaken; the transaction goes on."""
     try:
         with postgres.session().begin_nested():
             yield
