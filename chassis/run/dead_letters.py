@@ -10,144 +10,23 @@ removed: a crash between them leaves two, of which the inbox absorbs one.
 """
 
 import argparse
-import hashlib
 import importlib
 import json
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from uuid import UUID
 
-from amqp.exceptions import NotFound as NoQueue
-from kombu import Queue
-
-from chassis.base import failpoints, telemetry
+from chassis.base import failpoints
 from chassis.base.problems import NotFound
 from chassis.base.settings import Settings
 from chassis.messaging import broker
-from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, body_of
-from chassis.messaging.publisher import Publisher
+from chassis.messaging.dead_letters import MAX_LETTERS, DeadLetterQueue, Letter
 from chassis.run.dead_rows import DeadRow
 from chassis.run.service import Service
 from chassis.storage import store
 
 UNROUTED = "unrouted"
-MAX_LETTERS = 10_000
-"""Per run; they are held in memory."""
-
-MAX_RETURNS = 10
-"""After so many returns to the queue a letter is replaced by a fresh copy: since RabbitMQ 4 a quorum queue drops it at the 21st."""
-
-_BROKER_HEADERS = (
-    "x-delivery-count",
-    "x-death",
-    "x-first-death-exchange",
-    "x-first-death-queue",
-    "x-first-death-reason",
-)
-_REASONS = {
-    "delivery_limit": "It crashed the worker each time it was handled.",
-    "rejected": "Celery does not know this task, or could not read it.",
-}
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A message, task or row that was given up; `queue` is `rows` for a row."""
-
-    id: str
-    queue: str
-    type: str
-    since: str
-    error: str
-    details: dict[str, Any]
-
-
-class DeadLetterQueue:
-    """The letters in `queue`, which return to the queues of `service`, or without one to the exchange."""
-
-    def __init__(self, url: str, queue: str, service: str | None) -> None:
-        self._url, self._queue, self._service = url, queue, service
-
-    def letters(self) -> list[Letter]:
-        """Oldest first."""
-        with self._held() as messages:
-            found = []
-            for message in messages:
-                found.append(_letter(message, self._queue))
-                if message.headers.get("x-delivery-count", 0) >= MAX_RETURNS:
-                    self._move(message, "", self._queue, {})
-        return found
-
-    def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
-        """Send those of `ids`, or all (None), back to be handled; `details` has where each went."""
-        replayed = []
-        with self._held() as messages:
-            for message in messages:
-                letter = _letter(message, self._queue)
-                if ids is not None and letter.id not in ids:
-                    continue
-                exchange, key = self._destination(message)
-                if not dry_run:
-                    self._move(message, exchange, key, {ATTEMPT_HEADER: 0})
-                to = f"{exchange}: {key}" if exchange else key
-                replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
-        return replayed
-
-    @contextmanager
-    def _held(self) -> Iterator[Iterator[Any]]:
-        """The messages there are now. Those not acknowledged in the block return to their places."""
-        with broker.connect(self._url) as connection:
-            self._publisher = Publisher(self._url)
-            channel = connection.default_channel
-            try:
-                waiting = min(broker.depth(channel, self._queue), MAX_LETTERS)
-            except NoQueue:
-                waiting = 0
-            try:
-                yield filter(None, (Queue(self._queue, channel=channel).get(no_ack=False) for _ in range(waiting)))
-            finally:
-                self._publisher.close()
-
-    def _destination(self, message: Any) -> tuple[str, str]:
-        if self._service is None:
-            return broker.EXCHANGE.name, str(message.delivery_info.get("routing_key") or "")
-        return "", f"{self._service}.celery" if "task" in message.headers else self._service
-
-    def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
-        """Publish a copy, confirmed, then acknowledge the original."""
-        dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
-        kept = {name: value for name, value in message.headers.items() if name not in dropped}
-        properties = {name: value for name, value in message.properties.items() if name in _COPIED}
-        content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
-        self._publisher.republish(body_of(message), exchange, key, {**properties, **content, "headers": kept | headers})
-        message.ack()
-
-
-_COPIED = ("correlation_id", "reply_to", "priority")
-
-
-def _letter(message: Any, queue: str) -> Letter:
-    body, headers = body_of(message), message.headers
-    try:
-        content = json.loads(body)
-    except ValueError:
-        content = None
-    envelope = content if isinstance(content, dict) else {}
-    deaths = headers.get("x-death") or [{}]
-    died_at = headers.get(DIED_AT_HEADER) or deaths[0].get("time") or envelope.get("time") or ""
-    error = headers.get(ERROR_HEADER) or _REASONS.get(headers.get("x-first-death-reason", ""), "")
-    shown = telemetry.blanked(content) if content is not None else f"{len(body)} bytes that are not JSON"
-    return Letter(
-        id=str(headers.get("id") or envelope.get("id") or hashlib.sha256(body).hexdigest()[:16]),
-        queue=queue,
-        type=str(headers.get("task") or envelope.get("type") or "unknown"),
-        since=str(died_at),
-        error=str(error or ("No queue is bound for it." if queue == broker.UNROUTED else "")),
-        details={"headers": {name: str(value)[:500] for name, value in headers.items()}, "body": shown},
-    )
 
 
 class Rows:

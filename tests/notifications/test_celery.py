@@ -10,10 +10,10 @@ import pytest
 import urllib3
 
 from chassis.messaging import broker
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.publisher import Publisher
 from chassis.messaging.relay import Relay
 from chassis.run import worker
-from chassis.run.dead_letters import DeadLetterQueue
 from tests.conftest import free_port, server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered

@@ -9,8 +9,9 @@ import pytest
 
 from chassis.base import failpoints
 from chassis.messaging import broker
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.publisher import Publisher
-from chassis.run.dead_letters import DeadLetterQueue, main
+from chassis.run.dead_letters import main
 from tests.broker import an_envelope
 from tests.conftest import free_port, server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from flask.testing import FlaskClient
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -71,6 +72,17 @@ def test_events_are_written_in_the_current_version(orders: Service, placed: dict
         for event in Event.stream_of(order_id(placed)):
             assert event.meta["schema"] == REGISTRY[event.type].version
             assert event.message.data() == event.data
+
+
+def test_an_event_of_a_newer_release_is_unavailable_here_for_now(
+    orders: Service, placed: dict[str, Any], http: FlaskClient, customer: dict[str, str]
+) -> None:
+    with store.active(orders.store), orders.store.transaction():
+        newer = OrderPlaced.version + 1
+        Event.at(order_id(placed), 1).meta = {"schema": newer}
+    response = http.get(f"/orders/{placed['id']}/events", headers=customer)
+    assert (response.status_code, response.json["type"]) == (503, "/problems/unavailable")
+    assert int(response.headers["Retry-After"]) > 0
 
 
 def test_an_orders_row_can_be_rebuilt_from_its_events(orders: Service, placed: dict[str, Any], hear: Hear) -> None:

@@ -17,6 +17,7 @@ from sqlalchemy import text
 from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
 from chassis.messaging.message import REGISTRY, Message
@@ -24,7 +25,6 @@ from chassis.messaging.publisher import Publisher
 from chassis.messaging.relay import Relay
 from chassis.messaging.upcasters import added, changed, each, removed, renamed
 from chassis.run import worker
-from chassis.run.dead_letters import DeadLetterQueue
 from chassis.run.service import Service
 from chassis.storage import mongo, outbox
 from chassis.storage.mongo import DocumentSource

@@ -10,9 +10,9 @@ import pytest
 from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, body_of
+from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
-from chassis.run.dead_letters import DeadLetterQueue
 from tests.broker import an_envelope, taken_from
 from tests.conftest import server_url
 
