@@ -46,7 +46,7 @@ def main() -> None:
         service.store.migrate(users)
         _run(sizes)
     finally:
-        service.store.database.close()  # type: ignore[attr-defined]
+        service.store.close()  # type: ignore[attr-defined]
         with admin.connect() as connection:
             connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
@@ -65,7 +65,7 @@ def _run(sizes: "list[int] | tuple[int, ...]") -> None:
 
 
 def _fill(first: int, last: int) -> None:
-    engine = service.store.database.engine  # type: ignore[attr-defined]
+    engine = service.store.engine  # type: ignore[attr-defined]
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         # Made anew behind the rows, which takes a tenth of the time of keeping them up row by row.

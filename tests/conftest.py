@@ -24,7 +24,7 @@ from werkzeug.serving import make_server
 from chassis.run import web_app
 from chassis.run.service import Service
 from chassis.run.testing import System
-from chassis.storage.postgres_store import SQLStore
+from chassis.storage.postgres_store import PostgresStore
 from devservers.mailbox.inbox import KEPT_MAILS, Inbox
 from devservers.mailbox.letter import Letter
 from devservers.mailbox.smtp import receiving
@@ -94,8 +94,8 @@ def _sha256(key: str) -> str:
 
 def empty(service: Service) -> None:
     """Delete all that tests left in the service's database."""
-    if isinstance(service.store, SQLStore):
-        with service.store.database.engine.begin() as connection:
+    if isinstance(service.store, PostgresStore):
+        with service.store.engine.begin() as connection:
             names = connection.scalars(
                 text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
             ).all()

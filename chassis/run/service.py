@@ -69,10 +69,9 @@ class Service:
             from chassis.storage.mongo import MongoStore
 
             return MongoStore(self.settings.mongo_url, self.collections, self.name)
-        from chassis.storage.postgres import Database
-        from chassis.storage.postgres_store import SQLStore
+        from chassis.storage.postgres_store import PostgresStore
 
-        return SQLStore(Database(self.settings.database_url, self.settings.threads), self.name, self.events)
+        return PostgresStore(self.settings.database_url, self.settings.threads, self.name, self.events)
 
     def require_settings(self, *more: str) -> None:
         """End the process with one line per missing setting: the store's URL, and `more`."""

@@ -1,1 +1,1 @@
-"""Where a service keeps its data: the only commit, its inbox and outbox, migrations."""
+"""Stores: the only commit, inbox and outbox, migrations."""

@@ -1,7 +1,7 @@
-"""The first answers of POSTs with an `Idempotency-Key`.
+"""The first response to each POST with an `Idempotency-Key`.
 
-The record is a row of the request's own transaction, so there is no "in progress" state: a second request with the key
-waits on the row until the first has committed, and then finds its answer.
+The record is a row of the request's own transaction, so it needs no "in progress" state: a second request with the key waits on
+the row until the first has committed, and then finds its response.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from chassis.base import clock
 from chassis.storage import postgres
 from chassis.storage.responses import HEADER, KeyReused, StoredResponse
 
-answers = Table(
+idempotency_keys = Table(
     "idempotency",
     postgres.metadata,
     Column("caller", String(100), primary_key=True),
@@ -31,7 +31,7 @@ answers = Table(
 
 @dataclass(frozen=True)
 class Record:
-    """The place of one request: the caller's `key` on a route, and the `body` it must have. `caller` is "" for a stranger."""
+    """The record of one request: `key` of `caller` ("" if anonymous) on `route`, with its `body`."""
 
     caller: str
     route: str
@@ -39,37 +39,36 @@ class Record:
     body: bytes
 
     def claim(self) -> StoredResponse | None:
-        """Take the key for the present transaction, or give the answer that its first request got.
+        """Take the key for the current transaction, or return the response to its first request.
 
-        Raises KeyReused when that request had another body.
+        Raises KeyReused where that request had another body.
         """
-        statement = insert(answers).values(**self._place, request_hash=self._hash, created_at=clock.now())
-        taken = postgres.session().execute(statement.on_conflict_do_nothing().returning(answers.c.key_hash)).first()
-        if taken is not None:
-            return None
-        return self.known()
+        values = {**self._primary_key, "request_hash": self._hash, "created_at": clock.now()}
+        statement = insert(idempotency_keys).values(values).on_conflict_do_nothing()
+        claimed = postgres.session().execute(statement.returning(idempotency_keys.c.key_hash)).first()
+        return None if claimed is not None else self.find()
 
-    def known(self) -> StoredResponse | None:
-        """The answer that the key's first request got, if it is there. Raises KeyReused when that had another body."""
-        first = postgres.session().execute(select(answers).filter_by(**self._place)).one_or_none()
+    def find(self) -> StoredResponse | None:
+        """The response to the key's first request, if any. Raises KeyReused where that had another body."""
+        first = postgres.session().execute(select(idempotency_keys).filter_by(**self._primary_key)).one_or_none()
         if first is None:
             return None
         if first.request_hash != self._hash:
-            raise KeyReused("It was first used with a different body.", field=HEADER)
+            raise KeyReused("It was first used with another request body.", field=HEADER)
         return StoredResponse(first.status, first.headers, first.body)
 
-    def keep(self, answer: StoredResponse) -> None:
-        """Remember the answer that the present transaction gives."""
-        kept = {"status": answer.status, "headers": answer.headers, "body": answer.body}
-        postgres.session().execute(update(answers).filter_by(**self._place).values(**kept))
+    def save(self, response: StoredResponse) -> None:
+        """Store the response of the current transaction."""
+        values = {"status": response.status, "headers": response.headers, "body": response.body}
+        postgres.session().execute(update(idempotency_keys).filter_by(**self._primary_key).values(**values))
 
     @property
-    def _place(self) -> dict[str, str]:
-        # Strangers share no namespace: for them the same key with another body is another request.
+    def _primary_key(self) -> dict[str, str]:
+        # Anonymous callers share no namespace: for them a key with another body is another request.
         caller = self.caller or f"anyone:{self._hash}"
         return {"caller": caller, "route": self.route, "key_hash": hashlib.sha256(self.key.encode()).hexdigest()}
 
     @property
     def _hash(self) -> str:
-        # Keyed by what only the client knows: the table must not help to guess a password that a body held.
+        # Keyed with what only the client knows, so that the table is no help in guessing a password in a body.
         return hmac.new(self.key.encode(), self.body, hashlib.sha256).hexdigest()

@@ -1,4 +1,4 @@
-"""Schemas by Alembic: each service's `migrations/` folder, run against its own database."""
+"""Alembic migrations: a service's `migrations/` folder, run against its own database."""
 
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +10,12 @@ from sqlalchemy.pool import NullPool
 
 from chassis.storage import idempotency_keys, inbox, outbox, postgres
 
-# Any number: all migrations of one database take the same advisory lock, so that two at once run one after the other.
+# Any number: an advisory lock serializes migrations of one database.
 _LOCK = 7_368_107
 
 
 def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
-    """Bring the database at `url` to the newest schema of the service in `package`, or to an older one's. Idempotent."""
+    """Migrate the database at `url` to a revision of the service in `package`. Idempotent."""
     folder = Path(str(package.__file__)).parent / "migrations"
     if not folder.is_dir():
         return
@@ -29,21 +29,21 @@ def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
 
 
 def run() -> None:
-    """The whole of a service's `migrations/env.py`."""
+    """All that a service's `migrations/env.py` does."""
     context.configure(connection=context.config.attributes["connection"], target_metadata=postgres.metadata)
     context.run_migrations()
 
 
 def create_chassis_tables(with_outbox: bool = True) -> None:
-    """For a service's first migration: inbox, idempotency records, and outbox unless a table of its own serves as one."""
-    postgres.metadata.create_all(op.get_bind(), tables=[inbox.inbox, idempotency_keys.answers])
+    """For a service's first migration: inbox, idempotency keys, and outbox unless a table of its own serves as one."""
+    postgres.metadata.create_all(op.get_bind(), tables=[inbox.inbox, idempotency_keys.idempotency_keys])
     if with_outbox:
         postgres.metadata.create_all(op.get_bind(), tables=[outbox.outbox])
         announce_inserts("outbox")
 
 
 def announce_inserts(table: str) -> None:
-    """Let a commit that inserts into `table` wake the relay. A trigger costs no extra round trip."""
+    """Make commits that insert into `table` wake the relay, by a trigger, which costs no round trip."""
     op.execute(
         f"CREATE FUNCTION announce_{table}() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN PERFORM pg_notify('{outbox.CHANNEL}', ''); RETURN NULL; END $$"

@@ -1,7 +1,6 @@
 """PostgreSQL for one service: the only session and the only commit.
 
-One request, message or task is one transaction. The edges of the chassis open it with `transaction()`; code below uses
-`session()` and never commits.
+A request, message or task is one transaction. The edges open it; code below them uses `session()` and never commits.
 """
 
 from collections.abc import Iterator
@@ -20,18 +19,18 @@ from sqlalchemy.orm import Session
 from chassis.base import deadline
 
 metadata = MetaData()
-"""Tables that the chassis keeps in every service's own database."""
+"""The chassis's own tables in every service's database."""
 
 COLUMN_TYPES = {
     datetime: DateTime(timezone=True),
     UUID: Uuid(),
     dict[str, Any]: JSONB(),
 }
-"""How annotations of a model become columns; each service's declarative base takes it as its `type_annotation_map`."""
+"""The `type_annotation_map` of each service's declarative base."""
 
 _SESSION_OPTIONS = " ".join(
     (
-        # Nothing may wait for ever: a statement, a lock, or a transaction whose process hangs.
+        # Bounds for a statement, for a lock, and for a transaction whose process hangs.
         "-c statement_timeout=10s",
         "-c lock_timeout=5s",
         "-c idle_in_transaction_session_timeout=30s",
@@ -39,9 +38,9 @@ _SESSION_OPTIONS = " ".join(
     )
 )
 
-_PATIENCE: dict[str, Any] = {
+_TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 3,
-    # A peer that vanished without a word is given up after 10 s, not when TCP's own patience ends after 15 minutes.
+    # Detects a vanished peer after 10 s; TCP alone takes 15 minutes.
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -50,44 +49,44 @@ _PATIENCE: dict[str, Any] = {
 
 
 class Database:
-    """The database of one service. Connects at first use."""
+    """A database. Connects at first use."""
 
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = url
         self.engine: Engine = create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
-            # Pinging a connection before use costs 0.1 ms and spares callers the error after a database restart.
+            # A ping before use costs 0.1 ms and spares callers the error after a database restart.
             pool_pre_ping=True,
             pool_size=pool_size,
             max_overflow=4,
             pool_timeout=5,
-            # An error's text must not carry a row's values, which may be a person's, into the logs.
+            # Keeps rows' values, which may be personal data, out of errors and logs.
             hide_parameters=True,
-            connect_args={**_PATIENCE, "options": _SESSION_OPTIONS},
+            connect_args={**_TIMEOUTS, "options": _SESSION_OPTIONS},
         )
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Keep everything done in the block, or, if it raises, nothing."""
+        """Commit the block's work, or nothing if it raises."""
         if _session.get() is not None:
             raise RuntimeError("A transaction is already open: only the edge opens one.")
         with Session(self.engine, expire_on_commit=False) as opened:
             token = _session.set(opened)
             try:
-                _bound_statements(opened)
+                _limit_statements(opened)
                 yield
                 opened.commit()
             finally:
                 _session.reset(token)
 
     def check(self) -> None:
-        """Raises when the database does not answer."""
+        """Raises when the database is unavailable."""
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
     def listen(self, channel: str) -> psycopg2.extensions.connection:
-        """A connection of its own, outside the pool, that is told of every NOTIFY on `channel`."""
-        connection = psycopg2.connect(self.url, **_PATIENCE)
+        """A connection outside the pool that receives every NOTIFY on `channel`."""
+        connection = psycopg2.connect(self.url, **_TIMEOUTS)
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {channel}")
@@ -97,8 +96,8 @@ class Database:
         self.engine.dispose()
 
 
-def _bound_statements(opened: Session) -> None:
-    """No statement goes on when the one who called us has given up. Costs a round trip, so only where somebody did say."""
+def _limit_statements(opened: Session) -> None:
+    """End statements at the caller's deadline. Costs a round trip, so only where a caller set one."""
     seconds = deadline.callers_remaining()
     if seconds is not None:
         opened.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
@@ -108,7 +107,7 @@ _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def session() -> Session:
-    """The session of the transaction that the edge opened for this request, message or task."""
+    """The session of the current transaction."""
     current = _session.get()
     if current is None:
         raise RuntimeError("No transaction is open: this code runs below an edge of the chassis.")

@@ -1,4 +1,4 @@
-"""The response to a request with an `Idempotency-Key`, as it is stored to be repeated."""
+"""Responses stored under an `Idempotency-Key`, to be repeated."""
 
 from dataclasses import dataclass
 
@@ -13,8 +13,6 @@ class KeyReused(Problem):
 
 @dataclass(frozen=True)
 class StoredResponse:
-    """Repeating it needs nothing else."""
-
     status: int
     headers: dict[str, str]
     body: bytes

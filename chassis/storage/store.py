@@ -1,6 +1,6 @@
-"""Where a service keeps its data, as the edges see it: a transaction, an inbox and a source of unsent messages.
+"""What the edges (HTTP, messages, tasks, timers) need of a database: a transaction, an inbox, a source of unsent messages.
 
-The edges (HTTP, messages, tasks, timers) work for the store that is active; a process has one, a test several.
+They work on the active store; a process has one, a test several.
 """
 
 from collections.abc import Iterator
@@ -17,18 +17,18 @@ from chassis.messaging.relay import Source
 class Store(Protocol):
     source: Source
     unavailable: tuple[type[Exception], ...]
-    """The errors by which it says that it is away."""
+    """The errors it raises when it is unavailable."""
 
     def migrate(self, package: ModuleType) -> None:
-        """Bring the schema to what the service in `package` declares. Idempotent."""
+        """Bring the schema up to date with the service in `package`. Idempotent."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Keep everything done in the block, or, if it raises, nothing."""
+        """Commit the block's work, or nothing if it raises."""
         ...
 
     def first_time(self, message_id: UUID) -> bool:
-        """Whether the present transaction is the first to see this message."""
+        """Whether the current transaction is the first to see this message."""
         ...
 
     def purge(self, before: datetime) -> None:
@@ -36,7 +36,7 @@ class Store(Protocol):
         ...
 
     def check(self) -> None:
-        """Raises when the store does not answer."""
+        """Raises when the store is unavailable."""
         ...
 
 
@@ -45,7 +45,7 @@ _active: ContextVar[Store] = ContextVar("store")
 
 @contextmanager
 def active(store: Store) -> Iterator[None]:
-    """Work in the block is done for `store`."""
+    """Make `store` the active one in the block."""
     token = _active.set(store)
     try:
         yield
@@ -54,5 +54,5 @@ def active(store: Store) -> Iterator[None]:
 
 
 def transaction() -> AbstractContextManager[None]:
-    """A transaction on the active store, for edges and for tasks, which call third parties between two of them."""
+    """A transaction on the active store, for edges, and for tasks that call third parties between two of them."""
     return _active.get().transaction()

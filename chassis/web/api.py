@@ -108,7 +108,7 @@ def _known(record: "Record | None") -> StoredResponse | None:
     if record is None:
         return None
     with store.transaction():
-        return record.known()
+        return record.find()
 
 
 def _answer(declaration: Endpoint, record: "Record | None", run: Callable[[], Any]) -> StoredResponse | Response:
@@ -128,7 +128,7 @@ def _answer(declaration: Endpoint, record: "Record | None", run: Callable[[], An
     body = view.content() if view is not None else b""
     answer = StoredResponse(declaration.status, headers, body)
     if record is not None:
-        record.keep(answer)
+        record.save(answer)
     return answer
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from chassis.base.settings import Settings
 from chassis.run.service import Service
 from chassis.storage import idempotency_keys, inbox, outbox, postgres
-from chassis.storage.postgres_store import SQLStore
+from chassis.storage.postgres_store import PostgresStore
 from chassis.web.api import Resource
 from tests.conftest import API_KEYS, JWT_KEYS, _sha256
 
@@ -30,9 +30,9 @@ def chassis_service(
         api_callers={caller: _sha256(key) for caller, key in API_KEYS.items()},
         log_level="warning",
     )
-    assert isinstance(service.store, SQLStore)
-    engine = service.store.database.engine
-    postgres.metadata.create_all(engine, tables=[inbox.inbox, idempotency_keys.answers, outbox.outbox])
+    assert isinstance(service.store, PostgresStore)
+    engine = service.store.engine
+    postgres.metadata.create_all(engine, tables=[inbox.inbox, idempotency_keys.idempotency_keys, outbox.outbox])
     with engine.begin() as connection:
         for statement in (TRIGGER, *statements):
             connection.execute(text(statement))

@@ -138,7 +138,7 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
     orders: Service, http: FlaskClient, staff: dict[str, str]
 ) -> None:
     """Its position is lower than one that was there before it: "go on behind the last position" would lose it."""
-    engine = orders.store.database.engine
+    engine = orders.store.engine
     with Session(engine) as slow, Session(engine) as quick:
         slow.add(early := an_order())
         slow.flush()
@@ -155,7 +155,7 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
 def test_of_two_projectors_one_passes(orders: Service, product: Product, place: Place) -> None:
     place((product(), 1))
     project(orders)
-    with orders.store.database.engine.begin() as other:
+    with orders.store.engine.begin() as other:
         other.execute(text("SELECT 1 FROM projections FOR UPDATE"))
         project(orders)
 
@@ -163,7 +163,7 @@ def test_of_two_projectors_one_passes(orders: Service, product: Product, place: 
 def test_a_place_of_another_server_is_not_gone_on_from(
     orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
 ) -> None:
-    with orders.store.database.engine.begin() as connection:
+    with orders.store.engine.begin() as connection:
         connection.execute(text("INSERT INTO projections VALUES ('analytics', '99999999999', 0)"))
     place((product(), 1))
     project(orders)

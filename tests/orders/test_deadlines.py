@@ -207,7 +207,7 @@ def test_an_order_whose_story_makes_no_sense_does_not_hold_up_the_others(
 ) -> None:
     body = order_of((product(), 1))
     ids = [http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"] for _ in range(3)]
-    with orders.store.database.engine.begin() as connection:
+    with orders.store.engine.begin() as connection:
         connection.execute(
             text("UPDATE orders SET steps = jsonb_set(steps, '{stock.reserve,version}', '99') WHERE id = :id"),
             {"id": ids[1]},

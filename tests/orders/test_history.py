@@ -66,7 +66,7 @@ def test_other_peoples_orders_are_for_staff(http: FlaskClient, customer: dict[st
 @pytest.fixture
 def many(orders: Service) -> Service:
     """Orders of many users over months: one in a hundred pending, one in a thousand stuck, few due."""
-    with orders.store.database.engine.begin() as connection:
+    with orders.store.engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO orders (id, user_id, total_amount, status, created_at, updated_at, currency, lines,"
@@ -98,7 +98,7 @@ def assert_does_not_grow(orders: Service, statement: Any, most: int, **values: A
     if not isinstance(statement, str):
         compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
         statement = str(compiled)
-    with orders.store.database.engine.connect() as connection:
+    with orders.store.engine.connect() as connection:
         [plan] = connection.execute(text(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}"), values).scalar_one()
     for node in nodes(plan["Plan"]):
         seen = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
@@ -134,7 +134,7 @@ def test_nor_does_what_workers_ask_all_the_time(many: Service) -> None:
     assert_does_not_grow(many, due, 40)
     assert_does_not_grow(many, deadlines.OLDEST_PENDING, 1)
     assert_does_not_grow(many, deadlines.STUCK_COUNT, 40)
-    with many.store.database.engine.connect() as connection:
+    with many.store.engine.connect() as connection:
         place = connection.execute(text("SELECT transaction_id::text FROM events LIMIT 1")).scalar_one()
     values = {"transaction_id": place, "position": ORDERS - 1_000, "types": ["order.placed"], "limit": 20}
     assert_does_not_grow(many, projector.NEXT.text, 40, **values)

@@ -33,7 +33,7 @@ def dump(orders: Service) -> dict[str, bytes]:
     ).format(names=", ".join(f"'{name}'" for name in PROJECTIONS))
     queries = {name: f"SELECT * FROM {name} AS row ORDER BY row" for name in PROJECTIONS} | {"shape": shape}
     dumps = {}
-    with orders.store.database.engine.connect() as connection:
+    with orders.store.engine.connect() as connection:
         for name, query in queries.items():
             with connection.connection.cursor() as cursor:
                 cursor.copy_expert(f"COPY ({query}) TO STDOUT", taken := io.BytesIO())
@@ -73,7 +73,7 @@ def test_a_rebuild_gives_the_same_bytes(orders: Service, stories: list[UUID]) ->
 
 def test_a_rebuild_mends_what_was_spoilt(orders: Service, stories: list[UUID], hear: Hear) -> None:
     before = dump(orders)
-    with orders.store.database.engine.begin() as connection:
+    with orders.store.engine.begin() as connection:
         connection.execute(text("UPDATE orders SET status = 'delivered', version = 99"))
         connection.execute(text("DELETE FROM analytics_days"))
         connection.execute(text("UPDATE projections SET transaction_id = '99999999999'"))
@@ -128,16 +128,16 @@ def test_orders_go_on_while_it_rebuilds(orders: Service, stories: list[UUID], bu
 
 def test_broken_off_it_leaves_nothing_behind(orders: Service, stories: list[UUID]) -> None:
     before = dump(orders)
-    with orders.store.database.engine.begin() as connection:
+    with orders.store.engine.begin() as connection:
         connection.execute(text("ALTER TABLE events RENAME COLUMN data TO hidden"))
     try:
         with pytest.raises(Exception, match="data"):
             rebuild(orders.settings.database_url)
     finally:
-        with orders.store.database.engine.begin() as connection:
+        with orders.store.engine.begin() as connection:
             connection.execute(text("ALTER TABLE events RENAME COLUMN hidden TO data"))
     assert dump(orders) == before
-    with orders.store.database.engine.connect() as connection:
+    with orders.store.engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM pg_namespace WHERE nspname = 'rebuilt'")) == 0
 
 

@@ -104,7 +104,7 @@ def test_an_orders_row_can_be_rebuilt_from_its_events(orders: Service, placed: d
 def test_of_two_writers_that_read_the_same_order_one_fails(orders: Service, placed: dict[str, Any]) -> None:
     """Even without the lock."""
     id_ = order_id(placed)
-    engine = orders.store.database.engine
+    engine = orders.store.engine
     with Session(engine) as first, Session(engine) as second:
         for session in (first, second):
             order = session.get_one(Order, id_)

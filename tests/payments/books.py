@@ -21,7 +21,7 @@ FROM payments LEFT JOIN balance ON payment_id = payments.id
 
 def contradictions(service):
     """Every payment whose status is not what its books say, and every currency that does not add up."""
-    with service.store.database.engine.connect() as connection:
+    with service.store.engine.connect() as connection:
         wrong = [tuple(row) for row in connection.execute(text(UNBALANCED))]
         for row in connection.execute(text(BY_BOOKS)):
             if row.status not in _statuses(row) or row.paid != row.held + row.ours:
@@ -40,5 +40,5 @@ def _statuses(row):
 def kept(service):
     """What is ours of everything, in minor units."""
     query = "SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE account IN ('captured', 'refunding')"
-    with service.store.database.engine.connect() as connection:
+    with service.store.engine.connect() as connection:
         return connection.scalar(text(query))

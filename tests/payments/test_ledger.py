@@ -46,7 +46,7 @@ def authorized(orders):
 def test_what_would_not_add_up_cannot_be_written(payments, authorized, changes, constraint):
     right = {"refund_id": None, "move": "captured", "source": "held", "target": "captured"}
     values = right | {"amount": 1250, "currency": "EUR"}
-    engine = payments.store.database.engine
+    engine = payments.store.engine
     with pytest.raises(IntegrityError, match=constraint), engine.begin() as connection:
         connection.execute(text(INSERT), values | changes)
     with engine.connect() as connection:
@@ -58,7 +58,7 @@ def test_what_would_not_add_up_cannot_be_written(payments, authorized, changes, 
 def test_what_is_written_stays(payments, authorized, change):
     with (
         pytest.raises(IntegrityError, match="append-only"),
-        payments.store.database.engine.begin() as connection,
+        payments.store.engine.begin() as connection,
     ):
         connection.execute(text(change))
 
@@ -86,7 +86,7 @@ def test_every_movement_is_two_entries_that_cancel_out(payments, orders):
     query = (
         "SELECT move, array_agg(account || ' ' || amount ORDER BY amount) FROM ledger_entries GROUP BY move, position"
     )
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         entries = {move: list(both) for move, both in connection.execute(text(query))}
     amounts = {"authorized": 1250, "captured": 1250, "refund_asked": 250, "refunded": 250}
     assert entries == {
@@ -119,7 +119,7 @@ def test_whatever_is_asked_for_in_whatever_order_the_books_agree_with_every_paym
         orders.post(others.get(verb, refund))
     _work(orders)
     assert books.contradictions(payments) == []
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         payment = connection.execute(text("SELECT id FROM payments WHERE order_id = :id"), {"id": order_id}).first()
         rows = connection.execute(text(books.BY_BOOKS)).all()
     if payment is None:

@@ -161,7 +161,7 @@ def test_a_payment_is_seen_by_its_owner_and_staff_and_by_nobody_else(pay, look):
 
 def test_what_was_called_off_before_anybody_paid_is_seen_by_staff_alone(orders, payments, look):
     orders.say(VoidPayment(uuid4()))
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         payment_id = connection.scalar(text("SELECT id FROM payments"))
     assert look(f"/payments/{payment_id}").status_code == 404
     seen = look(f"/payments/{payment_id}", EVE, "staff").json
@@ -190,7 +190,7 @@ def test_the_history_pages_through_every_payment_once_newest_first(pay, look):
 def test_a_card_number_gets_into_no_table(pay, orders, payments):
     orders.say(orders.wants(uuid4(), CARD), orders.wants(uuid4(), f"tok-{CARD}"))
     pay(payment_method=CARD)
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         for table in ("payments", "outbox", "inbox", "idempotency"):
             rows = connection.scalars(text(f"SELECT kept::text FROM {table} kept")).all()
             assert not [row for row in rows if CARD in row]

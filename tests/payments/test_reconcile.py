@@ -67,7 +67,7 @@ def test_every_kind_of_difference_is_listed_and_left_as_it_is(orders, payments, 
     bank.do("", reference=str(twice), **terms)
     bank.do("", reference="somebody else", **terms)
     lost, _ = paid(orders)
-    with payments.store.database.engine.begin() as connection:
+    with payments.store.engine.begin() as connection:
         elsewhere = {"id": uuid4(), "old": lost}
         connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
         connection.execute(
@@ -108,7 +108,7 @@ def test_what_moved_just_now_is_left_for_the_next_time(orders, payments, bank):
 def test_it_runs_once_a_day_and_keeps_what_it_found(orders, payments, bank, sweep):
     payment_id, _ = paid(orders)
     bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
-    with payments.store.database.engine.begin() as connection:
+    with payments.store.engine.begin() as connection:
         connection.execute(text("UPDATE payments SET updated_at = now() - interval '1 hour'"))
         connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
         connection.execute(text("UPDATE ledger SET occurred_at = now() - interval '1 hour'"))
@@ -117,7 +117,7 @@ def test_it_runs_once_a_day_and_keeps_what_it_found(orders, payments, bank, swee
         with store.active(payments.store), payments.store.transaction():
             sweeper.reconcile_daily()
     orders.system.drain()
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         ((provider, finished_at, differences),) = connection.execute(
             text("SELECT provider, finished_at, differences FROM reconciliations")
         )

@@ -174,6 +174,6 @@ def test_a_refund_whose_answer_is_lost_each_time_is_found_and_not_made_again(ord
 
 def test_a_card_number_in_a_note_is_not_kept(orders, paid, payments):
     orders.say(refund(paid(), 10, note=Note("He says 4111 1111 1111 1111 was charged.")))
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         (note,) = connection.exec_driver_sql("SELECT note FROM refunds").one()
     assert note == {"text": "He says [card number] was charged.", "audience": "staff"}

@@ -10,7 +10,7 @@ from services.payments.models.base import Base
 
 
 def test_the_migrated_tables_are_those_of_the_models(payments):
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"include_object": of_payments, "compare_type": True})
         assert compare_metadata(context, Base.metadata) == []
 

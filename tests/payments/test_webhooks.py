@@ -53,7 +53,7 @@ def told(settings, telling_bank):
 def webhooks(orders):
     """Those about the payment that the bank was last asked about: the bank may still be telling of an earlier test's."""
     query = "SELECT type, due_at FROM webhooks WHERE payment_id = :payment ORDER BY received_at"
-    with orders.payments.store.database.engine.connect() as connection:
+    with orders.payments.store.engine.connect() as connection:
         return connection.execute(text(query), {"payment": orders.payment_ids[0]}).all()
 
 
@@ -158,7 +158,7 @@ def test_what_somebody_did_at_the_bank_is_learnt_from_its_webhook(orders, paymen
 
 
 def kept(payments):
-    with payments.store.database.engine.connect() as connection:
+    with payments.store.engine.connect() as connection:
         return connection.scalar(text("SELECT count(*) FROM webhooks"))
 
 
@@ -216,7 +216,7 @@ def test_a_webhook_is_bounded_and_of_a_provider_that_there_is(post, payments):
 
 def test_a_webhook_whose_task_was_lost_is_taken_up_and_an_old_one_forgotten(post, payments, orders, sweep):
     post()
-    with payments.store.database.engine.begin() as connection:
+    with payments.store.engine.begin() as connection:
         connection.execute(text("DELETE FROM outbox"))
     assert (sweep(10), sweep(120)) == (0, 1)
     orders.system.drain()

@@ -151,6 +151,6 @@ def test_a_cancellation_that_races_the_capture_ends_in_one_way(platform: Platfor
 def _once_confirmed(orders: Service, order_id: UUID, do: Callable[[], int]) -> int:
     """Do it as soon as the order is confirmed, whatever else is going on."""
     while True:
-        with orders.store.database.engine.connect() as connection:
+        with orders.store.engine.connect() as connection:
             if connection.scalar(select(Order.status).where(Order.id == order_id)) != "pending":
                 return do()

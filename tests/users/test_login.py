@@ -77,7 +77,7 @@ def test_unknown_address_and_wrong_password_take_the_same_work(register, log_in,
     account = register()
     log_in("nobody@example.com")  # the first one computes the decoy hash
     statements: list[str] = []
-    event.listen(users.store.database.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+    event.listen(users.store.engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
 
     def done(email: str) -> tuple[float | None, list[str]]:
         statements.clear()

@@ -29,7 +29,7 @@ def in_flight(address: str) -> int:
 
 
 def failures(users) -> int:
-    with users.store.database.engine.connect() as connection:
+    with users.store.engine.connect() as connection:
         return connection.scalar(text("SELECT count(*) FROM security_events WHERE kind = 'login.failed'"))
 
 

@@ -125,7 +125,7 @@ def test_a_foreign_cursor_is_refused(http, staff, cursor):
 @pytest.fixture
 def crowd(users):
     """Enough rows that a sequential scan is not the cheapest plan."""
-    with users.store.database.engine.begin() as connection:
+    with users.store.engine.begin() as connection:
         connection.execute(
             text(
                 "INSERT INTO users (email, username, roles, is_public, first_last, last_first)"
@@ -156,7 +156,7 @@ def test_every_search_is_an_ordered_index_range(users, crowd, field, only_public
     for term in terms:
         with users.store.transaction():
             statement = search.statement(term, prefix, after, 21, only_public)
-            compiled = statement.compile(users.store.database.engine, compile_kwargs={"literal_binds": True})
+            compiled = statement.compile(users.store.engine, compile_kwargs={"literal_binds": True})
             connection = postgres.session().connection()
             (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}").scalar_one()
         top = plan["Plan"]

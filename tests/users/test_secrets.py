@@ -44,7 +44,7 @@ def test_no_password_or_token_is_in_logs_metrics_or_tables(start, users):
 
 def everything(users) -> str:
     """Every row of every table, as text."""
-    with users.store.database.engine.connect() as connection:
+    with users.store.engine.connect() as connection:
         tables = connection.scalars(text("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")).all()
         rows = [connection.scalars(text(f"SELECT row_to_json(row)::text FROM {table} row")).all() for table in tables]
     return "\n".join(row for table in rows for row in table)

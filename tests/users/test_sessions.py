@@ -73,7 +73,7 @@ def test_a_refresh_returns_new_tokens_of_the_same_session(tokens, refresh, me):
 
 
 def test_only_a_digest_of_the_token_is_stored(tokens, users):
-    with users.store.database.engine.connect() as connection:
+    with users.store.engine.connect() as connection:
         row = connection.execute(select(RefreshToken.__table__)).one()
     assert tokens["refresh_token"] not in str(row)
     assert row.digest == digest_of(tokens["refresh_token"])
@@ -229,7 +229,7 @@ def test_a_password_changed_during_a_login_is_refused(register, users, http, set
     account = register()
     settings(max_concurrent_hashes=1)
     read = Event()
-    engine = users.store.database.engine
+    engine = users.store.engine
 
     def executed(connection, cursor, statement, *rest) -> None:
         if "FROM users" in statement:

@@ -20,7 +20,7 @@ from chassis.run import worker
 from chassis.run.service import Service
 from chassis.run.testing import System
 from chassis.storage import outbox, postgres
-from chassis.storage.postgres_store import SQLStore
+from chassis.storage.postgres_store import PostgresStore
 from contracts.orders import Line, OrderConfirmed
 from contracts.stock import ReserveStock
 from contracts.users import UserDeleted
@@ -57,8 +57,8 @@ def counting(_counting: Service) -> Iterator[Service]:
 
 
 def engine(service: Service) -> postgres.Engine:
-    assert isinstance(service.store, SQLStore)
-    return service.store.database.engine
+    assert isinstance(service.store, PostgresStore)
+    return service.store.engine
 
 
 def counted(service: Service) -> int:

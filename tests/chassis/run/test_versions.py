@@ -28,7 +28,7 @@ from chassis.run import worker
 from chassis.run.service import Service
 from chassis.storage import mongo, outbox
 from chassis.storage.mongo import DocumentSource
-from chassis.storage.postgres_store import SQLStore
+from chassis.storage.postgres_store import PostgresStore
 from tests.broker import DEADLINE_SECONDS
 from tests.chassis.support import chassis_service
 from tests.conftest import server_url
@@ -112,8 +112,8 @@ def body_of(message: Message, has_version: bool) -> bytes:
 
 def strip_versions(service: Service) -> None:
     """Leave what is unsent as releases wrote it before messages had versions."""
-    assert isinstance(service.store, SQLStore)
-    with service.store.database.engine.begin() as connection:
+    assert isinstance(service.store, PostgresStore)
+    with service.store.engine.begin() as connection:
         connection.execute(text("UPDATE outbox SET meta = meta - 'schema'"))
     collection().update_many({}, {"$unset": {"unsent.$[].meta.schema": 1}})
 

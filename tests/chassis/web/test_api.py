@@ -21,7 +21,7 @@ from chassis.run.service import Service
 from chassis.run.testing import bearer
 from chassis.security import auth
 from chassis.storage import outbox, postgres
-from chassis.storage.postgres_store import SQLStore
+from chassis.storage.postgres_store import PostgresStore
 from chassis.web.api import Body, Query, Resource, View, endpoint
 from contracts.users import UserDeleted
 from tests import documented
@@ -113,8 +113,8 @@ def notes(service: Service) -> Iterator[FlaskClient]:
 
 
 def database(service: Service) -> postgres.Database:
-    assert isinstance(service.store, SQLStore)
-    return service.store.database
+    assert isinstance(service.store, PostgresStore)
+    return service.store
 
 
 def count(service: Service, table: str) -> int:
