@@ -1,4 +1,4 @@
-"""What the gateway is measured beside: `python -m bench._edges service|naive PORT [UPSTREAM]`, and how to start each."""
+"""What the gateway is compared with: `python -m bench._edges service|naive PORT [UPSTREAM]`, and how to start each."""
 
 import json
 import os
@@ -24,21 +24,21 @@ END_SECONDS = 10.0
 
 
 def service() -> Flask:
-    """/asked gives how often / was asked."""
-    app, lock, asked = Flask("service"), Lock(), [0]
+    """/count returns the number of requests for /."""
+    app, lock, count = Flask("service"), Lock(), [0]
 
     @app.get("/")
     def hello() -> dict[str, str]:
         with lock:
-            asked[0] += 1
+            count[0] += 1
         return {"text": "hello"}
 
-    app.add_url_rule("/asked", view_func=lambda: {"asked": asked[0]})
+    app.add_url_rule("/count", view_func=lambda: {"count": count[0]})
     return app
 
 
 def naive(upstream: str) -> Flask:
-    """The proxy that one writes first. It keeps its connections, which many forget."""
+    """The obvious proxy in Flask and requests; it does reuse connections."""
     app, session = Flask("naive"), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
@@ -46,17 +46,17 @@ def naive(upstream: str) -> Flask:
     @app.route("/<path:path>", methods=["GET", "POST", "PUT", "DELETE"])
     def proxy(path: str) -> Response:
         headers = {name: value for name, value in request.headers if name.lower() != "host"}
-        answer = session.request(
+        response = session.request(
             request.method, f"{upstream}/{path}", headers=headers, data=request.get_data(), timeout=60
         )
-        return Response(answer.content, answer.status_code, {"Content-Type": answer.headers["Content-Type"]})
+        return Response(response.content, response.status_code, {"Content-Type": response.headers["Content-Type"]})
 
     return app
 
 
 @contextmanager
 def program(port: int, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[int]:
-    """Runs until left; gives its process id once it answers on `port`."""
+    """Run until exit; yield the process id once it responds on `port`."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL) as process:
         try:
@@ -72,14 +72,14 @@ def program(port: int, *arguments: str, environment: dict[str, str] | None = Non
 
 @contextmanager
 def gateway(document: str) -> Iterator[tuple[int, int, int]]:
-    """A gateway that executes this; gives its port, its admin port and its process id."""
+    """Run a gateway on this document; yield its port, admin port and process id."""
     port, admin_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kong.yml"
         file.write_text(document)
-        told = {"SOUK_PORT": str(port), "SOUK_ADMIN_PORT": str(admin_port), "SOUK_KONG_FILE": str(file)}
-        told["SOUK_LOG_LEVEL"] = "error"
-        with program(port, "services.gateway", environment=told) as pid:
+        settings = {"SOUK_PORT": str(port), "SOUK_ADMIN_PORT": str(admin_port), "SOUK_KONG_FILE": str(file)}
+        settings["SOUK_LOG_LEVEL"] = "error"
+        with program(port, "services.gateway", environment=settings) as pid:
             yield port, admin_port, pid
 
 
@@ -91,7 +91,7 @@ def free_port() -> int:
 
 
 def memory_megabytes(pid: int) -> float:
-    """Resident now."""
+    """Resident memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -108,7 +108,7 @@ def _wait(port: int, process: "subprocess.Popen[bytes]") -> None:
             return
         except OSError:
             time.sleep(0.05)
-    raise SystemExit(f"Nothing answers on port {port}.")
+    raise SystemExit(f"No response on port {port}.")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
-"""What the edge costs: a bare service, through the gateway without plugins, with jwt and rate limits, with a log line for each
-request too, and a naive Flask proxy.
+"""The cost of the edge: a bare service; the gateway without plugins, with jwt and rate limits, and with a log line per request; and
+a naive Flask proxy.
 
-Then 10,000 idle keep-alive connections beside as many clients, and beside 2,000 that ask all the time. `quick` as argument does a
-tenth of it.
+Then 10,000 idle keep-alive connections beside 64 and 2,000 busy clients. The argument `quick` does a tenth of it.
 """
 
 import json
@@ -37,9 +36,9 @@ plugins:
 """
 
 LOGGED = """
-- {{name: file-log, config: {{path: "{path}", custom_fields_by_lua: {left_out}}}}}
+- {{name: file-log, config: {{path: "{path}", custom_fields_by_lua: {removed}}}}}
 """
-LEFT_OUT = ("request.uri", "request.url", "request.querystring", "request.headers", "response.headers", "service")
+REMOVED = ("request.uri", "request.url", "request.querystring", "request.headers", "response.headers", "service")
 
 
 def main() -> None:
@@ -52,7 +51,7 @@ def main() -> None:
     token = {"Authorization": f"Bearer {jwt.encode({'iss': 'bench', 'exp': time.time() + 3600}, SECRET, 'HS256')}"}
     with ExitStack() as running:
         lines = f"{running.enter_context(tempfile.TemporaryDirectory())}/lines"
-        log = LOGGED.format(path=lines, left_out=json.dumps(dict.fromkeys(LEFT_OUT, "return nil")))
+        log = LOGGED.format(path=lines, removed=json.dumps(dict.fromkeys(REMOVED, "return nil")))
         running.enter_context(program(upstream, "bench._edges", "service", str(upstream)))
         bare = running.enter_context(gateway(plain))
         guarded = running.enter_context(gateway(plain + guards))
@@ -67,7 +66,7 @@ def main() -> None:
         ]
         for subject in subjects:
             drive(subject.plan)
-        # In turn, so that what else the machine does falls on all alike.
+        # Alternate, so that other load on the machine affects all alike.
         for _ in range(2 if quick else 8):
             for subject in subjects:
                 subject.measure()
@@ -92,14 +91,14 @@ class Subject:
         outcome = drive(self.plan)
         self._processor_seconds += self._spent() - before
         self._generator.append(outcome.processor_seconds / outcome.seconds)
-        _must_be_right(outcome)
+        _check(outcome)
         self.series.milliseconds += outcome.milliseconds
         self.series.seconds += outcome.seconds
 
     @property
     def note(self) -> str:
         each = self._processor_seconds / len(self.series.milliseconds) * 1e6
-        return f"{self.series.name}: {each:.0f} microseconds of its process a request; generator at {max(self._generator):.0%} of a core"
+        return f"{self.series.name}: {each:.0f} microseconds of CPU per request; generator at {max(self._generator):.0%} of a core"
 
     def _spent(self) -> float:
         if self.pid is None:
@@ -112,17 +111,17 @@ def _crowd(document: str, idle: int, clients: int, seconds: float) -> None:
     with gateway(document) as (port, _, pid):
         before = memory_megabytes(pid)
         outcome = drive(Plan(port, clients, seconds, idle=idle))
-        _must_be_right(outcome)
+        _check(outcome)
         series = Series("", outcome.milliseconds, outcome.seconds)
         print(
-            f"{idle:,} idle connections beside {clients:,} active clients: {outcome.idle_kept:,} idle ones answered again, "
+            f"{idle:,} idle connections beside {clients:,} active clients: {outcome.idle_kept:,} idle ones usable afterwards, "
             f"{outcome.errors} errors, {series.rate:,.0f} requests/s, p50 {series.percentile(50):.0f} ms, "
             f"p95 {series.percentile(95):.0f} ms, p99 {series.percentile(99):.0f} ms, memory {before:.0f} -> {memory_megabytes(pid):.0f} MB"
         )
         assert outcome.idle_kept == idle
 
 
-def _must_be_right(outcome: Outcome) -> None:
+def _check(outcome: Outcome) -> None:
     assert outcome.errors == 0, f"{outcome.errors} connections were lost"
     assert set(outcome.statuses) == {"200"}, outcome.statuses
 

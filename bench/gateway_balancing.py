@@ -1,6 +1,6 @@
-"""Shares and health through real HTTP: 10,000 requests over targets of weight 90 and 10, then one target killed and brought back.
+"""Shares and health over real HTTP: 10,000 requests to targets of weight 90 and 10, then one target killed and restarted.
 
-The baseline of the shares is what the file says; of the health, a target that answers. `N` as argument asks so many requests.
+The baseline of the shares is the configured weights; of the health, a responding target. The argument `N` sets the requests.
 """
 
 import json
@@ -18,7 +18,7 @@ from bench._load import Plan, drive
 
 REQUESTS, CLIENTS = 10_000, 16
 WEIGHTS = (90, 10)
-MAX_OFF = 0.01
+MAX_DEVIATION = 0.01
 INTERVAL_SECONDS, FAILURES, SUCCESSES = 0.2, 3, 2
 DEADLINE_SECONDS = 60.0
 
@@ -52,22 +52,22 @@ def shares(requests: int) -> None:
         for each in ports:
             stack.enter_context(program(each, "bench._edges", "service", str(each)))
         port, _, _ = stack.enter_context(gateway(document(ports, WEIGHTS, 0)))
-        before, asked = [served_by(each) for each in ports], 0
-        while asked < requests:
+        before, sent = [served_by(each) for each in ports], 0
+        while sent < requests:
             outcome = drive(Plan(port, CLIENTS, 2.0))
             assert outcome.errors == 0, f"{outcome.errors} connections were lost"
             assert set(outcome.statuses) == {"200"}, outcome.statuses
-            asked += len(outcome.milliseconds)
+            sent += len(outcome.milliseconds)
         served = [served_by(each) - earlier for each, earlier in zip(ports, before, strict=True)]
-    print(f"{asked:,} requests over weights {WEIGHTS}: {', '.join(f'{share / asked:.2%}' for share in served)}")
-    assert sum(served) == asked
+    print(f"{sent:,} requests over weights {WEIGHTS}: {', '.join(f'{share / sent:.2%}' for share in served)}")
+    assert sum(served) == sent
     for share, weight in zip(served, WEIGHTS, strict=True):
-        assert abs(share / asked - weight / sum(WEIGHTS)) <= MAX_OFF
+        assert abs(share / sent - weight / sum(WEIGHTS)) <= MAX_DEVIATION
 
 
 def served_by(port: int) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/asked", timeout=30) as answer:
-        return int(json.load(answer)["asked"])
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/count", timeout=30) as response:
+        return int(json.load(response)["count"])
 
 
 def health() -> None:
@@ -88,26 +88,26 @@ def health() -> None:
             returned = time.perf_counter() - listens
             load.end()
     print(
-        f"killed, a target left after {left:.2f} s ({FAILURES} probes of {INTERVAL_SECONDS} s), and came back {returned:.2f} s after it "
-        f"listened ({SUCCESSES} probes); {load.asked:,} requests meanwhile, {load.failed} failed"
+        f"a killed target was removed after {left:.2f} s ({FAILURES} probes, {INTERVAL_SECONDS} s apart) and restored {returned:.2f} s "
+        f"after it listened again ({SUCCESSES} probes); {load.sent:,} requests meanwhile, {load.failed} failed"
     )
-    assert load.asked > 100
+    assert load.sent > 100
     assert load.failed == 0
 
 
 class Load:
-    """Asks all the time, from a few threads."""
+    """Sends requests continuously from a few threads."""
 
     def __init__(self, port: int) -> None:
         self._port, self._ended = port, threading.Event()
-        self.asked = self.failed = 0
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(4)]
+        self.sent = self.failed = 0
+        self._threads = [threading.Thread(target=self._send, daemon=True) for _ in range(4)]
         for thread in self._threads:
             thread.start()
 
-    def _ask(self) -> None:
+    def _send(self) -> None:
         while not self._ended.is_set():
-            self.asked += 1
+            self.sent += 1
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{self._port}/", timeout=30).close()
             except OSError:
@@ -120,8 +120,8 @@ class Load:
 
 
 def states(admin_port: int) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/upstreams/up/health", timeout=30) as answer:
-        return sorted(target["health"] for target in json.load(answer)["data"])
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin_port}/upstreams/up/health", timeout=30) as response:
+        return sorted(target["health"] for target in json.load(response)["data"])
 
 
 def _until(holds: Callable[[], bool]) -> None:

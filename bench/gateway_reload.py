@@ -1,6 +1,6 @@
-"""10,000 requests while the gateway takes another configuration 50 times: how many fail, and how long they take.
+"""10,000 requests while the gateway reloads 50 times: how many fail, and how long they take.
 
-The baseline is the same without a reload. Both end with an error unless every request was answered with 200.
+The baseline is the same without reloads. Both fail unless every response is a 200.
 """
 
 import json
@@ -24,7 +24,7 @@ def main() -> None:
     )
     with program(upstream, "bench._edges", "service", str(upstream)), gateway(document) as (port, admin_port, _):
         quiet = _driven("no reload", Plan(port, CLIENTS, 3.0))
-        # As many seconds as REQUESTS take, and the reloads spread over them.
+        # Long enough for REQUESTS, with the reloads spread over it.
         seconds = 1.5 * REQUESTS / quiet.rate
         ended = threading.Event()
         reloads: list[int] = []
@@ -39,14 +39,14 @@ def main() -> None:
         requests = len(loaded.milliseconds)
         print(f"{requests:,} requests beside {len(reloads)} reloads, none failed")
         if requests < REQUESTS or len(reloads) < RELOADS:
-            sys.exit("Too few in this time to say anything.")
+            sys.exit("Too few requests or reloads for a result.")
 
 
 def _reload(admin_port: int, document: str, pause: float, ended: threading.Event, reloads: list[int]) -> None:
     while not ended.wait(pause):
         text = document + f"# {len(reloads)}\n"
         if len(reloads) % 2:
-            text += "consumers: [{username: somebody}]\n"
+            text += "consumers: [{username: other}]\n"
         body = json.dumps({"config": text}).encode()
         headers = {"Content-Type": "application/json"}
         url = f"http://127.0.0.1:{admin_port}/config"

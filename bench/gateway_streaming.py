@@ -1,6 +1,6 @@
-"""1 GB up and 1 GB down through the gateway, and what of it the gateway holds in memory. `MEGABYTES` as argument for less.
+"""1 GB up and 1 GB down through the gateway, and the memory this takes. The argument `MEGABYTES` sets another size.
 
-The baseline is the same transfer without the gateway; the upload waits in a temporary file, as in Kong, so it pays for the disk.
+The baseline is the same transfer without the gateway, which, like Kong, buffers uploads in a temporary file.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ TIMEOUT_SECONDS = 600
 
 
 class Storage(BaseHTTPRequestHandler):
-    """Answers a POST with the SHA-256 of what it was sent, and a GET of /N with N megabytes."""
+    """Responds to POST with the SHA-256 of the body, and to GET /N with N megabytes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -35,31 +35,31 @@ class Storage(BaseHTTPRequestHandler):
             block = self.rfile.read(min(left, len(BLOCK)))
             digest.update(block)
             left -= len(block)
-        self._answer(len(digest.hexdigest()))
+        self._start(len(digest.hexdigest()))
         self.wfile.write(digest.hexdigest().encode())
 
     def do_GET(self) -> None:
         megabytes = int(self.path.strip("/") or 0)
-        self._answer(megabytes * len(BLOCK))
+        self._start(megabytes * len(BLOCK))
         for _ in range(megabytes):
             self.wfile.write(BLOCK)
 
-    def _answer(self, length: int) -> None:
+    def _start(self, length: int) -> None:
         self.send_response(200)
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
 
-class Highest:
-    """Looks again and again how much a process holds, and keeps the most."""
+class PeakMemory:
+    """Samples a process's memory and keeps the maximum."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ended = threading.Event()
         self.megabytes = memory_megabytes(pid)
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
 
-    def __enter__(self) -> "Highest":
+    def __enter__(self) -> "PeakMemory":
         self._thread.start()
         return self
 
@@ -67,7 +67,7 @@ class Highest:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._ended.wait(0.05):
             self.megabytes = max(self.megabytes, memory_megabytes(self._pid))
 
@@ -83,12 +83,10 @@ def main() -> None:
         with gateway('_format_version: "3.0"\n' + document) as (edge, _, pid):
             transfer("(first request)", edge, 0, hashlib.sha256().hexdigest())
             before = memory_megabytes(pid)
-            with Highest(pid) as highest:
+            with PeakMemory(pid) as peak:
                 transfer("through the gateway", edge, megabytes, digest.hexdigest())
-            grown = highest.megabytes - before
-            print(
-                f"memory of the gateway: {before:.0f} MB before, {highest.megabytes:.0f} MB at most ({grown:+.0f} MB)"
-            )
+            grown = peak.megabytes - before
+            print(f"memory of the gateway: {before:.0f} MB before, {peak.megabytes:.0f} MB at peak ({grown:+.0f} MB)")
             assert grown < 32, "the gateway keeps bodies in memory"
 
 
@@ -102,7 +100,7 @@ def storage() -> Iterator[int]:
 
 
 def transfer(name: str, port: int, megabytes: int, digest: str) -> None:
-    """Both ways, and nothing of it lost."""
+    """Transfer both ways and verify the content."""
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,1 +1,1 @@
-"""Golden cases: what an edge has to answer, as data in kong/golden/, and the runner that asks any edge, real Kong or ours."""
+"""Golden cases: how an edge must behave, as data in kong/golden/, and the runner that checks any edge, real Kong or ours."""

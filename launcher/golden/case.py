@@ -1,8 +1,8 @@
-"""A golden case as its file says it: a request, and what the client and the upstream have to see of it.
+"""A golden case, as in its file: a request, and what the client and the upstream must get of it.
 
-In a file, `groups` each have a `config` (declarative, without its head) that the edge is given, and `cases` that are then asked
-one after the other. In any text `${one}`, `${two}`, `${three}` stand for the addresses of three upstreams, `${dead}` for one
-where nobody listens, `${long}` for 9,000 letters, and `${token:name}` for a JWT made as the group's `tokens` say.
+In a file, each of `groups` has a `config` (declarative, without its head) for the edge, and `cases` to run in order. In any text
+`${one}`, `${two}`, `${three}` stand for the addresses of three upstreams, `${closed}` for one that refuses connections, `${long}`
+for 9,000 letters, and `${token:name}` for a JWT built from the group's `tokens`.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ class Strict(BaseModel):
 
 
 class Token(Strict):
-    """A JWT. `exp` and `nbf` among the claims are seconds from now where they are numbers."""
+    """A JWT. Numeric `exp` and `nbf` claims are seconds from now."""
 
     claims: dict[str, Any] = {}
     headers: dict[str, Any] = {}
@@ -32,24 +32,24 @@ class Request(Strict):
     method: str = "GET"
     path: str = "/"
     headers: list[tuple[str, str]] = []
-    """Sent as they are, in this order; Host is the edge's unless it is among them."""
+    """Sent unchanged, in this order; Host is the edge's unless listed."""
 
     body: str = ""
     chunks: list[str] | None = None
     """The body in parts, sent chunked."""
 
     size: int = 0
-    """A body of so many bytes in place of a written one."""
+    """Bytes of a generated body, instead of `body`."""
 
     raw: str | None = None
-    """These bytes (Latin-1) in place of all else."""
+    """The whole request as Latin-1, instead of all else."""
 
     times: int = Field(default=1, ge=1, le=500)
-    """Sent so often; the last answer is judged."""
+    """How often it is sent; the last response is checked."""
 
 
-class Answer(Strict):
-    """What an upstream answers."""
+class Response(Strict):
+    """An upstream's response."""
 
     status: int = 200
     headers: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ class Answer(Strict):
 
 
 class Seen(Strict):
-    """What an upstream saw of the last request. A header's value as in `Expected`."""
+    """The last request that an upstream received. Header values as in `Expected`."""
 
     by: str = "one"
     method: str | None = None
@@ -69,42 +69,42 @@ class Seen(Strict):
     body: str | None = None
     size: int | None = None
     requests: int | None = None
-    """How many reached all upstreams together."""
+    """How many reached all upstreams in total."""
 
 
 class Expected(Strict):
     status: int | list[int]
     headers: dict[str, str | list[str] | None] = {}
-    """By name: the value, `~` and a regular expression that it matches whole, all values as a list, or null for none."""
+    """By name: the value, `~` and a regular expression for the whole value, a list of all values, or null for none."""
 
     json_: dict[str, Any] | None = Field(default=None, alias="json")
-    """Members that the body has."""
+    """Members of the body."""
 
     body: str | None = None
-    """The body whole, or `~` and a regular expression."""
+    """The whole body, or `~` and a regular expression."""
 
     upstream: Seen | None = None
     unseen: bool = False
-    """Nothing reached any upstream."""
+    """No upstream received a request."""
 
     statuses: list[int] | None = None
-    """Of every answer, where a request is sent several times."""
+    """Of every response, when a request is sent several times."""
 
     served_by: list[str] | None = None
-    """The upstreams that answered, one a request, in order."""
+    """The upstream of each request, in order."""
 
     one_target: bool = False
-    """One upstream answered every request."""
+    """One upstream served every request."""
 
 
 class Case(Strict):
     name: str
     section: str = Field(pattern=r"^\d+$")
-    """Of the description of Kong's behaviour that the case comes from."""
+    """The section of the description of Kong's behaviour that the case comes from."""
 
     request: Request = Request()
-    answers: list[Answer] = [Answer()]
-    """The upstreams' answers in turn, the last for ever."""
+    responses: list[Response] = [Response()]
+    """Of the upstreams, in order; the last one repeats."""
 
     expect: Expected
 
@@ -119,12 +119,12 @@ class _File(Strict):
     groups: list[Group]
 
 
-class Unreadable(Exception):
-    """A golden file does not say what it should; the message names the file and the place."""
+class InvalidCase(Exception):
+    """A golden file is malformed; the message names the file and the place."""
 
 
 def groups(folder: Path = FOLDER) -> list[tuple[str, Group]]:
-    """Every group with the name of its file. Raises Unreadable."""
+    """Every group with the name of its file. Raises InvalidCase."""
     return [(path.stem, group) for path in sorted(folder.glob("*.yaml")) for group in _read(path)]
 
 
@@ -132,4 +132,4 @@ def _read(path: Path) -> list[Group]:
     try:
         return _File.model_validate(yaml.safe_load(path.read_text())).groups
     except (yaml.YAMLError, ValidationError) as error:
-        raise Unreadable(f"{path}: {error}") from error
+        raise InvalidCase(f"{path}: {error}") from error

@@ -1,7 +1,7 @@
-"""Asks an edge every golden case and says where it answers otherwise.
+"""Runs every golden case against an edge and reports the differences.
 
-The upstreams run in this process, so what they saw is known. The edge is told their addresses by a configuration that its
-admin port takes (`POST /config`), so it has to be able to reach this host under `upstream_host`.
+The upstreams run in this process, which records what they receive. The edge gets their addresses in a configuration through its
+admin port (`POST /config`), so it must be able to reach this host as `upstream_host`.
 """
 
 import json
@@ -24,17 +24,17 @@ from launcher.golden.client import Reply, send
 from launcher.golden.upstream import Upstream
 
 HEAD = '_format_version: "3.0"\n'
-FORCE_SECONDS = 10.0
-"""How long an edge may take until a configuration that it has accepted is in force."""
+APPLY_SECONDS = 10.0
+"""How long an edge may take to apply a configuration that it has accepted."""
 
 
 class Refused(Exception):
-    """The edge did not take a group's configuration."""
+    """The edge rejected a group's configuration."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """Where requests enter, and the admin port's base URL."""
+    """Address for requests, and the base URL of the admin port."""
 
     host: str
     port: int
@@ -51,49 +51,47 @@ class Edge:
 class Outcome:
     case: Case
     wrong: list[str]
-    """What differs, a line each; empty when the case holds."""
+    """One line per difference; empty when the case holds."""
 
 
 class Runner:
     def __init__(self, edge: Edge, upstreams: dict[str, Upstream], upstream_host: str) -> None:
-        self._edge, self._upstreams, self._dead = edge, upstreams, _unused_port()
+        self._edge, self._upstreams, self._closed = edge, upstreams, _unused_port()
         self._addresses = {name: f"{upstream_host}:{each.port}" for name, each in upstreams.items()}
         self._addresses["long"] = "x" * 9_000
-        self._addresses["dead"] = f"{upstream_host}:{self._dead}"
+        self._addresses["closed"] = f"{upstream_host}:{self._closed}"
 
     def run(self, group: Group) -> Iterator[Outcome]:
-        """Raises Refused when the edge does not take the group's configuration."""
+        """Raises Refused when the edge rejects the group's configuration."""
         self._load(group)
         for case in group.cases:
-            yield Outcome(case, self._ask(case, group.tokens))
-
-    # --- inside
+            yield Outcome(case, self._run(case, group.tokens))
 
     def _load(self, group: Group) -> None:
-        # A route of its own shows when the configuration is in force.
+        # A marker route shows when the configuration has been applied.
         marker = f"/golden-{time.monotonic_ns()}"
         config = json.loads(self._filled(json.dumps(group.config), group.tokens))
         shown = {"name": "request-termination", "config": {"status_code": 299, "message": "here"}}
         config["routes"] = [*config.get("routes", []), {"name": "golden-marker", "paths": [marker], "plugins": [shown]}]
-        answer = urllib3.request(
+        response = urllib3.request(
             "POST",
             f"{self._edge.admin}/config",
             json={"config": HEAD + yaml.safe_dump(config)},
             timeout=10,
             retries=False,
         )
-        if answer.status != 201:
-            raise Refused(f"{answer.status}: {answer.data.decode(errors='replace')[:2_000]}")
-        deadline = time.monotonic() + FORCE_SECONDS
+        if response.status != 201:
+            raise Refused(f"{response.status}: {response.data.decode(errors='replace')[:2_000]}")
+        deadline = time.monotonic() + APPLY_SECONDS
         url = f"http://{self._edge.host}:{self._edge.port}{marker}"
         while not urllib3.request("GET", url, timeout=10, retries=False).headers.get("Content-Length"):
             if time.monotonic() > deadline:
-                raise Refused("accepted, but not in force in time")
+                raise Refused("accepted, but not applied in time")
 
-    def _ask(self, case: Case, tokens: dict[str, Token]) -> list[str]:
+    def _run(self, case: Case, tokens: dict[str, Token]) -> list[str]:
         for each in self._upstreams.values():
             each.reset()
-            each.answers = [upstream.Answer(**{**a.model_dump(), "body": a.body.encode()}) for a in case.answers]
+            each.responses = [upstream.Response(**{**a.model_dump(), "body": a.body.encode()}) for a in case.responses]
         filled = self._filled(case.request.model_dump_json(), tokens)
         request = case.request.model_validate_json(filled)
         expected = Expected.model_validate_json(self._filled(case.expect.model_dump_json(by_alias=True), tokens))
@@ -112,17 +110,17 @@ class Runner:
 
     def _seen(self, expected: Expected, served: list[str]) -> Iterator[str]:
         if expected.unseen and served:
-            yield f"reached {', '.join(served)}, expected nothing to"
+            yield f"reached {', '.join(served)}, expected no request"
         if expected.served_by is not None and served != expected.served_by:
             yield f"served by {served}, expected {expected.served_by}"
         if expected.one_target and len(set(served)) != 1:
-            yield f"served by {served}, expected one of them always"
+            yield f"served by {served}, expected only one of them"
         if expected.upstream is not None:
             seen = self._upstreams[expected.upstream.by].seen
             if not seen:
-                yield f"upstream {expected.upstream.by}: saw nothing"
+                yield f"upstream {expected.upstream.by}: received no request"
             else:
-                yield from (f"upstream: {each}" for each in _sight(seen[-1], expected.upstream))
+                yield from (f"upstream: {each}" for each in _request_differences(seen[-1], expected.upstream))
             if expected.upstream.requests not in (None, len(served)):
                 yield f"upstreams: {len(served)} requests, expected {expected.upstream.requests}"
 
@@ -175,7 +173,7 @@ def _json_differences(text: str, expected: dict[str, Any]) -> Iterator[str]:
             yield f"body: {name} is {found.get(name)!r}, expected {value!r}"
 
 
-def _sight(seen: upstream.Seen, expected: Seen) -> Iterator[str]:
+def _request_differences(seen: upstream.Seen, expected: Seen) -> Iterator[str]:
     body = seen.body.decode(errors="replace")
     for what, found, wanted in (("method", seen.method, expected.method), ("target", seen.target, expected.target)):
         if wanted is not None and not _matches(found, wanted):
@@ -192,7 +190,7 @@ def _sight(seen: upstream.Seen, expected: Seen) -> Iterator[str]:
 
 def _mismatch(values: list[str], expected: str | list[str] | None) -> str | None:
     if expected is None:
-        return f"is there: {values}" if values else None
+        return f"{values}, expected none" if values else None
     wanted = expected if isinstance(expected, list) else [expected]
     if len(values) == len(wanted) and all(map(_matches, values, wanted)):
         return None

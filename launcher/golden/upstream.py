@@ -1,4 +1,4 @@
-"""An upstream that records what reached it, and answers as it is told to."""
+"""An upstream that records requests and sends prepared responses."""
 
 import threading
 import time
@@ -23,30 +23,30 @@ class Seen:
 
 
 @dataclass
-class Answer:
+class Response:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b"{}"
     pause_seconds: float = 0.0
     chunks: list[bytes] | None = None
-    """Sent one by one, chunked, in place of the body."""
+    """Sent one by one, chunked, instead of the body."""
     missing_bytes: int = 0
-    """How many more bytes Content-Length announces than are sent, before the connection is closed."""
+    """Bytes that Content-Length announces but that are not sent before the connection is closed."""
     hang_up: bool = False
-    """Close without a word."""
+    """Close without a response."""
 
 
 class Upstream:
-    """`answers` are given in turn, the last of them for ever. `between_chunks` keeps a chunked one back while it is not set."""
+    """Sends `responses` in order, repeating the last. A chunked one pauses after each chunk while `between_chunks` is not set."""
 
-    def __init__(self, overlooks_probes: bool = False) -> None:
-        """`overlooks_probes`: what an edge asks by itself is answered with 200, and neither seen nor counted."""
+    def __init__(self, ignores_probes: bool = False) -> None:
+        """`ignores_probes`: respond to an edge's health checks with 200, without recording them."""
         self.seen: list[Seen] = []
-        self.answers = [Answer()]
+        self.responses = [Response()]
         self.connections = 0
         self.between_chunks = threading.Event()
         self.between_chunks.set()
-        self.overlooks_probes = overlooks_probes
+        self.ignores_probes = ignores_probes
         self.server = _Server(self)
         self.port = self.server.server_port
 
@@ -60,7 +60,7 @@ class Upstream:
 
     def reset(self) -> None:
         self.seen.clear()
-        self.answers = [Answer()]
+        self.responses = [Response()]
         self.between_chunks.set()
 
 
@@ -103,38 +103,38 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 return
             upstream = self.server.upstream
-            if upstream.overlooks_probes and "Via" not in self.headers:
-                self.reply(Answer())
+            if upstream.ignores_probes and "Via" not in self.headers:
+                self.reply(Response())
                 return
             length = int(self.headers.get("Content-Length") or 0)
             upstream.seen.append(Seen(self.command, self.path, list(self.headers.items()), self.rfile.read(length)))
-            answer = upstream.answers.pop(0) if len(upstream.answers) > 1 else upstream.answers[0]
-            self.reply(answer)
+            response = upstream.responses.pop(0) if len(upstream.responses) > 1 else upstream.responses[0]
+            self.reply(response)
         except OSError:
             self.close_connection = True
 
-    def reply(self, answer: Answer) -> None:
-        if answer.pause_seconds:
-            time.sleep(answer.pause_seconds)
-        if answer.hang_up:
+    def reply(self, response: Response) -> None:
+        if response.pause_seconds:
+            time.sleep(response.pause_seconds)
+        if response.hang_up:
             self.close_connection = True
             return
-        self.send_response_only(answer.status)
-        for name, value in answer.headers:
+        self.send_response_only(response.status)
+        for name, value in response.headers:
             self.send_header(name, value)
-        if answer.chunks is not None:
+        if response.chunks is not None:
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
-            for chunk in answer.chunks:
+            for chunk in response.chunks:
                 self.wfile.write(b"%x\r\n%s\r\n" % (len(chunk), chunk))
                 self.wfile.flush()
                 self.server.upstream.between_chunks.wait(DEADLINE_SECONDS)
             self.wfile.write(b"0\r\n\r\n")
             return
-        if answer.status >= 200 and answer.status != 204:
-            self.send_header("Content-Length", str(len(answer.body) + answer.missing_bytes))
+        if response.status >= 200 and response.status != 204:
+            self.send_header("Content-Length", str(len(response.body) + response.missing_bytes))
         self.end_headers()
-        if self.command != "HEAD" and answer.status != 304:
-            self.wfile.write(answer.body)
-        if answer.missing_bytes:
+        if self.command != "HEAD" and response.status != 304:
+            self.wfile.write(response.body)
+        if response.missing_bytes:
             self.close_connection = True

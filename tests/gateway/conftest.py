@@ -19,7 +19,7 @@ Serve = Callable[..., Client]
 
 
 class InThread:
-    """One gateway process's worth, on a real port, in a loop and thread of its own."""
+    """A whole gateway on a real port, in its own loop and thread."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = GatewaySettings(kong_file="unused", admin_port=0, idle_connections=8, **settings)
@@ -61,14 +61,14 @@ def _upstream() -> Iterator[Upstream]:
 
 @pytest.fixture
 def upstream(_upstream: Upstream) -> Upstream:
-    """Fresh for each test: nothing seen yet, answers 200."""
+    """Reset for each test: no requests recorded, responds 200."""
     _upstream.reset()
     return _upstream
 
 
 @pytest.fixture(scope="session")
 def edge() -> Iterator[InThread]:
-    """`serve` gives it its configuration."""
+    """Configured by `serve`."""
     edge = InThread()
     yield edge
     edge.stop()
@@ -81,7 +81,7 @@ def gateway(edge: InThread) -> Gateway:
 
 @pytest.fixture
 def serve(edge: InThread, upstream: Upstream) -> Serve:
-    """Make the gateway execute this document; `{upstream}` in it is the upstream's address. Gives a client."""
+    """Load this document into the gateway, with `{upstream}` replaced by the upstream's address, and return a client."""
 
     def load(document: str | dict[str, Any]) -> Client:
         text = document if isinstance(document, str) else yaml.safe_dump(document)
@@ -92,5 +92,5 @@ def serve(edge: InThread, upstream: Upstream) -> Serve:
 
 @pytest.fixture
 def open_client(serve: Serve) -> Client:
-    """Everything under / goes to the upstream as it is."""
+    """Forwards every path to the upstream unchanged."""
     return serve("services: [{name: s, url: 'http://{upstream}', routes: [{name: r, paths: [/], strip_path: false}]}]")

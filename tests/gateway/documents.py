@@ -1,4 +1,4 @@
-"""Declarative files for tests, put together from what a test is about."""
+"""Declarative files for tests."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ def plugin(name: str, **config: Any) -> dict[str, Any]:
 
 
 def through(*plugins: dict[str, Any], consumers: Any = (), **route: Any) -> dict[str, Any]:
-    """Everything goes to the upstream, with these plugins on the service."""
+    """Forward every path to the upstream, with these plugins on the service."""
     route = {"name": "r", "paths": ["/"], "strip_path": False} | route
     service = {"name": "s", "url": "http://{upstream}", "routes": [route], "plugins": list(plugins)}
     return {"services": [service], "consumers": list(consumers)}

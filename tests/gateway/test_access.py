@@ -61,17 +61,17 @@ def test_a_termination_may_wait_for_its_trigger(serve: Serve, upstream: Upstream
 
 
 @pytest.mark.parametrize(
-    ("plugins", "fault"),
+    ("plugins", "error"),
     [
         ([plugin("ip-restriction")], "at least one of these fields must be non-empty: allow, deny"),
         ([plugin("ip-restriction", allow=["here"])], "config.allow[0]: invalid ip or cidr range: 'here'"),
         ([plugin("bot-detection", deny=["("])], "config.deny[0]: not a valid regex: ("),
     ],
 )
-def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], error: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(*plugins))
-    assert fault in str(refused.value)
+    assert error in str(refused.value)
 
 
 def test_a_trusted_proxy_reports_its_client(upstream: Upstream) -> None:

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from services.gateway.admin.app import create_admin, listen, start
 from tests.gateway.conftest import InThread
-from tests.gateway.upstream import Answer, Client, Upstream, running
+from tests.gateway.upstream import Client, Response, Upstream, running
 
 FILE = """
 services:
@@ -84,7 +84,7 @@ def test_the_page_loads_nothing_from_other_hosts(admin: FlaskClient, path: str) 
 
 
 def test_the_documents_of_all_services_are_joined(shop: Upstream, edge: InThread, client: Client) -> None:
-    shop.answers = [Answer(body=json.dumps(SHOP).encode())]
+    shop.responses = [Response(body=json.dumps(SHOP).encode())]
     admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}/"}).test_client()
     joined = admin.get("/openapi.json").json
     assert joined is not None
@@ -109,18 +109,20 @@ def test_the_documents_of_all_services_are_joined(shop: Upstream, edge: InThread
 
 
 def test_the_document_is_fetched_once_for_many(shop: Upstream, edge: InThread, client: Client) -> None:
-    shop.answers = [Answer(body=json.dumps(SHOP).encode())]
+    shop.responses = [Response(body=json.dumps(SHOP).encode())]
     admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}"}).test_client()
     for _ in range(3):
         admin.get("/openapi.json")
     assert len(shop.seen) == 1
 
 
-@pytest.mark.parametrize("answer", [Answer(404), Answer(body=b"no JSON"), Answer(body=b"[]"), Answer(hang_up=True)])
+@pytest.mark.parametrize(
+    "response", [Response(404), Response(body=b"no JSON"), Response(body=b"[]"), Response(hang_up=True)]
+)
 def test_a_service_without_a_document_is_left_out(
-    shop: Upstream, edge: InThread, client: Client, answer: Answer
+    shop: Upstream, edge: InThread, client: Client, response: Response
 ) -> None:
-    shop.answers = [answer]
+    shop.responses = [response]
     admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}"}).test_client()
     reply = admin.get("/openapi.json")
     assert (reply.status_code, (reply.json or {})["paths"]) == (200, {})

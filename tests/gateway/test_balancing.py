@@ -15,7 +15,7 @@ from services.gateway.balancing.nodes import Node
 from services.gateway.config.errors import InvalidConfiguration
 from services.gateway.wire.pool import Pool
 from tests.gateway.conftest import InThread, Serve
-from tests.gateway.upstream import Answer, Client, Upstream, running
+from tests.gateway.upstream import Client, Response, Upstream, running
 from tests.gateway.waiting import until
 
 IN_USE = itertools.count()
@@ -122,7 +122,7 @@ def test_a_client_without_the_cookie_gets_one(serve: Serve, pair: tuple[Upstream
 
 def test_the_least_busy_target_is_chosen(serve: Serve, pair: tuple[Upstream, Upstream]) -> None:
     slow, other = pair
-    slow.answers = [Answer(chunks=[b"a", b"b"])]
+    slow.responses = [Response(chunks=[b"a", b"b"])]
     slow.between_chunks.clear()
     client = balanced(serve, [each.address for each in pair], algorithm="least-connections")
     waiting = threading.Thread(target=client.get, args=("/",))
@@ -158,7 +158,7 @@ def test_consecutive_failures_remove_a_target_until_it_is_restored(
     ill, well = pair
     client = balanced(serve, [ill.address, well.address], healthchecks=PASSIVE)
     assert state(edge) == ["HEALTHY", "HEALTHY"]
-    ill.answers = [Answer(500), Answer(200), Answer(500), Answer(503), Answer(200)]
+    ill.responses = [Response(500), Response(200), Response(500), Response(503), Response(200)]
     statuses = [client.get("/").status for _ in range(8)]
     assert [status for status in statuses if status != 200] == [500, 500, 503]
     assert state(edge) == ["UNHEALTHY", "HEALTHY"]
@@ -181,7 +181,7 @@ def test_refused_connections_remove_a_target(serve: Serve, edge: InThread, upstr
 
 
 def test_without_healthy_targets_no_request_is_sent(serve: Serve, edge: InThread, upstream: Upstream) -> None:
-    upstream.answers = [Answer(500)]
+    upstream.responses = [Response(500)]
     client = balanced(serve, ["{upstream}"], healthchecks=PASSIVE)
     assert [client.get("/").status for _ in range(3)] == [500, 500, 503]
     (name,) = [each.name for each in edge.gateway.edge.configuration.upstreams.values()]
@@ -192,7 +192,7 @@ def test_without_healthy_targets_no_request_is_sent(serve: Serve, edge: InThread
 def test_too_little_remaining_weight_makes_the_upstream_unavailable(
     serve: Serve, pair: tuple[Upstream, Upstream]
 ) -> None:
-    pair[0].answers = [Answer(500)]
+    pair[0].responses = [Response(500)]
     client = balanced(serve, [each.address for each in pair], healthchecks=PASSIVE | {"threshold": 60})
     statuses = [client.get("/").status for _ in range(6)]
     assert statuses[-1] == 503
@@ -211,13 +211,13 @@ ACTIVE = {
 def test_probes_remove_and_restore_a_target(serve: Serve, edge: InThread, pair: tuple[Upstream, Upstream]) -> None:
     probed, other = pair
     client = balanced(serve, [probed.address, other.address], healthchecks=ACTIVE)
-    probed.answers = [Answer(500)]
+    probed.responses = [Response(500)]
     until(lambda: state(edge) == ["UNHEALTHY", "HEALTHY"], lambda: str(state(edge)))
     ping = probed.last
     assert (ping.method, ping.target, ping.header("Host")) == ("GET", "/ping", "127.0.0.1")
     assert ping.header("X-Probe") == "yes"
     assert [client.get("/").status for _ in range(4)] == [200] * 4
-    probed.answers = [Answer(200)]
+    probed.responses = [Response(200)]
     until(lambda: state(edge) == ["HEALTHY", "HEALTHY"], lambda: str(state(edge)))
 
 
@@ -227,7 +227,7 @@ def test_only_the_configured_number_of_failed_probes_removes_a_target(
     unhealthy = ACTIVE["active"]["unhealthy"] | {"http_failures": 3}
     balanced(serve, ["{upstream}"], healthchecks={"active": ACTIVE["active"] | {"unhealthy": unhealthy}})
     healths, probes = set[str](), 15
-    upstream.answers = [*[Answer(500), Answer(500), Answer(200)] * 5, Answer(200)]
+    upstream.responses = [*[Response(500), Response(500), Response(200)] * 5, Response(200)]
 
     def probed() -> bool:
         healths.update(state(edge))
@@ -235,7 +235,7 @@ def test_only_the_configured_number_of_failed_probes_removes_a_target(
 
     until(probed, lambda: str(len(upstream.seen)))
     assert healths == {"HEALTHY"}
-    upstream.answers = [Answer(500)]
+    upstream.responses = [Response(500)]
     until(lambda: state(edge) == ["UNHEALTHY"], lambda: str(state(edge)))
 
 
@@ -247,7 +247,7 @@ def test_probes_detect_a_missing_target(serve: Serve, edge: InThread, kind: str)
 
 
 def test_a_probe_that_only_connects(serve: Serve, edge: InThread, upstream: Upstream) -> None:
-    upstream.answers = [Answer(500)]
+    upstream.responses = [Response(500)]
     balanced(serve, ["{upstream}"], healthchecks={"active": ACTIVE["active"] | {"type": "tcp"}})
     before = upstream.connections
     until(lambda: upstream.connections > before + 4, lambda: str(upstream.connections))
@@ -264,7 +264,7 @@ def test_probes_stop_with_their_configuration(serve: Serve, upstream: Upstream) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "fault"),
+    ("fields", "error"),
     [
         ({"algorithm": "latency"}, "upstreams[0].algorithm: expected one of: round-robin, "),
         ({"hash_on": "header"}, "hash_on: header needs hash_on_header"),
@@ -274,7 +274,7 @@ def test_probes_stop_with_their_configuration(serve: Serve, upstream: Upstream) 
         ({"targets": [{"target": "a b"}]}, "upstreams[0].targets[0].target: "),
     ],
 )
-def test_an_invalid_configuration_is_rejected(serve: Serve, fields: dict[str, Any], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, fields: dict[str, Any], error: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve({"upstreams": [{"name": "u"} | fields]})
-    assert fault in str(refused.value)
+    assert error in str(refused.value)

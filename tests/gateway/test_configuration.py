@@ -17,7 +17,7 @@ def edge(text: str) -> Edge:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "error"),
     [
         ("a: [", "not YAML: "),
         (HEAD + "services: []\nplugins: []\nservices: []", "line 4: services: duplicate key, first used on line 2"),
@@ -76,10 +76,10 @@ def edge(text: str) -> Edge:
         (HEAD + "plugins: [{name: post-function, config: {access: [return]}}]", "config.access: unknown field"),
     ],
 )
-def test_an_invalid_file_is_rejected(text: str, fault: str) -> None:
+def test_an_invalid_file_is_rejected(text: str, error: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         edge(text)
-    assert any(fault in str(each) for each in refused.value.errors), refused.value.errors
+    assert any(error in str(each) for each in refused.value.errors), refused.value.errors
 
 
 def test_all_errors_are_reported_at_once() -> None:

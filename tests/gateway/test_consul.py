@@ -17,7 +17,7 @@ NAME = "users.service.consul"
 
 
 async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]:
-    """Ports of the next answer."""
+    """Ports of the next response."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         return [each.port for each in await anext(addresses)]
 

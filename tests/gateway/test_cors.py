@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.gateway.conftest import Serve
-from tests.gateway.upstream import Answer, Client, Reply, Upstream
+from tests.gateway.upstream import Client, Reply, Response, Upstream
 
 ORIGIN = "https://shop.test"
 PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
@@ -104,14 +104,14 @@ def test_a_preflight_may_be_left_to_the_upstream(serve: Serve, upstream: Upstrea
 def test_every_response_names_the_allowed_origin(
     serve: Serve, upstream: Upstream, config: dict[str, Any], origin: str | None, headers: dict[str, str], varies: bool
 ) -> None:
-    upstream.answers = [Answer(headers=[("Vary", "Accept")])]
+    upstream.responses = [Response(headers=[("Vary", "Accept")])]
     reply = sharing(serve, **config).get("/open", {"Origin": origin} if origin else {})
     assert shared(reply) == headers
     assert reply.all("Vary") == (["Accept", "Origin"] if varies else ["Accept"])
 
 
 def test_the_gateways_headers_override_the_upstreams(serve: Serve, upstream: Upstream) -> None:
-    upstream.answers = [Answer(headers=[("Access-Control-Allow-Origin", "https://evil.test")])]
+    upstream.responses = [Response(headers=[("Access-Control-Allow-Origin", "https://evil.test")])]
     client = sharing(serve, origins=["https://a.test", "https://b.test"])
     assert "allow-origin" not in shared(client.get("/open", {"Origin": ORIGIN}))
 

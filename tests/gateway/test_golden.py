@@ -1,4 +1,4 @@
-"""The golden cases, asked of our gateway as they may be asked of real Kong: over its port, configured by its admin port."""
+"""The golden cases against our gateway, the same way as against real Kong: through its port and its admin port."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ from tests.installation import until
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = 16
-"""Of the description of Kong's behaviour."""
+"""In the description of Kong's behaviour."""
 
 
 def free_port() -> int:
@@ -27,7 +27,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
     folder = tmp_path_factory.mktemp("golden")
     (folder / "kong.yml").write_text('_format_version: "3.0"\n')
     port, admin_port = free_port(), free_port()
@@ -44,7 +44,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
         command = [sys.executable, "-m", "services.gateway"]
         gateway = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
 
-    def answers() -> bool:
+    def responds() -> bool:
         assert gateway.poll() is None, (folder / "log").read_text()
         try:
             return urllib3.request("GET", f"{admin}/status", retries=False, timeout=5).status == 200
@@ -52,7 +52,7 @@ def ask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
             return False
 
     try:
-        until(answers)
+        until(responds)
         with runner.running(Edge("127.0.0.1", port, admin)) as running:
             yield running
     finally:
@@ -66,8 +66,8 @@ def groups() -> list[object]:
 
 
 @pytest.mark.parametrize("group", groups())
-def test_the_gateway_responds_as_kong_does(ask: Runner, group: Group) -> None:
-    wrong = [f"{outcome.case.name}: {each}" for outcome in ask.run(group) for each in outcome.wrong]
+def test_the_gateway_responds_as_kong_does(golden: Runner, group: Group) -> None:
+    wrong = [f"{outcome.case.name}: {each}" for outcome in golden.run(group) for each in outcome.wrong]
     assert not wrong, "\n".join(wrong)
 
 

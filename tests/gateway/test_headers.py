@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.gateway.conftest import Serve
-from tests.gateway.upstream import Answer, Client, Upstream
+from tests.gateway.upstream import Client, Response, Upstream
 
 
 def test_the_upstream_gets_forwarding_headers(open_client: Client, upstream: Upstream) -> None:
@@ -72,7 +72,7 @@ def test_te_survives_as_trailers_only(open_client: Client, upstream: Upstream) -
 
 
 def test_an_earlier_via_is_kept(open_client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(headers=[("Via", "1.1 inner")])]
+    upstream.responses = [Response(headers=[("Via", "1.1 inner")])]
     reply = open_client.get("/", {"Via": "1.0 outer"})
     assert upstream.last.header("Via") == "1.0 outer, 1.1 souk-gateway"
     assert reply.header("Via") == "1.1 inner, 1.1 souk-gateway"
@@ -90,7 +90,7 @@ def test_the_client_gets_the_upstreams_headers_and_the_gateways(open_client: Cli
         ("X-Kong-Request-Id", "theirs"),
         ("Proxy-Authenticate", "Basic"),
     ]
-    upstream.answers = [Answer(201, headers, b'{"id": 1}')]
+    upstream.responses = [Response(201, headers, b'{"id": 1}')]
     reply = open_client.get("/")
     assert (reply.status, reply.body) == (201, b'{"id": 1}')
     assert reply.header("Location") == "/there"
@@ -136,6 +136,6 @@ def test_any_method_passes_a_route_without_methods(open_client: Client, upstream
 
 @pytest.mark.parametrize("status", [204, 304, 404, 409, 500, 503])
 def test_the_upstreams_status_is_unchanged(open_client: Client, upstream: Upstream, status: int) -> None:
-    upstream.answers = [Answer(status, [("ETag", '"1"')], b"")]
+    upstream.responses = [Response(status, [("ETag", '"1"')], b"")]
     reply = open_client.get("/")
     assert (reply.status, reply.header("ETag")) == (status, '"1"')

@@ -269,7 +269,7 @@ def test_options_is_authenticated_unless_configured_otherwise(serve: Serve, runs
 
 
 @pytest.mark.parametrize(
-    ("credential", "config", "fault"),
+    ("credential", "config", "error"),
     [
         (hs256(algorithm="HS1"), {}, "jwt_secrets[0]: the algorithm HS1 is not supported"),
         ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets[0]: "),
@@ -280,8 +280,8 @@ def test_options_is_authenticated_unless_configured_otherwise(serve: Serve, runs
     ],
 )
 def test_an_invalid_plugin_configuration_is_rejected_on_loading(
-    serve: Serve, credential: dict[str, Any], config: dict[str, Any], fault: str
+    serve: Serve, credential: dict[str, Any], config: dict[str, Any], error: str
 ) -> None:
     with pytest.raises(InvalidConfiguration, match=r".*") as refused:
         protect(serve, credential, **config)
-    assert fault in str(refused.value)
+    assert error in str(refused.value)

@@ -141,7 +141,7 @@ def test_an_unauthenticated_request_has_no_group(serve: Serve) -> None:
 
 
 @pytest.mark.parametrize(
-    ("plugins", "fault"),
+    ("plugins", "error"),
     [
         ([plugin("acl")], "exactly one of these fields must be non-empty: allow, deny"),
         ([plugin("acl", allow=["a"], deny=["b"])], "exactly one of these fields"),
@@ -149,7 +149,7 @@ def test_an_unauthenticated_request_has_no_group(serve: Serve) -> None:
         ([plugin("key-auth", key_names=[])], "config.key_names: "),
     ],
 )
-def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, plugins: list[dict[str, Any]], error: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(*plugins))
-    assert fault in str(refused.value)
+    assert error in str(refused.value)

@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from tests.gateway.conftest import Serve
 from tests.gateway.documents import plugin, through
-from tests.gateway.upstream import Answer, Upstream, running
+from tests.gateway.upstream import Response, Upstream, running
 from tests.gateway.waiting import until
 
 PARTNER = {"username": "partner", "keyauth_credentials": [{"key": "s3cret"}]}
@@ -30,7 +30,7 @@ def lines(path: Path, count: int) -> list[dict[str, Any]]:
 def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "log"
     client = serve(through(plugin("file-log", path=str(path)), plugin("key-auth"), consumers=[PARTNER]))
-    upstream.answers = [Answer(201, [("X-A", "1"), ("X-A", "2")], b"body that nobody logs")]
+    upstream.responses = [Response(201, [("X-A", "1"), ("X-A", "2")], b"body that nobody logs")]
     client.post("/a?q=1&q=2", b"secret body", {"apikey": "s3cret", "Authorization": "Bearer token", "X-B": "b"})
     (line,) = lines(path, 1)
     request, response = line["request"], line["response"]
@@ -105,7 +105,7 @@ def test_an_unwritable_log_file_does_not_affect_responses(serve: Serve, tmp_path
 
 
 def test_a_collector_gets_one_object_per_post(serve: Serve, collector: Upstream) -> None:
-    collector.answers = [Answer(500), Answer(200)]
+    collector.responses = [Response(500), Response(200)]
     endpoint = f"http://{collector.address}/logs?source=edge"
     config = {"http_endpoint": endpoint, "headers": {"X-Token": "t"}}
     serve(through(plugin("http-log", **config))).get("/a")

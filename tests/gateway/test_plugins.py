@@ -9,7 +9,7 @@ from prometheus_client import generate_latest
 
 from services.gateway.config.errors import InvalidConfiguration
 from tests.gateway.conftest import Serve
-from tests.gateway.upstream import Answer, Client, Upstream
+from tests.gateway.upstream import Client, Response, Upstream
 
 UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -98,7 +98,7 @@ def test_a_contradictory_termination_is_rejected(serve: Serve, config: dict[str,
 
 def test_exchanges_are_counted_and_timed(serve: Serve, upstream: Upstream) -> None:
     client = with_plugin(serve, "prometheus", status_code_metrics=True, latency_metrics=True)
-    upstream.answers = [Answer(418)]
+    upstream.responses = [Response(418)]
     client.get("/a")
     client.get("/nowhere")
     text = generate_latest().decode()

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from launcher.services import SERVICES
-from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream, running
 from tests.gateway.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -53,9 +53,9 @@ class Process:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.running = subprocess.Popen(**self.command("services.gateway"), stdout=log, stderr=log)
-        until(self.answers, self.log.read_text)
+        until(self.responds, self.log.read_text)
 
-    def answers(self) -> bool:
+    def responds(self) -> bool:
         try:
             return Client(self.port).get("/nowhere").status == 404
         except OSError:
@@ -65,15 +65,15 @@ class Process:
         """Whatever comes back until the gateway closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(request)
-            answer = b""
+            response = b""
             while block := connection.recv(65536):
-                answer += block
-            return answer
+                response += block
+            return response
 
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running(Upstream(overlooks_probes=True)) as upstream:
+    with running(Upstream(ignores_probes=True)) as upstream:
         yield upstream
 
 
@@ -92,7 +92,7 @@ def client(process: Process, upstream: Upstream) -> Client:
 
 
 def test_open_routes_are_proxied(client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(body=b'{"items": []}', headers=[("ETag", '"1"')])]
+    upstream.responses = [Response(body=b'{"items": []}', headers=[("ETag", '"1"')])]
     reply = client.get("/products/?limit=1&q=a%2Fb")
     assert (reply.status, reply.body, reply.header("ETag")) == (200, b'{"items": []}', '"1"')
     assert upstream.last.target == "/products/?limit=1&q=a%2Fb"
@@ -110,21 +110,21 @@ def test_the_process_environment_stays_out_of_requests(client: Client, upstream:
 
 
 def test_a_response_to_head_has_no_body(client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(body=b"12345")]
+    upstream.responses = [Response(body=b"12345")]
     reply = client.send("HEAD", "/products/")
     assert (reply.status, reply.body, reply.header("Content-Length")) == (200, b"", "5")
 
 
 @pytest.mark.parametrize("size", [1_000, 5_000_000])
 def test_responses_of_any_size_pass(client: Client, upstream: Upstream, size: int) -> None:
-    upstream.answers = [Answer(body=b"x" * size)]
+    upstream.responses = [Response(body=b"x" * size)]
     assert len(client.get("/products/").body) == size
 
 
 def test_a_truncated_response_stays_visibly_truncated(process: Process, client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(body=b"x" * 200_000, missing_bytes=5)]
-    answer = process.raw(b"GET /products/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    assert len(answer.partition(b"\r\n\r\n")[2]) <= 200_000
+    upstream.responses = [Response(body=b"x" * 200_000, missing_bytes=5)]
+    response = process.raw(b"GET /products/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert len(response.partition(b"\r\n\r\n")[2]) <= 200_000
 
 
 def test_too_large_a_body_is_refused_before_it_is_sent(process: Process, client: Client, upstream: Upstream) -> None:
@@ -184,7 +184,7 @@ def test_a_client_that_disconnects_half_way_is_not_forwarded(
 
 def test_each_request_is_logged_without_secrets(process: Process, client: Client, upstream: Upstream) -> None:
     secret = "s" + uuid4().hex
-    upstream.answers = [Answer(202, [("Set-Cookie", f"a={secret}"), ("Location", f"/{secret}")], secret.encode())]
+    upstream.responses = [Response(202, [("Set-Cookie", f"a={secret}"), ("Location", f"/{secret}")], secret.encode())]
     headers = dict.fromkeys(("Cookie", "Authorization", "X-API-Key", "X-Partner-Key", "X-Correlation-ID"), secret)
     reply = client.send("POST", f"/notifications/unsubscribe/{secret}?token={secret}", headers, secret)
     assert (reply.status, secret in upstream.last.target, secret.encode() in reply.body) == (202, True, True)

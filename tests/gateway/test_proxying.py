@@ -10,7 +10,7 @@ import pytest
 
 from services.gateway.wire.pool import Pool
 from tests.gateway.conftest import InThread, Serve
-from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream, running
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream, running
 from tests.gateway.waiting import until
 
 
@@ -74,20 +74,20 @@ def test_an_unknown_name_is_a_503(serve: Serve) -> None:
 def test_a_request_without_a_response_is_repeated_where_that_is_safe(
     serve: Serve, upstream: Upstream, method: str, retries: int, tries: int, status: int
 ) -> None:
-    upstream.answers = [Answer(hang_up=True), Answer(hang_up=True), Answer()]
+    upstream.responses = [Response(hang_up=True), Response(hang_up=True), Response()]
     reply = balanced(serve, "{upstream}", service=f", retries: {retries}").send(method, "/", body=b"body")
     assert (reply.status, len(upstream.seen)) == (status, tries)
     assert {seen.body for seen in upstream.seen} == {b"body"}
 
 
 def test_an_error_status_is_passed_on_like_any_other(serve: Serve, upstream: Upstream) -> None:
-    upstream.answers = [Answer(503, body=b"down"), Answer()]
+    upstream.responses = [Response(503, body=b"down"), Response()]
     reply = balanced(serve, "{upstream}").get("/")
     assert (reply.status, reply.body, len(upstream.seen)) == (503, b"down", 1)
 
 
 def test_a_slow_response_is_a_504_after_each_try(serve: Serve, upstream: Upstream) -> None:
-    upstream.answers = [Answer(pause_seconds=0.4)]
+    upstream.responses = [Response(pause_seconds=0.4)]
     reply = balanced(serve, "{upstream}", service=", retries: 1, read_timeout: 50").get("/", {"Accept": "*/*"})
     assert (reply.status, reply.message) == (504, "The upstream server is timing out")
     assert reply.header("Via") == "1.1 souk-gateway"
@@ -100,7 +100,7 @@ def test_connections_are_kept_and_a_closed_one_is_noticed(serve: Serve, upstream
     for _ in range(5):
         client.get("/")
     assert upstream.connections == before + 1
-    upstream.answers = [Answer(missing_bytes=1), Answer()]
+    upstream.responses = [Response(missing_bytes=1), Response()]
     with pytest.raises(http.client.IncompleteRead):
         client.get("/")
     assert client.post("/", b"x").status == 200
@@ -109,7 +109,7 @@ def test_connections_are_kept_and_a_closed_one_is_noticed(serve: Serve, upstream
 @pytest.mark.parametrize("size", [0, 1, 70_000, 300_000])
 def test_a_body_arrives_whole_with_its_length(open_client: Client, upstream: Upstream, size: int) -> None:
     body = bytes(index % 251 for index in range(size))
-    upstream.answers = [Answer(body=body)]
+    upstream.responses = [Response(body=body)]
     reply = open_client.post("/", body, {"Content-Type": "application/x"})
     assert upstream.last.body == body
     assert upstream.last.header("Content-Type") == "application/x"
@@ -124,7 +124,7 @@ def test_a_chunked_body_reaches_the_upstream_with_a_length(open_client: Client, 
 
 
 def test_a_response_streams_unbuffered(open_client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(chunks=[b"first", b"second"])]
+    upstream.responses = [Response(chunks=[b"first", b"second"])]
     upstream.between_chunks.clear()
     connection = http.client.HTTPConnection("127.0.0.1", open_client.port, timeout=DEADLINE_SECONDS)
     connection.request("GET", "/")
@@ -137,7 +137,7 @@ def test_a_response_streams_unbuffered(open_client: Client, upstream: Upstream) 
 
 @pytest.mark.parametrize("size", [10, 300_000])
 def test_a_truncated_response_stays_visibly_truncated(open_client: Client, upstream: Upstream, size: int) -> None:
-    upstream.answers = [Answer(body=b"x" * size, missing_bytes=5)]
+    upstream.responses = [Response(body=b"x" * size, missing_bytes=5)]
     with pytest.raises(http.client.IncompleteRead) as broken:
         open_client.get("/")
     assert len(broken.value.partial) <= size
@@ -154,7 +154,7 @@ def test_a_client_that_disconnects_before_its_body_is_not_forwarded(open_client:
 def test_a_request_beyond_the_connection_limit_waits(upstream: Upstream) -> None:
     edge = InThread(target_connections=2)
     client = edge.load(f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]")
-    upstream.answers = [Answer(chunks=[b"a", b"b"])]
+    upstream.responses = [Response(chunks=[b"a", b"b"])]
     upstream.between_chunks.clear()
     before, statuses = upstream.connections, list[int]()
     threads = [threading.Thread(target=lambda: statuses.append(client.get("/").status)) for _ in range(6)]
@@ -197,7 +197,7 @@ def test_a_request_that_waits_too_long_fails(upstream: Upstream) -> None:
     edge = InThread(target_connections=1)
     service = f"url: 'http://{upstream.address}', retries: 0, read_timeout: 300"
     client = edge.load(f"services: [{{{service}, routes: [{{paths: [/]}}]}}]")
-    upstream.answers = [Answer(pause_seconds=1.0)]
+    upstream.responses = [Response(pause_seconds=1.0)]
     replies = list[int]()
     threads = [threading.Thread(target=lambda: replies.append(client.get("/").status)) for _ in range(2)]
     for thread in threads:
@@ -205,7 +205,7 @@ def test_a_request_that_waits_too_long_fails(upstream: Upstream) -> None:
     for thread in threads:
         thread.join(DEADLINE_SECONDS)
     assert replies == [504, 504]
-    upstream.answers = [Answer()]
+    upstream.responses = [Response()]
     assert client.get("/").status == 200
     edge.stop()
 

@@ -43,9 +43,9 @@ def test_a_request_over_the_limit_gets_retry_after(serve: Serve, fresh: dict[str
     first, second, third = (client.get("/") for _ in range(3))
     reset = 3600 - int(time.time()) % 3600
     assert [reply.status for reply in (first, second, third)] == [200, 200, 429]
-    told = limits(first)
-    assert abs(int(told.pop("ratelimit-reset")) - reset) <= 2
-    assert told == {
+    headers = limits(first)
+    assert abs(int(headers.pop("ratelimit-reset")) - reset) <= 2
+    assert headers == {
         "x-ratelimit-limit-hour": "2",
         "x-ratelimit-remaining-hour": "1",
         "x-ratelimit-limit-day": "10",
@@ -53,17 +53,17 @@ def test_a_request_over_the_limit_gets_retry_after(serve: Serve, fresh: dict[str
         "ratelimit-limit": "2",
         "ratelimit-remaining": "1",
     }
-    told = limits(third)
+    headers = limits(third)
     assert third.message == "API rate limit exceeded"
-    assert told["retry-after"] == told["ratelimit-reset"]
+    assert headers["retry-after"] == headers["ratelimit-reset"]
     # The day was not counted, and is shown as it was before.
-    assert (told["x-ratelimit-remaining-hour"], told["x-ratelimit-remaining-day"]) == ("0", "8")
+    assert (headers["x-ratelimit-remaining-hour"], headers["x-ratelimit-remaining-day"]) == ("0", "8")
     assert len(upstream.seen) == 2
 
 
 def test_of_equally_tight_windows_the_longer_is_reported(serve: Serve, fresh: dict[str, Any]) -> None:
-    told = limits(limited(serve, fresh, hour=5, day=5).get("/"))
-    assert (told["ratelimit-remaining"], int(told["ratelimit-reset"]) > 3600 or time.gmtime().tm_hour == 23) == (
+    headers = limits(limited(serve, fresh, hour=5, day=5).get("/"))
+    assert (headers["ratelimit-remaining"], int(headers["ratelimit-reset"]) > 3600 or time.gmtime().tm_hour == 23) == (
         "4",
         True,
     )
@@ -130,7 +130,7 @@ def test_earlier_refusals_are_not_counted_and_later_ones_are(serve: Serve, fresh
 
 
 @pytest.mark.parametrize(
-    ("config", "fault"),
+    ("config", "error"),
     [
         ({}, "at least one of these fields must be non-empty"),
         ({"hour": 10, "day": 5}, "The limit for day(5.0) cannot be lower than the limit for hour(10.0)"),
@@ -142,11 +142,11 @@ def test_earlier_refusals_are_not_counted_and_later_ones_are(serve: Serve, fresh
     ],
 )
 def test_an_invalid_configuration_is_rejected(
-    serve: Serve, fresh: dict[str, Any], config: dict[str, Any], fault: str
+    serve: Serve, fresh: dict[str, Any], config: dict[str, Any], error: str
 ) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         limited(serve, fresh, **config)
-    assert fault in str(refused.value)
+    assert error in str(refused.value)
 
 
 @pytest.mark.parametrize(

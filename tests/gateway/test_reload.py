@@ -131,10 +131,10 @@ def test_web_pages_cannot_change_anything(admin: FlaskClient) -> None:
 
 def test_lint_reports_lines() -> None:
     assert errors_in(WHOLE) == []
-    (fault,) = errors_in(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
-    assert (fault.line, fault.place, fault.message) == (21, "plugins[0].config.orgins", "unknown field")
-    (fault,) = errors_in("services:\n- a: b: c\n")
-    assert (fault.line, fault.message.startswith("not YAML: ")) == (2, True)
+    (error,) = errors_in(WHOLE + "plugins:\n- name: cors\n  config:\n    orgins: []\n")
+    assert (error.line, error.place, error.message) == (21, "plugins[0].config.orgins", "unknown field")
+    (error,) = errors_in("services:\n- a: b: c\n")
+    assert (error.line, error.message.startswith("not YAML: ")) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,8 @@ def test_unwanted_requests_reach_no_upstream(
 )
 def test_ambiguous_requests_reach_no_upstream(open_client: Client, upstream: Upstream, twice: str) -> None:
     host = "" if twice.startswith("Host") else "Host: a\r\n"
-    answer = open_client.raw(f"GET / HTTP/1.1\r\n{host}{twice}\r\n{twice}\r\nConnection: close\r\n\r\n".encode())
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    response = open_client.raw(f"GET / HTTP/1.1\r\n{host}{twice}\r\n{twice}\r\nConnection: close\r\n\r\n".encode())
+    assert response.startswith(b"HTTP/1.1 400 ")
     assert not upstream.seen
 
 
@@ -111,7 +111,7 @@ def test_an_internal_error_is_a_500_without_a_traceback(
     gateway: Gateway, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve("services: []")
-    monkeypatch.setattr(gateway.edge, "router", None)  # no Edge has a fault that we know of
+    monkeypatch.setattr(gateway.edge, "router", None)  # no Edge has a error that we know of
     reply = client.get("/")
     assert (reply.status, reply.message) == (500, "An unexpected error occurred")
     assert b"Traceback" not in reply.body

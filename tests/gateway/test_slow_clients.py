@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.gateway.conftest import InThread
-from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream
 
 OPEN = "services: [{{url: 'http://{0}', routes: [{{paths: [/], strip_path: false}}]}}]"
 HEAD = b"POST / HTTP/1.1\r\nHost: a\r\n"
@@ -26,12 +26,12 @@ def client(hasty: InThread, upstream: Upstream) -> Client:
     return hasty.load(OPEN.format(upstream.address))
 
 
-def answer_to(client: Client, *parts: bytes, pause: float = 0.1) -> tuple[bytes, float]:
+def response_to(client: Client, *parts: bytes, pause: float = 0.1) -> tuple[bytes, float]:
     """What comes back until the connection is closed, and after how long."""
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", client.port), timeout=DEADLINE_SECONDS) as connection:
         connection.settimeout(pause)
-        answer = b""
+        response = b""
         for part in parts:
             try:
                 connection.sendall(part)
@@ -40,28 +40,28 @@ def answer_to(client: Client, *parts: bytes, pause: float = 0.1) -> tuple[bytes,
                 continue
             except OSError:
                 break
-            answer += block
+            response += block
             if not block:
                 break
         connection.settimeout(DEADLINE_SECONDS)
         try:
             while block := connection.recv(65536):
-                answer += block
+                response += block
         except ConnectionResetError:
             pass
-    return answer, time.monotonic() - started
+    return response, time.monotonic() - started
 
 
 @pytest.mark.parametrize("drops", [[b"GET / HT"], [b"GET / HTTP/1.1\r\n", *[b"X-%d: 1\r\n" % n for n in range(40)]]])
 def test_an_unfinished_head_is_refused(client: Client, upstream: Upstream, drops: list[bytes]) -> None:
-    answer, seconds = answer_to(client, *drops)
-    assert answer.startswith(b"HTTP/1.1 408 ")
+    response, seconds = response_to(client, *drops)
+    assert response.startswith(b"HTTP/1.1 408 ")
     assert seconds < 8
     assert not upstream.seen
 
 
 def test_a_silent_connection_is_closed(client: Client) -> None:
-    assert answer_to(client)[0] == b""
+    assert response_to(client)[0] == b""
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 1000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n3e8\r\n"])
@@ -69,17 +69,17 @@ def test_a_silent_connection_is_closed(client: Client) -> None:
 def test_an_unfinished_body_is_refused_and_not_forwarded(
     client: Client, upstream: Upstream, framing: bytes, drops: list[bytes]
 ) -> None:
-    answer, seconds = answer_to(client, HEAD + framing, *drops)
-    assert answer.startswith(b"HTTP/1.1 408 ")
+    response, seconds = response_to(client, HEAD + framing, *drops)
+    assert response.startswith(b"HTTP/1.1 408 ")
     assert seconds < 8
     assert not upstream.seen
 
 
 def test_a_body_that_keeps_arriving_may_take_longer(client: Client, upstream: Upstream) -> None:
-    answer, seconds = answer_to(
+    response, seconds = response_to(
         client, HEAD + b"Connection: close\r\nContent-Length: 10000\r\n\r\n", *[b"x" * 1000] * 10
     )
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert response.startswith(b"HTTP/1.1 200 ")
     assert seconds > 0.5
     assert len(upstream.last.body) == 10_000
 
@@ -100,9 +100,9 @@ def test_a_client_refused_while_sending_gets_the_response(hasty: InThread, upstr
     limit = "plugins: [{name: request-size-limiting, config: {allowed_payload_size: 1}}]"
     client = hasty.load(OPEN.format(upstream.address) + "\n" + limit)
     body = b"x" * (3 * 2**20)
-    answer, _ = answer_to(client, HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body)
-    assert answer.startswith(b"HTTP/1.1 413 ")
-    assert b"Connection: close" in answer
+    response, _ = response_to(client, HEAD + b"Content-Length: %d\r\n\r\n" % len(body), body)
+    assert response.startswith(b"HTTP/1.1 413 ")
+    assert b"Connection: close" in response
 
 
 def test_a_client_that_expects_100_continue_gets_it(client: Client, upstream: Upstream) -> None:
@@ -116,37 +116,37 @@ def test_a_client_that_expects_100_continue_gets_it(client: Client, upstream: Up
 
 @pytest.mark.parametrize("head", [b"GET /%s HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX-A: %s\r\n"])
 def test_an_endless_head_is_not_buffered(client: Client, upstream: Upstream, head: bytes) -> None:
-    answer, _ = answer_to(client, head % (b"x" * 60_000))
-    assert answer[9:12] in (b"400", b"414")
+    response, _ = response_to(client, head % (b"x" * 60_000))
+    assert response[9:12] in (b"400", b"414")
     many = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(60))
-    answer, _ = answer_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n" + many)
-    assert b"Request header or cookie too large" in answer
+    response, _ = response_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n" + many)
+    assert b"Request header or cookie too large" in response
     assert not upstream.seen
 
 
 def test_pipelined_requests_get_responses_in_order(client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(pause_seconds=0.2, body=b"first"), Answer(body=b"second"), Answer(body=b"third")]
+    upstream.responses = [Response(pause_seconds=0.2, body=b"first"), Response(body=b"second"), Response(body=b"third")]
     one, last = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
     two = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
-    answer, _ = answer_to(client, one + two + last)
-    places = [answer.index(body) for body in (b"first", b"second", b"third")]
+    response, _ = response_to(client, one + two + last)
+    places = [response.index(body) for body in (b"first", b"second", b"third")]
     assert places == sorted(places)
     assert [seen.body for seen in upstream.seen] == [b"", b"abc", b""]
 
 
 def test_malformed_data_after_a_request_does_not_affect_its_response(client: Client, upstream: Upstream) -> None:
-    answer, _ = answer_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET bad\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"HTTP/1.1 400 " in answer
+    response, _ = response_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET bad\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 200 ")
+    assert b"HTTP/1.1 400 " in response
     assert len(upstream.seen) == 1
 
 
 def test_http_1_0_gets_no_chunks(client: Client, upstream: Upstream) -> None:
-    upstream.answers = [Answer(chunks=[b"abc", b"def"])]
+    upstream.responses = [Response(chunks=[b"abc", b"def"])]
     upstream.between_chunks.clear()
     threading.Timer(0.2, upstream.between_chunks.set).start()
-    answer, _ = answer_to(client, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    head, _, body = answer.partition(b"\r\n\r\n")
+    response, _ = response_to(client, b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    head, _, body = response.partition(b"\r\n\r\n")
     assert body == b"abcdef"
     assert b"chunked" not in head
     assert b"Connection: close" in head
@@ -155,13 +155,13 @@ def test_http_1_0_gets_no_chunks(client: Client, upstream: Upstream) -> None:
 
 def test_a_websocket_upgrade_is_refused_with_an_explanation(client: Client, upstream: Upstream) -> None:
     upgrade = b"GET /chat HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\r\n"
-    answer, _ = answer_to(client, upgrade + b"\x81\x00")
-    assert answer.startswith(b"HTTP/1.1 501 ")
-    assert b"WebSocket is not supported" in answer
+    response, _ = response_to(client, upgrade + b"\x81\x00")
+    assert response.startswith(b"HTTP/1.1 501 ")
+    assert b"WebSocket is not supported" in response
     assert not upstream.seen
 
 
 def test_another_upgrade_is_an_ordinary_request(client: Client, upstream: Upstream) -> None:
-    answer, _ = answer_to(client, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    response, _ = response_to(client, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+    assert response.startswith(b"HTTP/1.1 200 ")
     assert upstream.last.header("Upgrade") is None

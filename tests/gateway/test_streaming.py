@@ -14,7 +14,7 @@ import pytest
 
 from tests.gateway.conftest import Serve
 from tests.gateway.test_process import Process
-from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Client, Upstream
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream
 from tests.gateway.waiting import until
 
 MEGABYTE = b"0123456789abcdef" * 65536
@@ -122,7 +122,7 @@ def test_a_route_may_pass_on_a_body_unbuffered(serve: Serve, upstream: Upstream)
 def test_an_unbuffered_body_is_not_sent_twice(serve: Serve, upstream: Upstream) -> None:
     route = "routes: [{paths: [/], request_buffering: false}]"
     client = serve("services: [{url: 'http://{upstream}', retries: 3, " + route + "}]")
-    upstream.answers = [Answer(hang_up=True), Answer()]
+    upstream.responses = [Response(hang_up=True), Response()]
     assert client.send("PUT", "/", body=b"abc").status == 502
     assert len(upstream.seen) == 1
 

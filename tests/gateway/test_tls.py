@@ -12,7 +12,7 @@ from launcher import certificate
 from launcher.errors import LaunchError
 from launcher.state import StateFolder
 from tests.gateway.conftest import InThread
-from tests.gateway.upstream import DEADLINE_SECONDS, Answer, Upstream
+from tests.gateway.upstream import DEADLINE_SECONDS, Response, Upstream
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ plugins:
 
 
 def test_responses_over_https_carry_hsts(secure: InThread, trust: ssl.SSLContext, upstream: Upstream) -> None:
-    upstream.answers = [Answer(headers=[("Strict-Transport-Security", "max-age=0")])]
+    upstream.responses = [Response(headers=[("Strict-Transport-Security", "max-age=0")])]
     service = f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/a]}}]}}]"
     plain = secure.load(service + HSTS)
     for path in ("/a", "/nowhere"):

@@ -8,7 +8,7 @@ import pytest
 from services.gateway.config.errors import InvalidConfiguration
 from tests.gateway.conftest import Serve
 from tests.gateway.documents import plugin, through
-from tests.gateway.upstream import Answer, Upstream
+from tests.gateway.upstream import Response, Upstream
 
 
 def test_headers_are_removed_renamed_replaced_added_and_appended_in_this_order(
@@ -48,8 +48,8 @@ def test_templates_use_values_of_the_request(serve: Serve, upstream: Upstream) -
     document = through(plugin("request-transformer", **config), paths=["~/users/(?<user>[^/]+)/(\\w+)$"])
     serve(document).get("/users/mina/orders?q=1", {"X-Who": "me"})
     assert upstream.last.target == "/inner/mina/orders?q=1"
-    told = [upstream.last.header(name) for name in ("X-User", "X-Q", "X-From")]
-    assert told == ["mina", "q=1", "me"]
+    values = [upstream.last.header(name) for name in ("X-User", "X-Q", "X-From")]
+    assert values == ["mina", "q=1", "me"]
 
 
 def test_a_line_break_in_a_value_starts_no_header(serve: Serve, upstream: Upstream) -> None:
@@ -93,7 +93,7 @@ def test_the_body_changes_where_it_can_be_read(
 
 
 def test_headers_of_a_404_change_too(serve: Serve, upstream: Upstream) -> None:
-    upstream.answers = [Answer(headers=[("X-Gone", "1"), ("X-Old", "old"), ("Server", "origin")])]
+    upstream.responses = [Response(headers=[("X-Gone", "1"), ("X-Old", "old"), ("Server", "origin")])]
     config = {
         "remove": {"headers": ["X-Gone"]},
         "rename": {"headers": ["X-Old:X-New"]},
@@ -112,7 +112,7 @@ def test_headers_of_a_404_change_too(serve: Serve, upstream: Upstream) -> None:
 @pytest.mark.parametrize("chunks", [None, [b'{"gone":', b' 1, "n": 1}']])
 def test_json_in_a_response_changes(serve: Serve, upstream: Upstream, chunks: list[bytes] | None) -> None:
     headers = [("Content-Type", "application/json")]
-    upstream.answers = [Answer(headers=headers, body=b'{"gone": 1, "n": 1}', chunks=chunks)]
+    upstream.responses = [Response(headers=headers, body=b'{"gone": 1, "n": 1}', chunks=chunks)]
     config = {
         "remove": {"json": ["gone"]},
         "replace": {"json": ["n:2"], "json_types": ["number"]},
@@ -128,31 +128,31 @@ def test_json_in_a_response_changes(serve: Serve, upstream: Upstream, chunks: li
 
 @pytest.mark.parametrize("body", [b"no json", b"[1]"])
 def test_a_response_that_is_not_a_json_object_is_unchanged(serve: Serve, upstream: Upstream, body: bytes) -> None:
-    upstream.answers = [Answer(headers=[("Content-Type", "application/json")], body=body)]
+    upstream.responses = [Response(headers=[("Content-Type", "application/json")], body=body)]
     assert serve(through(plugin("response-transformer", remove={"json": ["a"]}))).get("/").body == body
 
 
 def test_a_response_too_large_to_change_is_an_error(serve: Serve, upstream: Upstream) -> None:
     secret = json.dumps({"secret": "x" * (9 * 2**20)}).encode()
-    upstream.answers = [Answer(headers=[("Content-Type", "application/json")], body=secret)]
+    upstream.responses = [Response(headers=[("Content-Type", "application/json")], body=secret)]
     reply = serve(through(plugin("response-transformer", remove={"json": ["secret"]}))).get("/")
     assert (reply.status, reply.message) == (500, "An unexpected error occurred")
 
 
 @pytest.mark.parametrize(
-    ("answer", "status"),
+    ("response", "status"),
     [
-        (Answer(body=b'{"a": 1', missing_bytes=1), 502),
-        (Answer(body=b"x" * 100_000, missing_bytes=1), 502),
-        (Answer(chunks=[b"{"]), 504),
+        (Response(body=b'{"a": 1', missing_bytes=1), 502),
+        (Response(body=b"x" * 100_000, missing_bytes=1), 502),
+        (Response(chunks=[b"{"]), 504),
     ],
 )
 def test_a_response_that_cannot_be_read_whole_is_an_error(
-    serve: Serve, upstream: Upstream, answer: Answer, status: int
+    serve: Serve, upstream: Upstream, response: Response, status: int
 ) -> None:
-    answer.headers = [("Content-Type", "application/json"), ("X-Inner", "1")]
-    upstream.answers = [answer]
-    if answer.chunks:
+    response.headers = [("Content-Type", "application/json"), ("X-Inner", "1")]
+    upstream.responses = [response]
+    if response.chunks:
         upstream.between_chunks.clear()
     changes = plugin("response-transformer", add={"json": ["b:1"], "headers": ["X-Added:1"]})
     document = through(changes, plugin("cors", origins=["*"]))
@@ -165,7 +165,7 @@ def test_a_response_that_cannot_be_read_whole_is_an_error(
 
 
 @pytest.mark.parametrize(
-    ("name", "config", "fault"),
+    ("name", "config", "error"),
     [
         ("request-transformer", {"add": {"headers": ["X-A"]}}, "config.add.headers[0]: key 'X-A' has no value"),
         ("request-transformer", {"add": {"headers": ["X-A:$(os.getenv('A'))"]}}, "config.add.headers[0]: "),
@@ -175,7 +175,7 @@ def test_a_response_that_cannot_be_read_whole_is_an_error(
         ("response-transformer", {"add": {"json": ["a:1"], "json_types": ["int"]}}, "config.add.json_types[0]: "),
     ],
 )
-def test_an_invalid_configuration_is_rejected(serve: Serve, name: str, config: dict[str, Any], fault: str) -> None:
+def test_an_invalid_configuration_is_rejected(serve: Serve, name: str, config: dict[str, Any], error: str) -> None:
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(plugin(name, **config)))
-    assert fault in str(refused.value)
+    assert error in str(refused.value)

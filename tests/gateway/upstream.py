@@ -1,4 +1,4 @@
-"""The small client that says exactly what it is told to, and the upstream of the golden cases, for the gateway's other tests."""
+"""A small client that sends requests unchanged, and the upstream of the golden cases."""
 
 import http.client
 import json
@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from launcher.golden.upstream import DEADLINE_SECONDS, Answer, Seen, Upstream, running
+from launcher.golden.upstream import DEADLINE_SECONDS, Response, Seen, Upstream, running
 
-__all__ = ["DEADLINE_SECONDS", "Answer", "Client", "Reply", "Seen", "Upstream", "running"]
+__all__ = ["DEADLINE_SECONDS", "Client", "Reply", "Response", "Seen", "Upstream", "running"]
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Reply:
 
 
 class Client:
-    """Sends paths and headers as they are; one connection for each request."""
+    """Sends paths and headers unchanged, each request over a new connection."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -51,13 +51,13 @@ class Client:
             connection.close()
 
     def raw(self, request: bytes) -> bytes:
-        """Whatever comes back until the gateway closes the connection."""
+        """The response until the gateway closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(request)
-            answer = b""
+            response = b""
             while block := connection.recv(65536):
-                answer += block
-            return answer
+                response += block
+            return response
 
     def get(self, path: str, headers: Mapping[str, str] | None = None) -> Reply:
         return self.send("GET", path, headers)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 def until(condition: Callable[[], bool], explain: Callable[[], str], seconds: float = 20.0) -> None:
-    """Returns once the condition holds; fails with the explanation when it does not in time."""
+    """Wait until the condition holds; fail with the explanation after the deadline."""
     deadline, pause = time.monotonic() + seconds, threading.Event()
     while not condition():
         assert time.monotonic() < deadline, explain()
