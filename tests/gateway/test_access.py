@@ -1,4 +1,4 @@
-"""Section 9 of what Kong does: who may come in by address and by name, and when a request is ended here."""
+"""Section 9 of Kong's behaviour: access by address and user agent, size limits and terminations."""
 
 from typing import Any
 
@@ -79,8 +79,8 @@ def test_a_trusted_proxy_reports_its_client(upstream: Upstream) -> None:
     document = f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]\n"
     restricted = "plugins: [{name: ip-restriction, config: {allow: [9.9.9.9]}}]"
     client = edge.load(document + restricted)
-    said = {"X-Real-IP": "9.9.9.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.test"}
-    assert client.get("/", said).status == 200
+    headers = {"X-Real-IP": "9.9.9.9", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "shop.test"}
+    assert client.get("/", headers).status == 200
     seen = upstream.last
     assert (seen.header("X-Real-IP"), seen.header("X-Forwarded-For")) == ("9.9.9.9", "127.0.0.1")
     assert (seen.header("X-Forwarded-Proto"), seen.header("X-Forwarded-Host")) == ("https", "shop.test")

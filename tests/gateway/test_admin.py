@@ -1,4 +1,4 @@
-"""The admin port and the documentation that the edge shows."""
+"""The admin port, and the documentation that the edge exposes."""
 
 import json
 import re

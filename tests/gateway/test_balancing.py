@@ -1,4 +1,4 @@
-"""Section 7 of what Kong does: which target gets a request, and how it is found to be ill and well again."""
+"""Section 7 of Kong's behaviour: balancing and health checks."""
 
 import itertools
 import threading
@@ -129,7 +129,7 @@ def test_the_least_busy_target_is_chosen(serve: Serve, pair: tuple[Upstream, Ups
     while not slow.seen:
         if waiting.ident is None:
             waiting.start()
-            until(lambda: bool(slow.seen or other.seen), lambda: "nobody was asked")
+            until(lambda: bool(slow.seen or other.seen), lambda: "no upstream was called")
         else:
             client.get("/")
     before = len(slow.seen)
@@ -155,23 +155,23 @@ def state(edge: InThread) -> list[str]:
 def test_consecutive_failures_remove_a_target_until_it_is_restored(
     serve: Serve, edge: InThread, pair: tuple[Upstream, Upstream]
 ) -> None:
-    ill, well = pair
-    client = balanced(serve, [ill.address, well.address], healthchecks=PASSIVE)
+    failing, other = pair
+    client = balanced(serve, [failing.address, other.address], healthchecks=PASSIVE)
     assert state(edge) == ["HEALTHY", "HEALTHY"]
-    ill.responses = [Response(500), Response(200), Response(500), Response(503), Response(200)]
+    failing.responses = [Response(500), Response(200), Response(500), Response(503), Response(200)]
     statuses = [client.get("/").status for _ in range(8)]
     assert [status for status in statuses if status != 200] == [500, 500, 503]
     assert state(edge) == ["UNHEALTHY", "HEALTHY"]
-    before = len(ill.seen)
+    before = len(failing.seen)
     assert [client.get("/").status for _ in range(4)] == [200] * 4
-    assert len(ill.seen) == before
+    assert len(failing.seen) == before
     (upstream,) = edge.gateway.edge.configuration.upstreams.values()
     admin = admin_of(edge)
-    assert admin.put(f"/upstreams/{upstream.name}/targets/{ill.address}/healthy").status_code == 204
+    assert admin.put(f"/upstreams/{upstream.name}/targets/{failing.address}/healthy").status_code == 204
     assert state(edge) == ["HEALTHY", "HEALTHY"]
     client.get("/"), client.get("/")
-    assert len(ill.seen) == before + 1
-    assert admin.put(f"/upstreams/{upstream.name}/targets/nobody/healthy").status_code == 404
+    assert len(failing.seen) == before + 1
+    assert admin.put(f"/upstreams/{upstream.name}/targets/missing/healthy").status_code == 404
 
 
 def test_refused_connections_remove_a_target(serve: Serve, edge: InThread, upstream: Upstream) -> None:

@@ -1,4 +1,4 @@
-"""Section 1 of what Kong does: a declarative file is taken as a whole, or refused with the place and the reason."""
+"""Section 1 of Kong's behaviour: a declarative file is loaded as a whole, or rejected with places and reasons."""
 
 from uuid import UUID, uuid5
 

@@ -1,4 +1,4 @@
-"""The instances of an upstream as Consul tells them: at once, in spite of its absence, and not gone because it was wiped."""
+"""The instances of an upstream from Consul: updated at once, kept while it is unavailable or has been wiped."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,7 +17,7 @@ NAME = "users.service.consul"
 
 
 async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]:
-    """Ports of the next response."""
+    """Ports in the next update."""
     async with asyncio.timeout(DEADLINE_SECONDS):
         return [each.port for each in await anext(addresses)]
 

@@ -1,4 +1,4 @@
-"""Section 10 of what Kong does: the cors plugin."""
+"""Section 10 of Kong's behaviour: the cors plugin."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ PREFLIGHT = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
 
 
 def sharing(serve: Serve, **config: Any) -> Client:
-    """Global cors before a route that wants a token, and one that does not."""
+    """Global cors, a route that requires a token, and one that does not."""
     routes = [
         {"paths": ["/closed"], "plugins": [{"name": "jwt"}]},
         {"paths": ["/open"]},

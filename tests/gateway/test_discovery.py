@@ -1,4 +1,4 @@
-"""Targets by name: from Consul's health API, and from DNS with ports and weights of its SRV records."""
+"""Targets by name: from Consul's health API, and from DNS with the ports and weights of SRV records."""
 
 import json
 import socketserver
@@ -25,12 +25,12 @@ upstreams: [{name: shop, targets: [{target: "NAME:PORT"}]}]
 
 
 class Catalog:
-    """Speaks Consul's blocking queries: an answer comes when the index has passed the asker's, or after a while."""
+    """Serves Consul's blocking queries: responds once the index exceeds the client's, or after a while."""
 
     def __init__(self) -> None:
         self.index, self.instances = 1, list[tuple[str, int, int]]()
-        self.asked: list[str] = []
-        self.is_ill = False
+        self.queries: list[str] = []
+        self.is_failing = False
         self._changed = threading.Condition()
         catalog = self
 
@@ -38,7 +38,7 @@ class Catalog:
             def log_message(self, format: str, *args: Any) -> None: ...  # noqa: A002
 
             def do_GET(self) -> None:
-                catalog.asked.append(self.path)
+                catalog.queries.append(self.path)
                 query = parse_qs(urlsplit(self.path).query)
                 catalog.wait(int(query["index"][0]))
                 body = json.dumps(
@@ -50,7 +50,7 @@ class Catalog:
                         for _, port, weight in catalog.instances
                     ]
                 ).encode()
-                self.send_response(500 if catalog.is_ill else 200)
+                self.send_response(500 if catalog.is_failing else 200)
                 self.send_header("X-Consul-Index", str(catalog.index))
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -63,10 +63,10 @@ class Catalog:
         with self._changed:
             self._changed.wait_for(lambda: self.index > index, timeout=5)
 
-    def become(self, *ports: int, weight: int = 1, is_ill: bool = False) -> None:
+    def update(self, *ports: int, weight: int = 1, is_failing: bool = False) -> None:
         with self._changed:
             self.instances = [("shop", port, weight) for port in ports]
-            self.is_ill = is_ill
+            self.is_failing = is_failing
             self.index += 1
             self._changed.notify_all()
 
@@ -95,32 +95,32 @@ def arrives(client: Client, *upstreams: Upstream) -> Callable[[], bool]:
 
 def test_targets_follow_changes_in_consul(upstream: Upstream) -> None:
     catalog = Catalog()
-    catalog.become(upstream.port)
+    catalog.update(upstream.port)
     with serving(catalog.server), running(Upstream()) as other:
         edge = InThread(consul_url=f"http://127.0.0.1:{catalog.server.server_port}")
         client = edge.load(DOCUMENT.replace("NAME", "shop.service.consul").replace("PORT", "80"))
         assert client.get("/").status == 200
-        assert catalog.asked[0].startswith("/v1/health/service/shop?index=0&wait=")
+        assert catalog.queries[0].startswith("/v1/health/service/shop?index=0&wait=")
         assert upstream.last.header("Host") == f"shop.service.consul:{upstream.port}"
-        catalog.become(upstream.port, other.port, weight=3)
-        until(arrives(client, upstream, other), lambda: "both should be asked")
-        catalog.become(other.port, is_ill=True)
-        until(lambda: len(catalog.asked) > 3, lambda: str(catalog.asked))
-        assert client.get("/").status == 200, "what Consul said last holds while it is ill"
-        catalog.become(other.port)
+        catalog.update(upstream.port, other.port, weight=3)
+        until(arrives(client, upstream, other), lambda: "both should get requests")
+        catalog.update(other.port, is_failing=True)
+        until(lambda: len(catalog.queries) > 3, lambda: str(catalog.queries))
+        assert client.get("/").status == 200, "the last instances are kept while Consul fails"
+        catalog.update(other.port)
         until(
             lambda: [n.pool.port for p in edge.gateway.edge._peers.values() for n in p.nodes] == [other.port],
             lambda: "",
         )
-        catalog.become()
-        until(lambda: client.get("/").status == 503, lambda: "nobody is left")
+        catalog.update()
+        until(lambda: client.get("/").status == 503, lambda: "no instance is left")
         edge.load("services: []")
         assert not edge.runtime.resources.names._watched
         edge.stop()
 
 
 class Zone:
-    """A name server that knows one service and a host."""
+    """A name server with one service and one host."""
 
     def __init__(self) -> None:
         self.port = 0

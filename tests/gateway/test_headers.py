@@ -1,4 +1,4 @@
-"""Section 4 of what Kong does: headers to the upstream and to the client."""
+"""Section 4 of Kong's behaviour: headers to the upstream and to the client."""
 
 import re
 

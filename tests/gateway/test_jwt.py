@@ -1,4 +1,4 @@
-"""Section 8 of what Kong does: the jwt plugin."""
+"""Section 8 of Kong's behaviour: the jwt plugin."""
 
 import base64
 import hmac
@@ -20,7 +20,7 @@ LATER = int(time.time()) + 600
 
 
 def protect(serve: Serve, *credentials: dict[str, Any], **config: Any) -> Client:
-    """A gateway whose one route wants a token of the consumer shop, whose keys are `credentials`."""
+    """A gateway whose only route requires a token of the consumer shop, whose keys are `credentials`."""
     return serve(
         {
             "services": [
@@ -217,7 +217,7 @@ def test_longer_hashes(serve: Serve, algorithm: str) -> None:
 
 
 def test_the_public_key_cannot_sign_as_a_secret(serve: Serve) -> None:
-    """Signing HS256 with the public key, which everybody knows, is an old trick."""
+    """Signing HS256 with the public key as the secret is a well-known attack."""
     pem = public(PRIVATE_KEYS["RS256"])
     client = protect(serve, {"key": "k1", "algorithm": "RS256", "rsa_public_key": pem})
     header, claims = raw(HS, {"iss": "k1"}, "").split(".")[:2]
@@ -274,7 +274,7 @@ def test_options_is_authenticated_unless_configured_otherwise(serve: Serve, runs
         (hs256(algorithm="HS1"), {}, "jwt_secrets[0]: the algorithm HS1 is not supported"),
         ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets[0]: "),
         (hs256(secret="*"), {"secret_is_base64": True}, "jwt_secrets[0]: "),
-        (hs256(), {"anonymous": "nobody"}, "anonymous: no consumer named nobody"),
+        (hs256(), {"anonymous": "missing"}, "anonymous: no consumer named missing"),
         (hs256(), {"maximum_expiration": 60}, "maximum_expiration needs exp among claims_to_verify"),
         (hs256(), {"claims_to_verify": ["iat"]}, "plugins[0].config.claims_to_verify[0]: "),
     ],

@@ -1,4 +1,4 @@
-"""Section 9 of what Kong does: key-auth, and acl after it."""
+"""Section 9 of Kong's behaviour: key-auth and acl."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ PARTNER = {
     "keyauth_credentials": [{"id": "11111111-1111-4111-8111-111111111111", "key": "s3cret"}],
     "acls": [{"group": "machines"}, {"group": "eu"}],
 }
-STRANGER = {"username": "stranger", "keyauth_credentials": [{"key": "other"}]}
-NOBODY = {"username": "nobody"}
+OTHER = {"username": "other", "keyauth_credentials": [{"key": "other"}]}
+GUEST = {"username": "guest"}
 
 
 def guarded(serve: Serve, *more: dict[str, Any], **config: Any) -> Client:
-    return serve(through(plugin("key-auth", **config), *more, consumers=[PARTNER, STRANGER, NOBODY]))
+    return serve(through(plugin("key-auth", **config), *more, consumers=[PARTNER, OTHER, GUEST]))
 
 
 def test_a_key_identifies_its_consumer_to_the_upstream(serve: Serve, upstream: Upstream) -> None:
@@ -97,10 +97,10 @@ def test_a_hidden_key_does_not_reach_the_upstream(serve: Serve, upstream: Upstre
 
 
 def test_requests_without_a_key_are_the_anonymous_consumers(serve: Serve, upstream: Upstream) -> None:
-    client = guarded(serve, anonymous="nobody")
+    client = guarded(serve, anonymous="guest")
     assert client.get("/", {"apikey": "wrong", "X-Credential-Identifier": "me"}).status == 200
     seen = upstream.last
-    assert (seen.header("X-Consumer-Username"), seen.header("X-Anonymous-Consumer")) == ("nobody", "true")
+    assert (seen.header("X-Consumer-Username"), seen.header("X-Anonymous-Consumer")) == ("guest", "true")
     assert seen.header("X-Credential-Identifier") is None
 
 
@@ -135,7 +135,7 @@ def test_groups_are_checked_after_the_key(
 
 def test_an_unauthenticated_request_has_no_group(serve: Serve) -> None:
     acl = plugin("acl", allow=["machines"])
-    reply = guarded(serve, acl, anonymous="nobody").get("/")
+    reply = guarded(serve, acl, anonymous="guest").get("/")
     assert (reply.status, reply.message, reply.header("WWW-Authenticate")) == (401, "Unauthorized", None)
     assert serve(through(acl)).get("/").status == 401
 

@@ -1,4 +1,4 @@
-"""The installation's own file: what is open, what is closed, what is not there; and how it is rendered."""
+"""kong/kong.yml: which paths are open, protected or missing, and how it is rendered."""
 
 import json
 import subprocess
@@ -143,7 +143,7 @@ def router(loaded: configuration.Configuration) -> Router:
 
 
 def is_open(loaded: configuration.Configuration, router: Router, method: str, path: str) -> bool | None:
-    """None when no route takes it to a service."""
+    """None when no route leads to a service."""
     match = router.match(method, path, "souk.test", lambda _: ())
     if match is None or match.service is None:
         return None
@@ -214,7 +214,7 @@ def test_an_upstream_without_addresses_is_reported() -> None:
 
 
 def limits(loaded: configuration.Configuration, router: Router, method: str, path: str) -> tuple[str, int]:
-    """How requests to this path are counted, and how many a minute pass."""
+    """How requests to this path are counted, and the limit per minute."""
     match = router.match(method, path, "souk.test", lambda _: None)
     assert match is not None
     found = [plugin for plugin in loaded.plugins.values() if plugin.name == "rate-limiting"]

@@ -1,4 +1,4 @@
-"""What is wrong with a file is explained by line, before anything runs it."""
+"""Lint reports the errors of a file by line."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Section 14 of what Kong does: what is written of an exchange, and what never is."""
+"""Section 14 of Kong's behaviour: what is logged of an exchange, and what never is."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def lines(path: Path, count: int) -> list[dict[str, Any]]:
 def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tmp_path: Path) -> None:
     path = tmp_path / "log"
     client = serve(through(plugin("file-log", path=str(path)), plugin("key-auth"), consumers=[PARTNER]))
-    upstream.responses = [Response(201, [("X-A", "1"), ("X-A", "2")], b"body that nobody logs")]
+    upstream.responses = [Response(201, [("X-A", "1"), ("X-A", "2")], b"body that is not logged")]
     client.post("/a?q=1&q=2", b"secret body", {"apikey": "s3cret", "Authorization": "Bearer token", "X-B": "b"})
     (line,) = lines(path, 1)
     request, response = line["request"], line["response"]
@@ -42,7 +42,7 @@ def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tm
     assert len(request["id"]) == 32
     assert request["size"] > len(b"secret body")
     assert (response["status"], response["headers"]["x-a"]) == (201, ["1", "2"])
-    assert response["size"] > len(b"body that nobody logs")
+    assert response["size"] > len(b"body that is not logged")
     assert set(line["latencies"]) == {"request", "kong", "proxy", "receive"}
     assert line["tries"][0]["port"] == upstream.port
     assert (line["route"]["name"], line["service"]["name"]) == ("r", "s")
@@ -50,7 +50,7 @@ def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tm
     assert (line["client_ip"], line["upstream_uri"], line["upstream_status"]) == ("127.0.0.1", "/a", "201")
     assert (line["source"], line["workspace_name"]) == ("upstream", "default")
     written = path.read_text()
-    assert not [secret for secret in ("secret body", "body that nobody logs", "Bearer token") if secret in written]
+    assert not [secret for secret in ("secret body", "body that is not logged", "Bearer token") if secret in written]
 
 
 def test_a_line_lists_failed_tries_and_refusals(serve: Serve, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The smaller plugins, and which entry of a plugin runs where: sections 2, 9, 11 and 14 of what Kong does."""
+"""Smaller plugins, and which entry of a plugin runs: sections 2, 9, 11 and 14 of Kong's behaviour."""
 
 import re
 from typing import Any
@@ -38,9 +38,9 @@ def test_a_request_gets_an_id_with_a_counter(serve: Serve, upstream: Upstream) -
 @pytest.mark.parametrize("path", ["/a", "/nowhere"])
 def test_an_id_is_kept_and_returned(serve: Serve, upstream: Upstream, path: str, sent: str | None, kept: bool) -> None:
     client = with_plugin(serve, "correlation-id", header_name="X-ID", generator="uuid", echo_downstream=True)
-    said = client.get(path, {} if sent is None else {"X-ID": sent}).header("X-ID") or ""
-    assert said == "mine" if kept else re.fullmatch(UUID, said)
-    assert path != "/a" or upstream.last.header("X-ID") == said
+    returned = client.get(path, {} if sent is None else {"X-ID": sent}).header("X-ID") or ""
+    assert returned == "mine" if kept else re.fullmatch(UUID, returned)
+    assert path != "/a" or upstream.last.header("X-ID") == returned
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def test_exchanges_are_counted_and_timed(serve: Serve, upstream: Upstream) -> No
 
 
 def entry(place: str) -> dict[str, Any]:
-    """A correlation-id whose header says where its entry stands."""
+    """A correlation-id entry that names its place in its header."""
     return {"name": "correlation-id", "config": {"header_name": f"X-{place}"}}
 
 

@@ -1,4 +1,4 @@
-"""The gateway as a process: `python -m services.gateway` on granian, from its rendered file to its end."""
+"""The gateway as a process: `python -m services.gateway`, from its rendered file to its exit."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 class Process:
-    """A gateway on ports of its own, with every upstream at `address`."""
+    """A gateway on its own ports, with every upstream at `address`."""
 
     def __init__(self, folder: Path, address: str) -> None:
         self.port, self.admin_port = free_port(), free_port()
@@ -39,7 +39,7 @@ class Process:
             "SOUK_KONG_FILE": str(folder / "kong.yml"),
             "SOUK_SERVICES": json.dumps(dict.fromkeys(SERVICES, f"http://{address}")),
             "SOUK_JWT_KEYS": '{"k1": "a secret that is long enough for HS256!"}',
-            # A variable that granian would pass off as a header.
+            # A WSGI server could mistake this variable for a header.
             "HTTP_X_CONSUMER_USERNAME": "admin",
         }
         render = self.command("services.gateway.config.render", "kong/kong.yml")
@@ -62,7 +62,7 @@ class Process:
             return False
 
     def raw(self, request: bytes) -> bytes:
-        """Whatever comes back until the gateway closes the connection."""
+        """The response until the gateway closes the connection."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_SECONDS) as connection:
             connection.sendall(request)
             response = b""
@@ -237,7 +237,7 @@ def test_smuggled_requests_reach_no_upstream(
 ) -> None:
     request = b"POST /users/login HTTP/1.1\r\nHost: a\r\n" + head + b"\r\n\r\n" + body
     process.raw(request + b"GET /nowhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-    # At most the outer request, and what of it reached the upstream is framed by one length only.
+    # At most the outer request, with a single length, reached the upstream.
     assert [seen.target for seen in upstream.seen] in ([], ["/users/login"])
     for seen in upstream.seen:
         assert seen.header("Transfer-Encoding") is None
@@ -269,7 +269,7 @@ def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "line"),
+    ("damage", "line"),
     [
         (
             lambda path: path.write_text('_format_version: "3.0"\nservices: [{hots: x}]'),
@@ -279,11 +279,11 @@ def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client:
     ],
 )
 def test_an_invalid_file_ends_the_process_with_an_error_line(
-    tmp_path: Path, process: Process, spoil: Callable[[Path], None], line: str
+    tmp_path: Path, process: Process, damage: Callable[[Path], None], line: str
 ) -> None:
     file = tmp_path / "kong.yml"
     file.write_text("")
-    spoil(file)
+    damage(file)
     environment = process.environment | {"SOUK_KONG_FILE": str(file)}
     ended = subprocess.run(
         **process.command("services.gateway") | {"env": environment}, capture_output=True, text=True, timeout=30

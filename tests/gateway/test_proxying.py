@@ -1,4 +1,4 @@
-"""Sections 6 and 7 of what Kong does: tries, timeouts, bodies, balancing."""
+"""Sections 6 and 7 of Kong's behaviour: tries, timeouts, bodies, balancing."""
 
 import asyncio
 import http.client
@@ -16,14 +16,14 @@ from tests.gateway.waiting import until
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port that refuses connections, for as long as the test runs."""
+    """A port that refuses connections during the test."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved.getsockname()[1]
 
 
 def balanced(serve: Serve, *targets: str, service: str = "") -> Client:
-    """A service over these targets; `host:port` or `host:port*weight`."""
+    """A service over these targets, each `host:port` or `host:port*weight`."""
     lines = [target.partition("*") for target in targets]
     listed = ", ".join(f"{{target: '{address}', weight: {weight or 100}}}" for address, _, weight in lines)
     return serve(
@@ -185,7 +185,7 @@ def test_waiting_requests_are_served_in_order(upstream: Upstream) -> None:
         waiting = [asyncio.create_task(take(name)) for name in ("first", "second")]
         await asyncio.sleep(0)
         pool.release(held)
-        # At the very moment at which the connection has become free.
+        # Just when the connection has been released.
         await take("late")
         await asyncio.gather(*waiting)
         return order

@@ -1,4 +1,4 @@
-"""Section 12 of what Kong does: so many in a window, in one process and in several that share a Redis."""
+"""Section 12 of Kong's behaviour: rate limits, in one process and in several that share a Redis."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ from tests.gateway.conftest import InThread, Serve
 from tests.gateway.documents import plugin, through
 from tests.gateway.upstream import Client, Upstream
 
-NOBODY = "00000000-0000-0000-0000-000000000000"
+UNSCOPED = "00000000-0000-0000-0000-000000000000"
 
 
 def limits(reply: Any) -> dict[str, str]:
@@ -28,12 +28,12 @@ def limits(reply: Any) -> dict[str, str]:
 
 @pytest.fixture
 def fresh() -> dict[str, Any]:
-    """A route id that nobody has counted under: local counters survive reloads."""
+    """A route with a new id, as local counters survive reloads."""
     return {"id": str(uuid.uuid4())}
 
 
 def limited(serve: Serve, fresh: dict[str, Any], *more: dict[str, Any], **config: Any) -> Client:
-    """With the plugin on a route of its own."""
+    """A client of a new route with the plugin."""
     route = {"name": "r", "paths": ["/"], "plugins": [plugin("rate-limiting", **config), *more]} | fresh
     return serve({"services": [{"name": "s", "url": "http://{upstream}", "routes": [route]}]})
 
@@ -56,7 +56,7 @@ def test_a_request_over_the_limit_gets_retry_after(serve: Serve, fresh: dict[str
     headers = limits(third)
     assert third.message == "API rate limit exceeded"
     assert headers["retry-after"] == headers["ratelimit-reset"]
-    # The day was not counted, and is shown as it was before.
+    # The day was not counted, so its remaining requests are unchanged.
     assert (headers["x-ratelimit-remaining-hour"], headers["x-ratelimit-remaining-day"]) == ("0", "8")
     assert len(upstream.seen) == 2
 
@@ -117,7 +117,7 @@ def test_requests_are_counted_by_the_configured_identity(
 def test_consumers_are_counted_separately(serve: Serve) -> None:
     consumers = [{"username": name, "keyauth_credentials": [{"key": name}], "id": str(uuid.uuid4())} for name in "ab"]
     client = serve(through(plugin("key-auth"), plugin("rate-limiting", hour=1), consumers=consumers))
-    assert [client.get("/", {"apikey": key}).status for key in ("a", "b", "a", "nobody")] == [200, 200, 429, 401]
+    assert [client.get("/", {"apikey": key}).status for key in ("a", "b", "a", "unknown")] == [200, 200, 429, 401]
 
 
 def test_earlier_refusals_are_not_counted_and_later_ones_are(serve: Serve, fresh: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def test_redis_counts_every_request_under_kongs_key(serve: Serve, fresh: dict[st
     assert [reply.status for reply in replies] == [200, 200, 429]
     assert limits(replies[2])["x-ratelimit-remaining-day"] == "7"
     for window, seconds in (("hour", 3600), ("day", 86_400)):
-        key = f"ratelimit:{fresh['id']}:{NOBODY}:127.0.0.1:{start_of(window, start) * 1000}:{window}"
+        key = f"ratelimit:{fresh['id']}:{UNSCOPED}:127.0.0.1:{start_of(window, start) * 1000}:{window}"
         assert redis.get(key) == b"3"
         assert 0 < int(redis.ttl(key)) <= seconds
 

@@ -1,4 +1,4 @@
-"""Section 15 of what Kong does: another configuration takes the place of the one in force, whole or not at all."""
+"""Section 15 of Kong's behaviour: a configuration is replaced as a whole or not at all."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""Section 5 of what Kong does: its own errors, and the requests it refuses outright."""
+"""Section 5 of Kong's behaviour: its own errors, and the requests it refuses."""
 
 import pytest
 
@@ -111,7 +111,7 @@ def test_an_internal_error_is_a_500_without_a_traceback(
     gateway: Gateway, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = serve("services: []")
-    monkeypatch.setattr(gateway.edge, "router", None)  # no Edge has a error that we know of
+    monkeypatch.setattr(gateway.edge, "router", None)  # forces an internal error
     reply = client.get("/")
     assert (reply.status, reply.message) == (500, "An unexpected error occurred")
     assert b"Traceback" not in reply.body

@@ -1,4 +1,4 @@
-"""Section 3 of what Kong does: which route wins, and which path its service gets."""
+"""Section 3 of Kong's behaviour: which route wins, and which path its service gets."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ LOWER, GREATER = "10000000-0000-4000-8000-000000000000", "f0000000-0000-4000-800
 
 
 def routes(serve: Serve, *routes: dict[str, Any]) -> Client:
-    """Each route has a service of its own, whose path is the route's name: the upstream sees who won."""
+    """Each route has its own service, with the route's name as its path, so the upstream sees which route won."""
     services = [
         {"name": route["name"], "url": f"http://{{upstream}}/{route['name']}", "routes": [route]} for route in routes
     ]
@@ -59,7 +59,7 @@ def test_the_stronger_route_wins(
     client = routes(serve, {"name": "weaker", **weaker}, {"name": "stronger", **stronger})
     assert client.get("/a/b", {"Host": "h.test", **request_}).status == 200
     assert winner(upstream) == "stronger"
-    # For its strength only: alone, the weaker one would have matched too.
+    # The winner is merely stronger: the other route matches too.
     alone = routes(serve, {"name": "weaker", **weaker})
     assert alone.get("/a/b", {"Host": "h.test", **request_}).status == 200
 

@@ -1,4 +1,4 @@
-"""Clients that take their time, or never end: each has a deadline, and none holds what others need."""
+"""Slow clients: each has a deadline, and none delays others."""
 
 import socket
 import threading
@@ -27,7 +27,7 @@ def client(hasty: InThread, upstream: Upstream) -> Client:
 
 
 def response_to(client: Client, *parts: bytes, pause: float = 0.1) -> tuple[bytes, float]:
-    """What comes back until the connection is closed, and after how long."""
+    """The response until the connection is closed, and the seconds this took."""
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", client.port), timeout=DEADLINE_SECONDS) as connection:
         connection.settimeout(pause)

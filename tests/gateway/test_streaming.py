@@ -23,7 +23,7 @@ MAX_GROWTH_BYTES = 24 * 2**20
 
 
 class Sink(BaseHTTPRequestHandler):
-    """Swallows what it is sent and answers with its digest; gives SIZE megabytes to who asks."""
+    """Responds to an upload with its digest, and to a GET with SIZE megabytes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -74,7 +74,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 def growth(process: Process, before: int) -> int:
-    """Of what is resident."""
+    """Growth of resident memory."""
     return int(psutil.Process(process.running.pid).memory_info().rss) - before
 
 
@@ -113,7 +113,7 @@ def test_a_route_may_pass_on_a_body_unbuffered(serve: Serve, upstream: Upstream)
         assert len(upstream.last.body) == size
     with socket.create_connection(("127.0.0.1", client.port), timeout=DEADLINE_SECONDS) as connection:
         connection.sendall(b"POST /early HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc")
-        until(lambda: upstream.connections > 0, lambda: "the upstream hears of it before the body is there")
+        until(lambda: upstream.connections > 0, lambda: "the upstream is called before the body is complete")
         connection.sendall(b"def")
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     assert upstream.last.body == b"abcdef"

@@ -1,4 +1,4 @@
-"""HTTPS beside HTTP, with the certificate that the launcher makes; and upstreams that speak TLS themselves."""
+"""HTTPS beside HTTP, with the launcher's certificate, and upstreams with TLS."""
 
 import http.client
 import socket
@@ -81,7 +81,7 @@ def test_responses_over_https_carry_hsts(secure: InThread, trust: ssl.SSLContext
         assert connection.getresponse().headers.get_all("Strict-Transport-Security") == ["max-age=60"]
         connection.close()
     assert plain.get("/nowhere").header("Strict-Transport-Security") is None
-    # Said by somebody whom nobody has to believe.
+    # Sent by an untrusted client.
     assert plain.get("/nowhere", {"X-Forwarded-Proto": "https"}).header("Strict-Transport-Security") is None
 
 

@@ -1,4 +1,4 @@
-"""Section 13 of what Kong does: requests and answers changed on their way."""
+"""Section 13 of Kong's behaviour: transformed requests and responses."""
 
 import json
 from typing import Any
