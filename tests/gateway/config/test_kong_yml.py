@@ -15,7 +15,7 @@ from services.gateway.exchange.routing import Router
 from services.gateway.proxy.edge import Edge
 from tests.chassis.security.test_keys import ED25519, public
 
-FILE = Path(__file__).parents[2] / "kong" / "kong.yml"
+FILE = Path(__file__).parents[3] / "kong" / "kong.yml"
 UPSTREAMS = (*SERVICES, "docs")
 ID = "00000000-0000-4000-8000-000000000000"
 TARGETS = {name: [f"{name}.test:1", f"{name}.test:2"] for name in UPSTREAMS}
