@@ -74,7 +74,7 @@ def balanced(serve: Serve, targets: list[str], **upstream: Any) -> Client:
 
 
 @pytest.mark.parametrize(
-    ("config", "ask"),
+    ("config", "arguments"),
     [
         ({"hash_on": "header", "hash_on_header": "X-Key"}, lambda key: ("/", {"X-Key": key})),
         ({"hash_on": "query_arg", "hash_on_query_arg": "k"}, lambda key: (f"/?k={key}", {})),
@@ -88,13 +88,13 @@ def balanced(serve: Serve, targets: list[str], **upstream: Any) -> Client:
     ],
 )
 def test_equal_requests_reach_the_same_target(
-    serve: Serve, pair: tuple[Upstream, Upstream], config: dict[str, str], ask: Any
+    serve: Serve, pair: tuple[Upstream, Upstream], config: dict[str, str], arguments: Any
 ) -> None:
     client = balanced(serve, [each.address for each in pair], algorithm="consistent-hashing", **config)
     places = {}
     for key in [f"key-{number}" for number in range(12)] * 2:
         before = len(pair[0].seen)
-        client.get(*ask(key))
+        client.get(*arguments(key))
         place = len(pair[0].seen) > before
         assert places.setdefault(key, place) == place
     assert set(places.values()) == {True, False}

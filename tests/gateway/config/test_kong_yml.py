@@ -197,8 +197,8 @@ def test_a_key_pair_is_rendered_as_its_public_key() -> None:
     pair = {"key": "pair", "algorithm": "EdDSA", "public_key": public(ED25519)}
     secret = {"key": "k", "algorithm": "HS256", "secret": "s" * 32}
     loaded = configuration.load(render(FILE, {**VALUES, "jwt_keys": [pair, secret]}))
-    known = {each.key: (each.algorithm, each.rsa_public_key, each.secret) for each in loaded.jwt_secrets.values()}
-    assert known == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
+    keys = {each.key: (each.algorithm, each.rsa_public_key, each.secret) for each in loaded.jwt_secrets.values()}
+    assert keys == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
 
 
 @pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys", "hsts_seconds"])
