@@ -230,7 +230,7 @@ class Reason(StrEnum):
     def named(cls, code: str, default: "Reason") -> "Reason":
         """The reason with this code, if there is one."""
         found = cls(code)
-        return default if found is cls.OTHER else found
+        return found if found == code else default
 
     def shown_to(self, audience: Audience) -> "Reason":
         """The reason that this audience is given."""

@@ -16,7 +16,7 @@ from chassis.base import clock
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.run.service import Service
-from chassis.run.testing import System
+from chassis.run.testing import System, bearer
 from chassis.storage import postgres, store
 from contracts.orders import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped
 from contracts.reasons import Note, Reason
@@ -26,6 +26,7 @@ from services.notifications.channels.message import Away, Unknown
 from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
+from tests.notifications.parties import Browser, PushService
 
 MONDAY = datetime(2025, 3, 3, 9, tzinfo=UTC)
 AMAL = UUID("0a7a1000-0000-4000-8000-000000000001")
@@ -159,6 +160,45 @@ def mail_server() -> Iterator[Callable[..., int]]:
     yield start
     for controller in running:
         controller.stop()
+
+
+@pytest.fixture
+def http(client, notifications):
+    return client(notifications)
+
+
+@pytest.fixture
+def owner(notifications, desk):
+    desk.hear(registered())
+    return bearer(notifications, AMAL)
+
+
+@pytest.fixture(scope="session")
+def push_address(serve):
+    service = PushService()
+    return service, serve(service.app())
+
+
+@pytest.fixture
+def push_service(push_address, http):
+    service, _ = push_address
+    service.public_key = http.get("/notifications/push/key").json["key"]
+    service.taken.clear()
+    return service
+
+
+@pytest.fixture
+def browser(push_address, http, owner, push_service):
+    """Opens a browser in which Amal allows pushes."""
+
+    def opened():
+        new = Browser(push_address[1])
+        answer = http.post(f"/notifications/{AMAL}/devices", json=new.subscription(), headers=owner)
+        assert answer.status_code == 201
+        new.id = answer.json["id"]
+        return new
+
+    return opened
 
 
 def free_port() -> int:

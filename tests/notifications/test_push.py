@@ -6,48 +6,9 @@ import pytest
 
 from chassis.run.testing import bearer
 from tests.notifications.conftest import AMAL, confirmed, registered
-from tests.notifications.parties import Browser, PushService
+from tests.notifications.parties import Browser
 
 URL = f"/notifications/{AMAL}/devices"
-
-
-@pytest.fixture
-def http(client, notifications):
-    return client(notifications)
-
-
-@pytest.fixture
-def owner(notifications, desk):
-    desk.hear(registered())
-    return bearer(notifications, AMAL)
-
-
-@pytest.fixture(scope="session")
-def push_address(serve):
-    service = PushService()
-    return service, serve(service.app())
-
-
-@pytest.fixture
-def push_service(push_address, http):
-    service, _ = push_address
-    service.public_key = http.get("/notifications/push/key").json["key"]
-    service.taken.clear()
-    return service
-
-
-@pytest.fixture
-def browser(push_address, http, owner, push_service):
-    """Opens a browser in which Amal allows pushes."""
-
-    def opened():
-        new = Browser(push_address[1])
-        answer = http.post(URL, json=new.subscription(), headers=owner)
-        assert answer.status_code == 201
-        new.id = answer.json["id"]
-        return new
-
-    return opened
 
 
 def push(desk):
