@@ -49,18 +49,14 @@ def check_login(email: str, address: str | None) -> None:
 
 
 def login_failed(email: str, address: str | None) -> None:
-    for counter in _login_counters(email, address):
-        _hit(counter)
+    counters = _login_counters(email, address)
+    _with_limiter(lambda limiter: [limiter.hit(*counter) for counter in counters])
 
 
 def login_succeeded(email: str, address: str | None) -> None:
     """Reset the count for this account and address."""
     (pair, *_) = _login_counters(email, address)
     _with_limiter(lambda limiter: limiter.clear(*pair))
-
-
-def _hit(counter: Counter) -> None:
-    _with_limiter(lambda limiter: limiter.hit(*counter))
 
 
 def _with_limiter(use: Callable[[Limiter], T]) -> T:

@@ -18,10 +18,10 @@ class Preferences(Base):
     __tablename__ = "preferences"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
-    locale: Mapped[str] = mapped_column(String(20), default="en")
-    currency: Mapped[str] = mapped_column(String(3), default="EUR")
-    time_zone: Mapped[str] = mapped_column(String(64), default="UTC")
-    marketing_consent: Mapped[bool] = mapped_column(default=False)
+    locale: Mapped[str] = mapped_column(String(20))
+    currency: Mapped[str] = mapped_column(String(3))
+    time_zone: Mapped[str] = mapped_column(String(64))
+    marketing_consent: Mapped[bool]
     marketing_consent_at: Mapped[datetime | None]
     """The law requires proof of consent."""
     notify_by: Mapped[list[str]] = mapped_column(ARRAY(String(10)))
