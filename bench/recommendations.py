@@ -1,8 +1,8 @@
 """How often a recommendation is right: of each held-out order, one product is shown and another has to be predicted.
 
-The orders are generated with a structure to find: most are for an occasion, whose products are of several categories, some are
-whatever is popular. The first 80 % are learned one by one, as the service learns them; the rest are the questions. The baselines
-are best sellers, of all products and of the category.
+Orders are generated with a structure to find: most are for an occasion, with products of several categories, some are of popular
+products. The first 80 % are learned one by one, the rest are the questions. Baselines are the best sellers, overall and of the
+category.
 """
 
 import argparse

@@ -1,8 +1,7 @@
 """Proves from the ledger that no unit of stock was lost or doubled.
 
-Of each product: its movements have no gap, each starts where the one before ended, the last ends at the product's stock, and
-units received = on hand + held + sold. Of each order: what the ledger holds for it and sold to it is what it was promised.
-May run while orders are handled: an order in progress is looked at again until it settles.
+Of each product: its movements are consecutive, the last ends at the product's stock, and units received = on hand + held +
+sold. Of each order: its movements add up to its reservation's promise. May run while orders are handled.
 """
 
 import time
@@ -20,7 +19,7 @@ T = TypeVar("T")
 
 BATCH = 200
 SETTLE_TIMEOUT_SECONDS = 20.0
-"""How long an order may take to settle; what differs for longer is a difference."""
+"""What differs for longer counts as a difference."""
 PAUSE_SECONDS = 0.5
 
 
@@ -77,7 +76,7 @@ def _count(counts: Counter[str], product: Product) -> None:
 
 
 def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
-    """The entries of each product by its id, in order, posted or waiting when it was read."""
+    """By product id, in order: those posted, and those waiting when the product was read."""
     # What was posted since the read is in the ledger, under the same id.
     by_id = {entry.id: entry for product in products for entry in ledger.waiting(product)}
     counts = {product.id: product.movement_count for product in products}
@@ -91,7 +90,7 @@ def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
 
 
 def _lasting(reservations: Sequence[Reservation], timeout_seconds: float) -> list[str]:
-    """What differs about these orders and does not settle."""
+    """Differences that do not settle."""
     deadline = time.monotonic() + timeout_seconds
     differences = _differing(reservations)
     while differences and time.monotonic() < deadline:
@@ -101,7 +100,7 @@ def _lasting(reservations: Sequence[Reservation], timeout_seconds: float) -> lis
 
 
 def _differing(reservations: Iterable[Reservation]) -> dict[str, list[str]]:
-    """Sentences by order id: where its movements do not add up to its reservation."""
+    """Sentences by order id."""
     moved = _moved(list(reservations))
     differing = defaultdict(list)
     for reservation in reservations:
@@ -118,7 +117,7 @@ def _differing(reservations: Iterable[Reservation]) -> dict[str, list[str]]:
 
 
 def _moved(reservations: Sequence[Reservation]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Units held and sold by order and product, by the orders' movements."""
+    """Units held and sold by order and product."""
     product_ids = {line.product_id for reservation in reservations for line in reservation.lines}
     orders = {reservation.order_id for reservation in reservations}
     waiting = (entry for product in Product.stock_of(id__in=list(product_ids)) for entry in ledger.waiting(product))
@@ -139,7 +138,6 @@ def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
 
 
 def summary(counts: Counter[str] | dict[str, Any]) -> str:
-    """One line with the sums that must agree."""
     return (
         f"{counts['products']:,} products, {counts['orders']:,} orders, {counts['movements']:,} movements: received "
         f"{counts['received']:,} = on hand {counts['on hand']:,} + held {counts['held']:,} + sold {counts['sold']:,}"

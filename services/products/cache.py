@@ -1,7 +1,6 @@
-"""What customers read, cached in Redis for a moment, so that a thousand readers of one thing query the database once.
+"""Responses to customers, cached in Redis, so that a thousand readers of one thing query the database once.
 
-Stale within bounds: at most `fresh_seconds` old while the database is available, `max_age_seconds` while it is not. Without
-Redis everything is read from the database.
+Without Redis everything is read from the database.
 """
 
 import secrets
@@ -27,23 +26,21 @@ READS = Counter(
 )
 
 FRESH_SECONDS = 2.0
-"""How old a response to a customer may be."""
-
 MAX_AGE_SECONDS = 300.0
-"""How old it may be while the database is unavailable."""
+"""While the database is unavailable."""
 
 EARLY = 0.5
-"""The share of its freshness after which one reader renews what the others still get."""
+"""The share of freshness after which one reader renews what the others still get."""
 
 LOCK_MILLISECONDS = 5_000
-"""How long one reader may take before another tries as well: longer than any operation of ours."""
+"""Then another reader tries as well; longer than any operation of ours."""
 
 WAIT_SECONDS = 1.0
-"""How long the others wait for that reader."""
+"""For another reader, before reading oneself."""
 
 POLL_SECONDS = 0.01
 REST_SECONDS = 1.0
-"""How long Redis or a source is left alone after it was unavailable."""
+"""How long Redis or the source is left alone after an error."""
 
 LISTS = "lists"
 
@@ -53,7 +50,7 @@ redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('del', KEYS[2])
 return 1
 """
-"""Store and unlock, unless the lock was lost: what was read under it may be outdated."""
+"""Store and unlock, unless the lock was lost: the value may be outdated."""
 
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
@@ -65,7 +62,7 @@ class Cached:
 
 
 class Cache:
-    """`unavailable`: the errors by which the source shows that it is unavailable."""
+    """`unavailable`: the errors of a source that does not respond."""
 
     def __init__(self, url: str, name: str, unavailable: tuple[type[Exception], ...], max_age_seconds: float) -> None:
         self._url = url
@@ -75,7 +72,7 @@ class Cache:
         self._redis_rests_until = self._source_rests_until = float("-inf")
 
     def get(self, key: str, fresh_seconds: float, read: Callable[[], bytes]) -> Cached:
-        """What `read` gives, cached. Raises what it raises, and Unavailable."""
+        """Raises what `read` raises, and Unavailable."""
         found = self._find(key)
         if found and found.age_seconds < EARLY * fresh_seconds:
             return self._counted("hit", found)
@@ -94,12 +91,12 @@ class Cache:
         return self._read(key, read, token, found)
 
     def invalidate(self, *keys: str) -> None:
-        """What is being read under these keys right now is not stored either."""
+        """A value that is being read right now is not stored either."""
         names = [name for key in keys for name in (self._key(key), self._key(key, "lock"))]
         self._try(lambda: redis.client(self._url).delete(*names))
 
     def generation(self, name: str) -> str:
-        """A part of keys that are invalidated together, by `start_generation`."""
+        """Part of the keys that `start_generation` invalidates together."""
         value = self._try(lambda: redis.client(self._url).get(self._key(name)))
         return value.decode() if isinstance(value, bytes) else ""
 
@@ -141,7 +138,7 @@ class Cache:
         return cast("Cached | None", self._try(get))
 
     def _wait(self, key: str, fresh_seconds: float) -> Cached | None:
-        """What another reader is reading; None when it takes too long."""
+        """What another reader stores; None when it takes too long."""
         deadline = time.monotonic() + WAIT_SECONDS
         while self._has_redis() and time.monotonic() < deadline:
             found = self._find(key)
@@ -151,7 +148,7 @@ class Cache:
         return None
 
     def _lock(self, key: str) -> str | None:
-        """The lock's token when it is ours, else None."""
+        """The token of the lock; None when another reader has it."""
         token = secrets.token_hex(8)
         name = self._key(key, "lock")
         is_ours = self._try(lambda: redis.client(self._url).set(name, token, nx=True, px=LOCK_MILLISECONDS))
@@ -174,7 +171,7 @@ class Cache:
         return bool(self._url) and time.monotonic() >= self._redis_rests_until
 
     def _try(self, operation: Callable[[], object]) -> object:
-        """The operation's result; None while Redis is unavailable."""
+        """None while Redis is unavailable."""
         if not self._has_redis():
             return None
         try:
@@ -199,10 +196,9 @@ def product_key(product_id: object) -> str:
 
 
 def invalidate_products(*product_ids: object) -> None:
-    """These products changed, or their stock did."""
     catalogue().invalidate(*map(product_key, product_ids))
 
 
 def invalidate_lists() -> None:
-    """Staff changed the catalogue: lists, searches and categories are read anew."""
+    """Lists, searches and categories."""
     catalogue().start_generation(LISTS)

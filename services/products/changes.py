@@ -1,4 +1,4 @@
-"""What follows a change of the catalogue by staff: nobody is shown the state before it."""
+"""What follows a change of the catalogue by staff."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +11,7 @@ from services.products.search.finder import finder
 
 
 def publish(product_ids: Sequence[UUID]) -> None:
-    """Invalidate the cache for products that were added or changed, and have the search index read them."""
+    """Invalidate the cache and update the search index."""
     cache.invalidate_products(*product_ids)
     cache.invalidate_lists()
     # The change is made already; an index that cannot read it now reads it later.

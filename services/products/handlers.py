@@ -1,4 +1,4 @@
-"""The messages that products handles: orders' commands about stock, and what recommendations learn from."""
+"""The messages that products handles."""
 
 from chassis.messaging.handlers import Handlers
 from contracts.orders import OrderConfirmed

@@ -1,8 +1,7 @@
-"""Recommendations, learned from confirmed orders as they arrive.
+"""Recommendations, learned from confirmed orders.
 
-Two products are alike as far as they are bought together more often than each is bought: the cosine of their orders,
-shrunk while few orders have both. Where nothing is known yet, best sellers of the category fill in, then those of all.
-Only what is on sale and on hand is recommended.
+Two products are alike as far as they are bought together more often than each alone: the cosine of their orders, shrunk
+while few orders have both. Best sellers fill in. Only what is on sale and on hand is recommended.
 """
 
 import math
@@ -21,10 +20,10 @@ POPULAR_IN_CATEGORY = "popular_in_category"
 POPULAR = "popular"
 
 SHRINKAGE = 3.0
-"""The number of orders with both at which a likeness counts half: one coincidence proves little."""
+"""Orders with both at which a likeness counts half: one coincidence proves little."""
 
 LATEST = 20
-"""Products bought last that stand for a customer's taste."""
+"""Purchases that stand for a customer's taste."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Recommendation:
 
 
 def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
-    """Count an order, once however often it arrives. Raises Changing."""
+    """Count an order once. Raises Changing."""
     basket = Basket.of(order_id)
     if basket.is_counted:
         return
@@ -57,7 +56,6 @@ def for_product(finder: Finder, product_id: str, category: str, limit: int) -> l
 
 
 def for_customer(finder: Finder, user_id: UUID, limit: int) -> list[Recommendation]:
-    """What goes with their purchases, none of these again; best sellers for a customer without any."""
     bought = Taste.bought_by(user_id)
     latest = bought[:LATEST]
     categories = Counter(product.category for product in Product.objects(id__in=latest).only("category"))
@@ -66,12 +64,12 @@ def for_customer(finder: Finder, user_id: UUID, limit: int) -> list[Recommendati
 
 
 def likeness(together: int, orders: int, other_orders: int) -> float:
-    """From 0 to 1: cosine of two products' orders, times how far `together` can be trusted."""
+    """From 0 to 1: cosine of two products' orders, times the confidence in `together`."""
     return together / math.sqrt(orders * other_orders) * together / (together + SHRINKAGE)
 
 
 def _alike(product_ids: Sequence[str]) -> list[str]:
-    """Products bought together with these, the most alike first; likenesses to several of them add up."""
+    """The most alike first; likenesses to several products add up."""
     affinities = list(Affinity.objects(id__in=product_ids).only("orders", "neighbours"))
     others = {neighbour.product_id for affinity in affinities for neighbour in affinity.neighbours}
     orders = {other.id: other.orders for other in Affinity.objects(id__in=list(others)).only("orders")}
@@ -100,7 +98,7 @@ def _chosen(
 def _candidates(
     finder: Finder, alike: Sequence[str], categories: Sequence[str], limit: int
 ) -> Iterator[tuple[str, list[Product]]]:
-    """Reason and products, the best first, read only as far as the caller goes."""
+    """Reasons and products, the best first, read lazily."""
     yield BOUGHT_TOGETHER, current(alike, Filters(in_stock=True))
     for category in categories:
         yield POPULAR_IN_CATEGORY, _best_sellers(finder, Filters(category, in_stock=True), limit)

@@ -1,7 +1,7 @@
-"""Stock in the life of an order: reserve all its lines or none, then sell or release them; restock what was sold.
+"""Stock in the life of an order: reserve all its lines or none, sell, release, restock.
 
-The reservation decides first, the products follow. A message that arrives again, after a crash anywhere, finds the decision
-and finishes what is left of it in `settle`. `stock` is an argument so that tests can interrupt between its moves.
+The reservation decides first, the products follow. A redelivered message finds the decision and finishes the rest in `settle`.
+`stock` is an argument so that tests can interrupt between its moves.
 """
 
 from collections.abc import Mapping
@@ -63,7 +63,7 @@ def restock(order_id: UUID, stock: Stock = STOCK) -> None:
 
 
 def expire(stock: Stock = STOCK) -> None:
-    """Release holds that are too old. Nothing is published: an order that still wants its units gets a reply to its next command."""
+    """Release holds that are too old, without a message: the order's next command gets a reply."""
     for reservation in Reservation.overdue(EXPIRY_BATCH):
         if reservation.expire():
             EXPIRED_HOLDS.inc()
@@ -74,7 +74,7 @@ def expire(stock: Stock = STOCK) -> None:
 
 
 def hold_all(reservation: Reservation, stock: Stock) -> None:
-    """Hold every line and promise it, or, where one cannot be held, none."""
+    """Hold every line, or none."""
     refusal = hold(reservation, stock)
     if refusal is None:
         if reservation.confirm() and reservation.state == RESERVING:
@@ -86,7 +86,7 @@ def hold_all(reservation: Reservation, stock: Stock) -> None:
 
 
 def hold(reservation: Reservation, stock: Stock) -> tuple[str, str] | None:
-    """Hold line by line; the product and reason of the first that cannot be held."""
+    """The product and reason of the first line that cannot be held."""
     for line in reservation.lines:
         reason = stock.hold(line.product_id, reservation.order_id, reservation.attempt, line.quantity)
         if reason is not None:
@@ -95,7 +95,7 @@ def hold(reservation: Reservation, stock: Stock) -> tuple[str, str] | None:
 
 
 def settle(reservation: Reservation, stock: Stock) -> None:
-    """Bring the products to the reservation's state. While it is reserving, only its newest attempt moves them."""
+    """Bring the products to the reservation's state."""
     order_id, attempt, state = reservation.order_id, reservation.attempt, reservation.state
     for line in reservation.lines:
         if state in (REFUSED, RELEASED):

@@ -34,7 +34,7 @@ class ProductChange(Body):
     price: money.DecimalAmount
     currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
     stock_quantity: Quantity | None = None
-    """Units on hand as counted; needs `If-Match`, so that it does not undo a sale made meanwhile."""
+    """Units on hand as counted; needs `If-Match`."""
     is_active: bool | None = None
 
 
@@ -69,7 +69,7 @@ class ProductFilters(Page):
     max_price: money.DecimalAmount | None = None
     in_stock: bool | None = None
     active: Literal["yes", "no", "all"] = "yes"
-    """Whether on sale; only staff may choose another value than `yes`."""
+    """Whether on sale; only staff may choose anything but `yes`."""
 
     def filters(self) -> Filters:
         is_active = {"yes": True, "no": False, "all": None}[self.active]
@@ -85,7 +85,7 @@ class ProductPage(PageView):
 
 
 class SearchQuery(ProductFilters):
-    """`q`: any words; beginnings and typos are understood. Facets come with the first page."""
+    """Prefixes and typos in `q` are understood. Facets come with the first page."""
 
     # The cursor of a search contains its query.
     model_config = ConfigDict(str_max_length=8_000)
@@ -125,7 +125,7 @@ class RefusedRow(View):
 
 
 class ImportReport(View):
-    """How many rows had which outcome. `stock_ignored` of them state another stock than is on hand, which an import never changes."""
+    """Numbers of rows. `stock_ignored`: rows that state another stock than is on hand, which an import never changes."""
 
     COUNTS: ClassVar[tuple[str, ...]] = ("added", "updated", "unchanged", "refused", "stock_ignored")
 
@@ -159,7 +159,7 @@ class QuoteQuery(Query):
 
 
 class QuoteView(View):
-    """A product as an order needs it; `amount` is the price in minor units."""
+    """`amount` is the price in minor units."""
 
     id: UUID
     sku: str

@@ -59,7 +59,7 @@ class Units(View):
 
 
 class MovementView(View):
-    """One entry of the ledger. `reference` is the id of the order or adjustment, `by` that of the member of staff."""
+    """`reference`: the order's or adjustment's id; `by`: the id of the member of staff."""
 
     product_id: UUID
     number: int

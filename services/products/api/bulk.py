@@ -1,4 +1,4 @@
-"""/products/import and /products/export: many products at once, for staff."""
+"""/products/import and /products/export, for staff."""
 
 from collections.abc import Iterator
 from itertools import islice

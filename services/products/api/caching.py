@@ -1,4 +1,4 @@
-"""Cached responses to customers, and how long the edge may repeat them. Staff always read the database, as they edit it."""
+"""Cached responses to customers. Staff always read the database, as they edit it."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def cached(key: str, view: type[V], make: Callable[[], V]) -> V:
 
 
 def cached_list(view: type[V], make: Callable[[Finder], V]) -> V:
-    """The same for what the finder gives, until staff change the catalogue."""
+    """Cached until staff change the catalogue."""
     generation = cache.catalogue().generation(cache.LISTS)
 
     def made() -> V:

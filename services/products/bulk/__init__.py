@@ -1,1 +1,1 @@
-"""Many products at once: rows of a file, what becomes of them, and imports that may be interrupted."""
+"""Many products at once, in requests and files."""

@@ -1,4 +1,4 @@
-"""The catalogue to and from files. An interrupted import continues where it stopped when it is given the same file."""
+"""The catalogue to and from files. An interrupted import continues when it is run again."""
 
 import hashlib
 import json
@@ -24,22 +24,22 @@ BATCH_TIMEOUT_SECONDS = 60
 """Longer than a request may take, as no client waits and the server may be busy."""
 
 SEED_TIMEOUT_SECONDS = 120
-"""One operation with the work of hundreds, on a machine that may be starting twenty programs."""
+"""One operation of hundreds of inserts, on a machine that may be starting twenty programs."""
 
 CATALOGUE = Path(__file__).parents[1] / "catalogue.jsonl"
 
 Notify = Callable[..., None]
-"""Called with numbers by name, as work progresses."""
+"""Called with numbers by name."""
 
 
 def seed(path: Path = CATALOGUE) -> int:
-    """Add the file's products that are missing; how many that were. Raises Invalid when a line is not a product."""
+    """How many missing products were added. Raises Invalid when a line is not a product."""
     with path.open("rb") as lines, pymongo.timeout(SEED_TIMEOUT_SECONDS):
         return add_missing(rows.read(lines, format_of(path)))
 
 
 class CountedLines:
-    """The lines of a file, and how many of its bytes were read."""
+    """Counts the bytes read."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -52,14 +52,14 @@ class CountedLines:
 
 
 class Checkpoint:
-    """How far the import of one file has come, stored in the database beside its products."""
+    """How far the import of a file has come, stored beside its products."""
 
     def __init__(self, file: Path) -> None:
         with file.open("rb") as content:
             self._id = hashlib.file_digest(content, "sha256").hexdigest()
 
     def read(self) -> tuple[int, dict[str, int], int]:
-        """Rows done, their outcomes, and the size of the report of refused rows in bytes."""
+        """Rows done, their outcomes, and the size of the report in bytes."""
         state = _imports().find_one({"_id": self._id}) or {}
         return state.get("rows", 0), state.get("counts", {}), state.get("reported", 0)
 
@@ -77,14 +77,14 @@ def _imports() -> "Collection[Any]":
 
 
 def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report] = upsert) -> dict[str, int]:
-    """How many rows had which outcome; refused ones are written to FILE.refused.jsonl. Raises Invalid for a malformed file."""
+    """Outcomes of the rows; refused ones are written to FILE.refused.jsonl. Raises Invalid for a malformed file."""
     format_ = format_of(path)
     checkpoint, size = Checkpoint(path), path.stat().st_size
     done, earlier, reported = checkpoint.read()
     counts = Counter(earlier)
     refused_path = path.with_name(f"{path.name}.refused.jsonl")
     with path.open("rb") as file, refused_path.open("a", encoding="utf-8") as refused:
-        # Rows reported after the last checkpoint are about to be reported again.
+        # Rows reported after the last checkpoint will be reported again.
         refused.truncate(min(reported, refused_path.stat().st_size))
         lines = CountedLines(file)
         remaining = rows.read(lines, format_)

@@ -25,7 +25,7 @@ MAX_LINE_LENGTH = 65_536
 
 @dataclass(frozen=True)
 class Row:
-    """One product of the file, or why it is refused. `line` is the first of its lines, from 1."""
+    """A product, or why it is refused. `line` is the first of its lines, from 1."""
 
     line: int
     product: NewProduct | None
@@ -35,7 +35,7 @@ class Row:
 
 
 def read(lines: Iterable[bytes], format_: Format) -> Iterator[Row]:
-    """The rows of a file in order. Raises Invalid for a CSV header with other columns."""
+    """Raises Invalid for a CSV header with other columns."""
     decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
     return _from_csv(decoded) if format_ == "csv" else _from_json_lines(decoded)
 
@@ -114,7 +114,7 @@ def _row(number: int, text: str, parse: Callable[[], NewProduct], sku: str) -> R
 
 
 def write(products: Iterable[Product], format_: Format) -> Iterator[str]:
-    """The lines of a file that `read` understands."""
+    """Reverse `read`."""
     if format_ == "csv":
         yield _csv_line(COLUMNS)
     for product in products:

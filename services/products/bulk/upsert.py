@@ -1,4 +1,4 @@
-"""Rows into the catalogue: each adds a product, updates the one with its SKU, or is refused, whole or not at all."""
+"""Rows into the catalogue: each adds a product, updates the one with its SKU, or is refused."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,12 +19,12 @@ DUPLICATE_KEY = 11000
 
 ADDED, UPDATED, UNCHANGED, REFUSED = "added", "updated", "unchanged", "refused"
 STOCK_IGNORED = "stock_ignored"
-"""Rows of existing products that state another stock than is on hand: counts and orders change stock, an import never does."""
+"""Rows that state another stock than is on hand: only counts and orders change stock."""
 
 
 @dataclass
 class Report:
-    """How many rows had which outcome, and the refused rows."""
+    """Numbers of rows by outcome, and the refused ones."""
 
     counts: "Counter[str]" = field(default_factory=Counter)
     refused: list[Row] = field(default_factory=list)
@@ -54,7 +54,7 @@ def upsert(rows: Iterable[Row]) -> Report:
 
 
 def add_missing(rows: Iterable[Row]) -> int:
-    """Add the products whose SKU is new and leave the others as they are; how many were added.
+    """How many products were added; existing SKUs are left as they are.
 
     Raises Invalid when a row is refused; then none is added.
     """
@@ -67,7 +67,7 @@ def add_missing(rows: Iterable[Row]) -> int:
 
 
 def _insert(products: Sequence[NewProduct]) -> tuple[list[UUID], list[int]]:
-    """Insert in one request; the ids of new products, and the indexes of those that exist."""
+    """Ids of new products, and indexes of existing ones."""
     if not products:
         return [], []
     documents = [Product.new(_id_of(product.sku), **product.model_dump()) for product in products]
@@ -82,7 +82,7 @@ def _insert(products: Sequence[NewProduct]) -> tuple[list[UUID], list[int]]:
 
 
 def _id_of(sku: str) -> UUID:
-    """The id follows from the SKU, so that concurrent imports add a product once."""
+    """Derived from the SKU, so that concurrent imports add a product once."""
     return uuid5(NAMESPACE_URL, f"souk:product:{sku}")
 
 
@@ -111,7 +111,7 @@ def _put(wanted: NewProduct, report: Report) -> tuple[str, UUID]:
     fields: dict[str, Any] = wanted.model_dump()
     product = Product.objects(sku=wanted.sku).exclude(*INTERNAL).first()
     if product is None:
-        # The id that follows from the SKU belongs to a product whose SKU has been changed.
+        # The id derived from the SKU belongs to a product whose SKU was changed.
         return ADDED, UUID(Product.create(uuid4(), request_hash="", **fields).id)
     if "stock_quantity" in wanted.model_fields_set and wanted.stock_quantity != product.stock_quantity:
         report.counts[STOCK_IGNORED] += 1
@@ -124,6 +124,6 @@ def _put(wanted: NewProduct, report: Report) -> tuple[str, UUID]:
 
 
 def all_products() -> Iterator[Product]:
-    """The whole catalogue, shelf by shelf, with what is off sale."""
+    """Shelf by shelf, with what is off sale."""
     for shelf in range(SHELVES):
         yield from Product.objects(shelf=shelf).exclude(*INTERNAL).order_by("id").no_cache()

@@ -1,7 +1,7 @@
-"""What is bought together: for each product, how many orders had it, and with what else.
+"""What is bought together: how many orders each product was in, and with what else.
 
-A product's list is bounded, as its document is. When it is full, the least frequent entry is replaced and the new one takes over
-its count, with `error` for what was not its own: Space-Saving, which keeps whatever is frequent.
+A product's list is bounded. When it is full, a new entry replaces the least frequent one and takes over its count, with
+`error` for what was not its own: Space-Saving, which keeps whatever is frequent.
 Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005.
 """
 
@@ -13,12 +13,12 @@ from mongoengine.errors import NotUniqueError
 
 MAX_NEIGHBOURS = 100
 MAX_COUNTED = 50
-"""Latest orders of a product by which a repeated message is recognized before it was handled to its end."""
+"""Latest orders by which a redelivered message is recognized."""
 ATTEMPTS = 100
 
 
 class Changing(Exception):
-    """The product's affinities changed at every attempt; retried later."""
+    """The document changed at every attempt; retried later."""
 
 
 class Neighbour(EmbeddedDocument):
@@ -44,7 +44,7 @@ class Affinity(Document):
 
     @classmethod
     def count(cls, product_id: str, others: Iterable[str], order_id: str) -> None:
-        """Count an order, once, that had the product together with `others`. Raises Changing."""
+        """Count an order once. Raises Changing."""
         for _ in range(ATTEMPTS):
             affinity = cls.objects(id=product_id).first() or cls._create(product_id)
             if order_id in affinity.counted or affinity._add(others, order_id):
@@ -61,7 +61,7 @@ class Affinity(Document):
     def _add(self, others: Iterable[str], order_id: str) -> bool:
         neighbours = counted_with(self.neighbours, others)
         counted = [*self.counted, order_id][-MAX_COUNTED:]
-        # Every change increases `orders`, so no change since this was read is overwritten.
+        # Every change increases `orders`, so none is overwritten.
         unchanged = Affinity.objects(id=self.id, orders=self.orders)
         return unchanged.update_one(inc__orders=1, set__neighbours=neighbours, set__counted=counted) == 1
 

@@ -1,4 +1,4 @@
-"""Confirmed orders as recommendations need them: which were counted, and what each customer bought."""
+"""Confirmed orders as recommendations need them."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,13 +11,13 @@ from mongoengine.errors import NotUniqueError
 from chassis.storage import mongo
 
 KEPT_SECONDS = 90 * 24 * 3_600
-"""How long an order is known to be counted: far longer than any message is redelivered."""
+"""Far longer than any message is redelivered."""
 
 MAX_BOUGHT = 50
 
 
 class Basket(Document):
-    """One order whose products were counted, or are being counted."""
+    """An order that was counted, or is being counted."""
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "baskets",
@@ -43,7 +43,7 @@ class Basket(Document):
 
 
 class Taste(Document):
-    """What one customer bought: product ids, the latest last. Once erased it stays empty, whatever arrives late."""
+    """What a customer bought: product ids, the latest last. Once erased it stays empty, whatever arrives late."""
 
     meta: ClassVar[dict[str, Any]] = {"collection": "tastes", "auto_create_index": False, "strict": False}
 
@@ -65,6 +65,6 @@ class Taste(Document):
 
     @classmethod
     def bought_by(cls, user_id: UUID) -> list[str]:
-        """Product ids, each once, the latest first."""
+        """Distinct product ids, the latest first."""
         taste = cls.objects(user_id=str(user_id)).first()
         return list(dict.fromkeys(reversed(taste.bought))) if taste is not None else []

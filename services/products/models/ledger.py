@@ -1,8 +1,7 @@
-"""The stock ledger: every movement of every product, in order, never changed.
+"""The stock ledger: every movement of every product, in order, append-only.
 
-A movement starts in its product's document (`movements`), where it cannot be lost or doubled. `post` copies it to the ledger
-under a number that follows from the document, and only then removes it there: repeated or concurrent, it writes the same
-entries.
+A movement starts in its product's document, where it cannot be lost or doubled. `post` copies it here under a number that
+follows from the document, then removes it there: repeated or concurrent, it writes the same entries.
 """
 
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ WAITING = {"movements.at": {"$gt": mongo.BEGINNING}}
 
 
 class Entry(Document):
-    """One movement, what it left on hand, held and sold, and its number among the product's movements, from 1."""
+    """A movement, the stock after it, and its number among the product's movements, from 1."""
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "stock_ledger",
@@ -73,7 +72,7 @@ def _number(cursor: str) -> int:
 
 
 def waiting(product: Product) -> list[Entry]:
-    """The entries of movements not yet posted, oldest first, counted back from the product's current stock."""
+    """Entries of movements not yet posted, oldest first, counted back from the current stock."""
     on_hand, held, sold = product.stock_quantity, product.held_quantity, product.sold_quantity
     entries = []
     for number, movement in zip(count(product.movement_count, -1), reversed(product.movements)):
@@ -95,15 +94,15 @@ def waiting(product: Product) -> list[Entry]:
 
 
 def find(product: Product, kind: str, reference: str) -> Entry | None:
-    """The product's entry of this kind for `reference`, posted or waiting, as of the read of `product`."""
-    # By the reference alone, which has few entries: SecantusDB does not use a one-field index for several conditions.
+    """Posted or waiting, as of the read of `product`."""
+    # By reference alone: SecantusDB does not use a one-field index for several conditions.
     entries = [*waiting(product), *Entry.objects(reference=reference)]
     wanted = (product.id, kind, reference)
     return next((entry for entry in entries if (entry.product_id, entry.kind, entry.reference) == wanted), None)
 
 
 def post() -> None:
-    """Move the movements of up to BATCH products to the ledger, and publish which products run low."""
+    """Move movements of up to BATCH products to the ledger, and publish low stock."""
     post_of(Product.stock_of(__raw__=WAITING).limit(BATCH))
 
 
@@ -120,7 +119,7 @@ def post_of(products: Sequence[Product]) -> None:
     try:
         Entry._get_collection().insert_many(rows, ordered=False)
     except BulkWriteError as error:
-        # A duplicate was posted by a worker that did not remove the movement yet.
+        # Another worker posted it and did not remove the movement yet.
         if any(wrong["code"] != DUPLICATE_KEY for wrong in error.details["writeErrors"]):
             raise
     Product._get_collection().bulk_write([_removal(product) for product in products], ordered=False)
@@ -132,7 +131,7 @@ def _removal(product: Product) -> pymongo.UpdateOne:
 
 
 def _low_stock(product: Product, entry: Entry) -> list[dict[str, Any]]:
-    """The message carried by the entry that crossed the product's threshold, sent once as the entry is one."""
+    """Sent once, as one entry crosses the threshold."""
     before = entry.on_hand_after - entry.on_hand
     if not before > product.low_stock_threshold >= entry.on_hand_after:
         return []

@@ -1,4 +1,4 @@
-"""Movements of a product's units: each is written in the update that makes it, and later posted to the ledger."""
+"""Movements of units, each written in the update that makes it and later posted to the ledger."""
 
 from typing import Any, Self
 from uuid import uuid4
@@ -12,7 +12,6 @@ RECEIPT = "receipt"
 COUNT = "count"
 """Staff counted the shelf."""
 ADJUSTMENT = "adjustment"
-"""Staff stated how many came or went, and why."""
 HOLD = "hold"
 RELEASE = "release"
 """A hold ended: cancelled, refused or expired."""
@@ -21,11 +20,11 @@ RESTOCK = "restock"
 """Sold units came back."""
 
 RECEIVED = (RECEIPT, COUNT, ADJUSTMENT)
-"""The kinds that change how many units were received; the others only move them."""
+"""The kinds that change how many units were received."""
 
 
 class Movement(EmbeddedDocument):
-    """By how many units on hand, held and sold changed at once. `reference` is the id of the order or adjustment."""
+    """Changes of units on hand, held and sold. `reference` is the id of the order or adjustment."""
 
     id = StringField(required=True)
     kind = StringField(required=True)

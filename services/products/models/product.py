@@ -1,7 +1,7 @@
 """A product: its description, and its stock with the holds of orders on it.
 
-Units on hand (`stock_quantity`), held and sold are in one document, so that each move between them is one atomic update,
-which also records the movement for the stock ledger.
+Units on hand (`stock_quantity`), held and sold are in one document, so that each move is one atomic update, which also
+records the movement.
 """
 
 from collections.abc import Sequence
@@ -29,17 +29,17 @@ from services.products.models.movement import COUNT, RECEIPT, Movement
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
-"""The default threshold, in units on hand."""
+"""Default threshold, in units on hand."""
 STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
 INTERNAL = ("holds", "movements")
-"""Fields that grow with the orders in progress, and are not read where a product is shown."""
+"""Fields that grow with the orders in progress."""
 
 SHELVES = 256
-"""Parts of about equal size in which the whole catalogue is read, as it may not fit into memory."""
+"""Parts of about equal size in which the catalogue is read, as it may not fit into memory."""
 
 
 class Hold(EmbeddedDocument):
-    """Units promised to one order. `attempt` is the delivery of its command that took them."""
+    """Units promised to an order; `attempt` numbers the delivery that took them."""
 
     order_id = StringField(required=True)
     attempt = IntField(required=True)
@@ -60,7 +60,7 @@ class Product(Document):
     sku = StringField(required=True, unique=True)
     name = StringField(required=True)
     description = StringField(default="")
-    # A BSON decimal is exact, and both servers sort and compare it as a number.
+    # A BSON decimal is exact, and sorted as a number.
     price = Decimal128Field(required=True)
     currency = StringField(required=True)
     category = StringField(required=True)
@@ -83,7 +83,7 @@ class Product(Document):
 
     @classmethod
     def new(cls, product_id: UUID, **fields: Any) -> "Product":
-        """A product that is not saved yet."""
+        """Not saved yet."""
         moment = mongo.now()
         shelf = product_id.bytes[0] * SHELVES // 256
         product = cls(id=str(product_id), shelf=shelf, created_at=moment, updated_at=moment, **_exact(fields))
@@ -103,7 +103,7 @@ class Product(Document):
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
-        """The matching products with their stock fields only."""
+        """Matching products with their stock fields only."""
         return cls.objects(**condition).only("sku", "version", *STOCK)
 
     @classmethod
@@ -124,7 +124,7 @@ class Product(Document):
 
     @classmethod
     def create(cls, product_id: UUID, **fields: Any) -> "Product":
-        """Save a new product, or return the one that the same request (by `request_hash`) saved under this id.
+        """Save a new product, or return the one that the same request (by `request_hash`) saved.
 
         Raises KeyReused when another request saved it, Conflict when the SKU is taken.
         """
@@ -148,9 +148,9 @@ class Product(Document):
 
     @classmethod
     def change(cls, product_id: UUID, seen: Sequence[int] | None, **fields: Any) -> None:
-        """Set `fields`, if the version is one of `seen`; None matches any version, but counted stock needs one.
+        """Set `fields` if the version is one of `seen` (None: any; not for counted stock).
 
-        Raises NotFound, PreconditionFailed, and Conflict when the SKU belongs to another product.
+        Raises NotFound, PreconditionFailed, and Conflict when the SKU is taken.
         """
         condition = {} if seen is None else {"version__in": seen}
         changes = {f"set__{name}": value for name, value in _exact(fields).items()}
@@ -169,7 +169,7 @@ class Product(Document):
 
     @classmethod
     def _count(cls, product_id: UUID, seen: Sequence[int], quantity: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The condition that stock is unchanged since it was counted, and the movement. Raises as `change` does."""
+        """The condition that stock is unchanged since it was counted, and the movement."""
         counted = cls.objects(id=str(product_id), version__in=seen).only("version", "stock_quantity").first()
         if counted is None:
             cls._raise_unchanged(product_id)

@@ -1,8 +1,7 @@
 """The stock promised to one order: coordinator of its holds, inbox of its commands, outbox of the replies.
 
-There is no transaction over several products. The reservation decides, in one update that also carries the unsent reply;
-the products follow, one by one, as often as needed. It is never deleted, so it also records a release that arrived before
-its order.
+The reservation decides, in one update that also carries the unsent reply; the products follow, one by one, as often as
+needed. It is never deleted, so it also records a release that arrived before its order.
 """
 
 from collections.abc import Iterable, Mapping
@@ -33,7 +32,7 @@ RESERVING = "reserving"
 RESERVED = "reserved"
 REFUSED = "refused"
 EXPIRED = "expired"
-"""Its hold timed out. The order may hold again, if the units are still there."""
+"""Its hold timed out. The order may hold again while the units are there."""
 RECLAIMING = "reclaiming"
 """Expired, then committed: being held again to be sold."""
 COMMITTED = "committed"
@@ -41,7 +40,7 @@ RELEASED = "released"
 RESTOCKED = "restocked"
 
 HOLDING = (RESERVING, RESERVED, RECLAIMING)
-"""The states in which units are, or may be, held."""
+"""States in which units are, or may be, held."""
 
 
 class AlreadySold(Conflict):
@@ -53,11 +52,11 @@ class AlreadyReleased(Conflict):
 
 
 class TooEarly(Exception):
-    """A message arrived before the one it follows; retried later."""
+    """A message overtook its predecessor; retried later."""
 
 
 class Overtaken(Exception):
-    """Another delivery of the command took over at the same moment; retried later."""
+    """A concurrent delivery took over; retried later."""
 
 
 class Line(EmbeddedDocument):
@@ -76,9 +75,9 @@ class Reservation(Document):
     order_id = StringField(primary_key=True)
     state = StringField(required=True)
     lines = EmbeddedDocumentListField(Line)
-    """By product id, the order in which every handler walks them."""
+    """By product id, as every handler walks them."""
     attempt = IntField(required=True, default=0)
-    """Grows with each delivery that works on the holds: only the newest one's count."""
+    """Grows with each delivery that works on the holds; only the newest counts."""
     expires_at = DateTimeField()
     """When `expire` looks at it; none once nothing is held."""
     refused_product_id = StringField()
@@ -89,9 +88,9 @@ class Reservation(Document):
 
     @classmethod
     def begin(cls, order_id: UUID, quantities: Mapping[UUID, int], hold_time: timedelta) -> "Reservation":
-        """The order's reservation; while it is reserving, with a new attempt that is the caller's.
+        """The order's reservation; while it is reserving, with a new attempt.
 
-        Raises Invalid for impossible quantities, Overtaken when two deliveries want the attempt at once.
+        Raises Invalid for impossible quantities, and Overtaken.
         """
         if not quantities or min(quantities.values()) < 1:
             raise Invalid(f"The order {order_id} has no lines, or a quantity below one.")
@@ -125,7 +124,7 @@ class Reservation(Document):
         return reservation
 
     def _new_attempt(self, states: Iterable[str], state: str, hold_time: timedelta) -> "Reservation":
-        """If it is in one of `states`, move it to `state` with a new attempt, the caller's. Raises Overtaken."""
+        """From one of `states`, move to `state` with a new attempt. Raises Overtaken."""
         if self.state in states:
             unchanged = Reservation.objects(order_id=self.order_id, state=self.state, attempt=self.attempt)
             moment = mongo.now()
@@ -137,13 +136,13 @@ class Reservation(Document):
         return self
 
     def confirm(self) -> bool:
-        """Every line is held: promise it, or sell it. False when another handler decided or took over meanwhile."""
+        """Every line is held: promise or sell them. False when another handler decided meanwhile."""
         if self.state == RECLAIMING:
             return self._decide(StockCommitted(UUID(self.order_id)), set__state=COMMITTED, unset__expires_at=1)
         return self._decide(StockReserved(UUID(self.order_id)), set__state=RESERVED)
 
     def refuse(self, product_id: str, reason: str) -> bool:
-        """One line cannot be held, so none is. False when another handler decided or took over meanwhile."""
+        """One line cannot be held, so none is. False when another handler decided meanwhile."""
         reply = StockRefused(UUID(self.order_id), UUID(product_id), Reason(reason))
         why = {"set__refused_product_id": product_id, "set__reason": reason}
         return self._decide(reply, set__state=REFUSED, unset__expires_at=1, **why)
@@ -154,7 +153,7 @@ class Reservation(Document):
 
     @classmethod
     def commit(cls, order_id: UUID, hold_time: timedelta) -> "Reservation":
-        """The order's reservation, sold; or, if it had expired, being held again with a new attempt, the caller's.
+        """The order's reservation, sold; or, if it had expired, reclaiming with a new attempt.
 
         Raises TooEarly, AlreadyReleased, Overtaken.
         """
@@ -200,22 +199,22 @@ class Reservation(Document):
 
     @classmethod
     def overdue(cls, limit: int) -> QuerySet:
-        """Reservations that are due, the oldest first."""
+        """Those that are due, the oldest first."""
         return cls.objects(expires_at__lte=mongo.now()).order_by("expires_at").limit(limit)
 
     def expire(self) -> bool:
-        """End a hold that timed out. False when the reservation changed meanwhile."""
+        """False when the reservation changed meanwhile."""
         unchanged = Reservation.objects(
             order_id=self.order_id, state=self.state, attempt=self.attempt, expires_at=self.expires_at
         )
         return _transition(unchanged, set__state=EXPIRED)
 
     def clear_expiry(self) -> None:
-        """Nothing is held for it now, so it need not be looked at again."""
+        """Nothing is held for it now."""
         Reservation.objects(order_id=self.order_id, state=EXPIRED, attempt=self.attempt).update_one(unset__expires_at=1)
 
     def _repeat_reply(self, replies: Mapping[str, Message | None]) -> None:
-        """Send the reply for the state once more, unless one is still unsent: a repeated command means it may be lost."""
+        """Repeat the reply for the state, unless one is unsent: the first may be lost."""
         if reply := replies.get(self.state):
             sent = Reservation.objects(order_id=self.order_id, state=self.state, unsent__size=0)
             sent.update_one(push__unsent=mongo.unsent(reply))
@@ -228,6 +227,6 @@ class Reservation(Document):
 
 
 def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> bool:
-    """Change the reservation that matches, and reply, in one update; whether there was one."""
+    """Update the matching reservation, with the reply; whether there was one."""
     replied = {"push__unsent": mongo.unsent(reply)} if reply else {}
     return matching.update_one(**replied, **changes, set__updated_at=mongo.now()) == 1

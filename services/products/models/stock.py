@@ -1,8 +1,7 @@
-"""Stock moves of one product: each is one atomic, conditional update with its movement for the ledger, and repeatable.
+"""Stock moves of one product: each is one atomic, conditional update with its movement, and may be repeated.
 
-The order's hold in the document reveals a repetition. The attempt number fences off an overtaken delivery: what it still
-writes is recognized by its lower number and put back. Where there is no hold, as when sold units come back, the movement
-itself reveals the repetition: the update applies only to the version that was read without it.
+The order's hold reveals a repetition, and its attempt number what an overtaken delivery wrote late, which is put back.
+Where there is no hold, as at a restock, the movement reveals it: the update applies only to a version without it.
 """
 
 from typing import Any
@@ -19,19 +18,19 @@ from services.products.models.product import Hold, Product
 OUT_OF_STOCK = "out_of_stock"
 NOT_FOR_SALE = "not_for_sale"
 OVERTAKEN = "overtaken"
-"""A later attempt holds the order's units: this one decides nothing."""
+"""A later attempt holds the units; this one decides nothing."""
 
 MAX_HOLDS = 5_000
 MAX_WAITING = 1_000
-"""Bounds of one document: current holds, and movements not yet posted. An order that would exceed them is retried. Each hold
-leads to two more movements, so the document stays under MongoDB's 16 MB."""
+"""Bounds of a document: holds, and movements not yet posted. An order beyond them is retried. Each hold leads to two more
+movements, so the document stays under MongoDB's 16 MB."""
 
 ROOM = {f"holds__{MAX_HOLDS - 1}__exists": False, f"movements__{MAX_WAITING - 1}__exists": False}
 ATTEMPTS = 100
 
 
 class Busy(Exception):
-    """The product has too many orders in progress, or changed at every attempt; retried later."""
+    """Too many orders in progress, or the product changed at every attempt; retried later."""
 
 
 class InsufficientStock(Conflict):
@@ -39,10 +38,10 @@ class InsufficientStock(Conflict):
 
 
 class Stock:
-    """The moves. They take ids rather than documents, as a document read before may be outdated."""
+    """Takes ids, as a document read before may be outdated."""
 
     def hold(self, product_id: str, order_id: str, attempt: int, quantity: int) -> str | None:
-        """Move units from on hand to the order's hold. None when it holds them now, else the reason. Raises Busy."""
+        """None when the order holds the units now, else the reason. Raises Busy."""
         if self._take(product_id, order_id, attempt, quantity) or self._adopt(product_id, order_id, attempt):
             return None
         product = Product.objects(id=product_id).only("is_active", "stock_quantity", "holds").first()
@@ -61,30 +60,29 @@ class Stock:
         return _move(product_id, free, movement, push__holds=hold)
 
     def _adopt(self, product_id: str, order_id: str, attempt: int) -> bool:
-        """Take over the hold of an attempt that was not finished."""
+        """Take over the hold of an unfinished attempt."""
         held = Product.objects(id=product_id, holds__match={"order_id": order_id, "attempt__lte": attempt})
         return held.update_one(set__holds__S__attempt=attempt) == 1
 
     def sell(self, product_id: str, order_id: str, attempt: int, quantity: int) -> None:
-        """Drop the order's hold: its units are sold."""
         hold = {"order_id": order_id, "attempt": attempt, "quantity": quantity}
         movement = Movement.of(SALE, held=-quantity, sold=quantity, reference=order_id)
         _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
 
     def put_back(self, product_id: str, order_id: str, quantity: int, before: int | None = None) -> None:
-        """Move the order's hold back to on hand; with `before`, only the hold of an earlier attempt."""
+        """With `before`, only the hold of an earlier attempt."""
         earlier = {} if before is None else {"attempt__lt": before}
         hold = {"order_id": order_id, "quantity": quantity, **earlier}
         movement = Movement.of(RELEASE, on_hand=quantity, held=-quantity, reference=order_id)
         _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
 
     def restock(self, product_id: str, order_id: str, quantity: int) -> None:
-        """Move what was sold to the order back to on hand, once. Raises Busy."""
+        """Once. Raises Busy."""
         _once(product_id, Movement.of(RESTOCK, on_hand=quantity, sold=-quantity, reference=order_id))
 
 
 def adjust(product_id: UUID, movement: Movement) -> Entry:
-    """The entry of an adjustment, made once per reference. Raises NotFound, InsufficientStock, Busy."""
+    """Once per reference. Raises NotFound, InsufficientStock, Busy."""
     return _once(str(product_id), movement)
 
 
@@ -100,7 +98,7 @@ def _once(product_id: str, movement: Movement) -> Entry:
 
 
 def _move(product_id: str, condition: dict[str, Any], movement: Movement, **changes: Any) -> bool:
-    """Move units if the product meets the condition; whether it did."""
+    """Whether the product met the condition."""
     moved = Product.objects(id=product_id, **condition).update_one(
         inc__stock_quantity=movement.on_hand,
         inc__sold_quantity=movement.sold,

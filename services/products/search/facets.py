@@ -1,4 +1,4 @@
-"""Facets: how many products each further choice would leave."""
+"""Facets of a list or search."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -35,14 +35,14 @@ class StockCount(View):
 
 
 class Facets(View):
-    """How many products each choice leaves; each facet is counted without its own filter, so that a choice can be changed."""
+    """How many products each choice leaves, counted without the facet's own filter."""
 
     categories: list[CategoryCount]
     """The largest first."""
     prices: list[PriceRange]
     stock: StockCount
     is_complete: bool
-    """False when there are more matches than are counted; the numbers then show proportions."""
+    """Otherwise there are more matches than are counted, and the numbers show proportions."""
 
 
 def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Facets:

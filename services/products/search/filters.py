@@ -1,4 +1,4 @@
-"""Which products are listed, in what order, and where in that order one stands."""
+"""Which products are listed, and in what order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,7 +18,7 @@ FIELDS: dict[str, tuple[str, bool]] = {
     "price_desc": ("price", True),
     "popular": ("sold_quantity", True),
 }
-"""The field of each Order, and whether it descends. Equal values are ordered by id, in the same direction."""
+"""Field, and whether it descends; ties are ordered by id, in the same direction."""
 
 Value = datetime | Decimal | str | int
 """What products are ordered by."""
@@ -26,7 +26,7 @@ Value = datetime | Decimal | str | int
 
 @dataclass(frozen=True)
 class Filters:
-    """None leaves a choice open; both prices are included."""
+    """None: any. Both prices are included."""
 
     category: str | None = None
     min_price: Decimal | None = None
@@ -35,7 +35,6 @@ class Filters:
     is_active: bool | None = True
 
     def match(self, product: Product) -> bool:
-        """Whether the product passes as it is now."""
         min_price, max_price = self.min_price or product.price, self.max_price or product.price
         return (
             self.category in (None, product.category)
@@ -47,7 +46,5 @@ class Filters:
 
 @dataclass(frozen=True)
 class Place:
-    """Where in an order a product stands."""
-
     value: Value
     product_id: str

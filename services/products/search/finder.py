@@ -1,4 +1,4 @@
-"""Finds products in the index: ids in an order, matches of a text, counts for facets, and the catalogue's words."""
+"""Finds products in the index."""
 
 import hashlib
 import os
@@ -23,19 +23,19 @@ from services.products.search.sql import all_of, any_of, best_first, conditions_
 from services.products.settings import Settings
 
 MAX_RANKED = 300
-"""Matches that one search ranks: those with all the terms in a short name are found first."""
+"""Matches that a search ranks."""
 
 MAX_COUNTED = 500
-"""Matches that facets count; beyond it they say that they are incomplete."""
+"""Matches that facets count."""
 
 PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]
-"""Where the ranges of the price facet begin."""
+"""Where price ranges begin."""
 
 ENOUGH = 10
-"""Products with all the terms beyond which none is looked for that lacks one."""
+"""Matches of all terms beyond which none is sought that lacks one."""
 
 PLENTY = 100
-"""Products with the terms in name or category beyond which none is looked for that has them elsewhere."""
+"""Matches in name or category beyond which none is sought in other fields."""
 
 _STEPS = " ".join(
     f"WHEN p.price >= {money.to_minor(price)} THEN {step}" for step, price in reversed([*enumerate(PRICE_STEPS)])
@@ -46,7 +46,7 @@ _COUNTED = f"p.category, CASE {_STEPS} END AS step, p.in_stock"
 
 @dataclass(frozen=True)
 class Match:
-    """A product that may match; where it stands in an order other than relevance; and its words."""
+    """`place`: in an order other than relevance."""
 
     place: Place
     texts: Texts
@@ -54,11 +54,11 @@ class Match:
 
 @dataclass(frozen=True)
 class Count:
-    """How many matches are the same to facets."""
+    """Matches that are the same to facets."""
 
     category: str
     price_step: Decimal
-    """The last of PRICE_STEPS that the price reaches."""
+    """The last one that the price reaches."""
     is_in_stock: bool
     products: int
 
@@ -69,7 +69,7 @@ class Finder:
         self._follower = follower
 
     def refresh(self, is_changed: bool) -> None:
-        """Read what was written; `is_changed`: something surely was. Raises Unavailable while a large index is built."""
+        """`is_changed`: something was surely written. Raises Unavailable while a large index is built."""
         self._follower.catch_up(is_changed)
 
     def browse(self, filters: Filters, order: Order, after: Place | None, limit: int) -> list[Place]:
@@ -88,13 +88,13 @@ class Finder:
         return [Place(from_column(field, value), product_id) for value, product_id in rows]
 
     def categories(self) -> list[tuple[str, int]]:
-        """Each category with something on sale, by name, and how many products that is."""
+        """Names and numbers of products on sale, by name."""
         return [
             (str(name), int(count)) for name, count in self._index.rows("SELECT * FROM categories ORDER BY category")
         ]
 
     def matches(self, query: TextQuery, filters: Filters, order: SearchOrder) -> list[Match]:
-        """At most MAX_RANKED products with words of the query, those with all terms before those with some."""
+        """At most MAX_RANKED, those with all terms first."""
         field, _ = FIELDS.get(order, ("name", False))
         found: dict[str, Match] = {}
         every = all_of(query)
@@ -108,7 +108,6 @@ class Finder:
     def _fill(
         self, found: dict[str, Match], limit: int, field: str, table: str, expression: str, filters: Filters
     ) -> None:
-        """Add what the expression finds, until `found` has `limit`."""
         if len(found) >= limit:
             return
         products, values = newest(f"p.row, p.id, p.{field} AS value", table, expression, filters)
@@ -121,7 +120,7 @@ class Finder:
             found.setdefault(product_id, Match(Place(from_column(field, value), product_id), Texts(*texts)))
 
     def counts(self, query: TextQuery | None, filters: Filters) -> list[Count]:
-        """At most MAX_COUNTED of the products that a search finds, each in one of the counts."""
+        """Of at most MAX_COUNTED matches."""
         if query is None:
             conditions, values = conditions_of(filters)
             select = f"SELECT {_COUNTED} FROM products p WHERE {' AND '.join(conditions)} LIMIT ?"  # noqa: S608 - names of ours
@@ -139,7 +138,7 @@ class Finder:
         ]
 
     def _some_of(self, query: TextQuery) -> str:
-        """Any of the terms, but of frequent ones only the rarest: a word that most products have tells nothing by itself."""
+        """Any of the terms, except frequent ones: what most products have says little."""
         rarest_first = sorted(query.terms, key=lambda term: -term.weight)
         kept, found = rarest_first[:1], self._products_with(rarest_first[0])
         for term in rarest_first[1:]:

@@ -1,7 +1,7 @@
-"""How the index learns what was written into the database.
+"""Keeps the index up to date with the database.
 
-It reads what changed since it last looked, with an overlap: a write may arrive later than a younger one. A document in
-`catalogue` with a random identity reveals a new or emptied database.
+It reads what changed since the last look, with an overlap, as a write may arrive after a younger one. A random identity in
+`catalogue` reveals a new or emptied database.
 """
 
 import threading
@@ -23,19 +23,19 @@ from services.products.search.index import Entry, Index, clear, set_state, upser
 log = get_logger(__name__)
 
 MAX_LAG_SECONDS = 1.0
-"""How long lists and searches may miss what other processes wrote."""
+"""For writes of other processes."""
 
 OVERLAP = timedelta(milliseconds=mongo.OPERATION_TIMEOUT_MILLISECONDS) + timedelta(seconds=2)
-"""A write is sent at most this long after its time was taken; two seconds are for clocks that differ."""
+"""A write is sent at most this long after its timestamp; two seconds are for clock skew."""
 
 MAX_AT_ONCE = timedelta(minutes=10)
-"""What was written over a longer time is read shelf by shelf, as it may not fit into memory."""
+"""Changes of a longer time are read shelf by shelf, as they may not fit into memory."""
 
 BUILD_TIMEOUT_SECONDS = 1.0
 """How long a request waits for a building index."""
 
 SAMPLE_SHELVES = 4
-"""Shelves counted to estimate the catalogue's size, as counting it looks at every document."""
+"""Shelves counted to estimate the catalogue's size."""
 
 SMALL = 5_000
 """Products that are read at once."""
@@ -48,7 +48,7 @@ NEVER = datetime.fromtimestamp(0, UTC)
 
 
 class Follower:
-    """Keeps one index up to date with one database. Any thread of any process may do it; one at a time does."""
+    """For one index and database, used by any thread of any process, one at a time."""
 
     def __init__(self, index: Index, now: Callable[[], datetime] = mongo.now, small: int = SMALL) -> None:
         self._index = index
@@ -59,10 +59,7 @@ class Follower:
         self._building: threading.Thread | None = None
 
     def catch_up(self, is_changed: bool = False) -> None:
-        """Read what was written, if the last look is too old or something surely changed.
-
-        Raises Unavailable while a thread builds a large index.
-        """
+        """Raises Unavailable while a thread builds a large index."""
         started = time.monotonic()
         if not is_changed and started - self._looked < MAX_LAG_SECONDS:
             return
@@ -92,7 +89,6 @@ class Follower:
         return self._building is not None and self._building.is_alive()
 
     def _wait_for_building(self) -> None:
-        """Catching up after a long pause takes a moment; only the first build takes longer."""
         if self._building is not None:
             self._building.join(timeout=BUILD_TIMEOUT_SECONDS)
             if self._building.is_alive():
@@ -101,7 +97,7 @@ class Follower:
 
     def _build(self, since: datetime, now: datetime) -> None:
         started = time.monotonic()
-        # An interrupted build continues at its shelf, and then with what was written since it began.
+        # An interrupted build continues, then reads what was written since it began.
         begun = self._index.state("begun") or now.isoformat()
         for shelf in range(int(self._index.state("shelf") or 0), SHELVES):
             self._read({"shelf": shelf, "updated_at": {"$gte": since}}, shelf=shelf + 1, begun=begun)
@@ -131,7 +127,7 @@ def _products() -> "Collection[Any]":
 
 
 def _identity() -> str:
-    """The mark of this database's catalogue, set at the first call."""
+    """Of this database's catalogue, created at the first call."""
     marks: Collection[Any] = mongoengine.get_db()["catalogue"]
     found = marks.find_one({"_id": "catalogue"})
     if found is None:

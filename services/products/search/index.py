@@ -1,6 +1,6 @@
-"""The search index: an SQLite file with FTS5, all of it derived from the database.
+"""The search index: an SQLite file with FTS5, derived from the database.
 
-In a file, because memory is paid per process: the processes of a machine share it, and a restart finds it built.
+A file is shared by the processes of a machine, which each pay for memory, and survives restarts.
 """
 
 import sqlite3
@@ -18,7 +18,7 @@ from services.products.search.words import words
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 FORMAT = "4"
-"""Part of the file's name: a release with another schema starts another file."""
+"""Part of the file name: another schema is another file."""
 
 BUSY_SECONDS = 3.0
 
@@ -30,7 +30,7 @@ class Entry:
     product_id: str
     version: int
     columns: tuple[Any, ...]
-    """is_active, category, price, in_stock, sold_quantity, created_at, name: as the table has them."""
+    """is_active, category, price, in_stock, sold_quantity, created_at, name, as in the table."""
     texts: ranking.Texts
 
     @property
@@ -41,7 +41,7 @@ class Entry:
 
     @classmethod
     def of(cls, document: dict[str, Any]) -> "Entry":
-        """The entry of a product's document, as pymongo reads it."""
+        """`document`: as pymongo reads it."""
         columns = (
             int(document["is_active"]),
             document["category"],
@@ -63,7 +63,7 @@ def length_word(count: int) -> str:
 
 
 class Index:
-    """One file. Each thread has its own connection, and processes may share the file."""
+    """Threads have their own connections; processes may share the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +92,7 @@ class Index:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; one writer at a time over all processes."""
+        """A transaction; one at a time over all processes."""
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -113,7 +113,7 @@ def clear(writer: sqlite3.Connection) -> None:
 
 
 def upsert(writer: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-    """Write these entries, except where the index has the same version or a later one."""
+    """Ignores entries that are not newer than the index's."""
     words_moved: Counter[str] = Counter()
     categories_moved: Counter[str] = Counter()
     for entry in entries:

@@ -1,4 +1,4 @@
-"""Pages of products, listed or searched for, and where the next page starts."""
+"""Pages of listed or found products, and their cursors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Results:
 
 
 def list_page(finder: Finder, page: Page, filters: Filters, order: Order) -> tuple[list[Product], str | None]:
-    """One page of a list, and the cursor of the next. Raises Invalid for a cursor of another list."""
+    """Raises Invalid for a cursor of another list."""
     after = None
     if page.cursor is not None:
         after = _place(pagination.decode(page.cursor, 3), order)
@@ -41,7 +41,7 @@ def list_page(finder: Finder, page: Page, filters: Filters, order: Order) -> tup
 
 
 def search_page(finder: Finder, text: str, page: Page, filters: Filters, order: SearchOrder) -> Results:
-    """One page of what is found; a list where there is no text. Raises Invalid for a cursor of something else."""
+    """A list where there is no text. Raises Invalid for a cursor of another search."""
     if not text:
         return Results(*list_page(finder, page, filters, cast(Order, order)), query=None)
     query, after = _resumed(page.cursor, order) if page.cursor else (parse(text, finder), None)
@@ -61,7 +61,7 @@ def search_page(finder: Finder, text: str, page: Page, filters: Filters, order: 
 
 
 def current(product_ids: Sequence[str], filters: Filters) -> list[Product]:
-    """The products in this order, as the database has them now; those that no longer pass the filters are left out."""
+    """In this order and as the database has them now, without those that no longer pass the filters."""
     found = {product.id: product for product in Product.objects(id__in=product_ids).exclude(*INTERNAL)}
     products = [found[product_id] for product_id in product_ids if product_id in found]
     return [product for product in products if filters.match(product)]
@@ -72,7 +72,7 @@ def _key(place: Place) -> tuple[Any, str]:
 
 
 def _place_of(match: Match, query: TextQuery, order: str) -> Place | None:
-    """None when the product does not match after all."""
+    """None without a match."""
     worth = score(query, match.texts)
     if not worth:
         return None
@@ -80,7 +80,7 @@ def _place_of(match: Match, query: TextQuery, order: str) -> Place | None:
 
 
 def _resumed(cursor: str, order: str) -> tuple[TextQuery, Place]:
-    """The query of the first page, and where the last one ended."""
+    """The query, and where the last page ended."""
     *place, query = pagination.decode(cursor, 4)
     try:
         return TextQuery.from_text(query), _place(place, order)
@@ -94,7 +94,7 @@ def _cursor(order: str, last: Place) -> tuple[str, str, str]:
 
 
 def _place(texts: Sequence[str], expected: str) -> Place:
-    """Reverse `_cursor`. Raises Invalid when it is not one of the expected order."""
+    """Reverse `_cursor`. Raises Invalid."""
     order, value, product_id = texts
     try:
         if order == expected:

@@ -1,7 +1,6 @@
-"""What a typed text may mean: for each of its words, words of the catalogue, and how certain each is.
+"""What a typed text may mean, in words of the catalogue.
 
-A text is parsed once, for the first page, and the result travels in the cursor: later pages answer the same query,
-whatever is added to the catalogue meanwhile.
+A text is parsed once, and the result travels in the cursor: later pages answer the same query while the catalogue changes.
 """
 
 import json
@@ -12,36 +11,36 @@ from services.products.search.words import MAX_LENGTH, STOP_WORDS, distinct
 
 MAX_TERMS = 6
 MAX_WORDS = 24
-"""Of all terms together, so that a cursor fits into a URL."""
+"""Of all terms, so that a cursor fits into a URL."""
 
 MAX_WORDS_PER_TERM = 8
 
 NO_WORD = "0"
-"""The term of a text without any word."""
+"""Of a text without words."""
 
 EXACT, COMPLETED, CORRECTED = 1.0, 0.6, 0.5
-"""How certain a word is: typed so, begun so, or typed with typos."""
+"""How certain a word is."""
 
 
 class Vocabulary(Protocol):
     """The words of the catalogue."""
 
     def share(self, word: str) -> float:
-        """The share of products that have the word; 0 for an unknown one."""
+        """Of products that have the word."""
         ...
 
     def completions(self, prefix: str, limit: int) -> list[str]:
-        """Longer words that begin with `prefix`, the most frequent first."""
+        """The most frequent first."""
         ...
 
     def similar(self, word: str, limit: int) -> list[str]:
-        """Words of which `word` may be a misspelling, the likeliest first."""
+        """Words that `word` may misspell, the likeliest first."""
         ...
 
 
 @dataclass(frozen=True)
 class Term:
-    """One typed word: `words` it may mean, each with its certainty; `weight` is what a match is worth."""
+    """What one typed word may mean, with certainties, and what a match is worth."""
 
     words: tuple[tuple[str, float], ...]
     weight: float
@@ -53,7 +52,7 @@ class TextQuery:
 
     @property
     def corrected(self) -> str | None:
-        """The text without its typos; None when it has none."""
+        """None for a text without typos."""
         best = [term.words[0] for term in self.terms]
         return " ".join(word for word, _ in best) if any(certainty == CORRECTED for _, certainty in best) else None
 
@@ -63,7 +62,7 @@ class TextQuery:
 
     @classmethod
     def from_text(cls, text: str) -> "TextQuery":
-        """Reverse `to_text`. Raises ValueError for anything else, as it comes from a client's cursor."""
+        """Raises ValueError: the text comes from a client's cursor."""
         try:
             terms = tuple(
                 Term(tuple((_word(word), _fraction(certainty)) for word, certainty in words), _fraction(weight))
@@ -89,7 +88,7 @@ def _fraction(value: object) -> float:
 
 
 def parse(text: str, vocabulary: Vocabulary) -> TextQuery:
-    """`text` in words of the catalogue. A word that resembles none stands for itself, and finds nothing."""
+    """A word that resembles none of the catalogue stands for itself."""
     typed = distinct(text)
     significant = ([word for word in typed if word not in STOP_WORDS] or typed or [NO_WORD])[:MAX_TERMS]
     limit = min(MAX_WORDS_PER_TERM, MAX_WORDS // len(significant))

@@ -1,6 +1,6 @@
-"""How well a product matches a query: a score that depends on the two alone.
+"""How well a product matches a query.
 
-As no other product counts, a product keeps its place among the pages while the catalogue changes.
+The score depends on the two alone, so that a product keeps its place among the pages while others change.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ NAME, CATEGORY, DESCRIPTION = 1.0, 0.7, 0.3
 """What a word is worth by where it stands."""
 
 SCALE = 10_000
-"""Scores are whole numbers, so that one read back from a cursor is the same."""
+"""Scores are whole numbers, to survive a cursor exactly."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """A product's words as search compares them, each text with a blank at both ends."""
+    """Words as search compares them, each text with a blank at both ends."""
 
     name: str
     category: str
@@ -57,7 +57,7 @@ def _worth(term: Term, product: Texts) -> float:
 
 
 def _aptness(query: TextQuery, product: Texts) -> float:
-    """How much the name is about the query: the share of its words that are in it, and more if they stand together."""
+    """The share of the name's words that are in the query, and more if they form its phrase."""
     name = product.name.split()
     meant = {term.words[0][0] for term in query.terms}
     share = sum(1 for word in name if word in meant) / len(name) if name else 0.0

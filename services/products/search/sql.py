@@ -1,4 +1,4 @@
-"""The index's queries: conditions on columns, and FTS5 expressions."""
+"""The index's SQL conditions and FTS5 expressions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,14 +12,11 @@ from services.products.search.query import Term, TextQuery
 from services.products.search.words import words
 
 SHORT = 3
-"""A name is short when it has fewer words than this beside those of the query."""
+"""Words beyond those of the query that make a name long."""
 
 
 def best_first(query: TextQuery) -> Iterator[str]:
-    """Expressions for the names with all terms: those of nothing else, short ones, then any, with their category.
-
-    They follow the rules of `ranking`, so what is skipped once enough is found would hardly have come first.
-    """
+    """Names with all terms, in the order of `ranking`: exact ones, short ones, others and with their category."""
     every = all_of(query)
     titled = f"{{name category}} : ({every})"
     exact, *longer = (length_word(len(query.terms) + more) for more in range(SHORT))
@@ -30,9 +27,9 @@ def best_first(query: TextQuery) -> Iterator[str]:
 
 
 def newest(columns: str, table: str, expression: str, filters: Filters) -> tuple[str, list[Any]]:
-    """The query for the newest products that the expression finds, and its values except the limit.
+    """The newest products that the expression finds, with all values but the limit.
 
-    The text decides which rows are looked at (CROSS JOIN keeps SQLite to that), the filters which stay.
+    The text decides which rows are read (by CROSS JOIN), the filters which stay.
     """
     conditions, values = conditions_of(filters)
     query = (
@@ -56,7 +53,7 @@ def conditions_of(filters: Filters) -> tuple[list[str], list[Any]]:
 
 
 def _in_category(expression: str, filters: Filters) -> str:
-    """The expression with the category's words, so that FTS5 skips other categories before any row is read."""
+    """With the category's words, FTS5 skips other categories before rows are read."""
     if filters.category is None or not (category := words(filters.category)):
         return expression
     return f"({expression}) AND ({{category}} : ({' AND '.join(_quoted(category))}))"

@@ -6,20 +6,20 @@ from typing import Any
 
 MAX_TYPOS = 2
 PREFIX_LENGTH = 7
-"""Letters that a word's keys are made from. Fewer give fewer keys, and more words that share one."""
+"""Letters of a word from which its keys are made."""
 
 
 def max_typos(word: str) -> int:
-    """How many typos (a letter added, dropped, replaced, or two swapped) a word of this length may contain."""
+    """Letters that may be added, dropped, replaced or swapped in a word of this length."""
     return 0 if len(word) < 4 else 1 if len(word) < 8 else MAX_TYPOS
 
 
 def index_keys(word: str) -> set[str]:
-    """The keys under which a word of the catalogue is indexed: it shares one with every misspelling of it.
+    """A word shares one of these keys with each of its misspellings.
 
-    None for numbers: SKUs are as many as products, and one digit more or less is another number.
+    None for numbers: one digit more or less is another SKU.
     """
-    # A typo may have made the word longer, long enough that more typos are allowed.
+    # A longer misspelling may contain more typos.
     return _deletions(word, max_typos(word + MAX_TYPOS * "_")) if word.isalpha() else set()
 
 
@@ -40,7 +40,7 @@ def _deletions(word: str, typos: int) -> set[str]:
 
 
 def closest(typed: str, candidates: Iterable[tuple[Any, ...]], limit: int) -> list[str]:
-    """Of the candidates (word, products that have it), those within the typos allowed: fewest typos, then most products.
+    """Of candidates (word, products that have it): fewest typos first, then most products.
 
     A first letter is seldom wrong, so words that keep it come first.
     """

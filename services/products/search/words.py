@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 MAX_LENGTH = 24
-"""Letters of a word that are compared; longer words are cut."""
+"""Longer words are cut."""
 
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc`")
@@ -17,7 +17,7 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def words(text: str) -> list[str]:
-    """The words of `text` in order, each in the form in which it is compared."""
+    """In order, in the form in which they are compared."""
     decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_APOSTROPHES))
     plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return [_singular(word[:MAX_LENGTH]) for word in _WORD.findall(plain)]
@@ -36,5 +36,5 @@ def _singular(word: str) -> str:
 
 
 def distinct(text: str) -> list[str]:
-    """Each word of `text` once, in order of first use."""
+    """In order of first use."""
     return list(dict.fromkeys(words(text)))
