@@ -1,4 +1,4 @@
-"""A real Consul of a test's own: it can be stopped, wiped and started again on the same port, and have TLS and tokens."""
+"""A real Consul for a test, which can stop, wipe and restart it on the same port, with TLS and ACLs."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ DEADLINE_SECONDS = 30.0
 
 class ConsulServer:
     def __init__(self, binary: Path, folder: Path, **more: Any) -> None:
-        """more: settings of the agent's configuration beside, or in place of, a lone server's."""
+        """`more`: settings that extend or replace those of a single server."""
         self.port, self.folder = free_port(), folder
         self.url, self.context = f"http://127.0.0.1:{self.port}", None
         self.headers: dict[str, str] = {}
@@ -50,11 +50,11 @@ class ConsulServer:
     context: ssl.SSLContext | None
 
     def start(self) -> None:
-        """Returns when it has elected itself."""
+        """Returns once it has a leader."""
         (self.folder / "consul.json").write_text(json.dumps(self._settings))
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
-        self.until(lambda: self.ask("/v1/status/leader"))
+        self.until(lambda: self.request("/v1/status/leader"))
 
     def kill(self, wipe: bool = False) -> None:
         if self._process is not None:
@@ -64,41 +64,41 @@ class ConsulServer:
         if wipe:
             shutil.rmtree(self.folder / "data", ignore_errors=True)
 
-    def ask(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """Its JSON answer; None when it is away or refuses."""
+    def request(self, path: str, method: str = "GET", body: Any = None) -> Any:
+        """The JSON response; None without one, or if the status is an error."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, self.headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=5, context=self.context) as answer:
-                text = answer.read()
+            with urllib.request.urlopen(request, timeout=5, context=self.context) as response:
+                text = response.read()
                 return json.loads(text) if text else True
         except (OSError, urllib.error.HTTPError):
             return None
 
     def healthy(self, service: str) -> list[str]:
-        """Ids of the service's instances of which every check passes."""
-        return sorted(each["Service"]["ID"] for each in self.ask(f"/v1/health/service/{service}?passing=1") or [])
+        """Ids of the instances whose checks all pass."""
+        return sorted(each["Service"]["ID"] for each in self.request(f"/v1/health/service/{service}?passing=1") or [])
 
     def status(self, id_: str) -> str:
-        """What the agent makes of all checks of this entry; "" without one."""
+        """The worst status of the checks of an entry; "" without an entry."""
         url = f"{self.url}/v1/agent/health/service/id/{id_}?format=text"
         try:
-            with urllib.request.urlopen(url, timeout=5, context=self.context) as answer:
-                return str(answer.read().decode())
+            with urllib.request.urlopen(url, timeout=5, context=self.context) as response:
+                return str(response.read().decode())
         except urllib.error.HTTPError as error:
             return "" if error.code == 404 else error.read().decode()
 
     def register(self, service: str, id_: str, port: int, status: str = "passing", **more: Any) -> None:
         check = {"CheckID": id_, "TTL": "10m", "Status": status}
         entry = {"ID": id_, "Name": service, "Address": "127.0.0.1", "Port": port, "Check": check, **more}
-        assert self.ask("/v1/agent/service/register", "PUT", entry)
+        assert self.request("/v1/agent/service/register", "PUT", entry)
 
     @staticmethod
     def until(condition: Any, seconds: float = DEADLINE_SECONDS) -> Any:
-        """What `condition` gives once that is true."""
+        """Wait for `condition` to be true, and return its result."""
         deadline, pause = time.monotonic() + seconds, threading.Event()
         while not (found := condition()):
-            assert time.monotonic() < deadline, f"not so after {seconds} s"
+            assert time.monotonic() < deadline, f"not true after {seconds} s"
             pause.wait(0.05)
         return found
 
@@ -109,7 +109,7 @@ def consul_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     installation.state.make()
     server = Consul(installation)
     if not server.find():
-        pytest.skip("This machine has no Consul, and none can be had for it.")
+        pytest.skip("Consul is not installed and cannot be downloaded.")
     binary = server.binary()
     assert binary is not None
     return binary
@@ -124,12 +124,12 @@ def _shared_consul(consul_binary: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture
 def consul(_shared_consul: ConsulServer) -> ConsulServer:
-    """A Consul in whose catalogue is nothing yet; a test may kill and wipe it."""
-    if _shared_consul.ask("/v1/status/leader") is None:
+    """A Consul with an empty catalogue, which a test may kill and wipe."""
+    if _shared_consul.request("/v1/status/leader") is None:
         _shared_consul.kill(wipe=True)
         _shared_consul.start()
-    for id_ in _shared_consul.ask("/v1/agent/services"):
-        _shared_consul.ask(f"/v1/agent/service/deregister/{id_}", "PUT")
-    # The discovery of this process would go on with what it knew from the test before.
+    for id_ in _shared_consul.request("/v1/agent/services"):
+        _shared_consul.request(f"/v1/agent/service/deregister/{id_}", "PUT")
+    # Discovery in this process would still have the instances of the test before.
     discovery_consul.catalogue.cache_clear()
     return _shared_consul

@@ -1,4 +1,4 @@
-"""A upstream that a test makes ill and well again while it runs: it fails, hangs, dribbles, hangs up, and counts who asked."""
+"""An upstream that a test can make fail, hang, trickle or hang up, and that records its requests."""
 
 import json
 import threading
@@ -13,18 +13,18 @@ from chassis.clients import Policy
 DEADLINE_SECONDS = 20.0
 
 QUICK = Policy(timeout_seconds=2, try_seconds=0.3, wait_base_seconds=0.001, wait_cap_seconds=0.002, open_seconds=0.2)
-"""A policy for tests: short, so that what has to run out runs out soon."""
+"""Short limits, so that tests reach them soon."""
 
 PATIENT = Policy(timeout_seconds=60, try_seconds=60)
-"""For calls that the test itself ends: no moment in which the machine is busy may end them before."""
+"""Long limits, for calls that the test itself ends."""
 
 
 class Faulty:
-    """`status` and `body` are its answer; `hangs` has it wait before it answers, `dribbles` between single bytes of the answer."""
+    """Responds with `status` and `body`. `hangs`: waits before the response; `dribbles`: waits between its bytes."""
 
     def __init__(self) -> None:
         self.status, self.body = 200, b'{"well": true}'
-        self.answer_headers: dict[str, str] = {}
+        self.response_headers: dict[str, str] = {}
         self.hangs = self.dribbles = self.hangs_up = False
         self.seen: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.arrived = threading.Condition()
@@ -37,7 +37,7 @@ class Faulty:
 
             def log_message(self, *_: Any) -> None: ...
 
-            def answer(self) -> None:
+            def respond(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with faulty.arrived:
                     faulty.seen.append((self.command, self.path, dict(self.headers), body))
@@ -49,7 +49,7 @@ class Faulty:
                     faulty.released.wait(DEADLINE_SECONDS)
                 with suppress(OSError):
                     self.send_response_only(faulty.status)
-                    for name, value in faulty.answer_headers.items():
+                    for name, value in faulty.response_headers.items():
                         self.send_header(name, value)
                     self.send_header("Content-Length", str(len(faulty.body)))
                     self.end_headers()
@@ -61,17 +61,17 @@ class Faulty:
                     if faulty.dribbles:
                         faulty.released.wait(0.1)
 
-            do_GET = do_POST = do_PUT = do_DELETE = answer  # noqa: N815 - the base class names them so
+            do_GET = do_POST = do_PUT = do_DELETE = respond  # noqa: N815 - the base class names them so
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def says(self, value: Any) -> None:
+    def respond_with(self, value: Any) -> None:
         self.body = json.dumps(value).encode()
 
     def wait_for(self, count: int) -> None:
-        """Until so many requests have come in all."""
+        """Wait until `count` requests have arrived."""
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.seen) >= count, DEADLINE_SECONDS), len(self.seen)
 
@@ -89,6 +89,6 @@ def faulty() -> Iterator[Faulty]:
 
 
 def settings_for(*upstreams: Faulty | str, **values: Any) -> Settings:
-    """Settings of a caller whose service `upstream` has these instances."""
+    """Settings of a caller of the service `upstream`, which has these instances."""
     urls = ",".join(each if isinstance(each, str) else each.url for each in upstreams)
     return Settings(services={"upstream": urls}, api_key="mine", **values)

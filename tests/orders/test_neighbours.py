@@ -49,7 +49,7 @@ def test_a_products_that_talks_nonsense_sells_nothing(
 
 
 def test_orders_shows_products_its_own_key(ill_products: Faulty, http: FlaskClient, customer: dict[str, str]) -> None:
-    ill_products.says({"items": []})
+    ill_products.respond_with({"items": []})
     http.post("/orders/", json=body(), headers=customer | fresh_key())
     ((method, target, headers, _),) = ill_products.seen
     assert (method, target.partition("?")[0]) == ("GET", "/internal/products")

@@ -49,7 +49,7 @@ def test_it_keeps_the_entry_until_it_is_stopped(consul: ConsulServer, instance: 
         assert psutil.Process(process.pid).memory_full_info().uss < MAX_BYTES
         process.send_signal(signal.SIGTERM)
         assert process.wait(DEADLINE_SECONDS) == 0
-        assert consul.ask("/v1/agent/services") == {}
+        assert consul.request("/v1/agent/services") == {}
     finally:
         process.kill()
         process.wait()
@@ -68,7 +68,7 @@ def test_its_successor_takes_over_the_entry_of_a_killed_one(consul: ConsulServer
     finally:
         second.terminate()
         second.wait(DEADLINE_SECONDS)
-    assert consul.ask("/v1/agent/services") == {}
+    assert consul.request("/v1/agent/services") == {}
 
 
 def is_ready(port: int) -> bool:

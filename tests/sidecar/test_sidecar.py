@@ -22,7 +22,7 @@ DEADLINE_SECONDS = 20
 @pytest.fixture
 def instance() -> Iterator[Faulty]:
     with faulty() as started:
-        started.says({"status": "ready", "in_flight": 0})
+        started.respond_with({"status": "ready", "in_flight": 0})
         yield started
 
 
@@ -139,7 +139,7 @@ def test_a_restarted_consul_needs_no_new_entry(consul: ConsulServer, sidecar: Si
 
 def test_a_removed_entry_is_registered_again(consul: ConsulServer, sidecar: Sidecar) -> None:
     sidecar.heartbeat()
-    consul.ask("/v1/agent/service/deregister/users-web", "PUT")
+    consul.request("/v1/agent/service/deregister/users-web", "PUT")
     sidecar.heartbeat()
     assert consul.healthy("users") == ["users-web"]
 
@@ -161,7 +161,7 @@ def test_draining_waits_for_requests_in_flight_and_then_deregisters(
     consul: ConsulServer, sidecar: Sidecar, instance: Faulty
 ) -> None:
     sidecar.heartbeat()
-    instance.says({"in_flight": 2})
+    instance.respond_with({"in_flight": 2})
     draining = threading.Thread(target=sidecar.drain)
     draining.start()
     consul.until(lambda: consul.status("users-web") == "critical")
@@ -169,18 +169,18 @@ def test_draining_waits_for_requests_in_flight_and_then_deregisters(
     seen = len(instance.seen)
     instance.wait_for(seen + 3)
     assert draining.is_alive()
-    instance.says({"in_flight": 0})
+    instance.respond_with({"in_flight": 0})
     draining.join(10)
     assert sidecar.state == "stopped"
-    assert consul.ask("/v1/agent/services") == {}
+    assert consul.request("/v1/agent/services") == {}
 
 
 def test_draining_is_limited_in_time(consul: ConsulServer, instance: Faulty) -> None:
     sidecar = Sidecar(settings_of(consul.url, instance, drain_seconds=0.3))
     sidecar.heartbeat()
-    instance.says({"in_flight": 2})
+    instance.respond_with({"in_flight": 2})
     sidecar.drain()
-    assert (sidecar.state, consul.ask("/v1/agent/services")) == ("stopped", {})
+    assert (sidecar.state, consul.request("/v1/agent/services")) == ("stopped", {})
 
 
 def test_it_stops_without_consul_too(consul: ConsulServer, sidecar: Sidecar) -> None:

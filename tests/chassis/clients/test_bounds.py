@@ -37,7 +37,7 @@ def test_a_call_queues_for_a_slot(upstream: Faulty) -> None:
 
 
 def test_a_burst_queues_as_long_as_responses_come_back(upstream: Faulty) -> None:
-    upstream.says("x" * 7)
+    upstream.respond_with("x" * 7)
     upstream.dribbles = True  # A response takes 0.9 s; two together take longer than `slot_seconds`.
     client, settings = Client("upstream", replace(PATIENT, concurrency=1, slot_seconds=1.7)), settings_for(upstream)
     with ThreadPoolExecutor(3) as pool:

@@ -54,7 +54,7 @@ def test_a_bad_response_becomes_the_right_problem(
 
 
 def test_the_upstreams_retry_after_is_passed_on(upstream: Faulty) -> None:
-    upstream.status, upstream.answer_headers = 503, {"Retry-After": "17"}
+    upstream.status, upstream.response_headers = 503, {"Retry-After": "17"}
     with pytest.raises(Unavailable) as raised:
         Client("upstream", QUICK).get("/", {}, settings_for(upstream))
     assert raised.value.headers == {"Retry-After": "17"}
@@ -62,7 +62,7 @@ def test_the_upstreams_retry_after_is_passed_on(upstream: Faulty) -> None:
 
 @pytest.mark.parametrize("how", ["hangs", "dribbles"])
 def test_a_slow_upstream_is_not_waited_for_beyond_the_deadline(upstream: Faulty, how: str) -> None:
-    upstream.says("x" * 1_000)
+    upstream.respond_with("x" * 1_000)
     setattr(upstream, how, True)
     started = time.monotonic()
     with pytest.raises(TooSlow), deadline.within(0.5):

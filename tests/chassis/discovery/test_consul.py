@@ -30,11 +30,11 @@ def test_healthy_instances_are_returned_with_weight_and_version(consul: ConsulSe
 def test_without_a_ready_instance_the_live_ones_are_returned(consul: ConsulServer) -> None:
     for id_ in ("users-1", "users-2", "users-3"):
         consul.register("users", id_, 8001, status="warning")
-    consul.ask("/v1/agent/check/fail/users-3", "PUT")
+    consul.request("/v1/agent/check/fail/users-3", "PUT")
     assert ids(consul) == ["users-1", "users-2"]
-    consul.ask("/v1/agent/check/pass/users-2", "PUT")
+    consul.request("/v1/agent/check/pass/users-2", "PUT")
     consul.until(lambda: ids(consul) == ["users-2"], 10)
-    consul.ask("/v1/agent/check/warn/users-2", "PUT")
+    consul.request("/v1/agent/check/warn/users-2", "PUT")
     consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
 
 
@@ -44,7 +44,7 @@ def test_a_change_is_seen_at_once_not_at_the_next_poll(consul: ConsulServer) -> 
     consul.register("users", "users-2", 8002)
     # Far less than the 30 s for which the query may be kept.
     consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
-    consul.ask("/v1/agent/check/fail/users-1", "PUT")
+    consul.request("/v1/agent/check/fail/users-1", "PUT")
     consul.until(lambda: ids(consul) == ["users-2"], 10)
 
 
@@ -76,7 +76,7 @@ def test_the_index_is_reset_when_it_decreases_and_after_a_failure() -> None:
         agent.body = b"[]"
         query = Query(Agent(agent.url, token="t"), "users")
         for index in ("7", "9", "3", "5"):
-            agent.answer_headers = {"X-Consul-Index": index}
+            agent.response_headers = {"X-Consul-Index": index}
             query.ask(2.0)
         asked = [target.partition("index=")[2].partition("&")[0] for _, target, _, _ in agent.seen]
         assert asked == ["0", "7", "9", "0"]

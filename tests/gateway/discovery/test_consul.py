@@ -39,7 +39,7 @@ def test_live_instances_are_used_when_none_is_ready(consul: ConsulServer) -> Non
             consul.register("users", id_, port, status)
         addresses = gateway_consul.follow(Agent(consul.url), NAME)
         assert await following(addresses) == [8001]
-        consul.ask("/v1/agent/check/warn/a", "PUT")
+        consul.request("/v1/agent/check/warn/a", "PUT")
         assert sorted(port or 0 for port in await following(addresses)) == [8001, 8002]
 
     asyncio.run(run())
@@ -67,7 +67,7 @@ def test_instances_are_removed_when_consul_stays_empty(monkeypatch: pytest.Monke
 
     async def run() -> None:
         with faulty() as agent:
-            agent.says([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
+            agent.respond_with([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
             addresses = gateway_consul.follow(Agent(agent.url, token="t"), NAME)
             assert await following(addresses) == [1]
             agent.body = b"[]"
