@@ -70,7 +70,7 @@ class Runtime:
         await self.server.stop(FINISH_SECONDS)
 
     def reload(self, text: str) -> Edge:
-        """Put a file into force, from another thread. Raises InvalidConfiguration, and then the previous file stays."""
+        """Load a file and switch to it, from another thread. Raises InvalidConfiguration and keeps the previous one."""
         edge = Edge(configuration.load(text))
         self.in_loop(self.gateway.switch_to, edge, self.resources)
         return edge

@@ -1,11 +1,9 @@
 """The golden cases against our gateway, the same way as against real Kong: through its port and its admin port."""
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import urllib3
@@ -13,17 +11,11 @@ import urllib3
 from launcher.golden import case, runner
 from launcher.golden.case import Group
 from launcher.golden.runner import Edge, Runner
+from tests.gateway.process import ROOT, free_port
 from tests.installation import until
 
-ROOT = Path(__file__).parents[2]
 SECTIONS = 16
 """In the description of Kong's behaviour."""
-
-
-def free_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        return int(reserved.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

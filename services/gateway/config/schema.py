@@ -60,7 +60,7 @@ class Entity(BaseModel):
 
 
 class Plugin(Entity):
-    """`name` is the plugin's and no natural key: one plugin may be configured in many places."""
+    """`name` is the plugin's, not a natural key: one plugin may be configured in many places."""
 
     name: str
     instance_name: str | None = None

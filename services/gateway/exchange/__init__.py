@@ -1,1 +1,1 @@
-"""One request and its response, as plugins, balancing and proxy see them."""
+"""One request and its response, on which proxy, plugins and balancing work."""

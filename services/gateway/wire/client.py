@@ -72,11 +72,10 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def is_busy(self) -> bool:
-        """Whether a request is in progress."""
         return self._task is not None
 
     def expire(self) -> None:
-        """Handle the passed deadline."""
+        """Act on the passed deadline."""
         self.deadline = NEVER
         if self._discards or not self._is_writable:
             self._transport.abort()
@@ -194,7 +193,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = min(whole, self._loop.time() + timeouts.body)
 
     def _pause_reading(self) -> None:
-        """Suspend the deadline too: it is the reader who is slow."""
+        """Suspend the deadline too: the reader is slow, not the client."""
         self._transport.pause_reading()
         self.deadline = NEVER
 

@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 from services.gateway.admin.app import create_admin
 from services.gateway.lint import errors_in
 from tests.gateway.conftest import InThread
-from tests.gateway.test_process import Process
+from tests.gateway.process import Process
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
 from tests.gateway.waiting import until
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.gateway.conftest import Serve
-from tests.gateway.test_process import Process
+from tests.gateway.process import Process
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream
 from tests.gateway.waiting import until
 
