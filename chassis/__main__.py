@@ -1,4 +1,4 @@
-"""Every process of a service: `python -m chassis web|worker|celery|migrate|openapi services.<name>`."""
+"""Run a process of a service: `python -m chassis web|worker|celery|migrate|openapi services.<name>`."""
 
 import argparse
 import importlib
@@ -19,7 +19,7 @@ def main() -> None:
         from chassis.base import failpoints
 
         failpoints.arm(service.settings.failpoints_directory, f"{service.name}-{arguments.command}")
-    # Each process imports only what it runs: memory is paid per process.
+    # Memory is paid per process: each imports only what it runs.
     match arguments.command:
         case "web":
             from chassis.run import web_app, web_server

@@ -1,1 +1,1 @@
-"""A service and its processes: web, worker, Celery; its dead letters; a system of services for tests."""
+"""A service and its processes; dead letters; several services in one process for tests."""

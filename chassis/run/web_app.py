@@ -1,4 +1,4 @@
-"""A service's web application: its routes behind the edge, with errors, health, metrics and logs."""
+"""A service's web application: routes, errors, health, metrics and logs."""
 
 import time
 from typing import Any
@@ -8,7 +8,7 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_flask_exporter import PrometheusMetrics
 from structlog import get_logger
 
-# Here rather than at the first token: its Redis client takes a third of a second to import.
+# At start rather than at the first token: the Redis client takes a third of a second to import.
 import chassis.security.revocations  # noqa: F401
 from chassis.base import deadline, telemetry
 from chassis.base.health import Health, InFlight
@@ -19,30 +19,30 @@ from chassis.web import api, errors, openapi
 log = get_logger(__name__)
 
 MAX_BODY_BYTES = 1_000_000
-READ_ON_BYTES = 8 * 2**20
-"""How much of a body that is not wanted is read and forgotten; as much as the edge lets through."""
+MAX_DRAINED_BYTES = 8 * 2**20
+"""How much of an unwanted body is read and dropped: as much as the edge lets through."""
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
-    # Nothing here is a page: whatever a browser takes an answer for, it may load nothing, and stand in no frame.
+    # Nothing here is a page: a browser must load nothing from a response, nor frame it.
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cross-Origin-Resource-Policy": "same-site",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""On every answer; an endpoint may say otherwise for its own."""
+"""On every response, unless its endpoint sets its own."""
 
 _BLOCK_BYTES = 65_536
 _UNLOGGED = ("/health/", "/metrics")
 
 
 def build(service: Service) -> Flask:
-    """Raises TypeError when a route does not declare who may call it."""
+    """Raises TypeError for a route without an endpoint."""
     telemetry.configure_logging(service.name, service.settings.log_level)
     app = Flask(service.name)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # A URL is one thing: /orders and /orders/ are the same list, without a redirect that a POST would not survive.
+    # /orders and /orders/ are the same list, without a redirect, which would break a POST.
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)
     _observe(app)
@@ -56,9 +56,9 @@ def build(service: Service) -> Flask:
 
 
 def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
-    """Each request works for this service's store, in the trace it came with, for as long as its caller waits."""
+    """Run each request on the service's store, in its caller's trace and within its deadline."""
     inner = app.wsgi_app
-    patience = service.settings.request_timeout_seconds
+    timeout = service.settings.request_timeout_seconds
 
     def activated(environ: Any, start_response: Any) -> Any:
         if environ["PATH_INFO"].startswith(_UNLOGGED):
@@ -67,20 +67,20 @@ def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
             in_flight.one(),
             store.active(service.store),
             telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
-            deadline.of_request(environ.get(deadline.ENVIRON), patience),
+            deadline.of_request(environ.get(deadline.ENVIRON), timeout),
         ):
-            answer = inner(environ, start_response)
-            _read_on(environ)
-            return answer
+            response = inner(environ, start_response)
+            _drain(environ)
+            return response
 
     app.wsgi_app = activated  # type: ignore[method-assign]
 
 
-def _read_on(environ: Any) -> None:
-    """Who is refused while still sending hears no answer unless we read on: closing over unread data resets the connection."""
+def _drain(environ: Any) -> None:
+    """Read the rest of the body: closing a connection with unread data resets it, and the client loses the response."""
     if environ.get("CONTENT_LENGTH", "0") == "0":
         return
-    for _ in range(READ_ON_BYTES // _BLOCK_BYTES):
+    for _ in range(MAX_DRAINED_BYTES // _BLOCK_BYTES):
         if not environ["wsgi.input"].read(_BLOCK_BYTES):
             break
 
@@ -95,7 +95,7 @@ def _probe(app: Flask, health: Health) -> None:
 
 
 def _observe(app: Flask) -> None:
-    # An application has its own registry, so that several fit in one process, and shows the process's metrics as well.
+    # A registry per application, so that several fit in one process; it includes the process's own metrics.
     registry = CollectorRegistry()
     registry.register(REGISTRY)
     PrometheusMetrics(app, path="/metrics", group_by="url_rule", registry=registry)
@@ -113,7 +113,7 @@ def _observe(app: Flask) -> None:
             log.info(
                 "request",
                 method=request.method,
-                # The rule, not the path: what a client typed into a URL may be anything, a card number too.
+                # The rule, not the path, in which a client may have typed anything, even a card number.
                 route=request.url_rule.rule if request.url_rule else "none",
                 status=response.status_code,
                 milliseconds=milliseconds,

@@ -1,8 +1,7 @@
 """The HTTP edge: one Resource per URL, one endpoint per method, one transaction per request.
 
-An endpoint declares who may call it and what it answers; its annotations say what it takes (`body`, `query`). From that
-come the checks, the transaction, the idempotency record and the OpenAPI document. A method without a declaration does
-not start.
+The endpoint says who may call, the annotations what it takes (`body`, `query`). From these come authorization, validation, the
+transaction, the idempotency record and the OpenAPI document. A method that is not an endpoint fails at start.
 """
 
 import functools
@@ -38,7 +37,7 @@ class Resource(flask_restful.Resource):
 
 
 class Api(flask_restful.Api):
-    """Flask-RESTful, except that errors are ours: stock, it turns an exception with a Flask handler into a bare 500."""
+    """Flask-RESTful with our errors: stock, it turns an exception that has a Flask handler into a bare 500."""
 
     def error_router(self, original_handler: Callable[[Exception], Any], e: Exception) -> Any:
         return original_handler(e)
@@ -47,43 +46,41 @@ class Api(flask_restful.Api):
 def mount(
     app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
 ) -> Callable[[], dict[str, Any]]:
-    """Serve `routes` from `app`; gives what writes their OpenAPI document. Raises TypeError for an undeclared method."""
+    """Serve `routes` from `app`; returns what writes their OpenAPI document. Raises TypeError, see `Endpoint.of`."""
     api = Api(app, catch_all_404s=False)
-    declared: dict[tuple[str, str], Endpoint] = {}
+    endpoints: dict[tuple[str, str], Endpoint] = {}
     for url, resource in routes.items():
         edges = {}
         for method in METHODS:
-            if hasattr(resource, method):
-                function = getattr(resource, method)
-                declaration = declared[method, url] = Endpoint.of(function, url)
-                edges[method] = _edge(function, declaration, settings, url)
+            if function := getattr(resource, method, None):
+                endpoints[method, url] = Endpoint.of(function, url)
+                edges[method] = _edge(function, endpoints[method, url], settings, url)
         api.add_resource(type(resource.__name__, (resource,), edges), url, endpoint=f"{resource.__name__}:{url}")
-    return functools.cache(lambda: openapi.document(title, declared))
+    return functools.cache(lambda: openapi.document(title, endpoints))
 
 
-def _edge(function: Callable[..., Any], declaration: Endpoint, settings: Settings, url: str) -> Callable[..., Any]:
+def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, url: str) -> Callable[..., Any]:
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
         deadline.check()
-        caller = auth.admit(
-            declaration.allow, request.headers.get("Authorization"), request.headers.get("X-API-Key"), settings
-        )
+        credentials = request.headers.get("Authorization"), request.headers.get("X-API-Key")
+        caller = auth.admit(endpoint.allow, *credentials, settings)
         bind_contextvars(work=f"{request.method} {url}")
-        record = _idempotency_record(declaration, caller)
-        arguments = {**path, **_arguments(declaration)}
-        answer: StoredResponse | Response | None = None
-        if declaration.before is not None:
-            # A request sent again gets its answer whether or not it could be prepared today.
-            answer = _known(record)
-            if answer is None:
-                arguments["prepared"] = declaration.before(**arguments)
-        if answer is None:
+        record = _idempotency_record(endpoint, caller)
+        arguments = {**path, **_arguments(endpoint)}
+        result: StoredResponse | Response | None = None
+        if endpoint.before is not None:
+            # A repeated request gets its response even if preparing it would fail today.
+            result = _find(record)
+            if result is None:
+                arguments["prepared"] = endpoint.before(**arguments)
+        if result is None:
             deadline.check()
             with store.transaction():
-                answer = _answer(declaration, record, lambda: function(resource, **arguments))
-        if isinstance(answer, Response):
-            return answer
-        response = Response(answer.body, answer.status, answer.headers)
+                result = _run(endpoint, record, lambda: function(resource, **arguments))
+        if isinstance(result, Response):
+            return result
+        response = Response(result.body, result.status, result.headers)
         if request.method == "GET":
             response.add_etag(weak=True)
             response.make_conditional(request)
@@ -92,10 +89,10 @@ def _edge(function: Callable[..., Any], declaration: Endpoint, settings: Setting
     return edge
 
 
-def _idempotency_record(declaration: Endpoint, caller: Caller) -> "Record | None":
-    if declaration.idempotency in ("none", "own"):
+def _idempotency_record(endpoint: Endpoint, caller: Caller) -> "Record | None":
+    if endpoint.idempotency in ("none", "own"):
         return None
-    key = idempotency.checked(request.headers.get(HEADER), is_required=declaration.idempotency == "required")
+    key = idempotency.checked(request.headers.get(HEADER), is_required=endpoint.idempotency == "required")
     if key is None:
         return None
     from chassis.storage.idempotency_keys import Record
@@ -104,58 +101,57 @@ def _idempotency_record(declaration: Endpoint, caller: Caller) -> "Record | None
     return Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
 
 
-def _known(record: "Record | None") -> StoredResponse | None:
+def _find(record: "Record | None") -> StoredResponse | None:
     if record is None:
         return None
     with store.transaction():
         return record.find()
 
 
-def _answer(declaration: Endpoint, record: "Record | None", run: Callable[[], Any]) -> StoredResponse | Response:
-    """A handler that answers in another form than JSON gives the whole response itself."""
-    if record is not None and (known := record.claim()):
-        return known
-    view = run()
-    if declaration.allow.owner and not auth.has_checked_ownership():
-        raise RuntimeError("This route is for owners, and nothing asked whose it is that was shown or changed.")
+def _run(endpoint: Endpoint, record: "Record | None", call: Callable[[], Any]) -> StoredResponse | Response:
+    """The response to store and send; one that the method made itself (not JSON) is sent as it is."""
+    if record is not None and (stored := record.claim()):
+        return stored
+    view = call()
+    if endpoint.allow.owner and not auth.has_checked_ownership():
+        raise RuntimeError("This route is for owners, but its endpoint has not checked ownership.")
     if isinstance(view, Response):
         return view
     headers = {"Content-Type": view.content_type} if view is not None else {}
-    if declaration.location is not None:
-        headers["Location"] = declaration.location.format(**dict(view))
+    if endpoint.location is not None:
+        headers["Location"] = endpoint.location.format(**dict(view))
     if view is not None and (etag := view.etag()) is not None:
         headers["ETag"] = f'"{etag}"'
-    body = view.content() if view is not None else b""
-    answer = StoredResponse(declaration.status, headers, body)
+    response = StoredResponse(endpoint.status, headers, view.content() if view is not None else b"")
     if record is not None:
-        record.save(answer)
-    return answer
+        record.save(response)
+    return response
 
 
-def _arguments(declaration: Endpoint) -> dict[str, Any]:
+def _arguments(endpoint: Endpoint) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
-    if declaration.query is not None:
-        arguments["query"] = _checked(lambda model: model.model_validate(_query()), declaration.query)
-    if declaration.body is not None:
+    if endpoint.query is not None:
+        arguments["query"] = _validated(lambda model: model.model_validate(_query()), endpoint.query)
+    if endpoint.body is not None:
         if request.mimetype != "application/json":
             raise UnsupportedMedia("Send the body as application/json.")
         raw = request.get_data()
         if b"\\u0000" in raw and _has_nul(raw):
             raise _invalid([("", "must not contain NUL characters")])
-        arguments["body"] = _checked(lambda model: model.model_validate_json(raw), declaration.body)
+        arguments["body"] = _validated(lambda model: model.model_validate_json(raw), endpoint.body)
     return arguments
 
 
 def _has_nul(raw: bytes) -> bool:
-    """Whether a text in the JSON holds a NUL, which no database column takes. What is no JSON is refused elsewhere."""
+    """Whether a string in the JSON contains NUL, which no database column accepts. False if it is not JSON."""
     try:
-        todo = [json.loads(raw)]
+        remaining = [json.loads(raw)]
     except (ValueError, RecursionError):
         return False
-    for value in todo:
+    for value in remaining:
         if isinstance(value, str) and "\0" in value:
             return True
-        todo += value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
+        remaining += value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
     return False
 
 
@@ -167,16 +163,16 @@ def _query() -> dict[str, str]:
     return query
 
 
-def _checked(parse: Callable[[type[BaseModel]], BaseModel], model: type[BaseModel]) -> BaseModel:
+def _validated(parse: Callable[[type[BaseModel]], BaseModel], model: type[BaseModel]) -> BaseModel:
     try:
         return parse(model)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         if details[0]["type"] == "json_invalid":
-            raise Malformed(f"The body is not JSON: {details[0]['msg']}.") from None
-        raise _invalid([(".".join(map(str, wrong["loc"])), wrong["msg"]) for wrong in details]) from None
+            raise Malformed(f"The body is not valid JSON: {details[0]['msg']}.") from None
+        raise _invalid([(".".join(map(str, each["loc"])), each["msg"]) for each in details]) from None
 
 
 def _invalid(errors: list[tuple[str, str]]) -> Invalid:
     listed = [{"field": field or "body", "message": message} for field, message in errors]
-    return Invalid("; ".join(f"{wrong['field']}: {wrong['message']}" for wrong in listed), errors=listed)
+    return Invalid("; ".join(f"{each['field']}: {each['message']}" for each in listed), errors=listed)

@@ -1,4 +1,4 @@
-"""What an endpoint says of itself: who may call it, what it takes and answers, and by which errors it refuses."""
+"""An endpoint: who may call a Resource's method, what it takes and returns, and how it may fail."""
 
 import inspect
 import typing
@@ -27,21 +27,21 @@ class Endpoint:
     view: type[BaseModel] | None
     before: Callable[..., Any] | None
     raises: frozenset[int]
-    """Statuses of the problems that are this endpoint's own."""
+    """Statuses of the problems in the decorator's `raises`."""
     documentation: str
 
-    FIELD: ClassVar[str] = "__endpoint__"
+    ATTRIBUTE: ClassVar[str] = "__endpoint__"
 
     @classmethod
     def of(cls, function: Callable[..., Any], url: str) -> "Endpoint":
-        """Raises TypeError for a method that was not declared."""
-        declaration: Endpoint | None = getattr(function, cls.FIELD, None)
-        if declaration is None:
-            raise TypeError(f"{function.__qualname__} ({url}) does not declare who may call it.")
-        return declaration
+        """Raises TypeError for a function without `@endpoint`."""
+        found: Endpoint | None = getattr(function, cls.ATTRIBUTE, None)
+        if found is None:
+            raise TypeError(f"{function.__qualname__} ({url}) is not an endpoint: decorate it with @endpoint.")
+        return found
 
-    def refusals(self, method: str, url: str) -> list[int]:
-        """Every status by which a request may be refused, in order."""
+    def error_statuses(self, method: str, url: str) -> set[int]:
+        """Every status with which a request may fail."""
         statuses = {400, 503, 504} | self.raises
         if not self.allow.anyone:
             statuses |= {401, 403}
@@ -53,7 +53,7 @@ class Endpoint:
             statuses.add(422)
         if self.body is not None:
             statuses |= {413, 415}
-        return sorted(statuses)
+        return statuses
 
 
 def endpoint(
@@ -65,32 +65,31 @@ def endpoint(
     before: Callable[..., Any] | None = None,
     raises: Sequence[type[Problem]] = (),
 ) -> Callable[[F], F]:
-    """Declare a Resource's method.
+    """Make a Resource's method an endpoint. Its annotations name the models of `body`, `query` and the response.
 
-    `location` is the new thing's URL with fields of the answer in braces, e.g. "/orders/{id}". `before` is called with the
-    method's arguments ahead of the transaction, for what is slow (a upstream, a hash); the method gets its result as `prepared`.
-    With "own" idempotency the method itself heeds the key: a store without transactions cannot keep the record beside the work.
-    `raises` names problems whose status does not follow from the rest of the declaration, see `Endpoint.refusals`.
+    location: URL of the new resource, with fields of the response in braces: "/orders/{id}".
+    idempotency: with "own" the method itself handles the key, for a store that cannot keep the record in the same transaction.
+    before: called with the method's arguments ahead of the transaction, for slow work (an upstream, a hash); the method gets
+    the result as `prepared`.
+    raises: problems whose status `Endpoint.error_statuses` cannot infer.
     """
 
-    def declare(function: F) -> F:
+    def decorate(function: F) -> F:
         hints = typing.get_type_hints(function)
-        answer = hints.get("return")
-        view = answer if isinstance(answer, type) and issubclass(answer, BaseModel) else None
-        own = frozenset(problem.status for problem in raises)
-        declaration = Endpoint(
-            allow,
-            status,
-            location,
-            idempotency,
-            hints.get("body"),
-            hints.get("query"),
-            view,
-            before,
-            own,
-            inspect.getdoc(function) or "",
+        returned = hints.get("return")
+        made = Endpoint(
+            allow=allow,
+            status=status,
+            location=location,
+            idempotency=idempotency,
+            body=hints.get("body"),
+            query=hints.get("query"),
+            view=returned if isinstance(returned, type) and issubclass(returned, BaseModel) else None,
+            before=before,
+            raises=frozenset(problem.status for problem in raises),
+            documentation=inspect.getdoc(function) or "",
         )
-        setattr(function, Endpoint.FIELD, declaration)
+        setattr(function, Endpoint.ATTRIBUTE, made)
         return function
 
-    return declare
+    return decorate

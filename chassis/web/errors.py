@@ -17,12 +17,12 @@ _KEPT_HEADERS = ("Allow", "Retry-After", "Location")
 
 
 def register(app: Flask, unavailable: Iterable[type[Exception]]) -> None:
-    """`unavailable` are the errors by which the service's store says that it is away."""
+    """unavailable: the errors that the service's store raises when it is unavailable."""
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_error)
     for error in unavailable:
-        app.register_error_handler(error, _database_error)
-    app.register_error_handler(Exception, _bug)
+        app.register_error_handler(error, _database_unavailable)
+    app.register_error_handler(Exception, _unexpected)
 
 
 def _problem(problem: Problem) -> Response:
@@ -34,16 +34,16 @@ def _http_error(error: HTTPException) -> Response:
     return _response(problem_body(error.code or 500, error.name, detail=error.description or ""), headers)
 
 
-def _database_error(error: Exception) -> Response:
+def _database_unavailable(error: Exception) -> Response:
     if deadline.is_over():
         log.warning("request ran out of time", error=type(error).__name__)
         return _problem(deadline.DeadlineExceeded("The request ran out of time. Nothing was changed."))
-    # SQLAlchemy's own text would show the statement with its values; the driver's says what happened.
+    # The driver's text only: SQLAlchemy's would show the statement.
     log.error("database unavailable", error=str(getattr(error, "orig", error)))
     return _problem(Unavailable("The database did not respond in time."))
 
 
-def _bug(error: Exception) -> Response:
+def _unexpected(error: Exception) -> Response:
     log.exception("unhandled error", exc_info=error)
     return _response(
         problem_body(500, "Internal Server Error", detail="Something went wrong on our side. It has been logged.")

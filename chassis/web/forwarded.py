@@ -1,7 +1,7 @@
-"""From where a request comes, when it comes through the edge.
+"""The client's address, behind the edge.
 
-Each proxy appends the address it was called from to X-Forwarded-For. What a client writes there itself stands before that,
-so only the entry that our own edge appended is believed, and only from a peer that is our edge.
+Each proxy appends its peer's address to X-Forwarded-For, after whatever the client sent. So only the entry that our edge
+appended is trusted, and only from a peer that is our edge.
 """
 
 from functools import lru_cache
@@ -11,16 +11,16 @@ from chassis.base.settings import Settings
 
 
 def client_address(settings: Settings) -> str | None:
-    """The address of the present request's client; None outside of a request, or where nothing that is one was said."""
-    # Models name this function, and workers hold models but no Flask.
+    """The address of the current request's client; None outside of a request, or where it is not an IP address."""
+    # Imported here: models use this module, and workers have models but no Flask.
     from flask import has_request_context, request
 
     if not has_request_context():
         return None
-    return _found(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), settings)
+    return _find(request.remote_addr or "", request.headers.get("X-Forwarded-For", ""), settings)
 
 
-def _found(peer: str, forwarded_for: str, settings: Settings) -> str | None:
+def _find(peer: str, forwarded_for: str, settings: Settings) -> str | None:
     address = _address(peer)
     entries = [entry.strip() for entry in forwarded_for.split(",") if entry.strip()]
     if address is not None and _is_trusted(address, settings.trusted_proxies) and entries:

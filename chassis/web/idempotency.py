@@ -1,4 +1,4 @@
-"""`Idempotency-Key`: a POST sent again gets the first one's answer (see `chassis/storage/idempotency_keys.py`) and does nothing."""
+"""The `Idempotency-Key` header: a repeated POST gets the first response (see `chassis/storage/idempotency_keys.py`)."""
 
 from chassis.base.problems import Malformed, Problem
 from chassis.storage.responses import HEADER
@@ -12,7 +12,7 @@ class KeyMissing(Problem):
 
 
 def checked(key: str | None, is_required: bool) -> str | None:
-    """The key as sent. Raises KeyMissing, or Malformed when it is empty, too long or not printable ASCII."""
+    """The key, if sent. Raises KeyMissing; Malformed when it is empty, too long or not printable ASCII."""
     if key is None:
         if is_required:
             raise KeyMissing(f"Send {HEADER} with a value that is unique to each new request.", field=HEADER)

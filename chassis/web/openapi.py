@@ -130,7 +130,7 @@ def _responses(method: str, url: str, endpoint: Endpoint, schemas: _Schemas) -> 
         content[endpoint.status] = {kind: {"schema": schema}}
     if method == "get":
         content[304] = {}
-    for status in endpoint.refusals(method, url):
+    for status in endpoint.error_statuses(method, url):
         content[status] = {_PROBLEM: {"schema": schemas.response(ProblemView)}}
     return {str(status): _response(status, content[status]) for status in sorted(content)}
 

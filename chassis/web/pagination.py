@@ -1,4 +1,4 @@
-"""Lists by cursor: the next page starts behind the last row seen, so it stays right while rows come and go."""
+"""Cursor pagination: a page starts after the last row seen, so rows that come and go shift nothing."""
 
 import base64
 import binascii
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Page(Query):
-    """`cursor` is a page's `next`, opaque to the client."""
+    """`cursor` is the previous page's `next`, opaque to the client."""
 
     limit: int = Field(default=20, ge=1, le=100)
     cursor: str | None = None
@@ -36,11 +36,11 @@ def encode(*values: Any) -> str:
 
 
 def decode(cursor: str, length: int) -> list[str]:
-    """The `length` texts that `encode` was given. Raises Invalid."""
+    """The `length` strings that `encode` was given. Raises Invalid."""
     try:
         values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(values, list) and len(values) == length and all(isinstance(value, str) for value in values):
-            # A lone surrogate is a text to Python, but to no database.
+            # No database accepts a lone surrogate, which Python does.
             "".join(values).encode()
             return values
     except (binascii.Error, ValueError, RecursionError):
@@ -59,7 +59,7 @@ def newest_first(
     row_id: "InstrumentedAttribute[UUID]",
     page: Page,
 ) -> tuple[Sequence[T], str | None]:
-    """One page of `query`, newest first, and the cursor of the next. Wants an index that ends in (created_at, id)."""
+    """A page of `query`, newest first, and the next page's cursor. Needs an index that ends in (created_at, id)."""
     from sqlalchemy import tuple_
 
     from chassis.storage import postgres

@@ -1,4 +1,4 @@
-"""`If-Match`: a change is made only to the state that its caller has seen."""
+"""`If-Match`: change only the version that the caller has seen."""
 
 from flask import request
 
@@ -10,7 +10,7 @@ class PreconditionRequired(Problem):
 
 
 def seen_versions() -> list[int] | None:
-    """The versions that `If-Match` names; None without the header, or when it says that any will do."""
+    """The versions in `If-Match`; None without the header or for `*`."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
     return [
@@ -19,7 +19,7 @@ def seen_versions() -> list[int] | None:
 
 
 def expect(version: int) -> None:
-    """Raises PreconditionFailed when the caller has seen another version than this present, locked one."""
+    """Raises PreconditionFailed when `version`, read under lock, is not one that the caller has seen."""
     seen = seen_versions()
     if seen is not None and version not in seen:
         raise PreconditionFailed("It has changed in the meantime. Fetch it again.", version=version)

@@ -1,4 +1,4 @@
-"""The pydantic bases of everything that enters and leaves: bounded, strict, and without fields that we do not know."""
+"""Base models of requests and responses: bounded, strict, without unknown fields."""
 
 from typing import Any, ClassVar
 
@@ -8,12 +8,12 @@ from chassis.web import card_numbers
 
 
 class Body(BaseModel):
-    """A request's JSON. A card number in any of its texts is refused: whatever we keep is kept, sent and shown elsewhere too."""
+    """The JSON of a request. A card number in any text is rejected, since texts are stored, sent and shown elsewhere."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
 
     may_hold_numbers: ClassVar[frozenset[str]] = frozenset()
-    """Fields whose text may well have a number of as many digits, such as a product's EAN: one in ten would pass for a card's."""
+    """Fields with other long numbers, such as an EAN, of which one in ten looks like a card number."""
 
     @field_validator("*")
     @classmethod
@@ -24,13 +24,13 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """A request's query string. Values arrive as text and are converted."""
+    """The query string of a request; values are converted from text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
 
 
 class View(BaseModel):
-    """What an endpoint answers."""
+    """The body of a response."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
@@ -40,12 +40,12 @@ class View(BaseModel):
         return self.model_dump_json().encode()
 
     def etag(self) -> str | None:
-        """The state shown, as `If-Match` names it (RFC 9110); None for what cannot be changed under that condition."""
+        """The version shown, for `If-Match` (RFC 9110); None where changes take no such condition."""
         return None
 
 
 class HTMLPage(View):
-    """For the few places where a person comes with a browser."""
+    """For the few responses that a browser shows."""
 
     content_type: ClassVar[str] = "text/html; charset=utf-8"
 

@@ -267,7 +267,7 @@ def test_a_method_without_an_endpoint_fails_at_start() -> None:
 
     service = Service("open", Settings, lambda: {"/open": Open})
     service.settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none")
-    with pytest.raises(TypeError, match="does not declare who may call it"):
+    with pytest.raises(TypeError, match="is not an endpoint"):
         web_app.build(service)
 
 
