@@ -1,9 +1,8 @@
-"""Where the instances of a upstream are: one interface, behind it the provider that the settings choose.
+"""Finds the instances of an upstream, by the provider that the settings choose: Consul, Kubernetes, DNS or fixed addresses.
 
     instances = discovery.provider(settings).instances("products")
 
-Consul's catalogue, Kubernetes, a DNS name or fixed addresses. Instances that are ready are given; where none is, those that
-are alive. An answer comes from memory, which a thread of the provider keeps fresh, so asking before each call costs nothing.
+The result comes from memory, which the provider keeps fresh: looking up before each call costs nothing.
 """
 
 from collections.abc import Sequence
@@ -17,12 +16,12 @@ __all__ = ["Instance", "Provider", "provider"]
 
 class Provider(Protocol):
     def instances(self, service: str) -> Sequence[Instance]:
-        """Those to call, as far as is known; the same object as long as nothing changes. Never raises."""
+        """Those to call: the ready ones, or if there are none, the live ones. The same object while nothing changes. Never raises."""
 
 
 def provider(settings: Settings) -> Provider:
-    """The one that `settings.discovery` names; where it names none, Consul if there is one, else fixed addresses."""
-    # Each is imported where it is chosen: the Kubernetes client alone takes 20 MB.
+    """The provider that `settings.discovery` names."""
+    # Imported when chosen: the Kubernetes client alone takes 20 MB.
     match settings.discovery or ("consul" if settings.consul_url else "static"):
         case "consul":
             from chassis.discovery import consul

@@ -1,4 +1,4 @@
-"""A Consul agent, and how to be let in."""
+"""The address of a Consul agent, and the credentials for it."""
 
 import ssl
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Agent:
         return {"X-Consul-Token": self.token} if self.token else {}
 
     def tls(self) -> ssl.SSLContext | None:
-        """None where it is spoken to in the clear."""
+        """None for plain HTTP."""
         if not self.url.startswith("https"):
             return None
         context = ssl.create_default_context(cafile=self.ca_file or None)

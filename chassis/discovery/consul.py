@@ -14,25 +14,25 @@ import urllib3
 
 from chassis.discovery.agent import Agent
 from chassis.discovery.instance import Instance, base_url
-from chassis.discovery.offered import offered
+from chassis.discovery.usable import usable
 from chassis.discovery.watch import Watches
 
 __all__ = ["Agent", "catalogue"]
 
-PATIENCE_SECONDS = 30.0
-"""How long Consul may keep a query while nothing changes."""
+WAIT_SECONDS = 30.0
+"""How long Consul may hold a query while nothing changes."""
 
-CONNECT_SECONDS, ANSWER_SECONDS = 1.0, 5.0
+CONNECT_SECONDS, RESPONSE_SECONDS = 1.0, 5.0
 
 
 @lru_cache
 def catalogue(agent: Agent) -> Watches:
-    """The process's one view of that agent's catalogue."""
-    return Watches(lambda service: Query(agent, service).ask, PATIENCE_SECONDS)
+    """The process's view of the agent's catalogue."""
+    return Watches(lambda service: Query(agent, service).fetch, WAIT_SECONDS)
 
 
 class Query:
-    """The blocking query for one service. Consul's index says from which state on it waits for another."""
+    """A blocking query for one service; Consul responds once its state has passed our index."""
 
     def __init__(self, agent: Agent, service: str) -> None:
         tls = agent.tls()
@@ -42,17 +42,17 @@ class Query:
         self._headers = agent.headers
         self._index = 0
 
-    def ask(self, patience_seconds: float) -> Sequence[Instance]:
-        # Consul adds up to a sixteenth of the wait, so that not all queries end at once.
-        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=patience_seconds * 17 / 16 + ANSWER_SECONDS)
-        path = f"{self._path}?index={self._index}&wait={round(patience_seconds * 1000)}ms"
+    def fetch(self, wait_seconds: float) -> Sequence[Instance]:
+        # Consul adds up to a sixteenth of the wait as jitter.
+        timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=wait_seconds * 17 / 16 + RESPONSE_SECONDS)
+        path = f"{self._path}?index={self._index}&wait={round(wait_seconds * 1000)}ms"
         index, self._index = self._index, 0
-        answer = self._pool.request("GET", path, headers=self._headers, timeout=timeout)
-        if answer.status != 200:
-            raise ConnectionError(f"Consul answered {answer.status}: {answer.data[:200]!r}")
-        found = [_instance(entry) for entry in offered(json.loads(answer.data))]
-        following = int(answer.headers.get("X-Consul-Index", 0))
-        # An index that went back is another Consul's, or a wiped one's: the next query starts afresh, as Consul advises.
+        response = self._pool.request("GET", path, headers=self._headers, timeout=timeout)
+        if response.status != 200:
+            raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
+        found = [_instance(entry) for entry in usable(json.loads(response.data))]
+        following = int(response.headers.get("X-Consul-Index", 0))
+        # As Consul advises, start over when the index decreases: it is another server's, or a wiped one's.
         self._index = following if following >= index else 0
         return found
 

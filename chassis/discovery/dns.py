@@ -1,7 +1,7 @@
-"""A DNS name for each service, asked again every few seconds: a Kubernetes Service, or any name server that keeps one.
+"""A DNS name per service, resolved again every few seconds.
 
-A headless Service has an address for each ready pod; an ordinary one has a single address, behind which Kubernetes itself
-chooses a pod for each connection.
+A headless Service of Kubernetes has an address for each ready pod; an ordinary one has a single address, behind which
+Kubernetes picks a pod for each connection.
 """
 
 import socket
@@ -11,42 +11,42 @@ from collections.abc import Callable, Sequence
 
 from chassis.discovery.instance import Instance, base_url
 
-FRESH_SECONDS = 5.0
+TTL_SECONDS = 5.0
 
 Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """Its addresses, sorted. Raises OSError when the name is not known or nobody can be asked."""
+    """The addresses of `host`, sorted. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return sorted({str(each[4][0]) for each in found})
 
 
 class Names:
     def __init__(self, pattern: str, resolve: Resolve = resolve, clock: Callable[[], float] = time.monotonic) -> None:
-        """pattern: host:port in which {service} stands for the service's name."""
+        """pattern: host:port with {service} for the name."""
         self._pattern, self._resolve, self._clock = pattern, resolve, clock
-        self._known: dict[str, tuple[Instance, ...]] = {}
+        self._instances: dict[str, tuple[Instance, ...]] = {}
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def instances(self, service: str) -> Sequence[Instance]:
-        # One thread asks; the others go on with what is known.
-        if self._clock() >= self._due.get(service, 0.0) and self._lock.acquire(blocking=service not in self._known):
+        # One thread resolves; the others use the last addresses.
+        if self._clock() >= self._due.get(service, 0.0) and self._lock.acquire(blocking=service not in self._instances):
             try:
                 self._refresh(service)
             finally:
                 self._lock.release()
-        return self._known.get(service, ())
+        return self._instances.get(service, ())
 
     def _refresh(self, service: str) -> None:
-        self._due[service] = self._clock() + FRESH_SECONDS
+        self._due[service] = self._clock() + TTL_SECONDS
         host, _, port = self._pattern.format(service=service).rpartition(":")
         try:
             addresses = self._resolve(host, int(port))
         except OSError:
-            self._known.setdefault(service, ())
+            self._instances.setdefault(service, ())
             return
         found = tuple(Instance(address, base_url(address, int(port))) for address in addresses)
-        if found != self._known.get(service):
-            self._known[service] = found
+        if found != self._instances.get(service):
+            self._instances[service] = found

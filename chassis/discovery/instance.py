@@ -1,4 +1,4 @@
-"""One running copy of a service, as discovery knows it."""
+"""One instance of a service."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class Instance:
     id: str
     url: str
-    """Where it listens: scheme, host and port, without a trailing slash."""
+    """Scheme, host and port, without a trailing slash."""
 
     weight: int = 1
-    """Its share of the traffic, relative to the others'."""
+    """Relative share of the traffic."""
 
     version: str = ""
 

@@ -1,4 +1,4 @@
-"""Fixed addresses from the settings, for a machine where nothing keeps a catalogue."""
+"""Fixed addresses from the settings."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,13 +7,13 @@ from chassis.discovery.instance import Instance
 
 class Addresses:
     def __init__(self, urls: Mapping[str, str]) -> None:
-        """urls: base URLs by service, several of one service separated by commas."""
-        self._known = {service: _instances(service, value) for service, value in urls.items()}
+        """urls: base URLs by service, separated by commas."""
+        self._instances_of = {service: _parse(service, value) for service, value in urls.items()}
 
     def instances(self, service: str) -> Sequence[Instance]:
-        return self._known.get(service, ())
+        return self._instances_of.get(service, ())
 
 
-def _instances(service: str, urls: str) -> tuple[Instance, ...]:
+def _parse(service: str, urls: str) -> tuple[Instance, ...]:
     parts = (url.strip().rstrip("/") for url in urls.split(","))
     return tuple(Instance(f"{service}-{number}", url) for number, url in enumerate(filter(None, parts), 1))

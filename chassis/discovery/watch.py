@@ -1,4 +1,4 @@
-"""Keeps what is known of one service fresh from a source that may be away: the last answer that was good counts on."""
+"""Keeps the instances of services fresh from a source that may be unavailable: the last good result stays in use."""
 
 import random
 import threading
@@ -11,28 +11,27 @@ from chassis.discovery.instance import Instance
 
 log = get_logger(__name__)
 
-FIRST_ANSWER_SECONDS = 1.0
-"""How long the first who asks for a service waits for the source."""
+FIRST_RESULT_SECONDS = 1.0
+"""How long the first lookup of a service waits for the source."""
 
 EMPTY_GRACE_SECONDS = 15.0
-"""An answer without any instance is believed only when it stays so: a catalogue that was wiped or has just started is
-empty until everybody has registered again, and calling an instance that is really gone fails at once anyway."""
+"""An empty result is believed only once it has lasted: a catalogue that has just started is empty until all have registered
+again, and calling an instance that is really gone fails at once anyway."""
 
 RETRY_SECONDS = (0.2, 1.0)
-"""Between tries while the source is away: drawn from this range, so that not all come at once."""
+"""Range of the random pause between tries while the source is unavailable."""
 
 EMPTY_POLL_SECONDS = 0.5
 
-
-Ask = Callable[[float], Sequence[Instance]]
+Fetch = Callable[[float], Sequence[Instance]]
+"""Takes the longest time to wait for a change, in seconds; returns the instances to call. Raises when the source is unavailable."""
 
 
 class Watches:
-    """A provider: one watch for each service that was asked for."""
+    """A provider with a watch for each service that was looked up."""
 
-    def __init__(self, ask_for: Callable[[str], Ask], patience_seconds: float) -> None:
-        """ask_for: how to ask for the service of that name; see Watch."""
-        self._ask_for, self._patience = ask_for, patience_seconds
+    def __init__(self, fetch_for: Callable[[str], Fetch], wait_seconds: float) -> None:
+        self._fetch_for, self._wait = fetch_for, wait_seconds
         self._watches: dict[str, Watch] = {}
         self._lock = threading.Lock()
 
@@ -43,52 +42,49 @@ class Watches:
     def _watch(self, service: str) -> "Watch":
         with self._lock:
             if service not in self._watches:
-                watch = Watch(service, self._ask_for(service), self._patience)
+                watch = Watch(service, self._fetch_for(service), self._wait)
                 watch.start()
                 self._watches[service] = watch
             return self._watches[service]
 
 
 class Watch:
-    """`ask(patience_seconds)` gives the instances to call, at the latest after that time; it raises when the source is away.
-
-    It may return at once, or keep the call until something has changed.
-    """
-
     def __init__(
         self,
         service: str,
-        ask: Ask,
-        patience_seconds: float,
+        fetch: Fetch,
+        wait_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.instances: tuple[Instance, ...] = ()
-        self._service, self._ask, self._patience, self._clock = service, ask, patience_seconds, clock
+        self._service, self._fetch, self._wait, self._clock = service, fetch, wait_seconds, clock
         self._empty_since: float | None = None
-        self._answered = threading.Event()
-        self._is_away = False
+        self._has_result = threading.Event()
+        self._is_unavailable = False
 
     def start(self) -> None:
-        """Ask on for the rest of the process; returns with the first answer, or when that takes too long."""
+        """Poll for the rest of the process; returns with the first result, or after FIRST_RESULT_SECONDS."""
         threading.Thread(target=self._run, name=f"discovery-{self._service}", daemon=True).start()
-        self._answered.wait(FIRST_ANSWER_SECONDS)
+        self._has_result.wait(FIRST_RESULT_SECONDS)
 
-    def turn(self) -> float:
-        """Ask once. Gives how long to pause before the next time."""
+    def poll(self) -> float:
+        """Fetch once; returns the pause before the next time, in seconds."""
         try:
-            found = self._ask(EMPTY_POLL_SECONDS if self._empty_since is not None else self._patience)
-        except Exception as error:  # each source has a library with errors of its own
-            if not self._is_away:
-                log.warning("discovery away", upstream=self._service, error=repr(error), kept=len(self.instances))
-            self._is_away = True
+            found = self._fetch(EMPTY_POLL_SECONDS if self._empty_since is not None else self._wait)
+        except Exception as error:  # each source's library has errors of its own
+            if not self._is_unavailable:
+                log.warning(
+                    "discovery unavailable", upstream=self._service, error=repr(error), kept=len(self.instances)
+                )
+            self._is_unavailable = True
             return random.uniform(*RETRY_SECONDS)  # noqa: S311 - spreads load, guards nothing
-        if self._is_away:
-            log.info("discovery back", upstream=self._service)
-            self._is_away = False
-        self._learn(tuple(sorted(found, key=lambda instance: instance.id)))
+        if self._is_unavailable:
+            log.info("discovery available again", upstream=self._service)
+            self._is_unavailable = False
+        self._update(tuple(sorted(found, key=lambda instance: instance.id)))
         return EMPTY_POLL_SECONDS if self._empty_since is not None else 0.0
 
-    def _learn(self, found: tuple[Instance, ...]) -> None:
+    def _update(self, found: tuple[Instance, ...]) -> None:
         if found:
             self._empty_since = None
         elif self.instances:
@@ -98,12 +94,12 @@ class Watch:
                 return
             self._empty_since = None
         if found != self.instances:
-            log.info("upstream's instances", upstream=self._service, instances=[each.id for each in found])
+            log.info("upstream instances changed", upstream=self._service, instances=[each.id for each in found])
             self.instances = found
 
     def _run(self) -> None:
         while True:
-            pause = self.turn()
-            self._answered.set()
+            pause = self.poll()
+            self._has_result.set()
             if pause:
                 time.sleep(pause)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 from structlog import get_logger
 
 from chassis.discovery.agent import Agent
-from chassis.discovery.offered import offered
+from chassis.discovery.usable import usable
 from chassis.discovery.watch import EMPTY_GRACE_SECONDS
 from services.gateway.discovery.names import Address
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
@@ -65,7 +65,7 @@ async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int)
     )
     if response.status != 200:
         raise ConnectionError(f"Consul responded {response.status}")
-    return [_address(entry) for entry in offered(json.loads(response.body))], response.header("x-consul-index")
+    return [_address(entry) for entry in usable(json.loads(response.body))], response.header("x-consul-index")
 
 
 def _next_index(before: int, sent: str | None) -> int:

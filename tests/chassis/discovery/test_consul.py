@@ -1,4 +1,4 @@
-"""Consul's catalogue as services see it: the healthy ones, at once when that changes, and while Consul is away the last known."""
+"""Consul's catalogue as services see it: always current, and the last known while Consul is unavailable."""
 
 import time
 
@@ -42,7 +42,7 @@ def test_a_change_is_seen_at_once_not_at_the_next_poll(consul: ConsulServer) -> 
     consul.register("users", "users-1", 8001)
     assert ids(consul) == ["users-1"]
     consul.register("users", "users-2", 8002)
-    # Far less than the 30 s for which the query may be kept.
+    # Far less than the 30 s for which Consul may hold the query.
     consul.until(lambda: ids(consul) == ["users-1", "users-2"], 10)
     consul.request("/v1/agent/check/fail/users-1", "PUT")
     consul.until(lambda: ids(consul) == ["users-2"], 10)
@@ -60,9 +60,9 @@ def test_it_survives_a_restart_of_consul_that_comes_back_empty(consul: ConsulSer
 
 
 def test_an_unknown_service_is_found_once_it_registers(consul: ConsulServer) -> None:
-    assert ids(consul, "strangers") == []
-    consul.register("strangers", "strangers-1", 8001)
-    consul.until(lambda: ids(consul, "strangers") == ["strangers-1"], 10)
+    assert ids(consul, "unknown") == []
+    consul.register("unknown", "unknown-1", 8001)
+    consul.until(lambda: ids(consul, "unknown") == ["unknown-1"], 10)
 
 
 def test_the_first_lookup_does_not_wait_long_for_an_unreachable_consul() -> None:
@@ -77,13 +77,13 @@ def test_the_index_is_reset_when_it_decreases_and_after_a_failure() -> None:
         query = Query(Agent(agent.url, token="t"), "users")
         for index in ("7", "9", "3", "5"):
             agent.response_headers = {"X-Consul-Index": index}
-            query.ask(2.0)
-        asked = [target.partition("index=")[2].partition("&")[0] for _, target, _, _ in agent.seen]
-        assert asked == ["0", "7", "9", "0"]
+            query.fetch(2.0)
+        indexes = [target.partition("index=")[2].partition("&")[0] for _, target, _, _ in agent.seen]
+        assert indexes == ["0", "7", "9", "0"]
         assert agent.seen[0][2]["X-Consul-Token"] == "t"
         agent.status = 500
-        with pytest.raises(ConnectionError, match="answered 500"):
-            query.ask(2.0)
+        with pytest.raises(ConnectionError, match="responded 500"):
+            query.fetch(2.0)
         agent.status = 200
-        query.ask(2.0)
+        query.fetch(2.0)
         assert "index=0&wait=2000ms" in agent.seen[-1][1]

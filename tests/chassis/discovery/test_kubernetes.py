@@ -1,4 +1,4 @@
-"""EndpointSlices through the Kubernetes client, from a small server that lists and watches as an API server does."""
+"""EndpointSlices through the Kubernetes client, from a small server that lists and watches like an API server."""
 
 import json
 import threading
@@ -28,13 +28,13 @@ def a_pod(name: str, address: str, **conditions: bool) -> dict[str, Any]:
 
 
 class APIServer:
-    """`slices` are what it lists; assigning to them is seen by the watches that are open. It forgets old versions on `forget`."""
+    """Serves the slices given to `hold`, which ends open watches. Versions before `oldest` have expired."""
 
     def __init__(self) -> None:
         self._slices: list[dict[str, Any]] = []
         self.version, self.oldest = 1, 0
         self.changed = threading.Condition()
-        self.asked: list[dict[str, list[str]]] = []
+        self.queries: list[dict[str, list[str]]] = []
         api = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,16 +43,16 @@ class APIServer:
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
                 query = parse_qs(url.query)
-                api.asked.append(query)
+                api.queries.append(query)
                 assert url.path == PATH
                 if "watch" in query:
-                    self.answer(api.wait(int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0])))
+                    self.respond(api.wait(int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0])))
                 else:
                     metadata = {"resourceVersion": str(api.version)}
                     kind = {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1"}
-                    self.answer({**kind, "metadata": metadata, "items": api._slices})
+                    self.respond({**kind, "metadata": metadata, "items": api._slices})
 
-            def answer(self, value: Any) -> None:
+            def respond(self, value: Any) -> None:
                 body = json.dumps(value).encode() + b"\n" if value else b""
                 self.send_response_only(200)
                 self.send_header("Content-Type", "application/json")
@@ -70,7 +70,7 @@ class APIServer:
             self.changed.notify_all()
 
     def wait(self, version: int, seconds: int) -> Any:
-        """The first event after `version`; nothing when the time is over."""
+        """The first event after `version`; None after `seconds`."""
         if version < self.oldest:
             return {
                 "type": "ERROR",
@@ -104,38 +104,38 @@ def test_the_ready_endpoints_of_all_slices_are_the_instances(api: APIServer, sli
         a_slice(a_pod("users-c", "10.0.0.3"), ports=[{"name": "metrics", "port": 1}, {"name": "http", "port": 8001}]),
         a_slice(a_pod("users-d", "10.0.0.4"), ports=[{"name": "a", "port": 1}, {"name": "b", "port": 2}]),
     )
-    assert slices.ask(1) == [
+    assert slices.fetch(1) == [
         Instance("users-a", "http://10.0.0.1:8000"),
         Instance("fd00::1", "http://[fd00::1]:9000"),
         Instance("users-c", "http://10.0.0.3:8001"),
     ]
-    assert api.asked[-1]["labelSelector"] == ["kubernetes.io/service-name=users"]
+    assert api.queries[-1]["labelSelector"] == ["kubernetes.io/service-name=users"]
 
 
 def test_without_a_ready_endpoint_those_not_terminating_are_returned(api: APIServer, slices: Slices) -> None:
-    going = a_pod("users-c", "10.0.0.3", ready=False, terminating=True)
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1", ready=False), a_pod("users-b", "10.0.0.2", ready=False), going))
-    assert [each.id for each in slices.ask(1)] == ["users-a", "users-b"]
+    terminating = a_pod("users-c", "10.0.0.3", ready=False, terminating=True)
+    api.hold(a_slice(a_pod("users-a", "10.0.0.1", ready=False), a_pod("users-b", "10.0.0.2", ready=False), terminating))
+    assert [each.id for each in slices.fetch(1)] == ["users-a", "users-b"]
 
 
 def test_a_change_ends_the_wait(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.ask(1)
+    slices.fetch(1)
     threading.Timer(0.1, api.hold, [a_slice(a_pod("users-b", "10.0.0.2"))]).start()
-    assert [each.id for each in slices.ask(DEADLINE_SECONDS)] == ["users-b"]
+    assert [each.id for each in slices.fetch(DEADLINE_SECONDS)] == ["users-b"]
 
 
 def test_without_a_change_slices_are_listed_again_after_the_wait(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.ask(1)
-    assert [each.id for each in slices.ask(1)] == ["users-a"]
+    slices.fetch(1)
+    assert [each.id for each in slices.fetch(1)] == ["users-a"]
 
 
 def test_an_expired_resource_version_is_not_an_error(api: APIServer, slices: Slices) -> None:
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.ask(1)
+    slices.fetch(1)
     api.oldest = 10**6
-    assert [each.id for each in slices.ask(DEADLINE_SECONDS)] == ["users-a"]
+    assert [each.id for each in slices.fetch(DEADLINE_SECONDS)] == ["users-a"]
 
 
 def test_settings_and_a_kubeconfig_suffice(api: APIServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_settings_and_a_kubeconfig_suffice(api: APIServer, tmp_path: Any, monkey
     config["contexts"] = [{"name": "test", "context": {"cluster": "test", "user": "test"}}]
     file = tmp_path / "config"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "test", **config}))
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):  # The variable KUBECONFIG is read at import.
+    for module in ("kubernetes.config", "kubernetes.config.kube_config"):  # KUBECONFIG is read at import.
         monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
     kubernetes.endpoint_slices.cache_clear()

@@ -5,7 +5,7 @@ import pytest
 from chassis import discovery
 from chassis.base.settings import Settings
 from chassis.discovery.consul import Agent
-from chassis.discovery.dns import FRESH_SECONDS, Names
+from chassis.discovery.dns import TTL_SECONDS, Names
 from chassis.discovery.static import Addresses
 from chassis.discovery.watch import Watches
 
@@ -23,34 +23,34 @@ def test_a_service_may_have_several_static_addresses() -> None:
 
 class Resolver:
     def __init__(self) -> None:
-        self.now, self.asked = 0.0, 0
-        self.knows: list[str] | None = ["10.0.0.1", "10.0.0.2"]
+        self.now, self.calls = 0.0, 0
+        self.addresses: list[str] | None = ["10.0.0.1", "10.0.0.2"]
         self.names = Names("{service}.shop.svc:8000", self.resolve, lambda: self.now)
 
     def resolve(self, host: str, port: int) -> list[str]:
         assert (host, port) == ("x.shop.svc", 8000)
-        self.asked += 1
-        if self.knows is None:
+        self.calls += 1
+        if self.addresses is None:
             raise OSError("no such name")
-        return self.knows
+        return self.addresses
 
 
 def test_a_name_is_resolved_again_and_its_last_addresses_survive_failures() -> None:
     resolver = Resolver()
     assert urls(resolver.names) == ["http://10.0.0.1:8000", "http://10.0.0.2:8000"]
     first = resolver.names.instances("x")
-    assert (resolver.asked, resolver.names.instances("x") is first) == (1, True)
-    resolver.now = FRESH_SECONDS
-    resolver.knows = None
-    assert (resolver.names.instances("x") is first, resolver.asked) == (True, 2)
+    assert (resolver.calls, resolver.names.instances("x") is first) == (1, True)
+    resolver.now = TTL_SECONDS
+    resolver.addresses = None
+    assert (resolver.names.instances("x") is first, resolver.calls) == (True, 2)
     resolver.now *= 2
-    resolver.knows = ["10.0.0.3"]
+    resolver.addresses = ["10.0.0.3"]
     assert urls(resolver.names) == ["http://10.0.0.3:8000"]
 
 
 def test_an_unknown_name_has_no_instances() -> None:
     resolver = Resolver()
-    resolver.knows = None
+    resolver.addresses = None
     assert urls(resolver.names) == []
 
 

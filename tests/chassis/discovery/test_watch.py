@@ -1,4 +1,4 @@
-"""What is known of a service survives the source's absence, and an empty catalogue is not believed too soon."""
+"""The last instances survive an outage of the source, and an empty catalogue is not believed too soon."""
 
 from collections.abc import Sequence
 
@@ -9,67 +9,67 @@ ONE, TWO = Instance("1", "http://127.0.0.1:1"), Instance("2", "http://127.0.0.1:
 
 
 class Source:
-    """Gives what it holds, or raises it; the time is what the test says."""
+    """Returns or raises `result`, at the time `now`."""
 
     def __init__(self) -> None:
-        self.gives: Sequence[Instance] | Exception = [ONE]
-        self.patience: list[float] = []
+        self.result: Sequence[Instance] | Exception = [ONE]
+        self.waits: list[float] = []
         self.now = 0.0
-        self.watch = Watch("x", self.ask, 30, lambda: self.now)
+        self.watch = Watch("x", self.fetch, 30, lambda: self.now)
 
-    def ask(self, patience_seconds: float) -> Sequence[Instance]:
-        self.patience.append(patience_seconds)
-        if isinstance(self.gives, Exception):
-            raise self.gives
-        return self.gives
+    def fetch(self, wait_seconds: float) -> Sequence[Instance]:
+        self.waits.append(wait_seconds)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
-    def turn(self, gives: Sequence[Instance] | Exception) -> tuple[Instance, ...]:
-        self.gives = gives
-        self.watch.turn()
+    def poll(self, result: Sequence[Instance] | Exception) -> tuple[Instance, ...]:
+        self.result = result
+        self.watch.poll()
         return self.watch.instances
 
 
 def test_the_last_instances_are_kept_while_the_source_is_unavailable() -> None:
     source = Source()
-    assert source.turn([TWO, ONE]) == (ONE, TWO)
-    assert source.turn(ConnectionError()) == (ONE, TWO)
+    assert source.poll([TWO, ONE]) == (ONE, TWO)
+    assert source.poll(ConnectionError()) == (ONE, TWO)
     source.now = 10_000
-    assert source.turn(ValueError("nonsense")) == (ONE, TWO)
-    assert source.turn([TWO]) == (TWO,)
+    assert source.poll(ValueError("nonsense")) == (ONE, TWO)
+    assert source.poll([TWO]) == (TWO,)
 
 
 def test_an_unavailable_source_is_queried_with_pauses() -> None:
     source = Source()
-    source.gives = ConnectionError()
-    assert RETRY_SECONDS[0] <= source.watch.turn() <= RETRY_SECONDS[1]
-    source.gives = [ONE]
-    assert source.watch.turn() == 0
+    source.result = ConnectionError()
+    assert RETRY_SECONDS[0] <= source.watch.poll() <= RETRY_SECONDS[1]
+    source.result = [ONE]
+    assert source.watch.poll() == 0
 
 
 def test_an_empty_catalogue_is_accepted_once_it_stays_empty() -> None:
     source = Source()
-    source.turn([ONE])
-    assert source.turn([]) == (ONE,)
+    source.poll([ONE])
+    assert source.poll([]) == (ONE,)
     source.now = EMPTY_GRACE_SECONDS - 1
-    assert source.turn([]) == (ONE,)
-    assert source.patience[-1] == EMPTY_POLL_SECONDS
+    assert source.poll([]) == (ONE,)
+    assert source.waits[-1] == EMPTY_POLL_SECONDS
     source.now = EMPTY_GRACE_SECONDS + 1
-    assert source.turn([]) == ()
-    assert source.watch.turn() == 0
-    assert source.patience[-1] == 30
+    assert source.poll([]) == ()
+    assert source.watch.poll() == 0
+    assert source.waits[-1] == 30
 
 
 def test_the_grace_period_restarts_each_time_it_becomes_empty() -> None:
     source = Source()
-    source.turn([ONE])
-    source.turn([])
+    source.poll([ONE])
+    source.poll([])
     source.now = EMPTY_GRACE_SECONDS - 1
-    source.turn([TWO])
-    assert source.turn([]) == (TWO,)
+    source.poll([TWO])
+    assert source.poll([]) == (TWO,)
     source.now += EMPTY_GRACE_SECONDS - 1
-    assert source.turn([]) == (TWO,)
+    assert source.poll([]) == (TWO,)
 
 
 def test_an_unchanged_result_is_the_same_object() -> None:
     source = Source()
-    assert source.turn([ONE, TWO]) is source.turn([Instance("2", TWO.url), ONE])
+    assert source.poll([ONE, TWO]) is source.poll([Instance("2", TWO.url), ONE])
