@@ -1,7 +1,6 @@
-"""What the stand-ins for outside parties share: a small app, problems as JSON, a server that stops cleanly.
+"""What the stand-ins for third parties share: a small Flask app, problem+json, and a server that stops cleanly.
 
-They play somebody else's systems (a payment provider, a mail server), so they do not stand on the chassis;
-and they run beside the whole stack on one machine, so they import Flask and nothing heavier.
+They do not use the chassis, as they play other companies' systems, and import nothing heavier than Flask to save memory.
 """
 
 import logging
@@ -27,9 +26,9 @@ class InvalidField(UnprocessableEntity):
 
 
 def create_app(import_name: str, is_ready: Callable[[], bool]) -> Flask:
-    """A Flask app with the two health answers, whose every error is problem+json."""
+    """A Flask app with health endpoints, whose errors are problem+json."""
     app = Flask(import_name, static_folder=None)
-    # Nothing that is sent to a stand-in over HTTP is bigger.
+    # No request to a stand-in is larger.
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.register_error_handler(HTTPException, as_problem)
 
@@ -40,14 +39,14 @@ def create_app(import_name: str, is_ready: Callable[[], bool]) -> Flask:
     @app.get("/health/ready")
     def ready() -> dict[str, str]:
         if not is_ready():
-            abort(503, "It runs, but what it stands on does not answer.")
+            abort(503, "A dependency is unavailable.")
         return {"status": "ok"}
 
     return app
 
 
 def as_problem(error: HTTPException) -> Response:
-    """RFC 9457; the error's headers, such as Allow, are kept."""
+    """As RFC 9457, with the error's headers, such as Allow."""
     problem = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description}
     if isinstance(error, InvalidField):
         problem["field"] = error.field
@@ -58,10 +57,7 @@ def as_problem(error: HTTPException) -> Response:
 
 @contextmanager
 def listening(app: Flask, host: str, port: int) -> Iterator[int]:
-    """Serve `app` in threads for as long as the block runs; gives the port, which is a free one for 0.
-
-    On the way out the requests in hand are answered first.
-    """
+    """Serve `app` in threads during the block, then finish the requests in progress. Yields the port; 0 chooses a free one."""
     server = _Server(host, port, app, handler=_Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -73,7 +69,7 @@ def listening(app: Flask, host: str, port: int) -> Iterator[int]:
 
 
 def stop_signal() -> threading.Event:
-    """An event that SIGTERM and SIGINT set; waiting on it is how a stand-in runs."""
+    """An event set by SIGTERM and SIGINT."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -82,7 +78,7 @@ def stop_signal() -> threading.Event:
 
 
 def environment(name: str, default: str | None = None) -> str:
-    """The variable's value; ends the process with one line that says what is missing."""
+    """The variable's value; without it or a default the process exits."""
     value = os.environ.get(name) or default
     return value if value is not None else _give_up(f"{name} is not set.")
 
@@ -93,11 +89,11 @@ def host() -> str:
 
 def port_number(name: str) -> int:
     value = environment(name)
-    return int(value) if value.isdecimal() else _give_up(f"{name} is no port number: {value}")
+    return int(value) if value.isdecimal() else _give_up(f"{name} is not a port number: {value}")
 
 
 def whole_number(arguments: Mapping[str, str], name: str, default: int, allowed: range) -> int:
-    """The query argument of that name; raises InvalidField."""
+    """A query argument. Raises InvalidField."""
     value = arguments.get(name, str(default))
     if not (value.isdecimal() and len(value) < 20 and int(value) in allowed):
         raise InvalidField(name, f"is a whole number from {allowed.start} to {allowed.stop - 1}")
@@ -105,17 +101,17 @@ def whole_number(arguments: Mapping[str, str], name: str, default: int, allowed:
 
 
 def _give_up(reason: str) -> NoReturn:
-    sys.exit(f"{reason} `./souk up` gives the stand-ins their environment.")
+    sys.exit(f"{reason} `./souk up` sets the environment of the stand-ins.")
 
 
 class _Server(ThreadedWSGIServer):
-    # Threads that are joined at the end: a charge that was made is also answered.
+    # Joined at the end, so that a charge that was made gets its response.
     daemon_threads = False
 
 
 class _Handler(WSGIRequestHandler):
-    # A client that connects and says nothing holds its thread, and the stop, no longer than this.
+    # Limits how long a silent client holds its thread and delays the stop.
     timeout = 5
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Said nowhere: both sides of a call to a stand-in are ours, and the caller logs it."""
+        """Not logged here: the caller is ours and logs it."""

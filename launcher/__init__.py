@@ -1,1 +1,1 @@
-"""Starts, watches and stops the whole of Souk on one machine. No service imports it, and it imports no service."""
+"""Starts, supervises and stops all of Souk on one machine. It imports no service, and no service imports it."""

@@ -1,4 +1,4 @@
-"""Debian packages, on a machine whose owner is root: installs them without letting them start a system service."""
+"""Installs Debian packages, as root, without starting their system services."""
 
 import os
 import shutil
@@ -11,9 +11,9 @@ from pathlib import Path
 from launcher.errors import LaunchError
 
 POLICY = Path("/usr/sbin/policy-rc.d")
-"""Debian's own switch: package scripts ask it before they start a service, and 101 forbids."""
+"""Package scripts run it before they start a service; exit code 101 forbids that."""
 
-_OURS = "#!/bin/sh\n# Put here by the launcher of Souk while it installs packages.\nexit 101\n"
+_OURS = "#!/bin/sh\n# Written by Souk's launcher while it installs packages.\nexit 101\n"
 _one_at_a_time = threading.Lock()
 
 
@@ -22,16 +22,16 @@ def is_available() -> bool:
 
 
 def install(packages: Sequence[str], units: Sequence[str]) -> None:
-    """Install packages whose system services (`units`) neither start now nor at the next boot."""
+    """Install packages; their system services (`units`) start neither now nor at the next boot."""
     with _one_at_a_time, no_service_starts():
         if _apt_get("install", "--no-install-recommends", *packages).returncode:
-            # The usual reason on a fresh machine: it has no package lists yet, or they are old.
+            # A fresh machine often has no package lists, or old ones.
             update, install = _apt_get("update"), _apt_get("install", "--no-install-recommends", *packages)
             if install.returncode:
-                # A package that cannot be found is often only the consequence of a list that could not be fetched.
+                # A package is often missing only because a list could not be fetched.
                 reason = _line(update, "Failed to fetch") or _line(install, "E:") or "no reason given"
                 raise LaunchError(
-                    f"apt-get could not install {' '.join(packages)} ({reason}): mend apt or the network and run this again."
+                    f"apt-get could not install {' '.join(packages)} ({reason}): fix apt or the network and try again."
                 )
     if shutil.which("systemctl"):
         subprocess.run(["systemctl", "disable", "--quiet", *units], check=False, capture_output=True)
@@ -49,14 +49,14 @@ def _apt_get(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _line(outcome: "subprocess.CompletedProcess[str]", mark: str) -> str:
-    """The first line on apt's standard error with this mark in it, without apt's own prefix."""
+    """apt's first error line that contains `mark`, without apt's prefix."""
     found = next((line for line in outcome.stderr.splitlines() if mark in line), "")
     return found.removeprefix("E:").removeprefix("W:").strip()
 
 
 @contextmanager
 def no_service_starts(policy: Path = POLICY) -> Iterator[None]:
-    """Forbid service starts, and leave the switch as it was found."""
+    """Forbid service starts during the block, and restore `policy` afterwards."""
     found = policy.read_text() if policy.exists() else None
     mode = policy.stat().st_mode if found is not None else 0
     try:

@@ -1,4 +1,4 @@
-"""Consul's catalogue as it stands: which instances of our services it knows, and what their checks say."""
+"""Consul's catalogue: the instances of our services and their health."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,15 +15,16 @@ class Entry:
     instance: str
     address: str
     version: str
-    wrong: Sequence[str]
-    """What its failing checks say; empty for a healthy one."""
+    failing: Sequence[str]
+    """Name and output of each failing check."""
+
     is_alive: bool
-    """False for one with a critical check: nobody calls it."""
+    """False with a critical check: it gets no calls."""
 
 
 def read(url: str, environment: Mapping[str, str]) -> list[Entry]:
-    """Every instance of every service of ours. Raises LaunchError when Consul does not answer."""
-    # With requests below it, it takes half a second to import, which no other command should wait for.
+    """Every instance of our services. Raises LaunchError when Consul is unavailable."""
+    # It imports requests and takes half a second: too slow for every other command.
     import consul
 
     parts = urlsplit(url)
@@ -40,17 +41,17 @@ def read(url: str, environment: Mapping[str, str]) -> list[Entry]:
     try:
         return [_entry(each) for service in SERVICES for each in client.health.service(service)[1]]
     except (OSError, consul.ConsulException) as error:
-        raise LaunchError(f"Consul at {url} does not say its catalogue: {str(error)[:200]}") from error
+        raise LaunchError(f"Consul at {url} is unavailable: {str(error)[:200]}") from error
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:
     service, checks = found["Service"], found["Checks"]
     address = service["Address"] or found["Node"]["Address"]
-    wrong = [f"{each['Name']}: {_line(each['Output'])}" for each in checks if each["Status"] != "passing"]
+    failing = [f"{each['Name']}: {_line(each['Output'])}" for each in checks if each["Status"] != "passing"]
     version = (service.get("Meta") or {}).get("version", "")
     is_alive = all(each["Status"] != "critical" for each in checks)
-    return Entry(service["Service"], service["ID"], f"{address}:{service['Port']}", version, wrong, is_alive)
+    return Entry(service["Service"], service["ID"], f"{address}:{service['Port']}", version, failing, is_alive)
 
 
 def _line(output: str) -> str:
-    return " ".join(output.split())[:100] or "nothing heard yet"
+    return " ".join(output.split())[:100] or "no output yet"

@@ -1,4 +1,4 @@
-"""The certificate of the edge: given, or made for this machine's own names and kept in the state folder."""
+"""The edge's TLS certificate: yours, or a self-signed one for this machine in the state folder."""
 
 import socket
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from launcher.errors import LaunchError
 from launcher.state import StateFolder
 
 VALID = timedelta(days=825)
-"""As long as browsers accept one at all."""
+"""The longest that browsers accept."""
 
 RENEWED_BEFORE = timedelta(days=30)
 
@@ -18,25 +18,27 @@ ADDRESSES = ("127.0.0.1", "::1")
 
 
 def paths(state: StateFolder, environment: Mapping[str, str]) -> tuple[Path, Path]:
-    """Certificate and key: those that SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY name, or else our own. Raises LaunchError."""
+    """Certificate and key: those named by SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY, or our own. Raises LaunchError."""
     given = [environment.get(name, "") for name in ("SOUK_TLS_CERTIFICATE", "SOUK_TLS_KEY")]
     if any(given):
         missing = [path or "(nothing)" for path in given if not Path(path).is_file()]
         if missing:
-            raise LaunchError(f"SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY belong together; no file: {', '.join(missing)}")
+            raise LaunchError(
+                f"SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY must both name a file; not found: {', '.join(missing)}"
+            )
         return Path(given[0]).absolute(), Path(given[1]).absolute()
     return state.path / "tls/certificate.pem", state.path / "tls/key.pem"
 
 
 def ensure(state: StateFolder, environment: Mapping[str, str]) -> None:
-    """Make our own where none is given, and a new one before the old one ends."""
+    """Create our own if none is given, and renew it before it expires."""
     certificate, key = paths(state, environment)
-    if certificate.is_relative_to(state.path) and not (key.exists() and _holds(certificate)):
+    if certificate.is_relative_to(state.path) and not (key.exists() and _is_valid(certificate)):
         _make(state)
 
 
-def _holds(certificate: Path) -> bool:
-    # Imported where it is needed: `./souk status` has no use for it.
+def _is_valid(certificate: Path) -> bool:
+    # Slow to import, and most commands do not need it.
     from cryptography import x509
 
     try:

@@ -1,4 +1,4 @@
-"""`./souk check`: style, types, imports and the lock file, one line each."""
+"""`./souk check`: style, types, imports, lock file."""
 
 import shutil
 import subprocess
@@ -26,7 +26,7 @@ def _command(*command: str) -> Callable[[], Outcome]:
 
 
 def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
-    """Resolve again from the lock: nothing changes unless pyproject.toml asks for what the lock does not hold."""
+    """Resolve again from the lock, which changes only if pyproject.toml has."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / LOCK
         shutil.copy(project / LOCK, copy)
@@ -34,13 +34,13 @@ def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
         fresh = copy.read_text() == (project / LOCK).read_text()
     if outcome.passed and not fresh:
         return Outcome(
-            outcome.title, False, f"pyproject.toml has changed: uv {' '.join(compile_arguments(Path(LOCK)))}"
+            outcome.title, False, f"pyproject.toml has changed; run: uv {' '.join(compile_arguments(Path(LOCK)))}"
         )
     return outcome
 
 
 def compile_arguments(target: Path) -> list[str]:
-    """Of the uv command that makes the lock; for every platform and Python, and without any index's address."""
+    """Arguments of the uv command that writes the lock, for every platform and Python version, without index addresses."""
     groups = [argument for group in ("launcher", "dev") for argument in ("--group", group)]
     flags = ["--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
     return ["pip", "compile", "pyproject.toml", *groups, *flags, "--output-file", str(target)]

@@ -1,4 +1,4 @@
-"""The door that every command of `./souk` stands behind: the Typer application, the consoles, and how a failure is told."""
+"""The Typer application of `./souk`, its consoles, and error handling."""
 
 import subprocess
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from launcher.stack import Stack
 from launcher.state import REPOSITORY
 
 app = typer.Typer(
-    help="Souk on this machine: one command from nothing to a paid order.",
+    help="Run Souk on this machine: from nothing to a paid order in one command.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
@@ -24,12 +24,12 @@ errors = Console(stderr=True, highlight=False)
 
 P = ParamSpec("P")
 Name = Annotated[
-    str, typer.Argument(metavar="SERVICE", help="A program as `status` names it, or a service for all of its.")
+    str, typer.Argument(metavar="SERVICE", help="A program from `status`, or a service for all of its programs.")
 ]
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """A command whose expected failures are one line, the last log lines of what died, and exit code 1."""
+    """Print a LaunchError as one line, with log lines if it has any, and exit with 1."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -41,14 +41,14 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 errors.print(f"    {escape(line)}", soft_wrap=True)
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
-            errors.print("souk: interrupted; what was being started is stopped again.")
+            errors.print("souk: interrupted; stopped what was being started.")
             raise typer.Exit(130) from None
 
     return run
 
 
 def operate(service: str, *arguments: str) -> None:
-    """Run a command of the service's own, `python -m ARGUMENTS` in its environment and on this terminal; exit as it does."""
+    """Run `python -m ARGUMENTS` in the service's environment, and exit with its code."""
     stack = Stack()
     running.ensure_up(stack)
     command_line, environment = stack.services.one_shot(service, *arguments)

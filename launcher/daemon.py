@@ -1,7 +1,7 @@
-"""The supervisor process itself: `supervisord`, which also ends what a killed program leaves behind.
+"""supervisord, which also ends the children of a killed program.
 
-A server killed with SIGKILL cannot end its own children (granian's workers, for one), and they would hold its port.
-Each program leads a process group, so when the leader is gone the rest of its group is killed before it starts again.
+A server killed by SIGKILL leaves its children (granian's workers, for one) holding its port. Each program leads a process
+group, so the rest of the group is killed before the program restarts.
 """
 
 import os

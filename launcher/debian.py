@@ -1,4 +1,4 @@
-"""Single Debian packages from the mirror that this machine already uses, unpacked without installing anything."""
+"""Unpacks single Debian packages from this machine's mirror without installing them."""
 
 import hashlib
 import os
@@ -27,39 +27,39 @@ class Package:
 
 
 def architecture() -> str | None:
-    """Debian's name for this machine's kind, None where this is no Debian."""
+    """Debian's name for this machine's architecture; None outside Debian."""
     if not shutil.which("dpkg-deb"):
         return None
     return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def mirrors(apt: Path) -> list[str]:
-    """Roots of Debian's archive, in the order in which apt knows them, without its security and other archives."""
+    """Roots of Debian's main archive, in apt's order."""
     found = dict.fromkeys(uri.rstrip("/") for file in _source_files(apt) for uri in _uris(file.read_text()))
     return [uri for uri in found if uri.startswith(("http://", "https://")) and uri.endswith("/debian")]
 
 
 def unpack(package: Package, files: Mapping[str, Path], apt: Path = APT) -> None:
-    """Fetch, verify, and copy some files out of a package: {path inside it: where to}."""
+    """Fetch and verify a package, and copy files out of it: {path inside it: target}."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = _fetch(package, apt)
         subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True, capture_output=True)
         for path, target in files.items():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Beside the target first, so that an interrupted copy is never taken for the whole.
+            # Renamed at the end, so that an interrupted copy is not taken for a whole one.
             shutil.copy2(folder / path, target.with_suffix(".new"))
             target.with_suffix(".new").replace(target)
 
 
 def _fetch(package: Package, apt: Path) -> Path:
-    """The verified archive, from the cache of earlier fetches or from the first mirror that has it."""
+    """The verified archive, cached or from the first mirror that has it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "souk"
     archive = cache / f"{package.sha256}.deb"
     if archive.exists() and _sha256(archive) == package.sha256:
         return archive
     cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-    reasons = ["apt knows no mirror"]
+    reasons = ["apt has no mirror"]
     for mirror in mirrors(apt):
         with tempfile.NamedTemporaryFile(dir=cache) as fresh:
             try:
@@ -70,13 +70,13 @@ def _fetch(package: Package, apt: Path) -> Path:
             if _sha256(Path(fresh.name)) == package.sha256:
                 shutil.copyfile(fresh.name, archive)
                 return archive
-            reasons.append("it differs from what was pinned")
+            reasons.append("its hash differs from the pinned one")
     raise LaunchError(f"{Path(package.path).name} could not be fetched ({reasons[-1]}).")
 
 
 def _download(url: str, target: IO[bytes]) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
-        shutil.copyfileobj(answer, target)
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+        shutil.copyfileobj(response, target)
     target.flush()
 
 
@@ -93,7 +93,7 @@ def _source_files(folder: Path) -> Iterator[Path]:
 
 
 def _uris(text: str) -> Iterator[str]:
-    """From both of apt's formats: `deb [options] URI suite component...`, and the `URIs:` fields of deb822."""
+    """From one-line sources (`deb [options] URI suite component...`) and deb822's `URIs:` fields."""
     for line in text.splitlines():
         one_line = re.match(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s", line)
         if one_line:

@@ -1,4 +1,4 @@
-"""A customer's first order, placed through the gateway as any customer would, and followed until it is paid."""
+"""A demo order: a new customer registers, orders and pays through the gateway."""
 
 import json
 import secrets
@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 10
 class Hop:
     title: str
     milliseconds: float
-    """Since the hop before."""
+    """Since the previous hop."""
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,18 @@ class Order:
     customer: str
     timeline: list[Hop]
     total_milliseconds: float
-    """From when it was placed until it was confirmed."""
+    """From placed to confirmed."""
 
 
 class Customer:
-    """Speaks the public API; keeps the access token."""
+    """A client of the public API with an access token."""
 
     def __init__(self, gateway_url: str) -> None:
         self._url = gateway_url
         self._token = ""
 
     def sign_up(self) -> dict[str, Any]:
-        """Register and log in as somebody new."""
+        """Register and log in a new user."""
         name = f"mina.{secrets.token_hex(4)}"
         email, password = f"{name}@example.com", secrets.token_urlsafe(16)
         names = {"first_name": "Mina", "last_name": "Okafor"}
@@ -54,36 +54,36 @@ class Customer:
 
     @property
     def authorization(self) -> str:
-        """The header that says who it is."""
+        """The Authorization header's value."""
         return f"Bearer {self._token}"
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON answer. Raises LaunchError with what the API said against it."""
+        """The JSON response. Raises LaunchError with the API's error."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
         if self._token:
             headers["Authorization"] = self.authorization
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self._url + path, data, headers, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
-                return dict(json.load(answer))
+            with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+                return dict(json.load(response))
         except urllib.error.HTTPError as error:
-            said = error.read(500).decode(errors="replace")
-            raise LaunchError(f"{method} {path} was answered {error.code}: {said}") from error
+            problem = error.read(500).decode(errors="replace")
+            raise LaunchError(f"{method} {path} returned {error.code}: {problem}") from error
         except (OSError, ValueError) as error:
-            raise LaunchError(f"{method} {path} got no answer that makes sense: {error}") from error
+            raise LaunchError(f"{method} {path} got no valid response: {error}") from error
 
 
 def place_order(gateway_url: str) -> Order:
-    """Register, log in, choose, order, and follow it until it is paid and told. Raises LaunchError when it is not."""
+    """Register, log in, order, and wait until it is paid and its mail is sent. Raises LaunchError if it fails."""
     customer = Customer(gateway_url)
     user = customer.sign_up()
     product = _something_in_stock(customer)
     lines = [{"product_id": product["id"], "quantity": 1}]
     placed = customer.call("POST", "/orders/", {"lines": lines, "payment_method": "tok_success"})
-    order = _until(lambda: _confirmed(customer, placed["id"]), "the order", "orders")
-    _until(lambda: _captured(customer, user["id"]), "the payment", "payments")
-    mail = _until(lambda: _told(customer, user["id"], order["id"]), "the mail", "notifications")
+    order = _until(lambda: _confirmed(customer, placed["id"]), "The order", "orders")
+    _until(lambda: _captured(customer, user["id"]), "The payment", "payments")
+    mail = _until(lambda: _mailed(customer, user["id"], order["id"]), "The mail", "notifications")
     events = customer.call("GET", f"/orders/{order['id']}/events")["items"]
     moments = [(event["type"], datetime.fromisoformat(event["occurred_at"])) for event in events]
     moments.append((f"mail sent: {mail['subject']}", datetime.fromisoformat(mail["sent_at"])))
@@ -92,7 +92,7 @@ def place_order(gateway_url: str) -> Order:
 
 
 def _timeline(moments: list[tuple[str, datetime]]) -> tuple[list[Hop], float]:
-    """The hops in order, and the milliseconds until the order was confirmed."""
+    """The hops in order, and the milliseconds from placed to confirmed."""
     moments = sorted(moments, key=lambda moment: moment[1])
     start = moments[0][1]
     confirmed = next(at for title, at in moments if title == "order.confirmed")
@@ -107,7 +107,7 @@ def _something_in_stock(customer: Customer) -> dict[str, Any]:
     for product in customer.call("GET", "/products/?limit=100")["items"]:
         if product["stock_quantity"] > 0:
             return dict(product)
-    raise LaunchError("No product is in stock, so none can be ordered: ./souk down --wipe and ./souk up start anew.")
+    raise LaunchError("No product is in stock. To start over: ./souk down --wipe, then ./souk up.")
 
 
 def _confirmed(customer: Customer, order_id: str) -> dict[str, Any] | None:
@@ -122,17 +122,19 @@ def _captured(customer: Customer, user_id: str) -> dict[str, Any] | None:
     return next((payment for payment in payments if payment["status"] == "captured"), None)
 
 
-def _told(customer: Customer, user_id: str, order_id: str) -> dict[str, Any] | None:
+def _mailed(customer: Customer, user_id: str, order_id: str) -> dict[str, Any] | None:
     mails = customer.call("GET", f"/notifications/{user_id}")["items"]
     return next((mail for mail in mails if mail["subject_id"] == order_id and mail["sent_at"]), None)
 
 
 def _until(seen: Callable[[], dict[str, Any] | None], what: str, service: str) -> dict[str, Any]:
-    """Ask until it is there."""
+    """Poll until it is there."""
     deadline = time.monotonic() + FOLLOW_SECONDS
     while (found := seen()) is None:
         if time.monotonic() > deadline:
-            raise LaunchError(f"After {FOLLOW_SECONDS:.0f} s {what} is still not done: ./souk logs {service} says why.")
+            raise LaunchError(
+                f"{what} was not done after {FOLLOW_SECONDS:.0f} s; for the reason see ./souk logs {service}."
+            )
         time.sleep(0.05)
     return found
 

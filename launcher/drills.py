@@ -1,7 +1,7 @@
-"""Drills on a running installation: something breaks while requests come in, and what the callers have seen of it is counted.
+"""Drills: break something in the running installation under load, and count the failures that callers see.
 
-The load comes by both ways in: through the gateway, as customers do, and through `chassis.clients`, as services do. It is of
-reads, which are idempotent, so not one of them may fail.
+Half of the load goes through the gateway, as customers' does, half through `chassis.clients`, as services' does. All requests
+are reads, which are idempotent, so none may fail.
 """
 
 import itertools
@@ -42,12 +42,12 @@ class Outcome:
     title: str
     load: Load
     findings: list[str]
-    back_seconds: float = 0.0
-    """How long it took until the catalogue was whole again."""
+    recovery_seconds: float = 0.0
+    """Until the catalogue was complete again."""
 
 
 def kill_an_instance(stack: Stack, rate: float) -> Outcome:
-    """SIGKILL to one of three instances under load; `rate` is in requests a second, over both ways."""
+    """Kill one of three instances under load. rate: requests per second."""
     _expect_instances(stack, 3)
     victim = instance_names(SERVICE, 3)[1]
     with _under_load(stack, rate) as load:
@@ -55,12 +55,12 @@ def kill_an_instance(stack: Stack, rate: float) -> Outcome:
         os.kill(pid, signal.SIGKILL)
         left = _until(lambda: victim not in _healthy(stack))
         back = _until(lambda: victim in _healthy(stack))
-    findings = [f"out of the catalogue after {left:.1f} s", f"back in it {back:.1f} s later"]
+    findings = [f"out of the catalogue after {left:.1f} s", f"back {back:.1f} s later"]
     return Outcome(f"{victim} killed", load, findings, back)
 
 
 def roll(stack: Stack, rate: float) -> Outcome:
-    """Restart all three instances, one after the other, under load."""
+    """Restart all three instances under load, one after the other."""
     _expect_instances(stack, 3)
     with _under_load(stack, rate) as load:
         began = time.monotonic()
@@ -70,12 +70,12 @@ def roll(stack: Stack, rate: float) -> Outcome:
     return Outcome("all three restarted", load, [f"in {took:.1f} s"])
 
 
-def take_consul_away(stack: Stack, rate: float, seconds: float) -> Outcome:
-    """Kill Consul for so long under load, then start it again with nothing that it knew."""
+def lose_consul(stack: Stack, rate: float, seconds: float) -> Outcome:
+    """Kill Consul under load, and after `seconds` start it again without its data."""
     before = len(_healthy(stack))
     server = stack.servers["consul"]
     if server.given:
-        raise LaunchError("Consul was given by SOUK_CONSUL_URL: this drill breaks only what ./souk up has started.")
+        raise LaunchError("SOUK_CONSUL_URL names an external Consul, and drills break only what ./souk up has started.")
     with _under_load(stack, rate) as load:
         stack.supervisor.stop(["consul"])
         time.sleep(seconds)
@@ -84,7 +84,7 @@ def take_consul_away(stack: Stack, rate: float, seconds: float) -> Outcome:
         stack.wait_ready("consul")
         back = _until(lambda: len(_healthy(stack)) == before)
     return Outcome(
-        f"Consul away for {seconds:.0f} s, and wiped", load, [f"all {before} instances back after {back:.1f} s"]
+        f"Consul lost for {seconds:.0f} s, with its data", load, [f"all {before} instances back after {back:.1f} s"]
     )
 
 
@@ -97,12 +97,12 @@ def _expect_instances(stack: Stack, count: int) -> None:
 
 
 def _healthy(stack: Stack) -> set[str]:
-    """Instances of all services that Consul has as passing; none while it does not answer."""
+    """Instances of all services that pass Consul's checks; none while Consul is unavailable."""
     try:
         entries = catalogue.read(stack.url("consul"), stack.installation.environment)
     except LaunchError:
         return set()
-    return {each.instance for each in entries if not each.wrong}
+    return {each.instance for each in entries if not each.failing}
 
 
 def _until(condition: Callable[[], bool]) -> float:
@@ -110,21 +110,21 @@ def _until(condition: Callable[[], bool]) -> float:
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > DEADLINE_SECONDS:
-            raise LaunchError(f"What was to happen has not happened within {DEADLINE_SECONDS:.0f} s.")
+            raise LaunchError(f"The drill's condition did not hold within {DEADLINE_SECONDS:.0f} s.")
         time.sleep(0.05)
     return time.monotonic() - began
 
 
 @contextmanager
 def _under_load(stack: Stack, rate: float) -> Iterator[Load]:
-    """So many requests a second for as long as the block runs, and a moment before and after it."""
+    """Send `rate` requests per second during the block and for a second before and after it."""
     load, stopping, customer = Load(), threading.Event(), Customer(stack.gateway_url)
     customer.sign_up()
-    ways = itertools.cycle(
+    clients = itertools.cycle(
         [_through_gateway(stack, customer.authorization), _through_clients(stack, customer.authorization)]
     )
     pause = THREADS / rate
-    threads = [threading.Thread(target=_send, args=(next(ways), pause, load, stopping)) for _ in range(THREADS)]
+    threads = [threading.Thread(target=_send, args=(next(clients), pause, load, stopping)) for _ in range(THREADS)]
     for thread in threads:
         thread.start()
     try:
@@ -137,13 +137,13 @@ def _under_load(stack: Stack, rate: float) -> Iterator[Load]:
             thread.join()
 
 
-def _send(ask: Callable[[], None], pause_seconds: float, load: Load, stopping: threading.Event) -> None:
+def _send(request: Callable[[], None], pause_seconds: float, load: Load, stopping: threading.Event) -> None:
     due = time.monotonic()
     while not stopping.wait(max(0.0, due - time.monotonic())):
         began = time.monotonic()
         due = max(due + pause_seconds, began)
         try:
-            ask()
+            request()
         except (Problem, urllib3.exceptions.HTTPError, ConnectionError) as error:
             load.failures.append(f"{type(error).__name__}: {error}"[:200])
         load.sent += 1
@@ -153,12 +153,12 @@ def _send(ask: Callable[[], None], pause_seconds: float, load: Load, stopping: t
 def _through_gateway(stack: Stack, token: str) -> Callable[[], None]:
     pool, url = urllib3.PoolManager(maxsize=THREADS, retries=False, timeout=30), stack.gateway_url + PATH
 
-    def ask() -> None:
-        answer = pool.request("GET", url, headers={"Authorization": token})
-        if answer.status != 200:
-            raise ConnectionError(f"the gateway answered {answer.status}: {answer.data[:100]!r}")
+    def request() -> None:
+        response = pool.request("GET", url, headers={"Authorization": token})
+        if response.status != 200:
+            raise ConnectionError(f"the gateway returned {response.status}: {response.data[:100]!r}")
 
-    return ask
+    return request
 
 
 def _through_clients(stack: Stack, token: str) -> Callable[[], None]:

@@ -1,4 +1,4 @@
-"""What everything on one machine shares while it is set up: the state folder, its secrets, its ports, and a voice."""
+"""What all parts of one installation share: state folder, secrets, ports, supervisor, progress."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ class Installation:
 
     @property
     def replicas(self) -> dict[str, int]:
-        """How many instances of a service run, by service; one where it is not said."""
+        """Number of instances by service; one if missing."""
         return {name: count for name, count in self.state.read_json(REPLICAS).items() if isinstance(count, int)}
 
     @replicas.setter

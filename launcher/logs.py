@@ -1,4 +1,4 @@
-"""What the programs wrote: the last lines of one, or of several side by side as they come."""
+"""Reads programs' log files."""
 
 import os
 import time
@@ -18,19 +18,19 @@ def last_lines(log: Path, count: int = 15) -> list[str]:
 
 
 def lines(files: Mapping[str, Path], count: int, follow: bool) -> Iterator[str]:
-    """The last `count` lines of each file, then with `follow` all new ones for ever; named where there are several."""
+    """The last `count` lines of each file, then with `follow` new ones for ever; prefixed if there are several files."""
     ends = {name: _size(path) for name, path in files.items()}
     for name, path in files.items():
-        yield from (_named(name, line, files) for line in last_lines(path, count))
+        yield from (_prefixed(name, line, files) for line in last_lines(path, count))
     while follow:
         time.sleep(POLL_SECONDS)
         for name, path in files.items():
             fresh, ends[name] = _read_from(path, ends[name])
-            yield from (_named(name, line, files) for line in fresh)
+            yield from (_prefixed(name, line, files) for line in fresh)
 
 
 def _read_from(path: Path, start: int) -> tuple[list[str], int]:
-    """Whole new lines, and where they end. A file that became shorter was turned over, and is read from its beginning."""
+    """New complete lines and their end. A file that has shrunk was rotated, and is read from its beginning."""
     size = _size(path)
     start = start if size >= start else 0
     if size == start:
@@ -45,5 +45,5 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _named(name: str, line: str, files: Mapping[str, Path]) -> str:
+def _prefixed(name: str, line: str, files: Mapping[str, Path]) -> str:
     return f"{name} | {line}" if len(files) > 1 else line

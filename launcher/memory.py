@@ -1,22 +1,22 @@
-"""How much memory each program takes, its children included, fairly: pages that several share are divided among them."""
+"""Memory of each program with its children; shared pages are divided among those that share them (PSS)."""
 
 from collections.abc import Collection, Iterator, Mapping
 
 import psutil
 
 LIMIT_BYTES = 1_200_000_000
-"""What the whole of Souk may take on one machine."""
+"""Budget of the whole installation."""
 
 
 def by_program(pids: Mapping[str, int]) -> dict[str, int]:
-    """Proportional set size in bytes, of each running program and what it started itself, largest first."""
+    """Proportional set size in bytes of each running program, largest first."""
     leaders = {pid for pid in pids.values() if pid}
     sizes = {name: sum(map(_size, _tree(pid, leaders))) for name, pid in pids.items() if pid}
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def _tree(pid: int, leaders: Collection[int]) -> Iterator[psutil.Process]:
-    """A process and all below it, without other programs and what is below those."""
+    """A process and its descendants, without other programs."""
     try:
         process = psutil.Process(pid)
         children = process.children()
@@ -33,5 +33,5 @@ def _size(process: psutil.Process) -> int:
         memory = process.memory_full_info()
     except psutil.Error:
         return 0
-    # Only Linux knows the proportional size; elsewhere shared pages count for each process.
+    # Only Linux has the proportional size; elsewhere shared pages count fully.
     return int(getattr(memory, "pss", memory.rss))

@@ -1,4 +1,4 @@
-"""Which port each program listens on: chosen once, kept, and chosen again when something else has taken it."""
+"""The port of each program: chosen once, kept, and replaced when something else has taken it."""
 
 import random
 import socket
@@ -7,8 +7,7 @@ from collections.abc import Collection, Mapping
 from launcher.errors import LaunchError
 from launcher.state import StateFolder
 
-# Below the range from which Linux gives out the ports of outgoing connections, any of which could take ours while
-# a program restarts.
+# Below Linux's range for outgoing connections, any of which could take our port while a program restarts.
 FREE_RANGE = range(20_000, 32_000)
 
 _FILE = "ports.json"
@@ -16,7 +15,7 @@ _FILE = "ports.json"
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        # As servers do: what merely lingers from a closed connection (TIME_WAIT) does not count.
+        # As servers do, so that closed connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -34,8 +33,8 @@ def choose(
 ) -> dict[str, int]:
     """A port for each name of `preferred` (0: no preference).
 
-    held: ports on which our own programs listen, so that "taken" means taken by us.
-    standard: prefer the ports people expect; without it every port is a random free one.
+    held: ports on which our own programs listen already.
+    standard: use the preferred ports; otherwise random free ones.
     """
     ports_before = recorded(state)
     ports = {name: port for name, port in ports_before.items() if name in preferred and (port in held or is_free(port))}
@@ -52,4 +51,4 @@ def _any(taken: Collection[int]) -> int:
     for port in random.sample(FREE_RANGE, k=len(FREE_RANGE)):
         if port not in taken and is_free(port):
             return port
-    raise LaunchError(f"No free port between {FREE_RANGE.start} and {FREE_RANGE.stop}: end some servers first.")
+    raise LaunchError(f"No free port between {FREE_RANGE.start} and {FREE_RANGE.stop}: stop some servers first.")

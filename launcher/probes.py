@@ -1,4 +1,4 @@
-"""Is a server there? Each probe speaks the server's own protocol, bounds its own time, and raises when it is not."""
+"""Readiness probes in each server's own protocol, with a timeout. They raise unless the server is ready."""
 
 import json
 import socket
@@ -50,12 +50,11 @@ def rabbitmq(url: str) -> None:
 
 
 def http(url: str) -> None:
-    """Raises unless the answer is a success."""
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
-        answer.read()
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+        response.read()
 
 
 def consul_leader(url: str) -> None:
-    with urllib.request.urlopen(f"{url}/v1/status/leader", timeout=TIMEOUT_SECONDS) as answer:
-        if not json.load(answer):
+    with urllib.request.urlopen(f"{url}/v1/status/leader", timeout=TIMEOUT_SECONDS) as response:
+        if not json.load(response):
             raise ConnectionError("Consul has no leader yet.")

@@ -1,7 +1,7 @@
-"""The processes of this installation, whoever watches them: found by what they carry, and ended when nobody does.
+"""Finds and ends the processes of an installation, supervised or orphaned.
 
-They are known by the installation's token in their environment, which every process inherits from the supervisor: no
-name and no recorded pid can belong to somebody else's process by accident, and children of children are found too.
+Every process inherits the installation's token from the supervisor's environment. Unlike a name or a recorded pid, it never
+matches an unrelated process, and it finds children of children.
 """
 
 from contextlib import suppress
@@ -15,22 +15,22 @@ def find(token: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _token_of(process) == token]
 
 
-def end(token: str, patience_seconds: float = 10.0) -> None:
-    """Ask all of them to stop, kill what does not."""
+def end(token: str, timeout_seconds: float = 10.0) -> None:
+    """Terminate all of them; kill those that remain."""
     processes = find(token)
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
-    psutil.wait_procs(processes, timeout=patience_seconds)
-    stubborn = find(token)
-    for process in stubborn:
+    psutil.wait_procs(processes, timeout=timeout_seconds)
+    remaining = find(token)
+    for process in remaining:
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(stubborn, timeout=patience_seconds)
+    psutil.wait_procs(remaining, timeout=timeout_seconds)
 
 
 def listening_ports(token: str) -> set[int]:
-    """TCP ports on which one of them accepts connections."""
+    """TCP ports on which they listen."""
     ports = set()
     for process in find(token):
         with suppress(psutil.Error):

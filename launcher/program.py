@@ -1,4 +1,4 @@
-"""One program under the supervisor, and the two small files that describe it: how it runs, and how it is watched."""
+"""A supervised program: its script and its section of the supervisor's configuration."""
 
 import hashlib
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.state import REPOSITORY, StateFolder
 
 LOG_BYTES = 5_000_000
-"""A program's log is turned over at this size, once."""
+"""A log file is rotated at this size; one old file is kept."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path = REPOSITORY
     reads: Sequence[Path] = ()
-    """Configuration files; when one has changed, so has the program."""
+    """Configuration files; a change of one restarts the program."""
 
     stop_signal: str = "TERM"
     stop_seconds: int = 15
-    """How long it may take to stop before it is killed."""
+    """Time to stop before it is killed."""
 
     def script(self) -> str:
-        """A shell script, which anyone can also run by hand to see the program in the foreground."""
+        """A shell script, which also runs the program in the foreground by hand."""
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
         command = shlex.join(str(part) for part in self.command)
         return "\n".join(
@@ -34,7 +34,7 @@ class Program:
         )
 
     def section(self, state: StateFolder) -> str:
-        """The supervisor's configuration, with a digest of all that makes the program what it is."""
+        """The supervisor's configuration; its digest changes with the script and the files read."""
         return f"""[program:{self.name}]
 command=/bin/sh {shlex.quote(_escaped(state.programs / self.name))}
 environment=SOUK_PROGRAM="{self._digest()}"

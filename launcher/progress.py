@@ -1,4 +1,4 @@
-"""Tells what is being done: a live list of steps on a terminal, plain lines elsewhere, nothing for tests."""
+"""Reports progress: a live list of steps on a terminal, plain lines elsewhere, nothing in tests."""
 
 import sys
 import threading
@@ -15,37 +15,37 @@ from rich.text import Text
 
 
 class Progress:
-    """Says nothing; the base of those who do. All of it may be called from any thread."""
+    """Silent; the base of the others. Thread-safe."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         yield
 
-    def say(self, line: str) -> None:
-        """Something the person should know, whatever else is going on."""
+    def report(self, line: str) -> None:
+        pass
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def shown(self) -> Iterator[None]:
         yield
 
 
 class PlainProgress(Progress):
-    """One line when a step is done, so that a log file or a CI job can be read."""
+    """One line per finished step, for log files and CI."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
         started = time.monotonic()
         yield
-        self.say(f"{title} ({time.monotonic() - started:.1f} s)")
+        self.report(f"{title} ({time.monotonic() - started:.1f} s)")
 
-    def say(self, line: str) -> None:
-        # Nobody reading any more is no reason to stop half-way.
+    def report(self, line: str) -> None:
+        # A closed pipe is no reason to stop half-way.
         with suppress(BrokenPipeError):
             print(line, flush=True)
 
 
 class LiveProgress(Progress):
-    """The steps in hand with spinners; those that are done scroll up with their time."""
+    """Spinners for the steps in progress; finished ones scroll up with their duration."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -54,7 +54,7 @@ class LiveProgress(Progress):
         self._live = Live(console=console, refresh_per_second=10, transient=True)
 
     @contextmanager
-    def telling(self) -> Iterator[None]:
+    def shown(self) -> Iterator[None]:
         with self._live:
             yield
 
@@ -72,7 +72,7 @@ class LiveProgress(Progress):
                 seconds = time.monotonic() - started
                 self._console.print(f"[green]✓[/] {escape(title)} [dim]{seconds:.1f} s[/]", highlight=False)
 
-    def say(self, line: str) -> None:
+    def report(self, line: str) -> None:
         self._console.print(escape(line), highlight=False)
 
     def _show(self, title: str, spinner: Spinner | None) -> None:

@@ -1,4 +1,4 @@
-"""What a person reads when the work is done: the order, the addresses, the memory, and what to do next."""
+"""What commands print: the demo order, addresses, memory, status, catalogue, coverage."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -36,7 +36,7 @@ def addresses(console: Console, stack: Stack) -> None:
 def memory_use(console: Console, stack: Stack) -> None:
     sizes = memory.by_program(running.pids(stack))
     total = sum(sizes.values())
-    console.print("\n[bold]Memory[/] (PSS: pages that several processes share are divided among them)")
+    console.print("\n[bold]Memory[/] (PSS: shared pages are divided among the processes that share them)")
     table = _table("program", "MB")
     for program, size in sizes.items():
         table.add_row(program, f"{size / MEGABYTE:.0f}")
@@ -45,7 +45,7 @@ def memory_use(console: Console, stack: Stack) -> None:
     if total > memory.LIMIT_BYTES:
         over = (total - memory.LIMIT_BYTES) / MEGABYTE
         limit = memory.LIMIT_BYTES / MEGABYTE
-        console.print(f"[red]{over:.0f} MB over the {limit:.0f} MB that Souk may take; see the top of the table.")
+        console.print(f"[red]{over:.0f} MB over the budget of {limit:.0f} MB; see the top of the table.")
 
 
 def status(console: Console, stack: Stack, ready: Mapping[str, bool]) -> None:
@@ -54,31 +54,31 @@ def status(console: Console, stack: Stack, ready: Mapping[str, bool]) -> None:
     table = _table("program", "state", "ready", "pid", "port", "up for", "MB", right=(3, 4, 5, 6))
     for name, each in sorted(statuses.items()):
         up_for = str(timedelta(seconds=int(time()) - each.started_at)) if each.pid else ""
-        answer = {True: "[green]yes", False: "[red]no"}.get(ready.get(name, each.pid > 0))
+        is_ready = {True: "[green]yes", False: "[red]no"}.get(ready.get(name, each.pid > 0))
         size = f"{sizes.get(name, 0) / MEGABYTE:.0f}"
-        table.add_row(name, each.state.lower(), answer, str(each.pid or ""), str(ports.get(name, "")), up_for, size)
+        table.add_row(name, each.state.lower(), is_ready, str(each.pid or ""), str(ports.get(name, "")), up_for, size)
     console.print(table)
 
 
 def catalogue(console: Console, stack: Stack) -> None:
-    """What Consul knows, where there is one."""
+    """Consul's catalogue, if there is a Consul."""
     if not stack.has("consul"):
         return
-    console.print("\n[bold]Catalogue[/] (as Consul has it)")
+    console.print("\n[bold]Catalogue[/] (from Consul)")
     table = _table("service", "instance", "address", "version", "health", right=())
     for each in catalogue_of.read(stack.url("consul"), stack.installation.environment):
-        colour = "red" if not each.is_alive else "yellow" if each.wrong else "green"
-        health = f"[{colour}]{escape('; '.join(each.wrong)) or 'passing'}"
+        colour = "red" if not each.is_alive else "yellow" if each.failing else "green"
+        health = f"[{colour}]{escape('; '.join(each.failing)) or 'passing'}"
         table.add_row(each.service, each.instance, each.address, each.version, health)
     console.print(table)
 
 
-def coverage(console: Console, percentages: Mapping[str, float | None], least: float) -> None:
+def coverage(console: Console, percentages: Mapping[str, float | None], min_percent: float) -> None:
     console.print("\n[bold]Coverage[/] (lines and branches)")
     table = _table("package", "%")
     for package, percentage in percentages.items():
-        enough = percentage is not None and percentage >= least
-        shown = "not there" if percentage is None else f"{percentage:.1f}"
+        enough = percentage is not None and percentage >= min_percent
+        shown = "no files" if percentage is None else f"{percentage:.1f}"
         table.add_row(package, f"[{'green' if enough else 'red'}]{shown}")
     console.print(table)
 

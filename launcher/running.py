@@ -1,4 +1,4 @@
-"""What can be asked of an installation that is up: how its programs are, where they are; and to start some again."""
+"""Inspects, restarts and scales the programs of a running installation."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,19 +9,19 @@ from launcher.stack import Stack
 
 
 def pids(stack: Stack) -> dict[str, int]:
-    """By program, the supervisor included."""
+    """By program, including the supervisor."""
     found = {name: status.pid for name, status in stack.supervisor.statuses().items()}
     return found | {"supervisor": stack.supervisor.pid() or 0}
 
 
 def readiness(stack: Stack) -> dict[str, bool]:
-    """Does each program answer now? Empty when nothing runs."""
+    """Whether each program is ready now; empty when nothing runs."""
     statuses = stack.supervisor.statuses()
 
     def is_ready(name: str) -> bool:
         try:
             stack.probe_of(name)()
-        except Exception:  # a probe speaks any of six protocols, and each library has its own errors
+        except Exception:  # six protocols, each with its library's own errors
             return False
         return statuses[name].pid > 0
 
@@ -31,20 +31,20 @@ def readiness(stack: Stack) -> dict[str, bool]:
 
 def ensure_up(stack: Stack) -> None:
     if not stack.supervisor.is_running():
-        raise LaunchError("Nothing is running: ./souk up starts it.")
+        raise LaunchError("Souk is not running: start it with ./souk up.")
 
 
 def named(stack: Stack, service: str) -> list[str]:
-    """The program of this name, or all programs of this service."""
+    """The program of this name, or all programs of the service. Raises LaunchError if there is none."""
     known = sorted(file.stem for file in stack.state.programs.glob("*.conf"))
     found = [name for name in known if service == name or name.partition("-")[0] == service]
     if not found:
-        raise LaunchError(f"There is no {service} here; there are: {', '.join(known) or 'none, before ./souk up'}.")
+        raise LaunchError(f"Unknown program {service}. Choose from: {', '.join(known) or 'none yet; run ./souk up'}.")
     return found
 
 
 def restart(stack: Stack, service: str) -> list[str]:
-    """Start again; returns when all are ready. Instances one after the other, each drained first, so that the others serve on."""
+    """Restart, and wait until all are ready. Instances restart one after the other, each drained first."""
     ensure_up(stack)
     names = named(stack, service)
     webs = [name for name in names if "-web" in name]
@@ -52,7 +52,7 @@ def restart(stack: Stack, service: str) -> list[str]:
         rolled = {*webs, *map(sidecar_of, webs)}
         others = [name for name in names if name not in rolled]
         for name in others:
-            stack.supervisor.start_again(name)
+            stack.supervisor.restart(name)
         for web in webs:
             _roll(stack, web)
         for name in others:
@@ -61,12 +61,12 @@ def restart(stack: Stack, service: str) -> list[str]:
 
 
 def _roll(stack: Stack, web: str) -> None:
-    """Out of the traffic, start again, and into the traffic once it is ready."""
+    """Take the instance out of the catalogue, restart it, and register it again once it is ready."""
     sidecar = sidecar_of(web)
     has_sidecar = sidecar in stack.supervisor.statuses()
     if has_sidecar:
         stack.supervisor.stop([sidecar])
-    stack.supervisor.start_again(web)
+    stack.supervisor.restart(web)
     stack.wait_ready(web)
     if has_sidecar:
         stack.supervisor.start_program(sidecar)
@@ -74,16 +74,14 @@ def _roll(stack: Stack, web: str) -> None:
 
 
 def scale(stack: Stack, service: str, count: int) -> None:
-    """Have `count` instances of `service` in the traffic. Those that are too many are drained before they stop."""
+    """Run `count` instances of `service`. Surplus ones are drained before they stop."""
     ensure_up(stack)
     if service not in SERVICES:
-        raise LaunchError(f"There is no service {service}; there are: {', '.join(SERVICES)}.")
+        raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(SERVICES)}.")
     if not 1 <= count <= MAX_INSTANCES:
         raise LaunchError(f"{service} can have 1 to {MAX_INSTANCES} instances.")
     if not stack.has("consul"):
-        raise LaunchError(
-            "Without Consul nobody would find more than one instance: install it, or give SOUK_CONSUL_URL."
-        )
+        raise LaunchError("Scaling needs Consul: install it, or set SOUK_CONSUL_URL.")
     with stack.state.lock():
         before = stack.services.instances(service)
         stack.supervisor.stop(map(sidecar_of, before[count:]))
@@ -92,7 +90,7 @@ def scale(stack: Stack, service: str, count: int) -> None:
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:
-    """What a person can open, by title."""
+    """Title and address of everything with a user interface or API."""
     ports, programs = stack.installation.ports, stack.supervisor.statuses()
     found = [
         ("API", stack.gateway_url),

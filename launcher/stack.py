@@ -1,6 +1,6 @@
-"""Brings everything up on one machine and takes it down again: servers, schemas, services, side by side where they may.
+"""Starts and stops everything on one machine: servers, schemas, services, concurrently where possible.
 
-`./souk up` uses it for the installation in `.souk/`, tests use it for one of their own:
+`./souk up` uses it for the installation in `.souk/`, tests for one of their own:
 
     stack = Stack(temporary_folder, standard_ports=False)
     stack.up()
@@ -29,7 +29,7 @@ from launcher.state import REPOSITORY
 from launcher.together import Together
 
 READY_SECONDS = 180.0
-"""How long one of our own programs may take from its start until it is ready, on a busy machine. One that dies is told of at once."""
+"""Until one of our own programs is ready, on a busy machine. One that keeps exiting is reported sooner."""
 
 
 class Stack:
@@ -42,7 +42,7 @@ class Stack:
         standard_ports: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        """path: the state folder. servers: names of the needs to meet. services: False for the servers alone."""
+        """path: the state folder. servers: names in SERVERS. services: False for the servers alone."""
         self.installation = Installation.at(path, progress or Progress())
         self.state, self.supervisor = self.installation.state, self.installation.supervisor
         self.progress = self.installation.progress
@@ -51,11 +51,11 @@ class Stack:
         self._started: list[str] = []
 
     def up(self) -> list[str]:
-        """Bring up what is not, and give its names. When that fails, what was started is stopped again."""
+        """Start what is not running, and return its names. On failure, stop what was started."""
         self._started = []
         self.installation.cancelled.clear()
         try:
-            with self.state.lock(), self.progress.telling():
+            with self.state.lock(), self.progress.shown():
                 supervised = self.supervisor.is_running()
                 try:
                     self._up()
@@ -67,7 +67,7 @@ class Stack:
         return sorted(self._started)
 
     def down(self, wipe: bool = False) -> None:
-        """Stop everything; with `wipe` also forget everything."""
+        """Stop everything; with `wipe` also delete everything."""
         with self.state.lock():
             self.supervisor.shut_down()
             if wipe:
@@ -79,7 +79,7 @@ class Stack:
 
     @property
     def backing(self) -> Backing:
-        """The addresses of the servers, as the services are told them."""
+        """The addresses of the servers."""
         postgres = self.servers["postgres"]
         assert isinstance(postgres, Postgres)
         return Backing(
@@ -95,16 +95,16 @@ class Stack:
         return Services(self.installation, self.backing)
 
     def url(self, server: str) -> str:
-        """Empty for a server that this machine does without."""
+        """Empty for a server that this installation lacks."""
         return self.servers[server].url if server in self.servers else ""
 
     def probe_of(self, program: str) -> Callable[[], None]:
-        """Raises unless that program is ready."""
+        """A function that raises unless the program is ready."""
         if program in self.servers:
             return functools.partial(self.servers[program].probe, self.url(program))
         if program.partition("-")[0] in OURS:
             return functools.partial(probes.http, self.services.health_url(program))
-        # A server's helper, which is ready when it listens.
+        # A server's helper process: ready when it listens.
         return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
 
     def wait_ready(self, program: str) -> None:
@@ -112,7 +112,7 @@ class Stack:
         self.supervisor.wait_until(program, self.probe_of(program), seconds, self.installation.cancelled)
 
     def rescale(self, service: str) -> list[str]:
-        """Have as many instances of `service` run as the installation says now; gives what that has started."""
+        """Match the instances of `service` to `installation.replicas`; returns the programs started."""
         self._started = []
         self._choose_ports()
         wanted = self.services.instances(service)
@@ -127,18 +127,18 @@ class Stack:
         return self._started
 
     def has(self, server: str) -> bool:
-        """Whether that server is part of this installation: given, or running."""
+        """Whether this server is external or running."""
         return bool(self.url(server)) and (bool(self.servers[server].given) or server in self.supervisor.statuses())
 
     def migrate(self) -> None:
-        """Bring the schemas up to date; the servers are running."""
+        """Migrate every schema; the servers must be running."""
         together = Together(self.installation.cancelled)
         for service in WITH_POSTGRES:
             together.start(self._run_once, service, "chassis", "migrate", f"services.{service}")
         together.finish()
 
     def rotate_keys(self, algorithm: str, drop_old: bool = False) -> str:
-        """See `InstallationKeys.rotate`; of the programs only PostgreSQL, for the audit trail, need be running."""
+        """See `InstallationKeys.rotate`. Needs PostgreSQL, for the audit trail."""
         with self.state.lock():
             key_id = self.services.keys.rotate(algorithm, self._update_edge, drop_old)
             self._run_once("users", "services.users.commands", "keys-rotated", key_id)
@@ -147,7 +147,7 @@ class Stack:
     # --- inside
 
     def _update_edge(self) -> None:
-        """Have the gateway work by a file with the keys of now, without a restart."""
+        """Load the current keys into the running gateway."""
         self._write_kong_file()
         status = self.supervisor.statuses().get("gateway")
         if status is None or status.state != "RUNNING":
@@ -158,7 +158,7 @@ class Stack:
         try:
             urllib.request.urlopen(request, timeout=READY_SECONDS).close()
         except OSError as error:
-            raise LaunchError(f"The gateway did not take its new configuration: {error}.") from error
+            raise LaunchError(f"The gateway rejected its new configuration: {error}.") from error
 
     def _up(self) -> None:
         self.state.ensure_room()
@@ -188,15 +188,15 @@ class Stack:
                     self._run(program)
                     self.wait_ready(program.name)
         else:
-            self.progress.say(server.without)
+            self.progress.report(server.without)
             del self.servers[server.name]
 
     def _unwanted(self) -> set[str]:
-        """SOUK_WITHOUT=consul,prometheus: what this machine shall not even try to start."""
+        """Servers excluded by SOUK_WITHOUT=consul,prometheus."""
         unwanted = {name for name in self.installation.environment.get("SOUK_WITHOUT", "").split(",") if name}
-        dispensable = {name for name, server in SERVERS.items() if server.without}
-        if unwanted - dispensable:
-            raise LaunchError(f"SOUK_WITHOUT may only name {', '.join(sorted(dispensable))}.")
+        optional = {name for name, server in SERVERS.items() if server.without}
+        if unwanted - optional:
+            raise LaunchError(f"SOUK_WITHOUT may only name {', '.join(sorted(optional))}.")
         return unwanted
 
     def _check_given(self, server: Server) -> None:
@@ -204,7 +204,7 @@ class Stack:
             server.probe(server.given)
         except Exception as error:  # each server's library has its own errors
             reason = " ".join(str(error).split())[:200]
-            raise LaunchError(f"The {server.title} given by {server.variable} does not answer: {reason}") from error
+            raise LaunchError(f"{server.title} at {server.variable} is unavailable: {reason}") from error
 
     def _start_services(self, together: Together, ready: Mapping[str, Future[None]]) -> None:
         self.services.keys.ensure()
@@ -245,7 +245,7 @@ class Stack:
             self._started.append(program.name)
 
     def _run_once(self, service: str, *arguments: str) -> str:
-        """Run one of a service's commands to its end; gives what it printed."""
+        """Run a command of a service; returns its output."""
         command, environment = self.services.one_shot(service, *arguments)
         outcome = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         if outcome.returncode:
@@ -254,15 +254,15 @@ class Stack:
         return outcome.stdout
 
     def _settle(self) -> None:
-        """Drop what this installation no longer has, and tell Prometheus what to watch."""
+        """Remove programs that are no longer wanted, and update Prometheus's targets."""
         programs = self.services.programs() if self._with_services else []
         programs += [program for server in self.servers.values() if not server.given for program in server.programs()]
-        self.supervisor.forget_all_but(program.name for program in programs)
+        self.supervisor.keep_only(program.name for program in programs)
         prometheus = self.servers.get("prometheus")
         if self._with_services and isinstance(prometheus, Prometheus):
             ports = {program.name: self.installation.ports[program.name] for program in self.services.programs()}
             ports["gateway-admin"] = self.installation.ports["gateway-admin"]
-            prometheus.watch({name: port for name, port in ports.items() if name not in WITHOUT_METRICS})
+            prometheus.set_targets({name: port for name, port in ports.items() if name not in WITHOUT_METRICS})
 
     def _undo(self, supervised: bool) -> None:
         if supervised:

@@ -1,4 +1,4 @@
-"""The state folder of one installation (`.souk/`): everything that is kept between runs, for the owner's eyes only."""
+"""The state folder of one installation (`.souk/`), readable by its owner only."""
 
 import fcntl
 import hashlib
@@ -14,11 +14,11 @@ from launcher.errors import LaunchError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Where the files of the user that PostgreSQL runs as live when the launcher is root; see `servers/postgres.py`.
+# PostgreSQL's files when the launcher is root; see `servers/postgres.py`.
 SYSTEM_ROOT = Path("/var/lib/souk")
 
 ROOM_BYTES = 400_000_000
-"""For fresh data, logs and unpacked programs (100 MB), and what RabbitMQ wants to see free before it accepts messages."""
+"""Fresh data, logs and unpacked programs (100 MB), plus the free space that RabbitMQ requires to accept messages."""
 
 
 class StateFolder:
@@ -31,9 +31,9 @@ class StateFolder:
 
     @property
     def token(self) -> str:
-        """Names this installation in the environment of each process it starts, by which orphans are recognised.
+        """Identifies the installation's processes by their environment.
 
-        It follows from the place and the owner, so that it survives the loss of the folder.
+        Derived from path and owner, so it survives the loss of the folder.
         """
         return hashlib.sha256(f"{os.getuid()}:{self.path.resolve()}".encode()).hexdigest()[:32]
 
@@ -42,16 +42,16 @@ class StateFolder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 
-    def ensure_room(self, least: int = ROOM_BYTES) -> None:
-        """Say so before a server finds out in its own words. Raises LaunchError."""
+    def ensure_room(self, min_bytes: int = ROOM_BYTES) -> None:
+        """Raises LaunchError when the disk is too full."""
         free = shutil.disk_usage(self.path).free
-        if free < least:
+        if free < min_bytes:
             raise LaunchError(
-                f"{self.path} has {free / 1e6:.0f} MB left and Souk needs {least / 1e6:.0f}: free some space."
+                f"{self.path} has {free / 1e6:.0f} MB free and Souk needs {min_bytes / 1e6:.0f}: free some space."
             )
 
     def write(self, name: str, text: str) -> Path:
-        """Replace a file at once or not at all. Only the owner can read it."""
+        """Replace a file atomically; only the owner can read it."""
         target = self.path / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = target.with_name(target.name + ".new")
@@ -65,7 +65,7 @@ class StateFolder:
         return self.write(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """What `write_json` left; empty where there is none or it is not whole."""
+        """Empty when the file is missing or invalid."""
         try:
             value = json.loads((self.path / name).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -82,11 +82,11 @@ class StateFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while the installation is changed, so that two commands at once do not work against each other."""
+        """Held while the installation is changed. Raises LaunchError when another command holds it."""
         self.make()
         with open(self.path / "lock", "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LaunchError("Another ./souk command is at work here: wait until it is done.") from None
+                raise LaunchError("Another ./souk command is running here: wait until it has finished.") from None
             yield

@@ -1,4 +1,4 @@
-"""Talks to this installation's supervisor over its socket: starts it, gives it programs, asks how they are."""
+"""Controls this installation's supervisord over its socket."""
 
 import http.client
 import os
@@ -23,18 +23,18 @@ from launcher.program import Program
 from launcher.state import REPOSITORY, StateFolder
 
 RUNNING_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
-"""What the supervisor is keeping up, however well it goes."""
+"""States in which the supervisor keeps a program up."""
 
 UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
-"""What talking to a supervisor raises that is not there, or is just going."""
+"""Raised when the supervisor is not running, or is shutting down."""
 
-DEATHS_TOLERATED = 3
-"""A program that died this often while it was waited for will not come."""
+MAX_EXITS = 3
+"""How often a program may exit before it becomes ready."""
 
-# A socket's path has at most 107 characters, and the supervisor adds a dot and its pid while it makes it.
+# A socket's path has at most 107 characters, and the supervisor creates it with a dot and its pid appended.
 SOCKET_PATH_LIMIT = 95
 
-# The start must not leak the user's shell (server URLs with passwords among it) into every service.
+# The rest of the user's environment (server URLs with passwords, for example) must not leak into every service.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -65,7 +65,7 @@ class Supervisor:
             return None
 
     def start(self, seconds: float = 15.0) -> None:
-        """Start it where it does not run yet; what a killed one left running is ended first."""
+        """Start it unless it runs, after ending what a killed one left behind."""
         if self.is_running():
             return
         processes.end(self._state.token)
@@ -90,7 +90,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def shut_down(self, seconds: float = 20.0) -> None:
-        """Stop every program, all at once, then the supervisor, then whatever should still be there."""
+        """Stop all programs at once, then the supervisor, then any process that remains."""
         with suppress(*UNREACHABLE):
             self.stop(self.statuses())
             with self._api() as api:
@@ -104,7 +104,7 @@ class Supervisor:
     # --- its programs
 
     def statuses(self) -> dict[str, Status]:
-        """By name of the program; empty where no supervisor runs."""
+        """By program; empty when no supervisor runs."""
         try:
             with self._api() as api:
                 return {each["name"]: _status(each) for each in api.getAllProcessInfo()}
@@ -112,7 +112,7 @@ class Supervisor:
             return {}
 
     def ensure(self, program: Program) -> bool:
-        """Have it running as it is described now. True where that took a start."""
+        """Have it running as described. True if it had to be started."""
         with self._configuring, self._api() as api:
             program.write(self._state)
             ((added, changed, _),) = api.reloadConfig()
@@ -126,8 +126,8 @@ class Supervisor:
             api.startProcess(program.name, False)
             return True
 
-    def forget_all_but(self, names: Iterable[str]) -> None:
-        """Stop and drop the programs that the installation no longer has."""
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Stop and remove all other programs."""
         gone = set(self.statuses()) - set(names)
         self.stop(gone)
         for name in gone:
@@ -136,7 +136,7 @@ class Supervisor:
             with self._api() as api:
                 api.removeProcessGroup(name)
 
-    def start_again(self, name: str) -> None:
+    def restart(self, name: str) -> None:
         self.stop([name])
         self.start_program(name)
 
@@ -145,7 +145,7 @@ class Supervisor:
             api.startProcess(name, False)
 
     def stop(self, names: Iterable[str]) -> None:
-        """All at once; each has the time to stop that its description gives, then the supervisor kills it."""
+        """Stop all at once; the supervisor kills each after its `stop_seconds`."""
         names = list(names)
         with self._api() as api:
             for name in names:
@@ -160,20 +160,20 @@ class Supervisor:
     def wait_until(
         self, name: str, probe: Callable[[], None], seconds: float, cancelled: threading.Event | None = None
     ) -> None:
-        """Until `probe` no longer raises. Fails early when the program keeps dying."""
+        """Wait until `probe` no longer raises. Raises LaunchError early when the program keeps exiting."""
         cancelled = cancelled or threading.Event()
         deadline = time.monotonic() + seconds
         starts: set[int] = set()
         while True:
             try:
                 return probe()
-            except Exception as error:  # a probe speaks any of six protocols, and each library has its own errors
+            except Exception as error:  # six protocols, each with its library's own errors
                 reason = " ".join(str(error).split()) or type(error).__name__
             status = self.statuses().get(name)
             if status:
                 starts.add(status.started_at)
-                if status.state in ("FATAL", "STOPPED") or len(starts) > DEATHS_TOLERATED:
-                    raise LaunchError(f"{name} died at start; its last log lines:", self.log_tail(name))
+                if status.state in ("FATAL", "STOPPED") or len(starts) > MAX_EXITS:
+                    raise LaunchError(f"{name} exited at start; its last log lines:", self.log_tail(name))
             if time.monotonic() > deadline:
                 message = f"{name} was not ready after {seconds:.0f} s ({reason[:200]}); its last log lines:"
                 raise LaunchError(message, self.log_tail(name))
@@ -189,7 +189,7 @@ class Supervisor:
     def _api(self) -> Iterator[Any]:
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         try:
-            # The address is not used: the transport knows the socket.
+            # The transport has the socket; the address is unused.
             yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
         finally:
             transport.close()
@@ -238,5 +238,5 @@ def _socket_path(state: StateFolder) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     owner = folder.lstat()
     if owner.st_uid != os.getuid() or owner.st_mode & 0o077:
-        raise LaunchError(f"{folder} belongs to someone else: remove it, or choose another SOUK_STATE_DIR.")
+        raise LaunchError(f"{folder} belongs to another user: remove it, or choose another SOUK_STATE_DIR.")
     return folder / "supervisor.sock"

@@ -1,4 +1,4 @@
-"""Servers of their own for tests and benchmarks; and `./souk test`, with the coverage that each package has to have."""
+"""Temporary servers for tests and benchmarks, and `./souk test` with its coverage per package."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
 
 
 def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, float | None]]:
-    """pytest's exit code, and the coverage in percent by package (None for a package without a file)."""
+    """pytest's exit code, and coverage in percent by package (None without any file)."""
     with servers(progress) as (folder, urls):
         environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
         command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
@@ -33,14 +33,14 @@ def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, fl
 
 
 def on_servers(progress: Progress, arguments: Sequence[str], services: bool = False) -> int:
-    """Exit code of Python run with `arguments` beside servers of its own, and with a whole installation on them if wanted."""
+    """Exit code of `python ARGUMENTS` with temporary servers, and with `services` a whole installation."""
     with servers(progress, services) as (_, environment):
         return subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
 
 @contextmanager
 def servers(progress: Progress, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A temporary folder, and the environment that tells where fresh servers are; both are gone afterwards."""
+    """Fresh servers during the block: a temporary folder, and the environment with their URLs."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         chosen = {} if services else {"servers": SERVERS}
         stack = Stack(Path(name) / "state", services=services, standard_ports=False, progress=progress, **chosen)
@@ -69,7 +69,7 @@ def _coverage(folder: Path, environment: Mapping[str, str]) -> dict[str, float |
 
 
 def percentages(files: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, float | None]:
-    """Covered lines and branches of each package among coverage.py's `files`."""
+    """Line and branch coverage of each package, from coverage.py's `files`."""
     found: dict[str, float | None] = {}
     for package, folder in PACKAGES.items():
         summaries = [file["summary"] for path, file in files.items() if path.startswith(folder)]

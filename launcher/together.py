@@ -1,4 +1,4 @@
-"""Runs the parts of a start side by side: each when what it needs is done, and none any more once one has failed."""
+"""Runs the parts of a start concurrently, each after its prerequisites, and cancels the rest once one has failed."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -33,7 +33,7 @@ class Together:
         return future
 
     def finish(self) -> None:
-        """Wait for all. Raises what the first failing part raised, after the others have stopped."""
+        """Wait for all. Raises the first failure, after the others have stopped."""
         try:
             wait(self._parts, return_when=FIRST_EXCEPTION)
         finally:
@@ -42,6 +42,6 @@ class Together:
                 self._cancelled.set()
             self._pool.shutdown(wait=True, cancel_futures=True)
         errors = [error for part in self._parts if not part.cancelled() and (error := part.exception())]
-        # What was cancelled only says that something else failed.
+        # Cancelled parts only follow from another's failure.
         for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
             raise error

@@ -1,4 +1,4 @@
-"""The commands of `./souk`, one module a topic. Importing this package registers them all."""
+"""The commands of `./souk`, one module per topic; importing the package registers them."""
 
 import importlib
 import pkgutil

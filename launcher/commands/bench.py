@@ -1,4 +1,4 @@
-"""`./souk bench NAME`: measures ours beside a baseline in one run, on servers of its own."""
+"""`./souk bench NAME`: compare our code with a baseline on temporary servers."""
 
 import pkgutil
 from typing import Annotated
@@ -23,13 +23,13 @@ def bench(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
 ) -> None:
-    """Measure ours beside a baseline in one run and print the ratio; arguments go to the benchmark."""
+    """Compare our code with a baseline in one run and print the ratio. Other arguments go to the benchmark."""
     name = name.replace("_", "-")
     if name not in NAMES:
-        raise LaunchError(f"There is no benchmark {name}; there are: {', '.join(NAMES) or 'none'}.")
+        raise LaunchError(f"Unknown benchmark {name}. Choose from: {', '.join(NAMES) or 'none'}.")
     module = name.replace("-", "_")
     command_line = ["-m", f"bench.{module}", *context.args]
     code = testing.on_servers(progress.for_terminal(), command_line, module in benchmarks.ON_INSTALLATION)
     if code:
         raise typer.Exit(code)
-    console.print(f"Machines are noisy: compare within this run only. Source: bench/{module}.py")
+    console.print(f"Compare numbers within one run only: machines are noisy. Source: bench/{module}.py")

@@ -1,4 +1,4 @@
-"""`./souk dead list|show|replay`: messages, tasks and rows that were given up, seen and tried again. See chassis/run/dead_letters.py."""
+"""`./souk dead list|show|replay`: inspect and replay dead letters. See chassis/run/dead_letters.py."""
 
 import json
 import subprocess
@@ -19,27 +19,25 @@ from launcher.state import REPOSITORY
 UNROUTED = "unrouted"
 PLACES = (*SERVICES, UNROUTED)
 
-dead = typer.Typer(
-    no_args_is_help=True, help="What was given up: list it, show one, replay it once its cause is mended."
-)
+dead = typer.Typer(no_args_is_help=True, help="Dead letters: messages, tasks and rows that failed for good.")
 app.add_typer(dead, name="dead")
 
-Place = Annotated[str, typer.Argument(metavar="[SERVICE]", help=f"One of: {', '.join(PLACES)}; all unless named.")]
+Place = Annotated[str, typer.Argument(metavar="[SERVICE]", help=f"One of: {', '.join(PLACES)}; default: all.")]
 
 
 @dead.command("list")
 @command
 def list_dead(service: Place = "") -> None:
-    """List what was given up, oldest first in each place. Nothing is consumed."""
-    letters = _ask(service, "list")
+    """List dead letters, oldest first in each queue. Nothing is consumed."""
+    letters = _run(service, "list")
     if not letters:
-        console.print("Nothing is dead.")
+        console.print("No dead letters.")
         return
     table = Table("id", "queue", "type", "since", "error", box=None, padding=(0, 2, 0, 0))
     for letter in letters:
         table.add_row(*(escape(str(letter[name])) for name in ("id", "queue", "type", "since", "error")))
     console.print(table)
-    console.print("One of them: ./souk dead show ID   Try again: ./souk dead replay ID, or --all, first with --dry-run")
+    console.print("Details: ./souk dead show ID   Replay: ./souk dead replay ID, or --all; --dry-run first")
 
 
 @dead.command("show")
@@ -47,10 +45,10 @@ def list_dead(service: Place = "") -> None:
 def show_dead(
     letter_id: Annotated[str, typer.Argument(metavar="ID")], service: Annotated[str, typer.Option()] = ""
 ) -> None:
-    """Show one with its headers and body, secrets blanked."""
-    letters = _ask(service, "show", letter_id)
+    """Show a dead letter with headers and body, without secrets."""
+    letters = _run(service, "show", letter_id)
     if not letters:
-        raise LaunchError(f"Nothing that is dead has the id {letter_id}: ./souk dead list shows all.")
+        raise LaunchError(f"No dead letter has the id {letter_id}: see ./souk dead list.")
     for letter in letters:
         console.print_json(json.dumps(letter))
 
@@ -59,40 +57,42 @@ def show_dead(
 @command
 def replay_dead(
     letter_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All that is dead, or all of --service.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="All dead letters, or all of --service.")] = False,
     service: Annotated[str, typer.Option(help=f"One of: {', '.join(PLACES)}.")] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be sent where.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be sent where.")] = False,
 ) -> None:
-    """Send back to where it was to be handled. What is handled already does no harm: it is known."""
+    """Send dead letters back to their queues. Those handled meanwhile change nothing."""
     if bool(letter_ids) == everything:
-        raise LaunchError("Name the letters, or say --all.")
+        raise LaunchError("Give the ids, or --all.")
     chosen = letter_ids or ["--all"]
-    letters = _ask(service, "replay", *chosen, *(["--dry-run"] if dry_run else []))
+    letters = _run(service, "replay", *chosen, *(["--dry-run"] if dry_run else []))
     for letter in letters:
-        verb = "would go" if dry_run else "went"
+        verb = "would be sent" if dry_run else "sent"
         console.print(f"{escape(letter['type'])} {letter['id']} {verb} to {escape(letter['details']['to'])}")
     missing = set(letter_ids or []) - {letter["id"] for letter in letters}
     if missing:
-        raise LaunchError(f"Not among the dead (any more): {', '.join(sorted(missing))}.")
+        raise LaunchError(f"No such dead letters: {', '.join(sorted(missing))}.")
     if not letters:
-        console.print("Nothing is dead.")
+        console.print("No dead letters.")
 
 
-def _ask(place: str, *arguments: str) -> list[dict[str, Any]]:
-    """What the places say, each asked in its service's own environment."""
+def _run(place: str, *arguments: str) -> list[dict[str, Any]]:
+    """Run `python -m chassis.run.dead_letters` for each place in its service's environment; returns the letters."""
     if place and place not in PLACES:
-        raise LaunchError(f"There is no {place}; there are: {', '.join(PLACES)}.")
+        raise LaunchError(f"Unknown service {place}. Choose from: {', '.join(PLACES)}.")
     stack = Stack()
     running.ensure_up(stack)
     with ThreadPoolExecutor(2) as pool:
-        answers = pool.map(lambda each: _ask_one(stack, each, *arguments), [place] if place else PLACES)
-        return [letter for answer in answers for letter in answer]
+        found = pool.map(lambda each: _run_one(stack, each, *arguments), [place] if place else PLACES)
+        return [letter for letters in found for letter in letters]
 
 
-def _ask_one(stack: Stack, place: str, *arguments: str) -> list[dict[str, Any]]:
+def _run_one(stack: Stack, place: str, *arguments: str) -> list[dict[str, Any]]:
     service, package = ("orders", UNROUTED) if place == UNROUTED else (place, f"services.{place}")
     line, environment = stack.services.one_shot(service, "chassis.run.dead_letters", package, *arguments)
     done = subprocess.run(line, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) or (done.returncode and done.stderr):
-        raise LaunchError(f"{place} could not be asked; its last lines:", done.stderr.rstrip().splitlines()[-15:])
+        raise LaunchError(
+            f"The dead letters of {place} could not be read; the last lines:", done.stderr.rstrip().splitlines()[-15:]
+        )
     return [json.loads(letter) for letter in done.stdout.splitlines()]

@@ -1,4 +1,4 @@
-"""What a developer of Souk runs: the tests and the checks."""
+"""Tests and checks."""
 
 import typer
 
@@ -11,19 +11,19 @@ from launcher.errors import LaunchError
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @command
 def test(context: typer.Context) -> None:
-    """Run the tests on servers of their own; arguments go to pytest. The whole suite must cover 90 % of each package."""
+    """Run the tests on temporary servers. Arguments go to pytest; the whole suite must cover 90 % of each package."""
     code, covered = testing.run(context.args, progress.for_terminal())
     if code or context.args:
         raise typer.Exit(code)
     report.coverage(console, covered, testing.MIN_PERCENT)
     if any(percent is None or percent < testing.MIN_PERCENT for percent in covered.values()) or not covered:
-        raise LaunchError(f"Some package is covered less than {testing.MIN_PERCENT:.0f} %: see the table.")
+        raise LaunchError(f"Coverage of a package is below {testing.MIN_PERCENT:.0f} %: see the table.")
 
 
 @app.command()
 @command
 def check() -> None:
-    """Check style, types, imports between packages, and that the lock file is fresh."""
+    """Check style, types, import rules and the lock file."""
     failed = False
     for each in checks.CHECKS:
         outcome = each()

@@ -1,4 +1,4 @@
-"""`./souk drill NAME`: breaks something in the running installation while requests come in, and counts what callers saw."""
+"""`./souk drill NAME`: break something in the running installation under load."""
 
 from collections import Counter
 from typing import Annotated
@@ -17,12 +17,13 @@ NAMES = ("kill", "roll", "consul")
 @command
 def drill(
     name: Annotated[
-        str, typer.Argument(help="kill (an instance), roll (restart all in turn), or consul (away, wiped).")
+        str,
+        typer.Argument(help="kill (an instance), roll (restart all, one by one), or consul (lose it with its data)."),
     ],
-    rate: Annotated[float, typer.Option(min=1, help="Requests a second.")] = 200,
-    seconds: Annotated[float, typer.Option(min=0, help="How long Consul is away.")] = 60,
+    rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 200,
+    seconds: Annotated[float, typer.Option(min=0, help="How long Consul is down.")] = 60,
 ) -> None:
-    """Break something while requests come in, and count what callers saw of it. Exits with 1 if any failed."""
+    """Break something under load and count failed requests. Exits with 1 if there are any."""
     from launcher import drills
 
     stack = Stack()
@@ -35,9 +36,9 @@ def drill(
         case "roll":
             outcome = drills.roll(stack, rate)
         case "consul":
-            outcome = drills.take_consul_away(stack, rate, seconds)
+            outcome = drills.lose_consul(stack, rate, seconds)
         case _:
-            raise LaunchError(f"There is no drill {name}; there are: {', '.join(NAMES)}.")
+            raise LaunchError(f"Unknown drill {name}. Choose from: {', '.join(NAMES)}.")
     load = outcome.load
     console.print(f"{outcome.title}: {'; '.join(outcome.findings)}.")
     console.print(f"{load.sent} requests, {len(load.failures)} failed, the slowest took {load.slowest_seconds:.2f} s.")

@@ -1,4 +1,4 @@
-"""`./souk keys`: look at the keys of this installation, and replace them while it runs."""
+"""`./souk keys`: list and rotate the keys of this installation."""
 
 from typing import Annotated
 
@@ -11,14 +11,14 @@ from launcher.errors import LaunchError
 from launcher.keys import ALGORITHMS
 from launcher.stack import Stack
 
-keys = typer.Typer(help="The keys by which tokens are signed and services know each other.", no_args_is_help=True)
+keys = typer.Typer(help="The keys for tokens and for calls between services.", no_args_is_help=True)
 app.add_typer(keys, name="keys")
 
 
 @keys.command("list")
 @command
 def show() -> None:
-    """Show which key signs tokens and which ones still verify; no secret is shown."""
+    """List the keys that sign and verify tokens, without secrets."""
     table = Table("key", "algorithm", "signs", "verifies until")
     for number, key in enumerate(Stack(progress=progress.for_terminal()).services.keys.jwt_keys()):
         table.add_row(key["id"], key["algorithm"], "" if number else "yes", key["expires_at"] or "replaced")

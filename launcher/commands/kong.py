@@ -1,4 +1,4 @@
-"""`./souk kong ...`: the file that rules the edge, rendered, explained, and held against any edge."""
+"""`./souk kong`: render and lint the edge's configuration, and test any edge against the golden cases."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,53 +10,53 @@ from launcher.cli import app, command, console, operate
 from launcher.errors import LaunchError
 from launcher.golden import case, runner
 
-kong = typer.Typer(help="The file that rules the edge: kong/kong.yml.", no_args_is_help=True)
+kong = typer.Typer(help="The edge's configuration, kong/kong.yml.", no_args_is_help=True)
 app.add_typer(kong, name="kong")
 
-File = Annotated[Path, typer.Argument(help="A declarative configuration, or a template of one.")]
+File = Annotated[Path, typer.Argument(help="A declarative configuration or a template.")]
 KONG_YML = Path("kong/kong.yml")
 
 
 @kong.command()
 @command
 def render(file: File = KONG_YML) -> None:
-    """Print the file with this installation's addresses and secrets filled in: what real Kong is given."""
+    """Print the configuration for this installation, with its secrets, as real Kong takes it."""
     operate("gateway", "services.gateway.config.render", str(file.resolve()))
 
 
 @kong.command()
 @command
 def lint(file: File = KONG_YML) -> None:
-    """Explain by line what is wrong with the file, filled in for this installation. Exits with 1 when something is."""
+    """List errors in the rendered configuration by line. Exits with 1 if there are any."""
     operate("gateway", "services.gateway.lint", str(file.resolve()))
 
 
 @kong.command()
 @command
 def golden(
-    against: Annotated[str, typer.Option(help="host:port where the edge takes requests.")],
-    admin: Annotated[str, typer.Option(help="URL of its admin port. It is given configurations, and loses its own.")],
-    upstream_host: Annotated[str, typer.Option(help="How the edge reaches this machine.")] = "127.0.0.1",
+    against: Annotated[str, typer.Option(help="host:port of the edge.")],
+    admin: Annotated[str, typer.Option(help="URL of its admin API. Its configuration is replaced.")],
+    upstream_host: Annotated[str, typer.Option(help="This machine's address, as the edge reaches it.")] = "127.0.0.1",
 ) -> None:
-    """Ask an edge, real Kong or ours, every golden case."""
+    """Run the golden cases against an edge, real Kong or ours."""
     host, _, port = against.removeprefix("http://").rstrip("/").partition(":")
-    asked, failed = 0, 0
-    with runner.running(runner.Edge(host, int(port or 80), admin.rstrip("/")), upstream_host) as asking:
+    count, failed = 0, 0
+    with runner.running(runner.Edge(host, int(port or 80), admin.rstrip("/")), upstream_host) as golden_runner:
         for name, group in case.groups():
-            for outcome in _outcomes(asking, name, group):
-                asked += 1
+            for outcome in _outcomes(golden_runner, name, group):
+                count += 1
                 failed += bool(outcome.wrong)
                 for wrong in outcome.wrong:
                     console.print(
                         f"[red]{escape(name)}[/] {escape(outcome.case.name)}: {escape(wrong)}", soft_wrap=True
                     )
-    console.print(f"{asked - failed} of {asked} cases hold.")
+    console.print(f"{count - failed} of {count} cases pass.")
     if failed:
         raise typer.Exit(1)
 
 
-def _outcomes(asking: runner.Runner, name: str, group: case.Group) -> list[runner.Outcome]:
+def _outcomes(golden_runner: runner.Runner, name: str, group: case.Group) -> list[runner.Outcome]:
     try:
-        return list(asking.run(group))
+        return list(golden_runner.run(group))
     except runner.Refused as refusal:
-        raise LaunchError(f"The edge does not take a configuration of {name}: {refusal}") from refusal
+        raise LaunchError(f"The edge rejected the configuration of {name}: {refusal}") from refusal

@@ -1,4 +1,4 @@
-"""Start, stop and look at the installation of this machine."""
+"""Start, stop and inspect the installation."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from launcher.stack import Stack
 @app.command()
 @command
 def up() -> None:
-    """Start what is not running, and show where everything is. From nothing, this ends with a paid order."""
+    """Start what is not running, and list the addresses. A first start ends with a paid demo order."""
     stack = Stack(progress=progress.for_terminal())
     was_down = not stack.supervisor.is_running()
     started = stack.up()
@@ -21,16 +21,14 @@ def up() -> None:
         try:
             report.order(console, demo.place_order(stack.gateway_url))
         except LaunchError as error:
-            raise LaunchError(
-                f"Everything is running, but the first order failed. {error}", error.last_lines
-            ) from error
+            raise LaunchError(f"Everything is running, but the demo order failed. {error}", error.last_lines) from error
     elif started:
-        console.print(f"Started again: {', '.join(started)}.")
+        console.print(f"Started: {', '.join(started)}.")
     else:
         console.print("Everything was running already.")
     report.addresses(console, stack)
     report.memory_use(console, stack)
-    console.print("It runs in the background. Stop it: ./souk down   Another order: ./souk order   Look: ./souk status")
+    console.print("Running in the background.  Stop: ./souk down   Another order: ./souk order   Status: ./souk status")
 
 
 @app.command()
@@ -38,13 +36,13 @@ def up() -> None:
 def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data, secrets and logs.")] = False) -> None:
     """Stop everything."""
     Stack().down(wipe)
-    console.print("Everything is stopped" + (", and its state is deleted." if wipe else "."))
+    console.print("Everything is stopped" + (" and deleted." if wipe else "."))
 
 
 @app.command()
 @command
 def status() -> None:
-    """Show each program: state, readiness, port, memory; and Consul's catalogue. Exits with 1 when one is not ready."""
+    """Show every program and Consul's catalogue. Exits with 1 if a program is not ready."""
     stack = Stack()
     running.ensure_up(stack)
     ready = running.readiness(stack)
@@ -58,10 +56,10 @@ def status() -> None:
 @command
 def show_logs(
     service: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now.")] = False,
-    count: Annotated[int, typer.Option("-n", min=0, help="How many of the last lines.")] = 50,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
+    count: Annotated[int, typer.Option("-n", min=0, help="Number of lines.")] = 50,
 ) -> None:
-    """Show what a program wrote."""
+    """Show the log of a program."""
     stack = Stack()
     files = {name: stack.state.logs / f"{name}.log" for name in running.named(stack, service)}
     for line in logs.lines(files, count, follow):
@@ -71,7 +69,7 @@ def show_logs(
 @app.command()
 @command
 def restart(service: Name) -> None:
-    """Stop a program (or all of a service's) and start it again; returns when it is ready. Instances go one after the other."""
+    """Restart a program, or all of a service, and wait until it is ready. Instances restart one by one."""
     names = running.restart(Stack(), service)
     console.print(f"Restarted: {', '.join(names)}.")
 
@@ -79,7 +77,7 @@ def restart(service: Name) -> None:
 @app.command()
 @command
 def order() -> None:
-    """Place the demo order again: a new customer registers, logs in, orders and pays."""
+    """Place another demo order: a new customer registers, logs in, orders and pays."""
     stack = Stack()
     running.ensure_up(stack)
     report.order(console, demo.place_order(stack.gateway_url))
@@ -88,5 +86,5 @@ def order() -> None:
 @app.command()
 @command
 def migrate() -> None:
-    """Bring every service's schema up to date."""
+    """Migrate every service's schema."""
     Stack(progress=progress.for_terminal()).migrate()

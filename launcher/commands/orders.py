@@ -1,4 +1,4 @@
-"""Look after the orders of this installation: their sagas, and what is made of their events."""
+"""`./souk orders` and `./souk sagas`: operate the orders service."""
 
 from typing import Annotated
 
@@ -6,8 +6,8 @@ import typer
 
 from launcher.cli import app, command, operate
 
-orders = typer.Typer(help="Orders and what is made of their events.", no_args_is_help=True)
-sagas = typer.Typer(help="Orders whose undoing waits for somebody.", no_args_is_help=True)
+orders = typer.Typer(help="Projections of orders.", no_args_is_help=True)
+sagas = typer.Typer(help="Stuck orders.", no_args_is_help=True)
 app.add_typer(orders, name="orders")
 app.add_typer(sagas, name="sagas")
 
@@ -17,35 +17,35 @@ OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")
 @orders.command()
 @command
 def rebuild() -> None:
-    """Make the list of orders and the analytics anew from the events, while orders go on."""
+    """Rebuild all projections from the events, while orders go on."""
     operate("orders", "services.orders.commands", "rebuild")
 
 
 @sagas.command("list")
 @command
 def list_stuck() -> None:
-    """The orders that are stuck, newest first, and why."""
+    """List stuck orders with the reason, newest first."""
     _sagas("list")
 
 
 @sagas.command()
 @command
 def show(order: OrderId) -> None:
-    """Everything that happened to an order, and whose answer it awaits."""
+    """Show an order's events and the reply that it awaits."""
     _sagas("show", order)
 
 
 @sagas.command()
 @command
 def resume(order: OrderId) -> None:
-    """Ask again, at once, for whatever is unanswered or still owed."""
+    """Send the unanswered commands of an order again."""
     _sagas("resume", order)
 
 
 @sagas.command()
 @command
 def compensate(order: OrderId) -> None:
-    """Cancel an order that is on its way, and undo what was done for it."""
+    """Cancel an order in progress, and compensate its steps."""
     _sagas("compensate", order)
 
 

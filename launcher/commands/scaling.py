@@ -1,4 +1,4 @@
-"""How many instances of each service run."""
+"""`./souk scale`."""
 
 from typing import Annotated
 
@@ -13,9 +13,9 @@ from launcher.stack import Stack
 @app.command()
 @command
 def scale(
-    wanted: Annotated[list[str], typer.Argument(metavar="SERVICE=COUNT...", help="For example users=3 orders=2.")],
+    wanted: Annotated[list[str], typer.Argument(metavar="SERVICE=COUNT...", help="For example: users=3 orders=2.")],
 ) -> None:
-    """Run so many instances of a service; returns when they take traffic, or when what is too many was drained."""
+    """Set the number of instances of a service; returns when new ones take traffic and surplus ones are drained."""
     stack = Stack(progress=progress.for_terminal())
     for service, count in [_parsed(each) for each in wanted]:
         running.scale(stack, service, count)
@@ -25,5 +25,5 @@ def scale(
 def _parsed(wanted: str) -> tuple[str, int]:
     service, _, count = wanted.partition("=")
     if not count.isascii() or not count.isdecimal():
-        raise LaunchError(f"{wanted}: say SERVICE=COUNT, for example users=3.")
+        raise LaunchError(f"{wanted}: expected SERVICE=COUNT, for example users=3.")
     return service, int(count)

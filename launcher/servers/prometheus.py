@@ -1,4 +1,4 @@
-"""Prometheus: the machine's own, or installed by apt where that is possible; else nothing is lost but the graphs."""
+"""Prometheus: the machine's own, or installed by apt; optional."""
 
 import shutil
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Prometheus(Server):
     title = "Prometheus"
     variable = "SOUK_PROMETHEUS_URL"
     ports = {"prometheus": 9090}  # noqa: RUF012 - a constant of the class
-    without = "There is no Prometheus: metrics are served but not collected. To have it: apt-get install prometheus."
+    without = "No Prometheus: metrics are served but not collected. To collect them: apt-get install prometheus."
 
     def find(self) -> bool:
         if shutil.which("prometheus"):
@@ -30,7 +30,7 @@ class Prometheus(Server):
             with self.installation.progress.step("apt-get install prometheus (its system service stays off)"):
                 apt.install(["prometheus"], units=["prometheus"])
         except LaunchError as error:
-            self.installation.progress.say(str(error))
+            self.installation.progress.report(str(error))
             return False
         return True
 
@@ -52,7 +52,7 @@ class Prometheus(Server):
             "log.level": "warn",
         }
         command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
-        # It works in short bursts, so a lean heap costs nothing that anyone notices.
+        # It works in short bursts, so a small heap costs nothing noticeable.
         return [Program("prometheus", command, {"GOGC": "40", "GOMAXPROCS": "1"}, folder, reads=read)]
 
     @staticmethod
@@ -65,8 +65,8 @@ class Prometheus(Server):
     def probe(self, url: str) -> None:
         probes.http(f"{url}/-/ready")
 
-    def watch(self, targets: Mapping[str, int]) -> None:
-        """Tell it which ports of this machine serve /metrics, by program. It sees a change by itself."""
+    def set_targets(self, targets: Mapping[str, int]) -> None:
+        """Set the ports that serve /metrics, by program. Prometheus notices the change itself."""
         groups = [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"program": program, "service": program.partition("-")[0]}}
             for program, port in sorted(targets.items())

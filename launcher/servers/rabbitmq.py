@@ -1,6 +1,6 @@
-"""RabbitMQ: a node of its own with its own folders, ports and cookie, beside whatever RabbitMQ the machine may run.
+"""RabbitMQ: a separate node with its own folders, ports and cookie, beside any other on the machine.
 
-Where there is none and none can be installed, Redis carries the messages, without what only RabbitMQ can promise.
+Where RabbitMQ cannot be installed, Redis carries the messages, with weaker guarantees.
 """
 
 import shutil
@@ -11,10 +11,10 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.servers.server import Server
 
-# The scripts behind Debian's command, which itself allows only root and the user rabbitmq.
+# The scripts behind Debian's command, which allows only root and the user rabbitmq.
 SCRIPTS = (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), Path("/usr/local/sbin/rabbitmq-server"))
 
-# One scheduler, small tables and no cache of freed memory: 124 MB become 88 MB, and the node is ready in 5 s as before.
+# One scheduler, small tables, no cache of freed memory: 88 MB instead of 124 MB, and still ready in 5 s.
 ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1 +P 65536 +t 262144 +Q 4096 +MMmcs 0"
 
 _CONFIGURATION = """listeners.tcp.default = 127.0.0.1:{amqp}
@@ -37,8 +37,8 @@ class RabbitMQ(Server):
     ports = {"rabbitmq": 5672, "rabbitmq-management": 15672, "rabbitmq-nodes": 25672, "epmd": 4369}  # noqa: RUF012
     start_seconds = 60.0
     without = (
-        "NOTE: there is no RabbitMQ, so Redis carries the messages. That gives up publisher confirms, delayed retries and "
-        "dead-letter queues. For the real thing: apt-get install rabbitmq-server, or SOUK_RABBITMQ_URL."
+        "NOTE: no RabbitMQ, so Redis carries the messages, without publisher confirms, delayed retries or dead-letter "
+        "queues. To have those: apt-get install rabbitmq-server, or set SOUK_RABBITMQ_URL."
     )
 
     def find(self) -> bool:
@@ -50,7 +50,7 @@ class RabbitMQ(Server):
             try:
                 apt.install(["rabbitmq-server"], units=["rabbitmq-server"])
             except LaunchError as error:
-                raise LaunchError(f"{error} To do without it: SOUK_WITHOUT=rabbitmq ./souk up") from error
+                raise LaunchError(f"{error} To run without it: SOUK_WITHOUT=rabbitmq ./souk up") from error
         return True
 
     def prepare(self) -> None:
@@ -71,7 +71,7 @@ class RabbitMQ(Server):
         assert server
         mapper = ["epmd", "-port", str(self.port("epmd")), "-address", "127.0.0.1"]
         return [
-            # Erlang would start a mapper of ports by itself, but nobody would start that one again.
+            # Erlang would start its own epmd, but nothing would restart that.
             Program("epmd", mapper, folder=self._home),
             Program(
                 "rabbitmq",
@@ -114,7 +114,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(home / "pid"),
-            # Without it the script stays between the supervisor and Erlang, and would leave it behind when killed.
+            # Without it the script stays as Erlang's parent, and would leave it behind when killed.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput -start_epmd false "
             f"-kernel inet_dist_use_interface {{127,0,0,1}} {ERLANG}",

@@ -1,4 +1,4 @@
-"""What a backing server has to offer to be brought up with the others."""
+"""The interface of a backing server."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from launcher.program import Program
 
 
 class Server(ABC):
-    """One need of Souk, and how this machine meets it."""
+    """A backing server, external or run here."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     variable: ClassVar[str]
-    """Environment variable of a URL that meets the need, so that nothing is started."""
+    """Environment variable with the URL of an external server, which is used instead."""
 
     ports: ClassVar[Mapping[str, int]]
-    """Port by name, with the one that people expect. The program that listens on it is `owner(name)`."""
+    """Preferred port by name."""
 
     start_seconds: ClassVar[float] = 30.0
 
     without: ClassVar[str] = ""
-    """What is given up where there is none; empty for a need that has to be met."""
+    """Reported when an optional server is missing; empty for a required one."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -30,23 +30,23 @@ class Server(ABC):
         self.given = installation.environment.get(self.variable, "").rstrip("/")
 
     def find(self) -> bool:
-        """Have the program on this machine, installed or fetched if need be. False where it is to be done without."""
+        """Find the program, or install it. False if the server is unavailable here."""
         return True
 
     def prepare(self) -> None:  # noqa: B027 - some have nothing to prepare
-        """Write configuration and make the data folder, once the ports are known."""
+        """Write the configuration and create the data folder, once the ports are chosen."""
 
     @abstractmethod
     def programs(self) -> list[Program]:
-        """What to run, in the order of starting; the last one is the server itself."""
+        """In starting order; the last one is the server itself."""
 
     @abstractmethod
     def own_url(self) -> str:
-        """The URL of the server that is started here."""
+        """URL of the server started here."""
 
     @abstractmethod
     def probe(self, url: str) -> None:
-        """Raise unless the server at `url` answers."""
+        """Raises unless the server at `url` is ready."""
 
     @property
     def url(self) -> str:

@@ -32,7 +32,7 @@ def away(server: str) -> Interrupt:
     def interrupt(stack: Stack) -> None:
         stack.supervisor.stop([server])
         time.sleep(AWAY_SECONDS)  # The outage itself, not a wait for something.
-        stack.supervisor.start_again(server)
+        stack.supervisor.restart(server)
         stack.wait_ready(server)
 
     return interrupt

@@ -1,7 +1,7 @@
 from launcher import apt
 
 
-def test_services_may_not_start_meanwhile_and_the_switch_is_gone_afterwards(tmp_path):
+def test_services_may_not_start_during_an_installation(tmp_path):
     policy = tmp_path / "policy-rc.d"
     with apt.no_service_starts(policy):
         assert policy.read_text().endswith("exit 101\n")
@@ -9,7 +9,7 @@ def test_services_may_not_start_meanwhile_and_the_switch_is_gone_afterwards(tmp_
     assert not policy.exists()
 
 
-def test_a_switch_that_was_there_is_left_as_found(tmp_path):
+def test_an_existing_policy_is_restored(tmp_path):
     policy = tmp_path / "policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 0\n")
     policy.chmod(0o755)
@@ -23,7 +23,7 @@ def test_a_switch_that_was_there_is_left_as_found(tmp_path):
     assert policy.stat().st_mode & 0o777 == 0o755
 
 
-def test_our_own_leftover_is_removed(tmp_path):
+def test_our_own_leftover_policy_is_removed(tmp_path):
     policy = tmp_path / "policy-rc.d"
     with apt.no_service_starts(policy), apt.no_service_starts(policy):
         pass

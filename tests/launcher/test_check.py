@@ -1,4 +1,4 @@
-"""The lock check, on a project that needs nothing, so that no index is asked."""
+"""The lock check, on a project without dependencies, which needs no index."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_lock_that_holds_just_what_is_asked_for_is_fresh(project):
+def test_a_lock_with_exactly_the_dependencies_is_fresh(project):
     assert check.lock_is_fresh(project).passed
 
 
-def test_a_lock_with_something_else_is_stale_and_is_not_touched(project):
+def test_a_lock_with_anything_else_is_stale_and_left_alone(project):
     stale = "flask==3.1.3 \\\n    --hash=sha256:" + "0" * 64 + "\n    # via x (pyproject.toml)\n"
     (project / check.LOCK).write_text(stale)
     outcome = check.lock_is_fresh(project)

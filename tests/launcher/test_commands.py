@@ -1,4 +1,4 @@
-"""What the first page tells an operator to type is there."""
+"""The commands of the README exist."""
 
 import re
 from pathlib import Path

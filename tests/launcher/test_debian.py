@@ -1,4 +1,4 @@
-"""Debian's mirror is read from apt's own files; a package is taken only when it is exactly the pinned one."""
+"""Debian's mirror is read from apt's files, and only the pinned package is accepted."""
 
 import hashlib
 import shutil
@@ -33,13 +33,13 @@ def test_the_mirror_is_found_in_either_format(tmp_path):
     assert debian.mirrors(folder) == ["http://a.example/debian", "https://b.example/debian"]
 
 
-def test_no_apt_is_no_mirror(tmp_path):
+def test_without_apt_there_is_no_mirror(tmp_path):
     assert debian.mirrors(tmp_path / "nothing") == []
 
 
 @pytest.fixture
 def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The only mirror's folder; `tmp_path / "apt"` says where it is."""
+    """The only mirror's folder, configured in `tmp_path / "apt"`."""
     root = tmp_path / "archive" / "debian"
     root.mkdir(parents=True)
 
@@ -71,7 +71,7 @@ def build(mirror: Path) -> debian.Package:
     return debian.Package("hello.deb", hashlib.sha256(archive.read_bytes()).hexdigest())
 
 
-@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="this is no Debian")
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="not Debian")
 def test_a_package_is_fetched_once_verified_and_unpacked(mirror, tmp_path):
     package, target = build(mirror), tmp_path / "bin" / "hello"
     debian.unpack(package, {"usr/hello": target}, tmp_path / "apt")
@@ -80,14 +80,14 @@ def test_a_package_is_fetched_once_verified_and_unpacked(mirror, tmp_path):
     debian.unpack(package, {"usr/hello": target}, tmp_path / "apt")
 
 
-@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="this is no Debian")
-def test_another_package_than_the_pinned_one_is_refused(mirror, tmp_path):
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="not Debian")
+def test_a_package_that_differs_from_the_pinned_one_is_rejected(mirror, tmp_path):
     build(mirror)
-    with pytest.raises(LaunchError, match="differs from what was pinned"):
+    with pytest.raises(LaunchError, match="differs from the pinned one"):
         debian.unpack(debian.Package("hello.deb", "0" * 64), {"usr/hello": tmp_path / "hello"}, tmp_path / "apt")
     assert not (tmp_path / "hello").exists()
 
 
-def test_a_package_that_no_mirror_has_is_said(mirror, tmp_path):
+def test_a_package_that_no_mirror_has_is_an_error(mirror, tmp_path):
     with pytest.raises(LaunchError, match=r"could not be fetched .*404"):
         debian.unpack(debian.Package("nothing.deb", "0" * 64), {"usr/hello": tmp_path / "hello"}, tmp_path / "apt")

@@ -1,4 +1,4 @@
-"""The demo order against a stand-in of the public API, which plays an order's life one step per question."""
+"""The demo order against a stub of the public API, which advances the order with each request."""
 
 import json
 import threading
@@ -12,14 +12,14 @@ from launcher.errors import LaunchError
 
 
 class Shop:
-    """Answers as the gateway does; `statuses` are those of the order, one each time that it is asked for."""
+    """Responds like the gateway. `statuses`: the order's, one per request."""
 
     def __init__(self) -> None:
         self.statuses = ["pending", "confirmed"]
         self.stock = 3
         self.ordered: list[dict[str, object]] = []
 
-    def answer(self, method: str, path: str, headers: dict[str, str], body: dict[str, object]) -> tuple[int, object]:
+    def respond(self, method: str, path: str, headers: dict[str, str], body: dict[str, object]) -> tuple[int, object]:
         if path == "/users/register":
             return 201, {"id": "u1", "email": body["email"]}
         if path == "/users/login":
@@ -58,10 +58,10 @@ def url(shop: Shop) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, answer = shop.answer(self.command, self.path, dict(self.headers), json.loads(body or "{}"))
+            status, response = shop.respond(self.command, self.path, dict(self.headers), json.loads(body or "{}"))
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.wfile.write(json.dumps(response).encode())
 
         do_POST = do_GET  # noqa: N815 - the base class names it so
 
@@ -74,7 +74,7 @@ def url(shop: Shop) -> Iterator[str]:
     server.server_close()
 
 
-def test_a_paid_order_is_told_with_its_timeline(shop, url):
+def test_a_paid_order_has_its_timeline(shop, url):
     order = demo.place_order(url)
     assert shop.ordered == [{"lines": [{"product_id": "p1", "quantity": 1}], "payment_method": "tok_success"}]
     assert (order.product, order.total) == ("Mug", "12.50 EUR")
@@ -87,30 +87,30 @@ def test_a_paid_order_is_told_with_its_timeline(shop, url):
     assert round(order.total_milliseconds) == 100
 
 
-def test_a_cancelled_order_is_told_with_its_reason(shop, url):
+def test_a_cancelled_order_is_reported_with_its_reason(shop, url):
     shop.statuses = ["cancelled"]
     with pytest.raises(LaunchError, match="was cancelled: Declined"):
         demo.place_order(url)
 
 
-def test_an_order_that_gets_nowhere_is_told_with_where_to_look(shop, url, monkeypatch):
+def test_a_stalled_order_is_reported_with_where_to_look(shop, url, monkeypatch):
     shop.statuses = ["pending"]
     monkeypatch.setattr(demo, "FOLLOW_SECONDS", 0.2)
     with pytest.raises(LaunchError, match="souk logs orders"):
         demo.place_order(url)
 
 
-def test_an_empty_shop_is_told(shop, url):
+def test_an_empty_shop_is_reported(shop, url):
     shop.stock = 0
     with pytest.raises(LaunchError, match="No product is in stock"):
         demo.place_order(url)
 
 
-def test_what_the_api_says_against_it_is_passed_on(url):
-    with pytest.raises(LaunchError, match=r"GET /orders/o1 was answered 401: .*Unauthorized"):
+def test_an_error_of_the_api_is_passed_on(url):
+    with pytest.raises(LaunchError, match=r"GET /orders/o1 returned 401: .*Unauthorized"):
         demo.Customer(url).call("GET", "/orders/o1")
 
 
-def test_no_answer_is_told():
-    with pytest.raises(LaunchError, match="no answer"):
+def test_an_unavailable_api_is_reported():
+    with pytest.raises(LaunchError, match="no valid response"):
         demo.place_order("http://127.0.0.1:1")

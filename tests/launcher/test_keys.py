@@ -1,4 +1,4 @@
-"""The keys of an installation: made once, told to each service as far as it needs them, rotated in an order that drops nobody."""
+"""The keys of an installation: created once, given to services as needed, rotated without dropping a caller."""
 
 import json
 from collections.abc import Callable
@@ -29,15 +29,15 @@ def installed(tmp_path: Path) -> InstallationKeys:
 
 @pytest.fixture
 def service(installed: InstallationKeys) -> Callable[[str], Settings]:
-    """The settings of a process of the service that starts now."""
+    """Settings of a newly started process of the service."""
     return lambda name: Settings(keys_file=installed.file(name))
 
 
 def nothing() -> None:
-    """No edge to tell."""
+    """There is no edge to update."""
 
 
-def shown(installed: InstallationKeys, name: str) -> str:
+def api_key(installed: InstallationKeys, name: str) -> str:
     key: str = json.loads(installed.file(name).read_text())["api_key"]
     return key
 
@@ -46,50 +46,50 @@ def test_each_file_is_its_owners_and_holds_no_key_of_another(installed: Installa
     for name in SERVICES:
         assert installed.file(name).stat().st_mode & 0o077 == 0
         for other in {*SERVICES} - {name}:
-            assert shown(installed, other) not in installed.file(name).read_text()
+            assert api_key(installed, other) not in installed.file(name).read_text()
 
 
 def test_a_service_accepts_the_keys_of_its_callers_only(
     installed: InstallationKeys, service: Callable[[str], Settings]
 ) -> None:
-    assert Keyring(service("products")).caller(shown(installed, "orders")) == "orders"
-    assert Keyring(service("orders")).caller(shown(installed, "orders")) is None
-    assert Keyring(service("users")).caller(shown(installed, "orders")) is None
+    assert Keyring(service("products")).caller(api_key(installed, "orders")) == "orders"
+    assert Keyring(service("orders")).caller(api_key(installed, "orders")) is None
+    assert Keyring(service("users")).caller(api_key(installed, "orders")) is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])
-def test_a_rotation_drops_nothing_that_was_signed_or_shown_before(
+def test_a_rotation_keeps_earlier_tokens_and_keys_valid(
     installed: InstallationKeys, service: Callable[[str], Settings], algorithm: str
 ) -> None:
     users, orders = service("users"), service("orders")
-    before, old_key = tokens.sign(uuid4(), [], users).text, shown(installed, "products")
+    before, old_key = tokens.sign(uuid4(), [], users).text, api_key(installed, "products")
     tokens.verify(before, orders)
     assert installed.rotate(algorithm, nothing) == installed.jwt_keys()[0]["id"]
     after = tokens.sign(uuid4(), [], service("users")).text
     for settings in (orders, service("orders"), service("gateway")):
         tokens.verify(before, settings)
         tokens.verify(after, settings)
-    assert shown(installed, "products") != old_key
-    assert Keyring(orders).caller(shown(installed, "products")) == "products"
+    assert api_key(installed, "products") != old_key
+    assert Keyring(orders).caller(api_key(installed, "products")) == "products"
     assert Keyring(orders).caller(old_key) == "products"
     if algorithm != "HS256":
         assert "PRIVATE" not in installed.file("orders").read_text()
 
 
-def test_everybody_checks_by_the_new_key_before_anybody_shows_it(
+def test_every_service_verifies_with_the_new_key_before_it_is_used(
     installed: InstallationKeys, service: Callable[[str], Settings]
 ) -> None:
-    def edge_is_told() -> None:
+    def update_edge() -> None:
         old, new = json.loads(installed.file("gateway").read_text())["jwt_keys"]
         assert set(Keyring(service("orders")).now().jwt) == {old, new}
         assert Keyring(service("users")).now().signing.id == old
-        told.append(new)
+        updates.append(new)
 
-    told: list[str] = []
-    assert [installed.rotate("HS256", edge_is_told)] == told
+    updates: list[str] = []
+    assert [installed.rotate("HS256", update_edge)] == updates
 
 
-def test_old_keys_are_gone_once_what_they_signed_has_ended(installed: InstallationKeys) -> None:
+def test_old_keys_are_dropped_once_their_tokens_have_expired(installed: InstallationKeys) -> None:
     first = installed.jwt_keys()[0]["id"]
     now = datetime.now(UTC)
     second = installed.rotate("HS256", nothing, now=now)
@@ -100,28 +100,30 @@ def test_old_keys_are_gone_once_what_they_signed_has_ended(installed: Installati
     assert [key["id"] for key in installed.jwt_keys()] == [fourth, third, second]
 
 
-def test_a_rotation_that_is_broken_off_changes_nothing_and_the_next_one_finishes(
+def test_an_interrupted_rotation_changes_nothing_and_the_next_one_completes_it(
     installed: InstallationKeys, service: Callable[[str], Settings]
 ) -> None:
-    def edge_is_away() -> None:
+    def edge_is_unavailable() -> None:
         raise ConnectionError
 
     first = installed.jwt_keys()[0]["id"]
     token = tokens.sign(uuid4(), [], service("users")).text
     with pytest.raises(ConnectionError):
-        installed.rotate("EdDSA", edge_is_away)
+        installed.rotate("EdDSA", edge_is_unavailable)
     assert Keyring(service("users")).now().signing.id == first
     new = installed.rotate("EdDSA", nothing)
     assert Keyring(service("users")).now().signing.id == new
     tokens.verify(token, service("orders"))
 
 
-def test_a_stolen_key_is_worth_nothing_at_once(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
+def test_a_stolen_key_is_invalid_at_once(installed: InstallationKeys, service: Callable[[str], Settings]) -> None:
     token = tokens.sign(uuid4(), [], service("users")).text
-    told: list[list[str]] = []
+    updates: list[list[str]] = []
     new = installed.rotate(
-        "HS256", lambda: told.append(list(json.loads(installed.file("gateway").read_text())["jwt_keys"])), drop_old=True
+        "HS256",
+        lambda: updates.append(list(json.loads(installed.file("gateway").read_text())["jwt_keys"])),
+        drop_old=True,
     )
-    assert told[-1] == [new]
+    assert updates[-1] == [new]
     with pytest.raises(Exception, match="unknown key"):
         tokens.verify(token, service("orders"))

@@ -18,11 +18,11 @@ def test_the_last_lines_of_one_program(files):
     assert list(logs.lines(files, 0, follow=False)) == []
 
 
-def test_several_programs_are_told_apart(files):
+def test_lines_of_several_programs_are_prefixed(files):
     assert list(logs.lines(files, 1, follow=False)) == ["web | web 4", "worker | worker 4"]
 
 
-def test_following_gives_whole_new_lines_even_of_a_log_that_was_turned_over(files):
+def test_following_gives_complete_new_lines_also_after_a_rotation(files):
     del files["worker"]
     new = logs.lines(files, 1, follow=True)
     assert next(new) == "web 4"
@@ -33,5 +33,5 @@ def test_following_gives_whole_new_lines_even_of_a_log_that_was_turned_over(file
     assert next(new) == "fresh"
 
 
-def test_no_log_is_no_line(tmp_path):
+def test_a_missing_log_has_no_lines(tmp_path):
     assert logs.last_lines(tmp_path / "nothing") == []

@@ -19,7 +19,7 @@ def test_a_program_counts_with_its_children_and_without_other_programs():
         child.communicate(b"\n", timeout=10)
 
 
-def test_what_is_gone_takes_nothing():
+def test_a_program_that_has_exited_takes_no_memory():
     gone = subprocess.Popen(["true"])
     gone.wait()
     assert memory.by_program({"gone": gone.pid, "never": 0}) == {"gone": 0}

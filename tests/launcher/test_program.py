@@ -4,7 +4,7 @@ from pathlib import Path
 from launcher.program import Program
 
 
-def test_the_script_runs_the_command_with_its_environment_whatever_is_in_it(state):
+def test_the_script_quotes_any_environment(state):
     nasty = "a 'quoted' $HOME \"%(here)s\" `id` \\ ü"
     program = Program("echo", ["printenv", "NASTY"], {"NASTY": nasty}, folder=Path("/"))
     program.write(state)
@@ -12,7 +12,7 @@ def test_the_script_runs_the_command_with_its_environment_whatever_is_in_it(stat
     assert subprocess.run(["sh", script], capture_output=True, text=True, check=True).stdout == nasty + "\n"
 
 
-def test_secrets_stand_in_the_script_alone_and_only_for_the_owner(state):
+def test_secrets_are_in_the_script_only_and_readable_by_the_owner_only(state):
     Program("users-web", ["true"], {"SOUK_API_KEY": "hush"}).write(state)
     assert "hush" not in (state.programs / "users-web.conf").read_text()
     assert (state.programs / "users-web").stat().st_mode & 0o077 == 0
@@ -24,7 +24,7 @@ def test_a_changed_environment_changes_the_supervisors_section(state):
     assert old.section(state) == Program("users-web", ["true"], {"SOUK_PORT": "1"}).section(state)
 
 
-def test_a_changed_configuration_file_changes_it_too(state):
+def test_a_changed_configuration_file_changes_the_section_too(state):
     configuration = state.write("redis.conf", "port 1\n")
     program = Program("redis", ["true"], reads=[configuration])
     before = program.section(state)

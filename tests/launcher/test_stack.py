@@ -1,4 +1,4 @@
-"""The smallest real stack, Redis alone: up, healed, unharmed by a second up, and nothing left when it cannot start."""
+"""The smallest real stack, Redis alone: starting, repairing, failing."""
 
 import os
 import signal
@@ -21,13 +21,13 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     stack.down(wipe=True)
 
 
-def test_up_ends_with_a_server_that_answers(stack):
+def test_up_ends_with_a_server_that_is_ready(stack):
     assert stack.up() == ["redis"]
     probes.redis_ping(stack.url("redis"))
     assert running.readiness(stack) == {"redis": True}
 
 
-def test_the_server_wants_its_password(stack):
+def test_the_server_requires_its_password(stack):
     stack.up()
     port = stack.installation.ports["redis"]
     with pytest.raises(Exception, match=r"HELLO must be called|Authentication required"):
@@ -36,9 +36,9 @@ def test_the_server_wants_its_password(stack):
 
 def test_a_second_up_changes_nothing(stack):
     stack.up()
-    before = stack.supervisor.statuses()
+    before = running.pids(stack)
     assert Stack(stack.state.path, servers=("redis",), services=False).up() == []
-    assert stack.supervisor.statuses() == before
+    assert running.pids(stack) == before
 
 
 def test_a_second_up_repairs_what_is_down(stack):
@@ -56,7 +56,7 @@ def test_up_again_after_the_supervisor_was_killed(stack):
     probes.redis_ping(stack.url("redis"))
 
 
-def test_a_port_that_was_taken_while_it_was_down_is_chosen_again(stack):
+def test_a_port_taken_while_souk_is_down_is_replaced(stack):
     stack.up()
     port = stack.installation.ports["redis"]
     stack.down()
@@ -76,18 +76,18 @@ def test_data_survives_down_but_not_wipe(stack):
 
 
 def test_a_failed_start_leaves_nothing_behind(stack):
-    # A folder where Redis wants a file: it dies at start.
+    # Redis exits at start: its log is invalid.
     (stack.state.data / "redis" / "appendonlydir").mkdir(parents=True)
     stack.state.write("data/redis/appendonlydir/appendonly.aof.manifest", "not a manifest\n")
     stack.state.write("data/redis/appendonly.aof", "not a log\n")
-    with pytest.raises(LaunchError, match="redis died at start") as failure:
+    with pytest.raises(LaunchError, match="redis exited at start") as failure:
         stack.up()
     assert failure.value.last_lines
     assert not stack.supervisor.is_running()
     assert processes.find(stack.state.token) == []
 
 
-def test_a_given_server_is_used_and_not_started(tmp_path, stack, monkeypatch):
+def test_an_external_server_is_used_and_not_started(tmp_path, stack, monkeypatch):
     stack.up()
     monkeypatch.setenv("SOUK_REDIS_URL", stack.url("redis"))
     guest = Stack(tmp_path / "guest", servers=("redis",), services=False)
@@ -98,15 +98,15 @@ def test_a_given_server_is_used_and_not_started(tmp_path, stack, monkeypatch):
         guest.down(wipe=True)
 
 
-def test_a_given_server_that_does_not_answer_is_named(tmp_path, monkeypatch):
+def test_an_unavailable_external_server_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SOUK_REDIS_URL", "redis://127.0.0.1:1/0")
     guest = Stack(tmp_path / "guest", servers=("redis",), services=False)
-    with pytest.raises(LaunchError, match="SOUK_REDIS_URL does not answer"):
+    with pytest.raises(LaunchError, match="SOUK_REDIS_URL is unavailable"):
         guest.up()
     assert not guest.supervisor.is_running()
 
 
-def test_only_what_souk_can_do_without_may_be_left_out(stack, monkeypatch):
+def test_only_optional_servers_may_be_excluded(stack, monkeypatch):
     monkeypatch.setenv("SOUK_WITHOUT", "redis")
     other = Stack(stack.state.path, servers=("redis",), services=False)
     with pytest.raises(LaunchError, match="may only name consul, prometheus, rabbitmq"):

@@ -17,7 +17,7 @@ def test_only_the_owner_sees_the_state(state):
     assert mode(state.path / "secrets.json") == 0o600
 
 
-def test_a_secret_is_made_once_and_kept(state):
+def test_a_secret_is_generated_once_and_kept(state):
     made = Secrets(state)["jwt-key"]
     assert len(made) >= 32
     assert Secrets(state)["jwt-key"] == made
@@ -38,17 +38,17 @@ def test_the_token_survives_the_loss_of_the_folder(state):
     assert state.token == token
 
 
-def test_two_commands_at_once_do_not_work_against_each_other(state):
-    with state.lock(), pytest.raises(LaunchError, match="at work here"), StateFolder(state.path).lock():
+def test_two_commands_do_not_run_at_once(state):
+    with state.lock(), pytest.raises(LaunchError, match="is running here"), StateFolder(state.path).lock():
         pass
 
 
-def test_a_broken_file_reads_as_none(state):
+def test_an_invalid_file_reads_as_empty(state):
     state.write("ports.json", '{"gateway": 80')
     assert state.read_json("ports.json") == {}
 
 
-def test_a_disk_without_room_is_said_at_once(state):
-    state.ensure_room(least=1)
+def test_a_full_disk_is_reported_at_once(state):
+    state.ensure_room(min_bytes=1)
     with pytest.raises(LaunchError, match="free some space"):
-        state.ensure_room(least=10**18)
+        state.ensure_room(min_bytes=10**18)

@@ -1,4 +1,4 @@
-"""A real supervisor and small real programs: they are started, killed, healed, and never left behind."""
+"""A real supervisor with small programs: started, killed, restarted, and never left behind."""
 
 import os
 import signal
@@ -35,14 +35,14 @@ def serves(port: int) -> Callable[[], None]:
     return lambda: probes.tcp("127.0.0.1", port)
 
 
-def eventually(claim: Callable[[], bool], seconds: float = 15.0) -> bool:
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
     deadline = time.monotonic() + seconds
-    while not claim() and time.monotonic() < deadline:
+    while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
-    return claim()
+    return condition()
 
 
-def test_a_program_is_started_once_and_left_as_it_is(supervisor, port):
+def test_a_running_program_is_left_alone(supervisor, port):
     supervisor.start()
     assert supervisor.ensure(web(port))
     supervisor.wait_until("web", serves(port), 15)
@@ -52,7 +52,7 @@ def test_a_program_is_started_once_and_left_as_it_is(supervisor, port):
     assert supervisor.statuses()["web"].pid == pid
 
 
-def test_a_changed_program_is_started_again(supervisor, port):
+def test_a_changed_program_is_restarted(supervisor, port):
     supervisor.start()
     supervisor.ensure(web(port))
     pid = supervisor.statuses()["web"].pid
@@ -66,7 +66,7 @@ def test_a_killed_program_comes_back(supervisor, port):
     supervisor.start()
     supervisor.ensure(web(port))
     supervisor.wait_until("web", serves(port), 15)
-    # Until it has stayed up for a second the supervisor counts its death as a failed start.
+    # Within its first second an exit counts as a failed start.
     assert eventually(lambda: supervisor.statuses()["web"].state == "RUNNING")
     pid = supervisor.statuses()["web"].pid
     os.kill(pid, signal.SIGKILL)
@@ -101,26 +101,26 @@ def test_a_killed_supervisor_is_replaced_and_its_orphans_are_ended(supervisor, s
     supervisor.wait_until("web", serves(port), 15)
 
 
-def test_a_program_that_dies_at_start_is_told_by_its_last_lines(supervisor):
+def test_a_program_that_exits_at_start_is_reported_with_its_last_lines(supervisor):
     supervisor.start()
     supervisor.ensure(Program("broken", [sys.executable, "-c", "raise SystemExit('no such table: souk')"]))
-    with pytest.raises(LaunchError, match="broken died at start") as failure:
+    with pytest.raises(LaunchError, match="broken exited at start") as failure:
         supervisor.wait_until("broken", serves(1), 30)
     assert failure.value.last_lines[-1] == "no such table: souk"
 
 
-def test_a_program_that_does_not_become_ready_in_time_is_told_with_the_reason(supervisor):
+def test_a_program_that_is_not_ready_in_time_is_reported_with_the_reason(supervisor):
     supervisor.start()
-    supervisor.ensure(Program("deaf", ["sleep", "60"]))
+    supervisor.ensure(Program("silent", ["sleep", "60"]))
     with pytest.raises(LaunchError, match=r"not ready after 1 s .*refused"):
-        supervisor.wait_until("deaf", serves(1), 1)
+        supervisor.wait_until("silent", serves(1), 1)
 
 
-def test_what_is_no_longer_wanted_is_stopped_and_forgotten(supervisor, state, port):
+def test_programs_no_longer_wanted_are_removed(supervisor, state, port):
     supervisor.start()
     supervisor.ensure(web(port))
     supervisor.ensure(Program("old", ["sleep", "60"]))
-    supervisor.forget_all_but(["web"])
+    supervisor.keep_only(["web"])
     assert set(supervisor.statuses()) == {"web"}
     assert not (state.programs / "old.conf").exists()
 

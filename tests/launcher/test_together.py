@@ -6,7 +6,7 @@ from launcher.errors import Cancelled
 from launcher.together import Together
 
 
-def test_a_part_begins_when_what_it_needs_is_done():
+def test_a_part_starts_after_its_prerequisites():
     order: list[str] = []
     together = Together(threading.Event())
     first = together.start(order.append, "first")
@@ -16,7 +16,7 @@ def test_a_part_begins_when_what_it_needs_is_done():
     assert order == ["first", "second", "third"]
 
 
-def test_a_failure_stops_the_others_and_is_what_is_raised():
+def test_a_failure_cancels_the_others_and_is_raised():
     cancelled = threading.Event()
     together = Together(cancelled)
 

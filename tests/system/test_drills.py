@@ -32,7 +32,7 @@ def entries(stack: Stack) -> list[catalogue.Entry]:
 def test_the_catalogue_has_every_instance_with_health_and_version(three: Stack) -> None:
     found = entries(three)
     assert {each.instance for each in found} >= {"users-web", "users-web-2", "users-web-3", "orders-web"}
-    assert {(each.version, tuple(each.wrong)) for each in found} == {("0.1.0", ())}
+    assert {(each.version, tuple(each.failing)) for each in found} == {("0.1.0", ())}
     console = Console(record=True, width=200)
     report.catalogue(console, three)
     assert "users-web-3" in console.export_text()
@@ -53,9 +53,9 @@ def test_restarting_one_after_the_other_costs_no_request(three: Stack) -> None:
 
 
 def test_a_consul_that_is_away_and_then_wiped_costs_no_request(three: Stack) -> None:
-    outcome = drills.take_consul_away(three, RATE, seconds=3)
+    outcome = drills.lose_consul(three, RATE, seconds=3)
     assert outcome.load.failures == []
-    assert outcome.back_seconds < 10
+    assert outcome.recovery_seconds < 10
 
 
 @pytest.mark.parametrize(("service", "count"), [("gateway", 2), ("users", 0), ("users", 21)])

@@ -1,4 +1,4 @@
-"""`./souk` itself, before there is any environment: what it cannot do it says in one line, and leaves with 1."""
+"""The script `./souk` before there is a virtual environment: each failure is one line and exit code 1."""
 
 import shutil
 import subprocess
@@ -52,11 +52,11 @@ def run(clone: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run([clone / "souk", "status"], env=environment, capture_output=True, text=True, check=False)
 
 
-def test_without_python_it_says_which_one_it_needs(clone, path):
+def test_without_python_it_names_the_version_it_needs(clone, path):
     outcome = run(clone, PATH=path)
     assert outcome.returncode == 1
     assert outcome.stderr == (
-        "souk: Python 3.11 or newer is needed, and none was found: install it, or name it by SOUK_PYTHON.\n"
+        "souk: Python 3.11 or newer is needed, and none was found: install it, or name it in SOUK_PYTHON.\n"
     )
 
 
@@ -64,7 +64,7 @@ def test_a_folder_that_cannot_be_written_is_named(clone, path):
     (clone / ".venv").write_text("a file where the folder should be")
     outcome = run(clone, PATH=path)
     assert outcome.returncode == 1
-    assert outcome.stderr.startswith(f"souk: cannot write in {clone}:")
+    assert outcome.stderr.startswith(f"souk: cannot write to {clone}:")
     assert outcome.stderr.count("\n") == 1
 
 
