@@ -25,7 +25,7 @@ class Inbox:
         self._kept = kept
         self._folder = mailbox.Maildir(directory)
         self._summaries = deque(self._summary(name) for name in sorted(self._folder.keys(), key=_age))
-        self._forget_oldest()
+        self._drop_oldest()
 
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
         """On the disk, synced and renamed into place, when it returns."""
@@ -34,7 +34,7 @@ class Inbox:
         with self._turn:
             name = self._folder.add(envelope.encode("ascii") + content)
             self._summaries.append(self._summary(name))
-            self._forget_oldest()
+            self._drop_oldest()
 
     def latest(self, limit: int, recipient: str = "") -> list[Summary]:
         """Newest first; those for `recipient` only, if one is given."""
@@ -52,7 +52,7 @@ class Inbox:
         seconds, microseconds, _ = _age(name)
         return read_summary(name, seconds + microseconds / 1e6, self._folder.get_bytes(name))
 
-    def _forget_oldest(self) -> None:
+    def _drop_oldest(self) -> None:
         while len(self._summaries) > self._kept:
             self._folder.discard(self._summaries.popleft().id)
 

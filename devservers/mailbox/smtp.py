@@ -68,7 +68,7 @@ def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
         loop.close()
 
 
-def answers(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
+def is_listening(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
     """Whether a mail server greets at this address."""
     try:
         with create_connection((host, port), timeout_seconds) as connection:

@@ -25,9 +25,9 @@ def tasks() -> "Tasks":
 
 
 def dead_rows() -> "DeadRows":
-    from services.notifications import dead
+    from services.notifications import dead_letters
 
-    return dead
+    return dead_letters
 
 
 service = Service(

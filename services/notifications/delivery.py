@@ -16,7 +16,7 @@ from chassis.base import clock
 from chassis.storage import store
 from services.notifications import links, requested
 from services.notifications.channels import providers, push
-from services.notifications.channels.message import Away, Message, Provider, Refused, Unknown
+from services.notifications.channels.message import Message, NotTaken, Provider, Refused, Unknown
 from services.notifications.kinds import EMAIL, KINDS, PUSH
 from services.notifications.models import Attempt, Device, Notification, Outcome
 from services.notifications.requested import REQUESTED
@@ -30,36 +30,36 @@ ATTEMPTS = Counter(
     ["kind", "channel", "outcome"],
 )
 
-_OUTCOMES = {Refused: Outcome.REFUSED, Away: Outcome.AWAY, Unknown: Outcome.UNKNOWN}
+_OUTCOMES = {Refused: Outcome.REFUSED, NotTaken: Outcome.NOT_TAKEN, Unknown: Outcome.UNKNOWN}
 
 
 def deliver(notification: Notification) -> None:
-    """Send what was just taken, and record how it ended. Raises Away or Unknown when another attempt may succeed."""
+    """Send what was just taken, and record how it ended. Raises NotTaken or Unknown when another attempt may succeed."""
     try:
         message = _message(notification)
         if notification.channel == PUSH:
             _push(notification, message)
         else:
-            _to_one_of(
+            _send_to_one_of(
                 providers.alternatives(notification.channel, notification.pinned_to, Settings.current()),
                 notification,
                 message,
             )
-    except requested.RequestOver:
-        _settle(notification, "over", lambda row: row.suppress("used or expired"))
+    except requested.RequestExpired:
+        _record_outcome(notification, "over", lambda row: row.suppress("used or expired"))
     except Refused as refusal:
         error = str(refusal)
-        _settle(notification, "refused", lambda row: row.fail(error))
-    except (Away, Unknown) as failure:
+        _record_outcome(notification, "refused", lambda row: row.fail(error))
+    except (NotTaken, Unknown) as failure:
         error, pinned_to = str(failure), getattr(failure, "provider", None)
-        _settle(notification, "postponed", lambda row: row.fall_back(error, pinned_to))
+        _record_outcome(notification, "postponed", lambda row: row.retry_later(error, pinned_to))
         raise
     else:
-        _settle(notification, "sent", Notification.succeed)
+        _record_outcome(notification, "sent", Notification.succeed)
 
 
 def _message(notification: Notification) -> Message:
-    """Raises RequestOver or Away for one whose content is asked of users."""
+    """Raises RequestExpired or NotTaken for one whose content is asked of users."""
     kind = KINDS[notification.kind]
     message = Message(
         notification.id,
@@ -68,16 +68,16 @@ def _message(notification: Notification) -> Message:
         notification.text,
         notification.html,
         notification.created_at,
-        links.unsubscribe(notification.user_id, kind) if notification.channel == EMAIL else "",
+        links.unsubscribe_url(notification.user_id, kind) if notification.channel == EMAIL else "",
     )
     if notification.kind in REQUESTED:
         return requested.complete(message, notification.kind, notification.user_id, notification.fact)
     return message
 
 
-def _to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
+def _send_to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
     """The next provider is tried only when the one before surely did not take it."""
-    failure = Away("No provider is configured for this channel.")
+    failure = NotTaken("No provider is configured for this channel.")
     for provider in alternatives:
         try:
             if provider.name == notification.pinned_to and _was_taken(provider, notification, message):
@@ -87,9 +87,9 @@ def _to_one_of(alternatives: list[Provider], notification: Notification, message
         except Unknown as unknown:
             unknown.provider = provider.name  # type: ignore[attr-defined]
             raise
-        except Away as away:
-            providers.rest(provider)
-            failure = away
+        except NotTaken as not_taken:
+            providers.mark_unavailable(provider)
+            failure = not_taken
     raise failure
 
 
@@ -130,10 +130,10 @@ def _push(notification: Notification, message: Message) -> None:
                 subscription.device_id,
             )
             reached += 1
-        except push.Gone:
+        except push.SubscriptionEnded:
             with store.transaction():
                 Device.drop(subscription.device_id)
-        except (Refused, Away, Unknown) as failure:
+        except (Refused, NotTaken, Unknown) as failure:
             failures.append(failure)
     again = [failure for failure in failures if not isinstance(failure, Refused)]
     if again:
@@ -147,10 +147,10 @@ def _attempt(notification_id: UUID, provider: str, send: Callable[[], str], devi
         attempt = Attempt.begin(notification_id, provider, device_id)
     try:
         reference = send()
-    except push.Gone as gone:
-        _end(attempt.id, Outcome.REFUSED, error=f"The subscription has ended ({gone}).")
+    except push.SubscriptionEnded as ended:
+        _end(attempt.id, Outcome.REFUSED, error=f"The subscription has ended ({ended}).")
         raise
-    except (Refused, Away, Unknown) as failure:
+    except (Refused, NotTaken, Unknown) as failure:
         _end(attempt.id, _OUTCOMES[type(failure)], error=str(failure))
         raise
     _end(attempt.id, Outcome.SENT, reference=reference)
@@ -161,7 +161,7 @@ def _end(attempt_id: UUID, outcome: Outcome, reference: str | None = None, error
         Attempt.end(attempt_id, outcome, reference, error)
 
 
-def _settle(notification: Notification, outcome: str, change: Callable[[Notification], None]) -> None:
+def _record_outcome(notification: Notification, outcome: str, change: Callable[[Notification], None]) -> None:
     with store.transaction():
         row = Notification.get_for_update(notification.id)
         change(row)

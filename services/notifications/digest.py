@@ -32,7 +32,7 @@ def _people(at: datetime) -> Sequence[UUID]:
 
 
 def _collect(user_id: UUID, at: datetime) -> None:
-    contact = Contact.known(user_id)
+    contact = Contact.get_for_update(user_id)
     query = select(Notification).where(*_due(at), Notification.user_id == user_id).order_by(Notification.created_at)
     collected = postgres.session().scalars(query.limit(MAX_COLLECTED).with_for_update()).all()
     if not collected:

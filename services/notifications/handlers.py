@@ -15,27 +15,27 @@ from contracts.users import (
 )
 from services.notifications.content import parse_locale
 from services.notifications.models import Contact, Device, Notification, Preferences
-from services.notifications.notify import notify, tell_staff
+from services.notifications.notify import notify, notify_staff
 
 handlers = Handlers("notifications")
 
 
 @handlers.on(UserRegistered)
 def user_registered(event: UserRegistered) -> None:
-    _remember(event)
+    _update_contact(event)
 
 
 @handlers.on(UserUpdated)
 def user_updated(event: UserUpdated) -> None:
-    _remember(event)
+    _update_contact(event)
 
 
 @handlers.on(UserDeleted)
 def user_deleted(event: UserDeleted) -> None:
-    Contact.forget(event.user_id, occurred_at())
-    Notification.forget(event.user_id)
-    Preferences.forget(event.user_id)
-    Device.forget(event.user_id)
+    Contact.erase(event.user_id, occurred_at())
+    Notification.erase(event.user_id)
+    Preferences.erase(event.user_id)
+    Device.erase(event.user_id)
 
 
 # News of a user can come before their registration arrives here, as each service sends on its own: the contact's
@@ -44,8 +44,8 @@ def user_deleted(event: UserDeleted) -> None:
 
 @handlers.on(UserPreferencesUpdated)
 def user_preferences_updated(event: UserPreferencesUpdated) -> None:
-    contact = Contact.known(event.user_id)
-    contact.wish(event.locale, event.time_zone, event.marketing_consent, said_at=occurred_at())
+    contact = Contact.get_for_update(event.user_id)
+    contact.set_preferences(event.locale, event.time_zone, event.marketing_consent, at=occurred_at())
 
 
 # What a mail lets its reader do with an account, its token, is asked of the users service just before it is sent.
@@ -53,28 +53,40 @@ def user_preferences_updated(event: UserPreferencesUpdated) -> None:
 
 @handlers.on(EmailVerificationRequested)
 def email_verification_requested(event: EmailVerificationRequested) -> None:
-    notify(Contact.known(event.user_id), "account.email_verification", event.user_id, fact_id=event.request_id, link="")
+    notify(
+        Contact.get_for_update(event.user_id),
+        "account.email_verification",
+        event.user_id,
+        fact_id=event.request_id,
+        link="",
+    )
 
 
 @handlers.on(PasswordResetRequested)
 def password_reset_requested(event: PasswordResetRequested) -> None:
-    notify(Contact.known(event.user_id), "account.password_reset", event.user_id, fact_id=event.request_id, link="")
+    notify(
+        Contact.get_for_update(event.user_id),
+        "account.password_reset",
+        event.user_id,
+        fact_id=event.request_id,
+        link="",
+    )
 
 
 @handlers.on(PasswordChanged)
 def password_changed(event: PasswordChanged) -> None:
-    contact = Contact.known(event.user_id)
+    contact = Contact.get_for_update(event.user_id)
     notify(contact, "account.password_changed", event.user_id, fact_id=event_id(), at=occurred_at())
 
 
 @handlers.on(OrderConfirmed)
 def order_confirmed(event: OrderConfirmed) -> None:
-    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+    notify(Contact.get_for_update(event.user_id), event.type, event.order_id, order=event)
 
 
 @handlers.on(OrderCancelled)
 def order_cancelled(event: OrderCancelled) -> None:
-    contact = Contact.known(event.user_id)
+    contact = Contact.get_for_update(event.user_id)
     reader = Reader(Audience.CUSTOMER, parse_locale(contact.locale).language)
     reason, note = reader.text(event.reason), reader.note(event.note)
     notify(contact, event.type, event.order_id, order=event, reason=reason, note=note)
@@ -82,27 +94,27 @@ def order_cancelled(event: OrderCancelled) -> None:
 
 @handlers.on(OrderShipped)
 def order_shipped(event: OrderShipped) -> None:
-    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+    notify(Contact.get_for_update(event.user_id), event.type, event.order_id, order=event)
 
 
 @handlers.on(OrderDelivered)
 def order_delivered(event: OrderDelivered) -> None:
-    notify(Contact.known(event.user_id), event.type, event.order_id, order=event)
+    notify(Contact.get_for_update(event.user_id), event.type, event.order_id, order=event)
 
 
 @handlers.on(OrderRefunded)
 def order_refunded(event: OrderRefunded) -> None:
     # An order may be refunded in parts, each of which is a fact of its own.
     note = Reader(Audience.CUSTOMER).note(event.note)
-    notify(Contact.known(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event, note=note)
+    notify(
+        Contact.get_for_update(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event, note=note
+    )
 
 
 @handlers.on(StockLow)
 def stock_low(event: StockLow) -> None:
-    tell_staff(event.type, event.product_id, event_id(), stock=event)
+    notify_staff(event.type, event.product_id, event_id(), stock=event)
 
 
-def _remember(event: UserRegistered | UserUpdated) -> None:
-    Contact.remember(
-        event.user_id, event.email, event.username, event.first_name, event.last_name, said_at=occurred_at()
-    )
+def _update_contact(event: UserRegistered | UserUpdated) -> None:
+    Contact.upsert(event.user_id, event.email, event.username, event.first_name, event.last_name, at=occurred_at())

@@ -18,7 +18,7 @@ class Subscription:
     kind: str
 
 
-def unsubscribe(user_id: UUID, kind: Kind) -> str:
+def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
     """The URL that ends these mails; empty for what cannot be ended. The same at each call, as a mail composed again must be."""
     if EMAIL in kind.fixed or (kind.is_internal and kind.name != "digest"):
         return ""

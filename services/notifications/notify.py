@@ -17,7 +17,7 @@ from services.notifications.settings import Settings
 
 PLANNED = Counter("souk_notifications_total", "Notifications by what was decided of them.", ["kind", "channel", "plan"])
 
-NOBODY = UUID(int=0)
+NO_USER = UUID(int=0)
 """Stands for the shop's own staff where a message has no person."""
 
 
@@ -45,12 +45,12 @@ def notify(
             continue
         if not recipient:
             plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
-        unsubscribe = links.unsubscribe(contact.user_id, kind) if channel == EMAIL else ""
+        unsubscribe = links.unsubscribe_url(contact.user_id, kind) if channel == EMAIL else ""
         known = {"name": contact.name, "unsubscribe": unsubscribe, **facts}
         # In a digest it stands as a push would: a title and a line or two.
         form = PUSH if plan.reason == DIGEST else channel
         content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **known)
-        notification = Notification.enter(
+        notification = Notification.create(
             content,
             plan.release_at,
             user_id=contact.user_id,
@@ -64,19 +64,19 @@ def notify(
             reason=plan.reason,
         )
         if notification is not None:
-            _leave(notification)
+            _dispatch(notification)
             told.append(notification)
     return told
 
 
-def tell_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) -> None:
+def notify_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) -> None:
     """Mail the shop's own staff, where an address is configured."""
     recipient = Settings.current().staff_address
     if not recipient:
         return
-    notification = Notification.enter(
+    notification = Notification.create(
         render(kind_name, name="colleagues", unsubscribe="", **facts),
-        user_id=NOBODY,
+        user_id=NO_USER,
         channel=EMAIL,
         kind=kind_name,
         subject_id=subject_id,
@@ -85,7 +85,7 @@ def tell_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) ->
         status=Status.PENDING,
     )
     if notification is not None:
-        _leave(notification)
+        _dispatch(notification)
 
 
 def address(contact: Contact, preferences: Preferences, channel: str) -> str:
@@ -98,7 +98,7 @@ def address(contact: Contact, preferences: Preferences, channel: str) -> str:
     return f"{devices} device{'s' * (devices > 1)}" if devices else ""
 
 
-def _leave(notification: Notification) -> None:
+def _dispatch(notification: Notification) -> None:
     PLANNED.labels(notification.kind, notification.channel, notification.reason or notification.status).inc()
     if notification.status == Status.PENDING:
         enqueue("notifications.deliver", notification.id)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from chassis.base.problems import Problem
 from chassis.clients import Client, NotThere
 from chassis.storage import store
-from services.notifications.channels.message import Away, Message
+from services.notifications.channels.message import Message, NotTaken
 from services.notifications.content import render
 from services.notifications.models import Contact, Preferences
 from services.notifications.settings import Settings
@@ -29,21 +29,21 @@ class Request(BaseModel):
     expires_at: datetime
 
 
-class RequestOver(Exception):
+class RequestExpired(Exception):
     """It was used, or has expired: there is nothing to tell any more."""
 
 
 def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Message:
-    """The message with its link and the address that the request names. Raises RequestOver; Away when users does not answer."""
+    """The message with its link and the address that the request names. Raises RequestExpired; NotTaken when users does not answer."""
     settings = Settings.current()
     try:
         request = Request.model_validate(_users.get(f"/internal/requests/{request_id}", {}, settings))
     except NotThere as error:
-        raise RequestOver from error
+        raise RequestExpired from error
     except (Problem, ValidationError) as error:
-        raise Away(f"users: {error}") from error
+        raise NotTaken(f"users: {error}") from error
     with store.transaction():
-        contact = Contact.known(user_id)
+        contact = Contact.get_for_update(user_id)
         zone = Preferences.of(user_id).zone(contact.time_zone).key
     page = settings.verification_url if kind == "account.email_verification" else settings.reset_url
     facts: dict[str, Any] = {

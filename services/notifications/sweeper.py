@@ -21,4 +21,4 @@ def sweep(at: datetime | None = None) -> None:
     for notification in Notification.overdue(at):
         notification.postpone(at)
         enqueue("notifications.deliver", notification.id)
-    DEAD.set(Notification.count_dead())
+    DEAD.set(Notification.count_dead_letters())

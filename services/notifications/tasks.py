@@ -16,7 +16,7 @@ tasks = Tasks("notifications")
 def _exhausted(notification_id: UUID, error: Exception) -> None:
     """A provider that is away is the sweeper's to try again; anything else is a bug of ours, which trying does not mend."""
     if not isinstance(error, OSError):
-        Notification.get_for_update(notification_id).die(repr(error))
+        Notification.get_for_update(notification_id).give_up(repr(error))
 
 
 # The task's own retries bridge a hiccup of some seconds; after them the row waits for the sweeper.

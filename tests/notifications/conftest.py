@@ -22,7 +22,7 @@ from contracts.orders import Line, OrderCancelled, OrderConfirmed, OrderDelivere
 from contracts.reasons import Note, Reason
 from contracts.users import UserRegistered
 from services.notifications.channels import providers
-from services.notifications.channels.message import Away, Unknown
+from services.notifications.channels.message import NotTaken, Unknown
 from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
@@ -62,7 +62,7 @@ class Desk:
         self.service = service
         self.system = System([service])
 
-    def hear(self, *messages: Message, at: datetime = MONDAY) -> None:
+    def handle(self, *messages: Message, at: datetime = MONDAY) -> None:
         """Deliver the messages, which tell of `at`, and do all that follows."""
         for message in messages:
             self.receive(envelope(message, at))
@@ -76,19 +76,19 @@ class Desk:
         assert self.service.celery is not None
         self.service.celery.run("notifications.deliver", notification_id)
 
-    def hear_earlier(self, message: Message) -> None:
+    def handle_earlier(self, message: Message) -> None:
         """Deliver what was said an hour before everything else."""
-        self.hear(message, at=MONDAY - timedelta(hours=1))
+        self.handle(message, at=MONDAY - timedelta(hours=1))
 
     def fail(self, *messages: Message) -> None:
         """Hear the messages while the provider does not take what follows from the last."""
         *before, last = messages
-        self.hear(*before)
-        with pytest.raises((Away, Unknown)):
-            self.hear(last)
+        self.handle(*before)
+        with pytest.raises((NotTaken, Unknown)):
+            self.handle(last)
 
     def fail_to_deliver(self, notification_id: UUID) -> None:
-        with pytest.raises((Away, Unknown)):
+        with pytest.raises((NotTaken, Unknown)):
             self.deliver(notification_id)
 
     def sweep(self, after: timedelta) -> None:
@@ -136,7 +136,7 @@ def settings() -> Iterator[Callable[..., None]]:
 
     yield change
     Settings.use(**before.model_dump())
-    providers.forget_rests()
+    providers.reset_unavailable()
 
 
 @pytest.fixture
@@ -169,7 +169,7 @@ def http(client, notifications):
 
 @pytest.fixture
 def owner(notifications, desk):
-    desk.hear(registered())
+    desk.handle(registered())
     return bearer(notifications, AMAL)
 
 

@@ -149,7 +149,7 @@ class Requests:
     def __init__(self) -> None:
         self.known: dict[UUID, dict[str, str]] = {}
         self.keys: list[str | None] = []
-        self.is_well = True
+        self.is_available = True
 
     def app(self) -> Flask:
         app = Flask("users")
@@ -157,7 +157,7 @@ class Requests:
         @app.get("/internal/requests/<uuid:request_id>")
         def get(request_id: UUID) -> Any:
             self.keys.append(request.headers.get("X-API-Key"))
-            if not self.is_well:
+            if not self.is_available:
                 return Response("", 500)
             return jsonify(self.known[request_id]) if request_id in self.known else Response("{}", 404)
 

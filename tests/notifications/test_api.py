@@ -37,9 +37,9 @@ def write(http, staff):
     return post
 
 
-def test_a_user_reads_what_they_were_told_newest_first_page_by_page(desk, http, owner, mailbox):
+def test_a_user_lists_their_notifications_newest_first_by_page(desk, http, owner, mailbox):
     orders = [confirmed(), confirmed(), cancelled("out_of_stock")]
-    desk.hear(registered(), *orders)
+    desk.handle(registered(), *orders)
     first = http.get(f"/notifications/{AMAL}?limit=2", headers=owner).json
     second = http.get(f"/notifications/{AMAL}?limit=2&cursor={first['next']}", headers=owner).json
     shown = first["items"] + second["items"]
@@ -52,23 +52,23 @@ def test_a_user_reads_what_they_were_told_newest_first_page_by_page(desk, http, 
     assert newest["created_at"] <= newest["sent_at"]
 
 
-def test_staff_read_what_anybody_was_told(desk, http, staff, mailbox):
-    desk.hear(registered(), confirmed())
+def test_staff_list_any_users_notifications(desk, http, staff, mailbox):
+    desk.handle(registered(), confirmed())
     assert len(http.get(f"/notifications/{AMAL}", headers=staff).json["items"]) == 1
 
 
-def test_someone_elses_list_is_not_there(desk, http, notifications, mailbox):
-    desk.hear(registered(), confirmed())
+def test_another_users_list_is_not_found(desk, http, notifications, mailbox):
+    desk.handle(registered(), confirmed())
     answer = http.get(f"/notifications/{AMAL}", headers=bearer(notifications, uuid4()))
     assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
 
 
-def test_nobody_reads_without_a_token(http):
+def test_reading_needs_a_token(http):
     assert http.get(f"/notifications/{AMAL}").status_code == 401
 
 
-def test_a_mail_that_staff_write_is_taken_and_then_sent(desk, http, owner, write, mailbox):
-    desk.hear(registered())
+def test_a_mail_written_by_staff_is_accepted_and_sent(desk, http, owner, write, mailbox):
+    desk.handle(registered())
     answer = write()
     assert (answer.status_code, answer.json["status"]) == (202, "pending")
     desk.system.drain()
@@ -80,8 +80,8 @@ def test_a_mail_that_staff_write_is_taken_and_then_sent(desk, http, owner, write
     assert (item["id"], item["status"]) == (answer.json["id"], "sent")
 
 
-def test_a_mail_posted_again_with_its_key_is_one_mail(desk, write, mailbox):
-    desk.hear(registered())
+def test_a_mail_posted_twice_with_one_key_is_sent_once(desk, write, mailbox):
+    desk.handle(registered())
     answers = [write(key="the-same").json["id"] for _ in range(2)]
     desk.system.drain()
     assert answers[0] == answers[1]
@@ -89,8 +89,8 @@ def test_a_mail_posted_again_with_its_key_is_one_mail(desk, write, mailbox):
     assert write(key="the-same", body="Another.").status_code == 422
 
 
-def test_two_mails_of_the_same_words_are_two_mails(desk, write, mailbox):
-    desk.hear(registered())
+def test_two_mails_with_the_same_text_are_two_mails(desk, write, mailbox):
+    desk.handle(registered())
     write()
     write()
     desk.system.drain()
@@ -101,14 +101,14 @@ def test_a_mail_without_a_key_is_refused(http, staff):
     assert http.post("/notifications/email", json=MAIL, headers=staff).status_code == 400
 
 
-def test_customers_write_no_mails(http, owner):
+def test_customers_cannot_send_mails(http, owner):
     answer = http.post("/notifications/email", json=MAIL, headers=owner | {"Idempotency-Key": "mine"})
     assert answer.status_code == 403
 
 
-def test_nobody_can_be_written_to_who_is_not_known_or_has_left(desk, write, mailbox):
+def test_an_unknown_or_deleted_user_cannot_be_mailed(desk, write, mailbox):
     assert write().status_code == 404
-    desk.hear(registered(), UserDeleted(AMAL))
+    desk.handle(registered(), UserDeleted(AMAL))
     assert write().status_code == 404
     assert desk.notifications() == []
 
@@ -125,13 +125,13 @@ def test_nobody_can_be_written_to_who_is_not_known_or_has_left(desk, write, mail
         ("sms", "not a field"),
     ],
 )
-def test_what_cannot_be_mailed_is_refused_with_the_fields_name(desk, write, field, value):
-    desk.hear(registered())
+def test_an_invalid_mail_is_refused_with_the_name_of_its_field(desk, write, field, value):
+    desk.handle(registered())
     answer = write(**{field: value})
     assert answer.status_code == 422
     assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
     assert desk.notifications() == []
 
 
-def test_there_is_nothing_to_get_at_the_door_for_mails(http, staff):
+def test_mails_cannot_be_read_where_they_are_posted(http, staff):
     assert http.get("/notifications/email", headers=staff).status_code == 405

@@ -17,7 +17,7 @@ from chassis.run import worker
 from tests.conftest import free_port, server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered
-from tests.notifications.test_tasks import Moody, Slow
+from tests.notifications.test_tasks import MailServer, SlowMailServer
 from tests.wire import Wire
 
 ROOT = Path(__file__).parents[2]
@@ -76,9 +76,7 @@ def enter(desk):
     publisher.close()
 
 
-def test_a_retry_that_waits_in_a_killed_process_is_not_lost_and_a_stop_finishes_what_is_in_hand(
-    desk, celery, mail_server
-):
+def test_a_kill_loses_no_waiting_retry_and_a_stop_finishes_what_is_in_progress(desk, celery, mail_server):
     away = f"smtp://127.0.0.1:{free_port()}"
     first = celery(away)
     enter(desk)
@@ -87,7 +85,7 @@ def test_a_retry_that_waits_in_a_killed_process_is_not_lost_and_a_stop_finishes_
     first.process.wait(SECONDS)
     attempts = desk.notifications()[0].attempts
     # Nothing sweeps here: what brings the mail back is the broker alone.
-    slow = Slow()
+    slow = SlowMailServer()
     second = celery(f"smtp://127.0.0.1:{mail_server(slow)}")
     assert slow.asked.wait(SECONDS)
     second.process.send_signal(signal.SIGTERM)
@@ -99,9 +97,9 @@ def test_a_retry_that_waits_in_a_killed_process_is_not_lost_and_a_stop_finishes_
     assert notification.attempts > attempts
 
 
-def test_it_is_not_ready_while_the_broker_is_cut_off_and_works_on_afterwards(desk, celery, mail_server):
+def test_it_is_not_ready_while_the_broker_is_unreachable_and_recovers(desk, celery, mail_server):
     wire, url = Wire.to(server_url("BROKER"))
-    server = Moody()
+    server = MailServer()
     process = celery(f"smtp://127.0.0.1:{mail_server(server)}", url)
     until(lambda: process.is_ready, SECONDS)
     wire.cut()

@@ -33,7 +33,7 @@ FACTS = {
 @pytest.mark.parametrize(
     ("kind", "channel"), [(name, channel) for name, kind in KINDS.items() for channel in kind.offered]
 )
-def test_it_says_something_and_escapes_what_is_markup(language, kind, channel):
+def test_content_is_not_empty_and_markup_is_escaped(language, kind, channel):
     content = render(kind, channel, language, "Europe/Berlin", **FACTS)
     assert content.text.strip()
     assert bool(content.subject) == (channel != "sms")
@@ -60,11 +60,11 @@ def test_a_german_reader_reads_german(kind):
         ("../de", "€102.50"),
     ],
 )
-def test_money_is_written_as_in_the_readers_country(locale, shown):
+def test_money_is_formatted_for_the_readers_locale(locale, shown):
     assert shown in render("order.confirmed", "email", locale, **FACTS).text
 
 
-def test_times_are_told_by_the_readers_clock():
+def test_times_are_in_the_readers_time_zone():
     text = render("account.password_changed", "email", "de", "Asia/Tokyo", **FACTS).text
     assert "3. März 2025" in text
     assert "18:00:00" in text

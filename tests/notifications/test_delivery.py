@@ -8,13 +8,13 @@ from sqlalchemy import select
 
 from chassis.storage import postgres
 from services.notifications.models import Attempt
-from services.notifications.models.notification import MAX_DEATHS, Notification
+from services.notifications.models.notification import MAX_CRASHES, Notification
 from services.notifications.settings import Settings
 from tests.notifications.conftest import confirmed, free_port, registered
-from tests.notifications.test_tasks import Moody
+from tests.notifications.test_tasks import MailServer
 
 
-class Vanishing(Moody):
+class DisconnectingMailServer(MailServer):
     """Takes the mail and breaks the line before it says so, `times` times."""
 
     def __init__(self, times):
@@ -50,30 +50,30 @@ def logs(desk):
         return [[each.outcome for each in Attempt.of(row.id)] for row in rows]
 
 
-def test_a_server_that_is_away_leaves_its_mails_to_the_other_and_is_asked_last_for_a_while(desk, servers):
-    standby = Moody()
+def test_mails_for_an_unavailable_server_go_to_the_standby_and_it_is_tried_last_for_a_while(desk, servers):
+    standby = MailServer()
     servers(None, standby)
-    desk.hear(registered(), confirmed(), confirmed())
+    desk.handle(registered(), confirmed(), confirmed())
     assert len(standby.taken) == 2
-    assert logs(desk) == [["away", "sent"], ["sent"]]
+    assert logs(desk) == [["not taken", "sent"], ["sent"]]
 
 
-def test_a_server_that_refuses_for_now_leaves_the_mail_to_the_other(desk, servers):
-    standby = Moody()
-    servers(Moody(data="451 4.7.1 Greylisted"), standby)
-    desk.hear(registered(), confirmed())
+def test_a_temporary_refusal_sends_the_mail_to_the_standby(desk, servers):
+    standby = MailServer()
+    servers(MailServer(data="451 4.7.1 Greylisted"), standby)
+    desk.handle(registered(), confirmed())
     assert len(standby.taken) == 1
 
 
-def test_a_mail_that_is_refused_for_good_is_not_given_to_the_other(desk, servers):
-    standby = Moody()
-    servers(Moody(data="554 5.7.1 Spam"), standby)
-    desk.hear(registered(), confirmed())
+def test_a_permanent_refusal_does_not_send_the_mail_to_the_standby(desk, servers):
+    standby = MailServer()
+    servers(MailServer(data="554 5.7.1 Spam"), standby)
+    desk.handle(registered(), confirmed())
     assert standby.taken == []
 
 
 def test_a_mail_that_may_have_been_taken_stays_with_its_server(desk, servers):
-    first, standby = Vanishing(times=1), Moody()
+    first, standby = DisconnectingMailServer(times=1), MailServer()
     servers(first, standby)
     desk.fail(registered(), confirmed())
     [row] = desk.notifications()
@@ -94,22 +94,22 @@ def crashed(desk, provider):
     desk.change("taken_until = now() - interval '1 second'")
 
 
-def test_after_a_crash_in_the_middle_the_mail_stays_with_its_server(desk, servers):
+def test_a_mail_stays_with_its_server_after_a_crash_during_delivery(desk, servers):
     servers(None, None)
     desk.fail(registered(), confirmed())
-    first, standby = Moody(), Moody()
+    first, standby = MailServer(), MailServer()
     servers(first, standby)
     crashed(desk, f"smtp {Settings.current().smtp_fallback_url.removeprefix('smtp://')}")
     desk.deliver(desk.notifications()[0].id)
     assert (len(first.taken), len(standby.taken)) == (0, 1)
 
 
-def test_a_mail_under_which_the_process_dies_over_and_over_is_dead(desk, servers):
-    server = Moody()
+def test_a_mail_that_keeps_crashing_the_process_is_given_up(desk, servers):
+    server = MailServer()
     servers(None, None)
     desk.fail(registered(), confirmed())
     servers(server, None)
-    for _ in range(MAX_DEATHS):
+    for _ in range(MAX_CRASHES):
         crashed(desk, "smtp")
     desk.sweep(after=timedelta(hours=1))
     [row] = desk.notifications()

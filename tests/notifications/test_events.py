@@ -19,7 +19,7 @@ from tests.notifications.parties import Browser
 
 def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox):
     order = confirmed()
-    desk.hear(registered(), order)
+    desk.handle(registered(), order)
     [letter] = mailbox.letters(ADDRESS)
     headers = dict(letter.headers)
     assert letter.summary.subject == f"Your order {str(order.order_id)[:8]} is confirmed"
@@ -33,46 +33,46 @@ def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox)
 
 
 @pytest.mark.parametrize(("audience", "is_read"), [(Audience.STAFF, False), (Audience.CUSTOMER, True)])
-def test_a_mail_holds_what_staff_wrote_only_if_it_is_for_the_customer(desk, mailbox, audience, is_read):
+def test_a_mail_holds_a_staff_note_only_if_it_is_for_the_customer(desk, mailbox, audience, is_read):
     note = Note("The glaze has cracks.", audience)
-    desk.hear(registered(), cancelled(Reason.OUT_OF_STOCK, note))
-    desk.hear(OrderRefunded(uuid4(), AMAL, 1250, "EUR", Reason.REFUNDED_BY_SHOP, note))
+    desk.handle(registered(), cancelled(Reason.OUT_OF_STOCK, note))
+    desk.handle(OrderRefunded(uuid4(), AMAL, 1250, "EUR", Reason.REFUNDED_BY_SHOP, note))
     letters = mailbox.letters()
     assert {letter.summary.subject.split()[0] for letter in letters} == {"Your", "Refund"}
     for letter in letters:
         assert [note.text in part for part in (letter.text, letter.html)] == [is_read] * 2
 
 
-def test_an_order_confirmed_before_its_customer_is_known_is_mailed_once_they_are(desk, mailbox):
-    desk.hear(confirmed())
+def test_an_order_confirmed_before_its_customer_is_registered_is_mailed_afterwards(desk, mailbox):
+    desk.handle(confirmed())
     assert [name for name, _ in desk.system.retried] == ["notifications"]
     desk.system.redrain()
     assert mailbox.letters() == []
-    desk.hear(registered())
+    desk.handle(registered())
     desk.system.redrain()
     assert len(mailbox.letters(ADDRESS)) == 1
     assert (desk.system.retried, desk.system.dead_letters) == ([], [])
 
 
-def test_an_order_is_told_once_however_often_it_is_confirmed(desk, mailbox):
+def test_a_confirmation_delivered_twice_is_mailed_once(desk, mailbox):
     order = confirmed()
     message = envelope(order)
-    desk.hear(registered())
+    desk.handle(registered())
     desk.receive(message)
     desk.receive(message)
-    desk.hear(order)
+    desk.handle(order)
     assert len(mailbox.letters()) == 1
     assert len(desk.notifications()) == 1
 
 
-def test_each_order_and_each_of_its_turns_is_told(desk, mailbox):
-    desk.hear(registered(), confirmed(), confirmed(), cancelled())
+def test_each_order_and_each_of_its_events_is_mailed(desk, mailbox):
+    desk.handle(registered(), confirmed(), confirmed(), cancelled())
     assert len(mailbox.letters()) == 3
 
 
-def test_what_a_product_is_called_is_text_in_the_mail_never_markup(desk, mailbox):
+def test_a_product_name_is_escaped_in_the_mail(desk, mailbox):
     name = "<script>alert('tea')</script> & co"
-    desk.hear(registered(first_name="<b>Amal</b>"), confirmed(lines=[Line(uuid4(), name, 1, 100)]))
+    desk.handle(registered(first_name="<b>Amal</b>"), confirmed(lines=[Line(uuid4(), name, 1, 100)]))
     [letter] = mailbox.letters()
     assert "<script" not in letter.html
     assert "<b>" not in letter.html
@@ -81,7 +81,7 @@ def test_what_a_product_is_called_is_text_in_the_mail_never_markup(desk, mailbox
 
 
 def test_a_name_with_line_breaks_adds_no_header_and_no_line(desk, mailbox):
-    desk.hear(registered(first_name="Amal\r\nBcc: all@example.com\n\nBuy"), confirmed())
+    desk.handle(registered(first_name="Amal\r\nBcc: all@example.com\n\nBuy"), confirmed())
     [letter] = mailbox.letters()
     assert letter.summary.recipients == (ADDRESS,)
     assert "Bcc" not in dict(letter.headers)
@@ -89,7 +89,7 @@ def test_a_name_with_line_breaks_adds_no_header_and_no_line(desk, mailbox):
 
 
 def test_a_customer_without_a_first_name_is_greeted_by_username(desk, mailbox):
-    desk.hear(registered(first_name=""), confirmed())
+    desk.handle(registered(first_name=""), confirmed())
     assert mailbox.letters()[0].text.startswith("Hello amal,")
 
 
@@ -101,19 +101,19 @@ NEWS = [
 
 
 @pytest.mark.parametrize("order", list(permutations(NEWS)))
-def test_the_latest_news_of_a_user_win_in_whatever_order_they_come(desk, mailbox, order):
+def test_the_latest_update_of_a_user_wins_in_any_order_of_arrival(desk, mailbox, order):
     for message, hours in [*order, order[0]]:
-        desk.hear(message, at=MONDAY + timedelta(hours=hours))
-    desk.hear(confirmed())
+        desk.handle(message, at=MONDAY + timedelta(hours=hours))
+    desk.handle(confirmed())
     [letter] = mailbox.letters()
     assert letter.summary.recipients == ("newest@example.com",)
 
 
 @pytest.mark.parametrize("order", list(permutations([*NEWS[:2], (UserDeleted(AMAL), 2)])))
-def test_a_deleted_user_is_told_nothing_and_nothing_of_them_is_kept(desk, mailbox, order):
+def test_a_deleted_user_gets_nothing_and_no_data_of_theirs_is_kept(desk, mailbox, order):
     for message, hours in order:
-        desk.hear(message, at=MONDAY + timedelta(hours=hours))
-    desk.hear(confirmed())
+        desk.handle(message, at=MONDAY + timedelta(hours=hours))
+    desk.handle(confirmed())
     assert mailbox.letters() == []
     [contact] = desk.contacts()
     assert (contact.email, contact.username, contact.first_name, contact.last_name) == (None, None, None, None)
@@ -122,14 +122,14 @@ def test_a_deleted_user_is_told_nothing_and_nothing_of_them_is_kept(desk, mailbo
 
 
 def test_a_deletion_holds_even_against_a_clock_that_is_ahead(desk, mailbox):
-    desk.hear(UserDeleted(AMAL), at=MONDAY)
-    desk.hear(registered(), at=MONDAY + timedelta(days=1))
-    desk.hear(confirmed())
+    desk.handle(UserDeleted(AMAL), at=MONDAY)
+    desk.handle(registered(), at=MONDAY + timedelta(days=1))
+    desk.handle(confirmed())
     assert mailbox.letters() == []
 
 
-def test_what_a_user_was_told_is_blanked_when_they_delete_the_account(desk, mailbox):
-    desk.hear(registered(), confirmed(), UserDeleted(AMAL))
+def test_past_notifications_are_blanked_when_the_account_is_deleted(desk, mailbox):
+    desk.handle(registered(), confirmed(), UserDeleted(AMAL))
     [notification] = desk.notifications()
     kept = (notification.recipient, notification.subject, notification.text, notification.html)
     assert kept == ("", "", "", "")
@@ -137,35 +137,35 @@ def test_what_a_user_was_told_is_blanked_when_they_delete_the_account(desk, mail
     assert notification.kind == "order.confirmed"
 
 
-def test_other_users_keep_what_they_were_told(desk, mailbox):
+def test_other_users_keep_their_notifications(desk, mailbox):
     omar = uuid4()
-    desk.hear(registered(), registered(omar, "omar@example.com"), confirmed(user_id=omar), UserDeleted(AMAL))
+    desk.handle(registered(), registered(omar, "omar@example.com"), confirmed(user_id=omar), UserDeleted(AMAL))
     assert desk.notifications()[0].recipient == "omar@example.com"
 
 
-def test_each_refund_of_an_order_is_told(desk, mailbox):
+def test_each_refund_of_an_order_is_mailed(desk, mailbox):
     order = uuid4()
     refunds = [OrderRefunded(order, AMAL, amount, "EUR", Reason.REFUNDED_BY_SHOP) for amount in (1250, 1250)]
-    desk.hear(registered(), *refunds)
+    desk.handle(registered(), *refunds)
     letters = mailbox.letters(ADDRESS)
     assert len(letters) == 2
     assert "€12.50" in letters[0].text
     assert {row.subject_id for row in desk.notifications()} == {order}
 
 
-def test_a_refund_that_is_heard_twice_is_told_once(desk, mailbox):
-    desk.hear(registered())
+def test_a_refund_delivered_twice_is_mailed_once(desk, mailbox):
+    desk.handle(registered())
     desk.receive(message := envelope(OrderRefunded(uuid4(), AMAL, 1250, "EUR", Reason.REFUNDED_BY_SHOP)))
     desk.receive(message)
     assert len(mailbox.letters(ADDRESS)) == 1
 
 
-def test_a_product_that_runs_low_is_told_to_the_shops_own_address_each_time(desk, settings, mailbox):
+def test_staff_are_mailed_each_time_a_product_runs_low(desk, settings, mailbox):
     low = StockLow(uuid4(), "POT-1", 2, 5)
-    desk.hear(low)
+    desk.handle(low)
     assert desk.notifications() == []
     settings(staff_address="stock@souk.example")
-    desk.hear(low, low)
+    desk.handle(low, low)
     letters = mailbox.letters("stock@souk.example")
     assert [letter.summary.subject for letter in letters] == ["POT-1 is running low: 2 left"] * 2
     desk.receive(message := envelope(low))
@@ -173,13 +173,13 @@ def test_a_product_that_runs_low_is_told_to_the_shops_own_address_each_time(desk
     assert len(mailbox.letters()) == 3
 
 
-def test_what_is_kept_of_a_user_goes_with_them(desk, client, notifications, mailbox):
-    desk.hear(registered())
+def test_preferences_and_devices_are_erased_with_the_user(desk, client, notifications, mailbox):
+    desk.handle(registered())
     http, headers = client(notifications), bearer(notifications, AMAL)
     http.put(f"/notifications/{AMAL}/preferences", json={"phone": "+4915112345678"}, headers=headers)
     device = Browser("https://push.example.com").subscription()
     assert http.post(f"/notifications/{AMAL}/devices", json=device, headers=headers).status_code == 201
-    desk.hear(UserDeleted(AMAL))
+    desk.handle(UserDeleted(AMAL))
     with desk.transaction():
         left = [
             postgres.session().scalar(text(f"SELECT count(*) FROM {table}")) for table in ("preferences", "devices")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from devservers import standin
 from devservers.mailbox.inbox import Inbox
 from devservers.mailbox.pages import create_app
-from devservers.mailbox.smtp import answers, receiving
+from devservers.mailbox.smtp import is_listening, receiving
 
 KEPT = 5
 SCRIPT = "<script>alert(1)</script>"
@@ -66,7 +66,7 @@ def mail(subject="Your order is confirmed", to="amal@example.com", text="Thank y
 def opened(directory):
     inbox = Inbox(directory, kept=KEPT)
     with receiving(inbox, "127.0.0.1", 0) as smtp_port:
-        app = create_app(inbox, partial(answers, "127.0.0.1", smtp_port))
+        app = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port))
         with standin.listening(app, "127.0.0.1", 0) as port:
             yield Office(port, smtp_port)
 
@@ -77,7 +77,7 @@ def office(tmp_path):
         yield office
 
 
-def test_a_mail_that_was_accepted_is_in_the_inbox(office):
+def test_an_accepted_mail_is_in_the_inbox(office):
     office.send(mail("Grüße aus dem Souk — 12,50 €", text="Danke.\n", html="<p>Danke.</p>"))
     [summary] = office.messages()
     assert (summary["sender"], summary["recipients"]) == ("Souk <shop@souk.example>", ["amal@example.com"])
@@ -88,13 +88,13 @@ def test_a_mail_that_was_accepted_is_in_the_inbox(office):
     assert read["received_at"] == summary["received_at"]
 
 
-def test_the_envelope_says_for_whom_a_mail_is(office):
+def test_the_recipients_are_those_of_the_envelope(office):
     office.send(mail(to="everybody@example.com"), to_addrs=["Amal@example.com", "omar@example.com"])
     assert office.messages("?to=amal@example.com")[0]["recipients"] == ["Amal@example.com", "omar@example.com"]
     assert office.messages("?to=everybody@example.com") == []
 
 
-def test_a_forged_envelope_header_deceives_nobody(office):
+def test_a_forged_envelope_header_is_ignored(office):
     office.send_raw("X-Envelope-To: victim@example.com\r\nSubject: hello\r\n\r\nhi")
     assert office.messages()[0]["recipients"] == ["amal@example.com"]
 
@@ -104,7 +104,7 @@ def test_an_address_with_umlauts_is_found(office):
     assert len(office.messages("?to=j%C3%B6rg@k%C3%A4se.example")) == 1
 
 
-def test_the_latest_mails_are_kept_newest_first_and_the_oldest_are_forgotten(office, tmp_path):
+def test_the_latest_mails_are_kept_newest_first_and_the_oldest_dropped(office, tmp_path):
     for number in range(KEPT + 2):
         office.send(mail(f"number {number}"))
     assert [shown["subject"] for shown in office.messages()] == [f"number {number}" for number in (6, 5, 4, 3, 2)]
@@ -121,7 +121,7 @@ def test_the_inbox_is_the_same_after_a_restart(tmp_path):
         assert office.messages() == before
 
 
-def test_attachments_are_listed_and_not_taken_for_the_text(office):
+def test_attachments_are_listed_apart_from_the_text(office):
     message = mail(text="See the invoice.")
     message.add_attachment(b"%PDF", maintype="application", subtype="pdf", filename="invoice.pdf")
     message.add_attachment("not the body", filename="note.txt")
@@ -178,7 +178,7 @@ def test_an_empty_inbox_is_a_page_too(office):
         (f"/?to={'a' * 321}", 422),
     ],
 )
-def test_a_wrong_question_gets_a_problem(office, path, status):
+def test_an_invalid_query_gets_a_problem(office, path, status):
     answer = office.get(path)
     assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
 
@@ -203,7 +203,7 @@ def test_a_mail_has_a_hundred_recipients_at_most(office):
     assert office.messages()[0]["recipients"] == recipients[:100]
 
 
-def test_a_mail_that_cannot_be_kept_is_to_be_sent_again(office, tmp_path):
+def test_a_mail_that_cannot_be_stored_is_refused_temporarily(office, tmp_path):
     for folder in ("tmp", "new", "cur"):
         (tmp_path / "mails" / folder).rmdir()
     with pytest.raises(smtplib.SMTPDataError) as refused:
@@ -214,7 +214,7 @@ def test_a_mail_that_cannot_be_kept_is_to_be_sent_again(office, tmp_path):
 def test_ready_follows_the_smtp_server(tmp_path):
     inbox = Inbox(tmp_path)
     with receiving(inbox, "127.0.0.1", 0) as smtp_port:
-        client = create_app(inbox, partial(answers, "127.0.0.1", smtp_port)).test_client()
+        client = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port)).test_client()
         assert client.get("/health/ready").status_code == 200
     assert client.get("/health/ready").status_code == 503
     assert client.get("/health/live").status_code == 200
@@ -250,11 +250,11 @@ NASTY = st.sampled_from(
 
 @settings(max_examples=150, deadline=None)
 @given(content=st.lists(st.one_of(NASTY, st.binary(max_size=20)), max_size=12).map(b"".join))
-def test_no_mail_however_broken_keeps_the_inbox_from_being_read(tmp_path_factory, content):
+def test_the_inbox_is_readable_whatever_mails_it_holds(tmp_path_factory, content):
     reading_shows(tmp_path_factory.getbasetemp() / "broken", content)
 
 
-def test_a_mail_nested_without_end_is_still_shown(tmp_path):
+def test_a_deeply_nested_mail_is_shown(tmp_path):
     nested = b"".join(b"Content-Type: multipart/mixed; boundary=B%d\r\n\r\n--B%d\r\n" % (n, n) for n in range(2_000))
     reading_shows(tmp_path, b"Subject: deep\r\n" + nested)
 
@@ -270,7 +270,7 @@ def reading_shows(directory, content):
     assert len(Inbox(directory, kept=KEPT).latest(KEPT)) == len(inbox.latest(KEPT))
 
 
-def test_a_killed_mailbox_keeps_its_mails_and_a_stopped_one_ends_well(tmp_path):
+def test_a_killed_mailbox_keeps_its_mails_and_a_stopped_one_exits_cleanly(tmp_path):
     with process(tmp_path) as (program, office):
         office.send(mail("before the end"))
         program.kill()
@@ -280,7 +280,7 @@ def test_a_killed_mailbox_keeps_its_mails_and_a_stopped_one_ends_well(tmp_path):
         assert program.wait(timeout=10) == 0
 
 
-def test_a_taken_smtp_port_is_said_in_one_line(tmp_path):
+def test_an_smtp_port_in_use_is_reported_in_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken, process(tmp_path, taken.getsockname()[1]) as (program, _):
         assert program.wait(timeout=30) == 1
         assert "The mailbox cannot listen on 127.0.0.1" in program.stderr.read().splitlines()[-1]

@@ -14,14 +14,14 @@ URL = f"/notifications/{AMAL}/preferences"
 @pytest.fixture
 def me(client, notifications, desk):
     """Calls as Amal."""
-    desk.hear(registered())
+    desk.handle(registered())
     http, headers = client(notifications), bearer(notifications, AMAL)
     return lambda method, url=URL, **options: http.open(
         url, method=method, headers=headers | options.pop("headers", {}), **options
     )
 
 
-def test_without_preferences_everything_is_as_its_kind_says(me):
+def test_without_preferences_each_kind_has_its_defaults(me):
     shown = me("GET").json
     assert shown["channels"]["order.confirmed"] == {"email": True, "push": True, "sms": False}
     assert shown["channels"]["account.password_reset"] == {"email": True}
@@ -29,7 +29,7 @@ def test_without_preferences_everything_is_as_its_kind_says(me):
     assert "stock.low" not in shown["channels"]
 
 
-def test_what_is_put_is_shown_and_what_is_left_out_is_as_in_the_beginning(me):
+def test_preferences_are_replaced_and_omitted_fields_reset(me):
     wanted = {
         "channels": {"order.shipped": {"email": False, "sms": True}},
         "phone": "+4915112345678",
@@ -48,7 +48,7 @@ def test_what_is_put_is_shown_and_what_is_left_out_is_as_in_the_beginning(me):
     assert me("PUT", json={}).json["phone"] is None
 
 
-def test_who_changes_what_somebody_else_changed_meanwhile_is_told(me):
+def test_a_concurrent_change_fails_the_precondition(me):
     seen = me("GET").headers["ETag"]
     assert me("PUT", json={"digest": "hourly"}, headers={"If-Match": seen}).status_code == 200
     late = me("PUT", json={"digest": "daily"}, headers={"If-Match": seen})
@@ -75,14 +75,14 @@ def test_who_changes_what_somebody_else_changed_meanwhile_is_told(me):
         ({"language": "de"}, "language"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_its_field(me, body, field):
+def test_invalid_preferences_are_refused_with_the_name_of_the_field(me, body, field):
     answer = me("PUT", json=body)
     assert answer.status_code == 422
     assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
 
 
-def test_someone_elses_preferences_are_not_there(desk, client, notifications):
-    desk.hear(registered())
+def test_another_users_preferences_are_not_found(desk, client, notifications):
+    desk.handle(registered())
     http = client(notifications)
     stranger, staff = bearer(notifications, uuid4()), bearer(notifications, uuid4(), "staff")
     assert http.get(URL, headers=stranger).status_code == 404
@@ -91,18 +91,18 @@ def test_someone_elses_preferences_are_not_there(desk, client, notifications):
     assert http.get(URL).status_code == 401
 
 
-def test_who_is_not_known_or_has_left_has_none(desk, client, notifications):
+def test_an_unknown_or_deleted_user_has_no_preferences(desk, client, notifications):
     http, headers = client(notifications), bearer(notifications, AMAL)
     assert http.get(URL, headers=headers).status_code == 404
-    desk.hear(registered())
+    desk.handle(registered())
     assert http.put(URL, json={"phone": "+4915112345678"}, headers=headers).status_code == 200
-    desk.hear(UserDeleted(AMAL))
+    desk.handle(UserDeleted(AMAL))
     assert http.get(URL, headers=headers).status_code == 404
 
 
-def test_a_kind_that_was_turned_off_is_not_mailed_and_the_row_says_why(me, desk, mailbox):
+def test_a_kind_that_is_turned_off_is_suppressed_with_its_reason(me, desk, mailbox):
     me("PUT", json={"channels": {"order.shipped": {"email": False}}})
-    desk.hear(shipped(), confirmed())
+    desk.handle(shipped(), confirmed())
     assert [(row.kind, row.status, row.reason) for row in desk.notifications()] == [
         ("order.shipped", "suppressed", "turned off"),
         ("order.confirmed", "sent", None),
@@ -110,14 +110,14 @@ def test_a_kind_that_was_turned_off_is_not_mailed_and_the_row_says_why(me, desk,
     assert len(mailbox.letters()) == 1
 
 
-def test_the_accounts_language_and_time_zone_are_used_and_the_latest_news_of_them_win(me, desk, mailbox):
+def test_the_accounts_latest_language_and_time_zone_are_used(me, desk, mailbox):
     german = UserPreferencesUpdated(AMAL, "de-DE", "Europe/Berlin", "EUR", marketing_consent=True)
-    desk.hear(german)
+    desk.handle(german)
     shown = me("GET").json
     assert (shown["locale"], shown["time_zone"], shown["marketing_consent"]) == ("de-DE", "Europe/Berlin", True)
-    desk.hear_earlier(UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=False))
+    desk.handle_earlier(UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=False))
     assert me("GET").json["locale"] == "de-DE"
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     [letter] = mailbox.letters()
     assert "102,50\xa0€" in letter.text
     assert letter.text.startswith("Hallo Amal!")

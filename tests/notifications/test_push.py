@@ -16,10 +16,10 @@ def push(desk):
     return row
 
 
-def test_every_device_gets_a_push_that_only_it_can_read(desk, browser, push_service, mailbox):
+def test_every_device_gets_a_push_that_only_it_can_decrypt(desk, browser, push_service, mailbox):
     first, second = browser(), browser()
     order = confirmed()
-    desk.hear(order)
+    desk.handle(order)
     assert [path for path, _, _ in push_service.taken] == [first.path, second.path]
     for each, (_, body, headers) in zip((first, second), push_service.taken, strict=True):
         shown = each.read(body)
@@ -35,20 +35,20 @@ def test_every_device_gets_a_push_that_only_it_can_read(desk, browser, push_serv
 def test_a_subscription_that_has_ended_is_removed(desk, browser, push_service, http, owner, mailbox, gone):
     ended, alive = browser(), browser()
     push_service.status[ended.path] = gone
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert [device["id"] for device in http.get(URL, headers=owner).json["items"]] == [alive.id]
     assert push(desk).status == "sent"
 
 
-def test_when_the_last_device_is_gone_the_push_has_failed(desk, browser, push_service, mailbox):
+def test_a_push_fails_when_no_device_is_left(desk, browser, push_service, mailbox):
     push_service.status[browser().path] = 410
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert (push(desk).status, push(desk).error) == ("failed", "No device is left.")
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert len([row for row in desk.notifications() if row.channel == "push"]) == 1
 
 
-def test_a_push_is_tried_again_only_where_it_did_not_arrive(desk, browser, push_service, mailbox):
+def test_a_push_is_retried_only_for_devices_it_did_not_reach(desk, browser, push_service, mailbox):
     well, busy = browser(), browser()
     push_service.status[busy.path] = 429
     desk.fail(confirmed())
@@ -59,9 +59,9 @@ def test_a_push_is_tried_again_only_where_it_did_not_arrive(desk, browser, push_
     assert push(desk).status == "sent"
 
 
-def test_a_push_service_may_not_send_us_elsewhere(desk, browser, push_service, mailbox):
+def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_service, mailbox):
     push_service.status[browser().path] = 301
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert (push(desk).status, push(desk).error) == ("failed", "Its push service sent us elsewhere.")
 
 
@@ -79,18 +79,18 @@ def test_a_push_service_may_not_send_us_elsewhere(desk, browser, push_service, m
         ({"keys": {"p256dh": "B" + "A" * 86, "auth": "!" * 22}}, "keys.auth"),
     ],
 )
-def test_what_is_no_subscription_of_a_push_service_that_we_know_is_refused(http, owner, change, field):
+def test_an_invalid_subscription_or_unknown_push_service_is_refused(http, owner, change, field):
     answer = http.post(URL, json=Browser("https://push.example.com").subscription() | change, headers=owner)
     assert answer.status_code == 422
     assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
 
 
-def test_a_browser_is_one_device_however_often_and_by_whomever_it_is_registered(http, owner, desk, notifications):
+def test_a_browser_registered_again_is_the_same_device(http, owner, desk, notifications):
     body = Browser("https://push.example.com").subscription()
     ids = {http.post(URL, json=body, headers=owner).json["id"] for _ in range(2)}
     assert len(ids) == 1
     omar = uuid4()
-    desk.hear(registered(omar, "omar@example.com"))
+    desk.handle(registered(omar, "omar@example.com"))
     theirs = http.post(f"/notifications/{omar}/devices", json=body, headers=bearer(notifications, omar))
     assert {theirs.json["id"]} == ids
     assert http.get(URL, headers=owner).json["items"] == []
@@ -107,7 +107,7 @@ def test_devices_are_bounded_and_can_be_removed(http, owner):
     assert len(http.get(URL, headers=owner).json["items"]) == 19
 
 
-def test_nobody_touches_anothers_devices(http, owner, notifications):
+def test_another_users_devices_are_not_found(http, owner, notifications):
     device = http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner).json["id"]
     stranger = bearer(notifications, uuid4())
     assert http.get(URL, headers=stranger).status_code == 404
@@ -121,7 +121,7 @@ def test_nobody_touches_anothers_devices(http, owner, notifications):
     assert answer.status_code == 404
 
 
-def test_staff_push_only_to_who_has_a_device(http, owner, browser, desk, notifications, push_service, mailbox):
+def test_staff_can_push_only_to_a_user_with_a_device(http, owner, browser, desk, notifications, push_service, mailbox):
     def write():
         headers = bearer(notifications, uuid4(), "staff") | {"Idempotency-Key": uuid4().hex}
         body = {"user_id": str(AMAL), "title": "Your teapot", "body": "It is ready."}
@@ -135,6 +135,6 @@ def test_staff_push_only_to_who_has_a_device(http, owner, browser, desk, notific
     assert (device.read(body)["title"], device.read(body)["body"]) == ("Your teapot", "It is ready.")
 
 
-def test_without_a_key_there_are_no_pushes(http, settings):
+def test_without_a_key_push_is_unavailable(http, settings):
     settings(vapid_key="")
     assert http.get("/notifications/push/key").status_code == 404

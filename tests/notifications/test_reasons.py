@@ -16,15 +16,15 @@ PHONE = "+4915112345678"
 
 @pytest.mark.parametrize("reason", REASONS)
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_reason_is_told_in_the_customers_words(
+def test_a_reason_is_written_in_the_customers_language(
     desk, mailbox, browser, push_service, client, notifications, language, reason
 ):
     http, headers = client(notifications), bearer(notifications, AMAL)
     device = browser()
-    desk.hear(registered(), UserPreferencesUpdated(AMAL, language, "UTC", "EUR", False))
+    desk.handle(registered(), UserPreferencesUpdated(AMAL, language, "UTC", "EUR", False))
     body = {"phone": PHONE, "channels": {"order.cancelled": {"sms": True, "push": True}}}
     assert http.put(f"/notifications/{AMAL}/preferences", json=body, headers=headers).status_code == 200
-    desk.hear(cancelled(reason))
+    desk.handle(cancelled(reason))
     [mail], [sms] = mailbox.letters(ADDRESS), mailbox.letters(mailbox_address(PHONE))
     [push] = [device.read(body) for _, body, _ in push_service.taken]
     listed = http.get(f"/notifications/{AMAL}", headers=headers)

@@ -38,10 +38,10 @@ def request_id(requests):
         (PasswordResetRequested, f"/reset-password?token={TOKEN}"),
     ],
 )
-def test_the_mail_goes_to_the_requests_address_with_a_link_that_nothing_else_holds(
+def test_the_mail_goes_to_the_requests_address_and_only_it_holds_the_link(
     desk, requests, request_id, mailbox, message, link
 ):
-    desk.hear(registered(), message(AMAL, request_id))
+    desk.handle(registered(), message(AMAL, request_id))
     [letter] = mailbox.letters("new@example.com")
     assert mailbox.letters(ADDRESS) == []
     for part in (letter.text, letter.html):
@@ -55,36 +55,36 @@ def test_the_mail_goes_to_the_requests_address_with_a_link_that_nothing_else_hol
     assert TOKEN not in json.dumps(kept)
 
 
-def test_a_request_that_is_used_or_over_is_not_mailed(desk, requests, mailbox):
-    desk.hear(registered(), PasswordResetRequested(AMAL, uuid4()))
+def test_a_used_or_expired_request_is_not_mailed(desk, requests, mailbox):
+    desk.handle(registered(), PasswordResetRequested(AMAL, uuid4()))
     [row] = desk.notifications()
     assert (row.status, row.reason) == ("suppressed", "used or expired")
     assert mailbox.letters() == []
 
 
-def test_the_mail_waits_for_users(desk, requests, request_id, mailbox):
-    requests.is_well = False
+def test_the_mail_waits_until_users_is_available(desk, requests, request_id, mailbox):
+    requests.is_available = False
     desk.fail(registered(), EmailVerificationRequested(AMAL, request_id))
     [row] = desk.notifications()
     assert row.status == "pending"
     assert TOKEN not in (row.error or "")
-    requests.is_well = True
+    requests.is_available = True
     desk.deliver(row.id)
     assert len(mailbox.letters("new@example.com")) == 1
 
 
 def test_each_request_is_mailed_once(desk, requests, request_id, mailbox):
-    desk.hear(registered(), *(PasswordResetRequested(AMAL, request_id) for _ in range(2)))
+    desk.handle(registered(), *(PasswordResetRequested(AMAL, request_id) for _ in range(2)))
     assert len(mailbox.letters()) == 1
 
 
-def test_nothing_is_asked_for_a_user_who_has_left(desk, requests, request_id, mailbox):
-    desk.hear(registered(), UserDeleted(AMAL), PasswordResetRequested(AMAL, request_id))
+def test_no_token_is_requested_for_a_deleted_user(desk, requests, request_id, mailbox):
+    desk.handle(registered(), UserDeleted(AMAL), PasswordResetRequested(AMAL, request_id))
     assert (requests.keys, mailbox.letters()) == ([], [])
 
 
-def test_a_changed_password_is_told_each_time(desk, mailbox):
-    desk.hear(registered(), PasswordChanged(AMAL), PasswordChanged(AMAL))
+def test_each_password_change_is_mailed(desk, mailbox):
+    desk.handle(registered(), PasswordChanged(AMAL), PasswordChanged(AMAL))
     letters = mailbox.letters(ADDRESS)
     assert [letter.summary.subject for letter in letters] == ["Your password was changed"] * 2
     assert "March 3, 2025" in letters[0].text

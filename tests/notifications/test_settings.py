@@ -17,7 +17,7 @@ from services.notifications.settings import Settings
         ("SOUK_ATTEMPT_SECONDS", "0"),
     ],
 )
-def test_a_setting_that_cannot_work_ends_the_process_with_its_name(monkeypatch, capsys, name, value):
+def test_an_invalid_setting_stops_the_process_by_name(monkeypatch, capsys, name, value):
     class Fresh(Settings):
         """A class of its own, as settings are read once for each."""
 

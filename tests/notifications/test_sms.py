@@ -16,7 +16,7 @@ PHONE = "+4915112345678"
 @pytest.fixture
 def reachable(client, notifications, desk):
     """Amal has a phone and wants SMS of confirmed orders."""
-    desk.hear(registered())
+    desk.handle(registered())
     body = {"phone": PHONE, "channels": {"order.confirmed": {"sms": True}}}
     url, headers = f"/notifications/{AMAL}/preferences", bearer(notifications, AMAL)
     assert client(notifications).put(url, json=body, headers=headers).status_code == 200
@@ -42,15 +42,15 @@ def log(desk, row):
 @pytest.mark.usefixtures("reachable")
 def test_in_development_an_sms_is_seen_in_the_mailbox(desk, mailbox):
     order = confirmed()
-    desk.hear(order)
+    desk.handle(order)
     [letter] = mailbox.letters(mailbox_address(PHONE))
     assert letter.text.strip() == f"Your order {str(order.order_id)[:8]} for €102.50 is confirmed."
     assert (sms(desk).status, sms(desk).recipient) == ("sent", PHONE)
 
 
 @pytest.mark.usefixtures("reachable")
-def test_twilio_is_given_the_message_and_its_name_for_it_is_kept(desk, twilio):
-    desk.hear(confirmed())
+def test_twilio_gets_the_message_and_its_id_is_kept(desk, twilio):
+    desk.handle(confirmed())
     [message] = twilio.messages
     assert (message["to"], message["from"]) == (PHONE, "+15005550006")
     assert message["body"] == sms(desk).text
@@ -59,16 +59,16 @@ def test_twilio_is_given_the_message_and_its_name_for_it_is_kept(desk, twilio):
 
 
 @pytest.mark.usefixtures("reachable")
-def test_a_number_that_twilio_refuses_has_failed(desk, twilio):
+def test_an_sms_to_a_number_that_twilio_refuses_fails(desk, twilio):
     twilio.answer = "refuse"
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert (sms(desk).status, sms(desk).attempts) == ("failed", 1)
     assert "21211" in sms(desk).error
 
 
 @pytest.mark.usefixtures("reachable")
 @pytest.mark.parametrize(("answer", "times"), [("lost", 1), ("broken", 1)])
-def test_after_a_lost_answer_twilio_is_asked_before_it_is_sent_again(desk, twilio, answer, times):
+def test_after_a_lost_response_twilio_is_searched_before_resending(desk, twilio, answer, times):
     twilio.answer = answer
     desk.fail(confirmed())
     row = sms(desk)
@@ -80,18 +80,18 @@ def test_after_a_lost_answer_twilio_is_asked_before_it_is_sent_again(desk, twili
 
 
 @pytest.mark.usefixtures("reachable")
-def test_a_second_account_gets_what_the_first_surely_did_not_take(desk, serve, settings, twilio):
+def test_the_second_account_gets_what_the_first_did_not_take(desk, serve, settings, twilio):
     second = TwilioStandIn(account="AC00000000000000000000000000000002")
     settings(sms_fallback_url=second.url(serve(second.app())))
     twilio.answer = "busy"
-    desk.hear(confirmed())
+    desk.handle(confirmed())
     assert (len(twilio.messages), len(second.messages)) == (0, 1)
     tried = [(provider, outcome) for provider, outcome, _ in log(desk, sms(desk))]
-    assert tried == [(f"twilio {twilio.account}", "away"), (f"twilio {second.account}", "sent")]
+    assert tried == [(f"twilio {twilio.account}", "not taken"), (f"twilio {second.account}", "sent")]
 
 
 @pytest.mark.usefixtures("reachable")
-def test_a_second_account_never_gets_what_the_first_may_have_taken(desk, serve, settings, twilio):
+def test_the_second_account_never_gets_what_the_first_may_have_taken(desk, serve, settings, twilio):
     second = TwilioStandIn(account="AC00000000000000000000000000000002")
     settings(sms_fallback_url=second.url(serve(second.app())))
     twilio.answer = "lost"
@@ -103,15 +103,15 @@ def test_a_second_account_never_gets_what_the_first_may_have_taken(desk, serve, 
 
 
 @pytest.mark.usefixtures("reachable")
-def test_wrong_credentials_are_ours_to_mend_and_the_sms_waits(desk, settings, serve, twilio):
+def test_an_sms_waits_while_our_credentials_are_wrong(desk, settings, serve, twilio):
     wrong = TwilioStandIn(token="not the secret")
     settings(sms_url=wrong.url(serve(twilio.app())))
     desk.fail(confirmed())
     assert sms(desk).status == "pending"
 
 
-def test_staff_write_an_sms_only_to_who_has_a_number(desk, client, notifications, twilio):
-    desk.hear(registered())
+def test_staff_can_send_an_sms_only_to_a_user_with_a_phone_number(desk, client, notifications, twilio):
+    desk.handle(registered())
     http = client(notifications)
 
     def write(text="Your teapot is ready."):

@@ -9,7 +9,7 @@ import pytest
 
 from chassis.base import clock
 from contracts.users import UserDeleted
-from services.notifications.channels.message import Away
+from services.notifications.channels.message import NotTaken
 from services.notifications.models import Notification
 from services.notifications.sweeper import sweep
 from tests.notifications.conftest import ADDRESS, AMAL, confirmed, free_port, registered
@@ -18,7 +18,7 @@ SECONDS_70 = timedelta(seconds=70)
 ATTEMPT_LASTS = timedelta(minutes=2)
 
 
-class Moody:
+class MailServer:
     """Answers RCPT with `rcpt` and the mail with `data`, and keeps what it took."""
 
     def __init__(self, rcpt="250 OK", data="250 OK"):
@@ -34,7 +34,7 @@ class Moody:
         return self.data
 
 
-class Slow(Moody):
+class SlowMailServer(MailServer):
     """Takes a mail only when it is `allowed` to."""
 
     def __init__(self):
@@ -55,8 +55,8 @@ def away(smtp_url):
 
 def pending(desk):
     """A notification that found no mail server, or none in the mood."""
-    with pytest.raises(Away):
-        desk.hear(registered(), confirmed())
+    with pytest.raises(NotTaken):
+        desk.handle(registered(), confirmed())
     [notification] = desk.notifications()
     return notification
 
@@ -73,7 +73,7 @@ def server_of(mail_server, smtp_url):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_mail_waits_for_the_mail_server_and_the_sweeper_brings_it_back(desk, mailbox, smtp_url):
+def test_the_sweeper_retries_a_mail_once_the_mail_server_is_back(desk, mailbox, smtp_url):
     notification = pending(desk)
     assert (notification.status, notification.attempts) == ("pending", 1)
     assert "ConnectionRefusedError" in notification.error
@@ -89,7 +89,7 @@ def test_a_mail_waits_for_the_mail_server_and_the_sweeper_brings_it_back(desk, m
 
 
 @pytest.mark.usefixtures("away")
-def test_the_sweeper_asks_less_and_less_often_but_every_ten_minutes(desk):
+def test_the_sweeper_backs_off_to_every_ten_minutes(desk):
     pending(desk)
     waits = []
     for age in (timedelta(minutes=2), timedelta(minutes=5), timedelta(hours=5)):
@@ -112,16 +112,16 @@ def test_two_sweepers_at_once_share_the_work(desk):
 
 
 def test_a_mail_that_was_sent_is_not_sent_again(desk, mailbox):
-    desk.hear(registered(), confirmed())
+    desk.handle(registered(), confirmed())
     [notification] = desk.notifications()
     desk.deliver(notification.id)
     assert len(mailbox.letters()) == 1
     assert desk.notifications()[0].attempts == 1
 
 
-def test_a_mail_that_is_being_sent_is_left_to_who_sends_it(desk, server_of):
-    server = server_of(Slow())
-    first = threading.Thread(target=desk.hear, args=[registered(), confirmed()])
+def test_a_mail_in_progress_is_not_sent_by_another_task(desk, server_of):
+    server = server_of(SlowMailServer())
+    first = threading.Thread(target=desk.handle, args=[registered(), confirmed()])
     first.start()
     assert server.asked.wait(10)
     [notification] = desk.notifications()
@@ -133,7 +133,7 @@ def test_a_mail_that_is_being_sent_is_left_to_who_sends_it(desk, server_of):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_mail_whose_sender_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
+def test_a_mail_whose_task_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
     notification = pending(desk)
     with desk.transaction():
         assert Notification.take(notification.id, ATTEMPT_LASTS) is not None
@@ -145,8 +145,8 @@ def test_a_mail_whose_sender_was_killed_is_sent_by_another(desk, mailbox, smtp_u
     assert len(mailbox.letters()) == 1
 
 
-def test_a_mail_sent_twice_by_a_crash_has_one_message_id(desk, mailbox):
-    desk.hear(registered(), confirmed())
+def test_a_mail_resent_after_a_crash_keeps_its_message_id(desk, mailbox):
+    desk.handle(registered(), confirmed())
     desk.change("status = 'pending', taken_until = NULL, sent_at = NULL")
     desk.sweep(after=ATTEMPT_LASTS)
     first, second = mailbox.letters()
@@ -162,9 +162,9 @@ def test_a_mail_sent_twice_by_a_crash_has_one_message_id(desk, mailbox):
         ({"data": "554 5.7.1 Looks like spam"}, "554 5.7.1 Looks like spam"),
     ],
 )
-def test_a_mail_that_is_refused_for_good_has_failed(desk, server_of, temper, error):
-    server = server_of(Moody(**temper))
-    desk.hear(registered(), confirmed())
+def test_a_mail_that_is_permanently_refused_fails(desk, server_of, temper, error):
+    server = server_of(MailServer(**temper))
+    desk.handle(registered(), confirmed())
     [notification] = desk.notifications()
     assert (notification.status, notification.error, notification.attempts) == ("failed", error, 1)
     server.rcpt = server.data = "250 OK"
@@ -173,8 +173,8 @@ def test_a_mail_that_is_refused_for_good_has_failed(desk, server_of, temper, err
 
 
 @pytest.mark.parametrize("temper", [{"rcpt": "451 4.7.1 Greylisted"}, {"data": "452 4.3.1 Disk full"}])
-def test_a_mail_that_is_refused_for_now_is_tried_again(desk, server_of, temper):
-    server = server_of(Moody(**temper))
+def test_a_mail_that_is_temporarily_refused_is_retried(desk, server_of, temper):
+    server = server_of(MailServer(**temper))
     notification = pending(desk)
     assert notification.status == "pending"
     server.rcpt = server.data = "250 OK"
@@ -184,10 +184,10 @@ def test_a_mail_that_is_refused_for_now_is_tried_again(desk, server_of, temper):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_mail_that_cannot_be_sent_for_three_days_is_dead(desk):
+def test_a_mail_that_cannot_be_sent_for_three_days_is_given_up(desk):
     notification = pending(desk)
     desk.change("give_up_at = give_up_at - interval '73 hours'")
-    with pytest.raises(Away):
+    with pytest.raises(NotTaken):
         desk.deliver(notification.id)
     [notification] = desk.notifications()
     assert notification.status == "dead"
@@ -195,9 +195,9 @@ def test_a_mail_that_cannot_be_sent_for_three_days_is_dead(desk):
 
 
 @pytest.mark.usefixtures("away")
-def test_a_mail_that_waits_is_not_sent_to_a_user_who_has_left(desk, mailbox, smtp_url):
+def test_a_pending_mail_is_not_sent_to_a_deleted_user(desk, mailbox, smtp_url):
     pending(desk)
-    desk.hear(UserDeleted(AMAL))
+    desk.handle(UserDeleted(AMAL))
     smtp_url(mailbox.url)
     desk.sweep(after=SECONDS_70)
     assert mailbox.letters() == []
@@ -208,13 +208,13 @@ def test_a_mail_that_waits_is_not_sent_to_a_user_who_has_left(desk, mailbox, smt
 @pytest.mark.parametrize(
     ("temper", "status"), [({}, "sent"), ({"data": "451 Later"}, "suppressed"), ({"data": "554 No"}, "suppressed")]
 )
-def test_a_user_who_leaves_while_their_mail_is_sent_leaves_nothing_behind(desk, server_of, temper, status):
-    server = server_of(Slow())
+def test_nothing_is_kept_of_a_user_deleted_during_delivery(desk, server_of, temper, status):
+    server = server_of(SlowMailServer())
     server.data = temper.get("data", server.data)
     first = threading.Thread(target=sending, args=[desk])
     first.start()
     assert server.asked.wait(10)
-    desk.hear(UserDeleted(AMAL))
+    desk.handle(UserDeleted(AMAL))
     server.allowed.set()
     first.join()
     [notification] = desk.notifications()
@@ -223,12 +223,12 @@ def test_a_user_who_leaves_while_their_mail_is_sent_leaves_nothing_behind(desk, 
 
 def sending(desk):
     # Being refused for now is the task's business.
-    with suppress(Away):
-        desk.hear(registered(), confirmed())
+    with suppress(NotTaken):
+        desk.handle(registered(), confirmed())
 
 
 @pytest.mark.usefixtures("away")
-def test_an_error_that_nobody_expected_makes_the_row_dead_after_its_retries(desk):
+def test_an_unexpected_error_gives_the_notification_up_after_its_retries(desk):
     notification = pending(desk)
     desk.change("kind = 'a.kind.that.is.gone'")
     task = desk.service.celery.app.tasks["notifications.deliver"]

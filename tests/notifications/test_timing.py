@@ -35,7 +35,7 @@ def quiet(begin, end):
         (time(22), time(7), "2025-03-29 23:00", "2025-03-30 07:00"),
     ],
 )
-def test_what_falls_into_quiet_hours_leaves_at_their_end(begin, end, at, leaves):
+def test_a_message_in_quiet_hours_is_released_at_their_end(begin, end, at, leaves):
     moment = datetime.fromisoformat(at).replace(tzinfo=BERLIN).astimezone(UTC)
     expected = datetime.fromisoformat(leaves).replace(tzinfo=BERLIN)
     assert after_quiet_hours(quiet(begin, end), BERLIN, moment) == expected
@@ -47,7 +47,7 @@ def test_what_falls_into_quiet_hours_leaves_at_their_end(begin, end, at, leaves)
     at=st.datetimes(datetime(2024, 1, 1), datetime(2026, 1, 1), timezones=st.just(UTC)),
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Pacific/Apia", "Australia/Lord_Howe"]),
 )
-def test_quiet_hours_never_hold_for_more_than_a_day_nor_send_back_in_time(begin, end, at, zone):
+def test_quiet_hours_delay_by_less_than_a_day_and_never_into_the_past(begin, end, at, zone):
     leaves = after_quiet_hours(quiet(begin, end), ZoneInfo(zone), at)
     assert at <= leaves <= at + timedelta(hours=25)
 
@@ -58,7 +58,7 @@ def test_quiet_hours_never_hold_for_more_than_a_day_nor_send_back_in_time(begin,
     zone=st.sampled_from(["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe"]),
     digest=st.sampled_from(["hourly", "daily"]),
 )
-def test_the_next_digest_is_ahead_and_not_far(hour, at, zone, digest):
+def test_the_next_digest_is_due_within_a_day(hour, at, zone, digest):
     due = next_digest(Preferences(digest=digest, digest_hour=hour), ZoneInfo(zone), at)
     assert at < due <= at + timedelta(hours=26 if digest == "daily" else 1)
 
@@ -66,7 +66,7 @@ def test_the_next_digest_is_ahead_and_not_far(hour, at, zone, digest):
 @pytest.fixture
 def prefer(client, notifications, desk):
     """Puts Amal's preferences."""
-    desk.hear(registered())
+    desk.handle(registered())
     http, headers = client(notifications), bearer(notifications, AMAL)
 
     def put(**wanted):
@@ -81,9 +81,9 @@ def all_day_quiet():
     return {"begin": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=5):%H:%M}"}
 
 
-def test_quiet_hours_hold_what_can_wait_and_let_pass_what_is_about_money(desk, prefer, mailbox):
+def test_quiet_hours_delay_news_but_not_messages_about_money(desk, prefer, mailbox):
     prefer(quiet_hours=all_day_quiet())
-    desk.hear(shipped(), confirmed())
+    desk.handle(shipped(), confirmed())
     waiting, passed = desk.notifications()
     assert (waiting.status, waiting.reason, passed.status) == ("deferred", "quiet hours", "sent")
     assert len(mailbox.letters()) == 1
@@ -101,10 +101,10 @@ def digest(desk, after):
     desk.system.drain()
 
 
-def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
+def test_a_digest_is_sent_once_as_one_mail(desk, prefer, mailbox):
     prefer(digest="hourly")
     order = uuid4()
-    desk.hear(shipped(order), delivered(order), confirmed())
+    desk.handle(shipped(order), delivered(order), confirmed())
     # A confirmation does not wait for a digest.
     assert [row.status for row in desk.notifications()] == ["deferred", "deferred", "sent"]
     mailbox.empty()
@@ -122,9 +122,9 @@ def test_what_is_collected_goes_out_once_as_one_mail(desk, prefer, mailbox):
     assert (mailed.kind, mailed.status) == ("digest", "sent")
 
 
-def test_a_person_gets_no_more_than_so_many_an_hour_and_the_rest_later(desk, prefer, settings, mailbox):
+def test_messages_over_the_hourly_cap_are_sent_later(desk, prefer, settings, mailbox):
     settings(max_per_hour={"email": 2, "sms": 1, "push": 1})
-    desk.hear(*(confirmed() for _ in range(5)))
+    desk.handle(*(confirmed() for _ in range(5)))
     rows = desk.notifications()
     assert [row.status for row in rows] == ["sent", "sent", "deferred", "deferred", "deferred"]
     assert {row.reason for row in rows[2:]} == {"rate cap"}
@@ -134,17 +134,17 @@ def test_a_person_gets_no_more_than_so_many_an_hour_and_the_rest_later(desk, pre
     assert [row.status for row in desk.notifications()].count("sent") == 4
 
 
-def test_the_cap_drops_what_would_wait_for_more_than_a_day(desk, prefer, settings, mailbox):
+def test_the_cap_drops_messages_that_would_wait_more_than_a_day(desk, prefer, settings, mailbox):
     settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
-    desk.hear(*(confirmed() for _ in range(26)))
+    desk.handle(*(confirmed() for _ in range(26)))
     last = desk.notifications()[-1]
     assert (last.status, last.reason) == ("suppressed", "rate cap")
 
 
-def test_security_is_not_held_back_by_the_cap_nor_by_quiet_hours(desk, prefer, settings, mailbox):
+def test_security_messages_ignore_the_cap_and_quiet_hours(desk, prefer, settings, mailbox):
     from contracts.users import PasswordChanged
 
     settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
     prefer(quiet_hours=all_day_quiet(), digest="daily")
-    desk.hear(confirmed(), PasswordChanged(AMAL), PasswordChanged(AMAL))
+    desk.handle(confirmed(), PasswordChanged(AMAL), PasswordChanged(AMAL))
     assert [row.status for row in desk.notifications()] == ["sent"] * 3

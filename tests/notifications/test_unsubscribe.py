@@ -25,8 +25,8 @@ def link_of(letter):
     return url
 
 
-def test_one_click_ends_these_mails_and_no_others(desk, http, mailbox):
-    desk.hear(registered(), shipped())
+def test_one_click_unsubscribes_from_these_mails_only(desk, http, mailbox):
+    desk.handle(registered(), shipped())
     [letter] = mailbox.letters(ADDRESS)
     link = link_of(letter)
     assert link in letter.text
@@ -35,34 +35,34 @@ def test_one_click_ends_these_mails_and_no_others(desk, http, mailbox):
         answer = http.post(link, data={"List-Unsubscribe": "One-Click"})
         assert (answer.status_code, answer.mimetype) == (200, "text/html")
     mailbox.empty()
-    desk.hear(shipped(), confirmed())
+    desk.handle(shipped(), confirmed())
     assert [letter.summary.subject[-9:] for letter in mailbox.letters()] == ["confirmed"]
 
 
-def test_looking_at_the_page_changes_nothing(desk, http, mailbox):
-    desk.hear(registered(), shipped())
+def test_opening_the_page_changes_nothing(desk, http, mailbox):
+    desk.handle(registered(), shipped())
     [letter] = mailbox.letters()
     page = http.get(link_of(letter))
     assert page.status_code == 200
     assert '<form method="post">' in page.text
-    desk.hear(shipped())
+    desk.handle(shipped())
     assert len(mailbox.letters()) == 2
 
 
-def test_the_page_speaks_its_readers_language(desk, http, mailbox):
-    desk.hear(registered(), UserPreferencesUpdated(AMAL, "de", "UTC", "EUR", marketing_consent=False), shipped())
+def test_the_page_is_in_the_readers_language(desk, http, mailbox):
+    desk.handle(registered(), UserPreferencesUpdated(AMAL, "de", "UTC", "EUR", marketing_consent=False), shipped())
     [letter] = mailbox.letters()
     assert "Möchtest du diese E-Mails nicht mehr erhalten?" in http.get(link_of(letter)).text
 
 
 @pytest.mark.parametrize("token", ["x", "WyJhIl0.forged", "a.b.c"])
-def test_a_link_that_is_not_ours_ends_nothing(http, token):
+def test_a_forged_link_unsubscribes_nobody(http, token):
     for ask in (http.get, http.post):
         assert ask(f"/notifications/unsubscribe/{token}").status_code == 404
 
 
-def test_what_one_has_to_be_told_has_no_such_link(desk, mailbox):
-    desk.hear(registered(), confirmed())
+def test_mandatory_mails_have_no_unsubscribe_link(desk, mailbox):
+    desk.handle(registered(), confirmed())
     [letter] = mailbox.letters()
     assert "List-Unsubscribe" not in dict(letter.headers)
     assert "/unsubscribe/" not in letter.text
@@ -78,11 +78,11 @@ def send(http, notifications):
     return post
 
 
-def test_marketing_is_sent_only_to_who_agreed_and_until_they_unsubscribe(desk, http, send, mailbox):
-    desk.hear(registered())
+def test_marketing_is_sent_only_with_consent_and_until_unsubscribed(desk, http, send, mailbox):
+    desk.handle(registered())
     [item] = send().json["items"]
     assert (item["status"], item["reason"]) == ("suppressed", "no consent to marketing")
-    desk.hear(CONSENT)
+    desk.handle(CONSENT)
     assert [item["status"] for item in send().json["items"]] == ["pending"]
     desk.system.drain()
     [letter] = mailbox.letters()
@@ -91,8 +91,8 @@ def test_marketing_is_sent_only_to_who_agreed_and_until_they_unsubscribe(desk, h
     assert (item["status"], item["reason"]) == ("suppressed", "turned off")
 
 
-def test_a_message_of_staff_goes_to_every_channel_that_is_wanted(desk, http, send, notifications, mailbox):
-    desk.hear(registered())
+def test_a_staff_message_goes_to_every_channel_the_user_wants(desk, http, send, notifications, mailbox):
+    desk.handle(registered())
     owner = bearer(notifications, AMAL)
     http.put(f"/notifications/{AMAL}/preferences", json={"phone": "+4915112345678"}, headers=owner)
     answer = send("staff.message")
@@ -103,8 +103,8 @@ def test_a_message_of_staff_goes_to_every_channel_that_is_wanted(desk, http, sen
     assert send(title="two\nlines").status_code == 422
 
 
-def test_the_delivery_log_is_for_the_owner_and_staff(desk, http, notifications, mailbox):
-    desk.hear(registered(), confirmed())
+def test_only_the_owner_and_staff_read_the_delivery_log(desk, http, notifications, mailbox):
+    desk.handle(registered(), confirmed())
     [row] = desk.notifications()
     url = f"/notifications/{AMAL}/{row.id}"
     shown = http.get(url, headers=bearer(notifications, AMAL)).json

@@ -15,7 +15,7 @@ def code(mailbox: Mailbox, recipient: str, subject: str) -> str:
     return found[1]
 
 
-def test_an_address_is_confirmed_by_the_mail_that_a_registration_sends(
+def test_an_address_is_confirmed_by_the_registration_mail(
     platform: Platform, customer: Callable[[], Customer], mailbox: Mailbox
 ) -> None:
     amal = customer()
@@ -26,7 +26,7 @@ def test_an_address_is_confirmed_by_the_mail_that_a_registration_sends(
     assert again.status_code >= 400
 
 
-def test_a_forgotten_password_is_set_anew_by_its_mail_and_the_change_is_told(
+def test_a_forgotten_password_is_reset_by_mail_and_the_change_is_mailed(
     platform: Platform, customer: Callable[[], Customer], mailbox: Mailbox
 ) -> None:
     amal = customer()

@@ -38,7 +38,7 @@ class Devices(Resource):
             raise Invalid(f"endpoint: {message}", errors=[{"field": "endpoint", "message": message}])
         try:
             # Locked, so that an account that is being deleted gets no new device.
-            if Contact.known(user_id).is_deleted:
+            if Contact.get_for_update(user_id).is_deleted:
                 raise NotFound("You have no such user.")
         except ContactUnknown as error:
             raise NotFound(str(error)) from error

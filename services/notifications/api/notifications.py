@@ -35,7 +35,7 @@ class UserNotification(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, notification_id: UUID) -> DeliveryView:
         """One of them with its delivery log; only that user and staff may look."""
-        notification = Notification.seen(auth.caller(), user_id, notification_id)
+        notification = Notification.visible_to(auth.caller(), user_id, notification_id)
         log = [AttemptView.model_validate(attempt) for attempt in Attempt.of(notification.id)]
         return DeliveryView(**NotificationView.model_validate(notification).model_dump(), log=log)
 
@@ -87,7 +87,7 @@ def _views(notifications: Sequence[Notification]) -> list[NotificationView]:
 
 def _addressee(user_id: UUID) -> Contact:
     try:
-        contact = Contact.known(user_id)
+        contact = Contact.get_for_update(user_id)
     except ContactUnknown as error:
         raise NotFound(str(error)) from error
     if contact.is_deleted:

@@ -40,7 +40,7 @@ def _contact(user_id: UUID) -> Contact:
     """The contact of the caller, or of whom staff ask for. Raises NotFound for anybody else's."""
     if auth.caller().owns(user_id):
         try:
-            contact = Contact.known(user_id)
+            contact = Contact.get_for_update(user_id)
         except ContactUnknown as error:
             raise NotFound(str(error)) from error
         if not contact.is_deleted:

@@ -40,11 +40,11 @@ def _kinds(subscription: Subscription) -> list[str]:
 
 def _contact(subscription: Subscription) -> Contact | None:
     """None for somebody who has left: they get no mails anyway."""
-    contact = Contact.find(subscription.user_id)
+    contact = Contact.find_for_update(subscription.user_id)
     return contact if contact is not None and not contact.is_deleted else None
 
 
 def _page(subscription: Subscription, is_done: bool) -> HTMLPage:
-    contact = Contact.find(subscription.user_id)
+    contact = Contact.find_for_update(subscription.user_id)
     language = parse_locale(contact.locale if contact else None).language
     return HTMLPage(html=render_page("unsubscribe.page.html", language, is_done=is_done))

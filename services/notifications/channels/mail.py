@@ -11,7 +11,7 @@ from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from services.notifications.channels.message import Away, Message, Refused, Unknown
+from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 from services.notifications.settings import Settings
 
 # Bodies as quoted-printable or base64: not every server takes 8 bits.
@@ -67,17 +67,17 @@ class MailServer:
         except Unknown:
             raise
         except OSError as error:
-            raise Away(repr(error)) from error
+            raise NotTaken(repr(error)) from error
         return str(mail["Message-ID"])
 
     def _hand_over(self, server: smtplib.SMTP, mail: EmailMessage, recipient: str) -> None:
         try:
             server.send_message(mail, parseaddr(self._settings.mail_from)[1], [recipient])
         except smtplib.SMTPRecipientsRefused as error:
-            _judge(*error.recipients[recipient])
+            _raise_if_permanent(*error.recipients[recipient])
             raise
         except smtplib.SMTPDataError as error:
-            _judge(error.smtp_code, error.smtp_error)
+            _raise_if_permanent(error.smtp_code, error.smtp_error)
             raise
         except smtplib.SMTPNotSupportedError as error:
             raise Refused(f"The mail server does not know such addresses: {error}") from error
@@ -89,11 +89,11 @@ class MailServer:
         ourselves, timeout = _domain(self._settings.mail_from), self._settings.smtp_timeout_seconds
         if url.scheme == "smtps":
             context = ssl.create_default_context()
-            return _SecureClient(url.hostname, url.port or 465, ourselves, timeout=timeout, context=context)
-        return _Careful(url.hostname, url.port or 25, ourselves, timeout=timeout)
+            return _TLSClient(url.hostname, url.port or 465, ourselves, timeout=timeout, context=context)
+        return _Client(url.hostname, url.port or 25, ourselves, timeout=timeout)
 
 
-class _Careful(smtplib.SMTP):
+class _Client(smtplib.SMTP):
     """Knows whether a mail may have been taken: from its first byte on, until the server says no."""
 
     def data(self, msg: Any) -> tuple[int, bytes]:
@@ -105,7 +105,7 @@ class _Careful(smtplib.SMTP):
             raise Unknown(repr(error)) from error
 
 
-class _SecureClient(_Careful, smtplib.SMTP_SSL):
+class _TLSClient(_Client, smtplib.SMTP_SSL):
     pass
 
 
@@ -118,7 +118,7 @@ def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
         server.login(unquote(url.username), unquote(url.password or ""))
 
 
-def _judge(code: int, reason: bytes | str) -> None:
+def _raise_if_permanent(code: int, reason: bytes | str) -> None:
     """Raises Refused for a reply that is final by RFC 5321 (5yz)."""
     if 500 <= code < 600:
         words = reason.decode(errors="replace") if isinstance(reason, bytes) else reason

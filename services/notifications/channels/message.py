@@ -23,7 +23,7 @@ class Refused(Exception):
     """This message will not be taken, now or later."""
 
 
-class Away(OSError):
+class NotTaken(OSError):
     """Surely not taken: another provider may have it, or this one later."""
 
 
@@ -36,12 +36,12 @@ class Provider(Protocol):
     """Stands in the delivery log, and stays the same as long as it is the same account."""
 
     def send(self, message: Message) -> str:
-        """Returns the provider's own name for the message once it is taken ("": none). Raises Refused, Away or Unknown."""
+        """Returns the provider's own name for the message once it is taken ("": none). Raises Refused, NotTaken or Unknown."""
         ...
 
     def find(self, message: Message, since: datetime) -> str | None:
         """After an unknown outcome: the provider's name for the message if it took it since then.
 
-        None when it did not, or cannot tell; then the message is sent again. Raises Away when it does not answer.
+        None when it did not, or cannot tell; then the message is sent again. Raises NotTaken when it does not answer.
         """
         ...

@@ -10,10 +10,10 @@ from services.notifications.channels.twilio import Twilio
 from services.notifications.kinds import EMAIL
 from services.notifications.settings import Settings
 
-REST_SECONDS = 30.0
+UNAVAILABLE_SECONDS = 30.0
 """A provider that was away is asked last for this long, so that not every message waits for its silence first."""
 
-_resting_until: dict[str, float] = {}
+_unavailable_until: dict[str, float] = {}
 
 
 def alternatives(channel: str, pinned_to: str | None, settings: Settings) -> list[Provider]:
@@ -21,15 +21,15 @@ def alternatives(channel: str, pinned_to: str | None, settings: Settings) -> lis
     by_mail, by_sms = (settings.smtp_url, settings.smtp_fallback_url), (settings.sms_url, settings.sms_fallback_url)
     known = [_provider(url, settings) for url in (by_mail if channel == EMAIL else by_sms) if url]
     pinned = [provider for provider in known if provider.name == pinned_to]
-    return pinned or sorted(known, key=lambda provider: _resting_until.get(provider.name, 0) > time.monotonic())
+    return pinned or sorted(known, key=lambda provider: _unavailable_until.get(provider.name, 0) > time.monotonic())
 
 
-def rest(provider: Provider) -> None:
-    _resting_until[provider.name] = time.monotonic() + REST_SECONDS
+def mark_unavailable(provider: Provider) -> None:
+    _unavailable_until[provider.name] = time.monotonic() + UNAVAILABLE_SECONDS
 
 
-def forget_rests() -> None:
-    _resting_until.clear()
+def reset_unavailable() -> None:
+    _unavailable_until.clear()
 
 
 def _provider(url: str, settings: Settings) -> Provider:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from services.notifications.channels.message import Away, Message, Refused, Unknown
+from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 from services.notifications.settings import Settings
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 KEPT_SECONDS = 24 * 3600
 """How long the push service keeps it for a device that is off."""
 
-_GONE = (404, 410)
+_ENDED = (404, 410)
 
 
-class Gone(Exception):
+class SubscriptionEnded(Exception):
     """The subscription has ended: the browser gave it up."""
 
 
@@ -52,7 +52,7 @@ def is_allowed(endpoint: str, settings: Settings) -> bool:
 
 
 def send(message: Message, subscription: Subscription, settings: Settings) -> str:
-    """The push service's name for it. Raises Gone, Refused, Away or Unknown."""
+    """The push service's name for it. Raises Gone, Refused, NotTaken or Unknown."""
     # With cryptography and its own HTTP client it is 20 MB: only processes that push import it.
     import requests
     from pywebpush import WebPushException, webpush
@@ -78,9 +78,9 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
                 requests_session=session,
             )
         except WebPushException as error:
-            raise _judged(error) from error
+            raise _failure(error) from error
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise Away(repr(error)) from error
+            raise NotTaken(repr(error)) from error
         except requests.TooManyRedirects as error:
             raise Refused("Its push service sent us elsewhere.") from error
         except requests.RequestException as error:
@@ -90,13 +90,13 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
     return str(getattr(answer, "headers", {}).get("Location", ""))[-100:]
 
 
-def _judged(error: "WebPushException") -> Exception:
+def _failure(error: "WebPushException") -> Exception:
     status = error.status_code
-    if status in _GONE:
-        return Gone(f"{status}")
+    if status in _ENDED:
+        return SubscriptionEnded(f"{status}")
     if status is None or status == 429 or status in (401, 403):
         # Our key is ours to mend, and the message waits for that.
-        return Away(str(error)) if status else Refused(str(error))
+        return NotTaken(str(error)) if status else Refused(str(error))
     return Unknown(f"{status}") if status >= 500 else Refused(f"{status}")
 
 

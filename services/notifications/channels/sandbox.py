@@ -6,7 +6,7 @@ from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from urllib.parse import urlsplit
 
-from services.notifications.channels.message import Away, Message, Unknown
+from services.notifications.channels.message import Message, NotTaken, Unknown
 
 SENDER = "sms@sandbox.invalid"
 
@@ -33,7 +33,7 @@ class SandboxSMS:
         try:
             server = smtplib.SMTP(self._url.hostname, self._url.port or 2525, "sandbox", timeout=self._timeout_seconds)
         except OSError as error:
-            raise Away(repr(error)) from error
+            raise NotTaken(repr(error)) from error
         try:
             with server:
                 server.send_message(mail)

@@ -7,12 +7,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from services.notifications.channels.message import Away, Message, Refused, Unknown
+from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 
 if TYPE_CHECKING:
     from twilio.rest import Client
 
-CLOCKS_DIFFER = timedelta(minutes=2)
+MAX_CLOCK_SKEW = timedelta(minutes=2)
 """By how much Twilio's clock may be behind ours."""
 
 _BUSY = 429
@@ -37,16 +37,16 @@ class Twilio:
             sent = self._client().messages.create(to=message.recipient, from_=self._sender, body=message.text)
         except TwilioRestException as error:
             if error.status == _BUSY:
-                raise Away(f"{error.status} {error.msg}") from error
+                raise NotTaken(f"{error.status} {error.msg}") from error
             if error.status < 500:
-                raise _judged(error.status, error.code, error.msg) from error
+                raise _failure(error.status, error.code, error.msg) from error
             raise Unknown(f"{error.status} {error.msg}") from error
         except ConnectTimeout as error:
-            raise Away(repr(error)) from error
+            raise NotTaken(repr(error)) from error
         except RequestException as error:
             # Refused before anything was sent, or broken off on the way.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
-            kind = Away if isinstance(reason, NewConnectionError) else Unknown
+            kind = NotTaken if isinstance(reason, NewConnectionError) else Unknown
             raise kind(repr(error)) from error
         return str(sent.sid)
 
@@ -58,8 +58,8 @@ class Twilio:
             # Newest first. Not by the date sent: what still waits at Twilio has none.
             sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
         except (TwilioRestException, RequestException) as error:
-            raise Away(repr(error)) from error
-        earliest = since - CLOCKS_DIFFER
+            raise NotTaken(repr(error)) from error
+        earliest = since - MAX_CLOCK_SKEW
         same = [each for each in sent if each.body == message.text and (each.date_created or earliest) >= earliest]
         return str(same[0].sid) if same else None
 
@@ -73,7 +73,7 @@ class Twilio:
         return client
 
 
-def _judged(status: int, code: int | None, words: str) -> Exception:
+def _failure(status: int, code: int | None, words: str) -> Exception:
     """Wrong credentials are ours to mend, and the message waits for that; anything else is the message's own fault."""
     text = f"{status} {code} {words}"
-    return Away(text) if status in (401, 403, 404) else Refused(text)
+    return NotTaken(text) if status in (401, 403, 404) else Refused(text)

@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     SENT = "sent"
     REFUSED = "refused"
     """Never, now or later."""
-    AWAY = "away"
+    NOT_TAKEN = "not taken"
     """Surely not taken; another provider, or another time, may take it."""
     UNKNOWN = "unknown"
     """It may have been taken."""
@@ -73,8 +73,8 @@ class Attempt(Base):
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
         """Those whose process died under them, now ended as unknown."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
-        ended = broken.values(outcome=Outcome.UNKNOWN, error=DIED, ended_at=clock.now())
+        ended = broken.values(outcome=Outcome.UNKNOWN, error=INTERRUPTED, ended_at=clock.now())
         return postgres.session().scalars(ended.returning(cls)).all()
 
 
-DIED = "The process died before it heard an answer."
+INTERRUPTED = "The process died before it heard an answer."

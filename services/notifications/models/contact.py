@@ -37,38 +37,36 @@ class Contact(Base):
     """When the users service said these three."""
 
     @classmethod
-    def remember(
-        cls, user_id: UUID, email: str, username: str, first_name: str, last_name: str, said_at: datetime
-    ) -> None:
+    def upsert(cls, user_id: UUID, email: str, username: str, first_name: str, last_name: str, at: datetime) -> None:
         """Keep this unless later news are known. A deletion is final, whatever the clocks say."""
         words = {"email": email, "username": username, "first_name": first_name, "last_name": last_name}
-        told = insert(cls).values(user_id=user_id, updated_at=said_at, **words)
+        told = insert(cls).values(user_id=user_id, updated_at=at, **words)
         newer = (cls.updated_at < told.excluded.updated_at) & cls.email.is_not(None)
-        postgres.session().execute(_or_update(told, {"updated_at": said_at, **words}, newer))
+        postgres.session().execute(_or_update(told, {"updated_at": at, **words}, newer))
 
     @classmethod
-    def forget(cls, user_id: UUID, said_at: datetime) -> None:
-        told = insert(cls).values(user_id=user_id, updated_at=said_at)
-        postgres.session().execute(_or_update(told, {"updated_at": said_at, **NOTHING}))
+    def erase(cls, user_id: UUID, at: datetime) -> None:
+        told = insert(cls).values(user_id=user_id, updated_at=at)
+        postgres.session().execute(_or_update(told, {"updated_at": at, **NOTHING}))
 
     @classmethod
-    def known(cls, user_id: UUID) -> "Contact":
+    def get_for_update(cls, user_id: UUID) -> "Contact":
         """The contact, locked: what one person is told is decided one after the other. Raises ContactUnknown."""
-        contact = cls.find(user_id)
+        contact = cls.find_for_update(user_id)
         if contact is None:
             raise ContactUnknown(f"Nobody has told of user {user_id} yet.")
         return contact
 
     @classmethod
-    def find(cls, user_id: UUID) -> "Contact | None":
+    def find_for_update(cls, user_id: UUID) -> "Contact | None":
         return postgres.session().get(cls, user_id, with_for_update=True)
 
-    def wish(self, locale: str, time_zone: str, marketing_consent: bool, said_at: datetime) -> None:
+    def set_preferences(self, locale: str, time_zone: str, marketing_consent: bool, at: datetime) -> None:
         """Keep this unless later wishes are known, or the user has left."""
-        if self.is_deleted or (self.wishes_at or said_at) > said_at:
+        if self.is_deleted or (self.wishes_at or at) > at:
             return
         self.locale, self.time_zone, self.marketing_consent = locale, time_zone, marketing_consent
-        self.wishes_at = said_at
+        self.wishes_at = at
 
     @property
     def is_deleted(self) -> bool:

@@ -57,5 +57,5 @@ class Device(Base):
         postgres.session().execute(delete(cls).where(cls.id == device_id))
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
+    def erase(cls, user_id: UUID) -> None:
         postgres.session().execute(delete(cls).where(cls.user_id == user_id))

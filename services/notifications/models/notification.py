@@ -20,7 +20,7 @@ from chassis.storage import postgres
 from chassis.web.pagination import Page, newest_first
 from services.notifications.content import Content
 from services.notifications.kinds import KINDS
-from services.notifications.models.attempt import DIED, Attempt, Outcome
+from services.notifications.models.attempt import INTERRUPTED, Attempt, Outcome
 from services.notifications.models.base import Base
 
 SOONEST_SWEEP = timedelta(seconds=60)
@@ -31,7 +31,7 @@ LATEST_SWEEP = timedelta(minutes=10)
 
 GIVE_UP_AFTER = timedelta(days=3)
 
-MAX_DEATHS = 5
+MAX_CRASHES = 5
 """A message under which the process died this often is not given to another."""
 
 SWEPT_AT_ONCE = 500
@@ -92,7 +92,7 @@ class Notification(Base):
     """The digest that it went out with."""
 
     @classmethod
-    def enter(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
+    def create(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
         """A new one with these column values. None when this fact was told before."""
         now = clock.now()
         release_at = release_at or now
@@ -118,7 +118,7 @@ class Notification(Base):
         return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
 
     @classmethod
-    def seen(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
+    def visible_to(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
         """Raises NotFound unless it is the caller's, or the caller is staff."""
         found = postgres.session().get(cls, notification_id) if caller.owns(user_id) else None
         if found is None or found.user_id != user_id:
@@ -189,17 +189,17 @@ class Notification(Base):
         return postgres.session().scalar(query)
 
     @classmethod
-    def dead(cls, limit: int) -> Sequence["Notification"]:
+    def dead_letters(cls, limit: int) -> Sequence["Notification"]:
         """Oldest first."""
         query = select(cls).where(cls.status == Status.DEAD).order_by(cls.created_at).limit(limit)
         return postgres.session().scalars(query).all()
 
     @classmethod
-    def count_dead(cls) -> int:
+    def count_dead_letters(cls) -> int:
         return postgres.session().scalar(select(func.count()).where(cls.status == Status.DEAD)) or 0
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
+    def erase(cls, user_id: UUID) -> None:
         """Blank what was said to this user and where; that it was said stays. What is unsent is not sent any more."""
         of_user = update(cls).where(cls.user_id == user_id)
         postgres.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
@@ -216,9 +216,11 @@ class Notification(Base):
         for attempt in Attempt.interrupted(self.id):
             if attempt.device_id is None:
                 self.pinned_to = attempt.provider
-        deaths = [each for each in Attempt.of(self.id) if each.outcome == Outcome.UNKNOWN and each.error == DIED]
-        if len(deaths) >= MAX_DEATHS:
-            self.die(f"The process died {len(deaths)} times while sending it.")
+        crashes = [
+            each for each in Attempt.of(self.id) if each.outcome == Outcome.UNKNOWN and each.error == INTERRUPTED
+        ]
+        if len(crashes) >= MAX_CRASHES:
+            self.give_up(f"The process died {len(crashes)} times while sending it.")
 
     def postpone(self, at: datetime) -> None:
         """Have the sweeper look again when the row's age has doubled, within bounds."""
@@ -240,22 +242,22 @@ class Notification(Base):
         """The provider will never take it."""
         self._settle(Status.FAILED, error)
 
-    def die(self, error: str) -> None:
+    def give_up(self, error: str) -> None:
         """We give up; an operator sees it and may have it tried again."""
         self._settle(Status.DEAD, error)
 
-    def revive(self, at: datetime) -> None:
+    def replay(self, at: datetime) -> None:
         """Try again, as long as a new one. Whether the last provider took it, if that was unknown, stays unknown."""
         assert self.status == Status.DEAD
         self.status, self.error = Status.PENDING, None
         self.give_up_at, self.due_at = at + GIVE_UP_AFTER, at + SOONEST_SWEEP
 
-    def fall_back(self, error: str, pinned_to: str | None = None) -> None:
+    def retry_later(self, error: str, pinned_to: str | None = None) -> None:
         """This attempt did not succeed; another may, unless there were enough."""
         now = clock.now()
         self.pinned_to = pinned_to or self.pinned_to
         if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):
-            self.die(error)
+            self.give_up(error)
         elif self.status == Status.PENDING:
             self.error = error[:500]
             self.taken_until = None

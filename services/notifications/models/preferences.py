@@ -53,7 +53,7 @@ class Preferences(Base):
         return postgres.session().get_one(cls, user_id, with_for_update=True)
 
     @classmethod
-    def forget(cls, user_id: UUID) -> None:
+    def erase(cls, user_id: UUID) -> None:
         postgres.session().execute(delete(cls).where(cls.user_id == user_id))
 
     def wants(self, kind: Kind, channel: str) -> bool:

@@ -57,14 +57,12 @@ def given_up(desk, smtp_url, mailbox):
     return notification.id
 
 
-def test_a_mail_that_was_given_up_is_listed_without_its_words_and_sent_when_it_is_replayed(
-    desk, dead, given_up, mailbox
-):
+def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_replay(desk, dead, given_up, mailbox):
     code, [listed] = dead("list")
     assert (code, listed["id"], listed["queue"]) == (0, str(given_up), "rows")
     assert "ConnectionRefusedError" in listed["error"]
     _, [shown] = dead("show", str(given_up))
-    assert ["away" in line for line in shown["details"]["log"]] == [True, True]
+    assert ["not taken" in line for line in shown["details"]["log"]] == [True, True]
     assert ADDRESS not in json.dumps(shown)
     _, [told] = dead("replay", "--all", "--dry-run")
     assert told["details"] == {"to": "notifications.celery", "replayed": False}
@@ -76,14 +74,14 @@ def test_a_mail_that_was_given_up_is_listed_without_its_words_and_sent_when_it_i
     assert dead("list") == (0, [])
 
 
-def test_a_letter_that_is_not_there_is_said_by_the_exit_code(dead):
+def test_an_unknown_dead_letter_sets_the_exit_code(dead):
     assert dead("show", "nothing") == (1, [])
     assert dead("replay", "nothing") == (1, [])
     with pytest.raises(SystemExit):
         dead("replay")
 
 
-def test_a_replay_that_is_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
+def test_a_replay_killed_between_copy_and_removal_leaves_both(dead, notifications, tmp_path):
     envelope = an_envelope("notifications")
     publisher = Publisher(server_url("BROKER"))
     publisher.send_to(broker.dead_letter_queue("notifications"), envelope.to_json(), {broker.ERROR_HEADER: "a bug"})

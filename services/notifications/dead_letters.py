@@ -13,7 +13,7 @@ from services.notifications.models import Attempt, Notification, Status
 
 def rows(limit: int) -> Sequence[DeadRow]:
     """Oldest first."""
-    return [_shown(notification) for notification in Notification.dead(limit)]
+    return [_shown(notification) for notification in Notification.dead_letters(limit)]
 
 
 def replay(row_id: UUID) -> None:
@@ -21,7 +21,7 @@ def replay(row_id: UUID) -> None:
     notification = postgres.session().get(Notification, row_id, with_for_update=True)
     if notification is None or notification.status != Status.DEAD:
         raise NotFound("No dead notification has this id.")
-    notification.revive(clock.now())
+    notification.replay(clock.now())
     enqueue("notifications.deliver", notification.id)
 
 
