@@ -1,4 +1,4 @@
-"""Money: whole minor units in Python and in messages, a decimal string in the API, DECIMAL(10,2) in columns."""
+"""Money: whole minor units in Python and messages, a decimal string in the API, NUMERIC(10,2) in columns."""
 
 import re
 from decimal import Decimal
@@ -10,7 +10,7 @@ _TEXT = r"^[0-9]{1,8}(\.[0-9]{1,2})?$"
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": _TEXT, "examples": ["12.50"]})
 
 MAX = 99_999_999_99
-"""The largest sum in minor units that DECIMAL(10,2) holds."""
+"""The largest amount that NUMERIC(10,2) holds, in minor units."""
 
 
 def to_minor(amount: Decimal) -> int:
@@ -44,12 +44,12 @@ def _parse_minor(value: Any) -> int:
 
 
 Amount = Annotated[int, BeforeValidator(_parse_minor), Field(gt=0), _SCHEMA]
-"""A sum in a request: "12.50" becomes 1250."""
+"""An amount in a request: "12.50" becomes 1250."""
 
 AmountView = Annotated[int, PlainSerializer(lambda amount: str(from_minor(amount)), return_type=str), _SCHEMA]
-"""A sum in a response: 1250 becomes "12.50"."""
+"""An amount in a response: 1250 becomes "12.50"."""
 
 DecimalAmount = Annotated[
     Decimal, BeforeValidator(_parse_decimal), Field(gt=0, max_digits=10, decimal_places=2), _SCHEMA
 ]
-"""A sum in a request that stays a Decimal, for a store whose own type is decimal."""
+"""An amount in a request that stays a Decimal, for a store with a decimal type."""

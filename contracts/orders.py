@@ -1,6 +1,6 @@
-"""What the orders service publishes.
+"""Events of the orders service.
 
-Money is an `amount` in minor units (cents) beside its ISO 4217 `currency`.
+Every `amount` is in minor units (cents) of its ISO 4217 `currency`.
 """
 
 import re
@@ -27,7 +27,7 @@ def _with_a_step(data: Data) -> Data:
 
 @dataclass(frozen=True)
 class Line:
-    """One product of an order, as it was when it was ordered; `unit_amount` in minor units."""
+    """One product of an order, as it was at the time of the order; `unit_amount` in minor units."""
 
     product_id: UUID
     name: str
@@ -77,7 +77,7 @@ class OrderDelivered(Message, type="order.delivered"):
 
 @dataclass(frozen=True)
 class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
-    """Money went back: `amount` of this one refund, of which an order may have several."""
+    """`amount` is that of this refund; an order may have several."""
 
     order_id: UUID
     user_id: UUID
@@ -89,17 +89,17 @@ class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFU
 
 @dataclass(frozen=True)
 class OrderStuck(Message, type="order.stuck", upcasters=(_with_a_step,)):
-    """A compensation cannot finish: an operator has to look."""
+    """A compensation cannot finish and needs an operator."""
 
     order_id: UUID
     reason: Reason
     step: str = ""
-    """What has not been done."""
+    """The key of the step that is not done."""
 
 
 @dataclass(frozen=True)
 class OrderResumed(Message, type="order.resumed"):
-    """An operator has whatever is unanswered asked again."""
+    """An operator has commands without a reply repeated."""
 
     order_id: UUID
     by: str

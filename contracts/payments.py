@@ -1,6 +1,6 @@
-"""Commands to the payments service, and what it publishes.
+"""Commands to the payments service, and its events.
 
-Money is an `amount` in minor units (cents) beside its ISO 4217 `currency`.
+Every `amount` is in minor units (cents) of its ISO 4217 `currency`.
 """
 
 from dataclasses import dataclass
@@ -54,14 +54,14 @@ class CaptureRefused(Message, type="payment.capture_refused", upcasters=(coded()
 
 @dataclass(frozen=True)
 class VoidPayment(Message, type="payment.void"):
-    """Whatever was paid or is being paid: in the end the order has cost nothing."""
+    """Whatever has been paid or is being paid, in the end the order shall have cost nothing."""
 
     order_id: UUID
 
 
 @dataclass(frozen=True)
 class PaymentVoided(Message, type="payment.voided"):
-    """Nothing of the order's money is held or taken any more."""
+    """Nothing is held or captured for the order."""
 
     order_id: UUID
     payment_id: UUID | None
@@ -71,7 +71,7 @@ class PaymentVoided(Message, type="payment.voided"):
 class RefundPayment(Message, type="payment.refund", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
     order_id: UUID
     refund_id: UUID
-    """Whoever asks chooses it; asking again with the same one refunds nothing more."""
+    """Chosen by the sender; a repeat with the same id refunds nothing more."""
 
     amount: int
     currency: str

@@ -1,4 +1,4 @@
-"""The orders service: what it serves, hears and keeps."""
+"""The orders service: its routes, message handlers, timers and events."""
 
 from typing import cast
 

@@ -1,7 +1,7 @@
 """What operators run, in the environment of the orders service.
 
-`python -m services.orders.commands sagas list|show|resume|compensate` finds and mends stuck orders. `... rebuild` makes every
-projection anew from the events.
+`python -m services.orders.commands sagas list|show|resume|compensate` finds and resolves stuck orders; `... rebuild` rebuilds
+orders and analytics from the events.
 """
 
 import argparse
@@ -27,12 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m services.orders.commands")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("rebuild", help="rebuild orders and analytics from the events")
-    verbs = commands.add_parser("sagas", help="find and mend stuck orders").add_subparsers(dest="verb", required=True)
+    verbs = commands.add_parser("sagas", help="find and resolve stuck orders").add_subparsers(
+        dest="verb", required=True
+    )
     verbs.add_parser("list", help="list stuck orders, newest first")
     for verb, summary in (
-        ("show", "show an order's events and what it waits for"),
-        ("resume", "repeat every command that has no reply, and request what is still owed"),
-        ("compensate", "cancel an order that is in progress, and undo it"),
+        ("show", "show an order's events and the replies it is waiting for"),
+        ("resume", "repeat every command without a reply, and request what is still owed"),
+        ("compensate", "cancel an order in progress and undo it"),
     ):
         verbs.add_parser(verb, help=summary).add_argument("order", type=UUID)
     given = parser.parse_args(arguments)
@@ -55,7 +57,7 @@ def rebuild_all() -> None:
 
 
 def run(verb: str, order_id: UUID | None, by: str) -> None:
-    """Raises NotFound, and OutOfTurn for what cannot be cancelled any more."""
+    """Raises NotFound, and InvalidTransition for an order that can no longer be cancelled."""
     if order_id is None:
         list_stuck()
         return
@@ -68,7 +70,7 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
 
 
 def list_stuck() -> None:
-    """Every one: whoever has many has a fault, and wants to know how far it goes."""
+    """All of them: many at once show how far an outage reaches."""
     count, cursor = 0, None
     while count == 0 or cursor is not None:
         orders, cursor = history.page(OrderQuery(limit=100, cursor=cursor), stuck=True)
@@ -77,22 +79,22 @@ def list_stuck() -> None:
         count += len(orders)
         if not orders:
             break
-    print(f"{count} stuck." if count else "No order is stuck.")
+    print(f"Stuck orders: {count}" if count else "No order is stuck.")
 
 
 def show(order: Order) -> None:
-    """The order's story, then how it stands."""
+    """The order's events, then its current state."""
     for event in Event.stream_of(order.id):
         message = event.message
         reason, note = (getattr(message, name, None) for name in ("reason", "note"))
         why = " ".join(part for part in (reason, note and note.text) if part)
         print(
-            f"{event.version:>4}  {event.occurred_at:%Y-%m-%d %H:%M:%S.%f}  {event.type:<24} {words.told(message, order.currency)}"
+            f"{event.version:>4}  {event.occurred_at:%Y-%m-%d %H:%M:%S.%f}  {event.type:<24} {words.summary(message, order.currency)}"
             + (f" ({why})" if why else "")
-            + ("" if event.sent_at else "  [not sent yet]")
+            + ("" if event.sent_at else "  [not yet sent]")
         )
     for key, step in order.open_steps.items():
-        print(f"Awaits {key}: asked for {step.attempts} times, late at {step.due_at:%Y-%m-%d %H:%M:%S}.")
+        print(f"Waiting for {key}: attempt {step.attempts}, due {step.due_at:%Y-%m-%d %H:%M:%S}.")
     captured, total, refunded = (
         money.text(amount, order.currency)
         for amount in (order.captured_amount, order.total_amount, order.refunded_amount)

@@ -1,4 +1,4 @@
-"""Lists of orders, newest first. Each filter that is offered ends in an index: a page costs the same at a million orders."""
+"""Lists of orders, newest first. Every filter has an index, so that a page costs the same at a million orders."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,7 +11,7 @@ from services.orders.models import Order, OrderStatus
 
 
 class OrderQuery(Page):
-    """`since` and `until` bound when the order was placed, the first inclusive, the second not."""
+    """`since` (inclusive) and `until` (exclusive) bound the time of placement."""
 
     status: OrderStatus | None = None
     since: AwareDatetime | None = Field(default=None, examples=["2030-01-01T00:00:00Z"])
@@ -23,24 +23,24 @@ class AllOrdersQuery(OrderQuery):
 
     user_id: UUID | None = None
     stuck: bool = False
-    """Only those whose undoing waits for somebody."""
+    """Only orders that need an operator."""
 
 
 def page(query: OrderQuery, user_id: UUID | None = None, stuck: bool = False) -> tuple[Sequence[Order], str | None]:
-    """One page of one user's orders, or of everybody's, and the cursor of the next."""
+    """A page of one user's orders, or of all orders, and the cursor of the next."""
     return newest_first(selection(query, user_id, stuck), Order.created_at, Order.id, query)
 
 
 def selection(query: OrderQuery, user_id: UUID | None, stuck: bool = False) -> Select[Order]:
-    chosen = select(Order)
+    conditions = []
     if user_id is not None:
-        chosen = chosen.where(Order.user_id == user_id)
+        conditions.append(Order.user_id == user_id)
     if query.status is not None:
-        chosen = chosen.where(Order.status == query.status)
+        conditions.append(Order.status == query.status)
     if query.since is not None:
-        chosen = chosen.where(Order.created_at >= query.since)
+        conditions.append(Order.created_at >= query.since)
     if query.until is not None:
-        chosen = chosen.where(Order.created_at < query.until)
+        conditions.append(Order.created_at < query.until)
     if stuck:
-        chosen = chosen.where(Order.stuck_at.is_not(None))
-    return chosen
+        conditions.append(Order.stuck_at.is_not(None))
+    return select(Order).where(*conditions)

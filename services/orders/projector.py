@@ -1,10 +1,9 @@
-"""Brings the analytics up to date with the events, each counted once whatever happens between.
+"""Adds events to the analytics, each exactly once.
 
-How far it has read is kept in the transaction that adds what was read, so a crash repeats nothing and skips nothing.
-Positions alone cannot say how far: they are given at the insert and appear at the commit, so a lower one may appear after a
-higher one was read. Events are read in the order of their transactions instead, and only those older than the oldest
-transaction still running: behind that mark nothing can appear any more. The price is that a long transaction anywhere on
-the server makes analytics late, never wrong.
+The projector's position is updated in the transaction that adds to the sums, so a crash repeats and skips nothing. Positions
+of events are assigned at insert and become visible at commit, so a lower one may appear after a higher one was read. Events
+are therefore read in the order of their transactions, and only those older than the oldest running transaction. A long
+transaction anywhere on the server delays analytics, but never makes them wrong.
 """
 
 from typing import Any
@@ -23,14 +22,14 @@ log = get_logger(__name__)
 EVERY_SECONDS = 1
 BATCH = 500
 MAX_BATCHES = 20
-"""At a turn, so that its transaction stays short."""
+"""Per run, so that its transaction stays short."""
 
 LAG = Gauge(
-    "souk_analytics_lag_seconds", "Age of the oldest event read at the projector's last turn, 0 if there was none."
+    "souk_analytics_lag_seconds", "Age of the oldest event read in the projector's last run, 0 if there was none."
 )
 
 _BEGIN = text("INSERT INTO projections VALUES ('analytics', '0', 0) ON CONFLICT DO NOTHING")
-_PLACE = text(
+_POSITION = text(
     "SELECT transaction_id::text, position, transaction_id > pg_snapshot_xmax(pg_current_snapshot()) AS is_foreign"
     " FROM projections WHERE name = 'analytics' FOR UPDATE SKIP LOCKED"
 )
@@ -46,31 +45,31 @@ _MARK = text(
 
 
 def project() -> None:
-    """Count what was not counted yet. Of several workers one does it, the others pass."""
+    """Count new events. One worker does it at a time; the others skip."""
     postgres.session().execute(_BEGIN)
-    place = postgres.session().execute(_PLACE).one_or_none()
-    if place is None:
+    position = postgres.session().execute(_POSITION).one_or_none()
+    if position is None:
         return
-    if place.is_foreign:
-        # After a restore from a dump into another server transactions are numbered anew.
-        log.error("the projector's place is not of this server: run ./souk orders rebuild")
+    if position.is_foreign:
+        # A dump restored into another server starts a new numbering of transactions.
+        log.error("projector position is from another server: run ./souk orders rebuild")
         return
     lag = 0.0
     for _ in range(MAX_BATCHES):
-        events = _count_after(place)
+        events = _count_after(position)
         if not events:
             break
         lag = lag or (clock.now() - events[0].occurred_at).total_seconds()
-        place = events[-1]
+        position = events[-1]
     LAG.set(lag)
 
 
-def _count_after(place: Any) -> Any:
-    """Count a batch behind `place`; gives its events, the last of which is the new place."""
+def _count_after(position: Any) -> Any:
+    """Count a batch of events; the last of those returned is the new position."""
     session = postgres.session()
-    here = {"transaction_id": place.transaction_id, "position": place.position}
+    after = {"transaction_id": position.transaction_id, "position": position.position}
     types = [message.type for message in COUNTED]
-    events = session.execute(NEXT, {**here, "types": types, "limit": BATCH}).all()
+    events = session.execute(NEXT, {**after, "types": types, "limit": BATCH}).all()
     if not events:
         return events
     sums = Sums()

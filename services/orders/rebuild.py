@@ -1,8 +1,7 @@
 """Rebuild every projection from the events alone, while orders go on.
 
-Fresh tables are filled in a schema of their own, then take the old ones' place. All of it is one transaction: broken off
-anywhere, nothing has happened. Orders stand still only for the moment of the exchange, in which the streams that have grown
-meanwhile are read once more.
+New tables are filled in a schema of their own and then replace the old ones, all in one transaction. Orders are blocked only
+during the replacement, which reads again the streams that have grown since the rebuild began.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,12 +16,12 @@ from services.orders.models import Order
 from services.orders.models.analytics import COUNTED, TABLES, Sums
 from services.orders.models.events import read
 
-FRESH = "rebuilt"
+SCHEMA = "rebuilt"
 PROJECTIONS = ("orders", *(table.name for table in TABLES))
 BATCH = 1_000
 
-# Any number: two rebuilds at once run one after the other.
 _LOCK = 5_202_011
+"""Advisory lock, any number: concurrent rebuilds run one after the other."""
 
 _EVENTS = "SELECT stream, version, type, data, meta, occurred_at FROM events "
 _GROWN = (
@@ -32,7 +31,7 @@ _GROWN = (
 
 
 def rebuild(url: str) -> int:
-    """How many orders there are, all of them rebuilt in the database at `url`."""
+    """Rebuild the database at `url`; returns the number of orders."""
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool, hide_parameters=True
     )
@@ -44,17 +43,17 @@ def rebuild(url: str) -> int:
         for index in indexes:
             connection.execute(text(index))
         _count(connection, seen)
-        _exchange(connection, seen)
+        _replace(connection, seen)
         return connection.scalar(text("SELECT count(*) FROM orders")) or 0
 
 
 def _create(connection: Connection) -> list[str]:
-    """Fresh, empty tables; gives the statements that make their indexes, which is quicker once they are full."""
-    connection.execute(text(f"CREATE SCHEMA {FRESH}"))
+    """Create empty tables; returns the statements for their indexes, which are faster to build on full tables."""
+    connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     indexes = []
     for name in PROJECTIONS:
-        copied = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE"
-        connection.execute(text(f"CREATE TABLE {FRESH}.{name} (LIKE public.{name} {copied})"))
+        options = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING STORAGE"
+        connection.execute(text(f"CREATE TABLE {SCHEMA}.{name} (LIKE public.{name} {options})"))
         found = connection.execute(
             text(
                 "SELECT indexdef, conname FROM pg_indexes LEFT JOIN pg_constraint"
@@ -64,36 +63,36 @@ def _create(connection: Connection) -> list[str]:
             {"name": name, "table": f"public.{name}"},
         )
         for definition, key in found:
-            indexes.append(definition.replace(f" ON public.{name} ", f" ON {FRESH}.{name} "))
+            indexes.append(definition.replace(f" ON public.{name} ", f" ON {SCHEMA}.{name} "))
             if key is not None:
-                indexes.append(f"ALTER TABLE {FRESH}.{name} ADD CONSTRAINT {key} PRIMARY KEY USING INDEX {key}")
+                indexes.append(f"ALTER TABLE {SCHEMA}.{name} ADD CONSTRAINT {key} PRIMARY KEY USING INDEX {key}")
     return indexes
 
 
 def _replay_orders(connection: Connection, which: str, **values: Any) -> None:
-    """Write the row that each of these streams makes; the events come stream by stream."""
-    table = _fresh(Order.__table__)  # type: ignore[arg-type]
+    """Write the row of each of these streams, whose events are sorted by stream."""
+    table = _in_schema(Order.__table__)  # type: ignore[arg-type]
     row = insert(table)
-    write = row.on_conflict_do_update(
+    upsert = row.on_conflict_do_update(
         index_elements=["id"], set_={column.name: row.excluded[column.name] for column in table.columns}
     )
     events = connection.execute(_streamed(_EVENTS + which), values)
-    made = _rows(events)
-    while rows := list(islice(made, BATCH)):
-        connection.execute(write if values else row, rows)
+    all_rows = _rows(events)
+    while rows := list(islice(all_rows, BATCH)):
+        connection.execute(upsert if values else row, rows)
 
 
 def _rows(events: Iterable[Any]) -> Iterator[dict[str, Any]]:
     columns = {attribute.key: attribute.columns[0].name for attribute in Order.__mapper__.column_attrs}
-    for stream, of_one in groupby(events, key=lambda event: event.stream):
+    for stream, its_events in groupby(events, key=lambda event: event.stream):
         order = Order.blank(stream)
-        for event in of_one:
+        for event in its_events:
             order.apply(read(event.type, event.data, event.meta), event.version, event.occurred_at)
         yield {name: getattr(order, key) for key, name in columns.items()}
 
 
 def _count(connection: Connection, seen: str) -> None:
-    """Count the events of the transactions that were over when the rebuild began; the projector goes on from there."""
+    """Count the events of transactions that had ended when the rebuild began; the projector continues from there."""
     sums = Sums()
     events = connection.execute(
         _streamed(
@@ -103,13 +102,13 @@ def _count(connection: Connection, seen: str) -> None:
     )
     for event in events:
         sums.count(read(event.type, event.data, event.meta), event.occurred_at)
-    for statement, rows in sums.statements(FRESH):
+    for statement, rows in sums.statements(SCHEMA):
         connection.execute(statement, rows)
 
 
-def _exchange(connection: Connection, seen: str) -> None:
-    # The projector takes its place first, then the tables; so does this. Whoever changes an order holds it until the end of
-    # its transaction, so with the lock on `orders` no event can be under way that is not seen here.
+def _replace(connection: Connection, seen: str) -> None:
+    # Lock in the projector's order: its position, then the tables. A change of an order locks its row until the transaction
+    # ends, so the lock on `orders` guarantees that every event is visible here.
     connection.execute(
         text(
             "INSERT INTO projections VALUES ('analytics', pg_snapshot_xmin(CAST(:seen AS pg_snapshot)), 0) ON CONFLICT (name)"
@@ -121,14 +120,14 @@ def _exchange(connection: Connection, seen: str) -> None:
     _replay_orders(connection, _GROWN, seen=seen)
     for name in PROJECTIONS:
         connection.execute(text(f"DROP TABLE public.{name}"))
-        connection.execute(text(f"ALTER TABLE {FRESH}.{name} SET SCHEMA public"))
-    connection.execute(text(f"DROP SCHEMA {FRESH}"))
+        connection.execute(text(f"ALTER TABLE {SCHEMA}.{name} SET SCHEMA public"))
+    connection.execute(text(f"DROP SCHEMA {SCHEMA}"))
 
 
 def _streamed(query: str) -> Executable:
-    """The query, its rows fetched as they are needed: there are more than memory holds."""
+    """Fetch rows in batches: all of them may not fit into memory."""
     return text(query).execution_options(yield_per=BATCH)
 
 
-def _fresh(table: Table) -> Table:
-    return table.to_metadata(MetaData(), schema=FRESH)
+def _in_schema(table: Table) -> Table:
+    return table.to_metadata(MetaData(), schema=SCHEMA)

@@ -1,4 +1,4 @@
-"""Money back for an order that stands: all of it or a part, as often as something is left."""
+"""Refunds of an order that is not called off: in full or in part, as long as something is refundable."""
 
 from uuid import uuid4
 
@@ -6,25 +6,27 @@ from chassis.base.problems import Conflict
 from contracts import money
 from contracts.payments import RefundPayment
 from contracts.reasons import Note, Reason
-from services.orders.models import Order, OutOfTurn
+from services.orders.models import InvalidTransition, Order
 
 MAX_REFUNDS = 50
 
 
-class NothingLeft(Conflict):
+class NotRefundable(Conflict):
     type, title = "/problems/refund-too-large", "Refund exceeds the refundable amount"
 
 
 def refund(order: Order, amount: int | None, note: Note | None = None) -> None:
-    """Ask for `amount` in minor units, or all that is left. Raises NothingLeft, and OutOfTurn for a called-off order.
+    """Refund `amount` in minor units, by default all that is refundable. `order` is locked.
 
-    What is refunded, and what is on its way back, never exceeds what was captured: `order` is locked.
+    Raises NotRefundable, and InvalidTransition for a called-off order.
     """
     if order.is_called_off:
-        raise OutOfTurn(f"This order is {order.status}: whatever was paid goes back by itself.", current=order.status)
+        raise InvalidTransition(f"A {order.status} order is refunded automatically.", current=order.status)
     left = order.refundable
-    wanted = left if amount is None else amount
-    if not 0 < wanted <= left or sum("refund" in key for key in order.steps) >= MAX_REFUNDS:
-        amount_left = money.text(left, order.currency)
-        raise NothingLeft(f"{amount_left} of this payment can still be refunded.", refundable=amount_left)
-    order.emit(RefundPayment(order.id, uuid4(), wanted, order.currency, Reason.REFUNDED_BY_SHOP, note))
+    requested = left if amount is None else amount
+    if not 0 < requested <= left or sum("refund" in key for key in order.steps) >= MAX_REFUNDS:
+        raise NotRefundable(
+            f"{money.text(left, order.currency)} of this payment can still be refunded.",
+            refundable=str(money.from_minor(left)),
+        )
+    order.emit(RefundPayment(order.id, uuid4(), requested, order.currency, Reason.REFUNDED_BY_SHOP, note))

@@ -1,4 +1,4 @@
-"""What the orders API takes and answers."""
+"""Requests and responses of the orders API."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,18 +28,18 @@ class NewOrder(Body):
     """A provider's token; card numbers never come here."""
 
     currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
-    """Where it is given, the order is refused unless it is what the shop sells in."""
+    """If given, it must be the shop's currency."""
 
     @field_validator("lines")
     @classmethod
     def each_product_once(cls, lines: list[NewLine]) -> list[NewLine]:
         if len({line.product_id for line in lines}) < len(lines):
-            raise ValueError("name each product once, with its whole quantity")
+            raise ValueError("must list each product once, with its total quantity")
         return lines
 
 
 class NewNote(Body):
-    """What staff have to say about it; the customer reads it, here and in the mail, only if it is for them."""
+    """A comment by staff; customers see it, here and in the mail, only if it is addressed to them."""
 
     text: str = Field(min_length=1, max_length=500)
     audience: Literal["staff", "customer"] = "staff"
@@ -57,7 +57,7 @@ class NewStatus(Body):
 
 class NewRefund(Body):
     amount: Amount | None = None
-    """Without it all that is left goes back."""
+    """By default all that can still be refunded."""
 
     note: NewNote | None = None
 
@@ -101,7 +101,7 @@ class OrderView(View):
 
     @classmethod
     def of(cls, order: Order, reader: Reader) -> Self:
-        own = {name: getattr(order, name) for name in cls.model_fields if name not in _MADE}
+        own = {name: getattr(order, name) for name in cls.model_fields if name not in _RENDERED}
         lines = [LineView.of(line) for line in order.lines]
         return cls(**own, lines=lines, reason=reader.code(order.reason), reason_text=reader.text(order.reason))
 
@@ -109,7 +109,7 @@ class OrderView(View):
         return str(self.version)
 
 
-_MADE = ("lines", "reason", "reason_text")
+_RENDERED = ("lines", "reason", "reason_text")
 
 
 class OrderPage(PageView):
@@ -124,7 +124,7 @@ class TimelineQuery(Query):
 
 
 class EventView(View):
-    """One step of the order's timeline; `reason` and the words below it say why, where something was refused or cancelled."""
+    """One event of the timeline; `reason` and the fields below it say why something was refused or cancelled."""
 
     version: int
     type: str
@@ -135,7 +135,7 @@ class EventView(View):
     """`reason` as a sentence, in the language that the request prefers."""
 
     note: str | None
-    """What staff wrote about it."""
+    """By staff."""
 
     @classmethod
     def of(cls, event: Event, order: Order, reader: Reader) -> Self:
@@ -146,7 +146,7 @@ class EventView(View):
             version=event.version,
             type=event.type,
             occurred_at=event.occurred_at,
-            summary=words.told(message, order.currency),
+            summary=words.summary(message, order.currency),
             reason=reader.code(reason),
             reason_text=reader.text(reason),
             note=reader.note(getattr(message, "note", None)),

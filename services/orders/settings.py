@@ -1,8 +1,8 @@
-"""What the orders service is told by its environment."""
+"""Settings of the orders service."""
 
 from chassis.base import settings
 
 
 class Settings(settings.Settings):
     currency: str = "EUR"
-    """ISO 4217 code in which this shop sells; a product priced in another cannot be ordered."""
+    """ISO 4217 code of the shop's prices; a product priced in another currency cannot be ordered."""

@@ -1,41 +1,40 @@
-"""An order's events in words that its customer understands."""
+"""An order's events in plain words, for its timeline."""
 
 from chassis.messaging.message import Message
 from contracts import money
 
 WORDS = {
-    "order.placed": "The order was placed for {amount}.",
-    "stock.reserve": "The warehouse was asked to keep the goods back.",
-    "stock.reserved": "The goods are kept back.",
-    "stock.refused": "The goods cannot be had.",
-    "payment.authorize": "The bank was asked for {amount}.",
-    "payment.authorized": "The bank agreed to the payment.",
-    "payment.declined": "The bank declined the payment.",
-    "order.confirmed": "The order is confirmed.",
-    "stock.commit": "The warehouse was asked to set the goods aside.",
-    "stock.committed": "The goods are set aside for this order.",
-    "payment.capture": "The payment is being collected.",
-    "payment.captured": "{amount} were paid.",
+    "order.placed": "Order placed for {amount}.",
+    "stock.reserve": "Reserving the items.",
+    "stock.reserved": "Items reserved.",
+    "stock.refused": "The items are not available.",
+    "payment.authorize": "Requesting approval for {amount} from the bank.",
+    "payment.authorized": "Payment approved by the bank.",
+    "payment.declined": "Payment declined by the bank.",
+    "order.confirmed": "Order confirmed.",
+    "stock.commit": "Preparing the items for shipment.",
+    "stock.committed": "Items set aside for this order.",
+    "payment.capture": "Collecting the payment.",
+    "payment.captured": "{amount} paid.",
     "payment.capture_refused": "The payment could not be collected.",
-    "order.shipped": "The goods are on their way.",
-    "order.delivered": "The goods have arrived.",
-    "order.cancelled": "The order was cancelled.",
-    "stock.release": "The warehouse was told to keep nothing back any more.",
-    "stock.released": "Nothing is kept back any more.",
-    "stock.restock": "The warehouse was asked to put the goods back.",
-    "stock.restocked": "The goods are back in the warehouse.",
-    "payment.void": "The bank was told that nothing is to be paid.",
-    "payment.voided": "Nothing has to be paid.",
-    "payment.refund": "The bank was asked to send {amount} back.",
-    "payment.refunded": "{amount} were sent back.",
-    "payment.refund_refused": "The bank did not send the money back.",
-    "order.refunded": "The customer was told of the refund.",
-    "order.stuck": "This takes longer than it should. Our staff looks after it.",
-    "order.resumed": "Our staff took the order up again.",
+    "order.shipped": "Order shipped.",
+    "order.delivered": "Order delivered.",
+    "order.cancelled": "Order cancelled.",
+    "stock.release": "Releasing the reserved items.",
+    "stock.released": "Reserved items released.",
+    "stock.restock": "Returning the items to the warehouse.",
+    "stock.restocked": "Items back in the warehouse.",
+    "payment.void": "Cancelling the payment.",
+    "payment.voided": "Payment cancelled.",
+    "payment.refund": "Requesting a refund of {amount} from the bank.",
+    "payment.refunded": "{amount} refunded.",
+    "payment.refund_refused": "The refund was refused by the bank.",
+    "order.refunded": "Customer notified of the refund.",
+    "order.stuck": "This is taking longer than usual. Our team is looking into it.",
+    "order.resumed": "Our team has resumed processing the order.",
 }
 
 
-def told(message: Message, currency: str) -> str:
-    """What happened, in a sentence."""
+def summary(message: Message, currency: str) -> str:
     amount = getattr(message, "amount", None)
     return WORDS[message.type].format(amount=amount is not None and money.text(amount, currency))

@@ -1,4 +1,4 @@
-"""The payments service: what it serves, hears, does slowly and keeps an eye on."""
+"""The payments service: its routes, message handlers, tasks and timers."""
 
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,6 @@ service = Service(
     timers=[
         Timer(sweeper.EVERY_SECONDS, sweeper.sweep),
         Timer(600, sweeper.reconcile_daily),
-        Timer(3_600, Webhook.forget_old),
+        Timer(3_600, Webhook.purge),
     ],
 )

@@ -1,7 +1,7 @@
-"""What orders ask of payments: authorise, capture, void, refund. The provider is asked later, by tasks; `answers` is the reply.
+"""Commands from orders: authorise, capture, void, refund. Tasks call the provider later; `replies.py` has the replies.
 
-Any message may come twice, late or before its forerunner. Once a payment is voided it stays so, whatever else is asked before
-or after: what was captured meanwhile is given back. Who asks again hears the answer again.
+Any command may arrive twice, late or out of order. A repeated command gets the same reply. A void is final, whatever arrives
+before or after it: money captured meanwhile is refunded.
 """
 
 from dataclasses import replace
@@ -24,63 +24,63 @@ handlers = Handlers("payments")
 def authorize_payment(command: AuthorizePayment) -> None:
     terms = Terms(command.user_id, command.amount, command.currency, command.payment_method)
     payment = Payment.for_order(command.order_id, terms, providers.default())
-    if payment.status == Status.PENDING and payment.asked_at is None and (reason := objection(payment)):
+    if payment.status == Status.PENDING and payment.requested_at is None and (reason := objection(payment)):
         payment.transition_to(Status.DECLINED, reason)
-    answer = replies.authorization(payment)
-    if answer is None:
+    reply = replies.authorization(payment)
+    if reply is None:
         enqueue(outcomes.ADVANCE, payment.id)
     else:
-        emit(answer)
+        emit(reply)
 
 
 @handlers.on(CapturePayment)
 def capture_payment(command: CapturePayment) -> None:
-    payment = Payment.asked_for_by(command.order_id)
+    payment = Payment.of_order(command.order_id)
     if payment is None:
-        raise NotFound(f"The order {command.order_id} has asked for no payment.")
-    answer = replies.capture(payment)
-    if answer is None:
+        raise NotFound(f"Order {command.order_id} has no payment.")
+    reply = replies.capture(payment)
+    if reply is None:
         payment.capture()
         enqueue(outcomes.ADVANCE, payment.id)
     else:
-        emit(answer)
+        emit(reply)
 
 
 @handlers.on(VoidPayment)
 def void_payment(command: VoidPayment) -> None:
     payment = Payment.called_off(command.order_id, providers.default())
     payment.call_off()
-    outcomes.go_on(payment)
+    outcomes.continue_payment(payment)
 
 
 @handlers.on(RefundPayment)
 def refund_payment(command: RefundPayment) -> None:
-    payment = Payment.asked_for_by(command.order_id)
+    payment = Payment.of_order(command.order_id)
     reason = refund_objection(command, payment)
     if payment is None or reason is not None:
         emit(RefundRefused(command.order_id, command.refund_id, reason or Reason.NOT_CAPTURED))
         return
-    refund = Refund.known(command.refund_id)
+    refund = Refund.find(command.refund_id)
     if refund is None:
         note = command.note and replace(command.note, text=card_numbers.without_numbers(command.note.text))
         refund = Refund.of(payment, command.amount, command.reason, BY_ORDER, note, command.refund_id)
-    outcomes.start(refund, payment)
+    outcomes.start_refund(refund, payment)
 
 
 def objection(payment: Payment) -> Reason | None:
-    """Why the provider need not be asked."""
+    """Why the payment is declined without asking the provider."""
     if not payment.payment_method:
         return Reason.INVALID_PAYMENT_METHOD
     return None if payment.currency in Settings.current().currencies else Reason.INVALID_CURRENCY
 
 
 def refund_objection(command: RefundPayment, payment: Payment | None) -> Reason | None:
-    """Why there can be no such refund, whatever the payment's status."""
+    """Why the refund is impossible, whatever the payment's status."""
     if payment is None:
         return Reason.NOT_CAPTURED
     if command.amount <= 0:
         return Reason.INVALID_AMOUNT
     if command.currency != payment.currency:
         return Reason.INVALID_CURRENCY
-    known = Refund.known(command.refund_id)
-    return Reason.REFUND_ID_IN_USE if known is not None and known.payment_id != payment.id else None
+    existing = Refund.find(command.refund_id)
+    return Reason.REFUND_ID_IN_USE if existing is not None and existing.payment_id != payment.id else None

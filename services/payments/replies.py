@@ -1,4 +1,4 @@
-"""What orders hear of their payments. A function of what is kept, so that who asks again hears the same again."""
+"""Replies to orders, each derived from stored state alone, so that a repeated command gets the same reply."""
 
 from contracts.payments import (
     CaptureRefused,
@@ -14,7 +14,7 @@ from services.payments.models import Payment, Refund, RefundStatus, Status
 
 
 def authorization(payment: Payment) -> PaymentAuthorized | PaymentDeclined | None:
-    """To an order that asks for this payment; None as long as nobody knows."""
+    """None while the outcome is unknown."""
     assert payment.order_id is not None
     if payment.is_called_off or payment.status in (Status.DECLINED, Status.VOIDED):
         return PaymentDeclined(payment.order_id, payment.id, payment.reason)
@@ -22,7 +22,7 @@ def authorization(payment: Payment) -> PaymentAuthorized | PaymentDeclined | Non
 
 
 def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
-    """To an order that wants the money taken; None as long as nobody knows."""
+    """None while the outcome is unknown."""
     assert payment.order_id is not None
     if payment.is_called_off or payment.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
         return CaptureRefused(payment.order_id, payment.id, payment.reason)
@@ -32,13 +32,13 @@ def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
 
 
 def voided(payment: Payment) -> PaymentVoided | None:
-    """To an order that called the payment off; None as long as something of it is held or kept."""
+    """None while money is still held or captured."""
     assert payment.order_id is not None
     return PaymentVoided(payment.order_id, payment.id) if payment.is_over else None
 
 
 def refund(refund: Refund, payment: Payment) -> PaymentRefunded | RefundRefused | None:
-    """To an order whose money goes back; None as long as nobody knows."""
+    """None while the outcome is unknown."""
     assert payment.order_id is not None
     if refund.status == RefundStatus.REFUSED:
         return RefundRefused(

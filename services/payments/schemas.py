@@ -1,4 +1,4 @@
-"""What the payments API takes and answers."""
+"""Requests and responses of the payments API."""
 
 from datetime import datetime
 from typing import Literal
@@ -21,22 +21,19 @@ class NewPayment(Body):
     currency: CurrencyCode
     payment_method: PaymentToken
     capture: bool = True
-    """Take the money at once; false only reserves it."""
+    """False only authorises the payment; staff capture or void it later."""
 
     @field_validator("currency")
     @classmethod
-    def that_we_take(cls, currency: str) -> str:
-        taken = sorted(Settings.current().currencies)
-        if currency not in taken:
-            raise ValueError(f"is not one of: {', '.join(taken)}")
+    def is_accepted(cls, currency: str) -> str:
+        accepted = sorted(Settings.current().currencies)
+        if currency not in accepted:
+            raise ValueError(f"must be one of: {', '.join(accepted)}")
         return currency
 
 
 class PaymentView(View):
-    """`status` is pending until the provider has answered. While it is, `action_url` may say where the customer has to confirm.
-
-    What was captured, and what of it went back, is what the ledger says.
-    """
+    """`status` is pending until the provider has decided; `action_url` may then be the page on which the customer confirms."""
 
     id: UUID
     order_id: UUID | None
@@ -73,7 +70,7 @@ class PaymentPage(PageView):
 
 
 class NewNote(Body):
-    """What staff have to say about it; the customer reads it only if it is for them."""
+    """A comment by staff; customers see it only if it is addressed to them."""
 
     text: str = Field(min_length=1, max_length=200)
     audience: Literal["staff", "customer"] = "staff"
@@ -82,7 +79,7 @@ class NewNote(Body):
 class NewRefund(Body):
     payment_id: UUID
     amount: Amount | None = None
-    """All that is left, unless it is said how much."""
+    """By default all that can still be refunded."""
 
     note: NewNote | None = None
 
@@ -97,11 +94,11 @@ class RefundView(View):
     reason: str
     reason_text: str
     note: str | None
-    """What staff wrote about it."""
+    """By staff."""
 
     refusal_reason: str | None
     refusal_text: str | None
-    asked_by: str
+    requested_by: str
     created_at: datetime
     updated_at: datetime
 

@@ -1,4 +1,4 @@
-"""What the payments service is told by its environment."""
+"""Settings of the payments service."""
 
 from typing import Annotated, Literal
 
@@ -11,43 +11,43 @@ CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
 
 class Settings(settings.Settings):
     provider: Literal["sandbox", "stripe"] = "sandbox"
-    """With whom new payments are begun; each payment ends with the provider that it began with."""
+    """The provider of new payments; each payment stays with the provider that it began with."""
 
     sandbox_url: str = ""
     """Base URL of the sandbox provider."""
 
     sandbox_key: SecretStr = SecretStr("")
-    """The bearer key that the sandbox provider wants to see."""
+    """The bearer key for the sandbox provider."""
 
     sandbox_webhook_secret: SecretStr = SecretStr("")
-    """With which the sandbox provider signs its webhooks; empty takes none."""
+    """Verifies the sandbox provider's webhooks; empty refuses all."""
 
     stripe_key: SecretStr = SecretStr("")
-    """Stripe's secret API key; empty where there is no Stripe."""
+    """Stripe's secret API key; empty without Stripe."""
 
     stripe_webhook_secret: SecretStr = SecretStr("")
-    """With which Stripe signs its webhooks; empty takes none."""
+    """Verifies Stripe's webhooks; empty refuses all."""
 
     stripe_url: str = "https://api.stripe.com"
     stripe_return_url: str = ""
-    """Where Stripe sends a customer back to who had to confirm a payment; empty for shops that do it in their own page."""
+    """Where Stripe returns customers who had to confirm a payment; empty for shops that confirm in their own page."""
 
     webhook_tolerance_seconds: float = Field(default=300.0, gt=0)
-    """How old a webhook's signature may be: longer than clocks differ and networks dawdle, too short to use it again."""
+    """Maximum age of a webhook's signature: longer than clock skew and delivery, too short for a replay."""
 
     provider_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
-    """How long a provider may think. Shorter than it usually needs, and every charge is asked for twice."""
+    """Read timeout of a call to a provider. If it is shorter than a usual response, every charge is requested twice."""
 
-    authorize_patience_seconds: float = Field(default=600.0, gt=0)
-    """How long a provider (or a customer on its page) may leave a new payment open; then it is called off, and its order told.
-    Longer than the provider's usual bad minutes, and shorter than orders wait before they give up without a reason."""
+    authorize_timeout_seconds: float = Field(default=600.0, gt=0)
+    """How long a provider, or a customer on its page, may leave a new payment open before it is called off. Longer than a
+    short outage, and shorter than orders wait for a reply."""
 
-    capture_patience_seconds: float = Field(default=3_000.0, gt=0)
-    """The same for a capture, whose order is confirmed already: an outage should not undo it."""
+    capture_timeout_seconds: float = Field(default=3_000.0, gt=0)
+    """The same for a capture: longer, because an outage should not undo a confirmed order."""
 
     settling_seconds: float = Field(default=120.0, ge=0)
-    """How long after a charge was asked for it may still come to light: sooner, "there is none" is not believed.
-    Longer than the provider's own time limits and the delay of its search."""
+    """How long after a request a charge may still appear; until then "not found" is not conclusive. Longer than the
+    provider's own timeouts and the delay of its search."""
 
     currencies: frozenset[CurrencyCode] = frozenset({"EUR"})
-    """ISO 4217 codes in which we take money (JSON list). Each must count in hundredths, as the columns do: no JPY."""
+    """Accepted ISO 4217 codes (JSON list). Each must have hundredths, as the columns do: no JPY."""

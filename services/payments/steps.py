@@ -1,7 +1,7 @@
-"""What the provider is asked next, with no transaction open: the step that a payment or a refund is at.
+"""The next call to the provider for a payment or a refund, made with no transaction open.
 
-What was asked for before and got no answer is looked up first; only what the provider does not know is asked for again, with
-the same key. A refusal is believed only once the provider shows no other outcome.
+A request that got no response is looked up first, and repeated only if the provider does not have it, with the same
+idempotency key. A refusal counts only if a lookup shows no other outcome.
 """
 
 from datetime import datetime
@@ -11,16 +11,16 @@ from services.payments.models import Payment, Refund, RefundStatus, Status
 from services.payments.providers import Charge, Provider, Refused, Repayment
 
 
-def next_charge(provider: Provider, payment: Payment, was_asked: bool, quiet_since: datetime) -> Charge | None:
-    """The payment's charge after its next step; None when there is nothing new. Raises ProviderUnavailable.
+def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet_since: datetime) -> Charge | None:
+    """The payment's charge after its next step; None if nothing has changed. Raises ProviderUnavailable.
 
-    A payment that is called off is not asked for any more: if the provider has no charge for it, and was last asked to make
-    one before `quiet_since`, there never will be one.
+    A payment that is called off requests no charge. If the provider has none, and the last request for one was sent before
+    `quiet_since`, there will never be one.
     """
     try:
         if payment.status != Status.PENDING:
-            return _end(provider, payment)
-        found = provider.find(payment.id, payment.provider_reference) if was_asked else None
+            return _finish(provider, payment)
+        found = provider.find(payment.id, payment.provider_reference) if was_requested else None
         if found is not None:
             is_left_open = found.status == Status.PENDING and payment.is_called_off
             return provider.void(payment.id, str(found.reference)) if is_left_open else found
@@ -32,17 +32,16 @@ def next_charge(provider: Provider, payment: Payment, was_asked: bool, quiet_sin
         return _refused(provider, payment, refusal.reason)
 
 
-def next_refund(provider: Provider, refund: Refund, payment: Payment, was_asked: bool) -> Repayment:
-    """The refund as the provider has made it. Raises ProviderUnavailable."""
+def next_refund(provider: Provider, refund: Refund, payment: Payment, was_requested: bool) -> Repayment:
+    """The refund as the provider has it. Raises ProviderUnavailable."""
     charge = str(payment.provider_reference)
-    found = provider.find_refund(refund.id, charge) if was_asked else None
+    found = provider.find_refund(refund.id, charge) if was_requested else None
     if found is not None:
         return found
     try:
         return provider.refund(refund.id, payment.id, charge, refund.amount)
     except Refused as refusal:
-        made = provider.find_refund(refund.id, charge)
-        return made or Repayment(None, RefundStatus.REFUSED, refusal.reason)
+        return provider.find_refund(refund.id, charge) or Repayment(None, RefundStatus.REFUSED, refusal.reason)
 
 
 def _authorize(provider: Provider, payment: Payment) -> Charge:
@@ -50,7 +49,7 @@ def _authorize(provider: Provider, payment: Payment) -> Charge:
     return provider.authorize(payment.id, *terms)
 
 
-def _end(provider: Provider, payment: Payment) -> Charge:
+def _finish(provider: Provider, payment: Payment) -> Charge:
     reference = str(payment.provider_reference)
     if payment.is_called_off:
         return provider.void(payment.id, reference)
@@ -61,5 +60,5 @@ def _refused(provider: Provider, payment: Payment, reason: Reason) -> Charge:
     found = provider.find(payment.id, payment.provider_reference)
     if found is not None and found.status != payment.status:
         return found
-    ended = Status.DECLINED if payment.status == Status.PENDING else Status.FAILED
-    return Charge(payment.provider_reference, ended, reason)
+    status = Status.DECLINED if payment.status == Status.PENDING else Status.FAILED
+    return Charge(payment.provider_reference, status, reason)

@@ -1,4 +1,4 @@
-"""Nothing is left behind: what a task gave up (the provider was away for long) or what was lost on the way is taken up again."""
+"""Picks up what tasks gave up, such as during an outage of the provider, and what was lost on the way."""
 
 from datetime import datetime
 
@@ -8,34 +8,34 @@ from chassis.base import clock
 from chassis.storage.outbox import enqueue
 from services.payments import providers
 from services.payments.models import Payment, Reconciliation, Refund, Webhook
-from services.payments.outcomes import ADVANCE, HEED, REFUND
+from services.payments.outcomes import ADVANCE, PROCESS_WEBHOOK, REFUND
 
 EVERY_SECONDS = 30
 BATCH = 500
 
 RECONCILE = "payments.reconcile"
-"""The task that compares our books with the provider's."""
+"""The task that compares our ledger with the provider's report."""
 
 OVERDUE = Gauge(
     "souk_payments_overdue",
-    "Unfinished payments, refunds and webhooks that the last sweep took up, at most a batch each.",
+    "Unfinished payments, refunds and webhooks that the last sweep picked up, at most a batch each.",
 )
 
 
 def sweep(now: datetime | None = None) -> None:
-    """Enqueue what is overdue. Several workers share the work."""
+    """Enqueue what is overdue. Workers share the work."""
     now = now or clock.now()
     count = 0
-    for task, rows in ((ADVANCE, Payment), (REFUND, Refund), (HEED, Webhook)):
-        for unfinished in rows.overdue(now, BATCH):
-            unfinished.put_off(now)
+    for task, model in ((ADVANCE, Payment), (REFUND, Refund), (PROCESS_WEBHOOK, Webhook)):
+        for unfinished in model.overdue(now, BATCH):
+            unfinished.postpone(now)
             enqueue(task, unfinished.id)
             count += 1
     OVERDUE.set(count)
 
 
 def reconcile_daily() -> None:
-    """Once a day, whoever of several workers comes first."""
+    """Once a day, in the first worker that gets here."""
     today = Reconciliation.of_today(providers.default())
     if today is not None:
         enqueue(RECONCILE, today)

@@ -1,7 +1,7 @@
-"""The slow part: the provider is asked, with no transaction open, and its answer is kept.
+"""The tasks that call the provider, with no transaction open, and record its response.
 
-One task serves every step of a payment, since a payment knows its own (`status` and `goal`). A task may run twice, at once or
-late: the provider gets the same key each time, and only the first answer to a step is kept.
+One task does every step of a payment, whose `status` and `goal` say which is next. A task may run twice, concurrently or late:
+the provider gets the same idempotency key each time, and only the first response to a step is recorded.
 """
 
 from datetime import timedelta
@@ -14,99 +14,99 @@ from chassis.base import clock
 from chassis.run.tasks import Tasks
 from chassis.storage import store
 from services.payments import outcomes, providers, steps
-from services.payments import reconcile as reconciling
+from services.payments import reconcile as reconciliation
 from services.payments.models import Payment, Reconciliation, Refund, Webhook
 from services.payments.settings import Settings
 
 log = get_logger(__name__)
 
-DIFFERENCES = Gauge("souk_payments_differences", "Differences that the last reconciliation found.", ["provider"])
-LISTED = 1_000
-"""How many differences are kept and logged of one reconciliation: with more, something else is wrong."""
+DIFFERENCES = Gauge("souk_payments_differences", "Differences found by the last reconciliation.", ["provider"])
+MAX_LISTED = 1_000
+"""Differences recorded and logged for one reconciliation."""
 
 tasks = Tasks("payments")
 
 
 @tasks.task()
 def advance(payment_id: UUID) -> None:
-    """Raises ProviderUnavailable when it is to be tried again."""
+    """Raises ProviderUnavailable to be retried."""
     with store.transaction():
         payment = Payment.get_for_update(payment_id)
-        if not payment.is_unfinished or _is_given_up(payment):
+        if not payment.is_unfinished or _timed_out(payment):
             return
-        was_asked = payment.asked_at is not None
-        payment.ask()
+        was_requested = payment.requested_at is not None
+        payment.begin_step()
     quiet_since = clock.now() - timedelta(seconds=Settings.current().settling_seconds)
-    charge = steps.next_charge(providers.named(payment.provider), payment, was_asked, quiet_since)
+    charge = steps.next_charge(providers.named(payment.provider), payment, was_requested, quiet_since)
     with store.transaction():
         current = Payment.get_for_update(payment_id)
         if charge is not None and current.status == payment.status:
-            outcomes.charge_is(current, charge)
+            outcomes.record_charge(current, charge)
 
 
 @tasks.task()
 def refund(refund_id: UUID) -> None:
-    """Raises ProviderUnavailable when it is to be tried again."""
+    """Raises ProviderUnavailable to be retried."""
     with store.transaction():
         refund, payment = Refund.get_for_update(refund_id)
         if not refund.is_pending:
             return
-        was_asked = refund.asked_at is not None
-        refund.ask()
-    repayment = steps.next_refund(providers.named(payment.provider), refund, payment, was_asked)
+        was_requested = refund.requested_at is not None
+        refund.begin_step()
+    repayment = steps.next_refund(providers.named(payment.provider), refund, payment, was_requested)
     with store.transaction():
         refund, payment = Refund.get_for_update(refund_id)
         if refund.is_pending:
-            outcomes.refund_is(refund, payment, repayment)
+            outcomes.record_repayment(refund, payment, repayment)
 
 
 @tasks.task()
-def heed(webhook_id: UUID) -> None:
-    """Ask the provider how the charge is that a webhook told of: so it does not matter in which order webhooks come.
+def process_webhook(webhook_id: UUID) -> None:
+    """Look up the charge that a webhook is about, so that the order of webhooks does not matter.
 
-    Raises ProviderUnavailable, and Overtaken, when it is to be tried again.
+    Raises ProviderUnavailable and Overtaken to be retried.
     """
     with store.transaction():
         webhook = Webhook.get_for_update(webhook_id)
-        payment = Payment.known(webhook.payment_id) if webhook.payment_id is not None else None
+        payment = Payment.find(webhook.payment_id) if webhook.payment_id is not None else None
         if payment is None or payment.provider != webhook.provider:
-            webhook.heeded()
+            webhook.processed()
             return
     charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
     with store.transaction():
         current = Payment.get_for_update(payment.id)
         if current.status != payment.status:
-            raise Overtaken(f"The payment {payment.id} moved while the provider was asked.")
+            raise Overtaken(f"Payment {payment.id} changed during the lookup.")
         if charge is not None:
-            outcomes.learn(current, charge)
-        Webhook.get_for_update(webhook_id).heeded()
+            outcomes.observe_charge(current, charge)
+        Webhook.get_for_update(webhook_id).processed()
 
 
 @tasks.task()
 def reconcile(reconciliation_id: UUID) -> None:
-    """Compare our books with the provider's, and keep what differs. Raises ProviderUnavailable when it is to be tried again."""
+    """Compare our ledger with the provider's report and record the differences. Raises ProviderUnavailable to be retried."""
     with store.transaction():
         provider = Reconciliation.get_for_update(reconciliation_id).provider
-    until = clock.now() - reconciling.SETTLED
-    found = reconciling.compare(providers.named(provider), until - timedelta(days=reconciling.DAYS), until)
+    until = clock.now() - reconciliation.SETTLED
+    found = reconciliation.compare(providers.named(provider), until - timedelta(days=reconciliation.DAYS), until)
     with store.transaction():
-        reconciliation = Reconciliation.get_for_update(reconciliation_id)
-        reconciliation.finished_at = clock.now()
-        reconciliation.differences = found.differences[:LISTED]
+        row = Reconciliation.get_for_update(reconciliation_id)
+        row.finished_at = clock.now()
+        row.differences = found.differences[:MAX_LISTED]
     DIFFERENCES.labels(provider).set(len(found.differences))
-    for difference in found.differences[:LISTED]:
-        log.error("books differ", provider=provider, difference=difference)
+    for difference in found.differences[:MAX_LISTED]:
+        log.error("ledger differs from provider", provider=provider, difference=difference)
 
 
 class Overtaken(Exception):
-    """What the provider said may be older than what is known: ask it again."""
+    """The provider's response may be older than what is recorded: look it up again."""
 
 
-def _is_given_up(payment: Payment) -> bool:
-    """Nobody waits for a provider for ever: the order hears that it is not paid, and what the provider did is undone."""
+def _timed_out(payment: Payment) -> bool:
+    """Call the payment off if the provider has left it open for too long; whatever the provider did is undone."""
     settings = Settings.current()
-    patience = (settings.authorize_patience_seconds, settings.capture_patience_seconds)
-    reason = payment.hopeless(clock.now(), *(timedelta(seconds=seconds) for seconds in patience))
+    timeouts = (settings.authorize_timeout_seconds, settings.capture_timeout_seconds)
+    reason = payment.timed_out(clock.now(), *(timedelta(seconds=seconds) for seconds in timeouts))
     if reason is not None:
         outcomes.call_off(payment, reason)
     return reason is not None

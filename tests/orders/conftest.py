@@ -1,4 +1,4 @@
-"""What the orders tests share: products to order, placed orders, and answers from the neighbours."""
+"""Shared by the orders tests: products to order, placed orders, and replies from other services."""
 
 from collections.abc import Callable
 from typing import Any
@@ -27,15 +27,15 @@ def http(orders: Service, client: Callable[[Service], FlaskClient]) -> FlaskClie
 
 @pytest.fixture
 def product(products: Service, client: Callable[[Service], FlaskClient]) -> Callable[..., dict[str, Any]]:
-    """Puts a product on sale; gives it as the products service shows it."""
+    """Create a product; returns it as the products service shows it."""
 
     def make(**fields: Any) -> dict[str, Any]:
-        answer = client(products).post(
+        response = client(products).post(
             "/products/", json=a_product(**fields), headers=bearer(products, uuid4(), "staff")
         )
-        assert answer.status_code == 201, answer.text
-        made: dict[str, Any] = answer.json
-        return made
+        assert response.status_code == 201, response.text
+        created: dict[str, Any] = response.json
+        return created
 
     return make
 
@@ -51,8 +51,8 @@ def staff(orders: Service) -> dict[str, str]:
 
 
 def order_of(*lines: tuple[dict[str, Any], int], payment_method: str = "tok_success") -> dict[str, Any]:
-    wanted = [{"product_id": product["id"], "quantity": quantity} for product, quantity in lines]
-    return {"lines": wanted, "payment_method": payment_method}
+    items = [{"product_id": product["id"], "quantity": quantity} for product, quantity in lines]
+    return {"lines": items, "payment_method": payment_method}
 
 
 def fresh_key() -> dict[str, str]:
@@ -62,41 +62,41 @@ def fresh_key() -> dict[str, str]:
 @pytest.fixture
 def placed(http: FlaskClient, product: Callable[..., dict[str, Any]], customer: dict[str, str]) -> dict[str, Any]:
     """A pending order of two kettles."""
-    answer = http.post("/orders/", json=order_of((product(), 2)), headers=customer | fresh_key())
-    assert answer.status_code == 201, answer.text
-    order: dict[str, Any] = answer.json
+    response = http.post("/orders/", json=order_of((product(), 2)), headers=customer | fresh_key())
+    assert response.status_code == 201, response.text
+    order: dict[str, Any] = response.json
     return order
 
 
 @pytest.fixture
-def hear(orders: Service) -> Callable[..., System]:
-    """Delivers messages to orders, each in an envelope of its own; gives the System with what orders said."""
+def deliver(orders: Service) -> Callable[..., System]:
+    """Deliver messages to orders, each in an envelope of its own; returns the System with what orders published."""
 
-    def deliver(*messages: Message) -> System:
+    def run(*messages: Message) -> System:
         system = System([orders])
         for message in messages:
             system.deliver(orders, Envelope.of(message, "test"))
         system.drain()
         return system
 
-    return deliver
+    return run
 
 
-Hear = Callable[..., System]
+Deliver = Callable[..., System]
 
 
 def confirming(id_: UUID) -> list[Message]:
-    """The answers that confirm an order."""
+    """The replies that confirm an order."""
     return [StockReserved(id_), PaymentAuthorized(id_, uuid4())]
 
 
 def fulfilling(id_: UUID) -> list[Message]:
-    """The answers after which nothing of a confirmed order of two kettles is awaited any more."""
+    """The replies that settle a confirmed order of two kettles."""
     return [StockCommitted(id_), PaymentCaptured(id_, uuid4(), 2500, "EUR")]
 
 
-def said(system: System) -> list[str]:
-    """Types of the messages that orders sent, the first reservation left out."""
+def published(system: System) -> list[str]:
+    """Types of the messages that orders sent, without the first reservation."""
     return [envelope.type for envelope in system.sent if envelope.type != "stock.reserve"]
 
 
@@ -106,10 +106,10 @@ def order_id(placed: dict[str, Any]) -> UUID:
 
 @pytest.fixture
 def stuck(orders: Service) -> Callable[[UUID], str | None]:
-    """Why the order is stuck; None for one that is not."""
+    """Why the order is stuck, None if it is not."""
 
-    def look(id_: UUID) -> str | None:
+    def reason(id_: UUID) -> str | None:
         with store.active(orders.store), orders.store.transaction():
             return Order.get_for_update(id_).stuck_reason
 
-    return look
+    return reason

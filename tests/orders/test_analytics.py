@@ -19,7 +19,7 @@ from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import projector
 from services.orders.models import Event
-from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_of
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of
 
 Product = Callable[..., dict[str, Any]]
 Place = Callable[..., UUID]
@@ -39,21 +39,21 @@ def project(orders: Service) -> None:
 
 
 def sales(http: FlaskClient, staff: dict[str, str], query: str = "") -> Any:
-    answer = http.get(f"/orders/analytics{query}", headers=staff)
-    assert answer.status_code == 200, answer.text
-    return answer.json
+    response = http.get(f"/orders/analytics{query}", headers=staff)
+    assert response.status_code == 200, response.text
+    return response.json
 
 
-def test_what_was_sold_is_told_by_day_category_and_product(
-    orders: Service, http: FlaskClient, product: Product, place: Place, hear: Hear, staff: dict[str, str]
+def test_sales_are_reported_by_day_category_and_product(
+    orders: Service, http: FlaskClient, product: Product, place: Place, deliver: Deliver, staff: dict[str, str]
 ) -> None:
     kettle, tea = product(), product(name="Mint tea", price="3.95", category="food")
     first, second, third = place((kettle, 2), (tea, 3)), place((tea, 1)), place((kettle, 1))
     place((kettle, 1))
-    hear(
+    deliver(
         *confirming(first), *confirming(second), StockReserved(third), PaymentDeclined(third, uuid4(), Reason.DECLINED)
     )
-    hear(*fulfilling(first)[:1], PaymentRefunded(first, uuid4(), uuid4(), 1250, "EUR"))
+    deliver(*fulfilling(first)[:1], PaymentRefunded(first, uuid4(), uuid4(), 1250, "EUR"))
     project(orders)
     shown = sales(http, staff)
     assert shown["total"] == {
@@ -96,11 +96,9 @@ def test_days_outside_are_not_counted(
         ("group=week", "group"),
     ],
 )
-def test_a_range_that_makes_no_sense_is_refused_and_the_field_named(
-    http: FlaskClient, staff: dict[str, str], query: str, field: str
-) -> None:
-    answer = http.get(f"/orders/analytics?{query}", headers=staff)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+def test_an_invalid_range_is_named(http: FlaskClient, staff: dict[str, str], query: str, field: str) -> None:
+    response = http.get(f"/orders/analytics?{query}", headers=staff)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
 def test_analytics_are_for_staff(http: FlaskClient, customer: dict[str, str]) -> None:
@@ -108,7 +106,7 @@ def test_analytics_are_for_staff(http: FlaskClient, customer: dict[str, str]) ->
     assert http.get("/orders/analytics", headers=customer).status_code == 403
 
 
-def test_events_are_counted_once_however_often_the_projector_runs_or_dies(
+def test_events_are_counted_once_however_often_the_projector_runs_or_crashes(
     orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
 ) -> None:
     kettle = product()
@@ -152,7 +150,7 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
     assert sales(http, staff)["total"]["placed"] == 2
 
 
-def test_of_two_projectors_one_passes(orders: Service, product: Product, place: Place) -> None:
+def test_of_two_projectors_one_skips(orders: Service, product: Product, place: Place) -> None:
     place((product(), 1))
     project(orders)
     with orders.store.engine.begin() as other:
@@ -160,7 +158,7 @@ def test_of_two_projectors_one_passes(orders: Service, product: Product, place: 
         project(orders)
 
 
-def test_a_place_of_another_server_is_not_gone_on_from(
+def test_a_position_from_another_server_is_not_continued(
     orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
 ) -> None:
     with orders.store.engine.begin() as connection:

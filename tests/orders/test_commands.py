@@ -1,4 +1,4 @@
-"""What an operator sees of stuck orders, and does about them, in the environment of the service."""
+"""What an operator sees of stuck orders and does about them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +13,14 @@ from contracts.payments import RefundRefused
 from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import commands
-from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
+from tests.orders.conftest import Deliver, confirming, fulfilling, order_id, published
 
 Operator = Callable[..., list[str]]
 
 
 @pytest.fixture
 def operator(orders: Service, capsys: pytest.CaptureFixture[str]) -> Operator:
-    """Runs the command; gives the lines that it prints."""
+    """Run a `sagas` command; returns the lines that it prints."""
 
     def run(*arguments: object) -> list[str]:
         capsys.readouterr()
@@ -31,13 +31,13 @@ def operator(orders: Service, capsys: pytest.CaptureFixture[str]) -> Operator:
 
 
 @pytest.fixture
-def refused(placed: dict[str, Any], hear: Hear, http: FlaskClient, customer: dict[str, str]) -> UUID:
-    """A paid order that was cancelled, and whose refund is refused."""
+def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]) -> UUID:
+    """A paid order that was cancelled and whose refund was refused."""
     id_ = order_id(placed)
-    hear(*confirming(id_), *fulfilling(id_))
+    deliver(*confirming(id_), *fulfilling(id_))
     http.delete(f"/orders/{id_}", headers=customer)
-    asked = next(envelope for envelope in hear().sent if envelope.type == "payment.refund")
-    hear(RefundRefused(id_, UUID(asked.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
+    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
+    deliver(RefundRefused(id_, UUID(request.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
     return id_
 
 
@@ -45,47 +45,47 @@ def test_stuck_orders_are_listed_with_their_reason(operator: Operator, refused: 
     line, count = operator("list")
     assert line.startswith(str(refused))
     assert line.endswith("The bank did not accept the refund: the card was reported lost or stolen.")
-    assert count == "1 stuck."
+    assert count == "Stuck orders: 1"
 
 
-def test_without_any_it_says_so(operator: Operator, placed: dict[str, Any]) -> None:
+def test_without_stuck_orders_the_list_says_so(operator: Operator, placed: dict[str, Any]) -> None:
     assert operator("list") == ["No order is stuck."]
 
 
-def test_an_order_is_shown_with_its_story_and_what_it_awaits(operator: Operator, refused: UUID) -> None:
+def test_show_prints_the_events_and_the_replies_awaited(operator: Operator, refused: UUID) -> None:
     lines = operator("show", refused)
     assert "order.placed" in lines[0]
-    assert any(line.startswith("Awaits stock.restock: asked for 1 times") for line in lines)
+    assert any(line.startswith("Waiting for stock.restock: attempt 1, due ") for line in lines)
     assert "25.00 EUR of 25.00 EUR paid, 0.00 EUR refunded" in lines[-1]
     assert "lost or stolen" in lines[-1]
 
 
-def test_resume_asks_for_what_is_owed(operator: Operator, refused: UUID, orders: Service) -> None:
+def test_resume_requests_what_is_owed(operator: Operator, refused: UUID, orders: Service) -> None:
     assert "Stuck" not in operator("resume", refused)[-1]
     system = System([orders])
     system.drain()
-    assert said(system) == ["stock.restock", "payment.refund"]
+    assert published(system) == ["stock.restock", "payment.refund"]
     assert operator("list") == ["No order is stuck."]
 
 
-@pytest.mark.parametrize("story", ["pending", "confirmed"])
-def test_compensate_cancels_an_order_on_its_way(
-    operator: Operator, placed: dict[str, Any], hear: Hear, story: str
+@pytest.mark.parametrize("scenario", ["pending", "confirmed"])
+def test_compensate_cancels_an_order_in_progress(
+    operator: Operator, placed: dict[str, Any], deliver: Deliver, scenario: str
 ) -> None:
     id_ = order_id(placed)
-    hear(*(confirming(id_) if story == "confirmed" else [StockReserved(id_)]))
+    deliver(*(confirming(id_) if scenario == "confirmed" else [StockReserved(id_)]))
     assert operator("compensate", id_)[-1].startswith("cancelled: ")
-    assert said(hear())[0] == "order.cancelled"
+    assert published(deliver())[0] == "order.cancelled"
 
 
-def test_compensate_of_a_cancelled_order_asks_again(operator: Operator, refused: UUID, orders: Service) -> None:
+def test_compensate_of_a_cancelled_order_resumes_it(operator: Operator, refused: UUID, orders: Service) -> None:
     operator("compensate", refused)
     system = System([orders])
     system.drain()
-    assert "payment.refund" in said(system)
+    assert "payment.refund" in published(system)
 
 
-def test_what_cannot_be_done_is_said_in_a_line(orders: Service, operator: Operator) -> None:
+def test_an_error_is_one_line(orders: Service, operator: Operator) -> None:
     unknown = uuid4()
     with pytest.raises(SystemExit, match=f"There is no order {unknown}"):
         operator("show", unknown)

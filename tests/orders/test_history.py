@@ -1,4 +1,4 @@
-"""Lists of orders: by user, status and date, and each page the same work however many orders there are."""
+"""Lists of orders by user, status and date; a page costs the same however many orders there are."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from chassis.storage import store
 from services.orders import deadlines, history, projector
 from services.orders.history import AllOrdersQuery
 from services.orders.models import Order
-from tests.orders.conftest import CUSTOMER, Hear, confirming, fresh_key, order_of
+from tests.orders.conftest import CUSTOMER, Deliver, confirming, fresh_key, order_of
 
 ORDERS = 20_000
 USERS = 30
@@ -26,17 +26,17 @@ Product = Callable[..., dict[str, Any]]
 
 
 def ids(http: FlaskClient, path: str, who: dict[str, str]) -> list[str]:
-    answer = http.get(path, headers=who)
-    assert answer.status_code == 200, answer.text
-    return [order["id"] for order in answer.json["items"]]
+    response = http.get(path, headers=who)
+    assert response.status_code == 200, response.text
+    return [order["id"] for order in response.json["items"]]
 
 
-def test_a_list_is_narrowed_by_user_status_and_date(
-    http: FlaskClient, product: Product, customer: dict[str, str], staff: dict[str, str], hear: Hear
+def test_a_list_is_filtered_by_user_status_and_date(
+    http: FlaskClient, product: Product, customer: dict[str, str], staff: dict[str, str], deliver: Deliver
 ) -> None:
     body = order_of((product(), 1))
     first, second = [http.post("/orders/", json=body, headers=customer | fresh_key()).json for _ in range(2)]
-    hear(*confirming(UUID(first["id"])))
+    deliver(*confirming(UUID(first["id"])))
     for url, who in (("/orders/", customer), ("/orders/", staff), (f"/orders/user/{CUSTOMER}", customer)):
         assert ids(http, f"{url}?status=confirmed", who) == [first["id"]]
         assert ids(http, f"{url}?status=pending", who) == [second["id"]]
@@ -51,14 +51,12 @@ def test_a_list_is_narrowed_by_user_status_and_date(
     ("query", "field"),
     [("status=lost", "status"), ("since=yesterday", "since"), ("since=2026-01-01T00:00:00", "since"), ("x=1", "x")],
 )
-def test_a_filter_that_makes_no_sense_is_refused_and_named(
-    http: FlaskClient, customer: dict[str, str], query: str, field: str
-) -> None:
-    answer = http.get(f"/orders/?{query}", headers=customer)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, field)
+def test_an_invalid_filter_is_named(http: FlaskClient, customer: dict[str, str], query: str, field: str) -> None:
+    response = http.get(f"/orders/?{query}", headers=customer)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
-def test_other_peoples_orders_are_for_staff(http: FlaskClient, customer: dict[str, str]) -> None:
+def test_only_staff_list_the_orders_of_others(http: FlaskClient, customer: dict[str, str]) -> None:
     assert http.get(f"/orders/?user_id={uuid4()}", headers=customer).status_code == 403
     assert http.get(f"/orders/?user_id={CUSTOMER}", headers=customer).status_code == 200
 
@@ -93,8 +91,8 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
     return [plan, *(node for inner in plan.get("Plans", []) for node in nodes(inner))]
 
 
-def assert_does_not_grow(orders: Service, statement: Any, most: int, **values: Any) -> None:
-    """PostgreSQL finds what it gives in an index, and looks at no more than so many rows for it."""
+def assert_does_not_grow(orders: Service, statement: Any, max_rows: int, **values: Any) -> None:
+    """PostgreSQL uses an index and reads at most so many rows."""
     if not isinstance(statement, str):
         compiled = statement.compile(dialect=postgresql.dialect(), compile_kwargs={"literal_binds": True})
         statement = str(compiled)
@@ -103,12 +101,12 @@ def assert_does_not_grow(orders: Service, statement: Any, most: int, **values: A
     for node in nodes(plan["Plan"]):
         seen = node["Actual Rows"] + node.get("Rows Removed by Filter", 0)
         assert node["Node Type"] != "Seq Scan", f"{statement}\n{json.dumps(plan)}"
-        assert seen <= most, f"{seen} rows for {statement}\n{json.dumps(plan)}"
+        assert seen <= max_rows, f"{seen} rows for {statement}\n{json.dumps(plan)}"
 
 
 USER = UUID(int=7)
 SHAPES = {
-    "everybody's": {},
+    "all": {},
     "one user's": {"user_id": USER},
     "pending": {"status": "pending"},
     "delivered": {"status": "delivered"},
@@ -125,21 +123,21 @@ def test_no_page_of_a_list_grows_with_the_orders(many: Service) -> None:
         query = AllOrdersQuery(**shape)
         statement = history.selection(query, query.user_id, query.stuck)
         for cursor in ("", f" AND (created_at, id) < ('{NOW - timedelta(days=35)}', '{uuid4()}')"):
-            narrowed = statement.where(text("true" + cursor)).order_by(Order.created_at.desc(), Order.id.desc())
-            assert_does_not_grow(many, narrowed.limit(21), 40)
+            page = statement.where(text("true" + cursor)).order_by(Order.created_at.desc(), Order.id.desc())
+            assert_does_not_grow(many, page.limit(21), 40)
 
 
-def test_nor_does_what_workers_ask_all_the_time(many: Service) -> None:
+def test_no_query_of_the_workers_grows_with_the_orders(many: Service) -> None:
     due = deadlines.due(NOW - timedelta(days=90)).limit(20)
     assert_does_not_grow(many, due, 40)
     assert_does_not_grow(many, deadlines.OLDEST_PENDING, 1)
     assert_does_not_grow(many, deadlines.STUCK_COUNT, 40)
     with many.store.engine.connect() as connection:
-        place = connection.execute(text("SELECT transaction_id::text FROM events LIMIT 1")).scalar_one()
-    values = {"transaction_id": place, "position": ORDERS - 1_000, "types": ["order.placed"], "limit": 20}
+        transaction_id = connection.execute(text("SELECT transaction_id::text FROM events LIMIT 1")).scalar_one()
+    values = {"transaction_id": transaction_id, "position": ORDERS - 1_000, "types": ["order.placed"], "limit": 20}
     assert_does_not_grow(many, projector.NEXT.text, 40, **values)
 
 
-def test_a_worker_looks_after_so_many(many: Service) -> None:
+def test_a_worker_takes_a_batch_of_overdue_orders(many: Service) -> None:
     with store.active(many.store), many.store.transaction():
         assert len(deadlines.overdue(NOW)) == deadlines.BATCH

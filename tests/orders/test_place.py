@@ -1,4 +1,4 @@
-"""Placing an order: at the shop's price, once, and only what can be ordered."""
+"""Placing an order: at the shop's price, once, and only products for sale."""
 
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -21,20 +21,20 @@ Product = Callable[..., dict[str, Any]]
 
 def test_an_order_is_placed_at_the_shops_price(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
     kettle, tea = product(), product(name="Mint tea", price="3.95")
-    answer = http.post("/orders/", json=order_of((kettle, 2), (tea, 3)), headers=customer | fresh_key())
-    order = answer.json
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/orders/{order['id']}"
+    response = http.post("/orders/", json=order_of((kettle, 2), (tea, 3)), headers=customer | fresh_key())
+    order = response.json
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/orders/{order['id']}"
     assert (order["status"], order["total_amount"], order["currency"]) == ("pending", "36.85", "EUR")
     assert order["user_id"] == str(CUSTOMER)
     assert [(line["name"], line["quantity"], line["unit_price"]) for line in order["lines"]] == [
         ("Copper kettle", 2, "12.50"),
         ("Mint tea", 3, "3.95"),
     ]
-    assert http.get(answer.headers["Location"], headers=customer).json == order
+    assert http.get(response.headers["Location"], headers=customer).json == order
 
 
-def test_a_placed_order_asks_for_its_stock(orders: Service, placed: dict[str, Any]) -> None:
+def test_a_placed_order_requests_its_stock(orders: Service, placed: dict[str, Any]) -> None:
     system = System([orders])
     system.drain()
     assert [envelope.type for envelope in system.sent] == ["stock.reserve"]
@@ -60,69 +60,69 @@ def test_a_placed_order_asks_for_its_stock(orders: Service, placed: dict[str, An
         ({"lines": [{"product_id": str(uuid4()), "quantity": 1}]}, "lines.0.product_id"),
     ],
 )
-def test_an_order_that_makes_no_sense_is_refused_and_the_field_named(
+def test_an_invalid_field_is_named(
     http: FlaskClient, product: Product, customer: dict[str, str], change: dict[str, Any], field: str
 ) -> None:
-    answer = http.post("/orders/", json={**order_of((product(), 1)), **change}, headers=customer | fresh_key())
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == field
+    response = http.post("/orders/", json={**order_of((product(), 1)), **change}, headers=customer | fresh_key())
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == field
     assert http.get("/orders/", headers=customer).json["items"] == []
 
 
-def test_a_product_named_twice_is_refused(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
+def test_a_product_listed_twice_is_refused(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
     kettle = product()
-    answer = http.post("/orders/", json=order_of((kettle, 1), (kettle, 2)), headers=customer | fresh_key())
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "lines")
+    response = http.post("/orders/", json=order_of((kettle, 1), (kettle, 2)), headers=customer | fresh_key())
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "lines")
 
 
 def test_a_product_sold_in_another_currency_is_refused(
     http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
-    answer = http.post("/orders/", json=order_of((product(currency="USD"), 1)), headers=customer | fresh_key())
-    assert answer.json["errors"] == [{"field": "lines.0.product_id", "message": "is not sold in EUR"}]
+    response = http.post("/orders/", json=order_of((product(currency="USD"), 1)), headers=customer | fresh_key())
+    assert response.json["errors"] == [{"field": "lines.0.product_id", "message": "is not sold in EUR"}]
 
 
-def test_an_order_dearer_than_a_column_holds_is_refused(
+def test_an_order_above_the_maximum_amount_is_refused(
     http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
-    answer = http.post("/orders/", json=order_of((product(price="99999999.99"), 2)), headers=customer | fresh_key())
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "lines")
+    response = http.post("/orders/", json=order_of((product(price="99999999.99"), 2)), headers=customer | fresh_key())
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "lines")
 
 
 def test_without_an_idempotency_key_nothing_is_ordered(
     http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
-    answer = http.post("/orders/", json=order_of((product(), 1)), headers=customer)
-    assert (answer.status_code, answer.json["field"]) == (400, "Idempotency-Key")
+    response = http.post("/orders/", json=order_of((product(), 1)), headers=customer)
+    assert (response.status_code, response.json["field"]) == (400, "Idempotency-Key")
 
 
-def test_the_same_request_twenty_times_at_once_is_one_order(
+def test_twenty_concurrent_repeats_of_a_request_place_one_order(
     orders: Service, http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
     body, headers = order_of((product(), 1)), customer | fresh_key()
 
     def send(_: int) -> str:
-        answer = app_of(orders).test_client().post("/orders/", json=body, headers=headers)
-        assert answer.status_code == 201, answer.text
-        return str(answer.json["id"])
+        response = app_of(orders).test_client().post("/orders/", json=body, headers=headers)
+        assert response.status_code == 201, response.text
+        return str(response.json["id"])
 
     with ThreadPoolExecutor(20) as pool:
-        answers = set(pool.map(send, range(20)))
-    assert len(answers) == 1
+        ids = set(pool.map(send, range(20)))
+    assert len(ids) == 1
     assert len(http.get("/orders/", headers=customer).json["items"]) == 1
 
 
-def test_when_products_is_away_the_order_is_refused_for_now(
+def test_while_products_is_unavailable_an_order_is_refused_with_retry_after(
     orders: Service, http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
     body = order_of((product(), 1))
     before = orders.settings
     try:
         Settings.use(**{**before.model_dump(), "services": {"products": "http://127.0.0.1:1"}})
-        answer = http.post("/orders/", json=body, headers=customer | fresh_key())
+        response = http.post("/orders/", json=body, headers=customer | fresh_key())
     finally:
         Settings.use(**before.model_dump())
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
 
 
 def test_a_customer_sees_only_their_own_orders(
@@ -140,7 +140,7 @@ def test_a_customer_sees_only_their_own_orders(
     assert [order["id"] for order in http.get("/orders/", headers=staff).json["items"]] == [placed["id"]]
 
 
-def test_the_list_is_paged_newest_first(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
+def test_the_list_pages_newest_first(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
     kettle = product()
     ids = [
         http.post("/orders/", json=order_of((kettle, 1)), headers=customer | fresh_key()).json["id"] for _ in range(5)
@@ -167,5 +167,5 @@ def test_the_list_is_paged_newest_first(http: FlaskClient, product: Product, cus
     ],
 )
 def test_a_cursor_of_another_list_is_refused(http: FlaskClient, customer: dict[str, str], cursor: str) -> None:
-    answer = http.get(f"/orders/?cursor={cursor}", headers=customer)
-    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "cursor")
+    response = http.get(f"/orders/?cursor={cursor}", headers=customer)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (422, "cursor")

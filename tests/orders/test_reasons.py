@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from contracts.reasons import Audience, Reason
 from contracts.stock import StockRefused
-from tests.orders.conftest import Hear, order_id
+from tests.orders.conftest import Deliver, order_id
 from tests.reasons import READERS, REASONS, hidden
 
 
@@ -16,13 +16,13 @@ from tests.reasons import READERS, REASONS, hidden
 def test_a_reason_is_read_in_the_readers_words(
     http: FlaskClient,
     placed: dict[str, Any],
-    hear: Hear,
+    deliver: Deliver,
     customer: dict[str, str],
     staff: dict[str, str],
     reason: Reason,
 ) -> None:
     id_ = order_id(placed)
-    hear(StockRefused(id_, uuid4(), reason))
+    deliver(StockRefused(id_, uuid4(), reason))
     for audience, language in READERS:
         headers = (staff if audience is Audience.STAFF else customer) | {"Accept-Language": f"{language}-CH, fr;q=0.5"}
         expected = (reason.shown_to(audience), reason.text(audience, language))
@@ -38,10 +38,10 @@ def test_a_reason_is_read_in_the_readers_words(
 
 
 def test_without_a_language_that_we_speak_a_reason_is_read_in_english(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK))
+    deliver(StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK))
     for headers in ({}, {"Accept-Language": "fr"}):
         order = http.get(f"/orders/{id_}", headers=customer | headers).json
         assert order["reason_text"] == "Something in the order is out of stock."

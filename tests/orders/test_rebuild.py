@@ -1,4 +1,4 @@
-"""Every projection made again from the events is the same to the byte, also while orders go on."""
+"""Projections rebuilt from the events are identical, also while orders go on."""
 
 import io
 import subprocess
@@ -18,13 +18,13 @@ from services.orders import projector
 from services.orders.models import Order
 from services.orders.rebuild import PROJECTIONS, rebuild
 from services.orders.refund import refund
-from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_of
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of
 
 Product = Callable[..., dict[str, Any]]
 
 
 def dump(orders: Service) -> dict[str, bytes]:
-    """Every projection's rows, and how its tables are built, as PostgreSQL writes them."""
+    """Every projection's rows and schema, as PostgreSQL writes them."""
     shape = (
         "SELECT indexdef FROM pg_indexes WHERE tablename IN ({names}) UNION ALL"
         " SELECT concat(table_name, column_name, column_default, is_nullable, data_type, numeric_scale)"
@@ -36,8 +36,8 @@ def dump(orders: Service) -> dict[str, bytes]:
     with orders.store.engine.connect() as connection:
         for name, query in queries.items():
             with connection.connection.cursor() as cursor:
-                cursor.copy_expert(f"COPY ({query}) TO STDOUT", taken := io.BytesIO())
-                dumps[name] = taken.getvalue()
+                cursor.copy_expert(f"COPY ({query}) TO STDOUT", copied := io.BytesIO())
+                dumps[name] = copied.getvalue()
     return dumps
 
 
@@ -47,15 +47,17 @@ def project(orders: Service) -> None:
 
 
 @pytest.fixture
-def stories(orders: Service, http: FlaskClient, product: Product, customer: dict[str, str], hear: Hear) -> list[UUID]:
-    """Orders at every point of their life."""
+def order_ids(
+    orders: Service, http: FlaskClient, product: Product, customer: dict[str, str], deliver: Deliver
+) -> list[UUID]:
+    """Orders at every stage of their life."""
     kettle, tea = product(), product(name="Mint tea", category="food")
     body = order_of((kettle, 1), (tea, 1))
     ids = [UUID(http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"]) for _ in range(5)]
     for id_ in ids[1:]:
-        hear(*confirming(id_))
+        deliver(*confirming(id_))
     for id_ in ids[2:]:
-        hear(*fulfilling(id_))
+        deliver(*fulfilling(id_))
     http.delete(f"/orders/{ids[3]}", headers=customer)
     with store.active(orders.store), orders.store.transaction():
         refund(Order.get_for_update(ids[4]), 300)
@@ -63,7 +65,7 @@ def stories(orders: Service, http: FlaskClient, product: Product, customer: dict
     return ids
 
 
-def test_a_rebuild_gives_the_same_bytes(orders: Service, stories: list[UUID]) -> None:
+def test_a_rebuild_gives_the_same_bytes(orders: Service, order_ids: list[UUID]) -> None:
     before = dump(orders)
     assert before["orders"].count(b"\n") == 5
     assert before["analytics_products"].count(b"\n") == 2
@@ -71,7 +73,7 @@ def test_a_rebuild_gives_the_same_bytes(orders: Service, stories: list[UUID]) ->
     assert dump(orders) == before
 
 
-def test_a_rebuild_mends_what_was_spoilt(orders: Service, stories: list[UUID], hear: Hear) -> None:
+def test_a_rebuild_repairs_corrupted_projections(orders: Service, order_ids: list[UUID], deliver: Deliver) -> None:
     before = dump(orders)
     with orders.store.engine.begin() as connection:
         connection.execute(text("UPDATE orders SET status = 'delivered', version = 99"))
@@ -79,16 +81,16 @@ def test_a_rebuild_mends_what_was_spoilt(orders: Service, stories: list[UUID], h
         connection.execute(text("UPDATE projections SET transaction_id = '99999999999'"))
     rebuild(orders.settings.database_url)
     assert dump(orders) == before
-    hear(*fulfilling(stories[1]))
+    deliver(*fulfilling(order_ids[1]))
     project(orders)
     assert dump(orders)["analytics_days"] == before["analytics_days"]
 
 
 @pytest.fixture
 def busy(
-    orders: Service, http: FlaskClient, product: Product, customer: dict[str, str], hear: Hear
+    orders: Service, http: FlaskClient, product: Product, customer: dict[str, str], deliver: Deliver
 ) -> Iterator[Callable[[], None]]:
-    """Places and confirms orders until it is called; then raises what went wrong."""
+    """Place and confirm orders until it is called; it then fails if one of them failed."""
     stopping, placed, failed = threading.Event(), threading.Event(), []
     body = order_of((product(stock_quantity=1_000), 1))
 
@@ -96,7 +98,7 @@ def busy(
         try:
             while not stopping.is_set():
                 id_ = UUID(http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"])
-                hear(*confirming(id_))
+                deliver(*confirming(id_))
                 project(orders)
                 placed.set()
         except BaseException as error:
@@ -116,7 +118,7 @@ def busy(
     worker.join()
 
 
-def test_orders_go_on_while_it_rebuilds(orders: Service, stories: list[UUID], busy: Callable[[], None]) -> None:
+def test_orders_go_on_while_it_rebuilds(orders: Service, order_ids: list[UUID], busy: Callable[[], None]) -> None:
     for _ in range(3):
         rebuild(orders.settings.database_url)
     busy()
@@ -126,7 +128,7 @@ def test_orders_go_on_while_it_rebuilds(orders: Service, stories: list[UUID], bu
     assert dump(orders) == after
 
 
-def test_broken_off_it_leaves_nothing_behind(orders: Service, stories: list[UUID]) -> None:
+def test_a_failed_rebuild_changes_nothing(orders: Service, order_ids: list[UUID]) -> None:
     before = dump(orders)
     with orders.store.engine.begin() as connection:
         connection.execute(text("ALTER TABLE events RENAME COLUMN data TO hidden"))
@@ -141,7 +143,7 @@ def test_broken_off_it_leaves_nothing_behind(orders: Service, stories: list[UUID
         assert connection.scalar(text("SELECT count(*) FROM pg_namespace WHERE nspname = 'rebuilt'")) == 0
 
 
-def test_it_is_a_command_of_the_service(orders: Service, stories: list[UUID]) -> None:
+def test_rebuild_is_a_command_of_the_service(orders: Service, order_ids: list[UUID]) -> None:
     before = dump(orders)
     done = subprocess.run(
         [sys.executable, "-m", "services.orders.commands", "rebuild"],

@@ -1,4 +1,4 @@
-"""What orders does about each answer, in and out of turn."""
+"""What orders does about each reply, in and out of order."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,42 +12,42 @@ from chassis.run.testing import System
 from contracts.payments import CaptureRefused, PaymentAuthorized, PaymentCaptured, PaymentDeclined
 from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReserved
-from tests.orders.conftest import Hear, confirming, fulfilling, order_id, said
+from tests.orders.conftest import Deliver, confirming, fulfilling, order_id, published
 
 
-def test_reserved_and_authorised_is_confirmed(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]
+def test_a_reserved_and_authorised_order_is_confirmed(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    assert said(hear(StockReserved(id_))) == ["payment.authorize"]
-    confirmed = hear(PaymentAuthorized(id_, uuid4()))
-    assert said(confirmed) == ["order.confirmed", "stock.commit", "payment.capture"]
+    assert published(deliver(StockReserved(id_))) == ["payment.authorize"]
+    confirmed = deliver(PaymentAuthorized(id_, uuid4()))
+    assert published(confirmed) == ["order.confirmed", "stock.commit", "payment.capture"]
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], bool(order["confirmed_at"])) == ("confirmed", True)
 
 
-def test_the_payment_asked_for_is_the_orders_total(placed: dict[str, Any], hear: Hear) -> None:
-    system = hear(StockReserved(order_id(placed)))
+def test_the_payment_requested_is_the_orders_total(placed: dict[str, Any], deliver: Deliver) -> None:
+    system = deliver(StockReserved(order_id(placed)))
     data = system.sent[-1].data
     assert (data["amount"], data["currency"], data["payment_method"]) == (2500, "EUR", "tok_success")
 
 
 @pytest.mark.parametrize("refusal", ["stock", "payment"])
 def test_a_refusal_cancels_with_its_reason_and_undoes_what_was_done(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], refusal: str
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str], refusal: str
 ) -> None:
     id_ = order_id(placed)
     if refusal == "stock":
-        system = hear(StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK))
-        assert said(system) == ["order.cancelled"]
+        system = deliver(StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK))
+        assert published(system) == ["order.cancelled"]
     else:
-        system = hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
-        assert said(system) == ["payment.authorize", "order.cancelled", "stock.release"]
+        system = deliver(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
+        assert published(system) == ["payment.authorize", "order.cancelled", "stock.release"]
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], bool(order["reason"])) == ("cancelled", True)
 
 
-def answers(id_: UUID) -> list[Message]:
+def replies(id_: UUID) -> list[Message]:
     return [
         StockReserved(id_),
         StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK),
@@ -59,24 +59,24 @@ def answers(id_: UUID) -> list[Message]:
     ]
 
 
-def test_an_answer_repeated_in_new_envelopes_moves_nothing(placed: dict[str, Any], hear: Hear) -> None:
+def test_replies_repeated_in_new_envelopes_change_nothing(placed: dict[str, Any], deliver: Deliver) -> None:
     id_ = order_id(placed)
-    hear(*confirming(id_), *fulfilling(id_))
-    assert said(hear(*answers(id_))) == []
+    deliver(*confirming(id_), *fulfilling(id_))
+    assert published(deliver(*replies(id_))) == []
 
 
-def test_payment_that_answers_before_stock_moves_nothing(placed: dict[str, Any], hear: Hear) -> None:
+def test_a_payment_reply_before_the_stock_reply_changes_nothing(placed: dict[str, Any], deliver: Deliver) -> None:
     id_ = order_id(placed)
-    assert said(hear(PaymentAuthorized(id_, uuid4()), PaymentDeclined(id_, uuid4(), Reason.DECLINED))) == []
+    assert published(deliver(PaymentAuthorized(id_, uuid4()), PaymentDeclined(id_, uuid4(), Reason.DECLINED))) == []
 
 
-def test_an_answer_for_an_order_that_never_was_is_dead(hear: Hear) -> None:
-    system = hear(StockReserved(uuid4()))
+def test_a_reply_for_an_unknown_order_is_a_dead_letter(deliver: Deliver) -> None:
+    system = deliver(StockReserved(uuid4()))
     assert len(system.dead_letters) == 1
 
 
-def test_staff_ship_and_deliver_in_turn(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], staff: dict[str, str]
+def test_staff_ship_and_then_deliver(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str], staff: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
     url = f"/orders/{id_}/status"
@@ -86,9 +86,9 @@ def test_staff_ship_and_deliver_in_turn(
 
     assert put("shipped", customer) == 403
     assert put("shipped") == 409
-    hear(*confirming(id_), PaymentCaptured(id_, uuid4(), 2500, "EUR"))
+    deliver(*confirming(id_), PaymentCaptured(id_, uuid4(), 2500, "EUR"))
     assert put("shipped") == 409, "while its goods are not sold"
-    hear(StockCommitted(id_))
+    deliver(StockCommitted(id_))
     assert put("delivered") == 409
     assert put("shipped") == 200
     assert http.delete(f"/orders/{id_}", headers=customer).status_code == 409
@@ -98,12 +98,12 @@ def test_staff_ship_and_deliver_in_turn(
     assert http.put(f"/orders/{uuid4()}/status", json={"status": "shipped"}, headers=staff).status_code == 404
 
 
-def test_a_status_is_changed_only_as_seen(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, staff: dict[str, str]
+def test_a_status_change_requires_the_current_etag(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
     seen = http.get(f"/orders/{id_}", headers=staff).headers["ETag"]
-    hear(*confirming(id_), *fulfilling(id_))
+    deliver(*confirming(id_), *fulfilling(id_))
     body = {"status": "shipped"}
     url = f"/orders/{id_}"
     assert http.put(f"{url}/status", json=body, headers=staff | {"If-Match": seen}).status_code == 412
@@ -113,7 +113,7 @@ def test_a_status_is_changed_only_as_seen(
 
 
 @pytest.mark.parametrize(("audience", "is_read"), [(None, False), ("staff", False), ("customer", True)])
-def test_staff_cancel_with_a_reason_and_a_note_that_customers_read_only_if_it_is_for_them(
+def test_a_note_on_a_cancellation_is_shown_to_customers_only_if_addressed_to_them(
     http: FlaskClient,
     placed: dict[str, Any],
     customer: dict[str, str],
@@ -123,27 +123,25 @@ def test_staff_cancel_with_a_reason_and_a_note_that_customers_read_only_if_it_is
 ) -> None:
     note = {"text": "Third card in an hour."} | ({"audience": audience} if audience else {})
     body = {"status": "cancelled", "reason": "fraud_suspected", "note": note}
-    answer = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
-    assert (answer.json["status"], answer.json["reason"]) == ("cancelled", "fraud_suspected")
+    response = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
+    assert (response.json["status"], response.json["reason"]) == ("cancelled", "fraud_suspected")
     url = f"/orders/{placed['id']}/events"
     assert "Third card" in http.get(url, headers=staff).text
     assert ("Third card" in http.get(url, headers=customer).text) == is_read
     assert http.get(f"/orders/{placed['id']}", headers=customer).json["reason"] == "declined"
 
 
-def test_a_reason_in_staffs_own_words_is_refused(
-    http: FlaskClient, placed: dict[str, Any], staff: dict[str, str]
-) -> None:
+def test_a_free_text_reason_is_refused(http: FlaskClient, placed: dict[str, Any], staff: dict[str, str]) -> None:
     body = {"status": "cancelled", "reason": "Fraud suspected."}
     refused = http.put(f"/orders/{placed['id']}/status", json=body, headers=staff)
     assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "reason")
 
 
-def test_the_timeline_tells_every_step_in_order(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]
+def test_the_timeline_lists_every_event_in_order(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
+    deliver(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.INSUFFICIENT_FUNDS))
     timeline = http.get(f"/orders/{id_}/events", headers=customer).json
     steps = timeline["items"]
     assert [step["type"] for step in steps] == [
@@ -157,25 +155,27 @@ def test_the_timeline_tells_every_step_in_order(
     ]
     assert [step["version"] for step in steps] == list(range(1, 8))
     assert steps[5]["reason"] == "insufficient_funds"
-    assert steps[0]["summary"] == "The order was placed for 25.00 EUR."
+    assert steps[0]["summary"] == "Order placed for 25.00 EUR."
     assert "tok_" not in str(steps)
     assert timeline["next"] is None
 
 
-def test_the_timeline_is_paged(http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]) -> None:
+def test_the_timeline_is_paged(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
+) -> None:
     url = f"/orders/{placed['id']}/events?limit=4"
-    hear(*confirming(order_id(placed)))
+    deliver(*confirming(order_id(placed)))
     first = http.get(url, headers=customer).json
     second = http.get(f"{url}&cursor={first['next']}", headers=customer).json
     assert [step["version"] for page in (first, second) for step in page["items"]] == list(range(1, 9))
     assert second["next"] is None
 
 
-def test_only_staff_learns_that_a_card_was_stolen(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], staff: dict[str, str]
+def test_only_staff_see_that_a_card_was_stolen(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str], staff: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.STOLEN_CARD))
+    deliver(StockReserved(id_), PaymentDeclined(id_, uuid4(), Reason.STOLEN_CARD))
     for path in (f"/orders/{id_}", f"/orders/{id_}/events", "/orders/"):
         assert "stolen" not in http.get(path, headers=customer).text
         assert "declined" in http.get(path, headers=customer).text
@@ -185,8 +185,10 @@ def test_only_staff_learns_that_a_card_was_stolen(
 Product = Callable[..., dict[str, Any]]
 
 
-def test_the_category_is_kept_as_it_was_when_ordered(placed: dict[str, Any], hear: Callable[..., System]) -> None:
+def test_a_line_keeps_the_category_at_the_time_of_the_order(
+    placed: dict[str, Any], deliver: Callable[..., System]
+) -> None:
     assert [line["category"] for line in placed["lines"]] == ["kitchen"]
     id_ = order_id(placed)
-    confirmed = next(sent for sent in hear(*confirming(id_)).sent if sent.type == "order.confirmed")
+    confirmed = next(sent for sent in deliver(*confirming(id_)).sent if sent.type == "order.confirmed")
     assert [line["category"] for line in confirmed.data["lines"]] == ["kitchen"]

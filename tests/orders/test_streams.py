@@ -1,4 +1,4 @@
-"""Streams of events: orders are rebuilt from them alone, they take one writer at a time, and old versions can be read."""
+"""Streams of events: rows derive from them alone, they have one writer at a time, and old versions are upcast."""
 
 import json
 from datetime import datetime
@@ -22,10 +22,10 @@ from services.orders import words
 from services.orders.models import Event, Order, steps
 from services.orders.models.events import read
 from services.orders.refund import refund
-from tests.orders.conftest import Hear, confirming, fulfilling, order_id
+from tests.orders.conftest import Deliver, confirming, fulfilling, order_id
 
 FIRST_RELEASE = json.loads((Path(__file__).parent / "streams" / "first_release.json").read_text())
-"""Streams of the first release, whose lines had no category, by how the order ended."""
+"""Streams as the first release wrote them, when lines had no category, by scenario."""
 
 
 def replayed(rows: list[dict[str, Any]]) -> Order:
@@ -47,7 +47,7 @@ def replayed(rows: list[dict[str, Any]]) -> Order:
         ("cancelled", "cancelled", "cancelled_by_customer"),
     ],
 )
-def test_streams_of_the_first_release_give_the_current_state(scenario: str, status: str, reason: str | None) -> None:
+def test_streams_of_the_first_release_are_upcast(scenario: str, status: str, reason: str | None) -> None:
     order = replayed(FIRST_RELEASE[scenario])
     assert (order.status, order.reason, order.total_amount, order.version) == (
         status,
@@ -59,15 +59,15 @@ def test_streams_of_the_first_release_give_the_current_state(scenario: str, stat
     assert order.captured_amount == (order.total_amount if scenario == "delivered" else 0)
 
 
-def test_steps_that_the_first_release_did_not_await_are_open() -> None:
-    """Its services did not reply to a commit, a release or a void: each is sent again, and now gets a reply."""
+def test_commands_that_got_no_reply_in_the_first_release_are_open_steps() -> None:
+    """Its services did not reply to a commit, release or void: each command is repeated."""
     assert list(replayed(FIRST_RELEASE["pending"]).open_steps) == ["stock.reserve"]
     assert list(replayed(FIRST_RELEASE["delivered"]).open_steps) == ["stock.commit"]
     assert sorted(replayed(FIRST_RELEASE["cancelled"]).open_steps) == ["payment.void", "stock.release"]
 
 
-def test_events_are_written_in_the_current_version(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
-    hear(*confirming(order_id(placed)))
+def test_new_events_need_no_upcaster(orders: Service, placed: dict[str, Any], deliver: Deliver) -> None:
+    deliver(*confirming(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
         for event in Event.stream_of(order_id(placed)):
             assert event.meta["schema"] == REGISTRY[event.type].version
@@ -85,13 +85,13 @@ def test_an_event_of_a_newer_release_is_unavailable_here_for_now(
     assert int(response.headers["Retry-After"]) > 0
 
 
-def test_an_orders_row_can_be_rebuilt_from_its_events(orders: Service, placed: dict[str, Any], hear: Hear) -> None:
+def test_an_orders_row_follows_from_its_events_alone(orders: Service, placed: dict[str, Any], deliver: Deliver) -> None:
     id_ = order_id(placed)
-    hear(*confirming(id_), *fulfilling(id_))
+    deliver(*confirming(id_), *fulfilling(id_))
     with store.active(orders.store), orders.store.transaction():
         refund(Order.get_for_update(id_), 300, Note("A scratch."))
-    refund_id = UUID(hear().sent[-1].data["refund_id"])
-    hear(PaymentRefunded(id_, uuid4(), refund_id, 300, "EUR"))
+    requested = UUID(deliver().sent[-1].data["refund_id"])
+    deliver(PaymentRefunded(id_, uuid4(), requested, 300, "EUR"))
     with store.active(orders.store), orders.store.transaction():
         row = Order.get_for_update(id_)
         rebuilt = Order.blank(id_)
@@ -101,7 +101,7 @@ def test_an_orders_row_can_be_rebuilt_from_its_events(orders: Service, placed: d
         assert {key: getattr(rebuilt, key) for key in columns} == {key: getattr(row, key) for key in columns}
 
 
-def test_of_two_writers_that_read_the_same_order_one_fails(orders: Service, placed: dict[str, Any]) -> None:
+def test_of_two_writers_that_saw_the_same_version_one_fails(orders: Service, placed: dict[str, Any]) -> None:
     """Even without the lock."""
     id_ = order_id(placed)
     engine = orders.store.engine
@@ -114,13 +114,13 @@ def test_of_two_writers_that_read_the_same_order_one_fails(orders: Service, plac
             second.commit()
 
 
-def test_a_timeline_has_words_for_every_event() -> None:
-    known = {message.type for message in (*steps.PATIENCE, *steps.ANSWERS)}
+def test_the_timeline_has_words_for_every_event() -> None:
+    of_steps = {message.type for message in (*steps.RETRY_POLICIES, *steps.REPLIES)}
     own = {"order.placed", "order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
     own |= {"order.refunded", "order.stuck", "order.resumed"}
-    assert set(words.WORDS) == known | own
+    assert set(words.WORDS) == of_steps | own
 
 
-def test_a_sentence_names_its_amount() -> None:
+def test_a_summary_includes_the_amount() -> None:
     placed = OrderPlaced(uuid4(), uuid4(), [Line(uuid4(), "Kettle", 1, 1250)], 1250, "EUR", "tok_success")
-    assert words.told(placed, "EUR") == "The order was placed for 12.50 EUR."
+    assert words.summary(placed, "EUR") == "Order placed for 12.50 EUR."

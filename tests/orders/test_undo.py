@@ -1,4 +1,4 @@
-"""Every step's failure, and every cancellation, ends with nothing held, taken or owed; and what cannot be undone is seen."""
+"""Every failed step and every cancellation ends with nothing held, captured or owed, or visibly stuck."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -23,12 +23,12 @@ from contracts.payments import (
 from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReleased, StockReserved, StockRestocked
 from tests.conftest import app_of
-from tests.orders.conftest import Hear, confirming, fresh_key, fulfilling, order_id, said
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, published
 
 PAYMENT = UUID(int=7)
 CAPTURED = 2500
 
-Story = Callable[[UUID], list[Message]]
+Scenario = Callable[[UUID], list[Message]]
 
 
 def captured(id_: UUID) -> PaymentCaptured:
@@ -36,7 +36,7 @@ def captured(id_: UUID) -> PaymentCaptured:
 
 
 @pytest.mark.parametrize(
-    ("story", "failure", "undone"),
+    ("scenario", "failure", "undone"),
     [
         (lambda _: [], lambda id_: StockRefused(id_, uuid4(), Reason.OUT_OF_STOCK), []),
         (
@@ -64,21 +64,21 @@ def captured(id_: UUID) -> PaymentCaptured:
 def test_a_failed_step_cancels_the_order_and_undoes_what_was_done(
     http: FlaskClient,
     placed: dict[str, Any],
-    hear: Hear,
+    deliver: Deliver,
     staff: dict[str, str],
-    story: Story,
+    scenario: Scenario,
     failure: Callable[[UUID], Message],
     undone: list[str],
 ) -> None:
     id_ = order_id(placed)
-    hear(*story(id_))
-    assert said(hear(failure(id_))) == ["order.cancelled", *undone]
-    assert said(hear(failure(id_))) == []
+    deliver(*scenario(id_))
+    assert published(deliver(failure(id_))) == ["order.cancelled", *undone]
+    assert published(deliver(failure(id_))) == []
     assert http.get(f"/orders/{id_}", headers=staff).json["status"] == "cancelled"
 
 
 @pytest.mark.parametrize(
-    ("story", "undone"),
+    ("scenario", "undone"),
     [
         (lambda _: [], ["stock.release"]),
         (lambda id_: [StockReserved(id_)], ["stock.release", "payment.void"]),
@@ -89,164 +89,172 @@ def test_a_failed_step_cancels_the_order_and_undoes_what_was_done(
     ],
     ids=["placed", "reserved", "confirmed", "sold", "captured", "settled"],
 )
-def test_a_customer_can_cancel_until_it_is_shipped(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], story: Story, undone: list[str]
+def test_a_customer_can_cancel_an_order_until_it_is_shipped(
+    http: FlaskClient,
+    placed: dict[str, Any],
+    deliver: Deliver,
+    customer: dict[str, str],
+    scenario: Scenario,
+    undone: list[str],
 ) -> None:
     id_ = order_id(placed)
-    hear(*story(id_))
+    deliver(*scenario(id_))
     for _ in range(2):
         assert http.delete(f"/orders/{id_}", headers=customer).status_code == 204
-    assert said(hear()) == ["order.cancelled", *undone]
+    assert published(deliver()) == ["order.cancelled", *undone]
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], order["reason"]) == ("cancelled", "cancelled_by_customer")
 
 
 @pytest.mark.parametrize("first", ["sale", "capture"])
-def test_answers_that_come_after_the_cancellation_are_undone(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str], first: str
+def test_replies_that_come_after_the_cancellation_are_undone(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str], first: str
 ) -> None:
     id_ = order_id(placed)
-    hear(*confirming(id_))
+    deliver(*confirming(id_))
     http.delete(f"/orders/{id_}", headers=customer)
     late: list[tuple[Message, str]] = [(StockCommitted(id_), "stock.restock"), (captured(id_), "payment.refund")]
-    for answer, undoing in late if first == "sale" else reversed(late):
-        assert said(hear(answer))[-1:] == [undoing]
-        assert said(hear(answer)) == []
+    for reply, compensation in late if first == "sale" else reversed(late):
+        assert published(deliver(reply))[-1:] == [compensation]
+        assert published(deliver(reply)) == []
 
 
-def test_money_that_is_back_makes_a_cancelled_order_refunded(
-    http: FlaskClient, placed: dict[str, Any], hear: Hear, customer: dict[str, str]
+def test_a_cancelled_order_is_refunded_once_all_money_is_back(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(*confirming(id_), *fulfilling(id_))
+    deliver(*confirming(id_), *fulfilling(id_))
     http.delete(f"/orders/{id_}", headers=customer)
-    refund = hear().sent[-1]
+    refund = deliver().sent[-1]
     assert (refund.type, refund.data["amount"]) == ("payment.refund", CAPTURED)
     back = PaymentRefunded(id_, PAYMENT, UUID(refund.data["refund_id"]), CAPTURED, "EUR")
-    assert said(hear(back, StockRestocked(id_))) == ["order.refunded"]
-    assert said(hear(back)) == []
+    assert published(deliver(back, StockRestocked(id_))) == ["order.refunded"]
+    assert published(deliver(back)) == []
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], order["refunded_amount"], order["captured_amount"]) == ("refunded", "25.00", "25.00")
 
 
-def test_an_order_cancelled_early_ends_with_everything_answered(placed: dict[str, Any], hear: Hear, stuck: Any) -> None:
+def test_an_order_cancelled_early_is_not_stuck(placed: dict[str, Any], deliver: Deliver, stuck: Any) -> None:
     id_ = order_id(placed)
-    hear(
+    deliver(
         StockReserved(id_), PaymentDeclined(id_, PAYMENT, Reason.DECLINED), StockReleased(id_), PaymentVoided(id_, None)
     )
     assert stuck(id_) is None
 
 
 class TestRefunds:
-    """Of an order that stands."""
+    """Of an order that is not called off."""
 
     @pytest.fixture
-    def paid(self, placed: dict[str, Any], hear: Hear) -> UUID:
+    def paid(self, placed: dict[str, Any], deliver: Deliver) -> UUID:
         id_ = order_id(placed)
-        hear(*confirming(id_), *fulfilling(id_))
+        deliver(*confirming(id_), *fulfilling(id_))
         return id_
 
-    def ask(self, orders: Service, staff: dict[str, str], id_: UUID, **body: Any) -> int:
-        answer = app_of(orders).test_client().post(f"/orders/{id_}/refunds", json=body, headers=staff | fresh_key())
-        return answer.status_code
+    def request(self, orders: Service, staff: dict[str, str], id_: UUID, **body: Any) -> int:
+        response = app_of(orders).test_client().post(f"/orders/{id_}/refunds", json=body, headers=staff | fresh_key())
+        return response.status_code
 
     def sent(self, system: System) -> list[tuple[UUID, int]]:
-        asked = [envelope.data for envelope in system.sent if envelope.type == "payment.refund"]
-        return [(UUID(data["refund_id"]), data["amount"]) for data in asked]
+        requests = [envelope.data for envelope in system.sent if envelope.type == "payment.refund"]
+        return [(UUID(data["refund_id"]), data["amount"]) for data in requests]
 
-    def test_parts_go_back_until_nothing_is_left(
-        self, orders: Service, http: FlaskClient, paid: UUID, hear: Hear, staff: dict[str, str]
+    def test_partial_refunds_until_nothing_is_left(
+        self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
-        assert self.ask(orders, staff, paid, amount="10.00", note={"text": "A scratch."}) == 201
-        assert self.ask(orders, staff, paid, amount="15.01") == 409
-        [(first, amount)] = self.sent(hear())
+        assert self.request(orders, staff, paid, amount="10.00", note={"text": "A scratch."}) == 201
+        assert self.request(orders, staff, paid, amount="15.01") == 409
+        [(first, amount)] = self.sent(deliver())
         assert amount == 1000
-        system = hear(PaymentRefunded(paid, PAYMENT, first, 1000, "EUR"))
+        system = deliver(PaymentRefunded(paid, PAYMENT, first, 1000, "EUR"))
         assert system.sent[-1].data["note"] == {"text": "A scratch.", "audience": "staff"}
         order = http.get(f"/orders/{paid}", headers=staff).json
         assert (order["status"], order["refunded_amount"]) == ("confirmed", "10.00")
-        assert self.ask(orders, staff, paid) == 201
-        [(rest, amount)] = self.sent(hear())
+        assert self.request(orders, staff, paid) == 201
+        [(rest, amount)] = self.sent(deliver())
         assert amount == 1500
-        assert said(hear(PaymentRefunded(paid, PAYMENT, rest, 1500, "EUR"))) == ["order.refunded", "stock.restock"]
+        assert published(deliver(PaymentRefunded(paid, PAYMENT, rest, 1500, "EUR"))) == [
+            "order.refunded",
+            "stock.restock",
+        ]
         assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
-        assert self.ask(orders, staff, paid) == 409
+        assert self.request(orders, staff, paid) == 409
 
-    def test_two_at_once_for_the_whole_are_one(
-        self, orders: Service, paid: UUID, hear: Hear, staff: dict[str, str]
+    def test_concurrent_full_refunds_are_one(
+        self, orders: Service, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
         with ThreadPoolExecutor(4) as pool:
-            answers = list(pool.map(lambda _: self.ask(orders, staff, paid), range(4)))
-        assert sorted(answers) == [201, 409, 409, 409]
-        assert [amount for _, amount in self.sent(hear())] == [CAPTURED]
+            statuses = list(pool.map(lambda _: self.request(orders, staff, paid), range(4)))
+        assert sorted(statuses) == [201, 409, 409, 409]
+        assert [amount for _, amount in self.sent(deliver())] == [CAPTURED]
 
-    def test_a_cancellation_sends_back_what_refunds_left(
-        self, orders: Service, http: FlaskClient, paid: UUID, hear: Hear, staff: dict[str, str]
+    def test_a_cancellation_refunds_the_rest(
+        self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
-        self.ask(orders, staff, paid, amount="10.00")
+        self.request(orders, staff, paid, amount="10.00")
         http.delete(f"/orders/{paid}", headers=staff)
-        (first, _), (second, owed) = self.sent(hear())
+        (first, _), (second, owed) = self.sent(deliver())
         assert owed == 1500
-        hear(PaymentRefunded(paid, PAYMENT, second, 1500, "EUR"), PaymentRefunded(paid, PAYMENT, first, 1000, "EUR"))
+        deliver(PaymentRefunded(paid, PAYMENT, second, 1500, "EUR"), PaymentRefunded(paid, PAYMENT, first, 1000, "EUR"))
         assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
 
-    def test_a_part_refused_is_asked_for_again_with_the_cancellation(
-        self, orders: Service, http: FlaskClient, paid: UUID, hear: Hear, staff: dict[str, str]
+    def test_a_refused_partial_refund_is_included_in_the_cancellation(
+        self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
-        self.ask(orders, staff, paid, amount="10.00")
-        [(first, _)] = self.sent(hear())
-        assert said(hear(RefundRefused(paid, first, Reason.REFUND_REFUSED))) == []
+        self.request(orders, staff, paid, amount="10.00")
+        [(first, _)] = self.sent(deliver())
+        assert published(deliver(RefundRefused(paid, first, Reason.REFUND_REFUSED))) == []
         http.delete(f"/orders/{paid}", headers=staff)
-        assert [amount for _, amount in self.sent(hear())] == [CAPTURED]
+        assert [amount for _, amount in self.sent(deliver())] == [CAPTURED]
 
-    def test_money_sent_back_by_the_payments_service_counts(
-        self, orders: Service, http: FlaskClient, paid: UUID, hear: Hear, staff: dict[str, str]
+    def test_a_refund_made_at_the_payments_service_counts(
+        self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
-        """Also when a cancellation races it: what is owed is what is left."""
+        """Also when it races with a cancellation, which then owes only the rest."""
         http.delete(f"/orders/{paid}", headers=staff)
-        [(asked, _)] = self.sent(hear())
-        hear(RefundRefused(paid, asked, Reason.EXCEEDS_CAPTURED))
-        system = hear(PaymentRefunded(paid, PAYMENT, uuid4(), 1000, "EUR"))
+        [(requested, _)] = self.sent(deliver())
+        deliver(RefundRefused(paid, requested, Reason.EXCEEDS_CAPTURED))
+        system = deliver(PaymentRefunded(paid, PAYMENT, uuid4(), 1000, "EUR"))
         [(again, owed)] = self.sent(system)
         assert owed == 1500
-        hear(PaymentRefunded(paid, PAYMENT, again, 1500, "EUR"), StockRestocked(paid))
+        deliver(PaymentRefunded(paid, PAYMENT, again, 1500, "EUR"), StockRestocked(paid))
         assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
         assert http.get("/orders/?stuck=true", headers=staff).json["items"] == []
 
-    def test_only_staff_refunds_and_only_what_was_paid(
+    def test_only_staff_can_refund_and_only_what_was_paid(
         self, orders: Service, placed: dict[str, Any], customer: dict[str, str], staff: dict[str, str]
     ) -> None:
-        assert self.ask(orders, customer, order_id(placed)) == 403
-        assert self.ask(orders, staff, order_id(placed)) == 409
-        assert self.ask(orders, staff, order_id(placed), amount="-1.00") == 422
-        assert self.ask(orders, staff, uuid4()) == 404
+        assert self.request(orders, customer, order_id(placed)) == 403
+        assert self.request(orders, staff, order_id(placed)) == 409
+        assert self.request(orders, staff, order_id(placed), amount="-1.00") == 422
+        assert self.request(orders, staff, uuid4()) == 404
 
 
-def test_many_cancellations_at_once_are_one(
-    orders: Service, placed: dict[str, Any], hear: Hear, customer: dict[str, str], staff: dict[str, str]
+def test_concurrent_cancellations_are_one(
+    orders: Service, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str], staff: dict[str, str]
 ) -> None:
-    """While its capture is being answered, too."""
+    """Also while the reply to the capture arrives."""
     id_ = order_id(placed)
-    hear(*confirming(id_), StockCommitted(id_))
+    deliver(*confirming(id_), StockCommitted(id_))
 
     def cancel(who: dict[str, str]) -> int:
         return app_of(orders).test_client().delete(f"/orders/{id_}", headers=who).status_code
 
     with ThreadPoolExecutor(5) as pool:
-        racing = pool.submit(hear, captured(id_))
-        answers = list(pool.map(cancel, [customer, staff, customer, staff]))
-    assert set(answers) == {204}
-    everything = [*racing.result().sent, *hear().sent]
+        racing = pool.submit(deliver, captured(id_))
+        statuses = list(pool.map(cancel, [customer, staff, customer, staff]))
+    assert set(statuses) == {204}
+    everything = [*racing.result().sent, *deliver().sent]
     assert sorted(envelope.type for envelope in everything) == ["order.cancelled", "payment.refund", "stock.restock"]
 
 
-def test_late_answers_to_what_was_called_off_move_nothing(
-    placed: dict[str, Any], hear: Hear, http: FlaskClient, customer: dict[str, str]
+def test_late_replies_to_superseded_commands_change_nothing(
+    placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]
 ) -> None:
     id_ = order_id(placed)
-    hear(StockReserved(id_))
+    deliver(StockReserved(id_))
     http.delete(f"/orders/{id_}", headers=customer)
-    hear()
+    deliver()
     late = (StockReserved(id_), PaymentAuthorized(id_, PAYMENT), PaymentDeclined(id_, PAYMENT, Reason.CANCELLED))
-    assert said(hear(*late)) == []
-    assert said(hear(StockReleased(id_), PaymentVoided(id_, PAYMENT))) == []
+    assert published(deliver(*late)) == []
+    assert published(deliver(StockReleased(id_), PaymentVoided(id_, PAYMENT))) == []

@@ -1,10 +1,10 @@
-"""A look into the books, by their SQL alone: what an accountant would ask of them."""
+"""Checks of the ledger in plain SQL."""
 
 from sqlalchemy import text
 
 UNBALANCED = "SELECT currency, sum(amount) FROM ledger_entries GROUP BY currency HAVING sum(amount) <> 0"
 
-# What the books say a payment is, against what its row says. Zero throughout may be a payment that never was or was undone.
+# Each payment's balances beside its row. All zero: it was never charged, or was undone.
 BY_BOOKS = """
 WITH balance AS (
     SELECT payment_id, sum(amount) FILTER (WHERE account = 'held') AS held,
@@ -20,7 +20,7 @@ FROM payments LEFT JOIN balance ON payment_id = payments.id
 
 
 def contradictions(service):
-    """Every payment whose status is not what its books say, and every currency that does not add up."""
+    """Every payment whose status contradicts the ledger, and every currency that does not balance."""
     with service.store.engine.connect() as connection:
         wrong = [tuple(row) for row in connection.execute(text(UNBALANCED))]
         for row in connection.execute(text(BY_BOOKS)):
@@ -38,7 +38,7 @@ def _statuses(row):
 
 
 def kept(service):
-    """What is ours of everything, in minor units."""
+    """Captured and not refunded, over all payments, in minor units."""
     query = "SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE account IN ('captured', 'refunding')"
     with service.store.engine.connect() as connection:
         return connection.scalar(text(query))

@@ -1,4 +1,4 @@
-"""What the tests of payments share: the orders service's side of the conversation, and a look into the bank."""
+"""Shared by the payments tests: the orders service's side of the conversation, the bank, and staff."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -24,70 +24,70 @@ from services.payments.settings import Settings
 
 
 class Orders:
-    """Speaks to the payments service as orders does, and hears its answers."""
+    """Sends commands as the orders service does, and collects the replies."""
 
     def __init__(self, payments: Service, system: System) -> None:
         self.payments = payments
         self.system = system
 
-    def wants(self, order_id: UUID, method: str = "tok_success", amount: int = 1250, **changes: Any) -> Message:
+    def authorization(self, order_id: UUID, method: str = "tok_success", amount: int = 1250, **changes: Any) -> Message:
         terms = {"user_id": uuid4(), "currency": "EUR"} | changes
         return AuthorizePayment(order_id, amount=amount, payment_method=method, **terms)
 
-    def say(self, *messages: Message) -> None:
-        """Each message as one delivery, and all that follows from it before the next."""
+    def send(self, *messages: Message) -> None:
+        """Deliver each message, and everything that follows from it before the next one."""
         for message in messages:
-            self.post(message)
+            self.deliver(message)
             self.system.drain()
 
-    def post(self, message: Message) -> None:
-        """Deliver the message, and leave what follows from it in the outbox."""
+    def deliver(self, message: Message) -> None:
+        """Deliver the message and leave what follows from it in the outbox."""
         self.system.deliver(self.payments, Envelope.of(message, "orders"))
 
     @property
     def payment_ids(self) -> list[str]:
-        """Of the payments that the provider was asked about, in the order of the tasks."""
+        """Of the tasks, in order."""
         return [sent.subject for sent in self.system.sent if sent.type.startswith(TASK_PREFIX)]
 
     @property
-    def heard(self) -> list[Message]:
-        """Every answer so far, oldest first."""
+    def replies(self) -> list[Message]:
+        """Oldest first."""
         return [sent.message() for sent in self.system.sent if not sent.type.startswith(TASK_PREFIX)]
 
     @property
-    def heard_types(self) -> list[str]:
-        return [message.type for message in self.heard]
+    def reply_types(self) -> list[str]:
+        return [message.type for message in self.replies]
 
 
 class Bank:
-    """What the bank knows, asked over HTTP."""
+    """The bank over HTTP."""
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._http = urllib3.PoolManager(headers={"Authorization": "Bearer sandbox-key"}, timeout=5)
 
     def charges(self, payment_id: UUID | str) -> list[dict[str, Any]]:
-        answer = self._http.request("GET", f"{self.address}/charges?reference={payment_id}")
-        return list(answer.json()["items"])
+        response = self._http.request("GET", f"{self.address}/charges?reference={payment_id}")
+        return list(response.json()["items"])
 
     def do(self, path: str, key: str | None = None, **body: Any) -> None:
-        """Move a charge behind the payments service's back."""
+        """Change a charge without the payments service."""
         headers = {"Authorization": "Bearer sandbox-key", "Idempotency-Key": key or str(uuid4())}
-        answer = self._http.request("POST", f"{self.address}/charges{path}", json=body, headers=headers)
-        assert answer.status in (200, 201)
+        response = self._http.request("POST", f"{self.address}/charges{path}", json=body, headers=headers)
+        assert response.status in (200, 201)
 
 
 class Staff:
-    """Sees every payment over the API."""
+    """Reads payments over the API."""
 
     def __init__(self, payments: Service, client: FlaskClient) -> None:
         self._headers = bearer(payments, uuid4(), "staff")
         self._client = client
 
-    def sees(self, payment_id: UUID) -> dict[str, Any]:
-        answer = self._client.get(f"/payments/{payment_id}", headers=self._headers)
-        assert answer.status_code == 200
-        return dict(answer.json or {})
+    def get(self, payment_id: UUID) -> dict[str, Any]:
+        response = self._client.get(f"/payments/{payment_id}", headers=self._headers)
+        assert response.status_code == 200
+        return dict(response.json or {})
 
 
 @pytest.fixture
@@ -107,23 +107,23 @@ def staff(payments: Service, client: Callable[[Service], FlaskClient]) -> Staff:
 
 @pytest.fixture
 def settings(payments: Service) -> Callable[..., AbstractContextManager[None]]:
-    """Other settings for a while: `with settings(provider_timeout_seconds=0.2): ...`"""
-    usual = Settings.current().model_dump()
+    """Change settings temporarily: `with settings(provider_timeout_seconds=0.2): ...`"""
+    before = Settings.current().model_dump()
 
     @contextmanager
     def changed(**changes: Any) -> Iterator[None]:
-        Settings.use(**(usual | changes))
+        Settings.use(**(before | changes))
         try:
             yield
         finally:
-            Settings.use(**usual)
+            Settings.use(**before)
 
     return changed
 
 
 @pytest.fixture
 def sweep(payments: Service) -> Callable[[float], int]:
-    """What a worker's timer does, so many seconds from now; gives how many tasks then wait in the outbox."""
+    """Sweep as of so many seconds from now; returns how many tasks then wait in the outbox."""
 
     def run(seconds: float) -> int:
         with store.active(payments.store), payments.store.transaction():

@@ -1,7 +1,7 @@
 """A server that speaks Stripe's API as far as we use it: PaymentIntents with manual capture, refunds, search, idempotency keys.
 
 Written from Stripe's reference (https://docs.stripe.com/api). The payment method decides how a charge ends, as Stripe's own test
-methods do, and a few of our own that Stripe has none for. As Stripe does, it repeats to the same key what it said first, also a 500.
+methods do, and some of our own. Like Stripe, it replays the first response to an idempotency key, also a 500.
 """
 
 import json
@@ -12,7 +12,7 @@ from secrets import token_hex
 
 from flask import Flask, Response, request
 
-KEY = "sk_test_of_the_tests"
+KEY = "sk_test_key"
 DECLINES = {
     "pm_card_chargeDeclined": "generic_decline",
     "pm_card_visa_chargeDeclinedInsufficientFunds": "insufficient_funds",
@@ -25,54 +25,54 @@ METHODS = {"pm_card_visa", PENDING, ERROR, LOST, CAPTURE_REFUSED, REFUND_REFUSED
 class Refusal(Exception):
     def __init__(self, status, **error):
         super().__init__(error)
-        self.answer = (status, {"error": error})
+        self.response = (status, {"error": error})
 
 
 class StripeAPI:
     """One account's PaymentIntents and refunds; `app` serves them."""
 
     def __init__(self):
-        self.intents, self.refunds, self._answers = {}, {}, {}
-        self._turn = threading.Lock()
+        self.intents, self.refunds, self._responses = {}, {}, {}
+        self._lock = threading.Lock()
         self.app = Flask(__name__)
         self.app.add_url_rule("/v1/<path:path>", view_func=self._serve, methods=["GET", "POST"])
 
     def _serve(self, path):
         if request.headers.get("Authorization") != f"Bearer {KEY}":
             return _response(401, {"error": {"type": "invalid_request_error", "message": "Invalid API Key"}})
-        with self._turn:
-            key, asked = request.headers.get("Idempotency-Key"), (path, sorted(request.form.items()))
-            if request.method == "POST" and key in self._answers:
-                known, answer = self._answers[key]
+        with self._lock:
+            key, sent = request.headers.get("Idempotency-Key"), (path, sorted(request.form.items()))
+            if request.method == "POST" and key in self._responses:
+                first_request, response = self._responses[key]
                 error = {"type": "idempotency_error", "message": "Keys can only be used with the same parameters"}
-                return _response(*(answer if known == asked else (400, {"error": error})))
+                return _response(*(response if first_request == sent else (400, {"error": error})))
             try:
-                answer = self._answer(request.method, path.split("/"), request.values)
+                response = self._handle(request.method, path.split("/"), request.values)
             except Refusal as refusal:
-                answer = refusal.answer
+                response = refusal.response
             if request.method == "POST":
-                self._answers[key] = (asked, answer)
-            return _response(*answer)
+                self._responses[key] = (sent, response)
+            return _response(*response)
 
-    def _answer(self, method, path, sent):
+    def _handle(self, method, path, sent):
         match method, path:
             case "POST", ["payment_intents"]:
                 return self._create(sent)
             case "GET", ["payment_intents", "search"]:
-                (wanted,) = re.fullmatch(r'metadata\["payment_id"\]:"([^"]+)"', sent["query"]).groups()
-                found = [i for i in self.intents.values() if i["metadata"].get("payment_id") == wanted]
+                (payment_id,) = re.fullmatch(r'metadata\["payment_id"\]:"([^"]+)"', sent["query"]).groups()
+                found = [i for i in self.intents.values() if i["metadata"].get("payment_id") == payment_id]
                 return 200, {"object": "search_result", "data": found, "has_more": False, "url": "/v1/x"}
             case "GET", ["payment_intents"]:
                 since, until = int(sent["created[gte]"]), int(sent["created[lt]"])
                 return self._list([i for i in self.intents.values() if since <= i["created"] < until], sent)
             case "GET", ["payment_intents", intent_id]:
-                return 200, self._known(intent_id)
+                return 200, self._find(intent_id)
             case "POST", ["payment_intents", intent_id, "capture"]:
-                return self._capture(self._known(intent_id))
+                return self._capture(self._find(intent_id))
             case "POST", ["payment_intents", intent_id, "cancel"]:
-                return self._cancel(self._known(intent_id))
+                return self._cancel(self._find(intent_id))
             case "POST", ["refunds"]:
-                return self._refund(self._known(sent["payment_intent"]), int(sent["amount"]), _metadata(sent))
+                return self._refund(self._find(sent["payment_intent"]), int(sent["amount"]), _metadata(sent))
             case "GET", ["refunds"]:
                 return self._list(
                     [r for r in self.refunds.values() if r["payment_intent"] == sent["payment_intent"]], sent
@@ -113,11 +113,11 @@ class StripeAPI:
         else:
             self.confirm(intent["id"])
         if method == LOST:
-            raise Refusal(500, type="api_error", message="It is done, and nobody knows")
+            raise Refusal(500, type="api_error", message="Done, but the response was lost")
         return 200, intent
 
     def confirm(self, intent_id):
-        """The customer did their part."""
+        """The customer confirmed."""
         intent = self.intents[intent_id]
         is_manual = intent["capture_method"] == "manual"
         status, field = ("requires_capture", "amount_capturable") if is_manual else ("succeeded", "amount_received")
@@ -145,16 +145,16 @@ class StripeAPI:
         refund = {"id": f"re_{token_hex(12)}", "object": "refund", **terms}
         self.refunds[refund["id"]] = refund
         if intent["payment_method"] == LOST:
-            raise Refusal(500, type="api_error", message="It is done, and nobody knows")
+            raise Refusal(500, type="api_error", message="Done, but the response was lost")
         return 200, refund
 
-    def _known(self, intent_id):
+    def _find(self, intent_id):
         if intent_id not in self.intents:
             raise Refusal(404, type="invalid_request_error", code="resource_missing", param="intent")
         return self.intents[intent_id]
 
     def _list(self, items, sent):
-        """Pages of two, so that whoever reads only the first is found out."""
+        """Pages of two, to catch a caller that reads only the first."""
         ids = [item["id"] for item in items]
         start = ids.index(sent["starting_after"]) + 1 if "starting_after" in sent else 0
         page = items[start : start + 2]

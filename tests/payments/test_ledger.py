@@ -1,4 +1,4 @@
-"""The books always add up, because nothing else can be written into them; and they say of every payment what its row says."""
+"""The ledger always balances, because nothing else can be written, and agrees with the status of every payment."""
 
 from uuid import uuid4
 
@@ -26,7 +26,7 @@ SELECT payment_id, CAST(:refund_id AS uuid), :move, :source, :target, :amount, :
 
 @pytest.fixture
 def authorized(orders):
-    orders.say(orders.wants(uuid4()))
+    orders.send(orders.authorization(uuid4()))
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def authorized(orders):
         ({"move": "authorized", "source": "customer", "target": "held"}, "ledger_payment_once"),
     ],
 )
-def test_what_would_not_add_up_cannot_be_written(payments, authorized, changes, constraint):
-    right = {"refund_id": None, "move": "captured", "source": "held", "target": "captured"}
-    values = right | {"amount": 1250, "currency": "EUR"}
+def test_an_unbalanced_movement_cannot_be_written(payments, authorized, changes, constraint):
+    valid = {"refund_id": None, "move": "captured", "source": "held", "target": "captured"}
+    values = valid | {"amount": 1250, "currency": "EUR"}
     engine = payments.store.engine
     with pytest.raises(IntegrityError, match=constraint), engine.begin() as connection:
         connection.execute(text(INSERT), values | changes)
@@ -55,7 +55,7 @@ def test_what_would_not_add_up_cannot_be_written(payments, authorized, changes, 
 
 
 @pytest.mark.parametrize("change", ["UPDATE ledger SET amount = amount + 1", "DELETE FROM ledger"])
-def test_what_is_written_stays(payments, authorized, change):
+def test_a_movement_cannot_be_changed_or_deleted(payments, authorized, change):
     with (
         pytest.raises(IntegrityError, match="append-only"),
         payments.store.engine.begin() as connection,
@@ -63,10 +63,10 @@ def test_what_is_written_stays(payments, authorized, change):
         connection.execute(text(change))
 
 
-def test_a_hold_ends_once_and_in_one_way(payments, orders):
+def test_a_hold_ends_once(payments, orders):
     order_id = uuid4()
-    orders.say(orders.wants(order_id), CapturePayment(order_id))
-    payment_id = orders.heard[0].payment_id
+    orders.send(orders.authorization(order_id), CapturePayment(order_id))
+    payment_id = orders.replies[0].payment_id
     for move in (Move.CAPTURED, Move.RELEASED):
         with (
             pytest.raises(IntegrityError),
@@ -76,10 +76,10 @@ def test_a_hold_ends_once_and_in_one_way(payments, orders):
             ledger.post(move, payment_id, 1250, "EUR")
 
 
-def test_every_movement_is_two_entries_that_cancel_out(payments, orders):
+def test_every_movement_is_two_entries_that_balance(payments, orders):
     order_id = uuid4()
-    orders.say(
-        orders.wants(order_id),
+    orders.send(
+        orders.authorization(order_id),
         CapturePayment(order_id),
         RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP),
     )
@@ -95,28 +95,36 @@ def test_every_movement_is_two_entries_that_cancel_out(payments, orders):
     }
 
 
-TOKENS = ["success", "declined_lost_card", "error", "lost_answer", "capture_refused", "capture_error", "refund_refused"]
+TOKENS = [
+    "success",
+    "declined_lost_card",
+    "error",
+    "lost_response",
+    "capture_refused",
+    "capture_error",
+    "refund_refused",
+]
 WISHES = st.lists(
     st.sampled_from(["authorize", "capture", "void", "refund 1250", "refund 400", "again 400", "task"]), max_size=9
 )
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(token=st.sampled_from(TOKENS), wishes=WISHES)
-def test_whatever_is_asked_for_in_whatever_order_the_books_agree_with_every_payment_and_with_the_bank(
-    payments, bank, token, wishes
+@given(token=st.sampled_from(TOKENS), commands=WISHES)
+def test_after_any_commands_in_any_order_the_ledger_agrees_with_every_payment_and_the_bank(
+    payments, bank, token, commands
 ):
     orders, order_id, again = Orders(payments, System([payments])), uuid4(), uuid4()
-    authorize = orders.wants(order_id, f"tok_{token}")
-    for wish in wishes:
-        verb, _, amount = wish.partition(" ")
+    authorize = orders.authorization(order_id, f"tok_{token}")
+    for command in commands:
+        verb, _, amount = command.partition(" ")
         if verb == "task":
             _work(orders)
             continue
         refund_id = again if verb == "again" else uuid4()
         refund = RefundPayment(order_id, refund_id, int(amount or 1), "EUR", Reason.REFUNDED_BY_SHOP)
         others = {"authorize": authorize, "capture": CapturePayment(order_id), "void": VoidPayment(order_id)}
-        orders.post(others.get(verb, refund))
+        orders.deliver(others.get(verb, refund))
     _work(orders)
     assert books.contradictions(payments) == []
     with payments.store.engine.connect() as connection:
@@ -127,17 +135,17 @@ def test_whatever_is_asked_for_in_whatever_order_the_books_agree_with_every_paym
     (row,) = [row for row in rows if row.id == payment.id]
     charges = bank.charges(payment.id)
     assert len(charges) <= 1
-    if row.status not in ("pending", "authorized"):  # of these the bank may know more, as its answer was lost
+    if row.status not in ("pending", "authorized"):  # the bank may be ahead, if its response was lost
         at_bank = sum(charge["amount_captured"] - charge["amount_refunded"] for charge in charges)
         assert at_bank in (row.ours, row.paid)
 
 
 def _work(orders):
-    """Everything that can be done now is done; what the bank fails at is left."""
+    """Do everything that the bank does not fail at."""
     for _ in range(20):
         try:
             orders.system.drain()
             return
         except ProviderUnavailable:
             continue
-    raise AssertionError("It never ends.")
+    raise AssertionError("still failing")

@@ -1,4 +1,4 @@
-"""Paying over the API: what is taken, what is refused by name, and who sees what became of it."""
+"""Direct payments over the API: validation, outcome, and who may see them."""
 
 import json
 import os
@@ -35,7 +35,7 @@ def pay(payments, client):
 
 @pytest.fixture
 def look(payments, client):
-    """GET as Ada, unless as another user or with roles."""
+    """GET as Ada, or as another user or role."""
     return lambda path, user_id=ADA, *roles: client(payments).get(path, headers=bearer(payments, user_id, *roles))
 
 
@@ -46,25 +46,25 @@ def look(payments, client):
         ({"capture": True, "currency": "EUR", "amount": "0.01"}, "captured", None),
         ({"capture": False}, "authorized", None),
         ({"payment_method": "tok_declined_insufficient_funds"}, "declined", "insufficient_funds"),
-        ({"payment_method": "tok_of_nobody"}, "declined", "invalid_payment_method"),
+        ({"payment_method": "tok_unknown"}, "declined", "invalid_payment_method"),
         ({"amount": "99999999.99"}, "declined", "invalid_amount"),
     ],
 )
-def test_a_payment_is_pending_at_first_and_then_what_the_bank_says(pay, look, orders, bank, changes, status, reason):
-    answer = pay(**changes)
-    assert (answer.status_code, answer.json["status"]) == (201, "pending")
-    assert answer.headers["Location"] == f"/payments/{answer.json['id']}"
+def test_a_payment_is_pending_at_first_and_then_as_the_bank_decides(pay, look, orders, bank, changes, status, reason):
+    response = pay(**changes)
+    assert (response.status_code, response.json["status"]) == (201, "pending")
+    assert response.headers["Location"] == f"/payments/{response.json['id']}"
     orders.system.drain()
-    seen = look(answer.headers["Location"]).json
+    seen = look(response.headers["Location"]).json
     assert (seen["status"], seen["decline_reason"]) == (status, reason)
     assert (seen["amount"], seen["currency"], seen["user_id"]) == (changes.get("amount", "12.50"), "EUR", str(ADA))
     assert seen["order_id"] is None
-    charges = bank.charges(answer.json["id"])
+    charges = bank.charges(response.json["id"])
     assert [charge["status"] for charge in charges] == ([] if reason and reason.startswith("invalid") else [status])
-    assert orders.heard == []
+    assert orders.replies == []
 
 
-def test_whole_euros_are_an_amount_too(pay):
+def test_an_amount_may_be_whole_euros(pay):
     assert pay(amount="7").json["amount"] == "7.00"
 
 
@@ -96,52 +96,52 @@ def test_whole_euros_are_an_amount_too(pay):
         ("card_number", CARD),
     ],
 )
-def test_a_wrong_field_is_refused_by_name_and_its_value_is_not_repeated(pay, orders, look, field, value):
-    answer = pay(**{field: value})
-    assert (answer.status_code, answer.content_type) == (422, "application/problem+json")
-    assert {wrong["field"] for wrong in answer.json["errors"]} <= {field, "body"}
-    assert CARD not in answer.text
+def test_an_invalid_field_is_named_and_its_value_not_repeated(pay, orders, look, field, value):
+    response = pay(**{field: value})
+    assert (response.status_code, response.content_type) == (422, "application/problem+json")
+    assert {error["field"] for error in response.json["errors"]} <= {field, "body"}
+    assert CARD not in response.text
     assert look(f"/payments/user/{ADA}").json["items"] == []
 
 
 def test_a_missing_field_is_named(payments, client):
     headers = bearer(payments, ADA) | {"Idempotency-Key": "key"}
-    answer = client(payments).post("/payments/process", json={}, headers=headers)
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == ["amount", "currency", "payment_method"]
+    response = client(payments).post("/payments/process", json={}, headers=headers)
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json["errors"]] == ["amount", "currency", "payment_method"]
 
 
 def test_a_payment_without_an_idempotency_key_is_refused(payments, client):
-    answer = client(payments).post("/payments/process", json={}, headers=bearer(payments, ADA))
-    assert (answer.status_code, answer.json["field"]) == (400, "Idempotency-Key")
+    response = client(payments).post("/payments/process", json={}, headers=bearer(payments, ADA))
+    assert (response.status_code, response.json["field"]) == (400, "Idempotency-Key")
 
 
-def test_twenty_requests_with_one_key_at_once_are_one_payment(pay, orders, bank, look):
+def test_twenty_concurrent_repeats_of_a_request_are_one_payment(pay, orders, bank, look):
     with ThreadPoolExecutor(20) as pool:
-        answers = list(pool.map(lambda _: pay(key="one-intent"), range(20)))
-    assert {answer.status_code for answer in answers} == {201}
-    (payment_id,) = {answer.json["id"] for answer in answers}
+        responses = list(pool.map(lambda _: pay(key="one-intent"), range(20)))
+    assert {response.status_code for response in responses} == {201}
+    (payment_id,) = {response.json["id"] for response in responses}
     orders.system.drain()
     assert [payment["id"] for payment in look(f"/payments/user/{ADA}").json["items"]] == [payment_id]
     assert len(bank.charges(payment_id)) == 1
 
 
-def test_a_key_is_not_for_another_body_and_another_user_may_use_the_same(pay):
+def test_an_idempotency_key_belongs_to_one_body_and_one_user(pay):
     assert pay(key="key").status_code == 201
     assert pay(key="key", amount="12.51").status_code == 422
     assert pay(EVE, key="key", amount="12.51").status_code == 201
 
 
-def test_a_direct_payment_that_names_an_order_is_refused_and_the_order_is_paid_by_its_saga(pay, orders, look):
+def test_a_direct_payment_cannot_name_an_order(pay, orders, look):
     order_id = uuid4()
-    answer = pay(amount="0.01", order_id=str(order_id))
-    assert (answer.status_code, [wrong["field"] for wrong in answer.json["errors"]]) == (422, ["order_id"])
+    response = pay(amount="0.01", order_id=str(order_id))
+    assert (response.status_code, [error["field"] for error in response.json["errors"]]) == (422, ["order_id"])
     assert look(f"/payments/user/{ADA}").json["items"] == []
-    orders.say(orders.wants(order_id))
-    assert orders.heard_types == ["payment.authorized"]
+    orders.send(orders.authorization(order_id))
+    assert orders.reply_types == ["payment.authorized"]
 
 
-def test_a_charge_that_captures_at_once_is_one_even_if_its_answer_was_late(pay, orders, bank, look, settings):
+def test_an_immediate_capture_is_one_charge_even_if_its_response_was_late(pay, orders, bank, look, settings):
     paid = pay(payment_method="tok_slow").json
     with settings(provider_timeout_seconds=0.3), pytest.raises(ProviderUnavailable):
         orders.system.drain()
@@ -151,7 +151,7 @@ def test_a_charge_that_captures_at_once_is_one_even_if_its_answer_was_late(pay, 
     assert [charge["amount_captured"] for charge in bank.charges(paid["id"])] == [1250]
 
 
-def test_a_payment_is_seen_by_its_owner_and_staff_and_by_nobody_else(pay, look):
+def test_a_payment_is_visible_to_its_owner_and_staff_only(pay, look):
     for path in (f"/payments/{pay().json['id']}", f"/payments/user/{ADA}"):
         assert look(path).status_code == 200
         assert look(path, EVE, "staff").status_code == 200
@@ -159,8 +159,8 @@ def test_a_payment_is_seen_by_its_owner_and_staff_and_by_nobody_else(pay, look):
     assert look(f"/payments/{uuid4()}").status_code == 404
 
 
-def test_what_was_called_off_before_anybody_paid_is_seen_by_staff_alone(orders, payments, look):
-    orders.say(VoidPayment(uuid4()))
+def test_a_payment_voided_before_its_authorization_is_visible_to_staff_only(orders, payments, look):
+    orders.send(VoidPayment(uuid4()))
     with payments.store.engine.connect() as connection:
         payment_id = connection.scalar(text("SELECT id FROM payments"))
     assert look(f"/payments/{payment_id}").status_code == 404
@@ -169,26 +169,26 @@ def test_what_was_called_off_before_anybody_paid_is_seen_by_staff_alone(orders, 
 
 
 @pytest.mark.parametrize("path", ["/payments/process", f"/payments/{ADA}", f"/payments/user/{ADA}"])
-def test_without_a_token_nothing_is_told(payments, client, path):
+def test_without_a_token_every_request_is_a_401(payments, client, path):
     method = client(payments).post if path.endswith("process") else client(payments).get
     assert method(path).status_code == 401
 
 
-def test_the_history_pages_through_every_payment_once_newest_first(pay, look):
-    made = [pay().json["id"] for _ in range(5)]
+def test_the_list_pages_through_every_payment_once_newest_first(pay, look):
+    ids = [pay().json["id"] for _ in range(5)]
     pay(EVE)
     page = look(f"/payments/user/{ADA}?limit=2").json
     listed = [payment["id"] for payment in page["items"]]
     while page["next"]:
         page = look(f"/payments/user/{ADA}?limit=2&cursor={page['next']}").json
         listed += [payment["id"] for payment in page["items"]]
-    assert listed == made[::-1]
-    for wrong in ("limit=0", "limit=101", "cursor=x", "colour=red"):
-        assert look(f"/payments/user/{ADA}?{wrong}").status_code == 422
+    assert listed == ids[::-1]
+    for invalid in ("limit=0", "limit=101", "cursor=x", "colour=red"):
+        assert look(f"/payments/user/{ADA}?{invalid}").status_code == 422
 
 
-def test_a_card_number_gets_into_no_table(pay, orders, payments):
-    orders.say(orders.wants(uuid4(), CARD), orders.wants(uuid4(), f"tok-{CARD}"))
+def test_a_card_number_is_in_no_table(pay, orders, payments):
+    orders.send(orders.authorization(uuid4(), CARD), orders.authorization(uuid4(), f"tok-{CARD}"))
     pay(payment_method=CARD)
     with payments.store.engine.connect() as connection:
         for table in ("payments", "outbox", "inbox", "idempotency"):
@@ -196,18 +196,18 @@ def test_a_card_number_gets_into_no_table(pay, orders, payments):
             assert not [row for row in rows if CARD in row]
 
 
-def test_a_card_number_gets_into_no_log_of_the_web_process(payments):
+def test_a_card_number_is_in_no_log_of_the_web_process(payments):
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     settings = payments.settings
-    surroundings = os.environ | {
+    environment = os.environ | {
         "SOUK_PORT": str(port),
         "SOUK_DATABASE_URL": settings.database_url,
         "SOUK_JWT_KEYS": json.dumps({"test": settings.jwt_keys["test"].get_secret_value()}),
         "SOUK_LOG_LEVEL": "debug",
     }
     command = [sys.executable, "-m", "chassis", "web", "services.payments"]
-    program = subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    program = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         http = urllib3.PoolManager(timeout=10)
         ready = urllib3.Retry(total=100, backoff_factor=0.05, backoff_max=0.2, status_forcelist=[503])
@@ -216,10 +216,10 @@ def test_a_card_number_gets_into_no_log_of_the_web_process(payments):
             body = {"amount": "12.50", "currency": "EUR", "payment_method": "tok_success", field: CARD}
             headers = bearer(payments, ADA) | {"Idempotency-Key": field}
             url = f"http://127.0.0.1:{port}/payments/process"
-            answer = http.request("POST", url, json=body, headers=headers, retries=False)
-            assert (answer.status, CARD in answer.data.decode()) == (422, False)
+            response = http.request("POST", url, json=body, headers=headers, retries=False)
+            assert (response.status, CARD in response.data.decode()) == (422, False)
     finally:
         program.send_signal(signal.SIGTERM)
-        said, _ = program.communicate(timeout=20)
-    assert '"route": "/payments/process"' in said
-    assert CARD not in said
+        log, _ = program.communicate(timeout=20)
+    assert '"route": "/payments/process"' in log
+    assert CARD not in log

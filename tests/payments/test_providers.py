@@ -1,4 +1,4 @@
-"""What every provider keeps to, whoever it is: one suite for the sandbox and for Stripe, each over a real socket."""
+"""One suite that every provider passes: the sandbox and Stripe, each over a real socket."""
 
 import json
 import time
@@ -25,22 +25,22 @@ SECRET = "webhook-secret"
 
 @dataclass
 class Party:
-    """A provider as these tests know it: its settings, and what stands for the moods it has in its own words."""
+    """A provider under test: its settings, and its payment method for each behaviour."""
 
     name: str
     settings: dict
     methods: dict
 
-    def sign(self, body, moment):
+    def sign(self, body, timestamp):
         if self.name == "sandbox":
-            return signature(SECRET, moment, body)
+            return signature(SECRET, timestamp, body)
         import stripe
 
-        return stripe.WebhookSignature.generate_signature_header(body, SECRET, moment)
+        return stripe.WebhookSignature.generate_signature_header(body, SECRET, timestamp)
 
     def event(self, payment_id):
-        about = {"reference": str(payment_id)} if self.name == "sandbox" else {"object": _stripes(payment_id)}
-        return json.dumps({"id": "evt_1", "type": "something.happened", "data": about})
+        data = {"reference": str(payment_id)} if self.name == "sandbox" else {"object": _stripes(payment_id)}
+        return json.dumps({"id": "evt_1", "type": "something.happened", "data": data})
 
     def confirm(self, charge):
         if self.name == "sandbox":
@@ -61,7 +61,7 @@ SANDBOX_METHODS = {
     "pending": "tok_pending",
     "error": "tok_error",
     "lost": "tok_lost_response",
-    "unknown": "tok_of_nobody",
+    "unknown": "tok_unknown",
     "capture_refused": "tok_capture_refused",
     "refund_refused": "tok_refund_refused",
 }
@@ -71,7 +71,7 @@ STRIPE_METHODS = {
     "pending": stripe_api.PENDING,
     "error": stripe_api.ERROR,
     "lost": stripe_api.LOST,
-    "unknown": "pm_of_nobody",
+    "unknown": "pm_unknown",
     "capture_refused": stripe_api.CAPTURE_REFUSED,
     "refund_refused": stripe_api.REFUND_REFUSED,
 }
@@ -87,8 +87,8 @@ def party(request, settings, bank_address, stripe_address):
     if request.param == "sandbox":
         party = Party("sandbox", {"sandbox_webhook_secret": SECRET}, SANDBOX_METHODS)
     else:
-        told = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET, "stripe_url": stripe_address}
-        party = Party("stripe", told, STRIPE_METHODS)
+        values = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET, "stripe_url": stripe_address}
+        party = Party("stripe", values, STRIPE_METHODS)
     with settings(provider=party.name, **party.settings):
         yield party
 
@@ -100,14 +100,16 @@ def provider(party):
 
 @pytest.fixture
 def authorize(provider, party):
-    def ask(mood="success", payment_id=None, amount=1250, capture=False):
-        return provider.authorize(payment_id or uuid4(), amount, "EUR", party.methods[mood], capture)
+    def run(behaviour="success", payment_id=None, amount=1250, capture=False):
+        return provider.authorize(payment_id or uuid4(), amount, "EUR", party.methods[behaviour], capture)
 
-    return ask
+    return run
 
 
 @pytest.mark.parametrize(("capture", "status"), [(False, Status.AUTHORIZED), (True, Status.CAPTURED)])
-def test_a_charge_is_held_or_taken_and_is_found_by_its_reference_and_without(provider, authorize, capture, status):
+def test_a_charge_is_authorized_or_captured_and_found_with_and_without_its_reference(
+    provider, authorize, capture, status
+):
     payment_id = uuid4()
     charge = authorize(payment_id=payment_id, capture=capture)
     assert (charge.status, charge.decline_reason, charge.action_url) == (status, None, None)
@@ -116,7 +118,7 @@ def test_a_charge_is_held_or_taken_and_is_found_by_its_reference_and_without(pro
     assert provider.find(uuid4(), None) is None
 
 
-def test_a_charge_is_one_however_often_and_at_once_it_is_asked_for(provider, authorize):
+def test_concurrent_repeats_make_one_charge(provider, authorize):
     payment_id = uuid4()
     with ThreadPoolExecutor(5) as pool:
         charges = list(pool.map(lambda _: authorize(payment_id=payment_id), range(5)))
@@ -125,7 +127,7 @@ def test_a_charge_is_one_however_often_and_at_once_it_is_asked_for(provider, aut
     assert [r.payment_id for r in provider.report(since, until)].count(payment_id) == 1
 
 
-def test_a_declined_charge_is_an_answer_with_its_reason(provider, authorize):
+def test_a_declined_charge_has_a_reason(provider, authorize):
     payment_id = uuid4()
     charge = authorize("declined", payment_id)
     assert (charge.status, charge.decline_reason) == (Status.DECLINED, "insufficient_funds")
@@ -134,12 +136,12 @@ def test_a_declined_charge_is_an_answer_with_its_reason(provider, authorize):
 
 
 @pytest.mark.parametrize(
-    ("mood", "amount", "reason"),
+    ("behaviour", "amount", "reason"),
     [("unknown", 1250, "invalid_payment_method"), ("success", 100_000_000, "invalid_amount")],
 )
-def test_what_cannot_be_charged_is_refused_by_the_name_of_its_field(authorize, mood, amount, reason):
+def test_an_invalid_charge_is_refused_with_its_field(authorize, behaviour, amount, reason):
     with pytest.raises(Refused, match=f"^{reason}$"):
-        authorize(mood, amount=amount)
+        authorize(behaviour, amount=amount)
 
 
 def test_a_customer_confirms_a_pending_charge_on_the_providers_page(provider, party, authorize):
@@ -155,7 +157,7 @@ def test_a_pending_charge_can_be_voided(provider, authorize):
     assert provider.void(payment_id, authorize("pending", payment_id).reference).status == Status.VOIDED
 
 
-def test_a_held_charge_is_taken_once_and_then_not_voided(provider, authorize):
+def test_a_captured_charge_cannot_be_voided(provider, authorize):
     payment_id = uuid4()
     charge = authorize(payment_id=payment_id)
     assert provider.capture(payment_id, charge.reference).status == Status.CAPTURED
@@ -164,7 +166,7 @@ def test_a_held_charge_is_taken_once_and_then_not_voided(provider, authorize):
     assert provider.find(payment_id, charge.reference).status == Status.CAPTURED
 
 
-def test_a_voided_charge_is_not_taken(provider, authorize):
+def test_a_voided_charge_cannot_be_captured(provider, authorize):
     payment_id = uuid4()
     charge = authorize(payment_id=payment_id)
     assert provider.void(payment_id, charge.reference).status == Status.VOIDED
@@ -172,7 +174,7 @@ def test_a_voided_charge_is_not_taken(provider, authorize):
         provider.capture(payment_id, charge.reference)
 
 
-def test_refunds_in_parts_once_each_and_never_more_than_was_taken(provider, authorize):
+def test_partial_refunds_happen_once_each_and_never_exceed_the_capture(provider, authorize):
     payment_id, first, second = uuid4(), uuid4(), uuid4()
     reference = authorize(payment_id=payment_id, capture=True).reference
     made = provider.refund(first, payment_id, reference, 1000)
@@ -184,7 +186,7 @@ def test_refunds_in_parts_once_each_and_never_more_than_was_taken(provider, auth
     assert provider.find_refund(second, reference) is None
 
 
-def test_a_lost_answer_leaves_not_knowing_and_the_charge_is_found(provider, authorize):
+def test_after_a_lost_response_the_charge_is_found(provider, authorize):
     payment_id = uuid4()
     for _ in range(2):
         with pytest.raises(ProviderUnavailable):
@@ -192,7 +194,7 @@ def test_a_lost_answer_leaves_not_knowing_and_the_charge_is_found(provider, auth
     assert provider.find(payment_id, None).status == Status.AUTHORIZED
 
 
-def test_a_failing_provider_leaves_not_knowing_and_no_charge(provider, authorize):
+def test_after_an_error_there_is_no_charge(provider, authorize):
     payment_id = uuid4()
     with pytest.raises(ProviderUnavailable):
         authorize("error", payment_id)
@@ -200,11 +202,11 @@ def test_a_failing_provider_leaves_not_knowing_and_no_charge(provider, authorize
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://localhost:1"])
-def test_a_provider_that_is_away_leaves_not_knowing(party, settings, address):
-    away = party.settings | {f"{party.name}_url": address}
-    with settings(provider=party.name, **away):
+def test_an_unreachable_provider_is_unavailable(party, settings, address):
+    unreachable = party.settings | {f"{party.name}_url": address}
+    with settings(provider=party.name, **unreachable):
         provider = providers.named(party.name)
-        for ask in (
+        for call in (
             lambda: provider.authorize(uuid4(), 1, "EUR", party.methods["success"], False),
             lambda: provider.capture(uuid4(), "x"),
             lambda: provider.find(uuid4(), None),
@@ -213,11 +215,11 @@ def test_a_provider_that_is_away_leaves_not_knowing(party, settings, address):
             lambda: list(provider.report(clock.now(), clock.now())),
         ):
             with pytest.raises(ProviderUnavailable):
-                ask()
+                call()
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"{}", b'{"id": 1}', b'{"id": "x", "status": "perhaps"}'])
-def test_an_answer_that_makes_no_sense_leaves_not_knowing(party, settings, serve, body):
+def test_a_provider_with_invalid_responses_is_unavailable(party, settings, serve, body):
     def nonsense(environ, start_response):
         start_response("200 OK", [("Content-Type", "application/json")])
         return [body]
@@ -230,7 +232,7 @@ def test_an_answer_that_makes_no_sense_leaves_not_knowing(party, settings, serve
             provider.find(uuid4(), "x")
 
 
-def test_a_wrong_key_leaves_not_knowing(party, settings):
+def test_a_provider_that_refuses_the_key_is_unavailable(party, settings):
     with (
         settings(provider=party.name, **party.settings | {f"{party.name}_key": "wrong"}),
         pytest.raises(ProviderUnavailable),
@@ -238,7 +240,7 @@ def test_a_wrong_key_leaves_not_knowing(party, settings):
         providers.named(party.name).find(uuid4(), None)
 
 
-def test_the_report_says_what_every_charge_holds_took_and_gave_back(provider, authorize):
+def test_the_report_lists_what_every_charge_holds_captured_and_refunded(provider, authorize):
     since = clock.now() - timedelta(seconds=5)
     ids = [uuid4() for _ in range(4)]
     held, taken, voided, returned = (authorize(payment_id=i, capture=n in (1, 3)) for n, i in enumerate(ids))
@@ -251,7 +253,7 @@ def test_the_report_says_what_every_charge_holds_took_and_gave_back(provider, au
     assert list(provider.report(since - timedelta(days=2), since - timedelta(days=1))) == []
 
 
-def test_an_event_is_read_only_if_it_was_signed_just_now(provider, party):
+def test_an_event_needs_a_recent_signature(provider, party):
     payment_id, now = uuid4(), int(time.time())
     body = party.event(payment_id)
     event = provider.event(body.encode(), party.sign(body, now))
@@ -270,7 +272,7 @@ def test_an_event_is_read_only_if_it_was_signed_just_now(provider, party):
         provider.event(b"\xff", party.sign(body, now))
 
 
-def test_without_a_secret_no_event_is_taken(party, settings):
+def test_without_a_secret_every_event_is_refused(party, settings):
     with settings(provider=party.name, **party.settings | {f"{party.name}_webhook_secret": ""}):
         body = party.event(uuid4())
         with pytest.raises(Unverified):
@@ -278,7 +280,7 @@ def test_without_a_secret_no_event_is_taken(party, settings):
 
 
 @pytest.mark.parametrize(
-    ("mood", "answers"),
+    ("behaviour", "replies"),
     [
         ("success", ["authorized", "captured", "refunded", "voided"]),
         ("declined", ["declined", "capture_refused", "refund_refused", "voided"]),
@@ -286,32 +288,32 @@ def test_without_a_secret_no_event_is_taken(party, settings):
         ("refund_refused", ["authorized", "captured", "refund_refused"]),
     ],
 )
-def test_an_order_is_paid_refunded_and_called_off_with_either(orders, payments, party, mood, answers):
+def test_an_order_is_paid_refunded_and_voided_with_every_provider(orders, payments, party, behaviour, replies):
     order_id = uuid4()
-    wish = orders.wants(order_id, party.methods[mood])
-    orders.say(
-        wish,
+    command = orders.authorization(order_id, party.methods[behaviour])
+    orders.send(
+        command,
         CapturePayment(order_id),
         RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP),
         VoidPayment(order_id),
     )
-    assert orders.heard_types == [f"payment.{answer}" for answer in answers]
+    assert orders.reply_types == [f"payment.{reply}" for reply in replies]
     assert books.contradictions(payments) == []
-    assert books.kept(payments) == (1250 if mood == "refund_refused" else 0)
+    assert books.kept(payments) == (1250 if behaviour == "refund_refused" else 0)
 
 
-def test_a_refund_that_stripe_leaves_open_ends_when_stripe_says_so(orders, payments, settings, stripe_address, sweep):
+def test_a_pending_refund_at_stripe_ends_when_stripe_ends_it(orders, payments, settings, stripe_address, sweep):
     order_id = uuid4()
     with settings(provider="stripe", stripe_key=stripe_api.KEY, stripe_url=stripe_address):
-        orders.say(orders.wants(order_id, stripe_api.REFUND_PENDING), CapturePayment(order_id))
-        orders.say(RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
-        assert orders.heard_types[2:] == []
+        orders.send(orders.authorization(order_id, stripe_api.REFUND_PENDING), CapturePayment(order_id))
+        orders.send(RefundPayment(order_id, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
+        assert orders.reply_types[2:] == []
         list(STRIPE.refunds.values())[-1]["status"] = "succeeded"
         sweep(120)
         orders.system.drain()
-    assert orders.heard_types[2:] == ["payment.refunded"]
+    assert orders.reply_types[2:] == ["payment.refunded"]
 
 
-def test_stripe_is_not_there_without_a_key(payments):
+def test_without_a_key_stripe_is_not_configured(payments):
     with pytest.raises(KeyError):
         providers.named("stripe")

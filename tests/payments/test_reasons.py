@@ -34,7 +34,7 @@ def refunded(payments, client, orders):
 
 @pytest.mark.parametrize("reason", REASONS)
 def test_a_reason_is_read_in_the_readers_words(payments, refunded, get, reason):
-    with payments.store.database.engine.begin() as connection:
+    with payments.store.engine.begin() as connection:
         connection.exec_driver_sql("UPDATE payments SET decline_reason = %s", (reason.value,))
         connection.exec_driver_sql("UPDATE refunds SET reason = %s, refusal_reason = %s", (reason.value,) * 2)
     for audience, language in READERS:

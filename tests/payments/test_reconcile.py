@@ -1,4 +1,4 @@
-"""Our books beside the bank's: every difference is listed, nothing is repaired, what is on its way is left for later."""
+"""Reconciliation with the bank: every difference is listed, nothing is repaired, recent movements are left for later."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from tests.payments.conftest import Bank
 
 @pytest.fixture
 def bank(serve):
-    """A bank of each test's own: what it holds is compared whole."""
+    """A bank for each test, since all its charges are compared."""
     return Bank(serve(create_app(None, "sandbox-key")))
 
 
@@ -33,30 +33,30 @@ def orders(orders, bank, settings):
 
 def paid(orders, method="tok_success", capture=True):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, method), *([CapturePayment(order_id)] if capture else []))
-    return orders.heard[-1].payment_id, order_id
+    orders.send(orders.authorization(order_id, method), *([CapturePayment(order_id)] if capture else []))
+    return orders.replies[-1].payment_id, order_id
 
 
 def compared(payments, minutes=-1):
-    """As of this many minutes ago; a minute ahead, everything is at rest."""
+    """As of so many minutes ago; by default a minute ahead, when nothing is recent."""
     until = clock.now() - timedelta(minutes=minutes)
     with store.active(payments.store):
         return reconcile.compare(providers.named("sandbox"), until - timedelta(days=1), until)
 
 
-def test_books_that_agree_have_no_differences(orders, payments):
+def test_matching_ledgers_have_no_differences(orders, payments):
     _, refunded = paid(orders)
-    orders.say(RefundPayment(refunded, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
+    orders.send(RefundPayment(refunded, uuid4(), 250, "EUR", Reason.REFUNDED_BY_SHOP))
     _, voided = paid(orders, capture=False)
-    orders.say(VoidPayment(voided))
+    orders.send(VoidPayment(voided))
     paid(orders, capture=False)
     paid(orders, "tok_declined_lost_card")
-    orders.say(VoidPayment(uuid4()))
+    orders.send(VoidPayment(uuid4()))
     found = compared(payments)
     assert (found.differences, found.charges, found.payments) == ([], 4, 5)
 
 
-def test_every_kind_of_difference_is_listed_and_left_as_it_is(orders, payments, bank):
+def test_every_kind_of_difference_is_listed_and_not_repaired(orders, payments, bank):
     at_bank, _ = paid(orders)
     (charge,) = bank.charges(at_bank)
     bank.do(f"/{charge['id']}/refunds", amount=250)
@@ -65,7 +65,7 @@ def test_every_kind_of_difference_is_listed_and_left_as_it_is(orders, payments, 
     twice, _ = paid(orders)
     terms = {"amount": 1250, "currency": "EUR", "source": "tok_success", "capture": True}
     bank.do("", reference=str(twice), **terms)
-    bank.do("", reference="somebody else", **terms)
+    bank.do("", reference="another merchant", **terms)
     lost, _ = paid(orders)
     with payments.store.engine.begin() as connection:
         elsewhere = {"id": uuid4(), "old": lost}
@@ -81,31 +81,31 @@ def test_every_kind_of_difference_is_listed_and_left_as_it_is(orders, payments, 
         connection.execute(text("UPDATE ledger SET payment_id = :id WHERE payment_id = :old"), elsewhere)
         connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
     listed = sorted(compared(payments).differences)
-    nothing, taken = "held 0, captured 0, refunded 0", "held 0, captured 1250, refunded 0"
+    nothing, captured = "held 0, captured 0, refunded 0", "held 0, captured 1250, refunded 0"
     (charge_of_lost,) = bank.charges(lost)
     again = bank.charges(twice)[1]["id"]
     assert listed == sorted(
         [
-            f"payment {at_bank}: {taken} EUR here, held 0, captured 1250, refunded 250 EUR there ({charge['id']})",
+            f"payment {at_bank}: {captured} EUR here, held 0, captured 1250, refunded 250 EUR there ({charge['id']})",
             f"payment {held}: held 1250, captured 0, refunded 0 EUR here, {nothing} EUR there ({bank.charges(held)[0]['id']})",
-            f"payment {twice}: charged once more there, as {again}: {taken}",
-            f"payment {lost}: {nothing} EUR here, {taken} EUR there ({charge_of_lost['id']})",
-            f"payment {elsewhere['id']}: {taken} here, no charge there",
-            *[line for line in listed if line.endswith(f"{taken} there, no payment here")],
+            f"payment {twice}: charged again there, as {again}: {captured}",
+            f"payment {lost}: {nothing} EUR here, {captured} EUR there ({charge_of_lost['id']})",
+            f"payment {elsewhere['id']}: {captured} here, no charge there",
+            *[line for line in listed if line.endswith(f"{captured} there, no payment here")],
         ]
     )
     assert [line for line in listed if "no payment here" in line] != []
     assert sorted(compared(payments).differences) == listed
 
 
-def test_what_moved_just_now_is_left_for_the_next_time(orders, payments, bank):
+def test_recent_movements_are_left_for_the_next_run(orders, payments, bank):
     payment_id, _ = paid(orders)
     bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
     assert compared(payments, minutes=15).differences == []
     assert len(compared(payments).differences) == 1
 
 
-def test_it_runs_once_a_day_and_keeps_what_it_found(orders, payments, bank, sweep):
+def test_it_runs_once_a_day_and_records_its_result(orders, payments, bank, sweep):
     payment_id, _ = paid(orders)
     bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
     with payments.store.engine.begin() as connection:
@@ -125,17 +125,19 @@ def test_it_runs_once_a_day_and_keeps_what_it_found(orders, payments, bank, swee
 
 
 @pytest.mark.parametrize(("breaks", "code"), [("nothing", 0), ("books", 1), ("bank", 2)])
-def test_the_command_says_how_it_ended(orders, payments, bank, breaks, code):
+def test_the_exit_code_of_the_command(orders, payments, bank, breaks, code):
     payment_id, _ = paid(orders)
     if breaks == "books":
         bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
-    told = {
+    environment = {
         "SOUK_DATABASE_URL": payments.settings.database_url,
         "SOUK_SANDBOX_URL": "http://127.0.0.1:1" if breaks == "bank" else bank.address,
         "SOUK_SANDBOX_KEY": "sandbox-key",
         "SOUK_CURRENCIES": json.dumps(["EUR"]),
     }
     command = [sys.executable, "-m", "services.payments.commands", "reconcile", "--minutes", "0"]
-    ended = subprocess.run(command, env=os.environ | told, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, timeout=60, check=False
+    )
     assert ended.returncode == code, ended.stderr
     assert (str(payment_id) in ended.stdout) == (breaks == "books")

@@ -1,4 +1,4 @@
-"""The migrations make what the models say, and bring along what was there before."""
+"""The migrations match the models and convert existing rows."""
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
@@ -16,7 +16,7 @@ def test_the_migrated_tables_are_those_of_the_models(payments):
 
 
 def of_payments(item, name, kind, reflected, compare_to):
-    """The chassis's tables are its own; indexes stand in the migration alone."""
+    """Leave out the chassis's tables, and indexes, which only the migrations define."""
     return kind not in ("table", "index") or (kind == "table" and name in Base.metadata.tables)
 
 
@@ -26,7 +26,7 @@ VALUES (:amount, 'EUR', 'tok_success', :status, :status, 'sandbox', false, now()
 """
 
 
-def test_payments_from_before_the_ledger_are_entered_into_it(make_database):
+def test_payments_from_before_the_ledger_are_posted_to_it(make_database):
     url = make_database("old_payments")
     migrate.upgrade(payments_package, url, "0001")
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))

@@ -1,4 +1,4 @@
-"""While the bank is slow, failing, away or talking nonsense nothing is known, nothing is lost and nothing is charged twice."""
+"""While the bank is slow, failing, unavailable or responds nonsense, nothing is lost and nothing is charged twice."""
 
 import json
 from uuid import UUID, uuid4
@@ -19,172 +19,168 @@ from contracts.reasons import Reason
 from services.payments.providers import ProviderUnavailable
 from tests.payments import books
 
-AWAY = {"sandbox_url": "http://127.0.0.1:1"}
+UNAVAILABLE = {"sandbox_url": "http://127.0.0.1:1"}
 SOON, LATER, MUCH_LATER = 10, 120, 3_600
 
 
-def test_a_charge_whose_answer_came_too_late_is_found_again_by_the_next_try(orders, bank, staff, settings):
-    wish = orders.wants(uuid4(), "tok_slow")
+def test_a_charge_whose_response_timed_out_is_found_by_the_next_attempt(orders, bank, staff, settings):
+    command = orders.authorization(uuid4(), "tok_slow")
     with settings(provider_timeout_seconds=0.3), pytest.raises(ProviderUnavailable):
-        orders.say(wish)
+        orders.send(command)
     (payment_id,) = orders.payment_ids
-    assert (staff.sees(payment_id)["status"], orders.heard) == ("pending", [])
-    orders.say(wish)
-    assert orders.heard_types == ["payment.authorized"]
-    assert [charge["id"] for charge in bank.charges(payment_id)] == [staff.sees(payment_id)["provider_reference"]]
+    assert (staff.get(payment_id)["status"], orders.replies) == ("pending", [])
+    orders.send(command)
+    assert orders.reply_types == ["payment.authorized"]
+    assert [charge["id"] for charge in bank.charges(payment_id)] == [staff.get(payment_id)["provider_reference"]]
 
 
-def test_a_failing_bank_leaves_the_payment_pending_until_the_sweeper_takes_it_up(orders, bank, staff, sweep):
+def test_with_a_failing_bank_the_payment_stays_pending_until_the_sweeper_retries_it(orders, bank, staff, sweep):
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(uuid4(), "tok_error"))
+        orders.send(orders.authorization(uuid4(), "tok_error"))
     (payment_id,) = orders.payment_ids
     assert sweep(SOON) == 0
     assert sweep(LATER) == 1
     with pytest.raises(ProviderUnavailable):
         orders.system.drain()
     assert orders.payment_ids == [payment_id, payment_id]
-    assert (staff.sees(payment_id)["status"], bank.charges(payment_id), orders.heard) == ("pending", [], [])
+    assert (staff.get(payment_id)["status"], bank.charges(payment_id), orders.replies) == ("pending", [], [])
 
 
-@pytest.mark.parametrize(
-    ("method", "answer"), [("tok_success", "authorized"), ("tok_declined_stolen_card", "declined")]
-)
-def test_a_payment_that_met_no_bank_is_answered_once_the_bank_is_back(orders, sweep, settings, method, answer):
-    with settings(**AWAY), pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(uuid4(), method))
+@pytest.mark.parametrize(("method", "reply"), [("tok_success", "authorized"), ("tok_declined_stolen_card", "declined")])
+def test_a_payment_begun_without_a_bank_gets_its_reply_once_the_bank_is_back(orders, sweep, settings, method, reply):
+    with settings(**UNAVAILABLE), pytest.raises(ProviderUnavailable):
+        orders.send(orders.authorization(uuid4(), method))
     sweep(LATER)
     orders.system.drain()
-    assert orders.heard_types == [f"payment.{answer}"]
+    assert orders.reply_types == [f"payment.{reply}"]
 
 
 @pytest.mark.parametrize(("command", "status"), [(CapturePayment, "captured"), (VoidPayment, "voided")])
-def test_a_capture_or_void_that_met_no_bank_is_done_once_the_bank_is_back(
+def test_a_capture_or_void_without_a_bank_is_done_once_the_bank_is_back(
     orders, bank, staff, sweep, settings, command, status
 ):
     order_id = uuid4()
-    orders.say(orders.wants(order_id))
+    orders.send(orders.authorization(order_id))
     payment_id = orders.payment_ids[0]
-    with settings(**AWAY), pytest.raises(ProviderUnavailable):
-        orders.say(command(order_id))
-    assert staff.sees(payment_id)["status"] == "authorized"
+    with settings(**UNAVAILABLE), pytest.raises(ProviderUnavailable):
+        orders.send(command(order_id))
+    assert staff.get(payment_id)["status"] == "authorized"
     assert sweep(LATER) == 1
     orders.system.drain()
-    assert staff.sees(payment_id)["status"] == status
+    assert staff.get(payment_id)["status"] == status
     assert [charge["status"] for charge in bank.charges(payment_id)] == [status]
 
 
-def test_what_is_settled_is_never_swept(orders, sweep):
+def test_a_settled_payment_is_never_swept(orders, sweep):
     for method, then in [
         ("tok_success", CapturePayment),
         ("tok_success", VoidPayment),
         ("tok_declined_stolen_card", None),
     ]:
         order_id = uuid4()
-        orders.say(orders.wants(order_id, method))
+        orders.send(orders.authorization(order_id, method))
         if then is not None:
-            orders.say(then(order_id))
-    orders.say(orders.wants(uuid4()), VoidPayment(uuid4()))
+            orders.send(then(order_id))
+    orders.send(orders.authorization(uuid4()), VoidPayment(uuid4()))
     assert sweep(86_400) == 0
 
 
-def test_what_stays_unfinished_for_long_is_swept_less_often(orders, sweep, settings):
-    with settings(**AWAY), pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(uuid4()))
+def test_a_payment_unfinished_for_long_is_swept_less_often(orders, sweep, settings):
+    with settings(**UNAVAILABLE), pytest.raises(ProviderUnavailable):
+        orders.send(orders.authorization(uuid4()))
     assert sweep(MUCH_LATER) == 1
     assert sweep(MUCH_LATER + LATER) == 1
     assert sweep(MUCH_LATER + 660) == 2
 
 
-def give_up(orders, settings, **changes):
-    """Work while the provider has been silent for longer than anybody waits."""
-    with settings(authorize_patience_seconds=1e-6, capture_patience_seconds=1e-6, **changes):
+def time_out(orders, settings, **changes):
+    """Run the tasks after the timeouts of authorisation and capture."""
+    with settings(authorize_timeout_seconds=1e-6, capture_timeout_seconds=1e-6, **changes):
         orders.system.drain()
 
 
-def test_a_bank_that_fails_for_ever_ends_in_a_decline_and_no_charge_once_that_is_sure(
-    orders, bank, staff, sweep, settings
-):
+def test_a_bank_that_keeps_failing_ends_in_a_decline_and_a_void(orders, bank, staff, sweep, settings):
     order_id = uuid4()
-    wish = orders.wants(order_id, "tok_error")
+    command = orders.authorization(order_id, "tok_error")
     with pytest.raises(ProviderUnavailable):
-        orders.say(wish)
+        orders.send(command)
     (payment_id,) = orders.payment_ids
     sweep(LATER)
-    give_up(orders, settings)
-    assert orders.heard == [PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)]
-    # Just now the bank was asked to charge: that it shows nothing may be too soon.
-    assert staff.sees(payment_id)["status"] == "pending"
+    time_out(orders, settings)
+    assert orders.replies == [PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)]
+    # The charge was requested just now, so that it may still appear.
+    assert staff.get(payment_id)["status"] == "pending"
     assert sweep(LATER) == 1
     with settings(settling_seconds=0):
         orders.system.drain()
-    assert (staff.sees(payment_id)["status"], bank.charges(payment_id)) == ("voided", [])
-    assert orders.heard[1:] == [PaymentVoided(order_id, UUID(payment_id))]
+    assert (staff.get(payment_id)["status"], bank.charges(payment_id)) == ("voided", [])
+    assert orders.replies[1:] == [PaymentVoided(order_id, UUID(payment_id))]
     assert sweep(MUCH_LATER) == 0
-    orders.say(wish)
-    assert orders.heard[-1] == PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)
+    orders.send(command)
+    assert orders.replies[-1] == PaymentDeclined(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE)
 
 
-def test_a_hold_of_which_the_answer_never_came_is_let_go_when_the_payment_is_given_up(orders, bank, sweep, settings):
+def test_a_hold_whose_response_was_lost_is_voided_when_the_payment_times_out(orders, bank, sweep, settings):
     order_id = uuid4()
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(order_id, "tok_lost_response"))
+        orders.send(orders.authorization(order_id, "tok_lost_response"))
     (payment_id,) = orders.payment_ids
     sweep(LATER)
     with pytest.raises(ProviderUnavailable):
-        give_up(orders, settings, **AWAY)
-    assert orders.heard_types == ["payment.declined"]
+        time_out(orders, settings, **UNAVAILABLE)
+    assert orders.reply_types == ["payment.declined"]
     assert [charge["status"] for charge in bank.charges(payment_id)] == ["authorized"]
     sweep(LATER)
     orders.system.drain()
-    assert orders.heard_types == ["payment.declined", "payment.voided"]
+    assert orders.reply_types == ["payment.declined", "payment.voided"]
     assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]
 
 
-@pytest.mark.parametrize("is_taken", [False, True])
-def test_a_capture_that_never_answers_is_refused_and_what_it_took_after_all_goes_back(
-    orders, bank, payments, sweep, settings, is_taken
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_a_capture_that_times_out_is_refused_and_what_it_captured_is_refunded(
+    orders, bank, payments, sweep, settings, is_captured
 ):
     order_id = uuid4()
-    orders.say(orders.wants(order_id))
+    orders.send(orders.authorization(order_id))
     payment_id = orders.payment_ids[0]
-    with settings(**AWAY), pytest.raises(ProviderUnavailable):
-        orders.say(CapturePayment(order_id))
+    with settings(**UNAVAILABLE), pytest.raises(ProviderUnavailable):
+        orders.send(CapturePayment(order_id))
     (charge,) = bank.charges(payment_id)
-    if is_taken:
+    if is_captured:
         bank.do(f"/{charge['id']}/capture")
     sweep(LATER)
-    give_up(orders, settings)
-    assert orders.heard[1:] == [
+    time_out(orders, settings)
+    assert orders.replies[1:] == [
         CaptureRefused(order_id, UUID(payment_id), Reason.PROVIDER_UNAVAILABLE),
         PaymentVoided(order_id, UUID(payment_id)),
     ]
     (charge,) = bank.charges(payment_id)
-    assert charge["amount_captured"] == charge["amount_refunded"] == (1250 if is_taken else 0)
+    assert charge["amount_captured"] == charge["amount_refunded"] == (1250 if is_captured else 0)
     assert (books.kept(payments), books.contradictions(payments)) == (0, [])
 
 
-def test_a_capture_that_the_bank_refuses_lets_the_hold_go(orders, bank, payments):
+def test_a_capture_that_the_bank_refuses_releases_the_hold(orders, bank, payments):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_capture_refused"), CapturePayment(order_id))
-    assert orders.heard_types == ["payment.authorized", "payment.capture_refused", "payment.voided"]
+    orders.send(orders.authorization(order_id, "tok_capture_refused"), CapturePayment(order_id))
+    assert orders.reply_types == ["payment.authorized", "payment.capture_refused", "payment.voided"]
     assert [charge["status"] for charge in bank.charges(orders.payment_ids[0])] == ["voided"]
     assert books.contradictions(payments) == []
 
 
-class OddBank:
-    """A provider that answers as it is told: `answer(method, path)` gives status and body."""
+class ScriptedBank:
+    """A provider with scripted responses: `respond(method, path)` returns status and body."""
 
     def __call__(self, environ, start_response):
-        status, body = self.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        start_response(f"{status} Said", [("Content-Type", "application/json")])
+        status, body = self.respond(environ["REQUEST_METHOD"], environ["PATH_INFO"])
+        start_response(f"{status} Scripted", [("Content-Type", "application/json")])
         return [body]
 
 
 @pytest.fixture(scope="module")
-def odd_bank(serve):
-    odd_bank = OddBank()
-    odd_bank.settings = {"sandbox_url": serve(odd_bank)}
-    return odd_bank
+def scripted_bank(serve):
+    scripted_bank = ScriptedBank()
+    scripted_bank.settings = {"sandbox_url": serve(scripted_bank)}
+    return scripted_bank
 
 
 @pytest.mark.parametrize(
@@ -200,79 +196,77 @@ def odd_bank(serve):
         (201, b""),
     ],
 )
-def test_an_answer_that_makes_no_sense_settles_nothing(orders, bank, staff, odd_bank, settings, status, body):
-    wish = orders.wants(uuid4())
-    odd_bank.answer = lambda method, path: (status, body)
-    with settings(**odd_bank.settings), pytest.raises(ProviderUnavailable):
-        orders.say(wish)
+def test_an_invalid_response_settles_nothing(orders, bank, staff, scripted_bank, settings, status, body):
+    command = orders.authorization(uuid4())
+    scripted_bank.respond = lambda method, path: (status, body)
+    with settings(**scripted_bank.settings), pytest.raises(ProviderUnavailable):
+        orders.send(command)
     (payment_id,) = orders.payment_ids
-    assert staff.sees(payment_id)["status"] == "pending"
-    orders.say(wish)
-    assert (orders.heard_types, len(bank.charges(payment_id))) == (["payment.authorized"], 1)
+    assert staff.get(payment_id)["status"] == "pending"
+    orders.send(command)
+    assert (orders.reply_types, len(bank.charges(payment_id))) == (["payment.authorized"], 1)
 
 
-def test_a_refusal_without_a_word_declines_the_payment(orders, odd_bank, settings):
+def test_a_refusal_without_a_reason_declines_the_payment(orders, scripted_bank, settings):
     order_id = uuid4()
-    odd_bank.answer = lambda method, path: (422, b"no") if method == "POST" else (200, b'{"items": []}')
-    with settings(**odd_bank.settings):
-        orders.say(orders.wants(order_id))
-    assert orders.heard == [PaymentDeclined(order_id, orders.heard[0].payment_id, Reason.REFUSED_BY_PROVIDER)]
+    scripted_bank.respond = lambda method, path: (422, b"no") if method == "POST" else (200, b'{"items": []}')
+    with settings(**scripted_bank.settings):
+        orders.send(orders.authorization(order_id))
+    assert orders.replies == [PaymentDeclined(order_id, orders.replies[0].payment_id, Reason.REFUSED_BY_PROVIDER)]
 
 
-def test_a_refusal_is_not_believed_while_the_bank_holds_a_charge_for_the_payment(orders, bank, payments):
+def test_a_refusal_does_not_count_while_the_bank_has_a_charge_for_the_payment(orders, bank, payments):
     order_id = uuid4()
-    orders.post(orders.wants(order_id, amount=1250))
+    orders.deliver(orders.authorization(order_id, amount=1250))
     with store.active(payments.store), payments.store.transaction():
         payment_id = postgres.session().scalar(text("SELECT id FROM payments"))
     terms = {"amount": 1300, "currency": "EUR", "source": "tok_success", "capture": False}
     bank.do("", key=str(payment_id), reference=str(payment_id), **terms)
     orders.system.drain()
-    assert orders.heard == [PaymentAuthorized(order_id, payment_id)]
+    assert orders.replies == [PaymentAuthorized(order_id, payment_id)]
     assert len(bank.charges(payment_id)) == 1
 
 
 @pytest.mark.parametrize(
-    ("behind_our_back", "command", "status", "answers"),
+    ("change", "command", "status", "replies"),
     [
         ("void", CapturePayment, "voided", ["payment.capture_refused"]),
         ("capture", VoidPayment, "refunded", ["payment.voided"]),
     ],
 )
-def test_what_the_bank_did_behind_our_back_is_what_is_true(
-    orders, bank, staff, behind_our_back, command, status, answers
-):
+def test_a_change_made_at_the_bank_is_picked_up(orders, bank, staff, change, command, status, replies):
     order_id = uuid4()
-    orders.say(orders.wants(order_id))
+    orders.send(orders.authorization(order_id))
     payment_id = orders.payment_ids[0]
     (charge,) = bank.charges(payment_id)
-    bank.do(f"/{charge['id']}/{behind_our_back}")
-    orders.say(command(order_id))
-    assert (staff.sees(payment_id)["status"], orders.heard_types[1:]) == (status, answers)
+    bank.do(f"/{charge['id']}/{change}")
+    orders.send(command(order_id))
+    assert (staff.get(payment_id)["status"], orders.reply_types[1:]) == (status, replies)
 
 
 @pytest.mark.parametrize(
-    ("command", "reason", "answers"),
+    ("command", "reason", "replies"),
     [
         (CapturePayment, "refused_by_provider", ["payment.authorized", "payment.capture_refused"]),
         (VoidPayment, "cancelled", ["payment.authorized"]),
     ],
 )
-def test_a_bank_that_will_neither_take_nor_free_the_money_fails_the_payment(
-    orders, staff, sweep, odd_bank, settings, command, reason, answers
+def test_a_bank_that_neither_captures_nor_voids_fails_the_payment(
+    orders, staff, sweep, scripted_bank, settings, command, reason, replies
 ):
-    charge = {"id": "ch_stubborn", "status": "authorized", "decline_reason": None}
+    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None}
 
-    def stubborn(method, path):
+    def refuse(method, path):
         if path != "/charges":
             return 409, b'{"title": "No."}'
         return 200, json.dumps(charge if method == "POST" else {"items": [charge]}).encode()
 
-    order_id, odd_bank.answer = uuid4(), stubborn
-    with settings(**odd_bank.settings):
-        orders.say(orders.wants(order_id), command(order_id))
-    seen = staff.sees(orders.payment_ids[0])
+    order_id, scripted_bank.respond = uuid4(), refuse
+    with settings(**scripted_bank.settings):
+        orders.send(orders.authorization(order_id), command(order_id))
+    seen = staff.get(orders.payment_ids[0])
     assert (seen["status"], seen["decline_reason"]) == ("failed", reason)
-    assert (orders.heard_types, sweep(MUCH_LATER)) == (answers, 0)
-    orders.say(VoidPayment(order_id), CapturePayment(order_id))
-    assert staff.sees(orders.payment_ids[0]) == seen
-    assert orders.heard_types[len(answers) :] == ["payment.capture_refused"]
+    assert (orders.reply_types, sweep(MUCH_LATER)) == (replies, 0)
+    orders.send(VoidPayment(order_id), CapturePayment(order_id))
+    assert staff.get(orders.payment_ids[0]) == seen
+    assert orders.reply_types[len(replies) :] == ["payment.capture_refused"]

@@ -1,4 +1,4 @@
-"""What the bank tells unasked: heeded once, in any order, and only if it is signed; the bank really sends it."""
+"""Webhooks, really sent by the bank: processed once, in any order, and only if they are signed."""
 
 import json
 import threading
@@ -25,17 +25,17 @@ from tests.payments import books
 from tests.payments.conftest import Bank
 
 SECRET = "webhook-secret"
-OUR_SECRET = "of-these-tests-alone"
+OUR_SECRET = "only-in-these-tests"
 PATH = "/payments/webhooks/sandbox"
 
 
 @pytest.fixture(scope="module")
-def telling_bank(_payments, serve):
+def notifying_bank(_payments, serve):
     """A bank that sends its webhooks to the payments service, over HTTP both ways."""
     app, stopping = app_of(_payments), threading.Event()
 
     def bounded(environ, start_response):
-        # Werkzeug's server, other than ours, lets an application read on past the body, and wait.
+        # Unlike ours, Werkzeug's server lets an application read past the body and block.
         environ["wsgi.input"] = get_input_stream(environ)
         return app(environ, start_response)
 
@@ -45,13 +45,13 @@ def telling_bank(_payments, serve):
 
 
 @pytest.fixture
-def told(settings, telling_bank):
-    with settings(sandbox_url=telling_bank.address, sandbox_webhook_secret=SECRET):
-        yield telling_bank
+def webhook_bank(settings, notifying_bank):
+    with settings(sandbox_url=notifying_bank.address, sandbox_webhook_secret=SECRET):
+        yield notifying_bank
 
 
 def webhooks(orders):
-    """Those about the payment that the bank was last asked about: the bank may still be telling of an earlier test's."""
+    """Those about this test's payment: the bank may still send those of an earlier test."""
     query = "SELECT type, due_at FROM webhooks WHERE payment_id = :payment ORDER BY received_at"
     with orders.payments.store.engine.connect() as connection:
         return connection.execute(text(query), {"payment": orders.payment_ids[0]}).all()
@@ -61,51 +61,51 @@ def wait_for_webhooks(orders, count):
     until(lambda: len(webhooks(orders)) >= count)
 
 
-def answer_page(orders, staff, answer):
-    """The customer follows the payment's action_url, and answers there."""
+def decide_on_page(orders, staff, decision):
+    """The customer confirms or refuses on the page at the payment's action_url."""
     payment_id = orders.payment_ids[0]
-    url = staff.sees(payment_id)["action_url"]
+    url = staff.get(payment_id)["action_url"]
     http = urllib3.PoolManager(timeout=5)
     assert "12.50 EUR" in http.request("GET", url).data.decode()
-    assert http.request("POST", url, fields={"decision": answer}, encode_multipart=False).status == 200
-    assert http.request("POST", url, fields={"decision": answer}, encode_multipart=False).status == 409
+    assert http.request("POST", url, fields={"decision": decision}, encode_multipart=False).status == 200
+    assert http.request("POST", url, fields={"decision": decision}, encode_multipart=False).status == 409
     return payment_id
 
 
-@pytest.mark.parametrize(("answer", "status"), [("confirm", "authorized"), ("refuse", "declined")])
-def test_a_payment_that_its_customer_confirms_at_the_bank_moves_when_the_bank_tells(
-    orders, payments, staff, told, answer, status
+@pytest.mark.parametrize(("decision", "status"), [("confirm", "authorized"), ("refuse", "declined")])
+def test_a_payment_confirmed_at_the_bank_continues_when_its_webhook_comes(
+    orders, payments, staff, webhook_bank, decision, status
 ):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_pending"))
-    assert orders.heard == []
-    payment_id = answer_page(orders, staff, answer)
+    orders.send(orders.authorization(order_id, "tok_pending"))
+    assert orders.replies == []
+    payment_id = decide_on_page(orders, staff, decision)
     wait_for_webhooks(orders, 2)
     orders.system.drain()
-    seen = staff.sees(payment_id)
+    seen = staff.get(payment_id)
     assert (seen["status"], seen["action_url"]) == (status, None)
-    assert orders.heard_types == [f"payment.{status}"]
+    assert orders.reply_types == [f"payment.{status}"]
     assert [webhook.type for webhook in webhooks(orders)] == ["charge.pending", f"charge.{status}"]
     assert {webhook.due_at for webhook in webhooks(orders)} == {None}
 
 
-def test_a_payment_whose_webhook_never_comes_moves_when_the_sweeper_asks(orders, staff, bank, sweep):
+def test_a_payment_whose_webhook_never_comes_continues_by_the_sweeper(orders, staff, bank, sweep):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_pending"))
-    answer_page(orders, staff, "confirm")
+    orders.send(orders.authorization(order_id, "tok_pending"))
+    decide_on_page(orders, staff, "confirm")
     assert sweep(120) == 1
     orders.system.drain()
-    assert orders.heard == [PaymentAuthorized(order_id, orders.heard[0].payment_id)]
+    assert orders.replies == [PaymentAuthorized(order_id, orders.replies[0].payment_id)]
 
 
-def test_a_payment_that_nobody_confirms_is_called_off(orders, staff, bank, sweep, settings):
+def test_a_payment_that_is_never_confirmed_is_called_off(orders, staff, bank, sweep, settings):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_pending"))
+    orders.send(orders.authorization(order_id, "tok_pending"))
     sweep(120)
-    with settings(authorize_patience_seconds=0.001):
+    with settings(authorize_timeout_seconds=0.001):
         orders.system.drain()
-    payment_id = orders.heard[0].payment_id
-    assert orders.heard == [
+    payment_id = orders.replies[0].payment_id
+    assert orders.replies == [
         PaymentDeclined(order_id, payment_id, Reason.NOT_CONFIRMED_IN_TIME),
         PaymentVoided(order_id, payment_id),
     ]
@@ -114,17 +114,17 @@ def test_a_payment_that_nobody_confirms_is_called_off(orders, staff, bank, sweep
 
 def test_a_payment_that_waits_for_its_customer_can_be_called_off(orders, bank):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_pending"), VoidPayment(order_id))
-    assert orders.heard == [PaymentVoided(order_id, orders.heard[0].payment_id)]
-    assert [charge["status"] for charge in bank.charges(orders.heard[0].payment_id)] == ["voided"]
+    orders.send(orders.authorization(order_id, "tok_pending"), VoidPayment(order_id))
+    assert orders.replies == [PaymentVoided(order_id, orders.replies[0].payment_id)]
+    assert [charge["status"] for charge in bank.charges(orders.replies[0].payment_id)] == ["voided"]
 
 
-def test_a_lost_answer_is_made_up_for_by_a_webhook(orders, payments, told):
+def test_a_webhook_makes_up_for_a_lost_response(orders, payments, webhook_bank):
     with pytest.raises(ProviderUnavailable):
-        orders.say(orders.wants(uuid4(), "tok_lost_response"))
+        orders.send(orders.authorization(uuid4(), "tok_lost_response"))
     wait_for_webhooks(orders, 1)
     orders.system.drain()
-    assert orders.heard_types == ["payment.authorized"]
+    assert orders.reply_types == ["payment.authorized"]
 
 
 @pytest.mark.parametrize(
@@ -134,27 +134,27 @@ def test_a_lost_answer_is_made_up_for_by_a_webhook(orders, payments, told):
         ("tok_out_of_order_webhook", ["charge.captured", "charge.authorized"]),
     ],
 )
-def test_webhooks_that_come_twice_or_out_of_order_change_nothing(orders, payments, told, token, types):
+def test_webhooks_that_come_twice_or_out_of_order_change_nothing(orders, payments, webhook_bank, token, types):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, token), CapturePayment(order_id))
+    orders.send(orders.authorization(order_id, token), CapturePayment(order_id))
     wait_for_webhooks(orders, 2)
     orders.system.drain()
     assert [webhook.type for webhook in webhooks(orders)] == types
-    assert orders.heard_types == ["payment.authorized", "payment.captured"]
+    assert orders.reply_types == ["payment.authorized", "payment.captured"]
     assert (books.kept(payments), books.contradictions(payments)) == (1250, [])
 
 
-def test_what_somebody_did_at_the_bank_is_learnt_from_its_webhook(orders, payments, staff, told):
+def test_a_change_made_at_the_bank_arrives_by_webhook(orders, payments, staff, webhook_bank):
     order_id = uuid4()
-    orders.say(orders.wants(order_id, "tok_duplicate_webhook"))
+    orders.send(orders.authorization(order_id, "tok_duplicate_webhook"))
     payment_id = orders.payment_ids[0]
-    (charge,) = told.charges(payment_id)
-    told.do(f"/{charge['id']}/void")
+    (charge,) = webhook_bank.charges(payment_id)
+    webhook_bank.do(f"/{charge['id']}/void")
     wait_for_webhooks(orders, 2)
     orders.system.drain()
-    assert staff.sees(payment_id)["status"] == "voided"
-    orders.say(CapturePayment(order_id))
-    assert orders.heard_types == ["payment.authorized", "payment.capture_refused"]
+    assert staff.get(payment_id)["status"] == "voided"
+    orders.send(CapturePayment(order_id))
+    assert orders.reply_types == ["payment.authorized", "payment.capture_refused"]
 
 
 def kept(payments):
@@ -164,7 +164,7 @@ def kept(payments):
 
 @pytest.fixture
 def post(payments, client, settings):
-    """POST a webhook, rightly signed unless told otherwise, with a secret that no bank has."""
+    """POST a webhook, correctly signed by default, with a secret that no bank has."""
 
     def send(body=None, header=None, path=PATH, **changes):
         event = {"id": "evt_1", "type": "charge.captured", "data": {"reference": str(uuid4())}} | changes
@@ -176,9 +176,11 @@ def post(payments, client, settings):
         yield send
 
 
-def test_an_event_that_comes_again_is_known_and_leads_to_nothing(post, payments):
-    answers = [post() for _ in range(3)]
-    assert [(answer.status_code, answer.json["is_new"]) for answer in answers] == [(200, True)] + [(200, False)] * 2
+def test_a_repeated_event_changes_nothing(post, payments):
+    responses = [post() for _ in range(3)]
+    assert [(response.status_code, response.json["is_new"]) for response in responses] == [(200, True)] + [
+        (200, False)
+    ] * 2
     assert kept(payments) == 1
 
 
@@ -202,29 +204,29 @@ NOW = int(time.time())
         ('{"id": "", "type": "x", "data": {"reference": "x"}}', None),
     ],
 )
-def test_what_is_not_signed_just_now_or_makes_no_sense_is_refused_and_not_kept(post, payments, body, header):
+def test_a_webhook_without_a_recent_signature_or_with_an_invalid_body_is_refused(post, payments, body, header):
     refused = post(body, header)
     assert (refused.status_code, refused.json["type"]) == (400, "/problems/webhook-not-signed")
     assert kept(payments) == 0
 
 
-def test_a_webhook_is_bounded_and_of_a_provider_that_there_is(post, payments):
+def test_a_webhook_has_a_maximum_size_and_a_configured_provider(post, payments):
     assert post(json.dumps({"id": "x" * 70_000})).status_code == 413
-    assert post(path="/payments/webhooks/nobody").status_code == 404
+    assert post(path="/payments/webhooks/unknown").status_code == 404
     assert kept(payments) == 0
 
 
-def test_a_webhook_whose_task_was_lost_is_taken_up_and_an_old_one_forgotten(post, payments, orders, sweep):
+def test_a_webhook_whose_task_was_lost_is_swept_and_an_old_one_purged(post, payments, orders, sweep):
     post()
     with payments.store.engine.begin() as connection:
         connection.execute(text("DELETE FROM outbox"))
     assert (sweep(10), sweep(120)) == (0, 1)
     orders.system.drain()
     with payments.store.transaction():
-        Webhook.forget_old()
+        Webhook.purge()
         assert kept(payments) == 1
         postgres.session().execute(
             text("UPDATE webhooks SET received_at = :old"), {"old": clock.now() - timedelta(days=31)}
         )
-        Webhook.forget_old()
+        Webhook.purge()
     assert kept(payments) == 0

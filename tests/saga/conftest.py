@@ -19,25 +19,24 @@ class Platform:
     services: dict[str, Service]
     system: System
 
-    def ask(self, service: str, method: str, path: str, who: dict[str, str], json: Any = None) -> Any:
-        """The response."""
-        headers = who | ({"Idempotency-Key": uuid4().hex} if method == "POST" else {})
+    def request(self, service: str, method: str, path: str, caller: dict[str, str], json: Any = None) -> Any:
+        headers = caller | ({"Idempotency-Key": uuid4().hex} if method == "POST" else {})
         return app_of(self.services[service]).test_client().open(path, method=method, headers=headers, json=json)
 
-    def call(self, service: str, method: str, path: str, who: dict[str, str], json: Any = None) -> Any:
-        """The JSON answer (None without one); raises AssertionError for a refusal."""
-        answer = self.ask(service, method, path, who, json)
-        assert answer.status_code < 300, answer.text
-        return answer.json if answer.data else None
+    def call(self, service: str, method: str, path: str, caller: dict[str, str], json: Any = None) -> Any:
+        """The JSON of a successful response, None if it is empty. Raises AssertionError for an error."""
+        response = self.request(service, method, path, caller, json)
+        assert response.status_code < 300, response.text
+        return response.json if response.data else None
 
-    def someone(self, user_id: UUID, *roles: str) -> dict[str, str]:
+    def bearer(self, user_id: UUID, *roles: str) -> dict[str, str]:
         return bearer(self.services["users"], user_id, *roles)
 
     def product(self, stock_quantity: int = 5, price: str = "12.50") -> str:
-        """Puts a product on sale; gives its id."""
+        """Create a product; returns its id."""
         body = a_product(stock_quantity=stock_quantity, price=price)
-        made: str = self.call("products", "POST", "/products/", self.someone(uuid4(), "staff"), body)["id"]
-        return made
+        product_id: str = self.call("products", "POST", "/products/", self.bearer(uuid4(), "staff"), body)["id"]
+        return product_id
 
     def stock(self, product_id: str) -> int:
         quantity: int = self.call("products", "GET", f"/products/{product_id}", {})["stock_quantity"]
@@ -52,13 +51,13 @@ class Customer:
     headers: dict[str, str]
 
     def order(self, *lines: tuple[str, int], payment_method: str = "tok_success") -> str:
-        """Places an order; gives its id."""
-        wanted = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in lines]
-        body = {"lines": wanted, "payment_method": payment_method}
+        """Place an order; returns its id."""
+        items = [{"product_id": product_id, "quantity": quantity} for product_id, quantity in lines]
+        body = {"lines": items, "payment_method": payment_method}
         placed: str = self.platform.call("orders", "POST", "/orders/", self.headers, body)["id"]
         return placed
 
-    def sees(self, order_id: str) -> Any:
+    def get(self, order_id: str) -> Any:
         return self.platform.call("orders", "GET", f"/orders/{order_id}", self.headers)
 
     def payments(self) -> list[Any]:
@@ -74,7 +73,7 @@ def platform(users: Service, products: Service, orders: Service, payments: Servi
 
 @pytest.fixture
 def customer(platform: Platform) -> Callable[[], Customer]:
-    """Registers a customer through the API."""
+    """Register a customer through the API."""
 
     def register() -> Customer:
         name = uuid4().hex[:10]

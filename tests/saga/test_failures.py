@@ -1,4 +1,4 @@
-"""Failures of steps, and of what undoes them, with the real handlers: goods and money end where the order's status says."""
+"""Failures of steps and compensations with the real handlers: stock and money end as the order's status says."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,55 +27,55 @@ def leila(customer: Register) -> Customer:
     return customer()
 
 
-def nobody_answers(platform: Platform, deadlines_: int) -> None:
-    """So many deadlines pass; whatever arrives in between is handled, or fails as it did."""
+def miss_deadlines(platform: Platform, count: int) -> None:
+    """Let so many deadlines pass; messages in between are handled, or fail as before."""
     orders = platform.services["orders"]
-    for _ in range(deadlines_):
+    for _ in range(count):
         with store.active(orders.store), orders.store.transaction():
             latest = postgres.session().scalar(select(func.max(Order.due_at))) or clock.now()
             deadlines.watch(latest + MAX_WAIT, seconds=60)
         platform.system.drain()
-        platform.system.retried.clear()  # The queue gave them up.
+        platform.system.retried.clear()  # They are dead letters by now.
 
 
 def cancel(leila: Customer, order_id: str) -> int:
-    status: int = leila.platform.ask("orders", "DELETE", f"/orders/{order_id}", leila.headers).status_code
+    status: int = leila.platform.request("orders", "DELETE", f"/orders/{order_id}", leila.headers).status_code
     return status
 
 
-def all_is_right(platform: Platform) -> bool:
-    wrong = [*audit.audit(timeout_seconds=0).differences, *contradictions(platform.services["payments"])]
-    assert wrong == []
+def is_consistent(platform: Platform) -> bool:
+    differences = [*audit.audit(timeout_seconds=0).differences, *contradictions(platform.services["payments"])]
+    assert differences == []
     return not platform.system.dead_letters
 
 
-def test_a_paid_order_that_is_cancelled_gives_back_goods_and_money(platform: Platform, leila: Customer) -> None:
+def test_cancelling_a_paid_order_returns_stock_and_money(platform: Platform, leila: Customer) -> None:
     kettle = platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2))
     platform.system.drain()
     assert kept(platform.services["payments"]) == 2500
     assert cancel(leila, order_id) == 204
     platform.system.drain()
-    order = leila.sees(order_id)
+    order = leila.get(order_id)
     assert (order["status"], order["refunded_amount"]) == ("refunded", "25.00")
     assert (platform.stock(kettle), kept(platform.services["payments"])) == (5, 0)
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
-def test_a_capture_that_is_refused_cancels_and_gives_back_the_goods(platform: Platform, leila: Customer) -> None:
+def test_a_refused_capture_cancels_the_order_and_returns_the_stock(platform: Platform, leila: Customer) -> None:
     kettle = platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2), payment_method="tok_capture_refused")
     platform.system.drain()
-    order = leila.sees(order_id)
+    order = leila.get(order_id)
     assert (order["status"], order["captured_amount"]) == ("cancelled", "0.00")
     assert (platform.stock(kettle), kept(platform.services["payments"])) == (5, 0)
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
-def test_an_undoing_that_throws_is_stuck_until_it_is_mended_and_resumed(
+def test_a_failing_compensation_is_stuck_until_it_is_repaired_and_resumed(
     platform: Platform, leila: Customer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The products service has lost what it knew of the order, so that each restocking raises."""
+    """The products service has lost the order's reservation, so that every restock fails."""
     kettle = platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2))
     platform.system.drain()
@@ -84,7 +84,7 @@ def test_an_undoing_that_throws_is_stuck_until_it_is_mended_and_resumed(
     lost.delete()
     cancel(leila, order_id)
     platform.system.drain()
-    nobody_answers(platform, 6)
+    miss_deadlines(platform, 6)
     commands.main(["sagas", "list"])
     assert f"{order_id}  refunded" in (listed := capsys.readouterr().out)
     assert "stock.restock" in listed
@@ -97,45 +97,44 @@ def test_an_undoing_that_throws_is_stuck_until_it_is_mended_and_resumed(
     commands.main(["sagas", "list"])
     assert capsys.readouterr().out == "No order is stuck.\n"
     assert platform.stock(kettle) == 5
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
-def test_a_refund_that_the_bank_refuses_is_seen(platform: Platform, leila: Customer) -> None:
+def test_a_refund_that_the_bank_refuses_is_listed_as_stuck(platform: Platform, leila: Customer) -> None:
     order_id = leila.order((platform.product(), 2), payment_method="tok_refund_refused")
     platform.system.drain()
     cancel(leila, order_id)
     platform.system.drain()
-    assert leila.sees(order_id)["status"] == "cancelled"
-    staff = platform.someone(uuid4(), "staff")
+    assert leila.get(order_id)["status"] == "cancelled"
+    staff = platform.bearer(uuid4(), "staff")
     [stuck] = platform.call("orders", "GET", "/orders/?stuck=true", staff)["items"]
     assert stuck["id"] == order_id
     assert kept(platform.services["payments"]) == 2500
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
-def test_many_cancellations_and_refunds_at_once_send_the_money_back_once(platform: Platform, leila: Customer) -> None:
+def test_concurrent_cancellations_and_refunds_refund_once(platform: Platform, leila: Customer) -> None:
     kettle = platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2))
     platform.system.drain()
-    staff = platform.someone(UUID(int=1), "staff")
+    staff = platform.bearer(UUID(int=1), "staff")
 
     def refund(amount: str | None) -> Any:
         body = {"amount": amount}
-        return platform.ask("orders", "POST", f"/orders/{order_id}/refunds", staff, body).status_code
+        return platform.request("orders", "POST", f"/orders/{order_id}/refunds", staff, body).status_code
 
-    deeds = [lambda: cancel(leila, order_id), lambda: refund(None), lambda: refund("10.00")] * 2
-    with ThreadPoolExecutor(len(deeds)) as pool:
-        statuses = {answer.result() for answer in [pool.submit(deed) for deed in deeds]}
+    requests = [lambda: cancel(leila, order_id), lambda: refund(None), lambda: refund("10.00")] * 2
+    with ThreadPoolExecutor(len(requests)) as pool:
+        statuses = {future.result() for future in [pool.submit(request) for request in requests]}
     assert statuses <= {201, 204, 409}
     platform.system.drain()
-    order = leila.sees(order_id)
+    order = leila.get(order_id)
     assert (order["status"], order["refunded_amount"]) == ("refunded", "25.00")
     assert (platform.stock(kettle), kept(platform.services["payments"])) == (5, 0)
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
-def test_a_cancellation_that_races_the_capture_ends_in_one_way(platform: Platform, leila: Customer) -> None:
-    """Whichever of them is first: the customer has paid nothing in the end."""
+def test_a_cancellation_that_races_with_the_capture_costs_nothing(platform: Platform, leila: Customer) -> None:
     kettle, orders = platform.product(stock_quantity=5), platform.services["orders"]
     order_id = leila.order((kettle, 2))
     with ThreadPoolExecutor(1) as pool:
@@ -143,13 +142,13 @@ def test_a_cancellation_that_races_the_capture_ends_in_one_way(platform: Platfor
         platform.system.drain()
         assert cancelled.result() == 204
     platform.system.drain()
-    assert leila.sees(order_id)["status"] in ("cancelled", "refunded")
+    assert leila.get(order_id)["status"] in ("cancelled", "refunded")
     assert (platform.stock(kettle), kept(platform.services["payments"])) == (5, 0)
-    assert all_is_right(platform)
+    assert is_consistent(platform)
 
 
 def _once_confirmed(orders: Service, order_id: UUID, do: Callable[[], int]) -> int:
-    """Do it as soon as the order is confirmed, whatever else is going on."""
+    """Do it as soon as the order is confirmed."""
     while True:
         with orders.store.engine.connect() as connection:
             if connection.scalar(select(Order.status).where(Order.id == order_id)) != "pending":

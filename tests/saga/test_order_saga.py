@@ -13,7 +13,7 @@ Register = Callable[[], Customer]
 
 
 def about_orders(mailbox: Mailbox, customer: Customer) -> list[Letter]:
-    """What this customer was mailed beside the request to confirm their address."""
+    """The customer's mails without the one that confirms the address."""
     return [letter for letter in mailbox.letters(customer.email) if "order" in letter.summary.subject.lower()]
 
 
@@ -21,7 +21,7 @@ def test_a_paid_order_goes_through_every_service(platform: Platform, customer: R
     leila, kettle = customer(), platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2))
     platform.system.drain()
-    order = leila.sees(order_id)
+    order = leila.get(order_id)
     assert (order["status"], order["total_amount"]) == ("confirmed", "25.00")
     assert platform.stock(kettle) == 3
     [payment] = leila.payments()
@@ -31,44 +31,44 @@ def test_a_paid_order_goes_through_every_service(platform: Platform, customer: R
     assert platform.system.dead_letters == []
 
 
-def test_an_order_for_more_than_there_is_ends_cancelled_and_costs_nothing(
+def test_an_order_without_enough_stock_is_cancelled_and_costs_nothing(
     platform: Platform, customer: Register, mailbox: Mailbox
 ) -> None:
     leila, kettle, lamp = customer(), platform.product(stock_quantity=1), platform.product(stock_quantity=9)
     order_id = leila.order((lamp, 2), (kettle, 2))
     platform.system.drain()
-    order = leila.sees(order_id)
+    order = leila.get(order_id)
     assert (order["status"], bool(order["reason"])) == ("cancelled", True)
     assert (platform.stock(kettle), platform.stock(lamp)) == (1, 9)
     assert leila.payments() == []
     assert len(about_orders(mailbox, leila)) == 1
 
 
-def test_a_declined_payment_gives_the_stock_back(platform: Platform, customer: Register, mailbox: Mailbox) -> None:
+def test_a_declined_payment_releases_the_stock(platform: Platform, customer: Register, mailbox: Mailbox) -> None:
     leila, kettle = customer(), platform.product(stock_quantity=2)
     order_id = leila.order((kettle, 2), payment_method="tok_declined_insufficient_funds")
     platform.system.drain()
-    assert leila.sees(order_id)["status"] == "cancelled"
+    assert leila.get(order_id)["status"] == "cancelled"
     assert platform.stock(kettle) == 2
     assert [payment["status"] for payment in leila.payments()] == ["declined"]
     assert len(about_orders(mailbox, leila)) == 1
 
 
-def test_two_orders_for_the_last_item_end_as_one_sale(platform: Platform, customer: Register) -> None:
+def test_two_orders_for_the_last_unit_end_as_one_sale(platform: Platform, customer: Register) -> None:
     leila, omar, kettle = customer(), customer(), platform.product(stock_quantity=1)
     first, second = leila.order((kettle, 1)), omar.order((kettle, 1))
     platform.system.drain()
-    assert {leila.sees(first)["status"], omar.sees(second)["status"]} == {"confirmed", "cancelled"}
+    assert {leila.get(first)["status"], omar.get(second)["status"]} == {"confirmed", "cancelled"}
     assert platform.stock(kettle) == 0
-    assert len([payment for who in (leila, omar) for payment in who.payments()]) == 1
+    assert len([payment for buyer in (leila, omar) for payment in buyer.payments()]) == 1
 
 
-def test_an_order_cancelled_before_its_answers_leaves_no_trace(platform: Platform, customer: Register) -> None:
+def test_an_order_cancelled_before_its_replies_holds_nothing(platform: Platform, customer: Register) -> None:
     leila, kettle = customer(), platform.product(stock_quantity=2)
     order_id = leila.order((kettle, 2))
     platform.call("orders", "DELETE", f"/orders/{order_id}", leila.headers)
     platform.system.drain()
-    assert leila.sees(order_id)["status"] == "cancelled"
+    assert leila.get(order_id)["status"] == "cancelled"
     assert platform.stock(kettle) == 2
     assert [payment for payment in leila.payments() if payment["status"] not in ("voided", "declined")] == []
     assert platform.system.dead_letters == []
@@ -81,14 +81,14 @@ def test_everything_delivered_twice_changes_nothing(
     leila, kettle = customer(), platform.product(stock_quantity=5)
     order_id = leila.order((kettle, 2), payment_method=payment_method)
     platform.system.drain()
-    before = (leila.sees(order_id), platform.stock(kettle), leila.payments())
+    before = (leila.get(order_id), platform.stock(kettle), leila.payments())
     for envelope in list(platform.system.sent):
         for service in platform.services.values():
             is_task = envelope.type.startswith(TASK_PREFIX)
-            is_heard = service.handlers is not None and envelope.type in service.handlers.by_type
-            if envelope.source == service.name if is_task else is_heard:
+            is_handled = service.handlers is not None and envelope.type in service.handlers.by_type
+            if envelope.source == service.name if is_task else is_handled:
                 platform.system.deliver(service, envelope)
     platform.system.drain()
-    assert (leila.sees(order_id), platform.stock(kettle), leila.payments()) == before
+    assert (leila.get(order_id), platform.stock(kettle), leila.payments()) == before
     assert len(about_orders(mailbox, leila)) == 1
     assert platform.system.dead_letters == []

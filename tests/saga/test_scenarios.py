@@ -1,8 +1,8 @@
-"""Any story that can happen to orders ends well: messages arrive twice, late and in any order, while people cancel, refund and
-ship, holds expire and nobody answers in time. The handlers are the real ones of all services, on their real stores.
+"""Generated scenarios: messages arrive twice, late and in any order, while people cancel, refund and ship, holds expire and
+replies are late. All services run with their real handlers and stores.
 
-Short stories are told first, and each begins with empty databases: one that ends badly is then soon shrunk to a few lines.
-`SOUK_SCENARIOS=500` tells more of them, and others each time.
+Short scenarios come first, and each begins with empty databases, so that a failing one soon shrinks to a few lines.
+`SOUK_SCENARIOS=500` runs more of them, and different ones each time.
 """
 
 import os
@@ -35,18 +35,18 @@ from tests.saga.conftest import Customer, Platform
 
 SCENARIOS = int(os.environ.get("SOUK_SCENARIOS", "0"))
 LENGTHS = {4: 0.6, 10: 0.3, 30: 0.1}
-"""How much happens at most in a story, and the share of all stories that are so long: about as much happens in each."""
+"""The maximum number of steps in a scenario, and the share of scenarios with that length."""
 
 PRICE = 1250
-PIECES = 4
+UNITS = 4
 STANDING = {"confirmed", "shipped", "delivered"}
-MANY_ROUNDS = 60
+MAX_ROUNDS = 60
 
 some = st.integers(min_value=0, max_value=40)
-"""Which one of what there is: counted round, so that a short story has small numbers."""
+"""An index, taken modulo what there is, so that scenarios shrink to small numbers."""
 
 
-class Story(RuleBasedStateMachine):
+class Scenario(RuleBasedStateMachine):
     def __init__(self, platform: Platform, customer: Customer, bank: str) -> None:
         super().__init__()
         self.platform, self.customer, self.bank = platform, customer, bank
@@ -55,35 +55,33 @@ class Story(RuleBasedStateMachine):
         self.system.in_flight.clear()
         for name in ("orders", "products", "payments"):
             empty(platform.services[name])
-        # Tokens of their own: many stories last longer than one token does.
-        self.staff = platform.someone(UUID(int=1), "staff")
-        self.customer.headers = platform.someone(customer.id)
-        self.kettle = platform.product(stock_quantity=PIECES, price="12.50")
+        # New tokens: many scenarios last longer than one token.
+        self.staff = platform.bearer(UUID(int=1), "staff")
+        self.customer.headers = platform.bearer(customer.id)
+        self.kettle = platform.product(stock_quantity=UNITS, price="12.50")
         self.orders: list[UUID] = []
         self.cards: dict[UUID, str] = {}
 
-    # --- what happens
-
     @precondition(lambda self: len(self.orders) < 3)
     @rule(
-        pieces=st.integers(1, 3),
+        quantity=st.integers(1, 3),
         card=st.sampled_from(
             ["tok_success", "tok_success", "tok_declined_expired_card", "tok_capture_refused", "tok_refund_refused"]
         ),
         hops=st.integers(0, 7),
     )
-    def somebody_orders(self, pieces: int, card: str, hops: int) -> None:
-        """After so many hops without trouble, seven being a paid order, the story goes on."""
-        id_ = UUID(self.customer.order((self.kettle, pieces), payment_method=card))
+    def place_an_order(self, quantity: int, card: str, hops: int) -> None:
+        """And deliver so many rounds of messages without trouble; seven make a paid order."""
+        id_ = UUID(self.customer.order((self.kettle, quantity), payment_method=card))
         self.orders.append(id_)
         self.cards[id_] = card
         self._collect_orders()
         for _ in range(hops):
-            self.all_that_is_on_its_way_arrives()
+            self.deliver_all_messages()
 
     @precondition(lambda self: self.system.in_flight)
     @rule(which=some)
-    def a_message_arrives(self, which: int) -> None:
+    def deliver_a_message(self, which: int) -> None:
         index = which % len(self.system.in_flight)
         service, envelope = self.system.in_flight[index]
         del self.system.in_flight[index]
@@ -91,47 +89,45 @@ class Story(RuleBasedStateMachine):
 
     @precondition(lambda self: self.system.in_flight)
     @rule(which=some)
-    def a_message_arrives_and_will_again(self, which: int) -> None:
+    def deliver_a_message_that_comes_again(self, which: int) -> None:
         self._deliver(*self.system.in_flight[which % len(self.system.in_flight)])
 
     @precondition(lambda self: self.system.in_flight)
     @rule()
-    def all_that_is_on_its_way_arrives(self) -> None:
+    def deliver_all_messages(self) -> None:
         for _ in range(len(self.system.in_flight)):
             self._deliver(*self.system.in_flight.popleft())
 
     @precondition(lambda self: self.orders)
     @rule(which=some)
-    def the_customer_cancels(self, which: int) -> None:
+    def cancel_as_customer(self, which: int) -> None:
         self._try("DELETE", f"/orders/{self._one(which)}", self.customer.headers)
 
     @precondition(lambda self: self.orders)
     @rule(which=some, amount=st.sampled_from([None, "0.01", "12.50"]))
-    def staff_refunds(self, which: int, amount: str | None) -> None:
+    def refund_as_staff(self, which: int, amount: str | None) -> None:
         self._try("POST", f"/orders/{self._one(which)}/refunds", self.staff, {"amount": amount})
 
     @precondition(lambda self: self.orders)
     @rule(which=some)
-    def staff_ships(self, which: int) -> None:
+    def ship_as_staff(self, which: int) -> None:
         self._try("PUT", f"/orders/{self._one(which)}/status", self.staff, {"status": "shipped"})
 
     @precondition(lambda self: self.orders)
     @rule()
-    def nobody_answers_in_time(self) -> None:
+    def miss_a_deadline(self) -> None:
         self._watch()
 
     @precondition(lambda self: self.orders)
     @rule(which=some)
-    def a_hold_expires(self, which: int) -> None:
+    def expire_a_hold(self, which: int) -> None:
         held = Reservation.objects(order_id=str(self._one(which)), expires_at__exists=True)
         held.update_one(set__expires_at=mongo.now() - timedelta(seconds=1))
         with store.active(self.platform.services["products"].store):
             stock.expire()
 
-    # --- what is always so, and what is so in the end
-
-    def _no_more_goes_back_than_came(self) -> None:
-        # No @invariant: it would be told between any two lines of a story that ends badly.
+    def _check_refunds(self) -> None:
+        # Not an @invariant, which would be printed between any two steps of a failing scenario.
         for order in self._rows():
             assert order.refundable >= 0, order.id
             assert order.refunded_amount <= order.captured_amount <= order.total_amount, order.id
@@ -143,7 +139,7 @@ class Story(RuleBasedStateMachine):
         assert contradictions(self.platform.services["payments"]) == []
         for order in self._rows():
             self._check(order)
-            self._check_that_it_is_what_its_events_say(order)
+            self._check_replay(order)
 
     def _check(self, order: Order) -> None:
         assert order.status != "pending"
@@ -153,15 +149,15 @@ class Story(RuleBasedStateMachine):
         kept = self._kept(order.id)
         assert kept == order.captured_amount - order.refunded_amount
         if order.is_called_off and self.cards[order.id] == "tok_refund_refused":
-            assert (kept > 0) == (order.stuck_at is not None), "what cannot be given back is seen"
+            assert (kept > 0) == (order.stuck_at is not None), "a refused refund is stuck"
         else:
             assert order.stuck_at is None, order.stuck_reason
             assert order.is_settled
             assert not (order.is_called_off and kept)
-        assert self._told(order.id, "order.confirmed") <= 1
-        assert self._told(order.id, "order.cancelled") <= 1
+        assert self._count_mails(order.id, "order.confirmed") <= 1
+        assert self._count_mails(order.id, "order.cancelled") <= 1
 
-    def _check_that_it_is_what_its_events_say(self, order: Order) -> None:
+    def _check_replay(self, order: Order) -> None:
         orders = self.platform.services["orders"]
         with store.active(orders.store), orders.store.transaction():
             again = Order.blank(order.id)
@@ -170,32 +166,30 @@ class Story(RuleBasedStateMachine):
         columns = [column.key for column in Order.__mapper__.column_attrs]
         assert {key: getattr(again, key) for key in columns} == {key: getattr(order, key) for key in columns}
 
-    # --- how
-
     def _one(self, which: int) -> UUID:
         return self.orders[which % len(self.orders)]
 
-    def _try(self, method: str, path: str, who: dict[str, str], body: Any = None) -> None:
-        """What a person asks for, and may be refused as it is out of turn."""
-        status = self.platform.ask("orders", method, path, who, body).status_code
+    def _try(self, method: str, path: str, caller: dict[str, str], body: Any = None) -> None:
+        """A request that the order's status may forbid."""
+        status = self.platform.request("orders", method, path, caller, body).status_code
         assert status in (200, 201, 204, 409), status
         self._collect_orders()
 
     def _collect_orders(self) -> None:
         self.system.collect(self.platform.services["orders"])
-        self._no_more_goes_back_than_came()
+        self._check_refunds()
 
     def _deliver(self, service: Any, envelope: Any) -> None:
         try:
             self.system.deliver(service, envelope)
-        except Exception:  # Celery tries a task again later.
+        except Exception:  # Celery retries a task later.
             self.system.in_flight.append((service, envelope))
         for name, again in self.system.retried:
             self.system.in_flight.append((self.platform.services[name], again))
         self.system.retried.clear()
         self.system.collect(service)
         if service.name == "orders":
-            self._no_more_goes_back_than_came()
+            self._check_refunds()
 
     def _watch(self) -> None:
         orders = self.platform.services["orders"]
@@ -205,8 +199,8 @@ class Story(RuleBasedStateMachine):
         self._collect_orders()
 
     def _end(self) -> None:
-        """Everything arrives, and whatever is asked again is answered."""
-        for _ in range(MANY_ROUNDS):
+        """Deliver everything, until every command has its reply."""
+        for _ in range(MAX_ROUNDS):
             for _ in range(len(self.system.in_flight)):
                 self._deliver(*self.system.in_flight.popleft())
             if not self.system.in_flight:
@@ -224,7 +218,7 @@ class Story(RuleBasedStateMachine):
         return list(postgres.session().scalars(select(Order).where(Order.id.in_(self.orders))))
 
     def _kept(self, order_id: UUID) -> int:
-        """What is ours of the order by the books, in minor units; and the bank has charged it once at most."""
+        """What the ledger says is captured and not refunded, in minor units. The bank has charged it at most once."""
         payments = self.platform.services["payments"]
         with store.active(payments.store), payments.store.transaction():
             payment = postgres.session().scalars(select(Payment).where(Payment.order_id == order_id)).one_or_none()
@@ -237,20 +231,20 @@ class Story(RuleBasedStateMachine):
         assert booked.held == booked.refunding == 0
         return booked.captured - booked.refunded
 
-    def _told(self, order_id: UUID, kind: str) -> int:
+    def _count_mails(self, order_id: UUID, kind: str) -> int:
         mails = self.platform.call("notifications", "GET", f"/notifications/{self.customer.id}", self.customer.headers)
         return sum((mail["subject_id"], mail["kind"]) == (str(order_id), kind) for mail in mails["items"])
 
 
 @pytest.mark.timeout(14_400 if SCENARIOS else 600)
 @pytest.mark.parametrize("length", LENGTHS)
-def test_every_story_ends_well(
+def test_every_scenario_ends_consistently(
     platform: Platform, customer: Callable[[], Customer], bank_address: str, length: int
 ) -> None:
     leila = customer()
     platform.system.drain()
     run_state_machine_as_test(
-        lambda: Story(platform, leila, bank_address),
+        lambda: Scenario(platform, leila, bank_address),
         settings=settings(
             max_examples=round((SCENARIOS or 20) * LENGTHS[length]),
             stateful_step_count=length,

@@ -1,4 +1,4 @@
-"""/orders/analytics: what was sold, for staff."""
+"""/orders/analytics: sales, for staff."""
 
 from collections.abc import Iterable
 from datetime import date, timedelta
@@ -18,7 +18,7 @@ from services.orders.models.analytics import categories, days, products
 from services.orders.settings import Settings
 
 MAX_DAYS = 366
-USUAL_DAYS = 30
+DEFAULT_DAYS = 30
 MAX_CATEGORIES = 100
 
 
@@ -26,39 +26,39 @@ Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
 
 
 class AnalyticsQuery(Query):
-    """Days of UTC, both inclusive: the last thirty unless others are named, at most a year of them."""
+    """UTC days, both inclusive; by default the last 30, at most a year."""
 
     since: Day | None = None
     until: Day | None = None
     currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
     top: int = Field(default=10, ge=1, le=100)
-    """How many products."""
+    """Number of products."""
 
     @field_validator("until")
     @classmethod
-    def a_year_at_most(cls, until: date | None, known: ValidationInfo) -> date | None:
-        since = known.data.get("since")
+    def a_year_at_most(cls, until: date | None, info: ValidationInfo) -> date | None:
+        since = info.data.get("since")
         if until is not None and since is not None and not 0 <= (until - since).days < MAX_DAYS:
-            raise ValueError(f"must be the day of since, or up to {MAX_DAYS - 1} days later")
+            raise ValueError(f"must be 0 to {MAX_DAYS - 1} days after since")
         return until
 
     @property
     def span(self) -> tuple[date, date]:
-        last = self.until or (self.since + timedelta(days=USUAL_DAYS - 1) if self.since else clock.now().date())
-        return self.since or last - timedelta(days=USUAL_DAYS - 1), last
+        last = self.until or (self.since + timedelta(days=DEFAULT_DAYS - 1) if self.since else clock.now().date())
+        return self.since or last - timedelta(days=DEFAULT_DAYS - 1), last
 
 
 class Sales(View):
-    """Orders are counted on the day that they were placed or confirmed, refunds on the day that they went out."""
+    """Orders count on the day they were placed or confirmed, refunds on the day of the refund."""
 
     placed: int
     confirmed: int
     revenue: AmountView
     refunded: AmountView
     average_basket: AmountView | None
-    """Revenue for each confirmed order."""
+    """Revenue per confirmed order."""
     conversion: float | None
-    """Confirmed orders for each that was placed."""
+    """Confirmed orders per placed order."""
 
     @classmethod
     def of(cls, placed: int, confirmed: int, revenue: int, refunded: int, **more: date) -> Self:
@@ -94,17 +94,17 @@ class AnalyticsView(View):
     currency: str
     total: Sales
     days: list[DaySales]
-    """Those on which something happened, in order."""
+    """Days with activity, oldest first."""
     categories: list[CategorySales]
-    """By revenue."""
+    """By revenue, highest first."""
     products: list[ProductSales]
-    """The first by revenue."""
+    """The `top` products by revenue."""
 
 
 class Analytics(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, query: AnalyticsQuery) -> AnalyticsView:
-        """Revenue, orders, average basket and conversion, by day, with the categories and products that sold best."""
+        """Revenue, orders, average basket and conversion by day, and the best-selling categories and products."""
         currency = query.currency or Settings.current().currency
         first, last = query.span
         by_day = _of(days, days.columns, query, currency).order_by(days.c.day)

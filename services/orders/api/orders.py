@@ -1,4 +1,4 @@
-"""/orders: place, read, follow, ship, cancel and refund."""
+"""/orders: place, read, track, ship, cancel and refund."""
 
 from collections.abc import Sequence
 from uuid import UUID, uuid4
@@ -30,12 +30,12 @@ from services.orders.schemas import (
 class Orders(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, query: AllOrdersQuery) -> OrderPage:
-        """The caller's orders, newest first; everybody's for staff."""
+        """Your orders, newest first; for staff, all orders."""
         caller = auth.caller()
         if caller.is_staff:
             return _page(*history.page(query, query.user_id, query.stuck))
         if query.stuck or query.user_id not in (None, caller.user_id):
-            raise Forbidden("To look for other people's orders is for staff.")
+            raise Forbidden("Only staff may search the orders of others.")
         return _page(*history.page(query, caller.user_id))
 
     @endpoint(
@@ -47,24 +47,24 @@ class Orders(Resource):
         raises=[BadResponse],
     )
     def post(self, body: NewOrder, prepared: Quote) -> OrderView:
-        """Place an order at today's prices. It is pending until stock and payment have answered."""
+        """Place an order at current prices. It is pending until stock is reserved and the payment approved."""
         user_id = auth.caller().user_id
         assert user_id is not None
         order = saga.place(
             OrderPlaced(uuid4(), user_id, prepared.lines, prepared.amount, prepared.currency, body.payment_method)
         )
-        return _shown(order)
+        return _view(order)
 
 
 class OneOrder(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, order_id: UUID) -> OrderView:
-        """One order: what was bought, at what price, and how it stands."""
-        return _shown(Order.visible_to(auth.caller(), order_id))
+        """One order: its items, prices and status."""
+        return _view(Order.visible_to(auth.caller(), order_id))
 
     @endpoint(allow=auth.OWNER, status=204, raises=[PreconditionFailed])
     def delete(self, order_id: UUID) -> None:
-        """Cancel the order, up to when it is shipped; what was paid goes back. Cancelling twice is cancelling once."""
+        """Cancel an order that has not been shipped; payments are refunded. Repeating it changes nothing."""
         order = Order.visible_to(auth.caller(), order_id, for_update=True)
         preconditions.expect(order.version)
         if not order.is_called_off:
@@ -74,7 +74,7 @@ class OneOrder(Resource):
 class Status(Resource):
     @endpoint(allow=auth.STAFF, raises=[PreconditionFailed])
     def put(self, order_id: UUID, body: NewStatus) -> OrderView:
-        """Ship, deliver or cancel, each in its turn; with `If-Match`, only if the order is as the caller saw it."""
+        """Mark the order as shipped or delivered, or cancel it; with `If-Match`, only if it has not changed since."""
         order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
         match body.status:
@@ -84,7 +84,7 @@ class Status(Resource):
                 saga.deliver(order)
             case "cancelled":
                 saga.cancel(order, Reason(body.reason), _note(body.note))
-        return _shown(order)
+        return _view(order)
 
 
 class Refunds(Resource):
@@ -92,17 +92,17 @@ class Refunds(Resource):
         allow=auth.STAFF, status=201, location="/orders/{id}", idempotency="required", raises=[PreconditionFailed]
     )
     def post(self, order_id: UUID, body: NewRefund) -> OrderView:
-        """Send money back, all of it or a part. The answer is the order: its `refunded_amount` grows once the money went."""
+        """Refund all or part of the payment. The order's `refunded_amount` grows once the refund is done."""
         order = Order.get_for_update(order_id)
         preconditions.expect(order.version)
         refund(order, body.amount, _note(body.note))
-        return _shown(order)
+        return _view(order)
 
 
 class Events(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, order_id: UUID, query: TimelineQuery) -> Timeline:
-        """The order's timeline: every step that was asked for, answered or decided, oldest first."""
+        """The order's timeline, oldest event first."""
         caller = auth.caller()
         order = Order.visible_to(caller, order_id)
         return Timeline.of(Event.stream_of(order.id, query.cursor, query.limit), order, Reader.of(caller))
@@ -111,18 +111,18 @@ class Events(Resource):
 class UserOrders(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: OrderQuery) -> OrderPage:
-        """One user's orders, newest first; only that user and staff may look."""
+        """A user's orders, newest first. For that user and staff."""
         if not auth.caller().owns(user_id):
-            raise NotFound("You have no such user.")
+            raise NotFound("There is no user with this id.")
         return _page(*history.page(query, user_id))
 
 
-def _shown(order: Order) -> OrderView:
+def _view(order: Order) -> OrderView:
     return OrderView.of(order, Reader.of(auth.caller()))
 
 
 def _page(orders: Sequence[Order], following: str | None) -> OrderPage:
-    return OrderPage(items=[_shown(order) for order in orders], next=following)
+    return OrderPage(items=[_view(order) for order in orders], next=following)
 
 
 def _note(body: NewNote | None) -> Note | None:

@@ -1,6 +1,6 @@
-"""What was sold: sums by day (UTC) and currency, by category, and by product. Amounts are in minor units.
+"""Sales by day (UTC) and currency, by category and by product, in minor units.
 
-Each event adds to them and no order of events matters, so a late one is as good as one in time.
+Each event only adds to the sums, so the order of events does not matter.
 """
 
 from collections import Counter
@@ -42,7 +42,7 @@ products = _table(
     [_category(), Column("product_id", Uuid, primary_key=True), Column("name", String(200), primary_key=True)],
     ("quantity", "revenue"),
 )
-"""A product that changes its name or category has a row for each."""
+"""A product has one row per name and category that it has had."""
 
 TABLES = (days, categories, products)
 
@@ -50,7 +50,7 @@ BATCH = 1_000
 
 
 class Sums:
-    """What some events add to the tables."""
+    """What a batch of events adds to the tables."""
 
     def __init__(self) -> None:
         self._sums: dict[Table, dict[tuple[Any, ...], Counter[str]]] = {table: {} for table in TABLES}
@@ -77,7 +77,7 @@ class Sums:
         self._sums[table].setdefault(key, Counter()).update(amounts)
 
     def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
-        """What adds the sums to the tables, with rows in the order of their keys, so that two writers never cross."""
+        """Upserts that add the sums, with rows in key order so that two writers cannot deadlock."""
         for table, sums in self._sums.items():
             target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
             row = insert(target)

@@ -1,5 +1,6 @@
-"""One order as its events make it. Nothing changes it but an event; the row is written in the event's transaction."""
+"""An order: the state that its events lead to. Only events change it, in the same transaction."""
 
+from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from contracts.payments import PaymentCaptured, PaymentRefunded
 from contracts.reasons import Audience
 from services.orders.models import steps
 from services.orders.models.events import Base, Event
-from services.orders.models.status import NEXT, OrderStatus, OutOfTurn
+from services.orders.models.status import NEXT, InvalidTransition, OrderStatus
 from services.orders.models.steps import Outcome, Step
 
 
@@ -40,14 +41,15 @@ class Order(Base):
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
-    """Why it was cancelled: the code of a Reason."""
+    """Of its cancellation: the code of a Reason."""
 
     lines: Mapped[list[Line]] = mapped_column(PydanticJSON(list[Line]))
     payment_method: Mapped[str] = mapped_column(String(100))
     steps: Mapped[dict[str, Step]] = mapped_column(PydanticJSON(dict[str, Step]))
-    """By the names that `steps.key_of` gives."""
+    """By `steps.key_of`."""
+
     due_at: Mapped[datetime | None]
-    """When the first of the answers it awaits is late."""
+    """When the first missing reply is late."""
 
     stuck_at: Mapped[datetime | None]
     stuck_reason: Mapped[str | None] = mapped_column(String(500))
@@ -56,9 +58,7 @@ class Order(Base):
     confirmed_at: Mapped[datetime | None]
     shipped_at: Mapped[datetime | None]
     version: Mapped[int]
-    """Version of the last event in it."""
-
-    # --- found
+    """Of the last event applied."""
 
     @classmethod
     def place(cls, message: OrderPlaced) -> "Order":
@@ -69,7 +69,7 @@ class Order(Base):
 
     @classmethod
     def blank(cls, order_id: UUID) -> "Order":
-        """What an order is before its first event."""
+        """An order before its first event."""
         empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
         return cls(id=order_id, version=0, captured_amount=0, refunded_amount=0, steps={}, **empty)
 
@@ -86,68 +86,64 @@ class Order(Base):
         """The order, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
         order = postgres.session().get(cls, order_id, with_for_update=for_update)
         if order is None or not caller.owns(order.user_id):
-            raise NotFound("You have no such order.")
+            raise NotFound("You have no order with this id.")
         return order
-
-    # --- read
 
     @property
     def refundable(self) -> int:
-        """What was captured, and neither went back nor is on its way back; in minor units."""
-        on_its_way = sum(step.amount for step in self.open_steps.values())
-        return self.captured_amount - self.refunded_amount - on_its_way
+        """Captured, and neither refunded nor being refunded; in minor units."""
+        being_refunded = sum(step.amount for step in self.open_steps.values())
+        return self.captured_amount - self.refunded_amount - being_refunded
 
     @property
     def is_called_off(self) -> bool:
-        """Nothing of it will ever be delivered, so all of it has to be undone."""
+        """Nothing will be delivered, so everything has to be undone."""
         return self.status == OrderStatus.CANCELLED or (self.status == OrderStatus.REFUNDED and self.shipped_at is None)
 
     @property
     def is_settled(self) -> bool:
-        """Nobody's answer is awaited, and nobody is owed anything."""
+        """No reply is missing, and no refund is due."""
         return not self.open_steps and not (self.is_called_off and self.refundable)
 
     @property
     def open_steps(self) -> dict[str, Step]:
-        """The ones that await an answer, in the order in which they were asked for. (JSONB sorts keys by length.)"""
-        taken = sorted(self.steps.items(), key=lambda item: item[1].version)
-        return {key: step for key, step in taken if step.is_open}
+        """Steps without a reply, oldest request first. (JSONB sorts keys by length.)"""
+        by_age = sorted(self.steps.items(), key=lambda item: item[1].version)
+        return {key: step for key, step in by_age if step.is_open}
 
     def outcome(self, command: type[Message]) -> Outcome | None:
-        """How the step ended; None while it is open, and when it was never asked for."""
+        """How the step ended; None while it is open or was never requested."""
         step = self.steps.get(command.type)
         return step.outcome if step is not None else None
 
-    def has_asked(self, command: type[Message]) -> bool:
+    def has_requested(self, command: type[Message]) -> bool:
         return command.type in self.steps
 
     def is_awaiting(self, command: type[Message]) -> bool:
         return command.type in self.open_steps
 
-    # --- changed
-
-    def hear(self, answer: Message) -> bool:
-        """Record the answer if it is awaited; False for one that is late or repeated."""
-        if _ended_by(answer, self.open_steps) is None:
+    def accept(self, reply: Message) -> bool:
+        """Record the reply if it is awaited; False if it is late or repeated."""
+        if _step_ended_by(reply, self.open_steps) is None:
             return False
-        self.record(answer)
+        self.record(reply)
         return True
 
-    def learn(self, fact: PaymentCaptured | PaymentRefunded) -> bool:
-        """Record that money moved, whether or not that was asked for; False when it is known."""
-        _, [command] = steps.ANSWERS[type(fact)]
-        known = self.steps.get(steps.key_of(fact, command))
-        if known is not None and known.outcome == Outcome.DONE:
+    def record_money(self, fact: PaymentCaptured | PaymentRefunded) -> bool:
+        """Record that money moved, requested or not; False if that is recorded already."""
+        _, [command] = steps.REPLIES[type(fact)]
+        step = self.steps.get(steps.key_of(fact, command))
+        if step is not None and step.outcome == Outcome.DONE:
             return False
         self.record(fact)
         return True
 
     def record(self, fact: Message) -> None:
-        """Add what happened to the order's events. Raises OutOfTurn when it could not happen now."""
+        """Append an event that is not sent. Raises InvalidTransition."""
         self._append(fact, is_sent=False)
 
     def emit(self, *messages: Message) -> None:
-        """Add messages to the order's events and send them after the transaction. Raises OutOfTurn as `record` does."""
+        """Append events that are sent after the transaction. Raises InvalidTransition."""
         for message in messages:
             self._append(message, is_sent=True)
 
@@ -157,7 +153,7 @@ class Order(Base):
         postgres.session().add(event)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
-        """What the event makes of the order; a pure function of the two, so that events give the same rows again."""
+        """Apply an event. Depends on the two alone, so that a rebuild gives the same row."""
         self.updated_at = occurred_at
         self.version = version
         match message:
@@ -178,12 +174,12 @@ class Order(Base):
                 self.stuck_at, self.stuck_reason = occurred_at, f"{message.step}: {message.reason.text(Audience.STAFF)}"
             case OrderResumed():
                 self.stuck_at = self.stuck_reason = None
-                self._keep({key: _afresh(step) for key, step in self.steps.items()})
+                self._set_steps({key: replace(step, attempts=0) for key, step in self.steps.items()})
             case PaymentCaptured():
                 self.captured_amount = message.amount
             case PaymentRefunded():
                 self.refunded_amount += message.amount
-        self._step(message, version, occurred_at)
+        self._update_steps(message, version, occurred_at)
         self._settle()
 
     def _begin(self, placed: OrderPlaced, occurred_at: datetime) -> None:
@@ -197,44 +193,40 @@ class Order(Base):
 
     def _transition_to(self, status: OrderStatus) -> None:
         if status not in NEXT.get(OrderStatus(self.status), ()):
-            raise OutOfTurn(f"This order is {self.status}: it cannot become {status}.", current=self.status)
+            raise InvalidTransition(f"A {self.status} order cannot become {status}.", current=self.status)
         self.status = status
 
-    def _step(self, message: Message, version: int, occurred_at: datetime) -> None:
-        """What a command begins, and what an answer ends."""
-        taken = dict(self.steps)
-        if type(message) in steps.PATIENCE:
+    def _update_steps(self, message: Message, version: int, occurred_at: datetime) -> None:
+        """A command begins a step, a reply ends one."""
+        updated = dict(self.steps)
+        if type(message) in steps.RETRY_POLICIES:
             key = steps.key_of(message)
-            taken[key] = steps.asked(message, version, occurred_at, taken.get(key))
+            updated[key] = steps.attempted(message, version, occurred_at, updated.get(key))
             called_off = steps.CALLS_OFF.get(type(message))
-            if called_off is not None and (step := taken.get(called_off.type)) is not None and step.is_open:
-                taken[called_off.type] = step.ended(Outcome.CALLED_OFF)
-        elif type(message) in steps.ANSWERS:
-            outcome, [command, *_] = steps.ANSWERS[type(message)]
-            key = _ended_by(message, taken) or steps.key_of(message, command)
-            taken[key] = taken.get(key, Step(version, 0, occurred_at)).ended(outcome)
+            if called_off is not None and (step := updated.get(called_off.type)) is not None and step.is_open:
+                updated[called_off.type] = step.ended(Outcome.CALLED_OFF)
+        elif type(message) in steps.REPLIES:
+            outcome, [command, *_] = steps.REPLIES[type(message)]
+            key = _step_ended_by(message, updated) or steps.key_of(message, command)
+            updated[key] = updated.get(key, Step(version, 0, occurred_at)).ended(outcome)
         else:
             return
-        self._keep(taken)
+        self._set_steps(updated)
 
-    def _keep(self, taken: dict[str, Step]) -> None:
-        self.steps = taken
-        self.due_at = min((step.due_at for step in taken.values() if step.is_open), default=None)
+    def _set_steps(self, updated: dict[str, Step]) -> None:
+        self.steps = updated
+        self.due_at = min((step.due_at for step in updated.values() if step.is_open), default=None)
 
     def _settle(self) -> None:
-        whole = 0 < self.captured_amount <= self.refunded_amount
-        if whole and OrderStatus.REFUNDED in NEXT.get(OrderStatus(self.status), ()):
+        is_refunded = 0 < self.captured_amount <= self.refunded_amount
+        if is_refunded and OrderStatus.REFUNDED in NEXT.get(OrderStatus(self.status), ()):
             self.status = OrderStatus.REFUNDED
         if self.stuck_at is not None and self.is_settled:
             self.stuck_at = self.stuck_reason = None
 
 
-def _ended_by(answer: Message, taken: dict[str, Step]) -> str | None:
-    """The open step among `taken` that the answer ends."""
-    _, commands = steps.ANSWERS[type(answer)]
-    keys = (steps.key_of(answer, command) for command in commands)
-    return next((key for key in keys if key in taken and taken[key].is_open), None)
-
-
-def _afresh(step: Step) -> Step:
-    return Step(step.version, 0, step.due_at, step.outcome, step.amount)
+def _step_ended_by(reply: Message, among: dict[str, Step]) -> str | None:
+    """The key of the open step that the reply ends."""
+    _, commands = steps.REPLIES[type(reply)]
+    keys = (steps.key_of(reply, command) for command in commands)
+    return next((key for key in keys if key in among and among[key].is_open), None)

@@ -1,4 +1,4 @@
-"""What an order may be, and in which order."""
+"""The statuses of an order, and the transitions between them."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ class OrderStatus(StrEnum):
     DELIVERED = "delivered"
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
-    """All that was paid went back, whether it was cancelled before or not."""
+    """In full, whether or not the order was cancelled before."""
 
 
 NEXT = {
@@ -22,8 +22,8 @@ NEXT = {
     OrderStatus.DELIVERED: {OrderStatus.REFUNDED},
     OrderStatus.CANCELLED: {OrderStatus.REFUNDED},
 }
-"""What an order may become from each status; from any other, nothing."""
+"""The transitions from each status; none from the others."""
 
 
-class OutOfTurn(Conflict):
-    type, title = "/problems/order-out-of-turn", "The order's status forbids this"
+class InvalidTransition(Conflict):
+    type, title = "/problems/order-status", "Not allowed in the order's current status"

@@ -1,6 +1,6 @@
-"""The steps of an order's saga: the command that asks for each, the messages that answer it, and how long that may take.
+"""The steps of the saga: the command that begins each, the replies that end it, and how long that may take.
 
-The numbers are constants and no settings: from them and its events alone an order's row is made again, deadlines included.
+The numbers are constants, not settings: an order's row, deadlines included, must follow from its events alone.
 """
 
 from collections.abc import Mapping
@@ -42,29 +42,29 @@ class Outcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
     CALLED_OFF = "called off"
-    """Undone before it was answered: whatever is answered yet, no longer matters."""
+    """Undone before there was a reply, which no longer matters."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """An answer may take `first` after the first time of asking, then twice as long each time; after `times` it is given up."""
+    """The first attempt may take `first`, each further one twice as long; after `times` attempts the step has failed."""
 
     first: timedelta
     times: int
 
     def after(self, attempts: int) -> timedelta:
-        """How long to wait for an answer once it was asked for so often."""
+        """How long to wait for a reply to the last of so many attempts."""
         return min(self.first * 2 ** min(attempts - 1, 20), MAX_WAIT)
 
 
-PATIENCE: Mapping[type[Message], RetryPolicy] = {
-    # The customer waits: four minutes for stock, and a quarter of an hour for whom a bank sends to their telephone.
+RETRY_POLICIES: Mapping[type[Message], RetryPolicy] = {
+    # The customer waits: 4 minutes for stock, 16 for a payment that the bank has them confirm.
     ReserveStock: RetryPolicy(timedelta(seconds=15), 4),
     AuthorizePayment: RetryPolicy(timedelta(seconds=30), 5),
-    # The customer has our word: an hour before it is taken back.
+    # The order is confirmed: try for an hour before cancelling it.
     CommitStock: RetryPolicy(timedelta(seconds=15), 8),
     CapturePayment: RetryPolicy(timedelta(seconds=15), 8),
-    # What undoes has to be done: after a quarter of an hour somebody is told, and it is asked for ever after.
+    # Compensations must happen: after 16 minutes the order is stuck, and the command is repeated for ever.
     ReleaseStock: RetryPolicy(timedelta(seconds=15), 6),
     VoidPayment: RetryPolicy(timedelta(seconds=15), 6),
     RestockStock: RetryPolicy(timedelta(seconds=15), 6),
@@ -78,12 +78,12 @@ FORWARD = {
     CommitStock.type: Reason.COMMITMENT_TIMED_OUT,
     CapturePayment.type: Reason.CAPTURE_TIMED_OUT,
 }
-"""The commands that bring an order forward, and why it is cancelled when nobody answers."""
+"""The commands that move an order forward, and why it is cancelled when they get no reply."""
 
 CALLS_OFF: Mapping[type[Message], type[Message]] = {ReleaseStock: ReserveStock, VoidPayment: AuthorizePayment}
-"""The command that makes the answer to another one pointless."""
+"""Commands that make the reply to another one irrelevant."""
 
-ANSWERS: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
+REPLIES: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
     StockReserved: (Outcome.DONE, (ReserveStock,)),
     StockRefused: (Outcome.REFUSED, (ReserveStock, CommitStock)),
     StockCommitted: (Outcome.DONE, (CommitStock,)),
@@ -97,19 +97,19 @@ ANSWERS: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
     PaymentRefunded: (Outcome.DONE, (RefundPayment,)),
     RefundRefused: (Outcome.REFUSED, (RefundPayment,)),
 }
-"""How each answer ends the step that one of the commands began."""
+"""How each reply ends the step that one of the commands began."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of one order: open as long as it has no outcome."""
+    """Open while it has no outcome."""
 
     version: int
-    """Of the event that asked for it last."""
+    """Of the event with the last attempt."""
 
     attempts: int
     due_at: datetime
-    """When an answer is late."""
+    """When the reply is late."""
 
     outcome: Outcome | None = None
     amount: int = 0
@@ -124,7 +124,7 @@ class Step:
 
 
 def key_of(message: Message, command: type[Message] | None = None) -> str:
-    """The name of the step that a command begins, or that an answer to `command` ends. Refunds are several."""
+    """The key of the step that a command begins, or that a reply to `command` ends. An order may have several refunds."""
     name = (command or type(message)).type
     return (
         f"{name} {message.refund_id}" if isinstance(message, RefundPayment | PaymentRefunded | RefundRefused) else name
@@ -135,11 +135,11 @@ def command_of(key: str) -> type[Message]:
     return _COMMANDS[key.partition(" ")[0]]
 
 
-def asked(command: Message, version: int, occurred_at: datetime, before: Step | None) -> Step:
-    """The step once `command` was said (again)."""
-    attempts = before.attempts + 1 if before is not None else 1
-    due_at = occurred_at + PATIENCE[type(command)].after(attempts)
+def attempted(command: Message, version: int, occurred_at: datetime, previous: Step | None) -> Step:
+    """The step after another attempt."""
+    attempts = previous.attempts + 1 if previous is not None else 1
+    due_at = occurred_at + RETRY_POLICIES[type(command)].after(attempts)
     return Step(version, attempts, due_at, amount=command.amount if isinstance(command, RefundPayment) else 0)
 
 
-_COMMANDS = {command.type: command for command in PATIENCE}
+_COMMANDS = {command.type: command for command in RETRY_POLICIES}

@@ -1,4 +1,4 @@
-"""Who pays."""
+"""The user who pays."""
 
 from uuid import UUID
 
@@ -6,7 +6,7 @@ from chassis.security import auth
 
 
 def user_id() -> UUID:
-    """The user of the present request, on routes that are for users."""
+    """The user of the current request, on routes that only users may call."""
     user_id = auth.caller().user_id
     assert user_id is not None
     return user_id

@@ -1,4 +1,4 @@
-"""/payments/methods: the payment methods that a user keeps. A provider's page makes the token; no card number comes by here."""
+"""/payments/methods: saved payment methods. The provider's page makes their tokens; we never see a card number."""
 
 from uuid import UUID
 
@@ -13,18 +13,18 @@ from services.payments.schemas import MethodList, MethodView, NewMethod
 class Methods(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self) -> MethodList:
-        """One's own payment methods, newest first."""
+        """Your payment methods, newest first."""
         methods = PaymentMethod.of_user(user_id())
         return MethodList(items=[MethodView.model_validate(method) for method in methods])
 
     @endpoint(allow=auth.CUSTOMER, status=201, idempotency="optional", raises=[TooManyMethods])
     def post(self, body: NewMethod) -> MethodView:
-        """Keep a payment method; the same token again only changes its label."""
-        return MethodView.model_validate(PaymentMethod.keep(user_id(), body.token, body.label))
+        """Save a payment method. Saving the same token again changes its label."""
+        return MethodView.model_validate(PaymentMethod.save(user_id(), body.token, body.label))
 
 
 class OneMethod(Resource):
     @endpoint(allow=auth.OWNER, status=204)
     def delete(self, method_id: UUID) -> None:
-        """Forget a payment method. What was paid with it stays."""
-        PaymentMethod.visible_to(auth.caller(), method_id).forget()
+        """Delete a payment method. Payments made with it stay."""
+        PaymentMethod.visible_to(auth.caller(), method_id).delete()

@@ -1,4 +1,4 @@
-"""/payments: pay something of one's own, take or let go what was only reserved, and see what became of payments."""
+"""/payments: direct payments, their capture and void, and the payments of users."""
 
 from uuid import UUID
 
@@ -15,13 +15,13 @@ from services.payments.schemas import NewPayment, PaymentPage, PaymentView
 
 
 class OfAnOrder(Conflict):
-    type, title = "/problems/payment-of-an-order", "Only its order moves this payment"
+    type, title = "/problems/payment-of-an-order", "Payment belongs to an order"
 
 
 class Process(Resource):
     @endpoint(allow=auth.CUSTOMER, status=201, location="/payments/{id}", idempotency="required")
     def post(self, body: NewPayment) -> PaymentView:
-        """Pay. 201, as for an order: the payment exists, pending; follow its Location to see what the provider says."""
+        """Pay. The payment is pending at first: follow its Location for the outcome."""
         terms = Terms(user_id(), body.amount, body.currency, body.payment_method)
         payment = Payment.direct(terms, body.capture, providers.default())
         enqueue(outcomes.ADVANCE, payment.id)
@@ -31,36 +31,36 @@ class Process(Resource):
 class OnePayment(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, payment_id: UUID) -> PaymentView:
-        """One payment, as the provider last told of it."""
+        """One payment, as last reported by the provider."""
         return _view(Payment.visible_to(auth.caller(), payment_id))
 
 
 class Capture(Resource):
     @endpoint(allow=auth.STAFF, status=202)
     def post(self, payment_id: UUID) -> PaymentView:
-        """Take what a direct payment reserved. 202: the payment's status shows when it is done."""
+        """Capture an authorised direct payment. Its status shows when that is done."""
         payment = _direct(payment_id)
         payment.capture()
-        outcomes.go_on(payment)
+        outcomes.continue_payment(payment)
         return _view(payment)
 
 
 class Void(Resource):
     @endpoint(allow=auth.STAFF, status=202)
     def post(self, payment_id: UUID) -> PaymentView:
-        """Call a direct payment off: what it reserved is let go, what it took goes back. 202: its status shows when it is done."""
+        """Void a direct payment: an authorisation is released, a capture refunded. Its status shows when that is done."""
         payment = _direct(payment_id)
         payment.call_off()
-        outcomes.go_on(payment)
+        outcomes.continue_payment(payment)
         return _view(payment)
 
 
 class UserPayments(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: Page) -> PaymentPage:
-        """One user's payments, newest first; only that user and staff may look."""
+        """A user's payments, newest first. For that user and staff."""
         if not auth.caller().owns(user_id):
-            raise NotFound("You have no such user.")
+            raise NotFound("There is no user with this id.")
         reader = Reader.of(auth.caller())
         payments, following = Payment.page(query, user_id)
         sums = ledger.sums(payment.id for payment in payments)
@@ -72,7 +72,7 @@ class UserPayments(Resource):
 def _direct(payment_id: UUID) -> Payment:
     payment = Payment.for_staff(payment_id)
     if payment.order_id is not None:
-        raise OfAnOrder("Cancel or refund its order instead.", order_id=str(payment.order_id))
+        raise OfAnOrder("Cancel or refund the order instead.", order_id=str(payment.order_id))
     return payment
 
 

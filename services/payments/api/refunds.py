@@ -1,4 +1,4 @@
-"""/payments/refund and /payments/{id}/refunds: money that goes back, and what became of it."""
+"""/payments/refund and /payments/{id}/refunds."""
 
 from uuid import UUID
 
@@ -10,7 +10,7 @@ from contracts.reasons import Audience, Note, Reader, Reason
 from services.payments import outcomes
 from services.payments.models import Payment, Refund, Status
 from services.payments.models.refund import BY_STAFF
-from services.payments.models.status import OutOfTurn
+from services.payments.models.status import InvalidTransition
 from services.payments.schemas import NewRefund, RefundList, RefundView
 
 
@@ -27,21 +27,23 @@ class Refunds(Resource):
         raises=[NotFound],
     )
     def post(self, body: NewRefund) -> RefundView:
-        """Give back a part of a payment, or all that is left. 201, pending: follow its Location to see it done.
+        """Refund part of a payment, or all that is left. The refund is pending at first: follow its Location for the outcome.
 
-        If the payment is an order's, the order hears of it.
+        The payment's order, if it has one, is notified.
         """
         payment = Payment.for_staff(body.payment_id)
         if payment.status != Status.CAPTURED:
-            raise OutOfTurn(f"The payment is {payment.status}: nothing of it can go back.", current=payment.status)
+            raise InvalidTransition(f"A {payment.status} payment cannot be refunded.", current=payment.status)
         left = payment.sums.refundable
         amount = body.amount if body.amount is not None else left
         if not 0 < amount <= left:
-            amount_left = money.text(left, payment.currency)
-            raise NotRefundable(f"{amount_left} of this payment can still be refunded.", refundable=amount_left)
+            raise NotRefundable(
+                f"{money.text(left, payment.currency)} of this payment can still be refunded.",
+                refundable=str(money.from_minor(left)),
+            )
         note = Note(body.note.text, Audience(body.note.audience)) if body.note is not None else None
         refund = Refund.of(payment, amount, Reason.REFUNDED_BY_SHOP, BY_STAFF, note)
-        outcomes.start(refund, payment)
+        outcomes.start_refund(refund, payment)
         return RefundView.of(refund, Reader.of(auth.caller()))
 
 

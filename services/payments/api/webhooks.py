@@ -1,5 +1,5 @@
-"""/payments/webhooks: what providers tell us unasked. Open to all, so nothing is read that is not signed, and nothing is
-believed: an event is stored, and later makes us ask the provider how the charge is."""
+"""/payments/webhooks: notifications from providers. Open to anyone, so nothing unsigned is parsed and nothing is believed:
+the event is stored, and a task looks the charge up."""
 
 from uuid import UUID
 
@@ -11,7 +11,7 @@ from chassis.storage.outbox import enqueue
 from chassis.web.api import Resource, View, endpoint
 from services.payments import providers
 from services.payments.models import Webhook
-from services.payments.outcomes import HEED
+from services.payments.outcomes import PROCESS_WEBHOOK
 from services.payments.providers.interface import Event
 from services.payments.providers.signature import Unverified
 
@@ -19,11 +19,11 @@ MAX_BYTES = 65_536
 
 
 class NotSigned(Problem):
-    type, status, title = "/problems/webhook-not-signed", 400, "The signature does not hold"
+    type, status, title = "/problems/webhook-not-signed", 400, "Invalid webhook signature"
 
 
 class TooLarge(Problem):
-    type, status, title = "/problems/webhook-too-large", 413, "The webhook is too large"
+    type, status, title = "/problems/webhook-too-large", 413, "Webhook too large"
 
 
 class WebhookReceipt(View):
@@ -31,14 +31,14 @@ class WebhookReceipt(View):
 
 
 def verified(provider: str) -> Event:
-    """The event in the request, if the provider signed it just now. The body is not looked into before that is known."""
+    """The event in the request; its body is not parsed before the signature is verified."""
     if (request.content_length or 0) > MAX_BYTES or len(body := request.get_data()) > MAX_BYTES:
-        raise TooLarge(f"No webhook has more than {MAX_BYTES} bytes.")
+        raise TooLarge(f"A webhook may have at most {MAX_BYTES} bytes.")
     try:
         sender = providers.named(provider)
         return sender.event(body, request.headers.get(sender.signature_header, ""))
     except KeyError:
-        raise NotFound("There is no such provider.") from None
+        raise NotFound("There is no payment provider of this name.") from None
     except Unverified as error:
         raise NotSigned(str(error)) from error
 
@@ -46,10 +46,10 @@ def verified(provider: str) -> Event:
 class Webhooks(Resource):
     @endpoint(allow=auth.ANYONE, before=verified, raises=[TooLarge])
     def post(self, provider: str, prepared: Event) -> WebhookReceipt:
-        """For providers: take a signed event. One that came before is known and changes nothing."""
+        """For providers: receive a signed event. A repeated event changes nothing."""
         webhook_id: UUID | None = Webhook.store(
             provider, prepared.id, prepared.type, prepared.payment_id, request.get_data(as_text=True)
         )
         if webhook_id is not None:
-            enqueue(HEED, webhook_id)
+            enqueue(PROCESS_WEBHOOK, webhook_id)
         return WebhookReceipt(is_new=webhook_id is not None)

@@ -1,4 +1,4 @@
-"""Alembic's entry: the chassis brings the connection."""
+"""Alembic's entry point; the chassis provides the connection."""
 
 from chassis.storage import migrate
 

@@ -1,4 +1,4 @@
-"""What the payments service keeps."""
+"""The tables of the payments service and the only ways to change them."""
 
 from services.payments.models.method import PaymentMethod
 from services.payments.models.payment import Payment

@@ -1,4 +1,4 @@
-"""The declarative base of the tables that payments keeps."""
+"""The declarative base of the payments tables."""
 
 from sqlalchemy.orm import DeclarativeBase
 

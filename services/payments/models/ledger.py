@@ -1,9 +1,8 @@
-"""The books: every movement of a payment's money, by double entry. What we hold, took and gave back is the sum of this and is
-kept nowhere else.
+"""The double-entry ledger of every payment: the only record of what is held, captured and refunded.
 
-One row is one movement, from an account to another: what leaves the one is in the other, so that a posting that does not sum
-to zero cannot be written down at all. The view `ledger_entries` shows the two entries of each. Rows are never changed or
-deleted, none is there twice, and no account but the customer's is ever below zero: the database refuses it (migration 0002).
+One row is one movement from an account to another, so that an unbalanced posting cannot be written; the view `ledger_entries`
+shows both entries of each. The database refuses changes, deletions, duplicates, and a negative balance of any account but the
+customer's (migration 0002).
 """
 
 from collections.abc import Iterable
@@ -21,24 +20,20 @@ from services.payments.models.base import Base
 
 
 class Account(StrEnum):
-    """Where a payment's money can be."""
-
     CUSTOMER = "customer"
     HELD = "held"
-    """Authorised: the customer cannot spend it, and we do not have it."""
+    """Authorised: neither the customer's to spend nor ours."""
 
     CAPTURED = "captured"
-    """Ours."""
-
     REFUNDING = "refunding"
-    """On its way back, so that no second refund can promise it."""
+    """Set aside for a refund in progress, so that no other refund can use it."""
 
 
 class Move(StrEnum):
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     RELEASED = "released"
-    REFUND_ASKED = "refund_asked"
+    REFUND_REQUESTED = "refund_asked"
     REFUNDED = "refunded"
     REFUND_REFUSED = "refund_refused"
 
@@ -47,11 +42,11 @@ MOVES = {
     Move.AUTHORIZED: (Account.CUSTOMER, Account.HELD),
     Move.CAPTURED: (Account.HELD, Account.CAPTURED),
     Move.RELEASED: (Account.HELD, Account.CUSTOMER),
-    Move.REFUND_ASKED: (Account.CAPTURED, Account.REFUNDING),
+    Move.REFUND_REQUESTED: (Account.CAPTURED, Account.REFUNDING),
     Move.REFUNDED: (Account.REFUNDING, Account.CUSTOMER),
     Move.REFUND_REFUSED: (Account.REFUNDING, Account.CAPTURED),
 }
-"""From which account to which each movement goes."""
+"""From which account to which."""
 
 
 class Entry(Base):
@@ -72,7 +67,7 @@ class Entry(Base):
 
 @dataclass(frozen=True)
 class Sums:
-    """What the books say of one payment, in minor units. Captured is what was ever taken, refunded what went back of it."""
+    """Of one payment, in minor units. `captured` is all that was ever captured, before refunds."""
 
     held: int = 0
     captured: int = 0
@@ -81,7 +76,7 @@ class Sums:
 
     @property
     def refundable(self) -> int:
-        """What is ours still, and promised to nobody."""
+        """Captured, and neither refunded nor set aside for a refund."""
         return self.captured - self.refunding - self.refunded
 
 
@@ -94,7 +89,7 @@ def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UU
 
 
 def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
-    """By payment; every one of `payment_ids` is there."""
+    """By payment id, for all of `payment_ids`."""
     moved: dict[UUID, dict[str, int]] = {payment_id: {} for payment_id in payment_ids}
     query = select(Entry.payment_id, Entry.move, func.sum(Entry.amount)).group_by(Entry.payment_id, Entry.move)
     for payment_id, move, amount in postgres.session().execute(query.where(Entry.payment_id.in_(moved))):
@@ -102,8 +97,7 @@ def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
     return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
 
 
-def moved_at(payment_id: UUID) -> datetime | None:
-    """When the payment's money moved last."""
+def last_moved_at(payment_id: UUID) -> datetime | None:
     return postgres.session().scalar(select(func.max(Entry.occurred_at)).where(Entry.payment_id == payment_id))
 
 
@@ -114,6 +108,6 @@ def _summed(moved: dict[str, int]) -> Sums:
     return Sums(
         held=of(Move.AUTHORIZED) - of(Move.CAPTURED) - of(Move.RELEASED),
         captured=of(Move.CAPTURED),
-        refunding=of(Move.REFUND_ASKED) - of(Move.REFUNDED) - of(Move.REFUND_REFUSED),
+        refunding=of(Move.REFUND_REQUESTED) - of(Move.REFUNDED) - of(Move.REFUND_REFUSED),
         refunded=of(Move.REFUNDED),
     )

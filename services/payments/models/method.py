@@ -1,4 +1,4 @@
-"""Saved payment methods: a provider's token and what its owner calls it. Whoever has the token has no card number."""
+"""Saved payment methods: a provider's token, which is not a card number, and the user's label for it."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -14,12 +14,12 @@ from chassis.security.auth import Caller
 from chassis.storage import postgres
 from services.payments.models.base import Base
 
-MAX = 20
-"""How many one user may keep."""
+MAX_METHODS = 20
+"""Per user."""
 
 
 class TooManyMethods(Conflict):
-    type, title = "/problems/too-many-payment-methods", "There are too many payment methods"
+    type, title = "/problems/too-many-payment-methods", "Too many payment methods"
 
 
 class PaymentMethod(Base):
@@ -33,29 +33,31 @@ class PaymentMethod(Base):
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
 
     @classmethod
-    def keep(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
+    def save(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
         """The user's method with this token, under its newest label. Raises TooManyMethods."""
         row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=clock.now())
-        kept = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(cls)
-        method = postgres.session().scalars(kept).one()
+        upsert = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(
+            cls
+        )
+        method = postgres.session().scalars(upsert).one()
         count = postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) or 0
-        if count > MAX:
-            raise TooManyMethods(f"You keep {MAX} payment methods already: remove one first.")
+        if count > MAX_METHODS:
+            raise TooManyMethods(f"You have {MAX_METHODS} payment methods. Remove one first.")
         return method
 
     @classmethod
     def of_user(cls, user_id: UUID) -> Sequence["PaymentMethod"]:
-        """Newest first; at most MAX, whatever else happened."""
+        """Newest first."""
         query = select(cls).where(cls.user_id == user_id).order_by(cls.created_at.desc(), cls.id)
-        return postgres.session().scalars(query.limit(MAX)).all()
+        return postgres.session().scalars(query.limit(MAX_METHODS)).all()
 
     @classmethod
     def visible_to(cls, caller: Caller, method_id: UUID) -> "PaymentMethod":
         """Raises NotFound, also for someone else's."""
         method = postgres.session().get(cls, method_id)
         if method is None or not caller.owns(method.user_id):
-            raise NotFound("You have no such payment method.")
+            raise NotFound("You have no payment method with this id.")
         return method
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         postgres.session().delete(self)

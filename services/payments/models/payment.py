@@ -1,7 +1,6 @@
-"""One payment: what the provider has said of it (`status`), where it is to end (`goal`), and the only ways to change them.
+"""A payment: its state at the provider (`status`), the state it should reach (`goal`), and the only ways to change them.
 
-The two together are the memory that no crash takes: as long as they differ there is something to do. Every change of status
-that moves money is posted to the ledger in the same breath.
+Work remains as long as the two differ, whatever crashes. A change of status that moves money also posts to the ledger.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,12 +22,12 @@ from contracts.reasons import Reason
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move, Sums
-from services.payments.models.patience import PATIENCE, next_look
-from services.payments.models.status import NEXT, OutOfTurn, Status
+from services.payments.models.status import NEXT, InvalidTransition, Status
+from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
-"""ISO 4217 for "no currency": of a payment that was called off before anybody said what it is about."""
+"""ISO 4217 for "no currency": of a payment that was voided before its authorisation was requested."""
 
 _MOVED = {
     (Status.PENDING, Status.AUTHORIZED): [Move.AUTHORIZED],
@@ -38,29 +37,29 @@ _MOVED = {
     (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
     (Status.FAILED, Status.VOIDED): [Move.RELEASED],
 }
-"""What each change of status does to the whole amount of the payment; other changes move nothing."""
+"""The movements of the whole amount at each change of status; other changes move nothing."""
 
 
 class Payment(Base):
     __tablename__ = "payments"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    """Also our idempotency key at the provider."""
+    """Also the idempotency key at the provider."""
 
     order_id: Mapped[UUID | None] = mapped_column(unique=True)
-    """Empty for a direct payment. Only the saga sets it: an order has one payment, and no caller of the API may take its place."""
+    """Empty for a direct payment. Set by the saga alone: an order has one payment, which no caller of the API can pre-empt."""
 
     user_id: Mapped[UUID | None]
-    """Empty for a payment that was called off before it was asked for."""
+    """Empty for a payment that was voided before its authorisation was requested."""
 
     amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
     payment_method: Mapped[str] = mapped_column(String(64))
-    """The provider's token; empty where what we were given was none."""
+    """The provider's token; empty if we were given something else."""
 
     status: Mapped[str] = mapped_column(String(50), default=Status.PENDING)
     goal: Mapped[str] = mapped_column(String(50))
-    """AUTHORIZED, CAPTURED, or VOIDED: in the end nothing is held or kept, by a refund if it has to be."""
+    """AUTHORIZED, CAPTURED, or VOIDED: nothing stays held or captured, which may take a refund."""
 
     decline_reason: Mapped[str | None] = mapped_column(String(100))
     """Why it was declined or called off: the code of a Reason."""
@@ -70,19 +69,19 @@ class Payment(Base):
     """The provider's id of the charge."""
 
     action_url: Mapped[str | None] = mapped_column(String(2_000))
-    """The provider's page on which the customer has to confirm the payment, as long as they have to."""
+    """The provider's page on which the customer has to confirm, while the payment waits for that."""
 
     captures_at_once: Mapped[bool]
-    """Whether authorisation captures as well. Never changes: a request that is repeated to the provider must be the same."""
+    """Whether authorisation also captures. Never changes, since a repeated request to the provider must be the same."""
 
-    asked_at: Mapped[datetime | None]
-    """When the provider was first asked for the step in hand. From then on only the provider knows whether it was taken."""
+    requested_at: Mapped[datetime | None] = mapped_column("asked_at")
+    """When the current step was first requested. From then on only the provider knows whether it was done."""
 
     sent_at: Mapped[datetime | None]
-    """When the provider was last asked to make the charge: soon after, a charge that is not there may still come."""
+    """When the charge was last requested: it may still appear some time later."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper takes the payment up if nobody has moved it by then; empty when there is nothing to do."""
+    """When the sweeper picks the payment up; empty when nothing is to be done."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -90,7 +89,7 @@ class Payment(Base):
 
     @classmethod
     def direct(cls, terms: Terms, capture: bool, provider: str) -> "Payment":
-        """A payment of the user's own, for no order."""
+        """A new payment that belongs to no order."""
         values = _new(Status.CAPTURED if capture else Status.AUTHORIZED, provider)
         payment = cls(captures_at_once=capture, **values, **terms.columns())
         postgres.session().add(payment)
@@ -99,7 +98,7 @@ class Payment(Base):
 
     @classmethod
     def for_order(cls, order_id: UUID, terms: Terms, provider: str) -> "Payment":
-        """The one payment of the order, locked; made now if there is none."""
+        """The order's payment, created if there is none; locked."""
         payment = cls._take(order_id, **_new(Status.AUTHORIZED, provider), **terms.columns())
         if payment.user_id is None:
             for name, value in terms.columns().items():
@@ -108,25 +107,25 @@ class Payment(Base):
 
     @classmethod
     def called_off(cls, order_id: UUID, provider: str) -> "Payment":
-        """The one payment of the order, locked; if there is none, one that is voided before it is asked for."""
+        """The order's payment, created as voided if there is none; locked."""
         nothing = {"amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
         voided = {"status": Status.VOIDED, "decline_reason": Reason.CANCELLED, "due_at": None}
         return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
 
     @classmethod
     def _take(cls, order_id: UUID, **values: Any) -> "Payment":
-        # Insert first: of two messages about one new order, the second waits here until the first is committed.
+        # Insert first: of two concurrent messages about a new order, the second waits here for the first to commit.
         row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
         postgres.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
-        return postgres.session().scalars(cls._of_order(order_id)).one()
+        return postgres.session().scalars(cls._select_for_update(order_id)).one()
 
     @classmethod
-    def asked_for_by(cls, order_id: UUID) -> "Payment | None":
-        """The payment that the order's saga asked for, locked."""
-        return postgres.session().scalars(cls._of_order(order_id)).one_or_none()
+    def of_order(cls, order_id: UUID) -> "Payment | None":
+        """Locked."""
+        return postgres.session().scalars(cls._select_for_update(order_id)).one_or_none()
 
     @classmethod
-    def _of_order(cls, order_id: UUID) -> Select["Payment"]:
+    def _select_for_update(cls, order_id: UUID) -> Select["Payment"]:
         return select(cls).where(cls.order_id == order_id).with_for_update()
 
     @classmethod
@@ -134,7 +133,7 @@ class Payment(Base):
         return postgres.session().get_one(cls, payment_id, with_for_update=True)
 
     @classmethod
-    def known(cls, payment_id: UUID) -> "Payment | None":
+    def find(cls, payment_id: UUID) -> "Payment | None":
         return postgres.session().get(cls, payment_id)
 
     @classmethod
@@ -142,15 +141,15 @@ class Payment(Base):
         """Any payment, locked. Raises NotFound."""
         payment = postgres.session().get(cls, payment_id, with_for_update=True)
         if payment is None:
-            raise NotFound("There is no such payment.")
+            raise NotFound("There is no payment with this id.")
         return payment
 
     @classmethod
     def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
         """The payment, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
-        payment = cls.known(payment_id)
+        payment = cls.find(payment_id)
         if payment is None or not caller.owns(payment.user_id):
-            raise NotFound("You have no such payment.")
+            raise NotFound("You have no payment with this id.")
         return payment
 
     @classmethod
@@ -160,25 +159,25 @@ class Payment(Base):
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Payment"]:
-        """Unfinished payments that nobody has moved for long, those due first first, locked; locked ones are skipped."""
+        """Unfinished payments that are due, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
-    def among(cls, payment_ids: Sequence[UUID], provider: str) -> dict[UUID, "Payment"]:
-        """Those of the provider's payments with these ids, by id."""
+    def by_id(cls, payment_ids: Sequence[UUID], provider: str) -> dict[UUID, "Payment"]:
+        """The provider's payments with these ids."""
         query = select(cls).where(cls.id.in_(payment_ids), cls.provider == provider)
         return {payment.id: payment for payment in postgres.session().scalars(query)}
 
     @classmethod
-    def begun(cls, provider: str, since: datetime, until: datetime) -> Iterator["Payment"]:
-        """The provider's payments that were begun in that time; read in batches, however many there are."""
+    def created(cls, provider: str, since: datetime, until: datetime) -> Iterator["Payment"]:
+        """The provider's payments created in that time, read in batches."""
         query = select(cls).where(cls.provider == provider, cls.created_at >= since, cls.created_at < until)
         yield from postgres.session().scalars(query.execution_options(yield_per=500))
 
     @property
     def is_unfinished(self) -> bool:
-        """The provider is to be asked for something. What was captured and called off ends by its refund."""
+        """The provider has a step to do. A captured payment that is called off ends by its refund instead."""
         return self.status in (Status.PENDING, Status.AUTHORIZED) and self.status != self.goal
 
     @property
@@ -187,7 +186,7 @@ class Payment(Base):
 
     @property
     def is_over(self) -> bool:
-        """Nothing of it is held or kept, and nothing will be."""
+        """Nothing is held or captured, and nothing will be."""
         return self.status in (Status.DECLINED, Status.VOIDED, Status.REFUNDED)
 
     @property
@@ -196,12 +195,12 @@ class Payment(Base):
 
     @property
     def went_wrong(self) -> bool:
-        """It went as nobody wanted it, at the provider or behind our back: somebody has to look."""
+        """It ended as nobody wanted: an operator has to look."""
         return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
     def reason(self) -> Reason:
-        """Why there will be no money."""
+        """Why it will not be paid."""
         return Reason.named(self.decline_reason or self.status, Reason.DECLINED)
 
     @property
@@ -209,30 +208,30 @@ class Payment(Base):
         return ledger.sums([self.id])[self.id]
 
     def transition_to(self, status: Status, reason: Reason | None = None) -> None:
-        """Raises OutOfTurn for a step that the present status does not allow."""
+        """Raises InvalidTransition."""
         if status not in NEXT.get(Status(self.status), ()):
-            raise OutOfTurn(f"The payment is {self.status}: it cannot become {status}.", current=self.status)
+            raise InvalidTransition(f"A {self.status} payment cannot become {status}.", current=self.status)
         for move in _MOVED.get((Status(self.status), status), ()):
             ledger.post(move, self.id, self.amount, self.currency)
         self.status = status
-        self.asked_at = self.action_url = None
+        self.requested_at = self.action_url = None
         if not self.is_called_off:
             self.decline_reason = reason
         self._changed()
 
     def capture(self) -> None:
-        """Let the money be taken; again changes nothing. Raises OutOfTurn where there is none to take."""
+        """Aim for capture; repeating it changes nothing. Raises InvalidTransition."""
         if self.is_called_off or self.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
             state = "called off" if self.is_called_off else self.status
-            raise OutOfTurn(f"The payment is {state}: it cannot be captured.", current=self.status)
+            raise InvalidTransition(f"This payment is {state} and cannot be captured.", current=self.status)
         if self.goal != Status.CAPTURED:
             self.goal = Status.CAPTURED
             self._changed()
 
     def call_off(self, reason: Reason = Reason.CANCELLED) -> None:
-        """In the end it shall have cost nothing: now if the provider was never asked, else once the provider has said so.
+        """Make sure that in the end it costs nothing: at once if the provider was never called, else when the provider replies.
 
-        Nothing takes this back, so that it comes to the same whenever it is said.
+        Final, so that the order of commands does not matter.
         """
         if self.is_called_off:
             return
@@ -241,34 +240,33 @@ class Payment(Base):
             return
         self.decline_reason = reason
         self._changed()
-        if self.status == Status.PENDING and self.asked_at is None:
+        if self.status == Status.PENDING and self.requested_at is None:
             self.transition_to(Status.VOIDED)
 
-    def hopeless(self, now: datetime, authorize_patience: timedelta, capture_patience: timedelta) -> Reason | None:
-        """Why it is to be called off: the provider has told nothing for longer than those who wait can be left waiting."""
-        if self.asked_at is None or self.is_called_off:
+    def timed_out(self, now: datetime, authorize_timeout: timedelta, capture_timeout: timedelta) -> Reason | None:
+        """Why it should be called off, if its current step has been open for too long."""
+        if self.requested_at is None or self.is_called_off:
             return None
-        patience = authorize_patience if self.status == Status.PENDING else capture_patience
-        if now - self.asked_at < patience:
+        timeout = authorize_timeout if self.status == Status.PENDING else capture_timeout
+        if now - self.requested_at < timeout:
             return None
         return Reason.NOT_CONFIRMED_IN_TIME if self.action_url else Reason.PROVIDER_UNAVAILABLE
 
-    def ask(self) -> None:
-        """The provider is about to be asked."""
+    def begin_step(self) -> None:
+        """The provider is about to be called."""
         now = clock.now()
-        self.asked_at = self.asked_at or now
+        self.requested_at = self.requested_at or now
         if self.may_yet_be_captured and self.status == Status.PENDING:
             self.sent_at = now
-        self.put_off(now)
+        self.postpone(now)
 
-    def put_off(self, now: datetime) -> None:
-        """Let the sweeper wait: the longer, the longer the payment has been as it is."""
-        self.due_at = next_look(now, self.updated_at)
+    def postpone(self, now: datetime) -> None:
+        self.due_at = next_sweep(now, self.updated_at)
 
     def _changed(self) -> None:
         self.updated_at = clock.now()
-        self.due_at = self.updated_at + PATIENCE if self.is_unfinished else None
+        self.due_at = self.updated_at + SWEEP_AFTER if self.is_unfinished else None
 
 
 def _new(goal: Status, provider: str) -> dict[str, Any]:
-    return {"goal": goal, "provider": provider, "due_at": clock.now() + PATIENCE}
+    return {"goal": goal, "provider": provider, "due_at": clock.now() + SWEEP_AFTER}

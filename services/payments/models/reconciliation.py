@@ -1,4 +1,4 @@
-"""Reconciliations: one a day and provider, and what it found."""
+"""Reconciliations: one per provider and day, with what it found."""
 
 from datetime import date, datetime
 from uuid import UUID, uuid4
@@ -19,15 +19,15 @@ class Reconciliation(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     provider: Mapped[str] = mapped_column(String(50))
     day: Mapped[date]
-    """UTC; the day on which it ran."""
+    """UTC."""
 
     finished_at: Mapped[datetime | None]
     differences: Mapped[list[str] | None] = mapped_column(JSONB)
-    """One line each, as the command prints them; empty until it has run."""
+    """One line each, as the command prints them; null until it has run."""
 
     @classmethod
     def of_today(cls, provider: str) -> UUID | None:
-        """The id of today's, made now; None when there is one already."""
+        """The id of today's new row; None if today has one already."""
         row = insert(cls).values(id=uuid4(), provider=provider, day=clock.now().date())
         return postgres.session().scalar(
             row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id)

@@ -1,6 +1,6 @@
-"""One refund: a part, or all, of what a payment captured, on its way back to the customer.
+"""A refund of all or part of a captured payment.
 
-Whoever touches a refund holds its payment's lock: two refunds of one payment are decided one after the other.
+Changing a refund requires its payment's lock, so that refunds of one payment are decided one after the other.
 """
 
 from collections.abc import Sequence
@@ -17,35 +17,35 @@ from contracts.reasons import Note, Reason
 from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move
-from services.payments.models.patience import PATIENCE, next_look
 from services.payments.models.payment import Payment
 from services.payments.models.status import RefundStatus, Status
+from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
-"""Who asked for a refund; we ourselves, when a payment that was called off turns out to be captured."""
+"""Who requested a refund; "us": the capture of a payment that was called off."""
 
 
 class Refund(Base):
     __tablename__ = "refunds"
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
-    """Also our idempotency key at the provider."""
+    """Also the idempotency key at the provider."""
 
     payment_id: Mapped[UUID] = mapped_column(ForeignKey("payments.id"))
     amount: Mapped[int] = mapped_column(MinorUnits)
     reason: Mapped[str] = mapped_column(String(200))
     note: Mapped[Note | None] = mapped_column(PydanticJSON(Note))
-    asked_by: Mapped[str] = mapped_column(String(20))
+    requested_by: Mapped[str] = mapped_column("asked_by", String(20))
     status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
     refusal_reason: Mapped[str | None] = mapped_column(String(100))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
     """The provider's id of the refund."""
 
-    asked_at: Mapped[datetime | None]
-    """When the provider was first asked. From then on only the provider knows whether the money went back."""
+    requested_at: Mapped[datetime | None] = mapped_column("asked_at")
+    """When the provider was first called. From then on only the provider knows whether the money was refunded."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper takes the refund up if nobody has moved it by then; empty when there is nothing to do."""
+    """When the sweeper picks the refund up; empty when nothing is to be done."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -56,18 +56,18 @@ class Refund(Base):
         payment: Payment,
         amount: int,
         reason: Reason,
-        asked_by: str,
+        requested_by: str,
         note: Note | None = None,
         refund_id: UUID | None = None,
     ) -> "Refund":
-        """A new refund of the (locked) payment, begun, waiting or refused at once, as the payment is. `amount` above zero."""
+        """A new refund of the locked payment: pending, refused, or waiting for the capture. `amount` is above zero."""
         refund = cls(
             id=refund_id or uuid4(),
             payment_id=payment.id,
             amount=amount,
             reason=reason,
             note=note,
-            asked_by=asked_by,
+            requested_by=requested_by,
             status=RefundStatus.WAITING,
         )
         postgres.session().add(refund)
@@ -77,12 +77,12 @@ class Refund(Base):
         return refund
 
     @classmethod
-    def known(cls, refund_id: UUID) -> "Refund | None":
+    def find(cls, refund_id: UUID) -> "Refund | None":
         return postgres.session().get(cls, refund_id)
 
     @classmethod
     def get_for_update(cls, refund_id: UUID) -> tuple["Refund", Payment]:
-        """The refund, and its payment, locked."""
+        """The refund, and its locked payment."""
         refund = postgres.session().get_one(cls, refund_id)
         payment = Payment.get_for_update(refund.payment_id)
         postgres.session().refresh(refund)
@@ -90,13 +90,13 @@ class Refund(Base):
 
     @classmethod
     def of_payment(cls, payment_id: UUID, *statuses: RefundStatus) -> Sequence["Refund"]:
-        """Oldest first; in any status unless some are named."""
+        """Oldest first; without `statuses`, in any."""
         query = select(cls).where(cls.payment_id == payment_id).order_by(cls.created_at, cls.id)
         return postgres.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Refund"]:
-        """Refunds that nobody has moved for long, locked; locked ones are skipped."""
+        """Pending refunds that are due, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
@@ -105,26 +105,26 @@ class Refund(Base):
         return self.status == RefundStatus.PENDING
 
     def begin(self, payment: Payment) -> None:
-        """Set the money aside, so that the provider may be asked; or refuse, where there is not enough."""
+        """Set the money aside in the ledger; refuse if there is not enough."""
         if self.amount > payment.sums.refundable:
             self._transition_to(
                 RefundStatus.REFUSED, Reason.NOT_CAPTURED if payment.sums.captured == 0 else Reason.EXCEEDS_CAPTURED
             )
             return
-        self._post(Move.REFUND_ASKED, payment)
+        self._post(Move.REFUND_REQUESTED, payment)
         self._transition_to(RefundStatus.PENDING)
 
-    def ask(self) -> None:
-        """The provider is about to be asked."""
+    def begin_step(self) -> None:
+        """The provider is about to be called."""
         now = clock.now()
-        self.asked_at = self.asked_at or now
-        self.put_off(now)
+        self.requested_at = self.requested_at or now
+        self.postpone(now)
 
-    def put_off(self, now: datetime) -> None:
-        self.due_at = next_look(now, self.updated_at)
+    def postpone(self, now: datetime) -> None:
+        self.due_at = next_sweep(now, self.updated_at)
 
     def settle(self, payment: Payment, reference: str | None, refusal_reason: Reason | None) -> None:
-        """The provider gave the money back, or will not."""
+        """The provider has refunded the money, or has refused to."""
         self.provider_reference = reference
         self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
         self._transition_to(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
@@ -139,4 +139,4 @@ class Refund(Base):
         self.status = status
         self.refusal_reason = refusal_reason
         self.updated_at = clock.now()
-        self.due_at = self.updated_at + PATIENCE if self.is_pending else None
+        self.due_at = self.updated_at + SWEEP_AFTER if self.is_pending else None

@@ -1,4 +1,4 @@
-"""What a payment and a refund may be, and in which order."""
+"""The statuses of payments and refunds, and the transitions between them."""
 
 from enum import StrEnum
 
@@ -10,34 +10,34 @@ class Status(StrEnum):
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     REFUNDED = "refunded"
-    """All that was captured went back to the customer."""
+    """In full."""
 
     DECLINED = "declined"
     VOIDED = "voided"
     FAILED = "failed"
-    """Authorised, and then the provider would not let go of it."""
+    """Authorised, and then the provider would neither capture nor void it."""
 
 
 NEXT = {
     Status.PENDING: {Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.VOIDED},
     Status.AUTHORIZED: {Status.CAPTURED, Status.VOIDED, Status.FAILED},
     Status.CAPTURED: {Status.REFUNDED},
-    # An authorisation that nobody could end does so in the end: by the provider's hand, or by its age.
+    # The provider may still capture it, or release it when it expires.
     Status.FAILED: {Status.CAPTURED, Status.VOIDED},
 }
-"""What a payment may become from each status; from any other, nothing."""
+"""The transitions from each status; none from the others."""
 
 
 class RefundStatus(StrEnum):
     WAITING = "waiting"
-    """For a capture that is still to come."""
+    """For the capture."""
 
     PENDING = "pending"
-    """Set aside, and the provider's to do."""
+    """Set aside in the ledger, and requested from the provider."""
 
     REFUNDED = "refunded"
     REFUSED = "refused"
 
 
-class OutOfTurn(Conflict):
-    type, title = "/problems/payment-out-of-turn", "The payment's status forbids this"
+class InvalidTransition(Conflict):
+    type, title = "/problems/payment-status", "Not allowed in the payment's current status"

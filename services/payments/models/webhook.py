@@ -1,4 +1,4 @@
-"""Webhooks as they came, verified and not yet believed: each event once, kept until it was heeded and for a while after."""
+"""Webhooks as received: verified, stored once by event id, kept for a while after they were processed."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -11,10 +11,10 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.base import clock
 from chassis.storage import postgres
 from services.payments.models.base import Base
-from services.payments.models.patience import PATIENCE, next_look
+from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 KEPT = timedelta(days=30)
-"""How long a webhook is kept after it was heeded: far longer than its signature could be used again."""
+"""From receipt, once processed: far longer than a signature is accepted."""
 
 
 class Webhook(Base):
@@ -24,25 +24,25 @@ class Webhook(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     provider: Mapped[str] = mapped_column(String(50))
     event_id: Mapped[str] = mapped_column(String(255))
-    """The provider's id of the event: whatever comes with it again is known."""
+    """The provider's id of the event, by which a repeat is recognised."""
 
     type: Mapped[str] = mapped_column(String(100))
     payment_id: Mapped[UUID | None]
-    """Which payment it is about, if the event names one that could be ours."""
+    """The payment that the event names, if it names one."""
 
     body: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=clock.now)
     due_at: Mapped[datetime | None]
-    """When the sweeper takes it up if it was not heeded by then; empty when it was."""
+    """When the sweeper picks it up; empty once it is processed."""
 
     @classmethod
     def store(cls, provider: str, event_id: str, event_type: str, payment_id: UUID | None, body: str) -> UUID | None:
-        """The id of the new webhook; None for one that is known."""
+        """The id of the new webhook; None for a repeat."""
         now = clock.now()
-        about = {"event_id": event_id, "type": event_type, "payment_id": payment_id, "body": body}
-        row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + PATIENCE, **about)
-        known = row.on_conflict_do_nothing(index_elements=[cls.provider, cls.event_id])
-        return postgres.session().scalar(known.returning(cls.id))
+        content = {"event_id": event_id, "type": event_type, "payment_id": payment_id, "body": body}
+        row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + SWEEP_AFTER, **content)
+        unless_stored = row.on_conflict_do_nothing(index_elements=[cls.provider, cls.event_id])
+        return postgres.session().scalar(unless_stored.returning(cls.id))
 
     @classmethod
     def get_for_update(cls, webhook_id: UUID) -> "Webhook":
@@ -50,16 +50,16 @@ class Webhook(Base):
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Webhook"]:
-        """Webhooks that nobody heeded for long, locked; locked ones are skipped."""
+        """Unprocessed webhooks that are due, locked; locked ones are skipped."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
-    def forget_old(cls) -> None:
+    def purge(cls) -> None:
         postgres.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < clock.now() - KEPT))
 
-    def put_off(self, now: datetime) -> None:
-        self.due_at = next_look(now, self.received_at)
+    def postpone(self, now: datetime) -> None:
+        self.due_at = next_sweep(now, self.received_at)
 
-    def heeded(self) -> None:
+    def processed(self) -> None:
         self.due_at = None

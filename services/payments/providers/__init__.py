@@ -1,4 +1,4 @@
-"""Payment providers behind one seam (`interface.py`): the sandbox, and Stripe, whose library is imported only where it is used."""
+"""Payment providers behind one interface: the sandbox, and Stripe, whose library is imported only where it is used."""
 
 from services.payments.providers.interface import Charge, Provider, ProviderUnavailable, Refused, Repayment
 from services.payments.settings import Settings
@@ -7,7 +7,7 @@ __all__ = ["Charge", "Provider", "ProviderUnavailable", "Refused", "Repayment", 
 
 
 def named(name: str) -> Provider:
-    """The provider that a payment was begun with, which is the only one that can end it. Raises KeyError for one that is not set up."""
+    """Raises KeyError for a provider that is not configured."""
     settings = Settings.current()
     if name == "sandbox":
         from services.payments.providers.sandbox import SandboxProvider
@@ -21,5 +21,5 @@ def named(name: str) -> Provider:
 
 
 def default() -> str:
-    """Name of the provider with which new payments are begun."""
+    """Name of the provider for new payments."""
     return Settings.current().provider

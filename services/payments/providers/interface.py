@@ -1,7 +1,7 @@
-"""The seam to payment providers: what we ask of one, and how it may answer.
+"""The interface of payment providers.
 
-A provider that is slow or away leaves us not knowing. That is resolved by asking it, and by repeating a request only with
-the same idempotency key: a payment's id is the key of its charge, a refund's id the key of the refund.
+A call without a response leaves its outcome unknown. That is resolved by a lookup, and by repeating a request only with the
+same idempotency key: the payment's id for its charge, the refund's id for the refund.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ _SAME: Mapping[str, Reason] = {}
 
 
 class ProviderUnavailable(Exception):
-    """Whether it was done is unknown: ask again."""
+    """Whether the request was carried out is unknown: look it up."""
 
 
 class Refused(Exception):
-    """The provider understood and will not do it."""
+    """The provider understood the request and will not carry it out."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Charge:
-    """What a provider says of a charge; `reference` is its id there. While it is pending, the customer may have to act."""
+    """A charge as the provider has it; `reference` is its id there. While it is pending, the customer may have to confirm."""
 
     reference: str | None
     status: Status
@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Repayment:
-    """What a provider says of a refund: pending, refunded or refused; `reference` is its id there."""
+    """A refund as the provider has it: pending, refunded or refused; `reference` is its id there."""
 
     reference: str | None
     status: RefundStatus
@@ -53,17 +53,17 @@ class Repayment:
 
 @dataclass(frozen=True)
 class Event:
-    """What a webhook says has happened. It is a hint only: how the charge is now, the provider is asked."""
+    """A webhook's event: only a hint to look the charge up."""
 
     id: str
     type: str
     payment_id: UUID | None
-    """None when it is about nothing of ours."""
+    """None if it names no payment of ours."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """One charge in the provider's report, in minor units: what it holds, what it ever took, what of that it gave back."""
+    """One charge in the provider's report, in minor units. `captured` is before refunds."""
 
     reference: str
     payment_id: UUID | None
@@ -74,47 +74,47 @@ class Reported:
 
 
 class Provider(Protocol):
-    """Every method raises ProviderUnavailable; those that move money raise Refused. Amounts in minor units."""
+    """Calls raise ProviderUnavailable; those that move money also raise Refused. Amounts in minor units."""
 
     name: str
     signature_header: str
-    """Where its webhooks carry their signature."""
+    """The header of a webhook that holds its signature."""
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
-        """The payment's one charge; a charge that is declined is an answer, too."""
+        """Make the payment's one charge, which may be declined."""
         ...
 
     def capture(self, payment_id: UUID, reference: str) -> Charge:
-        """Take what was authorised, whole."""
+        """Capture the whole authorised amount."""
         ...
 
     def void(self, payment_id: UUID, reference: str) -> Charge:
-        """Let go what was authorised, or what waits for the customer."""
+        """Release an authorisation, or a charge that waits for the customer."""
         ...
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        """The payment's charge as it is now, None when there is none."""
+        """The payment's charge, None if there is none."""
         ...
 
     def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
-        """Give back a part of the charge `reference`."""
+        """Refund all or part of the charge `reference`."""
         ...
 
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
-        """The refund of the charge `reference` as it is now, None when there is none."""
+        """The refund of the charge `reference`, None if there is none."""
         ...
 
     def event(self, body: bytes, signature: str) -> Event:
-        """What a webhook says, once its signature holds. Raises Unverified, also for what is signed and makes no sense."""
+        """Verify and parse a webhook. Raises Unverified, also for a signed body that is not an event."""
         ...
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
-        """Every charge that was made in that time, as it is now."""
+        """Every charge created in that time, in its current state."""
         ...
 
 
 def reason_of(provider: str, code: str | None, default: Reason, meanings: Mapping[str, Reason] = _SAME) -> Reason:
-    """Ours for the provider's `code`. The code itself is logged where it is another."""
+    """Our reason for the provider's `code`, which is logged where it differs."""
     code = (code or "")[:100]
     reason = meanings.get(code) or Reason.named(code, default)
     if code != reason:
@@ -122,8 +122,8 @@ def reason_of(provider: str, code: str | None, default: Reason, meanings: Mappin
     return reason
 
 
-def as_id(text: str | None) -> UUID | None:
-    """What may be the id of a payment of ours, from a place where a provider keeps what merchants call things."""
+def payment_id_of(text: str | None) -> UUID | None:
+    """The payment id in a provider's reference or metadata, if there is one."""
     try:
         return UUID(text or "")
     except ValueError:

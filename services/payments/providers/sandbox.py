@@ -1,4 +1,4 @@
-"""The adapter to the sandbox provider: the bank of development and tests (`devservers.bank`), over HTTP."""
+"""The adapter to the sandbox provider, the bank of development and tests (`devservers.bank`)."""
 
 import time
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from services.payments.providers.interface import (
     Refused,
     Repayment,
     Reported,
-    as_id,
+    payment_id_of,
     reason_of,
 )
 from services.payments.providers.signature import Unverified, verify
@@ -29,7 +29,7 @@ from services.payments.settings import Settings
 CONNECT_TIMEOUT_SECONDS = 2.0
 
 _REFUSALS = frozenset({400, 402, 404, 409, 422})
-"""Statuses by which the sandbox says that the same request will never do. 401 is not one: a key is put right some day."""
+"""Statuses that repeating the request will not change. 401 is not one: the key can be corrected."""
 
 _OUR_NAMES = {"source": "payment_method"}
 
@@ -60,57 +60,57 @@ class SandboxProvider:
         return self._charge(f"{_path(reference)}/void", f"{payment_id}:void")
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        found = self._look(_Charges, f"/charges?reference={payment_id}")
+        found = self._get(_Charges, f"/charges?reference={payment_id}")
         return found.items[0].charge() if found.items else None
 
     def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
         body = {"amount": amount, "reference": str(refund_id)}
-        answer = self._request("POST", f"{_path(reference)}/refunds", {"Idempotency-Key": str(refund_id)}, body)
-        return _understood(_Refund, answer).repayment()
+        response = self._request("POST", f"{_path(reference)}/refunds", {"Idempotency-Key": str(refund_id)}, body)
+        return _parsed(_Refund, response).repayment()
 
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
-        made = self._look(_Refunds, f"{_path(reference)}/refunds").items
-        return next((refund.repayment() for refund in made if refund.reference == str(refund_id)), None)
+        refunds = self._get(_Refunds, f"{_path(reference)}/refunds").items
+        return next((refund.repayment() for refund in refunds if refund.reference == str(refund_id)), None)
 
     def event(self, body: bytes, signature: str) -> Event:
         verify(body, signature, self._webhook_secret, self._tolerance_seconds, time.time())
         try:
-            told = _Event.model_validate_json(body)
+            event = _Event.model_validate_json(body)
         except ValidationError as error:
-            raise Unverified("It is signed, and no event.") from error
-        return Event(told.id, told.type, as_id(told.data.reference))
+            raise Unverified("The signed body is not an event.") from error
+        return Event(event.id, event.type, payment_id_of(event.data.reference))
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         after: str | None = "0"
         while after is not None:
             query = {"since": since.isoformat(), "until": until.isoformat(), "after": after, "limit": 100}
-            page = self._look(_Report, f"/charges?{urlencode(query)}")
+            page = self._get(_Report, f"/charges?{urlencode(query)}")
             yield from (charge.reported() for charge in page.items)
             after = page.next
 
     def _charge(self, path: str, key: str, body: dict[str, Any] | None = None) -> Charge:
-        return _understood(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
+        return _parsed(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
 
-    def _look(self, shape: type[M], path: str) -> M:
-        """Whoever only looks can be refused nothing: a refusal is as good as no answer."""
+    def _get(self, shape: type[M], path: str) -> M:
+        """A lookup moves nothing, so a refusal counts as no response."""
         try:
-            return _understood(shape, self._request("GET", path, {}))
+            return _parsed(shape, self._request("GET", path, {}))
         except Refused as refusal:
-            raise ProviderUnavailable(f"The sandbox provider shows nothing: {refusal.reason}.") from refusal
+            raise ProviderUnavailable(f"The sandbox provider refused a lookup: {refusal.reason}.") from refusal
 
     def _request(
         self, method: str, path: str, headers: dict[str, str], body: dict[str, Any] | None = None
     ) -> urllib3.BaseHTTPResponse:
         headers = {**headers, "Authorization": f"Bearer {self._key}"}
         try:
-            answer = _pool.request(method, self._url + path, json=body, headers=headers, timeout=self._timeout)
+            response = _pool.request(method, self._url + path, json=body, headers=headers, timeout=self._timeout)
         except HTTPError as error:
-            raise ProviderUnavailable(f"The sandbox provider does not answer: {type(error).__name__}.") from error
-        if answer.status in _REFUSALS:
-            raise Refused(_reason(answer))
-        if answer.status not in (200, 201):
-            raise ProviderUnavailable(f"The sandbox provider answers {answer.status}.")
-        return answer
+            raise ProviderUnavailable(f"The sandbox provider is unavailable: {type(error).__name__}.") from error
+        if response.status in _REFUSALS:
+            raise Refused(_reason(response))
+        if response.status not in (200, 201):
+            raise ProviderUnavailable(f"The sandbox provider returned {response.status}.")
+        return response
 
 
 def _path(reference: str) -> str:
@@ -145,7 +145,7 @@ class _Booked(BaseModel):
     def reported(self) -> Reported:
         held = self.amount if self.status == "authorized" else 0
         amounts = (held, self.amount_captured, self.amount_refunded)
-        return Reported(self.id, as_id(self.reference), *amounts, self.currency)
+        return Reported(self.id, payment_id_of(self.reference), *amounts, self.currency)
 
 
 class _Report(BaseModel):
@@ -179,16 +179,16 @@ class _Problem(BaseModel):
     field: str = Field(max_length=50)
 
 
-def _understood(shape: type[M], answer: urllib3.BaseHTTPResponse) -> M:
+def _parsed(shape: type[M], response: urllib3.BaseHTTPResponse) -> M:
     try:
-        return shape.model_validate_json(answer.data)
+        return shape.model_validate_json(response.data)
     except ValidationError as error:
-        raise ProviderUnavailable("The sandbox provider does not answer in its own words.") from error
+        raise ProviderUnavailable("The sandbox provider returned an invalid response.") from error
 
 
-def _reason(answer: urllib3.BaseHTTPResponse) -> Reason:
+def _reason(response: urllib3.BaseHTTPResponse) -> Reason:
     try:
-        field = _Problem.model_validate_json(answer.data).field
+        field = _Problem.model_validate_json(response.data).field
     except ValidationError:
         return Reason.REFUSED_BY_PROVIDER
     return reason_of(SandboxProvider.name, f"invalid_{_OUR_NAMES.get(field, field)}", Reason.REFUSED_BY_PROVIDER)

@@ -1,6 +1,6 @@
-"""The adapter to Stripe, through its library: one PaymentIntent a payment, captured by hand, found again by its metadata.
+"""The adapter to Stripe, through its library: one PaymentIntent per payment, found by its metadata.
 
-The library takes 35 MB of memory and is imported when a payment of Stripe's is first worked on.
+The library takes 35 MB of memory and is imported when first needed.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from services.payments.providers.interface import (
     Refused,
     Repayment,
     Reported,
-    as_id,
+    payment_id_of,
     reason_of,
 )
 from services.payments.providers.signature import Unverified
@@ -57,13 +57,13 @@ _DECLINES = {
     "pickup_card": Reason.STOLEN_CARD,
     "withdrawal_count_limit_exceeded": Reason.LIMIT_EXCEEDED,
 }
-"""Decline codes that are called otherwise here: https://docs.stripe.com/declines/codes."""
+"""Decline codes with another name here: https://docs.stripe.com/declines/codes."""
 
 _REFUND_FAILURES = {
     "insufficient_funds": Reason.REFUND_REFUSED,
     "lost_or_stolen_card": Reason.REFUND_TO_LOST_CARD,
 }
-"""What Stripe says of a refund is not what it would say of a charge: these funds are the shop's."""
+"""Codes that mean something else for a refund than for a charge: these funds are the shop's."""
 
 _OUR_FIELDS = ("amount", "currency", "payment_method")
 
@@ -88,25 +88,25 @@ class StripeProvider:
             **returning,
         }
         try:
-            with _answering():
+            with _errors_translated():
                 options = {"idempotency_key": str(payment_id)}
                 return _intent(self._intents.create(params, options)).charge()
         except _Declined as declined:
             return Charge(declined.reference, Status.DECLINED, declined.reason)
 
-    # Capture and cancel carry no key of ours: Stripe repeats a failure to the same key for a day. Neither can be done twice.
+    # No idempotency key for capture and cancel: Stripe replays a failure for a day, and neither can be done twice.
 
     def capture(self, payment_id: UUID, reference: str) -> Charge:
-        with _answering():
+        with _errors_translated():
             return _intent(self._intents.capture(reference)).charge()
 
     def void(self, payment_id: UUID, reference: str) -> Charge:
-        with _answering():
+        with _errors_translated():
             return _intent(self._intents.cancel(reference)).charge()
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        """Without its reference a charge is found by search, which knows it about a minute after it was made."""
-        with _looking():
+        """Without its reference, by search, which finds a charge about a minute after it was made."""
+        with _lookup():
             if reference is not None:
                 return _intent(self._intents.retrieve(reference)).charge()
             found = self._intents.search({"query": f'metadata["payment_id"]:"{payment_id}"', "limit": 1}).data
@@ -115,14 +115,14 @@ class StripeProvider:
     def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
         metadata = {"refund_id": str(refund_id), "payment_id": str(payment_id)}
         params = {"payment_intent": reference, "amount": amount, "metadata": metadata}
-        with _answering():
+        with _errors_translated():
             options = {"idempotency_key": str(refund_id)}
             return _refund(self._refunds.create(params, options)).repayment()
 
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
-        with _looking():
-            made = self._refunds.list({"payment_intent": reference, "limit": PAGE})
-            refunds = (_refund(refund) for refund in made.auto_paging_iter())
+        with _lookup():
+            listed = self._refunds.list({"payment_intent": reference, "limit": PAGE})
+            refunds = (_refund(refund) for refund in listed.auto_paging_iter())
             return next((r.repayment() for r in refunds if r.metadata.get("refund_id") == str(refund_id)), None)
 
     def event(self, body: bytes, signature: str) -> Event:
@@ -132,19 +132,19 @@ class StripeProvider:
         secret, tolerance = settings.stripe_webhook_secret.get_secret_value(), int(settings.webhook_tolerance_seconds)
         try:
             if not secret:
-                raise Unverified("No webhook secret of Stripe's is set.")
+                raise Unverified("Stripe's webhook secret is not set.")
             stripe.WebhookSignature.verify_header(body.decode(), signature, secret, tolerance)
-            told = _Event.model_validate_json(body)
+            event = _Event.model_validate_json(body)
         except (stripe.SignatureVerificationError, UnicodeDecodeError) as error:
-            raise Unverified("The signature is not Stripe's.") from error
+            raise Unverified("The signature does not match.") from error
         except ValidationError as error:
-            raise Unverified("It is signed, and no event.") from error
-        return Event(told.id, told.type, as_id(told.data.object.metadata.get("payment_id")))
+            raise Unverified("The signed body is not an event.") from error
+        return Event(event.id, event.type, payment_id_of(event.data.object.metadata.get("payment_id")))
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         created = {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
         params = {"created": created, "limit": PAGE, "expand": ["data.latest_charge"]}
-        with _looking():
+        with _lookup():
             for intent in self._intents.list(params).auto_paging_iter():
                 yield _intent(intent).reported()
 
@@ -155,7 +155,7 @@ class StripeProvider:
             settings.stripe_key.get_secret_value(), settings.stripe_url, settings.provider_timeout_seconds
         )
 
-    # Untyped: the library's parameters are types of their own, one for each call.
+    # Untyped: the library has a type of its own for the parameters of each call.
 
     @property
     def _intents(self) -> Any:
@@ -171,12 +171,12 @@ def _client_of(key: str, url: str, timeout_seconds: float) -> "StripeClient":
     import stripe
 
     http = stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds))
-    # Trying again is our own business: our tasks wait longer between tries, and remember across restarts.
+    # Our tasks retry: they wait longer between attempts, and survive restarts.
     return stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0, http_client=http)
 
 
 class _Declined(Refused):
-    """The card's bank said no; `reference` is the PaymentIntent that says so."""
+    """Declined by the card's bank; `reference` is the PaymentIntent."""
 
     def __init__(self, reason: Reason, reference: str) -> None:
         super().__init__(reason)
@@ -184,35 +184,35 @@ class _Declined(Refused):
 
 
 @contextmanager
-def _answering() -> Iterator[None]:
-    """Stripe's errors as the seam's: what it has refused, and what leaves us not knowing."""
+def _errors_translated() -> Iterator[None]:
+    """Raise Stripe's errors as those of the interface."""
     import stripe
 
     try:
         yield
     except stripe.CardError as error:
-        said = _Error.model_validate((error.json_body or {}).get("error", {}))  # type: ignore[attr-defined]
-        if said.payment_intent is None:
-            raise Refused(said.reason) from error
-        raise _Declined(said.reason, said.payment_intent.id) from error
+        details = _Error.model_validate((error.json_body or {}).get("error", {}))  # type: ignore[attr-defined]
+        if details.payment_intent is None:
+            raise Refused(details.reason) from error
+        raise _Declined(details.reason, details.payment_intent.id) from error
     except (stripe.InvalidRequestError, stripe.IdempotencyError) as error:
         parameter = getattr(error, "param", None)
         code = f"invalid_{parameter}" if parameter in _OUR_FIELDS else error.code
         raise Refused(reason_of(StripeProvider.name, code, Reason.REFUSED_BY_PROVIDER)) from error
     except stripe.StripeError as error:
-        raise ProviderUnavailable(f"Stripe does not answer: {type(error).__name__}.") from error
+        raise ProviderUnavailable(f"Stripe is unavailable: {type(error).__name__}.") from error
     except ValidationError as error:
-        raise ProviderUnavailable("Stripe does not answer in its own words.") from error
+        raise ProviderUnavailable("Stripe returned an invalid response.") from error
 
 
 @contextmanager
-def _looking() -> Iterator[None]:
-    """Whoever only looks can be refused nothing: a refusal is as good as no answer."""
+def _lookup() -> Iterator[None]:
+    """A lookup moves nothing, so a refusal counts as no response."""
     try:
-        with _answering():
+        with _errors_translated():
             yield
     except Refused as refusal:
-        raise ProviderUnavailable(f"Stripe shows nothing: {refusal.reason}.") from refusal
+        raise ProviderUnavailable(f"Stripe refused a lookup: {refusal.reason}.") from refusal
 
 
 class _Reference(BaseModel):
@@ -237,7 +237,7 @@ class _Action(BaseModel):
     redirect_to_url: _Redirect | None = None
 
 
-class _Taken(BaseModel):
+class _LatestCharge(BaseModel):
     amount_refunded: int = 0
 
 
@@ -258,7 +258,7 @@ class _Intent(BaseModel):
     metadata: dict[str, str] = {}
     last_payment_error: _Error | None = None
     next_action: _Action | None = None
-    latest_charge: _Taken | str | None = None
+    latest_charge: _LatestCharge | str | None = None
 
     def charge(self) -> Charge:
         status = _STATUSES[self.status]
@@ -268,9 +268,9 @@ class _Intent(BaseModel):
         return Charge(self.id, status, reason, redirect.url if redirect else None)
 
     def reported(self) -> Reported:
-        refunded = self.latest_charge.amount_refunded if isinstance(self.latest_charge, _Taken) else 0
+        refunded = self.latest_charge.amount_refunded if isinstance(self.latest_charge, _LatestCharge) else 0
         amounts = (self.amount_capturable, self.amount_received, refunded)
-        return Reported(self.id, as_id(self.metadata.get("payment_id")), *amounts, self.currency.upper())
+        return Reported(self.id, payment_id_of(self.metadata.get("payment_id")), *amounts, self.currency.upper())
 
 
 class _Refund(BaseModel):
@@ -281,12 +281,10 @@ class _Refund(BaseModel):
 
     def repayment(self) -> Repayment:
         status = _REFUND_STATUSES.get(self.status, RefundStatus.PENDING)
-        refused = status == RefundStatus.REFUSED
-        default = Reason.REFUND_REFUSED
-        meanings = _REFUND_FAILURES
-        return Repayment(
-            self.id, status, reason_of(StripeProvider.name, self.failure_reason, default, meanings) if refused else None
-        )
+        if status != RefundStatus.REFUSED:
+            return Repayment(self.id, status)
+        reason = reason_of(StripeProvider.name, self.failure_reason, Reason.REFUND_REFUSED, _REFUND_FAILURES)
+        return Repayment(self.id, status, reason)
 
 
 class _Object(BaseModel):
@@ -303,14 +301,14 @@ class _Event(BaseModel):
     data: _Data
 
 
-def _intent(answer: Any) -> _Intent:
-    return _Intent.model_validate(_content(answer))
+def _intent(response: Any) -> _Intent:
+    return _Intent.model_validate(_content(response))
 
 
-def _refund(answer: Any) -> _Refund:
-    return _Refund.model_validate(_content(answer))
+def _refund(response: Any) -> _Refund:
+    return _Refund.model_validate(_content(response))
 
 
-def _content(answer: Any) -> Any:
-    """What the library has made an object of; what it has not is left as it is, for the models to refuse."""
-    return answer.to_dict() if hasattr(answer, "to_dict") else answer
+def _content(response: Any) -> Any:
+    """The library's object as a dict; anything else is left for the models to refuse."""
+    return response.to_dict() if hasattr(response, "to_dict") else response

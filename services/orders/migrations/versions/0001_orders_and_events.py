@@ -1,4 +1,4 @@
-"""Orders, the events that make them, and the chassis's tables."""
+"""Orders, their events, and the chassis's tables."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Each step an order's saga takes with its deadline, money that came and went, and what makes events safe to read in order.
+"""Steps with their deadlines, captured and refunded amounts, and transaction ids by which events can be read in order.
 
 `awaits` goes in the same step, which is safe as no release ran with it beside this one.
 """
@@ -25,13 +25,13 @@ def upgrade() -> None:
         sa.Column("shipped_at", moment),
     ):
         op.add_column("orders", column)
-    # Orders under way: whose answer they wait for becomes their open step, overdue at once, so that it is asked for again.
+    # Orders in progress: the reply they wait for becomes an open step, overdue at once so that its command is repeated.
     op.execute(
         """
-        UPDATE orders SET due_at = updated_at, steps = steps || jsonb_build_object(asked.type, jsonb_build_object(
-            'version', asked.version, 'attempts', 1, 'due_at', orders.updated_at, 'outcome', NULL, 'amount', 0))
-        FROM events AS asked WHERE asked.stream = orders.id
-            AND asked.type = CASE awaits WHEN 'stock' THEN 'stock.reserve' WHEN 'payment' THEN 'payment.authorize' END
+        UPDATE orders SET due_at = updated_at, steps = steps || jsonb_build_object(request.type, jsonb_build_object(
+            'version', request.version, 'attempts', 1, 'due_at', orders.updated_at, 'outcome', NULL, 'amount', 0))
+        FROM events AS request WHERE request.stream = orders.id
+            AND request.type = CASE awaits WHEN 'stock' THEN 'stock.reserve' WHEN 'payment' THEN 'payment.authorize' END
         """
     )
     op.drop_column("orders", "awaits")
@@ -39,6 +39,6 @@ def upgrade() -> None:
     op.create_index("orders_stuck", "orders", ["created_at", "id"], postgresql_where=sa.text("stuck_at IS NOT NULL"))
     op.create_index("orders_by_status", "orders", ["status", "created_at", "id"])
     op.create_index("orders_of_user_by_status", "orders", ["user_id", "status", "created_at", "id"])
-    # Positions commit out of order; transaction ids tell what can no longer appear behind one's back.
+    # Positions commit out of order; transaction ids show what can no longer appear among events already read.
     op.execute("ALTER TABLE events ADD COLUMN transaction_id xid8 NOT NULL DEFAULT pg_current_xact_id()")
     op.create_index("events_settled", "events", ["transaction_id", "position"])

@@ -1,4 +1,4 @@
-"""What was sold, by day: kept by the projector, which remembers how far it has read."""
+"""Sales by day, and the projector's position in the events."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""Why an order was cancelled is a code; staff's own words stay in the order's events."""
+"""Cancellation reasons become codes; free text stays in the order's events."""
 
 from alembic import op
 

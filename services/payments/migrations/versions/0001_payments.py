@@ -31,5 +31,5 @@ def upgrade() -> None:
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False, server_default=sa.func.now()),
     )
     op.create_index("payments_of_user", "payments", ["user_id", "created_at", "id"])
-    # Only what is unfinished is in it: a sweep costs the same however many payments there were.
+    # Only unfinished payments are indexed, so that a sweep costs the same however many payments there are.
     op.create_index("payments_due", "payments", ["due_at"], postgresql_where=sa.text("due_at IS NOT NULL"))

@@ -1,4 +1,4 @@
-"""The ledger, written so that the database itself refuses what would not add up; refunds; what 3-D Secure and giving up need.
+"""The ledger, in which the database refuses unbalanced entries; refunds; columns for 3-D Secure and timeouts.
 
 Payments from before the ledger are entered into it as they are.
 """
@@ -23,7 +23,7 @@ UNION ALL
 SELECT position, payment_id, refund_id, move, target AS account, amount, currency, occurred_at FROM ledger
 """
 
-# The payment's lock makes the movements of one payment follow each other; each statement here sees what was committed before.
+# The payment's lock serialises its movements, and each statement here sees what was committed before.
 NEVER_BELOW_ZERO = """
 CREATE FUNCTION ledger_covers() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE there bigint;
@@ -102,7 +102,7 @@ def _ledger() -> None:
         sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint(MOVES, name="ledger_moves"),
     )
-    # Nothing happens twice: neither to a payment nor to a refund, and a refund is either made or refused.
+    # Nothing happens twice to a payment or refund, and a refund is either made or refused.
     op.create_index("ledger_of_payment", "ledger", ["payment_id"])
     for name, columns, condition in (
         ("ledger_payment_once", ["payment_id", "move"], "refund_id IS NULL"),

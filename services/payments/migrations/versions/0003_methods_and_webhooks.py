@@ -1,4 +1,4 @@
-"""Saved payment methods, and webhooks as they came."""
+"""Saved payment methods, and received webhooks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""One reconciliation a day and provider."""
+"""One reconciliation per provider and day."""
 
 import sqlalchemy as sa
 from alembic import op

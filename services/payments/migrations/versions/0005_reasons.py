@@ -1,4 +1,4 @@
-"""Why money goes back is a code, beside which staff may leave a note for themselves or for the customer."""
+"""Refund reasons become codes; staff may add a note for themselves or the customer."""
 
 import sqlalchemy as sa
 from alembic import op
