@@ -1,7 +1,6 @@
-"""Consul's catalogue: each service that is asked for is watched by blocking queries of the health endpoint.
+"""Consul's catalogue: each service looked up is watched by blocking queries of the health endpoint.
 
-Works with Consul from 1.8 on. One request of one endpoint, so it is made with the HTTP library that calls are made with
-anyway; why py-consul is not loaded for it is in docs/decisions/0025.
+Works with Consul 1.8 or later. It is one request, so it needs no client library: see docs/decisions/0025.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Rows whose work was given up, as operators see and replay them beside dead letters."""
+"""Rows whose work was abandoned, which operators list and replay beside dead letters."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

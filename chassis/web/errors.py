@@ -1,4 +1,4 @@
-"""Every error of a web application as problem+json: ours, Werkzeug's, a dependency that is away, and a bug."""
+"""Renders every error as problem+json: a Problem, Werkzeug's, an unavailable database, a bug."""
 
 import json
 from collections.abc import Iterable

@@ -32,6 +32,13 @@ def test_every_operation_has_a_summary(document: tuple[str, dict[str, Any]]) -> 
     assert [operation for operation, summary in summaries.items() if not summary] == []
 
 
+def test_operation_ids_are_unique(document: tuple[str, dict[str, Any]]) -> None:
+    ids = [
+        operation["operationId"] for operations in document[1]["paths"].values() for operation in operations.values()
+    ]
+    assert len(set(ids)) == len(ids)
+
+
 def test_the_manifest_names_the_services_that_call(document: tuple[str, dict[str, Any]]) -> None:
     name, content = document
     allowed = {

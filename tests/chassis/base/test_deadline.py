@@ -1,4 +1,4 @@
-"""A request works no longer than its caller waits: told by header, handed on, and kept by the edge and the database."""
+"""A request takes no longer than its caller waits: sent as a header, passed on, and enforced by the edge and the database."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,46 +17,46 @@ from chassis.web.api import Resource, View, endpoint
 from tests.chassis.faulty import Faulty, faulty, settings_for
 from tests.chassis.support import chassis_service
 
-asked: list[str] = []
+ran: list[str] = []
 
 
-class Told(View):
+class Remaining(View):
     milliseconds: int
 
 
-class Patience(Resource):
+class Time(Resource):
     @endpoint(allow=ANYONE)
-    def get(self) -> Told:
+    def get(self) -> Remaining:
         """How long the caller waits."""
-        asked.append("handler")
-        return Told(milliseconds=int((deadline.remaining() or 0) * 1000))
+        ran.append("handler")
+        return Remaining(milliseconds=int((deadline.remaining() or 0) * 1000))
 
 
 class Slow(Resource):
     @endpoint(allow=ANYONE)
-    def get(self) -> Told:
+    def get(self) -> Remaining:
         """A statement that takes 20 s."""
         postgres.session().execute(text("SELECT pg_sleep(20)"))
-        return Told(milliseconds=0)
+        return Remaining(milliseconds=0)
 
 
 class Written(Resource):
     @endpoint(allow=ANYONE, status=201)
-    def post(self) -> Told:
+    def post(self) -> Remaining:
         """Writes, then is too slow."""
         postgres.session().execute(text("INSERT INTO notes VALUES (1)"))
         postgres.session().execute(text("SELECT pg_sleep(20)"))
-        return Told(milliseconds=0)
+        return Remaining(milliseconds=0)
 
     @endpoint(allow=ANYONE)
-    def get(self) -> Told:
+    def get(self) -> Remaining:
         """How many were kept."""
-        return Told(milliseconds=postgres.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
+        return Remaining(milliseconds=postgres.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
 
 
 @pytest.fixture(scope="module")
 def http(make_database: Callable[[str], str]) -> FlaskClient:
-    routes = {"/patience": Patience, "/slow": Slow, "/written": Written}
+    routes = {"/time": Time, "/slow": Slow, "/written": Written}
     service = chassis_service("deadline", make_database, routes, "CREATE TABLE notes (id int)")
     return web_app.build(service).test_client()
 
@@ -68,22 +68,24 @@ def upstream() -> Iterator[Faulty]:
 
 
 @pytest.mark.parametrize(
-    ("header", "least", "most"),
+    ("header", "min_milliseconds", "max_milliseconds"),
     [("400", 1, 400), ("9000", 8_000, 9_000), ("60000", 8_000, 9_000), ("soon", 8_000, 9_000), ("-5", 8_000, 9_000)],
 )
-def test_a_request_has_its_callers_time_but_at_most_ours(http: FlaskClient, header: str, least: int, most: int) -> None:
-    answer = http.get("/patience", headers={HEADER: header})
-    assert least <= answer.json["milliseconds"] <= most
+def test_a_request_has_its_callers_time_but_at_most_ours(
+    http: FlaskClient, header: str, min_milliseconds: int, max_milliseconds: int
+) -> None:
+    response = http.get("/time", headers={HEADER: header})
+    assert min_milliseconds <= response.json["milliseconds"] <= max_milliseconds
 
 
 def test_without_a_header_it_has_our_own_timeout(http: FlaskClient) -> None:
-    assert 8_000 < http.get("/patience").json["milliseconds"] <= 9_000
+    assert 8_000 < http.get("/time").json["milliseconds"] <= 9_000
 
 
 def test_no_work_begins_after_the_deadline(http: FlaskClient) -> None:
-    asked.clear()
-    answer = http.get("/patience", headers={HEADER: "0"})
-    assert (answer.status_code, answer.mimetype, asked) == (504, "application/problem+json", [])
+    ran.clear()
+    response = http.get("/time", headers={HEADER: "0"})
+    assert (response.status_code, response.mimetype, ran) == (504, "application/problem+json", [])
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/slow"), ("POST", "/written")])
@@ -91,8 +93,8 @@ def test_a_statement_ends_at_the_callers_deadline_and_nothing_is_kept(
     http: FlaskClient, method: str, path: str
 ) -> None:
     started = time.monotonic()
-    answer = http.open(path, method=method, headers={HEADER: "300"})
-    assert (answer.status_code, answer.json["title"]) == (504, "Request timed out")
+    response = http.open(path, method=method, headers={HEADER: "300"})
+    assert (response.status_code, response.json["title"]) == (504, "Request timed out")
     assert time.monotonic() - started < 9
     assert http.get("/written").json["milliseconds"] == 0
 

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from chassis.base import failpoints, telemetry
 from chassis.storage import mongo, postgres
 directory, sql, mongo_url = sys.argv[1:]
-failpoints.arm(directory, "somebody")
+failpoints.arm(directory, "program")
 database = postgres.Database(sql)
 with telemetry.trace(work="writing"):
     with database.transaction():
@@ -28,7 +28,7 @@ with telemetry.trace(work="writing"):
     for number in (1, 2):
         with database.transaction():
             postgres.session().execute(text("INSERT INTO kept VALUES (:number)"), {"number": number})
-    mongo.MongoStore(mongo_url, "things", "somebody")
+    mongo.MongoStore(mongo_url, "things", "program")
     mongoengine.get_db()["things"].insert_one({"_id": 1})
 """
 
@@ -36,7 +36,7 @@ with telemetry.trace(work="writing"):
 @pytest.fixture
 def life(tmp_path: Path, make_database: Callable[[str], str]) -> Callable[..., tuple[int, int, int]]:
     """Lives through WORK with these points armed; gives the exit code and how many rows and documents are kept."""
-    url = make_database("faults")
+    url = make_database("failpoints")
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE kept (n int)"))
@@ -58,10 +58,10 @@ def life(tmp_path: Path, make_database: Callable[[str], str]) -> Callable[..., t
 @pytest.mark.parametrize(
     ("point", "rows", "documents"),
     [
-        ("somebody: writing: commit", 0, 0),
-        ("somebody: writing: committed", 1, 0),
-        ("somebody: writing: insert things", 2, 0),
-        ("somebody: writing: insert things, done", 2, 1),
+        ("program: writing: commit", 0, 0),
+        ("program: writing: committed", 1, 0),
+        ("program: writing: insert things", 2, 0),
+        ("program: writing: insert things, done", 2, 1),
     ],
 )
 def test_a_process_dies_at_the_triggered_point_and_keeps_what_came_before(
@@ -73,21 +73,21 @@ def test_a_process_dies_at_the_triggered_point_and_keeps_what_came_before(
 def test_a_point_may_be_passed_a_number_of_times_first(
     life: Callable[..., tuple[int, int, int]], tmp_path: Path
 ) -> None:
-    point = "somebody: writing: committed"
+    point = "program: writing: committed"
     (tmp_path / failpoints.file_of(point)).write_text("1")
     assert life() == (-signal.SIGKILL, 2, 0)
 
 
 def test_other_points_are_passed_and_recorded(life: Callable[..., tuple[int, int, int]], tmp_path: Path) -> None:
     (tmp_path / failpoints.RECORDING).touch()
-    assert life("somebody else: writing: commit") == (0, 2, 1)
+    assert life("other: writing: commit") == (0, 2, 1)
     assert (tmp_path / failpoints.PASSED).read_text().splitlines() == [
-        "somebody: writing: commit",
-        "somebody: writing: committed",
-        "somebody: writing: commit",
-        "somebody: writing: committed",
-        "somebody: writing: insert things",
-        "somebody: writing: insert things, done",
+        "program: writing: commit",
+        "program: writing: committed",
+        "program: writing: commit",
+        "program: writing: committed",
+        "program: writing: insert things",
+        "program: writing: insert things, done",
     ]
 
 

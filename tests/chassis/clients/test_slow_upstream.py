@@ -1,4 +1,4 @@
-"""A web process whose upstream hangs: it answers in time, its other routes are answered meanwhile, and it recovers by itself."""
+"""A web process whose upstream hangs responds in time, serves its other routes, and recovers by itself."""
 
 import os
 import subprocess
@@ -29,15 +29,15 @@ def upstream() -> Iterator[Faulty]:
 @pytest.fixture
 def url(make_database: Callable[[str], str], upstream: Faulty) -> Iterator[str]:
     port = free_port()
-    told = {
-        "SOUK_DATABASE_URL": make_database("asking"),
+    environment = {
+        "SOUK_DATABASE_URL": make_database("caller"),
         "SOUK_JWT_KEYS": '{"test": "a secret that is long enough for HS256!"}',
         "SOUK_SERVICES": f'{{"upstream": "{upstream.url}"}}',
         "SOUK_THREADS": str(THREADS),
         "SOUK_PORT": str(port),
     }
-    command = [sys.executable, "-m", "chassis", "web", "tests.chassis.asking"]
-    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **told})
+    command = [sys.executable, "-m", "chassis", "web", "tests.chassis.caller"]
+    process = subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment})
     try:
         address = f"http://127.0.0.1:{port}"
         until(lambda: status(f"{address}/health/ready") == 200)
@@ -55,7 +55,7 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
 
 
 def status(url: str) -> int:
-    """0 where nobody answers."""
+    """0 without a response."""
     try:
         return pool.request("GET", url).status
     except urllib3.exceptions.HTTPError:
@@ -63,21 +63,21 @@ def status(url: str) -> int:
 
 
 def test_an_upstream_that_hangs_does_not_block_its_callers_other_routes(url: str, upstream: Faulty) -> None:
-    assert status(f"{url}/asking") == 200
+    assert status(f"{url}/calling") == 200
     seen = len(upstream.seen)
     upstream.hangs = True
     with ThreadPoolExecutor(CALLERS) as callers:
-        asking = [callers.submit(status, f"{url}/asking") for _ in range(CALLERS)]
+        calls = [callers.submit(status, f"{url}/calling") for _ in range(CALLERS)]
         upstream.wait_for(seen + THREADS // 2)
-        # The upstream has not answered anybody, and more callers wait for it than there are threads.
+        # The upstream has not responded yet, and more callers wait for it than there are threads.
         assert [status(f"{url}/own") for _ in range(5)] == [200] * 5
-        assert {each.result() for each in asking} <= {503, 504}
-    until(lambda: status(f"{url}/asking") == 503)
+        assert {each.result() for each in calls} <= {503, 504}
+    until(lambda: status(f"{url}/calling") == 503)
     # Spared: with its breaker open, calls come back without having been sent; one at a time looks whether it is well again.
     seen = len(upstream.seen)
-    assert {status(f"{url}/asking") for _ in range(20)} <= {503, 504}
+    assert {status(f"{url}/calling") for _ in range(20)} <= {503, 504}
     assert len(upstream.seen) - seen < 20
     upstream.hangs = False
     upstream.released.set()
-    until(lambda: status(f"{url}/asking") == 200)
-    assert [status(f"{url}/asking") for _ in range(5)] == [200] * 5
+    until(lambda: status(f"{url}/calling") == 200)
+    assert [status(f"{url}/calling") for _ in range(5)] == [200] * 5

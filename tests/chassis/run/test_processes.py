@@ -79,12 +79,12 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
 def test_a_worker_without_its_queue_is_not_ready(run: Run) -> None:
     with broker.connect(server_url("BROKER")) as connection:
         queue = connection.default_channel
-        queue.queue_delete("deaf")
-        queue.queue_declare("deaf", durable=True, auto_delete=False)
-        _, port = run("worker", "tests.chassis.deaf")
+        queue.queue_delete("idle")
+        queue.queue_declare("idle", durable=True, auto_delete=False)
+        _, port = run("worker", "tests.chassis.idle")
         alive = get(port, "/health/live")
         ready = urllib3.request("GET", f"http://127.0.0.1:{port}/health/ready", retries=False)
-        queue.queue_delete("deaf")
+        queue.queue_delete("idle")
     assert (alive.status, ready.status, ready.json()["checks"]["broker"]) == (200, 503, "ConnectionError")
     assert get(port, "/health/ready").status == 200
 

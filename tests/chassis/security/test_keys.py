@@ -161,9 +161,9 @@ def test_an_invalid_key_ends_the_process_with_a_line_that_does_not_show_it(
         Keyring(Settings(keys_file=path))
     with pytest.raises(SystemExit):
         keys.keyring(Settings(keys_file=path))
-    said = capsys.readouterr().err
-    assert said.startswith("SOUK_KEYS_FILE: ")
-    assert SECRET not in said
+    printed = capsys.readouterr().err
+    assert printed.startswith("SOUK_KEYS_FILE: ")
+    assert SECRET not in printed
 
 
 def test_the_key_set_shows_public_halves_only() -> None:

@@ -1,4 +1,4 @@
-"""The HTTP edge through a small service of its own: what it refuses, how it says so, and that it is one transaction."""
+"""The HTTP edge, through a small service: validation, authorization, errors, idempotency, one transaction per request."""
 
 import hashlib
 import json
@@ -92,7 +92,7 @@ class Owned(Resource):
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID) -> NoteView:
         postgres.session().execute(text("INSERT INTO notes VALUES (:id, 'anybody')"), {"id": user_id})
-        return NoteView(id=user_id, words="whoever you are")
+        return NoteView(id=user_id, words="unchecked")
 
 
 @pytest.fixture(scope="module")
@@ -126,18 +126,18 @@ ME = UUID(int=7)
 
 
 def test_a_request_commits_its_work_together_with_its_message(service: Service, notes: FlaskClient) -> None:
-    answer = notes.post("/notes/", json={"words": "hello"}, headers=bearer(service, ME))
-    assert answer.status_code == 201
-    assert answer.headers["Location"] == f"/notes/{answer.json['id']}"
+    response = notes.post("/notes/", json={"words": "hello"}, headers=bearer(service, ME))
+    assert response.status_code == 201
+    assert response.headers["Location"] == f"/notes/{response.json['id']}"
     assert (count(service, "notes"), count(service, "outbox")) == (1, 1)
 
 
 @pytest.mark.parametrize(("words", "status"), [("explode", 500), ("refuse", 409)])
 def test_a_failed_request_leaves_nothing(service: Service, notes: FlaskClient, words: str, status: int) -> None:
-    answer = notes.post("/notes/", json={"words": words}, headers=bearer(service, ME))
-    assert answer.status_code == status
-    assert answer.content_type == "application/problem+json"
-    assert "Traceback" not in answer.text
+    response = notes.post("/notes/", json={"words": words}, headers=bearer(service, ME))
+    assert response.status_code == status
+    assert response.content_type == "application/problem+json"
+    assert "Traceback" not in response.text
     assert (count(service, "notes"), count(service, "outbox")) == (0, 0)
 
 
@@ -166,10 +166,10 @@ def test_a_failed_request_leaves_nothing(service: Service, notes: FlaskClient, w
 def test_an_invalid_body_is_rejected_and_its_field_named(
     service: Service, notes: FlaskClient, body: str | bytes, content_type: str, status: int, field: str | None
 ) -> None:
-    answer = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(service, ME))
-    problem = json.loads(answer.data)
-    assert (answer.status_code, problem["status"]) == (status, status)
-    assert answer.content_type == "application/problem+json"
+    response = notes.post("/notes/", data=body, content_type=content_type, headers=bearer(service, ME))
+    problem = json.loads(response.data)
+    assert (response.status_code, problem["status"]) == (status, status)
+    assert response.content_type == "application/problem+json"
     assert [wrong["field"] for wrong in problem.get("errors", [])] == ([field] if field else [])
     assert count(service, "notes") == 0
 
@@ -178,15 +178,15 @@ def test_an_invalid_body_is_rejected_and_its_field_named(
     ("query", "field"), [("limit=0", "limit"), ("limit=x", "limit"), ("size=1", "size"), ("limit=%00", "limit")]
 )
 def test_an_invalid_query_is_rejected_and_its_field_named(notes: FlaskClient, query: str, field: str) -> None:
-    answer = notes.get(f"/notes/?{query}")
-    assert answer.status_code == 422
-    assert answer.json["errors"][0]["field"] == field
+    response = notes.get(f"/notes/?{query}")
+    assert response.status_code == 422
+    assert response.json["errors"][0]["field"] == field
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "/nothing", 404), ("DELETE", "/notes/", 405)])
 def test_unknown_paths_and_methods_are_problems(notes: FlaskClient, method: str, path: str, status: int) -> None:
-    answer = notes.open(path, method=method)
-    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    response = notes.open(path, method=method)
+    assert (response.status_code, response.content_type) == (status, "application/problem+json")
 
 
 def forged(service: Service, **changes: object) -> str:
@@ -231,9 +231,9 @@ def bad_tokens(service: Service) -> dict[str, str]:
 )
 def test_an_invalid_token_is_rejected(service: Service, notes: FlaskClient, kind: str) -> None:
     token = bad_tokens(service)[kind]
-    answer = notes.post("/notes/", json={"words": "a"}, headers={"Authorization": f"Bearer {token}"})
-    assert answer.status_code == 401
-    assert "invalid_token" in answer.headers["WWW-Authenticate"]
+    response = notes.post("/notes/", json={"words": "a"}, headers={"Authorization": f"Bearer {token}"})
+    assert response.status_code == 401
+    assert "invalid_token" in response.headers["WWW-Authenticate"]
 
 
 def test_a_route_admits_only_the_callers_it_names(service: Service, notes: FlaskClient) -> None:
@@ -313,10 +313,10 @@ def test_a_repeated_request_gets_the_first_response(service: Service, notes: Fla
 
 
 def test_an_escaped_backslash_is_not_a_nul(service: Service, notes: FlaskClient) -> None:
-    answer = notes.post(
+    response = notes.post(
         "/notes/", data=r'{"words": "\\u0000"}', content_type="application/json", headers=bearer(service, ME)
     )
-    assert (answer.status_code, answer.json["words"]) == (201, r"\u0000")
+    assert (response.status_code, response.json["words"]) == (201, r"\u0000")
 
 
 def test_an_open_route_ignores_an_expired_token(service: Service, notes: FlaskClient) -> None:
@@ -346,8 +346,8 @@ def test_twenty_concurrent_requests_with_one_key_do_the_work_once(service: Servi
         return client_of(service).post("/notes/", json={"words": "once"}, headers=headers).data
 
     with ThreadPoolExecutor(20) as pool:
-        answers = set(pool.map(send, range(20)))
-    assert len(answers) == 1
+        responses = set(pool.map(send, range(20)))
+    assert len(responses) == 1
     assert count(service, "notes") == 1
 
 
@@ -387,10 +387,10 @@ def test_the_openapi_document_says_who_may_call(notes: FlaskClient) -> None:
 
 def test_the_openapi_document_lists_error_responses(notes: FlaskClient) -> None:
     paths = notes.get("/openapi.json").json["paths"]
-    answers = paths["/notes/"]["post"]["responses"]
-    assert sorted(answers) == ["201", "400", "401", "403", "409", "413", "415", "422", "503", "504"]
-    assert list(answers["422"]["content"]) == ["application/problem+json"]
-    assert list(answers["201"]["content"]) == ["application/json"]
+    responses = paths["/notes/"]["post"]["responses"]
+    assert sorted(responses) == ["201", "400", "401", "403", "409", "413", "415", "422", "503", "504"]
+    assert list(responses["422"]["content"]) == ["application/problem+json"]
+    assert list(responses["201"]["content"]) == ["application/json"]
     assert sorted(paths["/notes/{user_id}"]["get"]["responses"]) == [
         "200",
         "304",
@@ -424,10 +424,10 @@ def test_health_and_metrics_respond(notes: FlaskClient) -> None:
 
 def test_an_unavailable_database_is_a_503_with_retry_after() -> None:
     settings = Settings(database_url="postgresql://nobody:x@127.0.0.1:1/none", jwt_keys={"test": "x" * 40})
-    service = Service("away", Settings, lambda: {"/notes/": Notes})
+    service = Service("unavailable", Settings, lambda: {"/notes/": Notes})
     service.settings = settings
     client = web_app.build(service).test_client()
-    answer = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    response = client.post("/notes/", json={"words": "a"}, headers=bearer(service, ME))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json["checks"]["database"]) == (503, "OperationalError")

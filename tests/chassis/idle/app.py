@@ -1,16 +1,16 @@
-"""A service that hears one message, run as a process of its own by the tests."""
+"""A service that handles one message by doing nothing; tests run it as a process."""
 
 from chassis.base.settings import Settings
 from chassis.messaging.handlers import Handlers
 from chassis.run.service import Service
 from contracts.users import UserDeleted
 
-handlers = Handlers("deaf")
+handlers = Handlers("idle")
 
 
 @handlers.on(UserDeleted)
 def ignore(event: UserDeleted) -> None:
-    """Nothing is to be done."""
+    """Do nothing."""
 
 
-service = Service("deaf", Settings, dict, handlers=handlers)
+service = Service("idle", Settings, dict, handlers=handlers)
