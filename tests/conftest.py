@@ -38,7 +38,7 @@ API_KEYS = {name: f"{name}-key" for name in SERVICES}
 
 
 def server_url(name: str) -> str:
-    """The URL of a server that `./souk test` started for this run."""
+    """URL of a server started by `./souk test`."""
     try:
         return os.environ[f"SOUK_TEST_{name}_URL"]
     except KeyError:
@@ -47,7 +47,7 @@ def server_url(name: str) -> str:
 
 @pytest.fixture(scope="session")
 def make_database() -> Iterator[Callable[[str], str]]:
-    """Creates an empty PostgreSQL database; gives its URL. All are dropped at the end."""
+    """Creates an empty PostgreSQL database, dropped at the end, and returns its URL."""
     server = server_url("POSTGRES")
     admin = create_engine(server.replace("postgresql://", "postgresql+psycopg2://", 1), isolation_level="AUTOCOMMIT")
     made: list[str] = []
@@ -67,7 +67,7 @@ def make_database() -> Iterator[Callable[[str], str]]:
 
 
 def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Service:
-    """The service `name`, with settings for this run and its schema in place."""
+    """The service `name` with settings for this run and a migrated schema."""
     package = importlib.import_module(f"services.{name}")
     service: Service = importlib.import_module(f"services.{name}.app").service
     if not service.collections:
@@ -93,7 +93,7 @@ def _sha256(key: str) -> str:
 
 
 def empty(service: Service) -> None:
-    """Delete all that tests left in the service's database."""
+    """Delete all rows of the service's database."""
     if isinstance(service.store, PostgresStore):
         with service.store.engine.begin() as connection:
             names = connection.scalars(
@@ -112,7 +112,7 @@ def _users(make_database: Callable[[str], str]) -> Service:
         "users",
         make_database,
         request_secret="a secret of the users service for tests",
-        # A hash as it is in production takes 35 ms, and hundreds of tests register somebody.
+        # A production hash takes 35 ms, and hundreds of tests register a user.
         argon2_memory_kibibytes=64,
         argon2_passes=1,
     )
@@ -201,9 +201,9 @@ def system() -> Callable[..., System]:
 
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Callable[[Any], str]]:
-    """Serves a WSGI application on a free port of the loopback; gives its base URL."""
+    """Serves a WSGI application on a free local port, and returns its base URL."""
     servers = []
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # Or it tells each request, also beside a test that fails.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # Otherwise it logs every request.
 
     def start(web_app: Any) -> str:
         server = make_server("127.0.0.1", 0, web_app, threaded=True)
@@ -218,13 +218,13 @@ def serve() -> Iterator[Callable[[Any], str]]:
 
 @pytest.fixture(scope="session")
 def products_address(_products: Service, serve: Callable[[Any], str]) -> str:
-    """Base URL of the products service, on a real port: orders asks it for prices."""
+    """Base URL of the products service, on a real port: orders gets its prices there."""
     return serve(app_of(_products))
 
 
 @pytest.fixture(scope="session")
 def users_address(_users: Service, serve: Callable[[Any], str]) -> str:
-    """Base URL of the users service, on a real port: notifications asks it for tokens."""
+    """Base URL of the users service, on a real port: notifications gets tokens there."""
     return serve(app_of(_users))
 
 
@@ -245,7 +245,7 @@ class Mailbox:
         self._emptied: set[str] = set()
 
     def letters(self, recipient: str = "") -> list[Letter]:
-        """What came since it was last emptied, oldest first; for `recipient` only, if one is given."""
+        """Mails since it was last emptied, oldest first; optionally to `recipient` only."""
         new = [mail.id for mail in self._inbox.latest(KEPT_MAILS, recipient) if mail.id not in self._emptied]
         return [letter for mail_id in reversed(new) if (letter := self._inbox.read(mail_id))]
 
@@ -274,7 +274,7 @@ def mailbox(_mailbox: Mailbox) -> Mailbox:
 
 
 def free_port() -> int:
-    """A port of the loopback on which nothing listens now."""
+    """A free local port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
@@ -282,7 +282,7 @@ def free_port() -> int:
 
 
 def a_product(**fields: Any) -> dict[str, Any]:
-    """The body of a request that puts a product on sale, new at each call; `fields` replace its own."""
+    """The body of a request that adds a product, new at each call, with these fields replaced."""
     return {
         "sku": uuid.uuid4().hex[:12],
         "name": "Copper kettle",

@@ -1,4 +1,4 @@
-"""Every answer that any test gets from a service is one that its OpenAPI document names, or the test fails."""
+"""Fails a test when a service's response is not in its OpenAPI document."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -8,11 +8,11 @@ from flask import Flask
 from werkzeug.exceptions import HTTPException
 
 UNDOCUMENTED = {500}
-"""A bug has no place in the document; tests that provoke one say so themselves."""
+"""Bugs are not documented; a few tests provoke one."""
 
 
 def watch(app: Flask) -> Flask:
-    """`app`, held to its document: an answer outside of it raises AssertionError in the client that asked."""
+    """`app`, raising AssertionError in the client for an undocumented response."""
     inner = app.wsgi_app
 
     def watched(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -23,9 +23,9 @@ def watch(app: Flask) -> Flask:
             seen.append((int(status.split()[0]), kind.partition(";")[0]))
             return start_response(status, headers, *rest)
 
-        answer = inner(environ, starting)
+        response = inner(environ, starting)
         _check(app, environ, *seen[0])
-        return answer
+        return response
 
     app.wsgi_app = watched  # type: ignore[method-assign]
     return app
@@ -42,6 +42,6 @@ def _check(app: Flask, environ: dict[str, Any], status: int, content_type: str) 
     if operation is None or status in UNDOCUMENTED:
         return
     hint = "add the problem to its `raises`" if status >= 400 else "see chassis/web/openapi.py"
-    assert str(status) in operation["responses"], f"{method} {path} answered {status} undocumented: {hint}."
+    assert str(status) in operation["responses"], f"{method} {path} returned an undocumented {status}: {hint}."
     if status >= 400:
         assert list(operation["responses"][str(status)]["content"]) == [content_type], (method, path, content_type)

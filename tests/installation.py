@@ -1,4 +1,4 @@
-"""For tests in any folder: a whole installation on free ports, as `./souk up` makes it, every program under its supervisor."""
+"""A whole installation for tests, as `./souk up` starts it, on free ports."""
 
 import json
 import os
@@ -24,23 +24,23 @@ DEADLINE_SECONDS = 60
 POLL_SECONDS = 0.05
 ATTEMPT_SECONDS = 5
 PASSWORD = "correct horse battery"
-FAULTS = "faults"
-FAULTS_VARIABLE = "SOUK_FAILPOINTS_DIRECTORY"
+FAILPOINTS = "failpoints"
+FAILPOINTS_VARIABLE = "SOUK_FAILPOINTS_DIRECTORY"
 
 _pool = urllib3.PoolManager(maxsize=32, timeout=30, retries=False)
 
 
 def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
-    """What `condition` gives once that is true. Raises AssertionError after the deadline."""
+    """The result of `condition` once it is true. Raises AssertionError after the deadline."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        assert time.monotonic() < deadline, f"not true after {seconds} s"
         time.sleep(POLL_SECONDS)
     return found
 
 
 class Person:
-    """Speaks to the platform through its gateway; with a token after `enter`."""
+    """A client of the gateway, with a token after `sign_up`."""
 
     def __init__(self, gateway_url: str) -> None:
         self.url = gateway_url
@@ -53,39 +53,39 @@ class Person:
         sent = {"Content-Type": "application/json", **self.headers, **headers}
         return _pool.request(method, self.url + path, body=data, headers=sent)
 
-    def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
-        """The JSON answer. Raises AssertionError for a refusal."""
-        answer = self.send(method, path, body, **headers)
-        assert answer.status < 300, (answer.status, answer.data)
-        return json.loads(answer.data) if answer.data else None
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Any:
+        """The JSON body. Raises AssertionError for an error status."""
+        response = self.send(method, path, body, **headers)
+        assert response.status < 300, (response.status, response.data)
+        return json.loads(response.data) if response.data else None
 
-    def enter(self) -> "Person":
+    def sign_up(self) -> "Person":
         """Register and log in."""
         names = {"username": self.email.partition("@")[0], "first_name": "Leila", "last_name": "Haddad"}
         password = {"email": self.email, "password": PASSWORD}
-        self.id = self.ask("POST", "/users/register", {**password, **names})["id"]
+        self.id = self.call("POST", "/users/register", {**password, **names})["id"]
         return self.log_in()
 
     def log_in(self) -> "Person":
-        """With the roles of now, and for another 15 minutes."""
+        """Get a token with the current roles, for 15 minutes."""
         self.headers = {}
-        token = self.ask("POST", "/users/login", {"email": self.email, "password": PASSWORD})["access_token"]
+        token = self.call("POST", "/users/login", {"email": self.email, "password": PASSWORD})["access_token"]
         self.headers = {"Authorization": f"Bearer {token}"}
         return self
 
     def order(self, product_id: str, quantity: int = 1, payment_method: str = "tok_success", key: str = "") -> Any:
         body = _order_of(product_id, quantity, payment_method)
-        return self.ask("POST", "/orders/", body, **{"Idempotency-Key": key or uuid4().hex})
+        return self.call("POST", "/orders/", body, **{"Idempotency-Key": key or uuid4().hex})
 
     def try_order(self, product_id: str, key: str) -> urllib3.BaseHTTPResponse:
-        """An order of one piece, or its refusal."""
+        """Order one unit; any status is returned."""
         return self.send("POST", "/orders/", _order_of(product_id, 1, "tok_success"), **{"Idempotency-Key": key})
 
     def settled(self, order_id: str) -> Any:
         """The order once it is no longer pending."""
 
         def look() -> Any:
-            order = self.ask("GET", f"/orders/{order_id}")
+            order = self.call("GET", f"/orders/{order_id}")
             return order if order["status"] != "pending" else None
 
         return until(look)
@@ -97,16 +97,16 @@ def _order_of(product_id: str, quantity: int, payment_method: str) -> dict[str, 
 
 @contextmanager
 def installed(folder: Path) -> Iterator[Stack]:
-    """A whole installation that runs for as long as the block does."""
+    """A whole installation that runs during the block."""
     running = Stack(folder / "state", standard_ports=False)
-    (folder / FAULTS).mkdir()
+    (folder / FAILPOINTS).mkdir()
     running.installation.environment = {
         **os.environ,
-        # Its programs can be made to die at any point of their work: see chassis/base/failpoints.py.
-        FAULTS_VARIABLE: str(folder / FAULTS),
-        # What a killed process had begun to send is another's soon: the mail server here answers at once.
+        # Programs can be killed at any failpoint: see chassis/base/failpoints.py.
+        FAILPOINTS_VARIABLE: str(folder / FAILPOINTS),
+        # Another process soon takes over what a killed one was sending, as the mail server here responds at once.
         "SOUK_ATTEMPT_SECONDS": str(ATTEMPT_SECONDS),
-        # A test is faster than any customer.
+        # Tests are faster than any customer.
         "SOUK_RATE_LIMITS": json.dumps(dict.fromkeys(("enter", "anonymous", "token", "partner"), 1_000_000)),
         "SOUK_MAX_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),
     }
@@ -127,27 +127,27 @@ def planned(folder: Path, **replicas: int) -> Stack:
     return stack
 
 
-def newcomer(stack: Stack) -> Callable[[], Person]:
-    """Registers somebody new and logs them in."""
-    return lambda: Person(stack.gateway_url).enter()
+def new_person(stack: Stack) -> Callable[[], Person]:
+    """A function that registers and logs in a new person."""
+    return lambda: Person(stack.gateway_url).sign_up()
 
 
-def employed(stack: Stack, role: str = "staff") -> Person:
-    """Somebody of the staff, or an admin, made so by the operator's command."""
-    somebody = Person(stack.gateway_url).enter()
+def new_staff(stack: Stack, role: str = "staff") -> Person:
+    """A new person with this role, given by the operator's command."""
+    person = Person(stack.gateway_url).sign_up()
     command, environment = stack.services.one_shot(
-        "users", "services.users.commands", "staff", "--email", somebody.email, "--role", role
+        "users", "services.users.commands", "staff", "--email", person.email, "--role", role
     )
     subprocess.run(command, env=environment, cwd=ROOT, check=True, timeout=DEADLINE_SECONDS)
-    return somebody.log_in()
+    return person.log_in()
 
 
 def catalogue_of(stack: Stack, staff: Person | None = None) -> Callable[[int], str]:
-    """Puts so many pieces of a new product on sale; gives its id."""
-    seller = staff or employed(stack)
+    """A function that adds a product with this stock, and returns its id."""
+    seller = staff or new_staff(stack)
 
     def sell(stock_quantity: int) -> str:
-        made: str = seller.ask("POST", "/products/", a_product(stock_quantity=stock_quantity))["id"]
+        made: str = seller.call("POST", "/products/", a_product(stock_quantity=stock_quantity))["id"]
         return made
 
     return sell
@@ -161,7 +161,7 @@ def signing_key(stack: Stack) -> tuple[str, str]:
 
 
 def edge_is_whole(stack: Stack) -> bool:
-    """Whether the edge has a healthy target of every service: it learns of one that is back a moment later."""
+    """Whether the edge has a healthy target of every service; it notices a recovered one a moment later."""
     admin = f"http://127.0.0.1:{stack.installation.ports['gateway-admin']}"
     try:
         found = [_pool.request("GET", f"{admin}/upstreams/{name}/health").json()["data"] for name in SERVICES]
@@ -172,19 +172,19 @@ def edge_is_whole(stack: Stack) -> bool:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    server_url("POSTGRES")  # Says what to do when the tests were not started by ./souk test.
+    server_url("POSTGRES")  # Exits with advice unless started by ./souk test.
     with installed(tmp_path_factory.mktemp("installation")) as running:
         yield running
 
 
 @pytest.fixture
 def person(stack: Stack) -> Callable[[], Person]:
-    return newcomer(stack)
+    return new_person(stack)
 
 
 @pytest.fixture
 def kill(stack: Stack) -> Callable[[str], None]:
-    """Kills a program, and returns when the supervisor has it running again and it is ready."""
+    """Kills a program and waits until it is restarted and ready."""
 
     def kill_and_wait(program: str) -> None:
         pid = stack.supervisor.statuses()[program].pid
@@ -198,12 +198,12 @@ def kill(stack: Stack) -> Callable[[str], None]:
 
 @pytest.fixture(scope="session")
 def staff(stack: Stack) -> Person:
-    return employed(stack)
+    return new_staff(stack)
 
 
 @pytest.fixture(scope="session")
 def admin(stack: Stack) -> Person:
-    return employed(stack, "admin")
+    return new_staff(stack, "admin")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The operations that the OpenAPI documents of a running installation tell of, and requests to them that are understood."""
+"""The operations in the OpenAPI documents of a running installation, and valid requests to them."""
 
 import copy
 import warnings
@@ -24,7 +24,7 @@ Documents = Mapping[str, Mapping[str, Any]]
 """OpenAPI documents by service."""
 
 Place = tuple[str | int, ...]
-"""Where in a body: names of fields and, in lists, numbers."""
+"""A path in a body: field names and list indices."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Operation:
 
 
 def address(stack: Stack, service: str) -> str:
-    """Of the service itself, behind the edge."""
+    """Base URL of the service, behind the edge."""
     return f"http://127.0.0.1:{stack.installation.ports[f'{service}-web']}"
 
 
@@ -57,14 +57,14 @@ def operations_of(documents: Documents) -> Iterator[Operation]:
 
 
 class Things:
-    """What the placeholders of a path stand for: all of it the owner's, and new, so that nobody before has changed it."""
+    """New records of the owner for the placeholders of paths."""
 
     def __init__(self, documents: Documents, owner: Person, sell: Callable[[int], str]) -> None:
         self._documents, self._owner, self._sell = documents, owner, sell
         self._made: dict[str, str] = {}
 
     def fill(self, operation: Operation) -> tuple[str, str, Any]:
-        """Path, query and body of a request that is understood."""
+        """Path, query and body of a valid request."""
         case = smallest(self._documents[operation.service], operation)
         query = f"?{urlencode(case.query)}" if case.query else ""
         return self.path(operation), query, case.body if isinstance(case.body, dict | list) else None
@@ -76,20 +76,20 @@ class Things:
         return path
 
     def body(self, operation: Operation) -> dict[str, Any]:
-        """One that is accepted: the simplest, with what its fields mean in this installation."""
+        """The simplest body that is accepted, with fields that fit this installation."""
         body = smallest(self._documents[operation.service], operation).body
         fields = _body_schema(self._documents[operation.service], operation)["properties"]
-        known = self._known()
+        values = self._values()
         if operation.path == "/users/register":
             name = uuid4().hex[:12]
-            known |= {"email": f"{name}@example.com", "username": name}
+            values |= {"email": f"{name}@example.com", "username": name}
         if "lines" in fields:
-            known["lines"] = [{"product_id": self._thing("product_id"), "quantity": 1}]
+            values["lines"] = [{"product_id": self._thing("product_id"), "quantity": 1}]
         if "payment_id" in fields:
-            known["payment_id"] = self._thing("payment_id")
-        return {**body, **{name: known[name] for name in fields if name in known}}
+            values["payment_id"] = self._thing("payment_id")
+        return {**body, **{name: values[name] for name in fields if name in values}}
 
-    def _known(self) -> dict[str, Any]:
+    def _values(self) -> dict[str, Any]:
         return {
             "user_id": self._owner.id,
             "email": self._owner.email,
@@ -110,10 +110,20 @@ class Things:
 
     def _thing(self, name: str) -> str:
         if name not in self._made:
-            maker: Callable[[], str] | None = getattr(self, f"_{name}", None)
-            assert maker is not None, "say here what {" + name + "} of a path stands for"
+            maker: Callable[[], str] = getattr(self, f"_{name}", lambda: self._created(name))
             self._made[name] = maker()
         return self._made[name]
+
+    def _created(self, name: str) -> str:
+        """The id of a record that a POST to its collection creates."""
+        for operation in operations_of(self._documents):
+            if operation.method == "post" and any(
+                path == f"{operation.path.rstrip('/')}/{{{name}}}"
+                for path in self._documents[operation.service]["paths"]
+            ):
+                body, key = self.body(operation), {"Idempotency-Key": uuid4().hex}
+                return str(self._owner.call("POST", self.path(operation), body, **key)["id"])
+        raise LookupError(f"Add a method for {{{name}}}: no POST creates it.")
 
     def _user_id(self) -> str:
         return self._owner.id
@@ -127,21 +137,21 @@ class Things:
 
     def _payment_id(self) -> str:
         body = {"amount": "5.00", "currency": "EUR", "payment_method": "tok_success"}
-        paid: str = self._owner.ask("POST", "/payments/process", body, **{"Idempotency-Key": uuid4().hex})["id"]
+        paid: str = self._owner.call("POST", "/payments/process", body, **{"Idempotency-Key": uuid4().hex})["id"]
         return paid
 
     def _method_id(self) -> str:
         body = {"token": "tok_success", "label": "My blue card"}
-        kept: str = self._owner.ask("POST", "/payments/methods", body, **{"Idempotency-Key": uuid4().hex})["id"]
+        kept: str = self._owner.call("POST", "/payments/methods", body, **{"Idempotency-Key": uuid4().hex})["id"]
         return kept
 
     def _device_id(self) -> str:
-        # A device is an address at a push service outside, so there is none here: whoever is let in finds nothing either.
+        # Devices are addresses at external push services, so there is none here.
         return str(uuid4())
 
     def _notification_id(self) -> str:
-        told = until(lambda: self._owner.ask("GET", f"/notifications/{self._owner.id}")["items"])
-        first: str = told[0]["id"]
+        listed = until(lambda: self._owner.call("GET", f"/notifications/{self._owner.id}")["items"])
+        first: str = listed[0]["id"]
         return first
 
     def _request_id(self) -> str:
@@ -171,13 +181,13 @@ def smallest(document: Mapping[str, Any], operation: Operation) -> Any:
 
 
 def text_places(document: Mapping[str, Any], operation: Operation) -> list[Place]:
-    """Every place of the operation's body that takes a text of any kind; none without a body in JSON."""
+    """Every place of the operation's JSON body that takes a string."""
     schema = _body_schema(document, operation)
     return list(dict.fromkeys(_texts(document, schema, ()))) if schema else []
 
 
 def is_secret(document: Mapping[str, Any], operation: Operation, place: Place) -> bool:
-    """Whether what stands there is never answered again."""
+    """Whether the field is never returned."""
     field: Mapping[str, Any] = _body_schema(document, operation)["properties"][place[0]]
     return bool(field.get("writeOnly"))
 

@@ -1,4 +1,4 @@
-"""A wire to a server that a test can cut, or hold still, as a network does."""
+"""A TCP proxy that a test can cut or freeze, as networks do."""
 
 import socket
 import threading
@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, urlsplit
 
 
 class Wire:
-    """Listens on a free port and passes everything on to `target` and back, until it is `cut` or `frozen`."""
+    """Forwards a free local port to `target`, until it is cut or frozen."""
 
     def __init__(self, target: tuple[str, int]) -> None:
         self._target = target
@@ -21,14 +21,14 @@ class Wire:
 
     @classmethod
     def to(cls, url: str) -> tuple["Wire", str]:
-        """A wire to the server of this URL, and the URL through it."""
+        """A proxy to the server of this URL, and the URL through it."""
         parts = urlsplit(url)
         wire = cls((str(parts.hostname), parts.port or 0))
         through = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{wire.port}".removeprefix("@")
         return wire, SplitResult(parts.scheme, through, parts.path, parts.query, "").geturl()
 
     def cut(self) -> None:
-        """Every connection breaks, and new ones do too, until it is `mended`."""
+        """Break every connection, including new ones, until `mend`."""
         self._is_cut = True
         for end in self._open:
             with suppress(OSError):
@@ -38,8 +38,8 @@ class Wire:
     def mend(self) -> None:
         self._is_cut = False
 
-    def freeze_answers(self) -> None:
-        """The server hears everything, and nothing comes back."""
+    def freeze_responses(self) -> None:
+        """Requests reach the server, but no response comes back."""
         self._flowing.clear()
 
     def thaw(self) -> None:
@@ -62,10 +62,10 @@ class Wire:
                 threading.Thread(target=self._pass, args=(client, server, False), daemon=True).start()
                 threading.Thread(target=self._pass, args=(server, client, True), daemon=True).start()
 
-    def _pass(self, source: socket.socket, sink: socket.socket, is_answer: bool) -> None:
+    def _pass(self, source: socket.socket, sink: socket.socket, is_response: bool) -> None:
         with suppress(OSError):
             while data := source.recv(65_536):
-                if is_answer:
+                if is_response:
                     self._flowing.wait()
                 sink.sendall(data)
         for end in (source, sink):

@@ -1,4 +1,4 @@
-"""`./souk chaos`: kills a program at every point of an order's life, one after the other, and writes docs/crash-table.md."""
+"""Kill programs at every point of an order's life, one by one, and write docs/crash-table.md."""
 
 import argparse
 import sys
@@ -10,18 +10,18 @@ from rich.console import Console
 from tests.chaos import table
 from tests.chaos.crashes import Crashes, is_bad
 from tests.chaos.lives import LIVES
-from tests.installation import employed, installed, newcomer
+from tests.installation import installed, new_person, new_staff
 
 console = Console(highlight=False)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./souk chaos", description=__doc__)
-    parser.add_argument("--life", choices=LIVES, help="only this one; what the table says of the others stays")
-    parser.add_argument("--go-on", action="store_true", help="try only what the table does not have, or has as failed")
+    parser.add_argument("--life", choices=LIVES, help="this life only; other rows of the table stay")
+    parser.add_argument("--go-on", action="store_true", help="only points that the table lacks or has as failed")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="souk-chaos-") as folder, installed(Path(folder)) as stack:
-        crashes = Crashes(stack, newcomer(stack)(), employed(stack))
+        crashes = Crashes(stack, new_person(stack)(), new_staff(stack))
         points = crashes.all_points()
         untried = [point for point in points if arguments.life in (None, point.life)]
         if arguments.go_on:

@@ -10,14 +10,14 @@ from pathlib import Path
 from chassis.base import failpoints
 from launcher.errors import LaunchError
 from launcher.stack import Stack
-from tests.chaos.lives import LIVES, PATIENCE_SECONDS
+from tests.chaos.lives import LIVES, TIMEOUT_SECONDS
 from tests.chaos.truth import Truth
-from tests.installation import FAULTS_VARIABLE, Person, catalogue_of, until
+from tests.installation import FAILPOINTS_VARIABLE, Person, catalogue_of, until
 
 RECEIVED = 10
 
 QUIET_SECONDS = 1
-"""A life in which no point was passed for so long is over."""
+"""A life is over once it passes no point for this long."""
 
 _BAD = ("NOT PASSED", "WRONG")
 
@@ -33,7 +33,7 @@ class Point:
     """As `chassis.base.failpoints` writes it: `<program>: <work>: <what>`."""
 
     passing: int = 1
-    """Which passing of the point in that life, from 1."""
+    """Which time the life passes the point, from 1."""
 
     @property
     def title(self) -> str:
@@ -45,7 +45,7 @@ class Point:
 
     @property
     def is_of_the_money_path(self) -> bool:
-        """Each commit by which money moves on: when an order is placed, at the provider, and by what is said of a payment."""
+        """Every commit by which money moves: placing an order, at the provider, and through messages about payments."""
         _, work, what = self.name.split(": ")
         return what in ("commit", "committed") and ("payment" in work or work == "POST /orders/")
 
@@ -53,13 +53,13 @@ class Point:
 class Crashes:
     def __init__(self, stack: Stack, customer: Person, seller: Person) -> None:
         self._stack, self._customer, self._seller = stack, customer, seller
-        self._directory = Path(stack.installation.environment[FAULTS_VARIABLE])
+        self._directory = Path(stack.installation.environment[FAILPOINTS_VARIABLE])
         self._truth = Truth(stack)
-        # What a registration brings about is over before a life is looked at.
-        until(lambda: self._truth.untold(customer.id) == 0, PATIENCE_SECONDS)
+        # Wait for the effects of the registration.
+        until(lambda: self._truth.unsent_mails(customer.id) == 0, TIMEOUT_SECONDS)
 
     def all_points(self) -> list[Point]:
-        """Every point of every life; of a later life only where no earlier one passed."""
+        """Every point of every life, each in the first life that passes it."""
         found: dict[tuple[str, int], Point] = {}
         for life in LIVES:
             for point in self.points(life):
@@ -67,11 +67,11 @@ class Crashes:
         return list(found.values())
 
     def points(self, life: str) -> list[Point]:
-        """Every point that one order's life passes, in no order."""
+        """Every point that one life passes, sorted."""
         (self._directory / failpoints.PASSED).unlink(missing_ok=True)
         with self._file(failpoints.RECORDING):
             self._live(life, lambda: None)
-            # When all is right the last acknowledgements may still be on their way.
+            # The last acknowledgements may still be in flight.
             seen: list[str] = []
             while len(seen) < len(seen := self._passed()):
                 time.sleep(QUIET_SECONDS)
@@ -83,11 +83,11 @@ class Crashes:
         )
 
     def crash(self, point: Point) -> str:
-        """What became of an order when the program died there: the outcome, or what was wrong in the end."""
+        """The outcome of an order whose program is killed there, or what was wrong with it."""
         before = self._stack.supervisor.statuses()[point.program].pid
 
         def died() -> None:
-            until(lambda: not armed.exists(), PATIENCE_SECONDS)
+            until(lambda: not armed.exists(), TIMEOUT_SECONDS)
             until(lambda: self._stack.supervisor.statuses()[point.program].pid not in (0, before))
             self._stack.wait_ready(point.program)
 
@@ -105,15 +105,15 @@ class Crashes:
         ]
 
     def _live(self, life: str, meanwhile: Callable[[], None]) -> str:
-        """How it ended. Raises AssertionError when that is not as it should."""
+        """The outcome. Raises AssertionError when it is wrong."""
         product_id = catalogue_of(self._stack, self._seller.log_in())(RECEIVED)
         expected = LIVES[life].expected
         order_id = LIVES[life].lead(self._customer.log_in(), product_id)
         meanwhile()
-        self._truth.comes_right(RECEIVED, {product_id: {order_id: expected}}, PATIENCE_SECONDS)
+        self._truth.comes_right(RECEIVED, {product_id: {order_id: expected}}, TIMEOUT_SECONDS)
         goods = "sold" if expected.is_sold else "back on hand"
         money = _money(expected.captured, expected.refunded)
-        return f"{expected.status}, {goods}, {money}, {_told(*self._truth.tellings(order_id))}"
+        return f"{expected.status}, {goods}, {money}, {_notified(*self._truth.mail_attempts(order_id))}"
 
     @contextmanager
     def _file(self, name: str, content: str = "") -> Iterator[Path]:
@@ -131,18 +131,18 @@ def _money(captured: int, refunded: int) -> str:
     return "charged once" + (", refunded once" if refunded else "")
 
 
-def _told(attempts: int, copies: int) -> str:
-    told = "told once" if copies == 1 else f"told once, in {copies} copies"
-    return told + (", by a second attempt" if attempts > 1 else "")
+def _notified(attempts: int, copies: int) -> str:
+    notified = "notified once" if copies == 1 else f"notified once, in {copies} copies"
+    return notified + (", by a second attempt" if attempts > 1 else "")
 
 
 def _is_of_a_relay(name: str) -> bool:
-    """Its batches differ from run to run: how often it commits says nothing."""
+    """Its batches, and so its number of commits, differ from run to run."""
     return ": relay: " in name
 
 
 def _is_of_the_life(name: str) -> bool:
-    """Not what another clock brings about: reads, sweeps, people who register, messages that come back from a delay."""
+    """Excludes what happens at other times: reads, sweeps, registrations, retried messages."""
     program, work, what = name.split(": ", 2)
     service = program.partition("-")[0]
     is_retry = what in {f"{step} {service}" for step in ("receive", "acknowledge", "acknowledged")}

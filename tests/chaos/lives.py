@@ -1,4 +1,4 @@
-"""Lives of an order, as a stubborn customer leads them: who gets no answer asks again, with the same key."""
+"""Lives of an order, led by a customer who retries with the same key until there is a response."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from tests.chaos.truth import Expected
 from tests.installation import Person, until
 
 UNIT_AMOUNT = 1_250
-"""Minor units that a piece of `tests.conftest.a_product` costs."""
+"""Price of `tests.conftest.a_product` in minor units."""
 
 QUANTITY = 2
-PATIENCE_SECONDS = 90
+TIMEOUT_SECONDS = 90
 
 
 def insist(person: Person, method: str, path: str, body: Any = None) -> Any:
-    """The JSON answer, asked for with one key until the platform gives one. Raises AssertionError for a refusal."""
+    """The JSON response, retried with one key. Raises AssertionError for a 4xx status."""
     key = uuid4().hex
 
-    def ask() -> urllib3.BaseHTTPResponse | None:
+    def attempt() -> urllib3.BaseHTTPResponse | None:
         try:
-            answer = person.send(method, path, body, **{"Idempotency-Key": key})
+            response = person.send(method, path, body, **{"Idempotency-Key": key})
         except urllib3.exceptions.HTTPError:
             return None
-        return None if answer.status >= 500 or answer.status == 429 else answer
+        return None if response.status >= 500 or response.status == 429 else response
 
-    answer = until(ask, PATIENCE_SECONDS)
-    assert answer.status < 300, (answer.status, answer.data)
-    return answer.json() if answer.data else None
+    response = until(attempt, TIMEOUT_SECONDS)
+    assert response.status < 300, (response.status, response.data)
+    return response.json() if response.data else None
 
 
 def place(person: Person, product_id: str, payment_method: str, quantity: int = QUANTITY) -> str:
@@ -48,7 +48,7 @@ def status(person: Person, order_id: str) -> str:
 
 @dataclass(frozen=True)
 class Life:
-    """`lead` places an order and does what the customer does with it; gives its id. It ends as `expected`."""
+    """`lead` does all that the customer does with an order, and returns its id. It ends as `expected`."""
 
     lead: Callable[[Person, str], str]
     expected: Expected
@@ -65,35 +65,37 @@ def declined(person: Person, product_id: str) -> str:
 
 
 def called_off(person: Person, product_id: str) -> str:
-    """Cancelled by the customer once it was paid."""
+    """Cancelled by the customer after payment."""
     order_id = place(person, product_id, "tok_success")
     payments = f"/payments/user/{person.id}"
-    until(lambda: status(person, order_id) == "confirmed", PATIENCE_SECONDS)
-    until(lambda: insist(person, "GET", payments)["items"][0]["status"] == "captured", PATIENCE_SECONDS)
+    until(lambda: status(person, order_id) == "confirmed", TIMEOUT_SECONDS)
+    until(lambda: insist(person, "GET", payments)["items"][0]["status"] == "captured", TIMEOUT_SECONDS)
     insist(person, "DELETE", f"/orders/{order_id}")
     return order_id
 
 
 def confirmed_at_the_bank(person: Person, product_id: str) -> str:
-    """The bank wants the customer's word, on a page of its own, and tells of it and all that follows by webhooks."""
+    """The customer confirms on the bank's page, and webhooks report that and all that follows."""
     order_id = place(person, product_id, "tok_pending")
 
     def page() -> str | None:
         payments = insist(person, "GET", f"/payments/user/{person.id}")["items"]
         return next((payment["action_url"] for payment in payments if payment["order_id"] == order_id), None)
 
-    agreed = urllib3.request("POST", until(page, PATIENCE_SECONDS), fields={"decision": "confirm"}, timeout=30)
+    agreed = urllib3.request("POST", until(page, TIMEOUT_SECONDS), fields={"decision": "confirm"}, timeout=30)
     assert agreed.status == 200, agreed.data
     return order_id
 
 
 PRICE = QUANTITY * UNIT_AMOUNT
 CONFIRMED, CANCELLED, REFUNDED = (fact.type for fact in (OrderConfirmed, OrderCancelled, OrderRefunded))
-SOLD = Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE, told=frozenset({CONFIRMED}))
+SOLD = Expected(QUANTITY, "confirmed", is_sold=True, captured=PRICE, notified=frozenset({CONFIRMED}))
 
 LIVES: Mapping[str, Life] = {
     "paid": Life(paid, SOLD),
-    "declined": Life(declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0, told=frozenset({CANCELLED}))),
+    "declined": Life(
+        declined, Expected(QUANTITY, "cancelled", is_sold=False, captured=0, notified=frozenset({CANCELLED}))
+    ),
     "called off": Life(
         called_off,
         Expected(
@@ -102,7 +104,7 @@ LIVES: Mapping[str, Life] = {
             is_sold=False,
             captured=PRICE,
             refunded=PRICE,
-            told=frozenset({CONFIRMED, CANCELLED, REFUNDED}),
+            notified=frozenset({CONFIRMED, CANCELLED, REFUNDED}),
         ),
     ),
     "confirmed at the bank": Life(confirmed_at_the_bank, SOLD, is_steady=False),

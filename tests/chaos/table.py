@@ -1,4 +1,4 @@
-"""docs/crash-table.md: every crash point of an order's life and what became of an order whose program died there."""
+"""docs/crash-table.md: every crash point of an order's life, with its outcome."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,18 +8,17 @@ from tests.chaos.lives import LIVES
 
 TABLE = Path(__file__).parents[2] / "docs" / "crash-table.md"
 
-_HEAD = """# Where a crash was tried
+_HEAD = """# Crash table
 
-`./souk chaos` writes this table. For each row it placed an order, killed the program with SIGKILL at that point of its work, let
-the supervisor start it again, and then asked the databases, the bank and the mailbox: is the order as it should be, is the stock on hand +
-held + sold what was received, was the money charged once, was each fact told once? A point is passed before or after a durable write
-(`commit` and `committed` in PostgreSQL; MongoDB's commands and the same with `done`), a send (`publish`, `published`; `send`, `sent` for
-Celery) or an acknowledgement; see `chassis/base/failpoints.py`. A life that comes later is only killed where no earlier one passed.
+`./souk chaos` writes this table. For each row it placed an order, killed the program with SIGKILL at that point, let the supervisor
+restart it, and then checked the databases, the bank and the mailbox: the order's status, stock on hand + held + sold = received, money
+charged once, each fact notified once. Points are before and after each durable write (`commit` and `committed` in PostgreSQL; MongoDB's
+commands, and the same with `done`), each send (`publish`, `published`; `send`, `sent` for Celery) and each acknowledgement; see
+`chassis/base/failpoints.py`. A point that several lives pass is tried in the first of them.
 
-*In 2 copies*: the mail server had taken the mail, and the process died before it had noted that; the mail was handed over again under the
-same Message-ID, by which a reader's mail program knows it. *By a second attempt*: the process died with the mail in hand. It is another's
-after SOUK_ATTEMPT_SECONDS (two minutes; in this installation five seconds) and the sweeper's next turn, since until then nobody can know
-that its sender is gone.
+*In 2 copies*: the mail server had accepted the mail, and the process was killed before it had recorded that; the mail was sent again with
+the same Message-ID, which mail programs show once. *By a second attempt*: the process was killed while it was sending the mail. Another
+process takes over after SOUK_ATTEMPT_SECONDS (two minutes; five seconds in this installation) and the sweeper's next run.
 
 | life | program | work | point | outcome |
 |---|---|---|---|---|

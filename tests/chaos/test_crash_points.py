@@ -1,4 +1,4 @@
-"""Whatever dies at whatever moment: money, stock and messages come out right. The whole table runs by `./souk chaos`."""
+"""Killing any program at any moment leaves money, stock and messages right. `./souk chaos` tries every point."""
 
 import ast
 import datetime
@@ -11,12 +11,12 @@ from launcher.stack import Stack
 from tests.chaos import table
 from tests.chaos.crashes import Crashes, Point, is_bad
 from tests.chaos.lives import LIVES
-from tests.installation import Person, newcomer
+from tests.installation import Person, new_person
 
 ROOT = Path(__file__).parents[2]
 
 SAMPLE = 3
-"""How many points beside those of the money path a run tries; it takes the next ones every day."""
+"""Points tried per run beside those of the money path; other ones each day."""
 
 DRIVERS = {"kombu", "celery", "amqp", "pika", "aio_pika", "psycopg2", "psycopg", "asyncpg"}
 SENDS = {"ack", "reject", "requeue", "basic_publish", "send_task", "apply_async", "delay"}
@@ -35,11 +35,11 @@ NAMING = {
         "storage/postgres",
     )
 }
-"""The modules that send, acknowledge or connect, and name a point before and after each."""
+"""The modules that send, acknowledge or connect, with a failpoint before and after."""
 
 
-def todays() -> list[Point]:
-    """The money path, and a sample that comes round to every point. SOUK_CHAOS_TURN names another day's, by number."""
+def points_of_today() -> list[Point]:
+    """The money path, and a sample that changes daily. SOUK_CHAOS_TURN selects another sample."""
     known = sorted(table.read())
     money = [point for point in known if point.is_of_the_money_path]
     others = [point for point in known if not point.is_of_the_money_path]
@@ -50,10 +50,10 @@ def todays() -> list[Point]:
 
 @pytest.fixture(scope="module")
 def crashes(stack: Stack, staff: Person) -> Crashes:
-    return Crashes(stack, newcomer(stack)(), staff)
+    return Crashes(stack, new_person(stack)(), staff)
 
 
-@pytest.mark.parametrize("point", todays(), ids=lambda point: f"{point.life}: {point.title}")
+@pytest.mark.parametrize("point", points_of_today(), ids=lambda point: f"{point.life}: {point.title}")
 def test_a_crash_costs_nothing(crashes: Crashes, point: Point) -> None:
     outcome = crashes.crash(point)
     assert not is_bad(outcome), outcome
@@ -66,25 +66,25 @@ def test_every_point_of_a_life_is_in_the_table(crashes: Crashes, life: str) -> N
     def untried() -> set[str]:
         return {point.title for point in crashes.points(life) if (point.name, point.passing) not in known}
 
-    # A retry on a busy machine passes a point once more; a new write is passed by every life, also by the next.
+    # A retry on a busy machine may pass a point once more; a new write is passed in every run.
     new = untried() and untried()
     assert not new, "not tried yet: run ./souk chaos --go-on"
 
 
-def test_the_table_knows_of_no_failure() -> None:
+def test_the_table_has_no_failure() -> None:
     known = table.read()
     assert known
     assert not {point.title: outcome for point, outcome in known.items() if is_bad(outcome)}
 
 
-def test_nothing_sends_or_connects_but_the_modules_that_name_their_points() -> None:
-    """Commits of SQLAlchemy and writes of pymongo are points by themselves; what a broker gets, or a bare driver, is not."""
+def test_only_modules_with_failpoints_send_or_connect() -> None:
+    """SQLAlchemy's commits and pymongo's writes are failpoints themselves; sends to a broker and bare drivers are not."""
     found = set()
     for path in [*ROOT.glob("chassis/**/*.py"), *ROOT.glob("services/**/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
             if _imports(node) & DRIVERS or _called(node) in SENDS:
                 found.add(path.relative_to(ROOT).as_posix())
-    assert found <= NAMING, "only these may: their sends are crash points"
+    assert found <= NAMING, "only these may, as their sends are failpoints"
 
 
 def _imports(node: ast.AST) -> set[str]:

@@ -1,4 +1,4 @@
-"""A server that is away for a while, in the middle of many orders, costs none of them."""
+"""An outage of a server, in the middle of many orders, costs none of them."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ import pytest
 import urllib3
 
 from launcher.stack import Stack
-from tests.chaos.lives import LIVES, PATIENCE_SECONDS
+from tests.chaos.lives import LIVES, TIMEOUT_SECONDS
 from tests.chaos.truth import Truth
 from tests.installation import Person, until
 
 CUSTOMERS = 8
 ORDERS_EACH = 25
-AWAY_SECONDS = 10.0
+OUTAGE_SECONDS = 10.0
 CUTS = 5
 
 Interrupt = Callable[[Stack], None]
@@ -26,12 +26,12 @@ def shop(customer: Person, product_id: str) -> list[str]:
     return [LIVES["paid"].lead(customer, product_id) for _ in range(ORDERS_EACH)]
 
 
-def away(server: str) -> Interrupt:
-    """The server is stopped, and started again after a while."""
+def outage(server: str) -> Interrupt:
+    """Stops the server for OUTAGE_SECONDS."""
 
     def interrupt(stack: Stack) -> None:
         stack.supervisor.stop([server])
-        time.sleep(AWAY_SECONDS)  # The outage itself, not a wait for something.
+        time.sleep(OUTAGE_SECONDS)  # The outage itself, not a wait.
         stack.supervisor.restart(server)
         stack.wait_ready(server)
 
@@ -39,7 +39,7 @@ def away(server: str) -> Interrupt:
 
 
 def cut(stack: Stack) -> None:
-    """RabbitMQ closes every connection that it has, several times; what was in flight is unanswered."""
+    """Have RabbitMQ close all connections, several times, with messages in flight."""
     url = urlsplit(stack.url("rabbitmq"))
     api = f"http://127.0.0.1:{stack.installation.ports['rabbitmq-management']}/api/connections"
     headers = urllib3.make_headers(basic_auth=f"{url.username}:{url.password}")
@@ -47,14 +47,14 @@ def cut(stack: Stack) -> None:
         found = urllib3.request("GET", api, headers=headers).json()
         for connection in found:
             urllib3.request("DELETE", f"{api}/{connection['name']}".replace(" ", "%20"), headers=headers)
-        time.sleep(1)  # The pace of the cuts, not a wait for something.
+        time.sleep(1)  # The pace of the cuts, not a wait.
 
 
 INTERRUPTIONS = {
-    "rabbitmq": away("rabbitmq"),
-    "postgres": away("postgres"),
-    "redis": away("redis"),
-    "mongo": away("mongo"),
+    "rabbitmq": outage("rabbitmq"),
+    "postgres": outage("postgres"),
+    "redis": outage("redis"),
+    "mongo": outage("mongo"),
     "every connection to RabbitMQ": cut,
 }
 
@@ -65,10 +65,10 @@ INTERRUPTIONS = {
 def test_an_outage_in_the_middle_of_many_orders_costs_none(
     stack: Stack, staff: Person, person: Callable[[], Person], product: Callable[[int], str], name: str
 ) -> None:
-    staff.log_in()  # One after the other, these tests last longer than a token.
-    pieces = ORDERS_EACH * LIVES["paid"].expected.quantity
+    staff.log_in()  # Together these tests outlast a token.
+    units = ORDERS_EACH * LIVES["paid"].expected.quantity
     customers = [person() for _ in range(CUSTOMERS)]
-    product_ids = [product(pieces) for _ in customers]
+    product_ids = [product(units) for _ in customers]
     with ThreadPoolExecutor(CUSTOMERS) as pool:
         orders = [pool.submit(shop, *each) for each in zip(customers, product_ids, strict=True)]
         until(lambda: Truth(stack).orders_of(customers[0].id) >= ORDERS_EACH // 5)
@@ -76,4 +76,4 @@ def test_an_outage_in_the_middle_of_many_orders_costs_none(
     ids = [each.result() for each in orders]
     assert sum(map(len, ids)) == CUSTOMERS * ORDERS_EACH
     endings = [dict.fromkeys(each, LIVES["paid"].expected) for each in ids]
-    Truth(stack).comes_right(pieces, dict(zip(product_ids, endings, strict=True)), PATIENCE_SECONDS)
+    Truth(stack).comes_right(units, dict(zip(product_ids, endings, strict=True)), TIMEOUT_SECONDS)

@@ -1,4 +1,4 @@
-"""What is true of a customer's orders: asked of every database, the bank and the mailbox themselves, not of our API."""
+"""The state of a customer's orders, read from the databases, the bank and the mailbox, not from our API."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from tests.installation import until
 
 @dataclass(frozen=True)
 class Expected:
-    """How an order of `quantity` pieces has to end."""
+    """How an order of `quantity` units has to end."""
 
     quantity: int
     status: str
     is_sold: bool
-    """Whether the pieces are the customer's in the end; else they are on hand again."""
+    """Whether the units are sold in the end; otherwise they are back on hand."""
     captured: int
-    """What the bank took, in minor units."""
-    told: frozenset[str]
-    """The facts of which the customer has a mail."""
+    """Minor units that the bank took."""
+    notified: frozenset[str]
+    """Types of the facts that the customer has a mail about."""
     refunded: int = 0
-    """What it gave back of that."""
+    """Minor units that the bank gave back."""
 
 
 class Truth:
@@ -39,15 +39,16 @@ class Truth:
         self._pool = urllib3.PoolManager(timeout=10, retries=False)
 
     def comes_right(self, received: int, expected: Mapping[str, Mapping[str, Expected]], seconds: float) -> None:
-        """`expected`: endings by order, by the product of which the order takes pieces, and of which so many were received.
+        """Wait until all orders have ended as expected.
 
-        Raises AssertionError, with what is still wrong, once that has not changed for so many seconds.
+        received: initial stock of each product. expected: endings by order, by product. Raises AssertionError with what is
+        wrong, once that has not changed for `seconds`.
         """
-        wrong: list[str] = ["not looked yet"]
+        wrong: list[str] = ["not checked yet"]
 
         def has_moved() -> bool:
             before = list(wrong)
-            wrong[:] = self._restless()
+            wrong[:] = self._unsent()
             if not wrong:
                 wrong[:] = [each for product in expected.items() for each in self._wrong(received, *product)]
             return wrong != before
@@ -58,8 +59,8 @@ class Truth:
             except AssertionError:
                 raise AssertionError("; ".join(wrong[:20])) from None
 
-    def untold(self, user_id: str) -> int:
-        """Messages to this person that are still to be sent."""
+    def unsent_mails(self, user_id: str) -> int:
+        """Number of notifications to this person that are not sent yet."""
         query = "SELECT count(*) FROM notifications WHERE user_id = :id AND status NOT IN ('sent', 'suppressed')"
         count: int = self._rows("notifications", query, id=user_id)[0][0]
         return count
@@ -68,8 +69,8 @@ class Truth:
         count: int = self._rows("orders", "SELECT count(*) FROM orders WHERE user_id = :id", id=user_id)[0][0]
         return count
 
-    def tellings(self, order_id: str) -> tuple[int, int]:
-        """How many attempts the mail of this order took that took most, and how many copies the mailbox has of one."""
+    def mail_attempts(self, order_id: str) -> tuple[int, int]:
+        """The most attempts that a mail about this order took, and the most copies of one in the mailbox."""
         mails = self._mails_about(order_id)
         return max(mail.attempts for mail in mails), max(map(self._copies, mails))
 
@@ -78,7 +79,7 @@ class Truth:
     def _wrong(self, received: int, product_id: str, expected: Mapping[str, Expected]) -> Iterable[str]:
         yield from self._stock(product_id, received, expected.values())
         for order_id, ending in expected.items():
-            for each in (*self._order(order_id, ending), *self._told(order_id, ending.told)):
+            for each in (*self._order(order_id, ending), *self._notified(order_id, ending.notified)):
                 yield f"order {order_id}: {each}"
 
     @cached_property
@@ -96,8 +97,8 @@ class Truth:
         with self._engines[service].connect() as connection:
             return list(connection.execute(text(query), values))
 
-    def _restless(self) -> Iterable[str]:
-        """Messages that wait to be sent."""
+    def _unsent(self) -> Iterable[str]:
+        """Unsent messages."""
         for service in self._engines:
             table = "events" if service == "orders" else "outbox"
             if count := self._rows(service, f"SELECT count(*) FROM {table} WHERE sent_at IS NULL")[0][0]:
@@ -120,7 +121,7 @@ class Truth:
         if order.status != ending.status:
             yield f"is {order.status}, expected {ending.status}"
         if order.due_at or order.stuck_at:
-            yield "is stuck" if order.stuck_at else "awaits an answer"
+            yield "is stuck" if order.stuck_at else "awaits a reply"
         payments = self._rows("payments", "SELECT id, status FROM payments WHERE order_id = :id", id=order_id)
         charges = [charge for payment in payments for charge in self._charges(str(payment.id))]
         if len(payments) > 1 or len(charges) > 1:
@@ -135,13 +136,13 @@ class Truth:
     def _charges(self, payment_id: str) -> list[dict[str, Any]]:
         services = self._stack.services
         url = services.environment("payments", 0)["SOUK_SANDBOX_URL"]
-        key = self._stack.installation.secrets.get("sandbox-key")
+        key = self._stack.installation.secrets["sandbox-key"]
         headers = {"Authorization": f"Bearer {key}"}
-        answer = self._pool.request("GET", f"{url}/charges?reference={payment_id}", headers=headers)
-        return list(answer.json()["items"])
+        response = self._pool.request("GET", f"{url}/charges?reference={payment_id}", headers=headers)
+        return list(response.json()["items"])
 
-    def _told(self, order_id: str, facts: frozenset[str]) -> Iterable[str]:
-        """A fact is told once a channel; the mailbox may have a mail twice, then with one Message-ID."""
+    def _notified(self, order_id: str, facts: frozenset[str]) -> Iterable[str]:
+        """One mail per fact; the mailbox may have it twice, with one Message-ID."""
         mails = self._mails_about(order_id)
         if sorted(mail.kind for mail in mails) != sorted(facts):
             yield f"mails about {sorted(mail.kind for mail in mails)}, expected {sorted(facts)}"

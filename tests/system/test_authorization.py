@@ -1,7 +1,7 @@
-"""Every route of every service, tried by everybody who might call: let in exactly whom its OpenAPI document lets in.
+"""Every operation of every service, called by every kind of caller, admits exactly those in its OpenAPI document.
 
-The services are asked directly, behind the edge, since each has to hold by itself. What a caller should meet follows from
-`x-souk-allow` alone; so a route that lets in more than it declares, or declares nothing, fails.
+The services are called directly, behind the edge, since each enforces permissions itself. The expected status follows from
+`x-souk-allow` alone, so an operation that admits more than it declares, or declares nothing, fails.
 """
 
 import json
@@ -39,7 +39,7 @@ class Caller:
     is_known: bool = True
 
     def expected(self, operation: Operation) -> str:
-        """`in`, or the status that refuses."""
+        """`in`, or the status of the refusal."""
         allow = operation.allow or {}
         if allow["anyone"] or self.service in allow["services"]:
             return IN
@@ -51,23 +51,23 @@ class Caller:
 
 
 class Platform:
-    """The services behind the edge, and the people and things that the tries need."""
+    """The services behind the edge, with the people and records that the attempts need."""
 
     def __init__(self, stack: Stack, sell: Callable[[int], str]) -> None:
         self.stack, self.sell = stack, sell
         self.documents = documents_of(stack)
         self._signing = signing_key(stack)
-        self.owner, self.other = self.somebody(), self.somebody()
+        self.owner, self.other = self.new_person(), self.new_person()
 
-    def somebody(self) -> Person:
-        return Person(self.stack.gateway_url).enter()
+    def new_person(self) -> Person:
+        return Person(self.stack.gateway_url).sign_up()
 
     def things(self, owner: Person) -> Things:
         return Things(self.documents, owner, self.sell)
 
     def people(self, owner: Person) -> list[Caller]:
-        """Users of every role; tokens of their own, so that a try that ends one ends no other."""
-        other = self.other if owner is self.owner else self.somebody()
+        """Users of every role, each with a separate token, as some attempts revoke it."""
+        other = self.other if owner is self.owner else self.new_person()
         return [
             Caller("customer", self._bearer(owner, "customer"), "customer", is_owner=True),
             Caller("other customer", self._bearer(other, "customer"), "customer"),
@@ -75,8 +75,8 @@ class Platform:
             Caller("admin", self._bearer(other, "admin"), "admin"),
         ]
 
-    def strangers(self) -> list[Caller]:
-        """Everybody who is no user: nobody, other services, and tokens that do not hold."""
+    def non_users(self) -> list[Caller]:
+        """Callers who are not users: anonymous, services, and invalid credentials."""
         keys = {
             service: json.loads(self.stack.services.keys.file(service).read_text())["api_key"] for service in SERVICES
         }
@@ -88,7 +88,7 @@ class Platform:
             *(Caller(name, headers, is_known=False) for name, headers in bad.items()),
         ]
 
-    def ask(self, operation: Operation, caller: Caller, things: Things) -> urllib3.BaseHTTPResponse:
+    def send(self, operation: Operation, caller: Caller, things: Things) -> urllib3.BaseHTTPResponse:
         path, query, body = things.fill(operation)
         headers = {"Idempotency-Key": uuid4().hex, "If-Match": "*", **caller.headers}
         if body is not None:
@@ -112,7 +112,7 @@ class Platform:
         return jwt.encode(claims, key, "HS256", {"kid": key_id})
 
     def _bad_tokens(self) -> dict[str, str]:
-        """Each claims to be an admin's, and lacks one thing."""
+        """Each claims to be an admin's, with one defect."""
         (key_id, key), claims = self._signing, self._claims(self.owner, roles=["admin"])
         promoted = self._signed(claims).split(".")[1]
         start, _, signature = self._signed(self._claims(self.owner)).split(".")
@@ -127,35 +127,35 @@ class Platform:
         }
 
     def _revoked(self) -> str:
-        leaving = self.somebody()
+        leaving = self.new_person()
         leaving.headers = self._bearer(leaving, "admin")
-        leaving.ask("POST", "/users/logout")
+        leaving.call("POST", "/users/logout")
         until(lambda: leaving.send("GET", "/users/me").status == 401)
         until(lambda: leaving.send("GET", "/orders/").status == 401)
         return leaving.headers["Authorization"].removeprefix("Bearer ")
 
 
-def verdict(answer: urllib3.BaseHTTPResponse, operation: Operation) -> str:
-    """A 404 tells of ownership only where that was declared, and a 401 of its own kind is about the password or token in the body."""
+def verdict(response: urllib3.BaseHTTPResponse, operation: Operation) -> str:
+    """A 404 refuses only where ownership is declared; a 401 of another type is about credentials in the body."""
     assert operation.allow is not None
     refusals = {401, 403} | ({404} if operation.allow["owner"] else set())
-    if answer.status == 401 and answer.json()["type"] != Unauthorized.type:
+    if response.status == 401 and response.json()["type"] != Unauthorized.type:
         return IN
-    return str(answer.status) if answer.status in refusals else IN
+    return str(response.status) if response.status in refusals else IN
 
 
-def tries(platform: Platform, operation: Operation, strangers: list[Caller]) -> Iterator[tuple[Caller, str]]:
-    """Each caller with what they met. Who is refused shares what there is; whoever is let in gets people and things of their own."""
+def tries(platform: Platform, operation: Operation, non_users: list[Caller]) -> Iterator[tuple[Caller, str]]:
+    """Each caller with the result. Callers who are admitted get their own people and records."""
     assert operation.allow is not None
     shared, people = platform.things(platform.owner), platform.people(platform.owner)
-    for number, caller in enumerate([*people, *strangers]):
+    for number, caller in enumerate([*people, *non_users]):
         things = shared
         if caller.expected(operation) == IN and operation.method != "get":
-            # What is done to an account or a session is done to one that nobody else needs.
-            owner = platform.somebody() if operation.service == "users" else platform.owner
+            # Accounts and sessions are changed, so each attempt gets its own.
+            owner = platform.new_person() if operation.service == "users" else platform.owner
             things = platform.things(owner)
             caller = platform.people(owner)[number] if number < len(people) else caller
-        yield caller, verdict(platform.ask(operation, caller, things), operation)
+        yield caller, verdict(platform.send(operation, caller, things), operation)
 
 
 @pytest.fixture(scope="module")
@@ -164,14 +164,14 @@ def platform(stack: Stack, staff: Person) -> Platform:
 
 
 @pytest.mark.timeout(900)
-def test_everybody_meets_on_every_route_what_it_declares(
+def test_every_operation_admits_exactly_the_callers_that_it_declares(
     platform: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    operations, strangers = list(operations_of(platform.documents)), platform.strangers()
+    operations, non_users = list(operations_of(platform.documents)), platform.non_users()
     assert not [operation.title for operation in operations if operation.allow is None]
     rows, wrong = [], []
     for operation in operations:
-        met = list(tries(platform, operation, strangers))
+        met = list(tries(platform, operation, non_users))
         rows.append((operation.title, *(found for _, found in met)))
         for caller, found in met:
             expected = caller.expected(operation)
@@ -184,7 +184,7 @@ def test_everybody_meets_on_every_route_what_it_declares(
 
 
 def _show(names: list[str], rows: list[tuple[str, ...]]) -> None:
-    table = Table("route", *names, title="Who is let in where, and by what the others are refused")
+    table = Table("route", *names, title="Callers admitted to each operation, or the status of the refusal")
     for row in rows:
         table.add_row(*row)
     Console(width=260).print(table)

@@ -1,4 +1,4 @@
-"""What does not hold is refused at the edge or by the service, as problem+json that names the field; never a 500."""
+"""Bad requests are rejected by the edge or the service, as problem+json that names the field; never a 500."""
 
 import json
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from chassis.base import clock
 from launcher.stack import Stack
 from tests.installation import Person, signing_key
 
-Enter = Callable[[], Person]
+SignUp = Callable[[], Person]
 Sell = Callable[[int], str]
 
 
@@ -50,50 +50,50 @@ def line(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_a_bad_request_is_a_problem_that_names_the_field(
-    person: Enter, method: str, path: str, body: Any, status: int, field: str | None
+    person: SignUp, method: str, path: str, body: Any, status: int, field: str | None
 ) -> None:
-    answer = person().send(method, path, body, **{"Idempotency-Key": uuid4().hex})
-    assert answer.status == status, answer.data
-    assert answer.headers["Content-Type"].startswith("application/problem+json")
-    assert b"Traceback" not in answer.data
-    errors = json.loads(answer.data).get("errors", [])
+    response = person().send(method, path, body, **{"Idempotency-Key": uuid4().hex})
+    assert response.status == status, response.data
+    assert response.headers["Content-Type"].startswith("application/problem+json")
+    assert b"Traceback" not in response.data
+    errors = json.loads(response.data).get("errors", [])
     assert [wrong["field"] for wrong in errors][:1] == ([field] if field else [])
 
 
-def test_a_huge_body_is_refused(person: Enter) -> None:
-    answer = person().send("POST", "/orders/", b"x" * 2_000_000, **{"Idempotency-Key": "k"})
-    assert (answer.status, answer.headers["Content-Type"]) == (413, "application/problem+json")
+def test_a_huge_body_is_refused(person: SignUp) -> None:
+    response = person().send("POST", "/orders/", b"x" * 2_000_000, **{"Idempotency-Key": "k"})
+    assert (response.status, response.headers["Content-Type"]) == (413, "application/problem+json")
 
 
-def test_someone_elses_order_is_not_there(person: Enter, product: Sell) -> None:
+def test_another_users_order_is_not_found(person: SignUp, product: Sell) -> None:
     leila, omar = person(), person()
     order_id = leila.order(product(1))["id"]
     for method in ("GET", "DELETE"):
-        answer = omar.send(method, f"/orders/{order_id}")
-        assert (answer.status, answer.headers["Content-Type"]) == (404, "application/problem+json")
+        response = omar.send(method, f"/orders/{order_id}")
+        assert (response.status, response.headers["Content-Type"]) == (404, "application/problem+json")
 
 
-def test_an_expired_token_is_refused(stack: Stack, person: Enter) -> None:
+def test_an_expired_token_is_refused(stack: Stack, person: SignUp) -> None:
     leila = person()
     claims = jwt.decode(leila.headers["Authorization"].split()[1], options={"verify_signature": False})
     key_id, key = signing_key(stack)
     stale = jwt.encode({**claims, "exp": clock.now() - timedelta(minutes=1)}, key, "HS256", {"kid": key_id})
-    answer = leila.send("GET", "/orders/", Authorization=f"Bearer {stale}")
-    assert (answer.status, answer.headers["Content-Type"]) == (401, "application/problem+json")
-    assert "expired" in json.loads(answer.data)["detail"]
+    response = leila.send("GET", "/orders/", Authorization=f"Bearer {stale}")
+    assert (response.status, response.headers["Content-Type"]) == (401, "application/problem+json")
+    assert "expired" in json.loads(response.data)["detail"]
 
 
 @pytest.mark.parametrize(
     "path",
     ["/internal/products?ids=x", "/metrics", "/health/ready", "/orders/../internal/products", "/users/%2e%2e/metrics"],
 )
-def test_what_is_not_public_cannot_be_reached(person: Enter, path: str) -> None:
+def test_what_is_not_public_cannot_be_reached(person: SignUp, path: str) -> None:
     assert person().send("GET", path).status == 404
 
 
-def test_without_a_token_only_the_open_doors_open(stack: Stack) -> None:
-    stranger = Person(stack.gateway_url)
-    assert stranger.send("GET", "/products/").status == 200
-    assert stranger.send("GET", "/products/categories").status == 200
+def test_without_a_token_only_open_routes_respond(stack: Stack) -> None:
+    visitor = Person(stack.gateway_url)
+    assert visitor.send("GET", "/products/").status == 200
+    assert visitor.send("GET", "/products/categories").status == 200
     for path in ("/orders/", f"/payments/user/{uuid4()}", f"/notifications/{uuid4()}", "/users/me"):
-        assert stranger.send("GET", path).status == 401
+        assert visitor.send("GET", path).status == 401

@@ -1,6 +1,6 @@
-"""What must stay secret, brought in by every door of the platform, is then looked for wherever something is written down.
+"""Secrets are sent to every operation of the platform, and must then be found in no log, metric, table, message or mail.
 
-Traces have no place of their own: their ids stand in the logs, in the metadata of messages and in Celery's headers.
+Traces are not stored separately: their ids are in logs, message metadata and Celery's headers.
 """
 
 import json
@@ -28,10 +28,10 @@ from tests.operations import Operation, Place, Things, documents_of, operations_
 PASSWORD = f"Canary-{uuid4().hex}-password"
 TOKEN = f"canary{uuid4().hex}token"
 CARD = "4929939187355598"
-"""A number that the cards' own checksum takes for one."""
+"""A number with a valid card checksum."""
 
 CANARIES = (PASSWORD, TOKEN, CARD)
-SPEAK_OF_THEMSELVES = ("-web", "-worker", "-celery", "-admin")
+WITH_METRICS = ("-web", "-worker", "-celery", "-admin")
 METHODS = ("get", "post", "put", "patch", "delete")
 
 SECRET_FIELDS = {"password": PASSWORD, "current_password": PASSWORD, "new_password": PASSWORD, "token": TOKEN}
@@ -39,16 +39,16 @@ SECRET_FIELDS |= {"refresh_token": TOKEN, "payment_method": CARD, "card": CARD, 
 
 HEADERS = ("User-Agent", "Referer", "Accept-Language", "If-Match", "X-Request-ID", "X-Forwarded-For", "Cookie")
 
-HEARING = ("products", "orders", "payments", "notifications")
+WITH_QUEUE = ("products", "orders", "payments", "notifications")
 """The services that have a queue."""
 
 CATALOGUE = ("/products/", "/products/{product_id}")
-"""What the shop itself publishes may hold such a number, an EAN: it is refused everywhere else."""
+"""Products may contain such a number, an EAN; it is rejected everywhere else."""
 
 _pool = urllib3.PoolManager(maxsize=8, timeout=30, retries=False)
 
 
-def doors(stack: Stack) -> Iterator[tuple[str, str]]:
+def operations_at_the_edge(stack: Stack) -> Iterator[tuple[str, str]]:
     """Method and path of every operation at the edge."""
     document = _pool.request("GET", f"{stack.gateway_url}/openapi.json").json()
     for path, operations in document["paths"].items():
@@ -57,8 +57,8 @@ def doors(stack: Stack) -> Iterator[tuple[str, str]]:
                 yield method.upper(), path.replace("{", "").replace("}", "")
 
 
-def bring_in(person: Person, method: str, path: str) -> None:
-    """The canaries in every place of a request that a client can fill: unknown fields, query, path and headers."""
+def send_canaries(person: Person, method: str, path: str) -> None:
+    """Send the canaries in unknown fields, query, path and headers."""
     key = {"Idempotency-Key": uuid4().hex}
     bodies: list[Any] = [SECRET_FIELDS, {"nonsense": PASSWORD}, PASSWORD, [CARD, TOKEN]]
     for body in bodies:
@@ -72,35 +72,35 @@ def bring_in(person: Person, method: str, path: str) -> None:
     )
 
 
-def bring_into_fields(sender: Person, things: Things, operation: Operation, places: list[Place]) -> None:
-    """The canaries in every text field of a request that is valid otherwise."""
+def send_canaries_in_fields(sender: Person, things: Things, operation: Operation, places: list[Place]) -> None:
+    """Send the canaries in every text field of an otherwise valid request."""
     for place in places:
         named = [value for name, value in SECRET_FIELDS.items() if name == place[-1]]
         for canary in {*named, *([] if operation.path in CATALOGUE else [CARD])}:
             body = replaced(things.body(operation), place, canary)
             headers = {"Idempotency-Key": uuid4().hex, "If-Match": "*"}
-            answer = sender.send(operation.method.upper(), things.path(operation), body, **headers)
+            response = sender.send(operation.method.upper(), things.path(operation), body, **headers)
             if canary == CARD and place[-1] not in SECRET_FIELDS:
-                assert 400 <= answer.status < 500, (operation.title, place, answer.data)
+                assert 400 <= response.status < 500, (operation.title, place, response.data)
 
 
 @contextmanager
-def overheard(stack: Stack) -> Iterator[list[bytes]]:
-    """Every message that goes through the exchange meanwhile."""
-    heard: list[bytes] = []
-    # Nobody answers heartbeats while it is not read.
+def recorded(stack: Stack) -> Iterator[list[bytes]]:
+    """Every message published during the block."""
+    messages: list[bytes] = []
+    # Nothing responds to heartbeats in between.
     with broker.connect(stack.backing.broker, heartbeat=0) as connection:
         queue = Queue("", broker.EXCHANGE, "#", exclusive=True, auto_delete=True)(connection.default_channel)
         queue.declare()
-        yield heard
+        yield messages
         while message := queue.get(no_ack=True):
-            heard.append(_bytes(message.body))
+            messages.append(_bytes(message.body))
 
 
 def dead_letters(stack: Stack) -> Iterator[tuple[str, str, str]]:
-    """Queue, headers and body of everything dead; it stays where it is."""
+    """Queue, headers and body of every dead letter, which stays in its queue."""
     with broker.connect(stack.backing.broker) as connection:
-        for name in (*(broker.dead_letter_queue(service).name for service in HEARING), broker.UNROUTED):
+        for name in (*(broker.dead_letter_queue(service).name for service in WITH_QUEUE), broker.UNROUTED):
             queue = Queue(name)(connection.default_channel)
             messages = list(iter(queue.get, None))
             for message in messages:
@@ -113,10 +113,10 @@ def _bytes(body: str | bytes) -> bytes:
 
 
 def written(stack: Stack) -> Iterator[tuple[str, str]]:
-    """Where something is written down, and what: logs, metrics, rows, documents, mails, dead letters, what Redis holds."""
+    """Place and content of logs, metrics, rows, documents, mails, dead letters and Redis."""
     for log in stack.state.logs.glob("*.log*"):
         yield f"log {log.name}", log.read_text(errors="replace")
-    ports = {name: port for name, port in stack.installation.ports.items() if name.endswith(SPEAK_OF_THEMSELVES)}
+    ports = {name: port for name, port in stack.installation.ports.items() if name.endswith(WITH_METRICS)}
     for name, port in ports.items():
         url = f"http://127.0.0.1:{port}/metrics"
         yield f"metrics of {name}", _pool.request("GET", url).data.decode()
@@ -158,29 +158,29 @@ def _kept_by_redis(url: str) -> Iterator[str]:
 @pytest.mark.timeout(600)
 def test_no_secret_is_written_down_anywhere(stack: Stack, person: Any, admin: Person) -> None:
     leila, documents = person(), documents_of(stack)
-    with overheard(stack) as events:
-        _speak_of_secrets(stack, leila)
+    with recorded(stack) as events:
+        _use_secrets(stack, leila)
         things = Things(documents, person(), catalogue_of(stack, admin))
-        for method, path in doors(stack):
-            bring_in(leila, method, path)
+        for method, path in operations_at_the_edge(stack):
+            send_canaries(leila, method, path)
         for operation in operations_of(documents):
             places = text_places(documents[operation.service], operation)
             if places and not operation.path.startswith("/internal/"):
                 sender = person() if operation.path.startswith("/users/me") else admin
-                bring_into_fields(sender, things, operation, places)
-        _let_a_message_die(stack)
+                send_canaries_in_fields(sender, things, operation, places)
+        _publish_a_bad_message(stack)
     seen = [*written(stack), *(("event", event.decode()) for event in events)]
     sinks = {where.split(" ")[0] for where, _ in seen}
     assert sinks == {"log", "metrics", "table", "collection", "redis", "dead", "mail", "event"}
-    assert any(leila.id in content for _, content in seen), "nothing was written at all"
+    assert any(leila.id in content for _, content in seen), "nothing was written"
     found = [
         f"{where}: {_around(content, canary)}" for where, content in seen for canary in CANARIES if canary in content
     ]
     assert not found, "\n".join(found[:20])
 
 
-def _speak_of_secrets(stack: Stack, leila: Person) -> None:
-    """The ways on which a secret is what it should be."""
+def _use_secrets(stack: Stack, leila: Person) -> None:
+    """Use secrets where they belong."""
     name = uuid4().hex[:12]
     account = {
         "email": f"{name}@example.com",
@@ -189,11 +189,11 @@ def _speak_of_secrets(stack: Stack, leila: Person) -> None:
         "last_name": "B",
         "password": PASSWORD,
     }
-    leila.ask("POST", "/users/register", account, **{"Idempotency-Key": uuid4().hex})
-    login = leila.ask("POST", "/users/login", {"email": account["email"], "password": PASSWORD})
+    leila.call("POST", "/users/register", account, **{"Idempotency-Key": uuid4().hex})
+    login = leila.call("POST", "/users/login", {"email": account["email"], "password": PASSWORD})
     leila.send("POST", "/users/login", {"email": account["email"], "password": PASSWORD + "x"})
-    # The tokens that were given are canaries of their own.
-    renewed = leila.ask("POST", "/users/token/refresh", {"refresh_token": login["refresh_token"]})
+    # The issued tokens are canaries too.
+    renewed = leila.call("POST", "/users/token/refresh", {"refresh_token": login["refresh_token"]})
     given = [login["access_token"], login["refresh_token"], renewed["access_token"], renewed["refresh_token"]]
     leila.send("GET", "/users/me", Authorization=f"Bearer {renewed['access_token']}")
     logs = [log.read_text(errors="replace") for log in stack.state.logs.glob("*.log*")]
@@ -201,8 +201,8 @@ def _speak_of_secrets(stack: Stack, leila: Person) -> None:
     assert not [token for token in given for content in (*logs, *tables) if token in content]
 
 
-def _let_a_message_die(stack: Stack) -> None:
-    """One that a handler cannot take, as a fault of the sender's would make it; there is nothing secret in it."""
+def _publish_a_bad_message(stack: Stack) -> None:
+    """A message that no handler can process, without secrets, as a bug of its publisher would send it."""
     before = len(list(dead_letters(stack)))
     _publish(stack, {"user_id": "nobody"})
     until(lambda: len(list(dead_letters(stack))) > before)
@@ -214,11 +214,11 @@ def _publish(stack: Stack, data: dict[str, Any]) -> None:
     publisher.close()
 
 
-def test_what_a_dead_message_says_is_not_in_the_reason_of_its_death(stack: Stack) -> None:
+def test_the_error_of_a_dead_letter_does_not_contain_its_data(stack: Stack) -> None:
     secret = f"canary{uuid4().hex}token"
     _publish(stack, {"user_id": secret, "email": secret, "username": 1})
-    buried = until(lambda: [letter for letter in dead_letters(stack) if secret in letter[2]])
-    assert all("x-souk-error" in headers and secret not in headers for _, headers, _ in buried)
+    letters = until(lambda: [letter for letter in dead_letters(stack) if secret in letter[2]])
+    assert all("x-souk-error" in headers and secret not in headers for _, headers, _ in letters)
     logs = {log.name: log.read_text(errors="replace") for log in stack.state.logs.glob("*.log*")}
     assert "message is dead" in "".join(logs.values())
     assert not [name for name, content in logs.items() if secret in content]

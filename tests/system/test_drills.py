@@ -1,4 +1,4 @@
-"""Instances are added, killed, restarted in turn and taken away, and Consul goes, while requests come in: nobody notices."""
+"""Adding, killing, restarting and removing instances under load, and losing Consul, costs no request."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from launcher.stack import Stack
 pytestmark = pytest.mark.timeout(400)
 
 RATE = 40
-"""Enough that something is in hand at every moment; `./souk drill` sends 200 a second."""
+"""Enough to have a request in flight at all times; `./souk drill` sends 200 per second."""
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +52,13 @@ def test_restarting_one_after_the_other_costs_no_request(three: Stack) -> None:
     assert all(before[web].pid != after[web].pid for web in ("users-web", "users-web-2", "users-web-3"))
 
 
-def test_a_consul_that_is_away_and_then_wiped_costs_no_request(three: Stack) -> None:
+def test_losing_consul_with_its_data_costs_no_request(three: Stack) -> None:
     outcome = drills.lose_consul(three, RATE, seconds=3)
     assert outcome.load.failures == []
     assert outcome.recovery_seconds < 10
 
 
 @pytest.mark.parametrize(("service", "count"), [("gateway", 2), ("users", 0), ("users", 21)])
-def test_what_cannot_be_scaled_is_said(stack: Stack, service: str, count: int) -> None:
+def test_an_invalid_scale_is_an_error(stack: Stack, service: str, count: int) -> None:
     with pytest.raises(LaunchError):
         running.scale(stack, service, count)

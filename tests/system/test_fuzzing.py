@@ -1,5 +1,4 @@
-"""Requests made from each service's own OpenAPI document, such as it allows and such as it does not: never a 5xx, and never an
-answer that the document does not name, in a shape that it does not describe."""
+"""Valid and invalid requests generated from each OpenAPI document never get a 5xx or an undocumented response."""
 
 import warnings
 from collections.abc import Iterator
@@ -23,10 +22,10 @@ from tests.installation import Person
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 REQUESTS = 12
-"""To each operation, of either kind."""
+"""Per operation and mode."""
 
 NOT_FUZZED = {
-    # They would end the session that the fuzzing itself uses.
+    # They would end the session that the test uses.
     ("POST", "/users/logout"),
     ("POST", "/users/logout/everywhere"),
     ("DELETE", "/users/me"),
@@ -47,13 +46,13 @@ def operations(stack: Stack, service: str) -> Iterator[schemathesis.APIOperation
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=["allowed", "not allowed"])
 @pytest.mark.parametrize("service", SERVICES)
-def test_no_request_meets_an_error_or_an_answer_outside_the_document(
+def test_no_request_gets_a_5xx_or_an_undocumented_response(
     stack: Stack, admin: Person, service: str, mode: GenerationMode
 ) -> None:
     headers = {**admin.headers, "Idempotency-Key": "fuzzing"}
     wrong = []
     for operation in operations(stack, service):
-        # Idempotency keys are the cases' own where they have some; a key used for another body would hide the handler.
+        # A new Idempotency-Key each, as a reused one would bypass the handler.
         @hypothesis.settings(
             max_examples=REQUESTS,
             deadline=None,
@@ -64,21 +63,21 @@ def test_no_request_meets_an_error_or_an_answer_outside_the_document(
             phases=[hypothesis.Phase.generate],
         )
         @hypothesis.given(case=operation.as_strategy(generation_mode=mode), key=strategies.uuids())
-        def ask(case: schemathesis.Case, key: object) -> None:
+        def send(case: schemathesis.Case, key: object) -> None:
             response = case.call(headers={**headers, "Idempotency-Key": str(key)}, timeout=30)
             case.validate_response(response, checks=CHECKS)
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                ask()
+                send()
             except hypothesis.errors.Unsatisfiable:
-                continue  # An operation without input has none that is not allowed.
+                continue  # An operation without input has no invalid input.
             except Exception as error:  # schemathesis raises groups of its failures
-                wrong.append(f"{operation.label}: {_told(error)}")
+                wrong.append(f"{operation.label}: {_summary(error)}")
     assert not wrong, "\n".join(wrong)
 
 
-def _told(error: BaseException) -> str:
+def _summary(error: BaseException) -> str:
     inner = getattr(error, "exceptions", None)
-    return " | ".join(map(_told, inner)) if inner else f"{type(error).__name__}: {error}"[:800]
+    return " | ".join(map(_summary, inner)) if inner else f"{type(error).__name__}: {error}"[:800]

@@ -18,13 +18,13 @@ from chassis.discovery.watch import EMPTY_GRACE_SECONDS
 from launcher.stack import Stack
 from tests.installation import DEADLINE_SECONDS, ROOT, Person, until
 
-Enter = Callable[[], Person]
+SignUp = Callable[[], Person]
 Sell = Callable[[int], str]
 
 PRODUCTS, UNITS, CUSTOMERS, ORDERS_EACH = 20, 5, 10, 20
 KILLS = 4
 SETTLING_SECONDS = 150
-"""Longest that a customer's orders may take. Asked of one customer after another: asking all at once would slow what it waits for."""
+"""Longest that a customer's orders may take. Customers are polled one by one, to limit the load."""
 
 
 def audited(stack: Stack) -> str:
@@ -38,25 +38,25 @@ def audited(stack: Stack) -> str:
 
 
 def orders_of(person: Person) -> list[Any]:
-    orders: list[Any] = person.ask("GET", "/orders/?limit=100")["items"]
+    orders: list[Any] = person.call("GET", "/orders/?limit=100")["items"]
     return orders
 
 
 def letters(stack: Stack, person: Person) -> Counter[str]:
-    """How many of their orders this person was told to be "confirmed" and "cancelled", as the subjects of the mails end."""
+    """Number of mails about confirmed and cancelled orders, by the last word of the subject."""
     url = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages?limit=100&to={person.email}"
     subjects = [mail["subject"] for mail in urllib3.request("GET", url).json()["items"]]
     return Counter(subject.split()[-1] for subject in subjects if "order" in subject)
 
 
 def place(person: Person, product_id: str) -> str:
-    """The id of the order. A refusal that says when to return is followed, with the same key: nothing was placed."""
+    """The id of the order. A 503 is retried with the same key."""
     key = uuid4().hex
 
     def tried() -> Any:
-        answer = person.try_order(product_id, key)
-        assert answer.status in (201, 503), (answer.status, answer.data)
-        return json.loads(answer.data)["id"] if answer.status == 201 else None
+        response = person.try_order(product_id, key)
+        assert response.status in (201, 503), (response.status, response.data)
+        return json.loads(response.data)["id"] if response.status == 201 else None
 
     return str(until(tried, SETTLING_SECONDS))
 
@@ -64,12 +64,12 @@ def place(person: Person, product_id: str) -> str:
 @pytest.mark.long
 @pytest.mark.timeout(300, func_only=True)
 def test_in_a_rush_each_unit_is_sold_once_while_the_worker_is_killed_at_random(
-    stack: Stack, staff: Person, person: Enter, product: Sell, kill: Callable[[str], None]
+    stack: Stack, staff: Person, person: SignUp, product: Sell, kill: Callable[[str], None]
 ) -> None:
     with ThreadPoolExecutor(4) as pool:
         products = list(pool.map(product, [UNITS] * PRODUCTS))
         people = list(pool.map(lambda _: person(), range(CUSTOMERS)))
-    # Every product is wanted twice as often as it is there, in no order.
+    # Demand is twice the stock of every product, in random order.
     wishes = [(people[n % CUSTOMERS], products[n // CUSTOMERS]) for n in range(CUSTOMERS * ORDERS_EACH)]
     random.shuffle(wishes)
     all_settled = threading.Event()
@@ -96,10 +96,10 @@ def test_in_a_rush_each_unit_is_sold_once_while_the_worker_is_killed_at_random(
     orders = {order["id"]: order for each in people for order in orders_of(each)}
     assert set(orders) == set(placed)
     sold = PRODUCTS * UNITS
-    told = Counter((order["status"], order["reason"]) for order in orders.values())
-    assert told == {("confirmed", None): sold, ("cancelled", "out_of_stock"): len(placed) - sold}
+    outcomes = Counter((order["status"], order["reason"]) for order in orders.values())
+    assert outcomes == {("confirmed", None): sold, ("cancelled", "out_of_stock"): len(placed) - sold}
     stocks = [f"/products/{product_id}/stock" for product_id in products]
-    until(lambda: {_units(staff.ask("GET", path)) for path in stocks} == {(0, 0, UNITS)}, SETTLING_SECONDS)
+    until(lambda: {_units(staff.call("GET", path)) for path in stocks} == {(0, 0, UNITS)}, SETTLING_SECONDS)
     assert "Balanced." in audited(stack)
     for each in people:
         outcomes = Counter(order["status"] for order in orders_of(each))
@@ -112,8 +112,8 @@ def _units(stock: Any) -> tuple[int, int, int]:
 
 @pytest.mark.long
 @pytest.mark.timeout(240, func_only=True)
-def test_while_the_stocks_database_is_away_what_is_cached_answers_and_orders_wait(
-    stack: Stack, staff: Person, person: Enter, product: Sell
+def test_while_the_stock_database_is_down_cached_reads_succeed_and_orders_wait(
+    stack: Stack, staff: Person, person: SignUp, product: Sell
 ) -> None:
     leila, kettle, bowl = person(), product(5), product(5)
     cached = [f"/products/{kettle}", "/products/", "/products/search?q=kettle"]
@@ -121,37 +121,37 @@ def test_while_the_stocks_database_is_away_what_is_cached_answers_and_orders_wai
     stack.supervisor.stop(["products-worker"])
     placed = [leila.order(kettle)["id"] for _ in range(3)]
     for path in cached:
-        leila.ask("GET", path)
+        leila.call("GET", path)
     stack.supervisor.stop(["mongo"])
-    away_since = time.monotonic()
+    down_since = time.monotonic()
     try:
-        stack.supervisor.start_again("products-worker")
+        stack.supervisor.restart("products-worker")
         for program in ("products-worker", "products-web"):
             until(lambda program=program: _readiness(stack, program) == 503)
-        # For longer than anybody would go on with the instances that were ready before.
-        while time.monotonic() < away_since + 1.5 * EMPTY_GRACE_SECONDS:
+        # Longer than a caller keeps using the last ready instances.
+        while time.monotonic() < down_since + 1.5 * EMPTY_GRACE_SECONDS:
             for path in cached:
-                leila.ask("GET", path)
+                leila.call("GET", path)
             for path in uncached:
                 _expect_unavailable(leila.send("GET", path))
             _expect_unavailable(staff.send("GET", f"/products/{kettle}/stock"))
-        assert {leila.ask("GET", f"/orders/{order_id}")["status"] for order_id in placed} == {"pending"}
+        assert {leila.call("GET", f"/orders/{order_id}")["status"] for order_id in placed} == {"pending"}
     finally:
-        stack.supervisor.start_again("mongo")
+        stack.supervisor.restart("mongo")
         stack.wait_ready("mongo")
     stack.wait_ready("products-worker")
     assert {leila.settled(order_id)["status"] for order_id in placed} == {"confirmed"}
-    until(lambda: _units(staff.ask("GET", f"/products/{kettle}/stock")) == (2, 0, 3))
+    until(lambda: _units(staff.call("GET", f"/products/{kettle}/stock")) == (2, 0, 3))
     assert "Balanced." in audited(stack)
 
 
-def _expect_unavailable(answer: urllib3.BaseHTTPResponse) -> None:
-    assert (answer.status, int(answer.headers["Retry-After"]) > 0) == (503, True)
-    assert json.loads(answer.data)["type"] == "/problems/unavailable"
+def _expect_unavailable(response: urllib3.BaseHTTPResponse) -> None:
+    assert (response.status, int(response.headers["Retry-After"]) > 0) == (503, True)
+    assert json.loads(response.data)["type"] == "/problems/unavailable"
 
 
 def _readiness(stack: Stack, program: str) -> int:
-    """The status of its readiness; 0 while it does not listen."""
+    """Status of its readiness endpoint; 0 while it does not listen."""
     try:
         return urllib3.request("GET", stack.services.health_url(program), retries=False, timeout=10).status
     except urllib3.exceptions.HTTPError:

@@ -70,7 +70,7 @@ def test_a_task_that_is_not_confirmed_in_time_is_an_error(tasks: Tasks, monkeypa
     frozen = Publisher(url)
     first, unconfirmed, again = entered("x"), entered("x"), entered("x")
     tasks.send(first, frozen)
-    wire.freeze_answers()
+    wire.freeze_responses()
     with pytest.raises(ConnectionError, match="did not confirm"):
         tasks.send(unconfirmed, frozen)
     wire.thaw()
