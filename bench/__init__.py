@@ -1,7 +1,7 @@
-"""Benchmarks, one module each: `./souk bench NAME` runs `python -m bench.NAME` on servers of its own.
+"""Benchmarks, one per module: `./souk bench NAME` runs `python -m bench.NAME` on temporary servers.
 
-Each measures a baseline and ours in the same run and prints both with their ratio. Nothing here asserts a time.
+Each measures a baseline and our code in one run, and prints both with their ratio. None asserts a time.
 """
 
 ON_INSTALLATION = frozenset({"orders"})
-"""The ones that want the whole of Souk running, not only its servers."""
+"""Those that need a whole installation."""

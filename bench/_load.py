@@ -1,6 +1,6 @@
-"""A load generator as a process of its own: `python -m bench._load '{"port": 8000, ...}'` prints what it measured as JSON.
+"""A load generator: `python -m bench._load '{"port": 8000, ...}'` prints its measurements as JSON.
 
-Each client is a keep-alive connection that asks again as soon as it was answered. Nothing is parsed but the length of an answer.
+Each client sends its next request on a keep-alive connection as soon as it has the response, of which it parses only the length.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Plan:
     path: str = "/"
     headers: dict[str, str] = field(default_factory=dict)
     idle: int = 0
-    """Connections that ask once before and once after, and wait in between."""
+    """Connections that send one request before and one after, and are idle in between."""
 
 
 @dataclass
@@ -42,17 +42,17 @@ class Client(asyncio.Protocol):
         self._transport: asyncio.WriteTransport
         self._buffer = b""
         self._sent_at = 0.0
-        self.asks_again = True
+        self.repeats = True
         self.milliseconds: list[float] = []
         self.statuses: dict[str, int] = {}
-        self.answered = asyncio.Event()
+        self.is_idle = asyncio.Event()
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]  # uvloop's are not registered as what they are
+        self._transport = transport  # type: ignore[assignment]  # uvloop's transports are not registered as asyncio's
 
-    def ask(self) -> None:
-        self.answered.clear()
+    def send(self) -> None:
+        self.is_idle.clear()
         self._sent_at = time.perf_counter()
         self._transport.write(self._request)
 
@@ -65,14 +65,14 @@ class Client(asyncio.Protocol):
         status = self._buffer[9:12].decode()
         self.statuses[status] = self.statuses.get(status, 0) + 1
         self._buffer = b""
-        if self.asks_again:
-            self.ask()
+        if self.repeats:
+            self.send()
         else:
-            self.answered.set()
+            self.is_idle.set()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
-        self.answered.set()
+        self.is_idle.set()
 
     def close(self) -> None:
         self._transport.close()
@@ -88,23 +88,23 @@ async def run(plan: Plan) -> Outcome:
     request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in plan.headers.items()), "", ""]).encode()
     idle = list[Client]()
     while len(idle) < plan.idle:
-        # Asked at once: the gateway does not keep a connection that says nothing.
+        # They send at once, as the gateway closes silent connections.
         some = await _connect(plan, request, min(100, plan.idle - len(idle)))
         for client in some:
-            client.asks_again = False
-        await _ask_each(some)
+            client.repeats = False
+        await _send_each(some)
         idle += some
     active = await _connect(plan, request, plan.clients)
     started, processor = time.perf_counter(), time.process_time()
     for client in active:
-        client.ask()
+        client.send()
     await asyncio.sleep(plan.seconds)
     seconds, processor = time.perf_counter() - started, time.process_time() - processor
     for client in active:
-        client.asks_again = False
+        client.repeats = False
     async with asyncio.timeout(60):
-        await asyncio.gather(*(client.answered.wait() for client in active))
-    await _ask_each(idle)
+        await asyncio.gather(*(client.is_idle.wait() for client in active))
+    await _send_each(idle)
     statuses: dict[str, int] = {}
     for client in [*active, *idle]:
         for status, count in client.statuses.items():
@@ -115,14 +115,14 @@ async def run(plan: Plan) -> Outcome:
     return Outcome(milliseconds, seconds, lost, statuses, processor, kept)
 
 
-async def _ask_each(clients: list[Client]) -> None:
-    """A few at a time: that they are idle, not that they all come at once, is what they are for."""
+async def _send_each(clients: list[Client]) -> None:
+    """In batches, as these clients are for being idle, not for load."""
     for start in range(0, len(clients), 100):
         some = clients[start : start + 100]
         for client in some:
-            client.ask()
+            client.send()
         async with asyncio.timeout(60):
-            await asyncio.gather(*(client.answered.wait() for client in some))
+            await asyncio.gather(*(client.is_idle.wait() for client in some))
 
 
 async def _connect(plan: Plan, request: bytes, count: int) -> list[Client]:
@@ -134,7 +134,7 @@ async def _connect(plan: Plan, request: bytes, count: int) -> list[Client]:
 
 
 def drive(plan: Plan) -> Outcome:
-    """In another process, so that it is not the one under load."""
+    """Run the load in another process."""
     command = [sys.executable, "-m", "bench._load", json.dumps(asdict(plan))]
     printed = subprocess.run(command, capture_output=True, check=True).stdout
     content: Mapping[str, object] = json.loads(printed)

@@ -1,4 +1,4 @@
-"""How benchmarks measure and print: latencies in milliseconds as percentiles, rates, and one table with ratios."""
+"""Measures latencies and rates, and prints them as a table with ratios."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from rich.table import Table
 
 @dataclass
 class Series:
-    """What one subject did: `milliseconds`, one entry a call, and how long the whole took."""
+    """Measurements of one subject. milliseconds: one per call. seconds: in total."""
 
     name: str
     milliseconds: list[float] = field(default_factory=list)
@@ -19,17 +19,17 @@ class Series:
 
     @property
     def rate(self) -> float:
-        """Calls a second."""
+        """Calls per second."""
         return len(self.milliseconds) / self.seconds if self.seconds else 0.0
 
     def percentile(self, percent: float) -> float:
-        """Milliseconds that `percent` of the calls did not exceed (nearest rank)."""
+        """In milliseconds (nearest rank)."""
         ordered = sorted(self.milliseconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def measure(name: str, call: Callable[[], object], count: int, clients: int = 1) -> Series:
-    """Time `count` calls, made by `clients` threads that each call again as soon as they were answered."""
+    """Time `count` calls by `clients` threads."""
 
     def work(times: int) -> list[float]:
         taken = []
@@ -47,7 +47,7 @@ def measure(name: str, call: Callable[[], object], count: int, clients: int = 1)
 
 
 def show(title: str, series: Sequence[Series], notes: Iterable[str] = ()) -> None:
-    """Print a row each; the first is the baseline, and the last column each one's rate as a multiple of its."""
+    """Print a row per series; the last column is the rate relative to the first, the baseline."""
     table = Table("what", "calls/s", "p50 ms", "p95 ms", "p99 ms", "ratio", title=title, title_justify="left")
     for each in series:
         numbers = [f"{each.percentile(percent):.2f}" for percent in (50, 95, 99)]
@@ -59,5 +59,5 @@ def show(title: str, series: Sequence[Series], notes: Iterable[str] = ()) -> Non
 
 
 def _brief(number: float) -> str:
-    """To three digits: a paid order is a hundredth of a commit, and that has to be seen too."""
+    """Three digits, as some ratios are below a hundredth."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

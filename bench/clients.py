@@ -1,6 +1,6 @@
-"""What one call to a upstream costs: three HTTP libraries bare, and chassis.clients, against the same server in one run.
+"""The cost of a call to an upstream: three bare HTTP libraries and chassis.clients.
 
-The server is a process of its own, bare Flask on granian with a small JSON answer; all connections are kept open.
+The server is bare Flask on granian in another process, with a small JSON response; connections are kept open.
 """
 
 import json
@@ -21,7 +21,7 @@ from chassis.clients import Client
 from chassis.run import web_server
 
 CALLS, ROUNDS = 100, 30
-"""Rounds of calls: the subjects take turns, so that a busy moment of the machine does not fall on one of them alone."""
+"""The subjects alternate, so that a busy moment of the machine affects all of them."""
 
 PATH, QUERY = "/products", {"ids": "1,2"}
 
@@ -30,9 +30,9 @@ def main() -> None:
     telemetry.configure_logging("bench", "error")
     port = free_port()
     with program(port, "bench.clients", "serve", environment={"SOUK_PORT": str(port)}):
-        found = _in_turns(_subjects(f"http://127.0.0.1:{port}"))
+        found = _alternating(_subjects(f"http://127.0.0.1:{port}"))
     bare, ours = found[0].percentile(50), found[-1].percentile(50)
-    show("A call to a upstream", found, [f"chassis.clients takes {ours / bare:.2f} times urllib3's median."])
+    show("A call to an upstream", found, [f"chassis.clients takes {ours / bare:.2f} times urllib3's median."])
 
 
 def serve() -> None:
@@ -52,7 +52,7 @@ def _subjects(url: str) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _in_turns(subjects: dict[str, Callable[[], Any]]) -> list[Series]:
+def _alternating(subjects: dict[str, Callable[[], Any]]) -> list[Series]:
     found = {name: Series(name) for name in subjects}
     for turn in range(ROUNDS + 1):
         for name, call in subjects.items():

@@ -1,9 +1,8 @@
-"""Reads of products while clients log in without end: quiet, as we hash passwords, and as one would without taking care.
+"""Latency of reading products while clients log in continuously.
 
-Each is its own users process beside one products process, as in an installation; they share the machine's cores, and so do
-the clients. What a login costs beside its hash is told by as many logins whose hash costs nothing: what is above that is the
-hash's. The rounds take turns, so that what else the machine does falls on all alike. Then, whether the time of a refusal tells who has an
-account, and what it costs to ask whether a token was revoked.
+Variants: idle; our settings for password hashing; as many logins with almost free hashes, which shows what a login costs beside
+its hash; and hashing without limits or niceness. All run in alternating rounds on one machine, whose cores the clients share. Then the
+time of refused logins, which must not reveal whether an account exists, and the cost of checking for a revoked token.
 """
 
 import json
@@ -42,37 +41,37 @@ NO_THROTTLE = {
     f"SOUK_MAX_FAILURES_PER_{name}": "1000000 per 1 hour" for name in ("ACCOUNT_AND_ADDRESS", "ACCOUNT", "ADDRESS")
 }
 OURS = f"{LOGIN_CLIENTS} clients log in"
-PACED = "as many logins, hashes for nothing"
+PACED = "as many logins, almost free hashes"
 VARIANTS = {
     OURS: {},
     PACED: {"SOUK_ARGON2_PASSES": "1", "SOUK_ARGON2_MEMORY_KIBIBYTES": "8"},
-    "8 clients, hashes without care": {"SOUK_MAX_CONCURRENT_HASHES": str(LOGIN_CLIENTS), "SOUK_HASH_NICENESS": "0"},
+    "8 clients, no limits or niceness": {"SOUK_MAX_CONCURRENT_HASHES": str(LOGIN_CLIENTS), "SOUK_HASH_NICENESS": "0"},
 }
-"""What is told to users."""
+"""Environment of the users service."""
 
 
 def main() -> None:
-    series = [Series(name) for name in ("quiet", *VARIANTS)]
+    series = [Series(name) for name in ("idle", *VARIANTS)]
     logins = {each.name: 0 for each in series}
     with ExitStack() as stack:
         products = stack.enter_context(_serving("products", _products_environment()))
         database = stack.enter_context(_database())
         users = {
-            name: stack.enter_context(_serving("users", {**_users_environment(database), **told}))
-            for name, told in VARIANTS.items()
+            name: stack.enter_context(_serving("users", {**_users_environment(database), **settings}))
+            for name, settings in VARIANTS.items()
         }
         ours = users[OURS]
         for number in range(LOGIN_CLIENTS):
             _post(urllib3.PoolManager(), f"{ours}/users/register", _person(number))
         _run(series, logins, products, users)
-        notes = [f"{name}: {count} logins meanwhile" for name, count in logins.items() if count]
+        notes = [f"{name}: {count} logins at the same time" for name, count in logins.items() if count]
         notes += [
             f"{each.name}: p99 {each.percentile(99) / other.percentile(99):.2f} times that of {other.name!r}"
             for each, other in [*((each, series[0]) for each in series[1:]), (series[1], series[2])]
         ]
         show("GET /products/, one client", series, notes)
-        show("A login that is refused", _refusals(ours))
-    show("Is the token revoked?", _revocations())
+        show("A refused login", _refusals(ours))
+    show("Checking for a revoked token", _revocations())
 
 
 def _run(series: list[Series], logins: dict[str, int], products: str, users: dict[str, str]) -> None:
@@ -96,7 +95,7 @@ def _run(series: list[Series], logins: dict[str, int], products: str, users: dic
 
 
 def _refusals(users: str) -> list[Series]:
-    """Of an account and of none, in turns."""
+    """Alternating between an existing account and none."""
     pool = urllib3.PoolManager(timeout=30, retries=False)
     bodies = {name: {"email": email, "password": "wrong " + PASSWORD} for name, email in ACCOUNTS.items()}
     series = {name: Series(name) for name in bodies}
@@ -112,17 +111,17 @@ def _refusals(users: str) -> list[Series]:
 
 def _revocations() -> list[Series]:
     settings = Settings(redis_url=os.environ["SOUK_TEST_REDIS_URL"])
-    ask = revocations.is_revoked
-    ask("known", settings)
+    check = revocations.is_revoked
+    check("known", settings)
     return [
-        measure("a token that asked within the last second", lambda: ask("known", settings), REVOCATIONS),
-        measure("another: one round trip to Redis", lambda: ask(uuid.uuid4().hex, settings), REVOCATIONS),
+        measure("a token checked within the last second", lambda: check("known", settings), REVOCATIONS),
+        measure("another: one round trip to Redis", lambda: check(uuid.uuid4().hex, settings), REVOCATIONS),
     ]
 
 
 @contextmanager
 def _logging_in(users: str | None, pause_seconds: float) -> Iterator[Callable[[], int]]:
-    """Clients that log in as fast as they are let, or once in a while, in processes of their own; gives how many logins there were."""
+    """Client processes that log in during the block, at full speed or with a pause. Yields a function that counts logins."""
     if users is None:
         yield lambda: 0
         return
@@ -141,11 +140,11 @@ def _logging_in(users: str | None, pause_seconds: float) -> Iterator[Callable[[]
         stopping.set()
         for client in clients:
             client.join()
-    assert not any(client.exitcode for client in clients), "a client got no answer"
+    assert not any(client.exitcode for client in clients), "a client got no response"
 
 
 def _log_in(users: str, number: int, pause_seconds: float, done: "Synchronized[int]", stopping: "Event") -> None:
-    # Its own connections: those of the process that it was forked from are in the hands of every other client as well.
+    # A new pool: the connections of the parent process are shared by all forked clients.
     pool = urllib3.PoolManager(timeout=30, retries=False)
     body = {name: _person(number)[name] for name in ("email", "password")}
     while not stopping.is_set():
@@ -186,11 +185,11 @@ def _database() -> Iterator[str]:
 
 @contextmanager
 def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
-    """The service's web process on a fresh schema; gives its base URL."""
+    """The service's web process on a fresh schema; yields its base URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    told = {
+    settings = {
         **os.environ,
         "SOUK_PORT": str(port),
         "SOUK_JWT_KEYS": json.dumps({"bench": "k" * 32}),
@@ -199,10 +198,10 @@ def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
         "SOUK_LOG_LEVEL": "warning",
         **environment,
     }
-    subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=told, check=True)
+    subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=settings, check=True)
     if service == "products":
-        subprocess.run([sys.executable, "-m", "services.products.commands", "seed"], env=told, check=True)
-    web = subprocess.Popen([sys.executable, "-m", "chassis", "web", f"services.{service}"], env=told)
+        subprocess.run([sys.executable, "-m", "services.products.commands", "seed"], env=settings, check=True)
+    web = subprocess.Popen([sys.executable, "-m", "chassis", "web", f"services.{service}"], env=settings)
     try:
         url = f"http://127.0.0.1:{port}"
         _until(lambda: _is_ready(url))

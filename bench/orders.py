@@ -1,7 +1,7 @@
-"""Paid orders a second, end to end through a running installation, and how long a customer waits for the confirmation.
+"""Paid orders per second through a whole installation, and the time from placed to confirmed.
 
-The ceiling, in the same run and on the same servers: as many bare commits, and as many confirmed publishes, as there were
-orders. A paid order is about twenty of either, so the share of the ceiling that it can reach is about a twentieth.
+Baselines on the same servers: bare commits and confirmed publishes. A paid order takes about twenty of each, so it can reach
+about a twentieth of their rate.
 """
 
 import argparse
@@ -30,34 +30,34 @@ _pool = urllib3.PoolManager(maxsize=CLIENTS * 2, retries=False, timeout=30)
 
 
 class Customer:
-    """Somebody new, who is registered and logged in."""
+    """A new user, registered and logged in."""
 
     def __init__(self, gateway_url: str) -> None:
         self._url = gateway_url
         self._headers: dict[str, str] = {}
         name = f"bench.{uuid.uuid4().hex[:12]}"
         login = {"email": f"{name}@example.com", "password": f"A long one: {uuid.uuid4()}"}
-        self.ask("POST", "/users/register", {**login, "username": name, "first_name": "B", "last_name": "Ench"})
-        self._headers = {"Authorization": f"Bearer {self.ask('POST', '/users/login', login)['access_token']}"}
+        self.call("POST", "/users/register", {**login, "username": name, "first_name": "B", "last_name": "Ench"})
+        self._headers = {"Authorization": f"Bearer {self.call('POST', '/users/login', login)['access_token']}"}
 
-    def ask(self, method: str, path: str, body: object = None) -> Any:
+    def call(self, method: str, path: str, body: object = None) -> Any:
         headers = {**self._headers, "Idempotency-Key": uuid.uuid4().hex}
-        answer = _pool.request(method, self._url + path, json=body, headers=headers)
-        if answer.status >= 300:
-            raise RuntimeError(f"{method} {path} was answered {answer.status}: {answer.data.decode()[:300]}")
-        return answer.json()
+        response = _pool.request(method, self._url + path, json=body, headers=headers)
+        if response.status >= 300:
+            raise RuntimeError(f"{method} {path} returned {response.status}: {response.data.decode()[:300]}")
+        return response.json()
 
     def order(self, product_id: str) -> str:
         lines = [{"product_id": product_id, "quantity": 1}]
-        placed = self.ask("POST", "/orders/", {"lines": lines, "payment_method": "tok_success"})
+        placed = self.call("POST", "/orders/", {"lines": lines, "payment_method": "tok_success"})
         order_id: str = placed["id"]
         return order_id
 
     def paid(self, order_id: str) -> float:
-        """Waits until the order is paid; gives the milliseconds from placed to confirmed, by the service's own clock."""
+        """Wait until the order is paid; returns the milliseconds from placed to confirmed, by the service's clock."""
         until = time.monotonic() + DEADLINE_SECONDS
         while True:
-            order = self.ask("GET", f"/orders/{order_id}")
+            order = self.call("GET", f"/orders/{order_id}")
             if order["captured_amount"] == order["total_amount"]:
                 placed, confirmed = (datetime.fromisoformat(order[name]) for name in ("created_at", "confirmed_at"))
                 return (confirmed - placed).total_seconds() * 1_000
@@ -68,10 +68,10 @@ class Customer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="./souk bench orders", description=__doc__)
-    parser.add_argument("--orders", type=int, default=200, help="how many in each part (200)")
+    parser.add_argument("--orders", type=int, default=200, help="orders per part (200)")
     count = parser.parse_args().orders
     customers = [Customer(os.environ["SOUK_BENCH_GATEWAY_URL"]) for _ in range(CLIENTS)]
-    listed = customers[0].ask("GET", "/products/?limit=100")["items"]
+    listed = customers[0].call("GET", "/products/?limit=100")["items"]
     products = cycle([product["id"] for product in listed if product["stock_quantity"] > 2 * count // len(listed) + 2])
     for customer in customers:
         customer.paid(customer.order(next(products)))
@@ -79,11 +79,9 @@ def main() -> None:
     alone = _alone(customers[0], products, count // 4)
     together = _together(customers, products, count)
     show(
-        "Paid orders (the columns in ms: placed to confirmed)",
+        "Paid orders (ms: from placed to confirmed)",
         [*ceilings, alone, together],
-        [
-            f"{count} orders of {CLIENTS} customers at once; before that {count // 4}, each placed once the last was paid."
-        ],
+        [f"{count // 4} orders one after the other, then {count} orders by {CLIENTS} customers at once."],
     )
 
 
@@ -94,7 +92,7 @@ def _alone(customer: Customer, products: Any, count: int) -> Series:
 
 
 def _together(customers: list[Customer], products: Any, count: int) -> Series:
-    """All are placed as fast as the customers can; the clock stops when the last one is paid."""
+    """Placed at full speed, timed until the last one is paid."""
     shares = [[next(products) for _ in range(count // len(customers))] for _ in customers]
 
     def shop(customer: Customer, wanted: list[str]) -> list[str]:
@@ -111,7 +109,7 @@ def _together(customers: list[Customer], products: Any, count: int) -> Series:
 
 
 def _commit() -> Callable[[], object]:
-    """One row in one transaction, on the servers' own connection."""
+    """One row in one transaction."""
     connection = psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"])
     connection.autocommit = True
     cursor = connection.cursor()
@@ -120,7 +118,7 @@ def _commit() -> Callable[[], object]:
 
 
 def _publish() -> Callable[[], object]:
-    """One message that nobody hears, confirmed by the broker."""
+    """One unrouted message, confirmed by the broker."""
     publisher = Publisher(os.environ["SOUK_TEST_BROKER_URL"])
     return lambda: publisher.publish(Envelope(uuid.uuid4(), "bench", "bench.nothing", "", clock.now(), {}))
 

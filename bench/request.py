@@ -1,4 +1,4 @@
-"""What the chassis costs a read: the same handler in bare Flask, and as an endpoint with its checks and transaction."""
+"""The chassis's overhead for a read: a handler in bare Flask, and as an endpoint with its checks and transaction."""
 
 import os
 import uuid

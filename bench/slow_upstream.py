@@ -1,4 +1,4 @@
-"""What a web process's other routes notice while a upstream of it answers after 10 s: their latency idle, and meanwhile."""
+"""Latency of a web process's other routes while one of its upstreams takes 10 s to respond."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from chassis.security.auth import ANYONE
 from chassis.web.api import Resource, View, endpoint
 
 CALLS, CALLERS = 500, 12
-"""More callers of the ill upstream than the process has threads."""
+"""More callers of the slow upstream than the process has threads."""
 
 HANGS_SECONDS = 10
 BREAKER_SECONDS = 8
-"""After which the breaker has surely opened."""
+"""Long enough for the breaker to open."""
 
 upstream = Client("upstream")
 pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
@@ -34,78 +34,78 @@ class Text(View):
     text: str
 
 
-class Asking(Resource):
+class Dependent(Resource):
     @endpoint(allow=ANYONE, before=lambda: upstream.get("/slow", {}, Settings.current()))
     def get(self, prepared: object) -> Text:
-        """What the upstream says."""
+        """The upstream's response."""
         return Text(text=str(prepared))
 
 
 class Own(Resource):
     @endpoint(allow=ANYONE)
     def get(self) -> Text:
-        """What takes nobody else."""
+        """Without a call to another service."""
         return Text(text="here")
 
 
 def main() -> None:
-    hanging, asking = free_port(), free_port()
-    told = {
+    hanging, calling = free_port(), free_port()
+    environment = {
         "SOUK_DATABASE_URL": os.environ["SOUK_TEST_POSTGRES_URL"],
         "SOUK_SERVICES": json.dumps({"upstream": f"http://127.0.0.1:{hanging}"}),
         "SOUK_LOG_LEVEL": "critical",
     }
     with (
         program(hanging, "bench.slow_upstream", "hang", environment={"SOUK_PORT": str(hanging)}),
-        program(asking, "bench.slow_upstream", "ask", environment={**told, "SOUK_PORT": str(asking)}),
+        program(calling, "bench.slow_upstream", "call", environment={**environment, "SOUK_PORT": str(calling)}),
     ):
-        _run(f"http://127.0.0.1:{asking}")
+        _run(f"http://127.0.0.1:{calling}")
 
 
 def _run(url: str) -> None:
     own = partial(pool.request, "GET", f"{url}/own")
     measure("warm-up", own, CALLS // 2)
-    idle = measure("own route, all well", own, CALLS)
-    stopping, asked = threading.Event(), Series("asking the upstream")
-    callers = [threading.Thread(target=_call, args=(f"{url}/asking", asked, stopping)) for _ in range(CALLERS)]
+    idle = measure("own route, idle", own, CALLS)
+    stopping, dependent = threading.Event(), Series("route that calls the upstream")
+    callers = [threading.Thread(target=_call, args=(f"{url}/dependent", dependent, stopping)) for _ in range(CALLERS)]
     began = time.perf_counter()
     for caller in callers:
         caller.start()
-    first = measure("own route, it begins to hang", own, CALLS)
+    first = measure("own route, upstream begins to hang", own, CALLS)
     while time.perf_counter() - began < BREAKER_SECONDS:
         time.sleep(0.1)
-    later = measure("own route, its breaker is open", own, CALLS)
+    later = measure("own route, breaker is open", own, CALLS)
     stopping.set()
     for caller in callers:
         caller.join()
-    asked.seconds = time.perf_counter() - began
+    dependent.seconds = time.perf_counter() - began
     note = f"Once the breaker is open, the own route's p99 is {later.percentile(99) / idle.percentile(99):.2f} times the idle one."
-    show("A upstream that answers after 10 s", [idle, first, later, asked], [note])
+    show("An upstream that takes 10 s", [idle, first, later, dependent], [note])
 
 
-def _call(url: str, asked: Series, stopping: threading.Event) -> None:
-    """As a customer would: not again at once."""
+def _call(url: str, dependent: Series, stopping: threading.Event) -> None:
+    """With a pause, as customers make."""
     while not stopping.wait(0.2):
         began = time.perf_counter()
         pool.request("GET", url)
-        asked.milliseconds.append((time.perf_counter() - began) * 1_000)
+        dependent.milliseconds.append((time.perf_counter() - began) * 1_000)
 
 
 def hang() -> None:
     app = Flask("hanging")
 
     @app.get("/slow")
-    def answer() -> dict[str, str]:
+    def slow() -> dict[str, str]:
         time.sleep(HANGS_SECONDS)
         return {"text": "at last"}
 
     web_server.run(app, Settings(threads=64))
 
 
-def ask() -> None:
-    service = Service("bench", Settings, lambda: {"/asking": Asking, "/own": Own})
+def call() -> None:
+    service = Service("bench", Settings, lambda: {"/dependent": Dependent, "/own": Own})
     web_server.run(web_app.build(service), service.settings)
 
 
 if __name__ == "__main__":
-    {"hang": hang, "ask": ask}.get(sys.argv[-1], main)()
+    {"hang": hang, "call": call}.get(sys.argv[-1], main)()
