@@ -1,6 +1,6 @@
-"""How much longer the caller waits: set at the edge, passed on by every call, and never exceeded.
+"""The caller's deadline: set at the edge, passed on by every call.
 
-The header carries the time that is left, not a moment, so that the clocks of two machines need not agree.
+The header carries the time left, so that machines' clocks need not agree.
 """
 
 import re
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from chassis.base.problems import Problem
 
 HEADER = "X-Request-Timeout-Ms"
-"""Milliseconds for which the sender waits for the response."""
+"""Milliseconds that the sender waits."""
 
 ENVIRON = "HTTP_" + HEADER.upper().replace("-", "_")
 """The header's name in a WSGI environment."""
@@ -35,7 +35,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
-    """Limit the work in the block, unless it has less time already. is_callers: a caller set the limit."""
+    """Limit the block's time, unless it has less already. is_callers: a caller set the limit."""
     current = _deadline.get()
     new = _Deadline(time.monotonic() + seconds, is_callers)
     token = _deadline.set(new if current is None or new.at < current.at else current)
@@ -46,7 +46,7 @@ def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
 
 
 def of_request(header: str | None, timeout_seconds: float) -> AbstractContextManager[None]:
-    """`within` the header's time, at most `timeout_seconds`; a malformed header counts as none."""
+    """`within` the header's time, at most `timeout_seconds`. Ignores a malformed header."""
     requested = int(header) / 1000 if header is not None and _NUMBER.fullmatch(header) else None
     if requested is not None and requested <= timeout_seconds:
         return within(requested, is_callers=True)
@@ -60,7 +60,7 @@ def remaining() -> float | None:
 
 
 def callers_remaining() -> float | None:
-    """`remaining` where a caller set the deadline, None where only we did."""
+    """The same, but None for a deadline of our own."""
     current = _deadline.get()
     return remaining() if current is not None and current.is_callers else None
 

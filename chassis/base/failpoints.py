@@ -1,13 +1,12 @@
-"""Failpoints: places before and after every durable write and every send, where a test can kill the process.
+"""Places before and after every durable write and send, where a test can kill the process.
 
     failpoints.point("publish stock.reserve")
 
-The full name of a point is `<program>: <current work>: <name>`. Once `arm` has run, every commit in PostgreSQL and every write
-in MongoDB is a point by itself. Unless armed, a point costs one comparison.
+Its full name is `<program>: <current work>: <name>`. Once armed, commits in PostgreSQL and writes in MongoDB are points by
+themselves. Unless armed, a point costs one comparison.
 
-A file in the armed directory, named by `file_of(point)`, triggers the point: the process that reaches it removes the file and
-ends by SIGKILL. The file may hold how many times to pass first. While a file `recording` exists, each point passed is appended
-to `passed`, one per line.
+A file in the armed directory, named by `file_of`, triggers a point: the process that reaches it removes the file and dies by SIGKILL. The
+file may hold how many times to pass first. While `recording` exists, points passed are appended to `passed`.
 """
 
 import os
@@ -23,7 +22,7 @@ PASSED = "passed"
 
 _MONGO_WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
 _SQL_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
-"""How statements begin that write nothing; any other may."""
+"""Statements that write nothing."""
 
 _directory: Path | None = None
 _program = ""
@@ -42,7 +41,7 @@ def file_of(name: str) -> str:
 
 
 def arm(directory: str, program: str) -> None:
-    """Enable the points of this process. Call it before the first connection to a database."""
+    """Enable this process's points, before its first connection to a database."""
     global _directory, _program
     _directory, _program = Path(directory), program
     _watch_sql()
@@ -71,7 +70,7 @@ def _is_triggered(armed: Path) -> bool:
 
 
 def _watch_sql() -> None:
-    """Make points before and after every commit that wrote something, on every engine of the process."""
+    """Points around every commit that wrote something."""
     from sqlalchemy import Engine, event
     from sqlalchemy.pool import Pool
 
@@ -95,7 +94,7 @@ def _watch_sql() -> None:
 
 
 def _watch_mongo() -> None:
-    """Make points before and after every command that writes, on every client of the process."""
+    """Points around every command that writes."""
     from pymongo import monitoring
 
     class Watch(monitoring.CommandListener):

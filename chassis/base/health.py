@@ -1,4 +1,4 @@
-"""Liveness and readiness of a process, and a small HTTP server for processes without an API."""
+"""Liveness and readiness, and an HTTP server for processes without one."""
 
 import json
 import threading
@@ -12,11 +12,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from prometheus_client import make_wsgi_app
 
 CACHE_SECONDS = 1.0
-"""How long a report is reused, so that probes cannot load what they probe."""
+"""So that probes do not load what they probe."""
 
 
 class Health:
-    """Readiness of one process. Each check raises when its dependency is unavailable, and bounds its own time."""
+    """Each check raises when its dependency is unavailable, within a time of its own."""
 
     def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
         self._checks, self._in_flight = checks, in_flight
@@ -47,7 +47,7 @@ class Health:
 
 
 class InFlight:
-    """Counts the requests in flight, so that a process can be drained before it stops."""
+    """Counts the requests in flight, for draining."""
 
     def __init__(self) -> None:
         self.count = 0

@@ -1,4 +1,4 @@
-"""Errors that a caller can act on: RFC 9457 problems, raised where they are found and rendered at the edge."""
+"""RFC 9457 problems: errors that a caller can act on, rendered at the edge."""
 
 from typing import Any, ClassVar
 
@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 class Problem(Exception):
     """Base of every expected error.
 
-    `title` names the kind and never varies; `detail` is a sentence for people about this case; extensions are for programs.
-    In a message handler it means that no retry will help.
+    `title` names the kind and never varies; `detail` is a sentence about this case. In a message handler: do not retry.
     """
 
     type: ClassVar[str] = "about:blank"
@@ -21,7 +20,6 @@ class Problem(Exception):
         self.extensions = extensions
 
     def body(self) -> dict[str, Any]:
-        """The members of its problem+json."""
         return problem_body(self.status, self.title, self.type, self.detail, **self.extensions)
 
 

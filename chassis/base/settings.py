@@ -1,4 +1,4 @@
-"""Settings from the environment, read once. A service subclasses `Settings` for its own."""
+"""Settings from the environment, read once. A service subclasses `Settings`."""
 
 import sys
 from collections.abc import Callable
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Settings(BaseSettings):
-    """The settings of every process, read from `SOUK_<NAME>`; dictionaries and lists are JSON."""
+    """Read from `SOUK_<NAME>`; dictionaries and lists are JSON."""
 
     model_config = SettingsConfigDict(env_prefix="SOUK_", extra="ignore", frozen=True)
 
@@ -22,13 +22,13 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: int = 0
-    """Of this process's API, or of its health checks and metrics. 0: any free port."""
+    """Of the API, or of health checks and metrics. 0: any free port."""
 
     threads: int = Field(default=8, ge=1, le=256)
-    """Concurrent requests (or tasks) per process. Each may hold a database connection."""
+    """Concurrent requests or tasks. Each may hold a database connection."""
 
     request_timeout_seconds: float = Field(default=9.0, gt=0)
-    """For a request with all its calls; a caller may set less. Keep it below the edge's timeout, or the edge gives up first."""
+    """For a request with all its calls. Must be below the edge's timeout."""
 
     log_level: str = "info"
 
@@ -45,10 +45,10 @@ class Settings(BaseSettings):
     """How to find upstreams. Empty: Consul if `consul_url` is set, else `services`."""
 
     trusted_proxies: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
-    """Networks whose X-Forwarded-For is trusted. Too wide, and clients can forge the address they are throttled by."""
+    """Networks whose X-Forwarded-For is trusted. Too wide: clients can forge their address."""
 
     trusted_hops: int = Field(default=1, ge=1, le=10)
-    """Proxies in front of this service that append to X-Forwarded-For: 2 with a load balancer in front of the edge."""
+    """Proxies that append to X-Forwarded-For: 2 with a load balancer before the edge."""
 
     services: dict[str, str] = Field(default_factory=dict)
     """For static discovery: base URLs by upstream, separated by commas."""
@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     """JSON with keys (`chassis/security/keys.py`), reloaded when it changes; replaces the four settings below."""
 
     jwt_keys: dict[str, SecretStr] = Field(default_factory=dict)
-    """By key id: a secret of 32 bytes or more (HS256), or the PEM of an RSA (RS256) or Ed25519 (EdDSA) key. The first signs, all
-    verify; only the issuer needs the private half."""
+    """By key id: a secret of 32 bytes or more (HS256), or a PEM, RSA (RS256) or Ed25519 (EdDSA). The first signs, all verify;
+    public halves suffice for verifying."""
 
     jwt_issuer: str = "souk-users"
     jwt_audience: str = "souk"
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
     _made: dict[Callable[..., Any], Any] = PrivateAttr(default_factory=dict)
 
     def once(self, make: Callable[[Self], T]) -> T:
-        """The result of `make` for these settings, made at first use."""
+        """`make(self)`, called once."""
         if make not in self._made:
             self._made[make] = make(self)
         made: T = self._made[make]
@@ -113,20 +113,20 @@ class Settings(BaseSettings):
 
     @classmethod
     def current(cls) -> Self:
-        """The settings of this process. Ends it with one line per invalid variable."""
+        """The process's settings. Ends it with a line per invalid variable."""
         if cls not in _CURRENT:
             _CURRENT[cls] = cls._read()
         return cast(Self, _CURRENT[cls])
 
     @classmethod
     def use(cls, **values: Any) -> Self:
-        """Make these values, on top of the environment's, the current settings: a test runs several services in one process."""
+        """Make these values, over the environment's, the current settings: for tests, which run several services in one process."""
         settings = cls(**values)
         _CURRENT[cls] = settings
         return settings
 
     def require(self, *names: str) -> None:
-        """End the process with one line per empty setting of `names`."""
+        """End the process with a line per empty setting."""
         missing = [name for name in names if not getattr(self, name)]
         for name in missing:
             print(f"SOUK_{name.upper()}: this process requires it", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Structured logs without secrets, traces across hops, and the metrics of messages and tasks."""
+"""Logs without secrets, traces across hops, metrics of messages and tasks."""
 
 import logging
 import re
@@ -28,7 +28,7 @@ TASKS_HANDLED = Counter(
 HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Duration of a handler with its commit.", ["type"])
 
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context, version 0. Matched strictly: it comes from clients and appears in every log line."""
+"""W3C Trace Context. Strict, since clients send it and every log line shows it."""
 
 _SECRET_FIELDS = frozenset(
     {
@@ -46,7 +46,7 @@ _SECRET_FIELDS = frozenset(
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Log JSON to standard output, one event per line; libraries' loggers too."""
+    """Log JSON lines to standard output, those of libraries too."""
 
     def name_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
@@ -86,7 +86,7 @@ def configure_logging(service: str, level: str) -> None:
 
 
 class _Output:
-    """Standard output, whose errors (a closed pipe, a full disk) do not stop the work."""
+    """Standard output that ignores a closed pipe and a full disk."""
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -98,12 +98,11 @@ class _Output:
 
 
 def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Blank the secret fields of a log event, at any depth."""
     return {name: blanked(value, name) for name, value in event.items()}
 
 
 def blanked(value: Any, name: str = "") -> Any:
-    """`value` of the field `name`, with all fields blanked whose names are those of secrets."""
+    """`value` with secret fields blanked at any depth; all of it if `name` is a secret's."""
     if name.lower() in _SECRET_FIELDS:
         return "[redacted]"
     if isinstance(value, dict):
@@ -114,13 +113,13 @@ def blanked(value: Any, name: str = "") -> Any:
 
 
 def traceparent() -> str:
-    """The W3C trace context of the current work, to pass on; "" without any."""
+    """The current trace context, to pass on; "" without any."""
     return str(get_contextvars().get("traceparent", ""))
 
 
 @contextmanager
 def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
-    """Continue the trace of `incoming` (a traceparent), or start one; log events in the block carry it, `work` and `fields`."""
+    """Continue the trace of `incoming` (a traceparent), or start one, for the block and its log events."""
     continued = TRACEPARENT.fullmatch(incoming)
     trace_id = continued[1] if continued else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"

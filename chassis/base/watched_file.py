@@ -17,10 +17,10 @@ T = TypeVar("T")
 
 
 class WatchedFile(Generic[T]):
-    """The parsed content of a file. A change that cannot be read is logged, and the last good content stays."""
+    """The parsed content of a file. After an invalid change, the last good content stays."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
-        """Raises OSError, or the ValueError of `parse`, where the first reading fails."""
+        """Raises OSError, or what `parse` raises."""
         self._path, self._parse = path, parse
         self._lock = threading.Lock()
         self._state: tuple[int, ...] | None = None
@@ -32,7 +32,7 @@ class WatchedFile(Generic[T]):
         return self._content if time.monotonic() - self._checked_at <= CHECK_SECONDS else self.refresh()
 
     def refresh(self) -> T:
-        """The content as of this moment, not up to CHECK_SECONDS ago."""
+        """The content as of now."""
         with self._lock:
             self._checked_at = time.monotonic()
             try:
@@ -48,7 +48,7 @@ class WatchedFile(Generic[T]):
         try:
             return self._parse(self._path.read_bytes())
         finally:
-            # Also after an error: the file is read again once it changes again.
+            # Also after an error, so that an invalid file is read only once.
             self._state = state
 
     def _stat(self) -> tuple[int, ...]:

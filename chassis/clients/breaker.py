@@ -1,7 +1,4 @@
-"""Circuit breaker of an instance or of a whole upstream.
-
-Source: Nygard, "Release It!", 2007. Calls run between `admit` and `record`, so that a slow one blocks no other.
-"""
+"""Circuit breaker (Nygard, "Release It!", 2007). Calls run outside of its lock, between `admit` and `record`."""
 
 import threading
 import time
@@ -15,8 +12,7 @@ log = get_logger(__name__)
 
 
 class Breaker:
-    """Closed: every call passes. Open, after so many failures in a row: none does. Half-open, after a while: one probe passes,
-    and its outcome closes or reopens the breaker."""
+    """Closed: every call passes. Open, after failures in a row: none. Half-open, after `open_seconds`: one, whose outcome decides."""
 
     def __init__(self, upstream: str, scope: str, name: str, failures_to_open: int, open_seconds: float) -> None:
         """scope: "instance" or "service"; name: which one, for the log."""
@@ -32,7 +28,7 @@ class Breaker:
         return self._open_until is None
 
     def admit(self) -> "Admission | None":
-        """Permission for one call, whose `record` must follow; None: do not call."""
+        """Permission for one call, which must `record`; None: do not call."""
         with self._lock:
             if self._open_until is None:
                 return Admission(self, is_probe=False)

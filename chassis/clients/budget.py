@@ -1,13 +1,12 @@
-"""How often, and after what pause, a call may be retried without making an outage worse."""
+"""Limits retries, so that they do not make an outage worse."""
 
 import random
 import threading
 
 
 class RetryBudget:
-    """Each call earns a share of a retry, each retry spends a whole one; at most `reserve` are saved up.
+    """Each call earns a share of a retry, up to `reserve`: at worst an upstream gets (1 + share) times the calls.
 
-    With everything failing an upstream thus gets at most (1 + share) times the calls, plus `reserve` once.
     Source: Finagle's RetryBudget and gRPC's retry throttling (proposal A6).
     """
 
@@ -21,7 +20,7 @@ class RetryBudget:
             self._saved = min(self._saved + self._share, self._reserve)
 
     def spend(self) -> bool:
-        """Whether a retry is allowed; if so, it is paid for."""
+        """Pay for a retry. False: there is none left."""
         with self._lock:
             if self._saved < 1:
                 return False

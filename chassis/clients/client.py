@@ -1,4 +1,4 @@
-"""A call to another service, from the request to JSON or a Problem."""
+"""Calls to another service."""
 
 import json
 import threading
@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 class Client:
-    """Calls to one upstream. Made once per process, at import; connects at first use."""
+    """Calls to one upstream. Connects at first use."""
 
     def __init__(self, service: str, policy: Policy | None = None) -> None:
         self.service = service
@@ -31,10 +31,7 @@ class Client:
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], settings: Settings, **headers: str) -> Any:
-        """The JSON of the response; None where it has no content.
-
-        Raises Unavailable, TooSlow, Refused, NotThere or BadResponse: see `failures`.
-        """
+        """The JSON of the response, if any. Raises the Problems in `failures`."""
         api_key = credentials.api_key(settings)
         sent = {
             # An empty key would be refused where no key is welcome.
@@ -71,7 +68,7 @@ class Client:
             raise BadResponse(f"The {self.service} service did not respond with JSON.") from error
 
     def _wired(self, settings: Settings) -> Upstream:
-        # A process has one Settings for life; tests have several.
+        # Only tests have several Settings.
         with self._lock:
             if self._upstream is None or self._upstream.settings is not settings:
                 self._upstream = Upstream(self.service, self._policy, settings)

@@ -1,4 +1,4 @@
-"""What a call may raise instead of returning: Problems that our own caller can act on.
+"""Problems that a call may raise:
 
 - Unavailable (503 with Retry-After): the upstream is down or failing, or calls to it are held back.
 - TooSlow (504), an Unavailable too: it did not respond in time.
@@ -26,7 +26,7 @@ class TooSlow(Unavailable):
 
 
 class TryFailed(Exception):
-    """One try failed; another may succeed, on another instance. was_sent: the upstream may have had work with it."""
+    """One try failed. was_sent: it may have cost the upstream work."""
 
     def __init__(
         self, reason: str, *, was_sent: bool = True, is_slow: bool = False, retry_after_seconds: int = 2

@@ -1,4 +1,4 @@
-"""Metrics of calls to upstreams. Instances are not labels: they come and go."""
+"""Metrics of calls. Instances come and go, so they are not labels."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

@@ -1,4 +1,4 @@
-"""The instances of one upstream: which to call next, and one try at it."""
+"""The instances of one upstream."""
 
 import random
 import threading
@@ -96,7 +96,7 @@ class Peer:
 
 
 def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    """The body. A socket's timeout restarts with each byte, so the total is watched here. Raises BadResponse if too long."""
+    """The body, read in time: a socket's timeout restarts with each byte. Raises BadResponse if too long."""
     blocks, size = [], 0
     while block := response.read1(_BLOCK_BYTES):
         blocks.append(block)
@@ -112,7 +112,7 @@ def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
 
 
 def retry_after(headers: Mapping[str, str], default_seconds: int = 2) -> int:
-    """Seconds by the header Retry-After, at most an hour."""
+    """In seconds, at most an hour."""
     value = headers.get("Retry-After", "")
     return min(int(value), 3_600) if value.isascii() and value.isdecimal() else default_seconds
 
@@ -163,7 +163,7 @@ class Peers:
                 before[gone].close()
 
     def choose(self, tried: Collection[Peer] = ()) -> Turn | None:
-        """A turn with an instance whose breaker admits one; with one of `tried` only when there is no other."""
+        """Of the instances whose breakers admit a call, one; of `tried` only if there is no other."""
         peers = list(self._peers.values())
         for candidates in ([peer for peer in peers if peer not in tried], [peer for peer in peers if peer in tried]):
             while candidates:
@@ -180,8 +180,7 @@ class Peers:
 def _less_busy(candidates: Sequence[Peer]) -> Peer:
     """The less busy of two drawn by weight.
 
-    Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 1996: nearly as even as comparing all,
-    without sending everybody to the one that was idle a moment ago.
+    Source: Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 1996.
     """
     if len(candidates) == 1:
         return candidates[0]

@@ -1,4 +1,4 @@
-"""One upstream as this process calls it: its instances, and what keeps the calls within bounds."""
+"""Calls to one upstream: slots, breaker, retries."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Upstream:
         slots = policy.concurrency or max(1, settings.threads // 2)
         self._slots = threading.BoundedSemaphore(slots)
         self._in_flight: dict[int, float] = {}
-        """When the call of each thread that has a slot began."""
+        """Start of each thread's call."""
         self._responded_at = 0.0
         self._provider = discovery.provider(settings)
         self._peers = Peers(service, policy, connections=slots)
@@ -53,10 +53,9 @@ class Upstream:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """A slot for one call in flight, so that one upstream never takes all our threads.
+        """Limit the calls in flight, so that one upstream never takes all our threads.
 
-        While responses come back, callers queue: a burst is no outage. Once none has for a while, callers without a slot are
-        turned away at once, so that their threads are free for other work.
+        Callers queue while responses come back; once none has for a while, they are turned away at once.
         """
         while not self._slots.acquire(timeout=min(self._queueing_seconds(), self._left())):
             if not self._queueing_seconds() or not self._left():
@@ -70,7 +69,7 @@ class Upstream:
             self._slots.release()
 
     def _queueing_seconds(self) -> float:
-        """How long to queue for a slot: counted from the last response, or from the oldest call in flight."""
+        """Counted from the last response, or from the start of the oldest call in flight."""
         oldest = min(list(self._in_flight.values()), default=time.monotonic())
         return max(0.0, max(oldest, self._responded_at) + self._policy.slot_seconds - time.monotonic())
 
@@ -90,7 +89,7 @@ class Upstream:
                     raise self._failed(failure.is_slow, failure.retry_after_seconds) from failure
 
     def _may_retry(self, failure: TryFailed, tries: int) -> bool:
-        """Whether to retry, after the pause before it. What was never sent costs the upstream nothing, nor the budget."""
+        """Whether to retry; pauses first. A request that was never sent costs no budget."""
         if tries >= self._policy.tries:
             return False
         if failure.was_sent and not self._budget.spend():

@@ -1,8 +1,8 @@
-"""Finds the instances of an upstream, by the provider that the settings choose: Consul, Kubernetes, DNS or fixed addresses.
+"""Finds the instances of an upstream, by Consul, Kubernetes, DNS or fixed addresses.
 
     instances = discovery.provider(settings).instances("products")
 
-The result comes from memory, which the provider keeps fresh: looking up before each call costs nothing.
+The result is in memory and kept fresh: look it up before each call.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ __all__ = ["Instance", "Provider", "provider"]
 
 class Provider(Protocol):
     def instances(self, service: str) -> Sequence[Instance]:
-        """Those to call: the ready ones, or if there are none, the live ones. The same object while nothing changes. Never raises."""
+        """The ready ones, else the live ones. The same object while nothing changes. Never raises."""
 
 
 def provider(settings: Settings) -> Provider:

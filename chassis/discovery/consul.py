@@ -31,7 +31,7 @@ def catalogue(agent: Agent) -> Watches:
 
 
 class Query:
-    """A blocking query for one service; Consul responds once its state has passed our index."""
+    """A blocking query: Consul responds once its state has passed our index."""
 
     def __init__(self, agent: Agent, service: str) -> None:
         tls = agent.tls()
@@ -51,7 +51,7 @@ class Query:
             raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
         found = [_instance(entry) for entry in usable(json.loads(response.data))]
         following = int(response.headers.get("X-Consul-Index", 0))
-        # As Consul advises, start over when the index decreases: it is another server's, or a wiped one's.
+        # Start over when the index decreases, as Consul advises.
         self._index = following if following >= index else 0
         return found
 

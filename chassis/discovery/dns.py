@@ -1,7 +1,6 @@
 """A DNS name per service, resolved again every few seconds.
 
-A headless Service of Kubernetes has an address for each ready pod; an ordinary one has a single address, behind which
-Kubernetes picks a pod for each connection.
+A headless Service of Kubernetes has an address for each ready pod.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """Kubernetes' EndpointSlices: the pods of a Service, watched through the Kubernetes client.
 
-The service account must be allowed to list and watch endpointslices in its namespace. The client takes 20 MB of memory; the
-`dns` provider with a headless Service does nearly the same without it.
+The service account must be allowed to list and watch endpointslices. The client takes 20 MB; the `dns` provider with a
+headless Service does nearly the same without it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 @lru_cache
 def endpoint_slices(namespace: str) -> Watches:
-    """The process's view of the cluster it runs in, or of the kubeconfig's."""
+    """Of the cluster around the process, or of the kubeconfig's."""
     cluster = client.Configuration()
     config.load_config(client_configuration=cluster)
     # Watch retries and logs once; urllib3 would log every try.
@@ -53,7 +53,7 @@ class Slices:
         return _usable([found for each in listed.items for found in _endpoints(each)])
 
     def _wait(self, version: str, wait_seconds: float) -> None:
-        """Return once something has changed since `version`, or that version has expired."""
+        """Until something has changed since `version`, or it has expired."""
         stream = watch.Watch().stream(
             self._api.list_namespaced_endpoint_slice,
             **self._query,
@@ -69,7 +69,7 @@ class Slices:
 
 
 def _usable(found: Sequence[tuple[Instance, Any]]) -> Sequence[Instance]:
-    """The ready ones, or if there are none, all that are not terminating (see `chassis/discovery/usable.py`)."""
+    """The ready ones, else those not terminating (see `usable.py`)."""
     # Without a condition, `ready` counts as true and `terminating` as false.
     ready = [instance for instance, conditions in found if conditions is None or conditions.ready is not False]
     return ready or [instance for instance, conditions in found if not conditions.terminating]

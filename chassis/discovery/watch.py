@@ -1,4 +1,4 @@
-"""Keeps the instances of services fresh from a source that may be unavailable: the last good result stays in use."""
+"""Keeps instances fresh from a source that may be unavailable: the last good result stays in use."""
 
 import random
 import threading
@@ -15,8 +15,7 @@ FIRST_RESULT_SECONDS = 1.0
 """How long the first lookup of a service waits for the source."""
 
 EMPTY_GRACE_SECONDS = 15.0
-"""An empty result is believed only once it has lasted: a catalogue that has just started is empty until all have registered
-again, and calling an instance that is really gone fails at once anyway."""
+"""An empty result must last that long: a catalogue that has just started is empty until all have registered again."""
 
 RETRY_SECONDS = (0.2, 1.0)
 """Range of the random pause between tries while the source is unavailable."""

@@ -18,7 +18,7 @@ class DeadRow:
 
 
 class DeadRows(Protocol):
-    """A service's dead rows; a module may be one. Each call runs in a transaction."""
+    """A module may be one. Each call runs in a transaction."""
 
     def rows(self, limit: int) -> Sequence[DeadRow]:
         """Oldest first."""

@@ -1,6 +1,6 @@
-"""A service's table of contents, from which its web, worker and Celery processes are made.
+"""A service's table of contents, from which its processes are made.
 
-Memory is paid per process, so what only some processes need is imported where they need it.
+Memory is paid per process: what only some of them need is imported there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -34,10 +34,10 @@ class Timer:
 
 @dataclass
 class Service:
-    """`routes`, `tasks` and `dead_rows` are functions that import what they return: only the processes that need it pay for it.
+    """`routes`, `tasks` and `dead_rows` import what they return.
 
-    `events` is the table that serves as outbox, where there is no outbox of its own.
-    `collections` names the MongoDB collections that carry unsent messages; without them the service is on PostgreSQL.
+    events: the table that serves as outbox, instead of one of its own.
+    collections: those in MongoDB that carry unsent messages; without any, the service is on PostgreSQL.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Service:
 
     @cached_property
     def celery(self) -> "Tasks | None":
-        """The service's tasks, if any, bound to its store and broker."""
+        """The tasks, bound to store and broker."""
         if self.tasks is None:
             return None
         tasks = self.tasks()
@@ -74,5 +74,5 @@ class Service:
         return PostgresStore(self.settings.database_url, self.settings.threads, self.name, self.events)
 
     def require_settings(self, *more: str) -> None:
-        """End the process with one line per missing setting: the store's URL, and `more`."""
+        """End the process with a line per missing setting: the store's URL, and `more`."""
         self.settings.require("mongo_url" if self.collections else "database_url", *more)

@@ -21,8 +21,8 @@ POLL_SECONDS = 0.01
 class Server(MTServer):
     """Granian's threaded server, on any Python.
 
-    Granian intends it for Python without the GIL, but one thread is one worker on any. Its usual server keeps a parent
-    beside each worker: 30 MB per service, and a killed parent leaves its worker behind, still holding the port.
+    Granian intends it for Python without the GIL. Its usual server keeps a parent beside each worker: 30 MB per service, and
+    a killed parent leaves its worker behind, still holding the port.
     """
 
     def _check_gil(self) -> None:
@@ -30,7 +30,7 @@ class Server(MTServer):
 
 
 def run(application: Any, settings: Settings) -> NoReturn:
-    """Serve the WSGI application until SIGTERM, and finish the requests in flight. Read the environment before."""
+    """Serve until SIGTERM, then finish the requests in flight. Clears the environment, see `_hide_environment`."""
     _hide_environment()
     in_flight = InFlight()
 
@@ -57,8 +57,8 @@ def run(application: Any, settings: Settings) -> NoReturn:
 def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
     """End the process once no request is in flight.
 
-    Granian waits for requests only as long as their clients do. And ending the interpreter unwinds threads that wait for the
-    GIL, which aborts the process, since granian's are Rust's below; so only the process is ended.
+    Granian waits for requests only as long as their clients do. The interpreter is not ended: that would unwind granian's Rust
+    threads and abort.
     """
     deadline = time.monotonic() + timeout_seconds
     while in_flight.count and time.monotonic() < deadline:
@@ -67,9 +67,7 @@ def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
 
 
 def _hide_environment() -> None:
-    """Remove variables that granian would copy into every request's WSGI environment: our secrets, and names like HTTP_PROXY,
-    which look like headers.
-    """
+    """Remove what granian would copy into every WSGI environment: secrets, and names that look like headers."""
     for name in list(os.environ):
         if name.startswith(("HTTP_", "SOUK_")) or name in ("REQUEST_URI", "CONTENT_LENGTH", "CONTENT_TYPE"):
             del os.environ[name]

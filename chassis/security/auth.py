@@ -1,4 +1,4 @@
-"""Authenticates callers and checks permissions. Every service verifies tokens and keys itself and trusts no other header."""
+"""Authentication and permissions. Every service verifies tokens and keys itself."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from chassis.security import keys, tokens
 
 @dataclass(frozen=True)
 class Caller:
-    """Who sent the current request: a user, a service, a service on behalf of a user, or an anonymous caller."""
+    """A user, a service, a service on behalf of a user, or nobody known."""
 
     user_id: UUID | None = None
     roles: frozenset[str] = frozenset()
@@ -26,7 +26,7 @@ class Caller:
         return not self.roles.isdisjoint({"staff", "admin"})
 
     def owns(self, user_id: UUID | None) -> bool:
-        """Whether the caller may act on what belongs to `user_id`: the owner or staff; only staff where it belongs to no user."""
+        """Whether the caller is the user or staff. Only staff own what belongs to None."""
         _ownership_checked.set(True)
         return (user_id is not None and self.user_id == user_id) or self.is_staff
 
@@ -38,7 +38,7 @@ ANONYMOUS = Caller()
 class Permission:
     """Who may use a route: anyone, users with one of `roles`, or the named services.
 
-    With `owner`, users reach only what is their own: the endpoint must look it up through `Caller.owns`.
+    With `owner`, only what is their own: the endpoint must check `Caller.owns`.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Permission:
         }
 
     def check(self, caller: Caller) -> None:
-        """Raises Unauthorized for an anonymous caller, Forbidden for any other without permission."""
+        """Raises Unauthorized for an anonymous caller, Forbidden for another."""
         if self.anyone or caller.service in self.services or self.roles & caller.roles:
             return
         if caller == ANONYMOUS:
@@ -74,7 +74,6 @@ ADMIN = Permission("admins", roles=frozenset({"admin"}))
 
 
 def service(*names: str) -> Permission:
-    """Permission for the named services only, by their API keys."""
     return Permission("services (" + ", ".join(names) + ")", services=frozenset(names))
 
 
@@ -93,10 +92,7 @@ def has_checked_ownership() -> bool:
 
 
 def admit(permission: Permission, authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """Authenticate the request and make its sender the `caller()`.
-
-    Raises Unauthorized or Forbidden. On a route for anyone, invalid credentials count as none.
-    """
+    """Authenticate the `caller()`. Raises Unauthorized, Forbidden; on a route for anyone, invalid credentials count as none."""
     try:
         found = _authenticate(authorization, api_key, settings)
     except Unauthorized:
@@ -110,14 +106,14 @@ def admit(permission: Permission, authorization: str | None, api_key: str | None
 
 
 def _authenticate(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """A service that acts for a user sends both its key and the user's token; both must be valid."""
+    """A service that acts for a user sends its key and the user's token."""
     service_name = None if api_key is None else _service_of(api_key, settings)
     if authorization is None:
         return Caller(service=service_name)
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise tokens.invalid("Only the Bearer scheme is supported.")
-    # Exactly one space (RFC 6750): the edge limits rates by this header, and each spelling would have a limit of its own.
+    # Exactly one space (RFC 6750): the edge limits rates by this header's text.
     claims = tokens.verify(token, settings)
     # Imported here because only web processes see tokens.
     from chassis.security import revocations

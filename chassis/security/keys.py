@@ -1,7 +1,7 @@
-"""The keys of one process: those that sign and verify tokens, and those that identify callers.
+"""The keys that sign and verify tokens, and those that identify callers.
 
-They come from SOUK_KEYS_FILE, reloaded when it changes so that keys rotate without a restart, or from the settings. An unknown
-key triggers a reload at once: a new key that is written to the verifiers' files before the sender's drops no request.
+From SOUK_KEYS_FILE, reloaded when it changes, or from the settings. An unknown key triggers a reload at once: a new key that
+reaches the verifiers' files first drops no request.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Material(BaseModel):
 
 
 class KeyFile(BaseModel):
-    """The JSON of SOUK_KEYS_FILE. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests with their expiry, by caller."""
+    """SOUK_KEYS_FILE. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests and their expiry, by caller."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +52,7 @@ class KeyFile(BaseModel):
 
 @dataclass(frozen=True)
 class JWTKey:
-    """`algorithm` belongs to the key; the one in a token's header is ignored."""
+    """`algorithm` is the key's; a token's header is not trusted with it."""
 
     id: str
     algorithm: str
@@ -75,7 +75,7 @@ class Keys:
         return key if key is not None and _is_current(key.expires_at) else None
 
     def caller(self, api_key: str) -> str | None:
-        """Whose key this is. Looked up by digest, so that timing reveals nothing of a key."""
+        """Whose key this is. Looked up by digest, so that timing reveals nothing."""
         name, until = self.callers.get(hashlib.sha256(api_key.encode()).hexdigest(), (None, None))
         return name if _is_current(until) else None
 
@@ -101,7 +101,7 @@ class Keys:
 
 
 class Keyring:
-    """The current keys, from a file or from the settings. Raises InvalidKeys when made from invalid ones."""
+    """The current keys. Raises InvalidKeys when made."""
 
     def __init__(self, settings: Settings) -> None:
         self._file: WatchedFile[Keys] | None = None
@@ -127,7 +127,7 @@ class Keyring:
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The process's keyring. Ends the process with one line when its keys are invalid."""
+    """The process's keyring. Ends the process when it is invalid."""
     try:
         return settings.once(Keyring)
     except InvalidKeys as error:
@@ -180,7 +180,6 @@ def _parsed(key_id: str, material: str) -> tuple[str, Any, Any]:
 
 
 def public_pem(key: JWTKey) -> str:
-    """The public half of an asymmetric key, as PEM."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
     pem: bytes = key.verifying.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -188,7 +187,7 @@ def public_pem(key: JWTKey) -> str:
 
 
 def jwks(keys: Keys) -> dict[str, Any]:
-    """The public keys as a JSON Web Key Set (RFC 7517), without HS256 secrets."""
+    """The public keys (RFC 7517), without HS256 secrets."""
     from jwt.algorithms import get_default_algorithms
 
     algorithms: dict[str, Any] = get_default_algorithms()

@@ -1,9 +1,7 @@
-"""Access tokens revoked before they expire, by `jti`, in Redis, where each entry expires with its token.
+"""Revoked access tokens, by `jti`, in Redis, where each entry expires with its token.
 
-Each process looks a token up at most once per CACHE_SECONDS, so a busy client costs nothing and a revoked token is refused
-within that time. While Redis is unavailable, tokens pass: they are signed and expire within a quarter of an hour, and
-refusing every customer while a cache restarts would do more harm. That is counted and logged, and the publisher
-tells Redis again once it is back.
+A process looks a token up at most once per CACHE_SECONDS. While Redis is unavailable, tokens pass, which is counted: they expire
+within a quarter of an hour, and refusing every customer would do more harm. The publisher repeats itself once Redis is back.
 """
 
 import time
@@ -21,7 +19,7 @@ log = get_logger(__name__)
 
 CACHE_SECONDS = 1.0
 BACKOFF_SECONDS = 1.0
-"""How long Redis is left alone after an error, so that not every request waits for its timeout."""
+"""After an error, so that not every request waits for a timeout."""
 
 MAX_CACHED = 10_000
 """Of some 150 bytes each."""
@@ -59,7 +57,7 @@ def _look_up(token_id: str, settings: Settings, now: float) -> bool:
 
 
 def publish(revoked: Mapping[str, datetime], settings: Settings) -> None:
-    """Revoke tokens for every service; `revoked` has their expiry by id. Raises RedisError."""
+    """revoked: expiry by token id. Raises RedisError."""
     now = clock.now()
     with redis.client(settings.redis_url).pipeline(transaction=False) as pipeline:
         for token_id, expires_at in revoked.items():

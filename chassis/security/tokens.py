@@ -34,7 +34,6 @@ class Claims:
 
 
 def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UUID | None = None) -> AccessToken:
-    """A new token, signed with the current key."""
     import jwt
 
     key = keyring(settings).now().signing
@@ -56,8 +55,8 @@ def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UU
 
 
 def verify(token: str, settings: Settings) -> Claims:
-    """Raises Unauthorized for a token that is forged, expired or not for us. Revocation is checked elsewhere."""
-    # Imported here: PyJWT brings cryptography, 5 MB, which processes without tokens spare.
+    """Raises Unauthorized unless it is valid; revocation is checked elsewhere."""
+    # PyJWT brings cryptography, 5 MB, which workers do not need.
     import jwt
 
     try:

@@ -1,7 +1,7 @@
 """The first response to each POST with an `Idempotency-Key`.
 
-The record is a row of the request's own transaction, so it needs no "in progress" state: a second request with the key waits on
-the row until the first has committed, and then finds its response.
+The record is a row of the request's transaction and needs no "in progress" state: a second request waits on the row until the
+first has committed.
 """
 
 import hashlib
@@ -39,17 +39,14 @@ class Record:
     body: bytes
 
     def claim(self) -> StoredResponse | None:
-        """Take the key for the current transaction, or return the response to its first request.
-
-        Raises KeyReused where that request had another body.
-        """
+        """Take the key, or return the response to its first request. Raises KeyReused."""
         values = {**self._primary_key, "request_hash": self._hash, "created_at": clock.now()}
         statement = insert(idempotency_keys).values(values).on_conflict_do_nothing()
         claimed = postgres.session().execute(statement.returning(idempotency_keys.c.key_hash)).first()
         return None if claimed is not None else self.find()
 
     def find(self) -> StoredResponse | None:
-        """The response to the key's first request, if any. Raises KeyReused where that had another body."""
+        """The response to the first request, if any. Raises KeyReused where that had another body."""
         first = postgres.session().execute(select(idempotency_keys).filter_by(**self._primary_key)).one_or_none()
         if first is None:
             return None
@@ -64,11 +61,11 @@ class Record:
 
     @property
     def _primary_key(self) -> dict[str, str]:
-        # Anonymous callers share no namespace: for them a key with another body is another request.
+        # Anonymous callers share no keys: another body is another request.
         caller = self.caller or f"anyone:{self._hash}"
         return {"caller": caller, "route": self.route, "key_hash": hashlib.sha256(self.key.encode()).hexdigest()}
 
     @property
     def _hash(self) -> str:
-        # Keyed with what only the client knows, so that the table is no help in guessing a password in a body.
+        # Keyed by the client's secret, so that passwords in bodies cannot be guessed from it.
         return hmac.new(self.key.encode(), self.body, hashlib.sha256).hexdigest()

@@ -35,7 +35,7 @@ def run() -> None:
 
 
 def create_chassis_tables(with_outbox: bool = True) -> None:
-    """For a service's first migration: inbox, idempotency keys, and outbox unless a table of its own serves as one."""
+    """For a service's first migration."""
     postgres.metadata.create_all(op.get_bind(), tables=[inbox.inbox, idempotency_keys.idempotency_keys])
     if with_outbox:
         postgres.metadata.create_all(op.get_bind(), tables=[outbox.outbox])
@@ -43,7 +43,7 @@ def create_chassis_tables(with_outbox: bool = True) -> None:
 
 
 def announce_inserts(table: str) -> None:
-    """Make commits that insert into `table` wake the relay, by a trigger, which costs no round trip."""
+    """Make inserts wake the relay. A trigger costs no round trip."""
     op.execute(
         f"CREATE FUNCTION announce_{table}() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN PERFORM pg_notify('{outbox.CHANNEL}', ''); RETURN NULL; END $$"

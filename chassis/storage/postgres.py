@@ -1,6 +1,6 @@
 """PostgreSQL for one service: the only session and the only commit.
 
-A request, message or task is one transaction. The edges open it; code below them uses `session()` and never commits.
+The edges open a transaction per request, message or task; code below uses `session()` and never commits.
 """
 
 from collections.abc import Iterator
@@ -30,7 +30,6 @@ COLUMN_TYPES = {
 
 _SESSION_OPTIONS = " ".join(
     (
-        # Bounds for a statement, for a lock, and for a transaction whose process hangs.
         "-c statement_timeout=10s",
         "-c lock_timeout=5s",
         "-c idle_in_transaction_session_timeout=30s",
@@ -55,12 +54,12 @@ class Database:
         self.url = url
         self.engine: Engine = create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
-            # A ping before use costs 0.1 ms and spares callers the error after a database restart.
+            # 0.1 ms a use, and no errors after a database restart.
             pool_pre_ping=True,
             pool_size=pool_size,
             max_overflow=4,
             pool_timeout=5,
-            # Keeps rows' values, which may be personal data, out of errors and logs.
+            # Keeps personal data out of errors and logs.
             hide_parameters=True,
             connect_args={**_TIMEOUTS, "options": _SESSION_OPTIONS},
         )
@@ -97,7 +96,7 @@ class Database:
 
 
 def _limit_statements(opened: Session) -> None:
-    """End statements at the caller's deadline. Costs a round trip, so only where a caller set one."""
+    """End statements at the caller's deadline, if any: it costs a round trip."""
     seconds = deadline.callers_remaining()
     if seconds is not None:
         opened.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))

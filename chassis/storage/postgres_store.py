@@ -1,4 +1,4 @@
-"""PostgreSQL as a store: inbox, outbox and idempotency keys are tables beside a service's own."""
+"""PostgreSQL as a store, with tables for inbox, outbox and idempotency keys."""
 
 from datetime import datetime
 from types import ModuleType

@@ -10,16 +10,16 @@ from redis.retry import Retry
 __all__ = ["RedisError", "client"]
 
 TIMEOUT_SECONDS = 0.25
-"""For connecting and for each response. Every caller can do without Redis, and decides what happens then."""
+"""For connecting and for each response. Every caller can do without Redis."""
 
 
 @lru_cache
 def client(url: str) -> "Redis":
-    """The process's connection pool for the server at `url`. Its calls raise RedisError, soon."""
+    """The process's connection pool. Calls raise RedisError."""
     return Redis.from_url(
         url,
         socket_connect_timeout=TIMEOUT_SECONDS,
         socket_timeout=TIMEOUT_SECONDS,
-        # One immediate retry: a pooled connection may have died since it was last used.
+        # A pooled connection may have died: retry at once.
         retry=Retry(NoBackoff(), 1),
     )

@@ -1,7 +1,4 @@
-"""What the edges (HTTP, messages, tasks, timers) need of a database: a transaction, an inbox, a source of unsent messages.
-
-They work on the active store; a process has one, a test several.
-"""
+"""What the edges (HTTP, messages, tasks, timers) need of a database. They work on the active store; a test has several."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -32,7 +29,7 @@ class Store(Protocol):
         ...
 
     def purge(self, before: datetime) -> None:
-        """Delete inbox, outbox and idempotency rows from before this moment, in the current transaction."""
+        """Delete old inbox, outbox and idempotency rows."""
         ...
 
     def check(self) -> None:
@@ -54,5 +51,5 @@ def active(store: Store) -> Iterator[None]:
 
 
 def transaction() -> AbstractContextManager[None]:
-    """A transaction on the active store, for edges, and for tasks that call third parties between two of them."""
+    """A transaction on the active store, for edges and tasks."""
     return _active.get().transaction()

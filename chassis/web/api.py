@@ -1,7 +1,7 @@
 """The HTTP edge: one Resource per URL, one endpoint per method, one transaction per request.
 
-The endpoint says who may call, the annotations what it takes (`body`, `query`). From these come authorization, validation, the
-transaction, the idempotency record and the OpenAPI document. A method that is not an endpoint fails at start.
+Authorization, validation, the idempotency record and the OpenAPI document follow from the endpoint. A method that is not
+one fails at start.
 """
 
 import functools
@@ -37,7 +37,7 @@ class Resource(flask_restful.Resource):
 
 
 class Api(flask_restful.Api):
-    """Flask-RESTful with our errors: stock, it turns an exception that has a Flask handler into a bare 500."""
+    """Flask-RESTful turns exceptions that have a Flask handler into a bare 500; this one does not."""
 
     def error_router(self, original_handler: Callable[[Exception], Any], e: Exception) -> Any:
         return original_handler(e)
@@ -46,7 +46,7 @@ class Api(flask_restful.Api):
 def mount(
     app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
 ) -> Callable[[], dict[str, Any]]:
-    """Serve `routes` from `app`; returns what writes their OpenAPI document. Raises TypeError, see `Endpoint.of`."""
+    """Serve `routes`; returns what writes their OpenAPI document. Raises TypeError, see `Endpoint.of`."""
     api = Api(app, catch_all_404s=False)
     endpoints: dict[tuple[str, str], Endpoint] = {}
     for url, resource in routes.items():
@@ -70,7 +70,7 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         arguments = {**path, **_arguments(endpoint)}
         result: StoredResponse | Response | None = None
         if endpoint.before is not None:
-            # A repeated request gets its response even if preparing it would fail today.
+            # A repeated request gets its response even if `before` would fail now.
             result = _find(record)
             if result is None:
                 arguments["prepared"] = endpoint.before(**arguments)
@@ -109,7 +109,7 @@ def _find(record: "Record | None") -> StoredResponse | None:
 
 
 def _run(endpoint: Endpoint, record: "Record | None", call: Callable[[], Any]) -> StoredResponse | Response:
-    """The response to store and send; one that the method made itself (not JSON) is sent as it is."""
+    """A Response of the method's own is sent as it is, and not stored."""
     if record is not None and (stored := record.claim()):
         return stored
     view = call()
@@ -143,7 +143,7 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _has_nul(raw: bytes) -> bool:
-    """Whether a string in the JSON contains NUL, which no database column accepts. False if it is not JSON."""
+    """Whether any string contains NUL, which no database accepts. False if it is not JSON."""
     try:
         remaining = [json.loads(raw)]
     except (ValueError, RecursionError):

@@ -7,17 +7,15 @@ _CANDIDATE = re.compile(r"(?<![\d+])[2-6](?:[ .\-_/]?\d){12,18}(?!\d)")
 
 
 def has_number(text: str) -> bool:
-    """Whether anything in the text has the length and the check digit of a card number."""
     return any(_is_valid(found.group()) for found in _CANDIDATE.finditer(text))
 
 
 def without_numbers(text: str) -> str:
-    """The text with card numbers replaced."""
     return _CANDIDATE.sub(lambda found: "[card number]" if _is_valid(found.group()) else found.group(), text)
 
 
 def _is_valid(text: str) -> bool:
-    """Luhn's check, which one in ten other runs of digits passes too."""
+    """Luhn's check, which one in ten other numbers passes."""
     digits = [int(character) for character in text if character.isdigit()][::-1]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -1,4 +1,4 @@
-"""An endpoint: who may call a Resource's method, what it takes and returns, and how it may fail."""
+"""Who may call a Resource's method, what it takes and returns, and how it fails."""
 
 import inspect
 import typing
@@ -67,10 +67,10 @@ def endpoint(
 ) -> Callable[[F], F]:
     """Make a Resource's method an endpoint. Its annotations name the models of `body`, `query` and the response.
 
-    location: URL of the new resource, with fields of the response in braces: "/orders/{id}".
-    idempotency: with "own" the method itself handles the key, for a store that cannot keep the record in the same transaction.
-    before: called with the method's arguments ahead of the transaction, for slow work (an upstream, a hash); the method gets
-    the result as `prepared`.
+    location: of the new resource, with fields of the response: "/orders/{id}".
+    idempotency: with "own" the method handles the key, for a store without transactions.
+    before: slow work (an upstream, a hash) ahead of the transaction, called with the method's arguments; its result becomes
+    `prepared`.
     raises: problems whose status `Endpoint.error_statuses` cannot infer.
     """
 

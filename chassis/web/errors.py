@@ -17,7 +17,7 @@ _KEPT_HEADERS = ("Allow", "Retry-After", "Location")
 
 
 def register(app: Flask, unavailable: Iterable[type[Exception]]) -> None:
-    """unavailable: the errors that the service's store raises when it is unavailable."""
+    """unavailable: see `Store.unavailable`."""
     app.register_error_handler(Problem, _problem)
     app.register_error_handler(HTTPException, _http_error)
     for error in unavailable:

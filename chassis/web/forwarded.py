@@ -1,7 +1,7 @@
 """The client's address, behind the edge.
 
-Each proxy appends its peer's address to X-Forwarded-For, after whatever the client sent. So only the entry that our edge
-appended is trusted, and only from a peer that is our edge.
+Each proxy appends its peer's address to X-Forwarded-For. Only the entry that our edge appended is trusted: the client may
+have sent the others.
 """
 
 from functools import lru_cache
@@ -11,8 +11,8 @@ from chassis.base.settings import Settings
 
 
 def client_address(settings: Settings) -> str | None:
-    """The address of the current request's client; None outside of a request, or where it is not an IP address."""
-    # Imported here: models use this module, and workers have models but no Flask.
+    """None outside of a request, or where it is not an IP address."""
+    # Models use this module, and workers have no Flask.
     from flask import has_request_context, request
 
     if not has_request_context():

@@ -12,7 +12,7 @@ class KeyMissing(Problem):
 
 
 def checked(key: str | None, is_required: bool) -> str | None:
-    """The key, if sent. Raises KeyMissing; Malformed when it is empty, too long or not printable ASCII."""
+    """Raises KeyMissing; Malformed when it is empty, too long or not printable ASCII."""
     if key is None:
         if is_required:
             raise KeyMissing(f"Send {HEADER} with a value that is unique to each new request.", field=HEADER)

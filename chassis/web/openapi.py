@@ -1,7 +1,7 @@
 """The OpenAPI 3.1 document of a service, written from its endpoints.
 
-`x-souk-allow` of an operation tells programs who may call it: `anyone`, users with one of `roles`, the named `services`.
-With `owner`, users reach only what is their own, and get 404 for what is another's; staff reach everything.
+`x-souk-allow` says who may call: `anyone`, users with one of `roles`, the named `services`. With `owner`, another user's data is
+a 404 to all but staff.
 """
 
 import re
@@ -32,7 +32,7 @@ _SECURITY_SCHEMES = {
 
 
 class FieldError(BaseModel):
-    """`field` is a dotted path into the body, or the name of a query parameter or header."""
+    """`field`: dotted path into the body, query parameter or header."""
 
     field: str
     message: str
@@ -63,12 +63,11 @@ def document(title: str, endpoints: Endpoints) -> dict[str, Any]:
 
 
 def serve(content: Callable[[], dict[str, Any]]) -> Callable[[], Response]:
-    """A view of the document, which is written at the first request."""
     return lambda: Response(json.dumps(content()), content_type=_JSON)
 
 
 class _Schemas:
-    """JSON schemas of the models of all endpoints; a model that several use is written once."""
+    """The models of all endpoints, each written once."""
 
     def __init__(self, endpoints: Endpoints) -> None:
         requests = {model for each in endpoints.values() for model in (each.body, each.query) if model is not None}
@@ -87,7 +86,7 @@ class _Schemas:
         return self._references[model, "serialization"]
 
     def query(self, model: type[BaseModel]) -> dict[str, Any]:
-        """The schema itself: each of its properties is a parameter."""
+        """Its properties are the parameters."""
         return self.components[self.request(model)["$ref"].rpartition("/")[2]]
 
 

@@ -1,4 +1,4 @@
-"""Cursor pagination: a page starts after the last row seen, so rows that come and go shift nothing."""
+"""Cursor pagination: new rows shift no page."""
 
 import base64
 import binascii
@@ -59,7 +59,7 @@ def newest_first(
     row_id: "InstrumentedAttribute[UUID]",
     page: Page,
 ) -> tuple[Sequence[T], str | None]:
-    """A page of `query`, newest first, and the next page's cursor. Needs an index that ends in (created_at, id)."""
+    """A page and the next one's cursor. Needs an index that ends in (created_at, id)."""
     from sqlalchemy import tuple_
 
     from chassis.storage import postgres

@@ -19,7 +19,7 @@ def seen_versions() -> list[int] | None:
 
 
 def expect(version: int) -> None:
-    """Raises PreconditionFailed when `version`, read under lock, is not one that the caller has seen."""
+    """version: read under lock. Raises PreconditionFailed."""
     seen = seen_versions()
     if seen is not None and version not in seen:
         raise PreconditionFailed("It has changed in the meantime. Fetch it again.", version=version)

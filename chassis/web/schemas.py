@@ -8,12 +8,12 @@ from chassis.web import card_numbers
 
 
 class Body(BaseModel):
-    """The JSON of a request. A card number in any text is rejected, since texts are stored, sent and shown elsewhere."""
+    """The JSON of a request. Card numbers in it are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
 
     may_hold_numbers: ClassVar[frozenset[str]] = frozenset()
-    """Fields with other long numbers, such as an EAN, of which one in ten looks like a card number."""
+    """Fields with other long numbers (an EAN), which may look like card numbers."""
 
     @field_validator("*")
     @classmethod
@@ -24,7 +24,7 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """The query string of a request; values are converted from text."""
+    """The query string, converted from text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
 
