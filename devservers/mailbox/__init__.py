@@ -1,4 +1,4 @@
-"""The mailbox: a mail server for development that delivers to nobody and shows every mail it was given.
+"""A mail server for development that delivers nothing and shows every mail.
 
-`smtp.py` takes the mails in, `inbox.py` keeps the latest of them, `letter.py` reads one, `pages.py` shows them.
+`smtp.py` receives mails, `inbox.py` stores the latest, `letter.py` parses one, `pages.py` shows them.
 """

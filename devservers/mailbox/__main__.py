@@ -1,4 +1,4 @@
-"""Runs the mailbox: `python -m devservers.mailbox`."""
+"""`python -m devservers.mailbox`."""
 
 import sys
 from contextlib import ExitStack

@@ -1,4 +1,4 @@
-"""The mails that were taken in: one file each in a Maildir, of which the latest are kept."""
+"""The latest mails, in a Maildir."""
 
 import mailbox
 import re
@@ -11,12 +11,12 @@ from pathlib import Path
 from devservers.mailbox.letter import Letter, Summary, read_letter, read_summary
 
 KEPT_MAILS = 1_000
-# How the standard library names a file: seconds, microseconds, process and a count.
+# The standard library's file names: seconds, microseconds, process, count.
 NAME = re.compile(r"(\d+)\.M(\d+)P\d+Q(\d+)\.")
 
 
 class Inbox:
-    """Knows what is in the folder from the start on; nobody else writes there."""
+    """Indexes the folder once; there must be no other writer."""
 
     def __init__(self, directory: Path, kept: int = KEPT_MAILS) -> None:
         for name in ("tmp", "new", "cur"):
@@ -28,8 +28,8 @@ class Inbox:
         self._drop_oldest()
 
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
-        """On the disk, synced and renamed into place, when it returns."""
-        # The envelope, not the mail, says for whom it is; a header of the mail's own comes after these.
+        """Durable on return: synced and renamed into place."""
+        # The envelope, not the mail, has the recipients; a forged header comes after these.
         envelope = f"X-Envelope-From: {_encoded(sender)}\r\nX-Envelope-To: {_encoded(', '.join(recipients))}\r\n"
         with self._turn:
             name = self._folder.add(envelope.encode("ascii") + content)
@@ -37,7 +37,7 @@ class Inbox:
             self._drop_oldest()
 
     def latest(self, limit: int, recipient: str = "") -> list[Summary]:
-        """Newest first; those for `recipient` only, if one is given."""
+        """Newest first; only those for `recipient`, if given."""
         with self._turn:
             newest_first = list(reversed(self._summaries))
         chosen = [mail for mail in newest_first if not recipient or mail.is_for(recipient)]
@@ -63,5 +63,5 @@ def _age(name: str) -> tuple[int, int, int]:
 
 
 def _encoded(text: str) -> str:
-    """`text` as the value of one header line, whatever a client put into its addresses."""
+    """`text` as one header line, whatever the client sent."""
     return Header("".join(char if char.isprintable() else "?" for char in text)).encode(maxlinelen=0)

@@ -1,4 +1,4 @@
-"""What a mail says, read so that no mail, however broken, keeps the others from being seen."""
+"""Parsing of mails, tolerant of any malformed one."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Part: TypeAlias = "Message[str, str]"
 
-# Long enough for a list; the mail itself is shown whole.
+# For the list; the mail itself is shown whole.
 MAX_SUBJECT_LENGTH = 200
 
 
@@ -25,7 +25,7 @@ class Summary:
     received_at: datetime
 
     def is_for(self, recipient: str) -> bool:
-        return recipient.casefold() in (known.casefold() for known in self.recipients)
+        return recipient.casefold() in (each.casefold() for each in self.recipients)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Letter:
 
 def read_summary(mail_id: str, received: float, content: bytes) -> Summary:
     """`received`: seconds since the epoch."""
-    # Only the header: a body can be nested so deeply that reading it fails.
+    # Headers only: a deeply nested body can fail to parse.
     message = BytesHeaderParser().parsebytes(content)
     return Summary(
         id=mail_id,
@@ -84,7 +84,7 @@ def _is_attachment(part: Part) -> bool:
 
 def _attachment(part: Part) -> Attachment:
     return Attachment(
-        filename=_readable(part.get_filename()) or "without a name",
+        filename=_readable(part.get_filename()) or "unnamed",
         content_type=_readable(part.get_content_type()),
         size_bytes=len(_payload(part)),
     )
@@ -108,7 +108,7 @@ def _payload(part: Part) -> bytes:
 
 
 def _readable(value: str | Header | None) -> str:
-    """A header's value with its encoded words decoded, on one line."""
+    """A decoded header value on one line."""
     try:
         decoded = str(make_header(decode_header(value or "")))
     except (LookupError, ValueError, HeaderParseError):
@@ -117,5 +117,5 @@ def _readable(value: str | Header | None) -> str:
 
 
 def _whole(text: str) -> str:
-    """Without the lone surrogates that stand for undecodable bytes: they cannot be sent on."""
+    """Without lone surrogates of undecodable bytes, which cannot be encoded."""
     return text.encode("utf-8", "replace").decode()

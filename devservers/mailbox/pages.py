@@ -1,7 +1,6 @@
-"""The inbox over HTTP: JSON for programs and tests, pages for people.
+"""The inbox over HTTP: JSON and pages.
 
-A mail is a stranger's text. It is escaped wherever it stands in a page of ours, and its HTML is shown only in
-a frame that runs no script, loads nothing from elsewhere and has no part in this site.
+Mails are untrusted: text is escaped, and HTML shown only in a sandboxed frame without scripts or external resources.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,7 @@ OUR_PAGE = (
     "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-# Links open beside the inbox, so that an address can be confirmed from its mail; nothing else gets out.
+# Links open in a new tab, so that confirmation links work; nothing else gets out.
 THEIR_HTML = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data:;"
     " style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'self'"
@@ -74,12 +73,12 @@ def create_app(inbox: Inbox, is_receiving: Callable[[], bool]) -> Flask:
 def _recipient() -> str:
     recipient = request.args.get("to", "").strip()
     if len(recipient) > MAX_ADDRESS_LENGTH:
-        raise standin.InvalidField("to", f"is an address of up to {MAX_ADDRESS_LENGTH} characters")
+        raise standin.InvalidField("to", f"must be an address of at most {MAX_ADDRESS_LENGTH} characters")
     return recipient
 
 
 def _found(inbox: Inbox, mail_id: str) -> Letter:
-    return inbox.read(mail_id) or abort(404, "There is no such mail; only the latest are kept.")
+    return inbox.read(mail_id) or abort(404, "Mail not found; only the latest are kept.")
 
 
 def _shown(summary: Summary) -> dict[str, Any]:

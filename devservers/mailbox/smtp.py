@@ -1,4 +1,4 @@
-"""The mail server's SMTP side: takes every mail for everybody, answers 250 once it is on the disk."""
+"""The SMTP server: accepts every mail, with 250 once it is on disk."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ IDLE_SECONDS = 60
 
 
 class Delivery:
-    """What aiosmtpd asks at RCPT and at the end of DATA; the answers are SMTP's."""
+    """aiosmtpd's handler; returns SMTP replies."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -34,16 +34,16 @@ class Delivery:
         content = envelope.original_content or b""
         sender = envelope.mail_from or ""
         try:
-            # In a thread: syncing to the disk would hold every other connection.
+            # In a thread: fsync would block all other connections.
             await asyncio.to_thread(self._inbox.add, sender, envelope.rcpt_tos, content)
         except OSError as error:
-            return f"451 4.3.0 The mail could not be kept: {error.strerror}"
+            return f"451 4.3.0 The mail could not be stored: {error.strerror}"
         return "250 OK"
 
 
 @contextmanager
 def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
-    """Take mails in a thread for as long as the block runs; gives the port, which is a free one for 0."""
+    """Accept mails in a thread while the block runs. Yields the port, a free one for 0."""
     loop = asyncio.new_event_loop()
     protocol = partial(
         SMTP,
@@ -69,7 +69,7 @@ def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
 
 
 def is_listening(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
-    """Whether a mail server greets at this address."""
+    """Whether an SMTP server responds at this address."""
     try:
         with create_connection((host, port), timeout_seconds) as connection:
             return connection.recv(3) == b"220"
@@ -78,7 +78,7 @@ def is_listening(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
 
 
 async def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """Ends what is open; a mail that is being written is written, one without its 250 is sent again."""
+    """Close all connections. A mail being written is finished; one without its 250 is sent again."""
     others = asyncio.all_tasks(loop) - {asyncio.current_task()}
     for task in others:
         task.cancel()

@@ -1,4 +1,4 @@
-"""The notifications service: what it serves, hears, does slowly and keeps an eye on."""
+"""The notifications service."""
 
 from typing import TYPE_CHECKING
 

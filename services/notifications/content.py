@@ -1,6 +1,6 @@
-"""What a message says, in its receiver's language: templates by language and kind.
+"""Rendering of messages in the recipient's language.
 
-`<kind>.subject.txt`, `<kind>.txt` and `<kind>.html` are the mail; `<kind>.short.txt` is the SMS, and below the subject the push.
+`<kind>.subject.txt`, `<kind>.txt` and `<kind>.html` make the mail, `<kind>.short.txt` the SMS; a push is subject and short text.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LANGUAGES = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder
 
 @dataclass(frozen=True)
 class Content:
-    """`subject` is one line, empty for an SMS; `html` is for mails only."""
+    """`subject` is empty for an SMS, `html` for all but mails."""
 
     subject: str
     text: str
@@ -35,7 +35,7 @@ NO_CONTENT = Content("", "")
 
 
 def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone: str = "UTC", **facts: Any) -> Content:
-    """Raises jinja2's errors when a template or one of the facts that it names is missing: a bug of ours."""
+    """Raises jinja2's errors when a template or a fact is missing."""
     where = parse_locale(locale)
 
     def part(ending: str) -> str:
@@ -51,12 +51,12 @@ def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone
 
 
 def render_page(name: str, language: str, **facts: Any) -> str:
-    """A page for a browser, not for a mail."""
+    """A web page."""
     return _environment(language).get_template(name).render(facts)
 
 
 def parse_locale(locale: str | None) -> "Locale":
-    """The locale of this name (de, de-AT, de_AT) if we have its language, else English."""
+    """The locale (de, de-AT, de_AT) if its language is supported, else English."""
     # Babel is 4 MB: only processes that write messages import it.
     from babel import Locale, UnknownLocaleError
 
@@ -71,7 +71,7 @@ def _money(locale: "Locale") -> Any:
     from babel.numbers import format_currency
 
     def shown(amount: int, currency: str) -> str:
-        """1250 and EUR are €12.50: always two places, as they are charged."""
+        """1250 EUR is €12.50. Always two decimals, as charged."""
         return format_currency(money.from_minor(amount), currency, locale=locale, currency_digits=False)
 
     return shown
@@ -89,9 +89,9 @@ def _moment(locale: "Locale", time_zone: str) -> Any:
 @cache
 def _environment(language: str) -> Environment:
     environment = Environment(
-        # What is for staff only is written in English only.
+        # Staff mails exist in English only.
         loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / DEFAULT_LANGUAGE, TEMPLATES]),
-        # The text parts are no markup: escaping there would show.
+        # Escaping would show in plain text.
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Notifications that were given up, as an operator sees and replays them (`souk dead`)."""
+"""Notifications that were given up, for operators to list and replay."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,16 +17,16 @@ def rows(limit: int) -> Sequence[DeadRow]:
 
 
 def replay(row_id: UUID) -> None:
-    """Have it tried again, as long as a new one. Raises NotFound when it is not dead (any more)."""
+    """Retry it for as long as a new one. Raises NotFound unless it is given up."""
     notification = postgres.session().get(Notification, row_id, with_for_update=True)
     if notification is None or notification.status != Status.DEAD:
-        raise NotFound("No dead notification has this id.")
+        raise NotFound("No notification with this id was given up.")
     notification.replay(clock.now())
     enqueue("notifications.deliver", notification.id)
 
 
 def _shown(notification: Notification) -> DeadRow:
-    # Neither what it says nor to whom: an operator needs neither to see why it did not go.
+    # Neither content nor recipient: an operator needs neither.
     log = [
         f"{each.started_at:%Y-%m-%d %H:%M:%S} {each.provider}: {each.outcome} {each.error or ''}".strip()
         for each in Attempt.of(notification.id)

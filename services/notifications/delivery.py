@@ -1,7 +1,7 @@
-"""One attempt to deliver: written into the log before each call and after it, with no transaction open while a provider thinks.
+"""One delivery attempt, logged before and after each provider call, with no transaction open during it.
 
-A provider may get a message twice, when we die between its answer and our record of it, or when its answer is lost; never
-does a row that is `sent` go out again, and never does a second provider get what a first may have taken.
+A provider may get a message twice if we crash before recording its response. A row that is `sent` is never sent again, and a
+second provider never gets what a first may have taken.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 
 ATTEMPTS = Counter(
     "souk_notification_attempts_total",
-    "Attempts to deliver, by what came of them.",
+    "Delivery attempts by outcome.",
     ["kind", "channel", "outcome"],
 )
 
@@ -34,7 +34,7 @@ _OUTCOMES = {Refused: Outcome.REFUSED, NotTaken: Outcome.NOT_TAKEN, Unknown: Out
 
 
 def deliver(notification: Notification) -> None:
-    """Send what was just taken, and record how it ended. Raises NotTaken or Unknown when another attempt may succeed."""
+    """Send a taken notification and record the outcome. Raises NotTaken or Unknown when a retry may succeed."""
     try:
         message = _message(notification)
         if notification.channel == PUSH:
@@ -59,7 +59,7 @@ def deliver(notification: Notification) -> None:
 
 
 def _message(notification: Notification) -> Message:
-    """Raises RequestExpired or NotTaken for one whose content is asked of users."""
+    """Raises RequestExpired or NotTaken where the token comes from users."""
     kind = KINDS[notification.kind]
     message = Message(
         notification.id,
@@ -76,7 +76,7 @@ def _message(notification: Notification) -> Message:
 
 
 def _send_to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
-    """The next provider is tried only when the one before surely did not take it."""
+    """Try the next provider only when the one before did not take the message."""
     failure = NotTaken("No provider is configured for this channel.")
     for provider in alternatives:
         try:
@@ -94,7 +94,7 @@ def _send_to_one_of(alternatives: list[Provider], notification: Notification, me
 
 
 def _was_taken(provider: Provider, notification: Notification, message: Message) -> bool:
-    """Ask the provider that may have the message already."""
+    """Look the message up at a provider that may have it."""
     reference = provider.find(message, _first_attempt(notification.id))
     if reference is None:
         return False
@@ -110,7 +110,7 @@ def _first_attempt(notification_id: UUID) -> datetime:
 
 
 def _push(notification: Notification, message: Message) -> None:
-    """To each of the person's devices that does not have it yet."""
+    """Push to each of the user's devices that does not have it yet."""
     settings = Settings.current()
     with store.transaction():
         done = {each.device_id for each in Attempt.of(notification.id) if each.outcome == Outcome.SENT}
@@ -166,7 +166,7 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
         row = Notification.get_for_update(notification.id)
         change(row)
         if not row.recipient:
-            # The user has left meanwhile, and what a provider says may name them.
+            # The user was deleted during delivery, and a provider's error may name them.
             Attempt.blank([row.id])
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     log.info(

@@ -1,4 +1,4 @@
-"""Digests: what a person wants to have collected goes out as one mail when its time has come."""
+"""Digests: notifications collected into one mail at the time the user chose."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,14 +19,14 @@ MAX_COLLECTED = 200
 
 
 def send_due(at: datetime | None = None) -> None:
-    """Make the digests whose time has come; `at` is now unless given."""
+    """Send the digests that are due."""
     at = at or clock.now()
     for user_id in _people(at):
         _collect(user_id, at)
 
 
 def _people(at: datetime) -> Sequence[UUID]:
-    # In one order everywhere, as each person's contact gets locked.
+    # Ordered, as each contact gets locked.
     due = select(Notification.user_id).where(*_due(at)).distinct().order_by(Notification.user_id)
     return postgres.session().scalars(due.limit(PEOPLE_AT_ONCE)).all()
 
@@ -37,11 +37,11 @@ def _collect(user_id: UUID, at: datetime) -> None:
     collected = postgres.session().scalars(query.limit(MAX_COLLECTED).with_for_update()).all()
     if not collected:
         return
-    # Named by its first part, so that the same parts never make two digests.
+    # Derived from the first notification, so that no digest is sent twice.
     fact_id = uuid5(collected[0].id, DIGEST)
-    told = notify(contact, DIGEST, user_id, fact_id=fact_id, channels=[EMAIL], items=collected)
+    sent = notify(contact, DIGEST, user_id, fact_id=fact_id, channels=[EMAIL], items=collected)
     for notification in collected:
-        notification.status, notification.digest_id = Status.COLLECTED, told[0].id if told else None
+        notification.status, notification.digest_id = Status.COLLECTED, sent[0].id if sent else None
 
 
 def _due(at: datetime) -> tuple[ColumnElement[bool], ...]:

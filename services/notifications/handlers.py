@@ -1,4 +1,4 @@
-"""What notifications hears: who the users are and what they wish, what became of their orders, what runs low."""
+"""Reactions to the events of users, orders and stock."""
 
 from chassis.messaging.handlers import Handlers, event_id, occurred_at
 from contracts.orders import OrderCancelled, OrderConfirmed, OrderDelivered, OrderRefunded, OrderShipped
@@ -38,8 +38,7 @@ def user_deleted(event: UserDeleted) -> None:
     Device.erase(event.user_id)
 
 
-# News of a user can come before their registration arrives here, as each service sends on its own: the contact's
-# ContactUnknown then has the message tried again.
+# Events can arrive before the user's registration; ContactUnknown then has them retried.
 
 
 @handlers.on(UserPreferencesUpdated)
@@ -48,7 +47,7 @@ def user_preferences_updated(event: UserPreferencesUpdated) -> None:
     contact.set_preferences(event.locale, event.time_zone, event.marketing_consent, at=occurred_at())
 
 
-# What a mail lets its reader do with an account, its token, is asked of the users service just before it is sent.
+# The token is fetched from users just before the mail is sent.
 
 
 @handlers.on(EmailVerificationRequested)
@@ -104,7 +103,7 @@ def order_delivered(event: OrderDelivered) -> None:
 
 @handlers.on(OrderRefunded)
 def order_refunded(event: OrderRefunded) -> None:
-    # An order may be refunded in parts, each of which is a fact of its own.
+    # Partial refunds are separate facts.
     note = Reader(Audience.CUSTOMER).note(event.note)
     notify(
         Contact.get_for_update(event.user_id), event.type, event.order_id, fact_id=event_id(), order=event, note=note

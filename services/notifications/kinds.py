@@ -1,4 +1,4 @@
-"""What there is to tell, by kind: on which channels, what its receiver may turn off, and what may wait."""
+"""Kinds of notifications: their channels, what users may turn off, and what may be delayed."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ class Kind:
     name: str
     offered: frozenset[str]
     on: frozenset[str]
-    """Channels it takes unless its receiver chose otherwise."""
+    """Channels that are on by default."""
 
     fixed: frozenset[str] = frozenset()
-    """Channels that nobody can turn off: what a person must learn to be safe, or has a right to have in writing."""
+    """Channels that cannot be turned off: security, and what customers are entitled to in writing."""
 
     waits: bool = False
-    """Held back in quiet hours. What is about safety or money never is."""
+    """Delayed in quiet hours. Security and money never are."""
 
     collectable: bool = False
-    """Its e-mail may come in a digest, where its receiver wants one."""
+    """Its e-mail may be part of a digest."""
 
     wants_consent: bool = False
-    """Marketing: sent only to those who agreed, and dropped where anything else would wait for the rate cap."""
+    """Marketing: sent only with consent, and dropped where other kinds would wait for the rate cap."""
 
     is_capped: bool = True
-    """Counts against the rate cap per person. Security does not: an attacker could use the cap to silence it."""
+    """Counts towards the rate cap. Security does not, or an attacker could use the cap to silence it."""
 
     is_internal: bool = False
-    """Nobody's preference: for the shop's own staff, or made of other notifications."""
+    """Not subject to preferences: for staff, or made of other notifications."""
 
 
 def _kind(name: str, on: str, offered: str = "email sms push", fixed: str = "", **rules: bool) -> Kind:

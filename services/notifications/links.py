@@ -1,4 +1,4 @@
-"""Links in messages: to stop a kind of mail without a login, and to the shop's own pages."""
+"""Signed links that unsubscribe without a login."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,14 +12,14 @@ from services.notifications.settings import Settings
 
 @dataclass(frozen=True)
 class Subscription:
-    """What a link ends: mails of one kind to one person."""
+    """One user's mails of one kind."""
 
     user_id: UUID
     kind: str
 
 
 def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
-    """The URL that ends these mails; empty for what cannot be ended. The same at each call, as a mail composed again must be."""
+    """Empty for mails that cannot be turned off. Deterministic, so that a retried mail is identical."""
     if EMAIL in kind.fixed or (kind.is_internal and kind.name != "digest"):
         return ""
     token = _signer().dumps([str(user_id), kind.name])
@@ -27,12 +27,12 @@ def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
 
 
 def read_unsubscribe(token: str) -> Subscription:
-    """Raises NotFound for a token that we did not sign."""
+    """Raises NotFound for a token we did not sign."""
     try:
         user_id, kind = _signer().loads(token)
         return Subscription(UUID(user_id), KINDS[kind].name)
     except (BadSignature, ValueError, TypeError, KeyError):
-        raise NotFound("This link is not one of ours, or is not whole.") from None
+        raise NotFound("This link is invalid or incomplete.") from None
 
 
 def _signer() -> URLSafeSerializer:

@@ -1,4 +1,4 @@
-"""Telling somebody something: a row for each channel, and a task for each row, in the transaction of the fact."""
+"""Notifying: one row and one task per channel, in the transaction of the fact."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,10 +15,14 @@ from services.notifications.models import Contact, Device, Notification, Prefere
 from services.notifications.models.notification import DIGEST
 from services.notifications.settings import Settings
 
-PLANNED = Counter("souk_notifications_total", "Notifications by what was decided of them.", ["kind", "channel", "plan"])
+PLANNED = Counter(
+    "souk_notifications_total",
+    "Notifications by the decision made when they were created.",
+    ["kind", "channel", "plan"],
+)
 
 NO_USER = UUID(int=0)
-"""Stands for the shop's own staff where a message has no person."""
+"""The user id of messages to staff."""
 
 
 def notify(
@@ -30,14 +34,14 @@ def notify(
     channels: Iterable[str] | None = None,
     **facts: Any,
 ) -> Sequence[Notification]:
-    """Tell `contact` of `subject_id`, unless they were told before; what is new, one for each channel.
+    """Notify `contact` about `subject_id` once. Returns the new notifications, one per channel.
 
-    E-mail is the channel of record: what is not mailed leaves a row that says why. Another channel has a row only if the
-    person can be reached there and wants it, or if it is among `channels`, asked for by name.
+    E-mail is the channel of record: a suppressed mail leaves a row with its reason. Other channels get a row only if the user
+    can be reached there and wants it, or if `channels` names them.
     """
     kind, preferences = KINDS[kind_name], Preferences.of(contact.user_id)
     zone = preferences.zone(contact.time_zone).key
-    told = []
+    created = []
     for channel in channels or sorted(kind.offered):
         recipient = address(contact, preferences, channel)
         plan = timing.plan(contact, preferences, kind, channel, clock.now())
@@ -46,10 +50,10 @@ def notify(
         if not recipient:
             plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
         unsubscribe = links.unsubscribe_url(contact.user_id, kind) if channel == EMAIL else ""
-        known = {"name": contact.name, "unsubscribe": unsubscribe, **facts}
-        # In a digest it stands as a push would: a title and a line or two.
+        facts_and_links = {"name": contact.name, "unsubscribe": unsubscribe, **facts}
+        # A digest shows the short form.
         form = PUSH if plan.reason == DIGEST else channel
-        content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **known)
+        content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **facts_and_links)
         notification = Notification.create(
             content,
             plan.release_at,
@@ -65,12 +69,12 @@ def notify(
         )
         if notification is not None:
             _dispatch(notification)
-            told.append(notification)
-    return told
+            created.append(notification)
+    return created
 
 
 def notify_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) -> None:
-    """Mail the shop's own staff, where an address is configured."""
+    """Mail staff, if an address is configured."""
     recipient = Settings.current().staff_address
     if not recipient:
         return
@@ -89,7 +93,7 @@ def notify_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) 
 
 
 def address(contact: Contact, preferences: Preferences, channel: str) -> str:
-    """Where the person is reached on this channel; empty where they are not."""
+    """The user's address on this channel; empty if there is none."""
     if channel == EMAIL:
         return contact.email or ""
     if channel == SMS:

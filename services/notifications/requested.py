@@ -1,6 +1,6 @@
-"""Mails that let their reader do something with an account: the token in them is asked of users just before they are sent.
+"""Mails with an account token, which is fetched from users just before sending.
 
-So it is in no message, no queue and no table of ours, and a request that was used or has expired is not mailed any more.
+So no message, queue or table of ours holds the token, and a used or expired request is no longer mailed.
 """
 
 from dataclasses import replace
@@ -30,11 +30,11 @@ class Request(BaseModel):
 
 
 class RequestExpired(Exception):
-    """It was used, or has expired: there is nothing to tell any more."""
+    """It was used or has expired."""
 
 
 def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Message:
-    """The message with its link and the address that the request names. Raises RequestExpired; NotTaken when users does not answer."""
+    """Add the link, and the address that the request names. Raises RequestExpired, and NotTaken when users is unavailable."""
     settings = Settings.current()
     try:
         request = Request.model_validate(_users.get(f"/internal/requests/{request_id}", {}, settings))

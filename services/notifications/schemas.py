@@ -1,4 +1,4 @@
-"""What the notifications API takes and answers."""
+"""Request and response bodies of the notifications API."""
 
 import hashlib
 from datetime import datetime, time
@@ -36,7 +36,7 @@ class NewPush(Body):
 
 
 class NewMessage(Body):
-    """For whatever channels the user wants. An SMS or push shows the first 300 characters of `body`."""
+    """For all channels the user wants. An SMS or push shows the first 300 characters of `body`."""
 
     user_id: UUID
     kind: Literal["staff.message", "marketing.news"] = "staff.message"
@@ -50,7 +50,7 @@ class NotificationView(View):
     channel: str
     kind: str
     subject_id: UUID
-    """What it tells of, e.g. the order."""
+    """What it is about, e.g. the order."""
     recipient: str
     subject: str
     text: str
@@ -60,7 +60,7 @@ class NotificationView(View):
     attempts: int
     created_at: datetime
     release_at: datetime | None
-    """When a deferred one leaves."""
+    """When a deferred one will be sent."""
     sent_at: datetime | None
 
 
@@ -69,7 +69,7 @@ class NotificationPage(PageView):
 
 
 class SentView(View):
-    """What became of it on each channel."""
+    """One notification per channel."""
 
     items: list[NotificationView]
 
@@ -85,7 +85,7 @@ class AttemptView(View):
 
 class DeliveryView(NotificationView):
     log: list[AttemptView]
-    """Each attempt at each provider, oldest first."""
+    """Delivery attempts, oldest first."""
 
 
 # Preferences
@@ -100,7 +100,7 @@ Clock = Annotated[str, Field(pattern=r"^[0-2][0-9]:[0-5][0-9]$", examples=["22:0
 
 
 class QuietHours(BaseModel):
-    """By the clock of the time zone; they may span midnight. What is about safety or money comes all the same."""
+    """Local times, which may span midnight. Messages about security or money are sent anyway."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
@@ -115,7 +115,7 @@ class QuietHours(BaseModel):
 
 
 def _zone(value: str) -> str:
-    # As in the IANA database, and nothing that could name another file.
+    # Only IANA names: ZoneInfo would read any file.
     from zoneinfo import available_timezones
 
     if value not in available_timezones():
@@ -129,27 +129,27 @@ Channels = dict[Literal["email", "sms", "push"], bool]
 def _choices(value: dict[str, Channels]) -> dict[str, Channels]:
     for name, channels in value.items():
         if name not in CHOOSABLE:
-            raise ValueError(f"{name[:50]} is none of {', '.join(CHOOSABLE)}")
+            raise ValueError(f"{name[:50]} is not one of {', '.join(CHOOSABLE)}")
         kind = CHOOSABLE[name]
         for channel, wanted in channels.items():
             if channel in kind.fixed and not wanted:
                 raise ValueError(f"{name} by {channel} cannot be turned off")
             if channel not in kind.offered and wanted:
-                raise ValueError(f"{name} does not come by {channel}")
+                raise ValueError(f"{name} is not available by {channel}")
     return value
 
 
 class NewPreferences(Body):
-    """The whole of them: what is left out is as it is without preferences."""
+    """All preferences: omitted fields are reset to their defaults."""
 
     channels: Annotated[dict[str, Channels], AfterValidator(_choices)] = Field(
         default_factory=dict, max_length=len(CHOOSABLE), examples=[{"order.shipped": {"email": True, "sms": False}}]
     )
     phone: str | None = Field(None, pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4915112345678"])
-    """E.164; without one there are no SMS."""
+    """E.164. Without it no SMS are sent."""
     quiet_hours: QuietHours | None = None
     time_zone: Annotated[str, Field(max_length=50), AfterValidator(_zone)] | None = None
-    """Without one, that of the account."""
+    """Defaults to the account's."""
     digest: Annotated[Digest, Field(strict=False)] = Digest.NONE
     digest_hour: int = Field(8, ge=0, le=23)
 
@@ -161,9 +161,9 @@ class PreferencesView(View):
     quiet_hours: QuietHours | None
     time_zone: str
     locale: str
-    """That of the account."""
+    """The account's."""
     marketing_consent: bool
-    """Given or taken back in the account: GET|PUT /users/{id}/preferences."""
+    """Set in the account: PUT /users/{id}/preferences."""
     digest: str
     digest_hour: int
 
@@ -184,7 +184,7 @@ class SubscriptionKeys(BaseModel):
 
 
 class NewDevice(Body):
-    """A browser's PushSubscription as its `toJSON()` gives it."""
+    """A browser's `PushSubscription.toJSON()`."""
 
     endpoint: str = Field(min_length=12, max_length=1000, pattern=r"^https?://[!-~]+$")
     keys: SubscriptionKeys

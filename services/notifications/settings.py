@@ -1,4 +1,4 @@
-"""What the notifications service is told by its environment."""
+"""The notifications service's settings."""
 
 from email.utils import parseaddr
 from urllib.parse import SplitResult, urlsplit
@@ -14,30 +14,30 @@ DEVELOPMENT_ONLY = ("sandbox", "twilio+http")
 
 class Settings(settings.Settings):
     smtp_url: str = Field(default="smtp://127.0.0.1:2525", repr=False)
-    """smtp://[user:password@]host[:port], or smtps:// for TLS from the first byte. With smtp:// STARTTLS is used where it is
-    offered; a password never travels without TLS."""
+    """smtp://[user:password@]host[:port], or smtps:// for implicit TLS. smtp:// uses STARTTLS where offered; a password is never sent
+    without TLS."""
 
     smtp_fallback_url: str = Field(default="", repr=False)
-    """A second mail server, for what the first surely did not take."""
+    """A second mail server, for mails that the first did not take."""
 
     smtp_timeout_seconds: float = Field(default=10, gt=0, le=30)
-    """For connecting and for each answer. Too short loses slow mail servers, too long holds the task's thread."""
+    """For connecting and for each response. Too short fails on slow servers, too long holds the task's thread."""
 
     mail_from: str = "Souk <orders@souk.example>"
-    """The From of every mail. Its domain is also that of the Message-IDs: a change lets a mail sent twice look like two."""
+    """The From of every mail. Its domain is also in Message-IDs, so after a change a resent mail looks like a second one."""
 
     staff_address: str = ""
-    """Who hears of products that run low; empty: nobody."""
+    """Gets mails about products that run low; empty: no such mails."""
 
     sms_url: str = Field(default="sandbox://127.0.0.1:2525", repr=False)
     """twilio://SID:token@api.twilio.com/+15550100, the path being the sender's number; or sandbox://host:port, a development
-    mailbox that shows each SMS as a mail and delivers to nobody."""
+    mailbox that shows each SMS as a mail."""
 
     sms_fallback_url: str = Field(default="", repr=False)
-    """A second account, for what the first surely did not take."""
+    """A second account, for SMS that the first did not take."""
 
     vapid_key: SecretStr = SecretStr("")
-    """Private key of Web Push: the 32 bytes of a P-256 key, base64url. Empty: no pushes. Another key ends all subscriptions."""
+    """Private key of Web Push: the 32 bytes of a P-256 key, base64url. Empty: no pushes. Changing it ends all subscriptions."""
 
     push_hosts: tuple[str, ...] = (
         "fcm.googleapis.com",
@@ -45,29 +45,27 @@ class Settings(settings.Settings):
         "push.apple.com",
         "notify.windows.com",
     )
-    """The push services that we call, and their subdomains: a subscription's URL comes from its user, who must not be able to
-    have us call anything else."""
+    """Allowed push services, with their subdomains. Subscription URLs come from users, who must not make us call anything else."""
 
     provider_timeout_seconds: float = Field(default=10, gt=0, le=30)
-    """For each answer of an SMS or push service."""
+    """For each response of an SMS or push service."""
 
     link_key: SecretStr = SecretStr("")
-    """Signs the links that end mails; another key makes the links of all mails sent so far invalid."""
+    """Signs unsubscribe links; changing it invalidates those in all mails sent so far."""
 
     public_url: str = "http://127.0.0.1:8000"
-    """Where a mail's reader reaches the API."""
+    """The API's public base URL, for links in mails."""
 
     verification_url: str = "http://127.0.0.1:8000/verify-email?token={token}"
     reset_url: str = "http://127.0.0.1:8000/reset-password?token={token}"
-    """The shop's pages to which a mail leads."""
+    """The shop's pages that mails link to."""
 
     attempt_seconds: float = Field(default=120, gt=0)
-    """How long a message is one task's to send; an attempt that has not ended by then was killed, and another task takes over.
-    Shorter than a conversation with a provider and its stand-by, and people are told twice; much longer, and what a crash
-    interrupted is late."""
+    """How long one task owns a message; after that it counts as killed and another takes over. Shorter than a delivery by a
+    provider and its standby, messages are sent twice; much longer, those interrupted by a crash are late."""
 
     max_per_hour: dict[str, int] = Field(default_factory=lambda: {"email": 30, "sms": 6, "push": 30})
-    """Messages to one person on a channel in an hour; what is about security does not count."""
+    """Messages to one user on a channel in an hour; security messages do not count."""
 
     @field_validator("smtp_url", "smtp_fallback_url")
     @classmethod

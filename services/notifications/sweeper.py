@@ -1,4 +1,4 @@
-"""Nothing is left behind: what was deferred leaves when its time has come; what a task gave up or lost is taken up again."""
+"""Release of deferred notifications, and retries of those whose task gave up or was lost."""
 
 from datetime import datetime
 
@@ -10,11 +10,11 @@ from services.notifications.models import Notification
 
 EVERY_SECONDS = 10
 
-DEAD = Gauge("souk_notifications_dead", "Notifications that were given up and wait for an operator.")
+DEAD = Gauge("souk_notifications_dead", "Notifications that were given up and need an operator.")
 
 
 def sweep(at: datetime | None = None) -> None:
-    """Enqueue what was deferred until now, and again what is still pending although its time has come; `at` is now unless given."""
+    """Enqueue what is due: deferred until now, or still pending after its time."""
     at = at or clock.now()
     for notification in Notification.released(at):
         enqueue("notifications.deliver", notification.id)

@@ -1,4 +1,4 @@
-"""Whether a person is told on a channel, and when: consent, choice, quiet hours, digest, rate cap."""
+"""Whether and when a notification is sent: consent, preferences, quiet hours, digest, rate cap."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from services.notifications.settings import Settings
 
 CAP_WINDOW = timedelta(hours=1)
 MAX_WAIT = timedelta(days=1)
-"""What the rate cap would hold for longer is not news any more: it is dropped, and its row says so."""
+"""A notification that the rate cap would delay for longer is dropped as out of date; its row says so."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Plan:
 
 
 def plan(contact: Contact, preferences: Preferences, kind: Kind, channel: str, at: datetime) -> Plan:
-    """What becomes of a message to this person, whose contact is locked."""
+    """`contact` is locked."""
     if contact.is_deleted:
         return Plan(Status.SUPPRESSED, "deleted")
     if kind.wants_consent and not contact.marketing_consent:
@@ -57,12 +57,12 @@ def after_quiet_hours(preferences: Preferences, zone: ZoneInfo, at: datetime) ->
     if not is_quiet:
         return at
     day = local.date() + timedelta(days=1 if over_midnight and clock >= begin else 0)
-    # In the hour that a clock goes through twice, the end is that of the same passing.
+    # Where the clock goes back, the end belongs to the same pass through the repeated hour.
     return max(at, datetime.combine(day, end, zone).replace(fold=local.fold).astimezone(UTC))
 
 
 def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datetime:
-    """The first moment after `at` at which this person's digest is due."""
+    """The first time after `at` at which the user's digest is due."""
     if preferences.digest == Digest.HOURLY:
         return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     local = at.astimezone(zone)
@@ -73,7 +73,7 @@ def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datet
 
 
 def _under_cap(contact: Contact, channel: str, release: datetime) -> datetime:
-    """The first moment from `release` on at which a window of CAP_WINDOW holds no more than is allowed."""
-    most = Settings.current().max_per_hour[channel]
-    earlier = Notification.nth_latest_release(contact.user_id, channel, most, release - CAP_WINDOW)
+    """The first time from `release` on at which CAP_WINDOW holds no more than the maximum."""
+    maximum = Settings.current().max_per_hour[channel]
+    earlier = Notification.nth_latest_release(contact.user_id, channel, maximum, release - CAP_WINDOW)
     return max(release, earlier + CAP_WINDOW) if earlier is not None else release

@@ -1,4 +1,4 @@
-"""A notifications service that hears what a test says, and mail servers of every temper."""
+"""A notifications service under test, with mail servers and browsers."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -56,14 +56,14 @@ def delivered(order_id: UUID | None = None) -> OrderDelivered:
 
 
 class Desk:
-    """The notifications service as the other services and its own worker meet it."""
+    """Drives the notifications service as other services and its own worker do."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.system = System([service])
 
     def handle(self, *messages: Message, at: datetime = MONDAY) -> None:
-        """Deliver the messages, which tell of `at`, and do all that follows."""
+        """Deliver messages that occurred at `at`, and run what follows."""
         for message in messages:
             self.receive(envelope(message, at))
 
@@ -77,11 +77,11 @@ class Desk:
         self.service.celery.run("notifications.deliver", notification_id)
 
     def handle_earlier(self, message: Message) -> None:
-        """Deliver what was said an hour before everything else."""
+        """Deliver a message that occurred an hour before the others."""
         self.handle(message, at=MONDAY - timedelta(hours=1))
 
     def fail(self, *messages: Message) -> None:
-        """Hear the messages while the provider does not take what follows from the last."""
+        """Handle messages, of which the last leads to a failed delivery."""
         *before, last = messages
         self.handle(*before)
         with pytest.raises((NotTaken, Unknown)):
@@ -92,7 +92,7 @@ class Desk:
             self.deliver(notification_id)
 
     def sweep(self, after: timedelta) -> None:
-        """The sweeper's turn as it would be `after` from now, and what follows."""
+        """Run the sweeper as it would run `after` from now, and what follows."""
         with self.transaction():
             sweep(clock.now() + after)
         self.system.drain()
@@ -103,7 +103,7 @@ class Desk:
             yield
 
     def notifications(self) -> list[Notification]:
-        """Every notification, oldest first."""
+        """Oldest first."""
         with self.transaction():
             return list(postgres.session().scalars(select(Notification).order_by(Notification.created_at)))
 
@@ -112,7 +112,7 @@ class Desk:
             return list(postgres.session().scalars(select(Contact)))
 
     def change(self, assignment: str) -> None:
-        """Bring every notification into a state that takes days or a crash to come about."""
+        """Put every notification into a state that takes days or a crash to reach."""
         with self.transaction():
             postgres.session().execute(text(f"UPDATE notifications SET {assignment}"))
 
@@ -128,7 +128,7 @@ def desk(notifications: Service) -> Desk:
 
 @pytest.fixture
 def settings() -> Iterator[Callable[..., None]]:
-    """Changes settings of the service until the test ends."""
+    """Changes settings until the test ends."""
     before = Settings.current()
 
     def change(**values: Any) -> None:
@@ -141,13 +141,13 @@ def settings() -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def smtp_url(settings: Callable[..., None]) -> Callable[[str], None]:
-    """Point the service to another mail server until the test ends."""
+    """Sets the mail server until the test ends."""
     return lambda url: settings(smtp_url=url, smtp_timeout_seconds=5)
 
 
 @pytest.fixture
 def mail_server() -> Iterator[Callable[..., int]]:
-    """Starts a mail server on a free port with aiosmtpd's `handler` and options; gives the port."""
+    """Starts a mail server with aiosmtpd's `handler` and options; returns its port."""
     running: list[Controller] = []
 
     def start(handler: Any, **options: Any) -> int:
@@ -189,13 +189,13 @@ def push_service(push_address, http):
 
 @pytest.fixture
 def browser(push_address, http, owner, push_service):
-    """Opens a browser in which Amal allows pushes."""
+    """Registers a new browser of Amal's."""
 
     def opened():
         new = Browser(push_address[1])
-        answer = http.post(f"/notifications/{AMAL}/devices", json=new.subscription(), headers=owner)
-        assert answer.status_code == 201
-        new.id = answer.json["id"]
+        response = http.post(f"/notifications/{AMAL}/devices", json=new.subscription(), headers=owner)
+        assert response.status_code == 201
+        new.id = response.json["id"]
         return new
 
     return opened

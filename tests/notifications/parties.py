@@ -1,4 +1,4 @@
-"""Outside parties that speak the real protocols: Twilio's API, a push service that decrypts what it gets, and users' requests."""
+"""Stand-ins that speak the real protocols: Twilio, a browser with its push service, and users."""
 
 import base64
 import json
@@ -17,14 +17,14 @@ from flask import Flask, Response, jsonify, request
 
 @dataclass
 class TwilioStandIn:
-    """Takes messages as https://www.twilio.com/docs/messaging/api/message-resource says."""
+    """https://www.twilio.com/docs/messaging/api/message-resource"""
 
     account: str = "AC00000000000000000000000000000001"
     token: str = "secret"
     messages: list[dict[str, Any]] = field(default_factory=list)
-    answer: str = "well"
-    """well, refuse (21211), busy (429), broken (500 before taking it), or lost (taken, then 500)."""
-    asked: int = 0
+    mode: str = "ok"
+    """ok, refuse (21211), busy (429), broken (500, not taken), or lost (taken, then 500)."""
+    searches: int = 0
 
     def app(self) -> Flask:
         app = Flask("twilio")
@@ -33,7 +33,7 @@ class TwilioStandIn:
         def create(account: str) -> Any:
             if (denied := self._denied(account)) is not None:
                 return denied
-            match self.answer:
+            match self.mode:
                 case "refuse":
                     return _error(400, 21211, "The 'To' number is not a valid phone number.")
                 case "busy":
@@ -41,11 +41,11 @@ class TwilioStandIn:
                 case "broken":
                     return _error(500, 20500, "Internal Server Error")
             message = self._keep(request.form)
-            return _error(500, 20500, "Internal Server Error") if self.answer == "lost" else (jsonify(message), 201)
+            return _error(500, 20500, "Internal Server Error") if self.mode == "lost" else (jsonify(message), 201)
 
         @app.get("/2010-04-01/Accounts/<account>/Messages.json")
         def listed(account: str) -> Any:
-            self.asked += 1
+            self.searches += 1
             if (denied := self._denied(account)) is not None:
                 return denied
             found = [each for each in reversed(self.messages) if each["to"] == request.args["To"]]
@@ -57,8 +57,12 @@ class TwilioStandIn:
         return f"twilio+http://{self.account}:{self.token}@{address.removeprefix('http://')}/+15005550006"
 
     def _denied(self, account: str) -> Any:
-        given = request.authorization
-        if given is None or (given.username, given.password) != (self.account, self.token) or account != self.account:
+        credentials = request.authorization
+        if (
+            credentials is None
+            or (credentials.username, credentials.password) != (self.account, self.token)
+            or account != self.account
+        ):
             return _error(401, 20003, "Authenticate")
         return None
 
@@ -81,7 +85,7 @@ def _error(status: int, code: int, message: str) -> tuple[Response, int]:
 
 
 class Browser:
-    """A subscription of one browser, and the key that reads what is pushed to it."""
+    """A browser's push subscription and its private key."""
 
     def __init__(self, address: str) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
@@ -109,11 +113,11 @@ def _base64(raw: bytes) -> str:
 
 @dataclass
 class PushService:
-    """A push service as in RFC 8030, which lets in whom VAPID (RFC 8292) shows to be the shop."""
+    """A push service (RFC 8030) that authenticates the shop by VAPID (RFC 8292)."""
 
     public_key: str = ""
     status: dict[str, int] = field(default_factory=dict)
-    """What a path answers instead of 201."""
+    """The response status by path, instead of 201."""
     taken: list[tuple[str, bytes, dict[str, str]]] = field(default_factory=list)
 
     def app(self) -> Flask:
@@ -144,10 +148,10 @@ class PushService:
 
 
 class Requests:
-    """The part of users that knows the tokens of requests."""
+    """The part of users that returns the tokens of requests."""
 
     def __init__(self) -> None:
-        self.known: dict[UUID, dict[str, str]] = {}
+        self.requests: dict[UUID, dict[str, str]] = {}
         self.keys: list[str | None] = []
         self.is_available = True
 
@@ -159,6 +163,6 @@ class Requests:
             self.keys.append(request.headers.get("X-API-Key"))
             if not self.is_available:
                 return Response("", 500)
-            return jsonify(self.known[request_id]) if request_id in self.known else Response("{}", 404)
+            return jsonify(self.requests[request_id]) if request_id in self.requests else Response("{}", 404)
 
         return app

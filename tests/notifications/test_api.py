@@ -1,4 +1,4 @@
-"""Users read what they were told; staff write to them."""
+"""Users read their notifications; staff send messages."""
 
 from uuid import uuid4
 
@@ -28,7 +28,7 @@ def staff(notifications):
 
 @pytest.fixture
 def write(http, staff):
-    """Post a mail as staff, with a fresh key unless one is given."""
+    """Posts a mail as staff, with a new key unless one is given."""
 
     def post(mail=MAIL, key=None, **changes):
         headers = staff | {"Idempotency-Key": key or uuid4().hex}
@@ -59,8 +59,8 @@ def test_staff_list_any_users_notifications(desk, http, staff, mailbox):
 
 def test_another_users_list_is_not_found(desk, http, notifications, mailbox):
     desk.handle(registered(), confirmed())
-    answer = http.get(f"/notifications/{AMAL}", headers=bearer(notifications, uuid4()))
-    assert (answer.status_code, answer.content_type) == (404, "application/problem+json")
+    response = http.get(f"/notifications/{AMAL}", headers=bearer(notifications, uuid4()))
+    assert (response.status_code, response.content_type) == (404, "application/problem+json")
 
 
 def test_reading_needs_a_token(http):
@@ -69,22 +69,22 @@ def test_reading_needs_a_token(http):
 
 def test_a_mail_written_by_staff_is_accepted_and_sent(desk, http, owner, write, mailbox):
     desk.handle(registered())
-    answer = write()
-    assert (answer.status_code, answer.json["status"]) == (202, "pending")
+    response = write()
+    assert (response.status_code, response.json["status"]) == (202, "pending")
     desk.system.drain()
     [letter] = mailbox.letters(ADDRESS)
     assert letter.summary.subject == "Your question"
     assert "The teapot holds\none litre <i>and more</i>." in letter.text
     assert "one litre &lt;i&gt;and more&lt;/i&gt;." in letter.html
     [item] = http.get(f"/notifications/{AMAL}", headers=owner).json["items"]
-    assert (item["id"], item["status"]) == (answer.json["id"], "sent")
+    assert (item["id"], item["status"]) == (response.json["id"], "sent")
 
 
 def test_a_mail_posted_twice_with_one_key_is_sent_once(desk, write, mailbox):
     desk.handle(registered())
-    answers = [write(key="the-same").json["id"] for _ in range(2)]
+    responses = [write(key="the-same").json["id"] for _ in range(2)]
     desk.system.drain()
-    assert answers[0] == answers[1]
+    assert responses[0] == responses[1]
     assert len(mailbox.letters()) == 1
     assert write(key="the-same", body="Another.").status_code == 422
 
@@ -102,8 +102,8 @@ def test_a_mail_without_a_key_is_refused(http, staff):
 
 
 def test_customers_cannot_send_mails(http, owner):
-    answer = http.post("/notifications/email", json=MAIL, headers=owner | {"Idempotency-Key": "mine"})
-    assert answer.status_code == 403
+    response = http.post("/notifications/email", json=MAIL, headers=owner | {"Idempotency-Key": "mine"})
+    assert response.status_code == 403
 
 
 def test_an_unknown_or_deleted_user_cannot_be_mailed(desk, write, mailbox):
@@ -127,9 +127,9 @@ def test_an_unknown_or_deleted_user_cannot_be_mailed(desk, write, mailbox):
 )
 def test_an_invalid_mail_is_refused_with_the_name_of_its_field(desk, write, field, value):
     desk.handle(registered())
-    answer = write(**{field: value})
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+    response = write(**{field: value})
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == [field]
     assert desk.notifications() == []
 
 

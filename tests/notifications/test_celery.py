@@ -1,4 +1,4 @@
-"""The Celery process with a real broker: what it has in hand survives its death and its stop, and it says when it cannot work."""
+"""The Celery process with a real broker: tasks in progress survive its kill and its stop, and readiness follows the broker."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ class Process:
 
 @pytest.fixture
 def celery(desk):
-    """Starts the Celery process; what still runs at the end is killed."""
+    """Starts Celery processes, which are killed at the end."""
     with broker.connect(server_url("BROKER")) as connection:
         broker.declare(server_url("BROKER"), "notifications", [])
         for queue in ("notifications.celery", "notifications.dead"):
@@ -67,8 +67,8 @@ def celery(desk):
         each.process.wait(SECONDS)
 
 
-def enter(desk):
-    """A mail is to be sent, and its task lies in the queue."""
+def enqueue(desk):
+    """Put the task of a new mail into the queue."""
     for message in (registered(), confirmed()):
         desk.system.deliver(desk.service, envelope(message))
     publisher = Publisher(server_url("BROKER"))
@@ -77,17 +77,17 @@ def enter(desk):
 
 
 def test_a_kill_loses_no_waiting_retry_and_a_stop_finishes_what_is_in_progress(desk, celery, mail_server):
-    away = f"smtp://127.0.0.1:{free_port()}"
-    first = celery(away)
-    enter(desk)
+    unavailable = f"smtp://127.0.0.1:{free_port()}"
+    first = celery(unavailable)
+    enqueue(desk)
     until(lambda: desk.notifications()[0].error, SECONDS)
     first.process.kill()
     first.process.wait(SECONDS)
     attempts = desk.notifications()[0].attempts
-    # Nothing sweeps here: what brings the mail back is the broker alone.
+    # No sweeper runs here: the broker alone redelivers the task.
     slow = SlowMailServer()
     second = celery(f"smtp://127.0.0.1:{mail_server(slow)}")
-    assert slow.asked.wait(SECONDS)
+    assert slow.received.wait(SECONDS)
     second.process.send_signal(signal.SIGTERM)
     until(lambda: not second.is_ready, SECONDS)
     slow.allowed.set()
@@ -106,9 +106,9 @@ def test_it_is_not_ready_while_the_broker_is_unreachable_and_recovers(desk, cele
     until(lambda: not process.is_ready, 10)
     wire.mend()
     until(lambda: process.is_ready, SECONDS)
-    enter(desk)
+    enqueue(desk)
     until(lambda: server.taken, SECONDS)
-    # What it does not know it does not drop.
+    # An unknown task is not dropped.
     with broker.connect(server_url("BROKER")) as connection:
         desk.service.celery.app.send_task("notifications.unheard_of", args=["x"], connection=connection, task_id="odd")
     dead = DeadLetterQueue(server_url("BROKER"), "notifications.dead", "notifications")

@@ -1,4 +1,4 @@
-"""Every kind is written in every language, for every channel it is offered on."""
+"""Every kind has content in every language, on every channel it is offered on."""
 
 from datetime import UTC, datetime
 from types import SimpleNamespace

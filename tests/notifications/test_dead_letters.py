@@ -1,4 +1,4 @@
-"""`python -m chassis.run.dead_letters` for a service with rows that may be given up."""
+"""`python -m chassis.run.dead_letters` for a service with dead rows."""
 
 import json
 import os
@@ -19,7 +19,7 @@ from tests.notifications.conftest import ADDRESS, confirmed, registered
 
 @pytest.fixture
 def dead(notifications, capsys):
-    """The command: its exit code and what it printed."""
+    """Runs the command; returns its exit code and the printed objects."""
     with broker.connect(server_url("BROKER")) as connection:
         broker.declare(server_url("BROKER"), "notifications", [])
         for queue in ("notifications", "notifications.dead"):
@@ -28,13 +28,13 @@ def dead(notifications, capsys):
     def run(*arguments):
         capsys.readouterr()
         code = main(["services.notifications", *arguments])
-        return code, [json.loads(answer) for answer in capsys.readouterr().out.splitlines()]
+        return code, [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return run
 
 
 def killed_command(notifications, failpoints_directory, *arguments):
-    """The command in a process of its own, which is to die."""
+    """The command in a process that a failpoint kills; returns its exit code."""
     environment = {
         **os.environ,
         "SOUK_BROKER_URL": server_url("BROKER"),
@@ -47,7 +47,7 @@ def killed_command(notifications, failpoints_directory, *arguments):
 
 @pytest.fixture
 def given_up(desk, smtp_url, mailbox):
-    """A mail that found no mail server for three days; now there is one again."""
+    """A mail that was given up after three days without a mail server, which is back now."""
     smtp_url(f"smtp://127.0.0.1:{free_port()}")
     desk.fail(registered(), confirmed())
     desk.change("give_up_at = now() - interval '1 second'")
@@ -64,8 +64,8 @@ def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_repl
     _, [shown] = dead("show", str(given_up))
     assert ["not taken" in line for line in shown["details"]["log"]] == [True, True]
     assert ADDRESS not in json.dumps(shown)
-    _, [told] = dead("replay", "--all", "--dry-run")
-    assert told["details"] == {"to": "notifications.celery", "replayed": False}
+    _, [replayed] = dead("replay", "--all", "--dry-run")
+    assert replayed["details"] == {"to": "notifications.celery", "replayed": False}
     assert desk.notifications()[0].status == "dead"
     assert dead("replay", str(given_up))[0] == 0
     desk.system.drain()

@@ -1,4 +1,4 @@
-"""A stand-by mail server gets what the first surely did not take, and never what it may have taken."""
+"""The standby mail server gets what the first did not take, never what it may have taken."""
 
 import asyncio
 from datetime import timedelta
@@ -15,7 +15,7 @@ from tests.notifications.test_tasks import MailServer
 
 
 class DisconnectingMailServer(MailServer):
-    """Takes the mail and breaks the line before it says so, `times` times."""
+    """Accepts the mail and drops the connection before responding, `times` times."""
 
     def __init__(self, times):
         super().__init__()
@@ -32,7 +32,7 @@ class DisconnectingMailServer(MailServer):
 
 @pytest.fixture
 def servers(mail_server, settings):
-    """Two mail servers with these handlers, the second being the stand-by; a handler of None is a server that is away."""
+    """Two mail servers with these handlers, the second the standby; None is an unavailable server."""
 
     def start(first, second):
         first, second = (
@@ -85,7 +85,7 @@ def test_a_mail_that_may_have_been_taken_stays_with_its_server(desk, servers):
 
 
 def crashed(desk, provider):
-    """An attempt at the notification whose process died before it heard an answer."""
+    """An attempt whose process died before the response."""
     [row] = desk.notifications()
     with desk.transaction():
         Notification.take(row.id, timedelta(minutes=2))

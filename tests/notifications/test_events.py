@@ -1,4 +1,4 @@
-"""What notifications makes of the news of users and orders."""
+"""Notifications that follow from events of users, orders and stock."""
 
 from datetime import timedelta
 from itertools import permutations

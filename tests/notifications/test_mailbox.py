@@ -1,4 +1,4 @@
-"""The mailbox takes mails by SMTP, keeps the latest on the disk, and shows them harmlessly over HTTP."""
+"""The mailbox accepts mails by SMTP, stores the latest, and shows them safely over HTTP."""
 
 import os
 import signal
@@ -28,7 +28,7 @@ fresh = count()
 
 
 class Office:
-    """Sends by SMTP and reads over HTTP, as the shop and its developers do."""
+    """Sends by SMTP and reads over HTTP."""
 
     def __init__(self, port, smtp_port):
         self.smtp_port = smtp_port
@@ -179,8 +179,8 @@ def test_an_empty_inbox_is_a_page_too(office):
     ],
 )
 def test_an_invalid_query_gets_a_problem(office, path, status):
-    answer = office.get(path)
-    assert (answer.status, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    response = office.get(path)
+    assert (response.status, response.headers["Content-Type"]) == (status, "application/problem+json")
 
 
 def test_a_mail_without_html_has_no_html_page(office):
@@ -288,7 +288,7 @@ def test_an_smtp_port_in_use_is_reported_in_one_line(tmp_path):
 
 @contextmanager
 def process(directory, smtp_port=None):
-    """The mailbox as the launcher runs it; once it is ready, unless its SMTP port is taken."""
+    """Starts the mailbox as the launcher does, and waits until it is ready unless its SMTP port is in use."""
     port, free_smtp_port = free_ports()
     given = {"SOUK_PORT": port, "SOUK_SMTP_PORT": smtp_port or free_smtp_port, "SOUK_MAIL_DIRECTORY": directory}
     surroundings = os.environ | {name: str(value) for name, value in given.items()}

@@ -1,4 +1,4 @@
-"""A user chooses what to be told, where and when; others may neither look nor choose."""
+"""Notification preferences: their effect, validation and ownership."""
 
 from uuid import uuid4
 
@@ -13,7 +13,7 @@ URL = f"/notifications/{AMAL}/preferences"
 
 @pytest.fixture
 def me(client, notifications, desk):
-    """Calls as Amal."""
+    """Requests as Amal."""
     desk.handle(registered())
     http, headers = client(notifications), bearer(notifications, AMAL)
     return lambda method, url=URL, **options: http.open(
@@ -76,17 +76,17 @@ def test_a_concurrent_change_fails_the_precondition(me):
     ],
 )
 def test_invalid_preferences_are_refused_with_the_name_of_the_field(me, body, field):
-    answer = me("PUT", json=body)
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+    response = me("PUT", json=body)
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == [field]
 
 
 def test_another_users_preferences_are_not_found(desk, client, notifications):
     desk.handle(registered())
     http = client(notifications)
-    stranger, staff = bearer(notifications, uuid4()), bearer(notifications, uuid4(), "staff")
-    assert http.get(URL, headers=stranger).status_code == 404
-    assert http.put(URL, json={}, headers=stranger).status_code == 404
+    other, staff = bearer(notifications, uuid4()), bearer(notifications, uuid4(), "staff")
+    assert http.get(URL, headers=other).status_code == 404
+    assert http.put(URL, json={}, headers=other).status_code == 404
     assert http.get(URL, headers=staff).status_code == 200
     assert http.get(URL).status_code == 401
 

@@ -1,4 +1,4 @@
-"""Web Push: to each device that its user registered, readable by it alone, and by a push service that we know."""
+"""Web Push: to each registered device, encrypted for it, by allowed push services only."""
 
 from uuid import uuid4
 
@@ -62,7 +62,7 @@ def test_a_push_is_retried_only_for_devices_it_did_not_reach(desk, browser, push
 def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_service, mailbox):
     push_service.status[browser().path] = 301
     desk.handle(confirmed())
-    assert (push(desk).status, push(desk).error) == ("failed", "Its push service sent us elsewhere.")
+    assert (push(desk).status, push(desk).error) == ("failed", "Its push service sent a redirect.")
 
 
 @pytest.mark.parametrize(
@@ -80,9 +80,9 @@ def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_servic
     ],
 )
 def test_an_invalid_subscription_or_unknown_push_service_is_refused(http, owner, change, field):
-    answer = http.post(URL, json=Browser("https://push.example.com").subscription() | change, headers=owner)
-    assert answer.status_code == 422
-    assert [wrong["field"] for wrong in answer.json["errors"]] == [field]
+    response = http.post(URL, json=Browser("https://push.example.com").subscription() | change, headers=owner)
+    assert response.status_code == 422
+    assert [wrong["field"] for wrong in response.json["errors"]] == [field]
 
 
 def test_a_browser_registered_again_is_the_same_device(http, owner, desk, notifications):
@@ -97,11 +97,11 @@ def test_a_browser_registered_again_is_the_same_device(http, owner, desk, notifi
 
 
 def test_devices_are_bounded_and_can_be_removed(http, owner):
-    answers = [
+    responses = [
         http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner) for _ in range(21)
     ]
-    assert [answer.status_code for answer in answers] == [201] * 20 + [409]
-    location = answers[0].headers["Location"]
+    assert [response.status_code for response in responses] == [201] * 20 + [409]
+    location = responses[0].headers["Location"]
     assert http.delete(location, headers=owner).status_code == 204
     assert http.delete(location, headers=owner).status_code == 404
     assert len(http.get(URL, headers=owner).json["items"]) == 19
@@ -109,16 +109,16 @@ def test_devices_are_bounded_and_can_be_removed(http, owner):
 
 def test_another_users_devices_are_not_found(http, owner, notifications):
     device = http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner).json["id"]
-    stranger = bearer(notifications, uuid4())
-    assert http.get(URL, headers=stranger).status_code == 404
-    assert http.post(URL, json=Browser("https://push.example.com").subscription(), headers=stranger).status_code == 404
-    assert http.delete(f"{URL}/{device}", headers=stranger).status_code == 404
+    other = bearer(notifications, uuid4())
+    assert http.get(URL, headers=other).status_code == 404
+    assert http.post(URL, json=Browser("https://push.example.com").subscription(), headers=other).status_code == 404
+    assert http.delete(f"{URL}/{device}", headers=other).status_code == 404
     unknown = uuid4()
     url = f"/notifications/{unknown}/devices"
-    answer = http.post(
+    response = http.post(
         url, json=Browser("https://push.example.com").subscription(), headers=bearer(notifications, unknown)
     )
-    assert answer.status_code == 404
+    assert response.status_code == 404
 
 
 def test_staff_can_push_only_to_a_user_with_a_device(http, owner, browser, desk, notifications, push_service, mailbox):

@@ -1,4 +1,4 @@
-"""Mails with a token: it is fetched just before they are sent, stands in them alone, and nothing is sent once it is over."""
+"""Mails with a token: fetched just before sending, stored nowhere else, and not sent once it has expired."""
 
 import json
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ TOKEN = "a-token-of-users"
 
 @pytest.fixture
 def requests(serve, settings):
-    """Users' part, which knows of one request."""
+    """A stand-in for users with one request."""
     stand_in = Requests()
     settings(services={"users": serve(stand_in.app())}, api_key="our-key")
     return stand_in
@@ -27,7 +27,7 @@ def requests(serve, settings):
 def request_id(requests):
     request_id = uuid4()
     expires_at = datetime(2030, 1, 1, 12, tzinfo=UTC).isoformat()
-    requests.known[request_id] = {"email": "new@example.com", "token": TOKEN, "expires_at": expires_at}
+    requests.requests[request_id] = {"email": "new@example.com", "token": TOKEN, "expires_at": expires_at}
     return request_id
 
 

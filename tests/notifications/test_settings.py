@@ -1,4 +1,4 @@
-"""Wrong settings are refused at the start, by name."""
+"""Invalid settings stop the process by name."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from services.notifications.settings import Settings
 )
 def test_an_invalid_setting_stops_the_process_by_name(monkeypatch, capsys, name, value):
     class Fresh(Settings):
-        """A class of its own, as settings are read once for each."""
+        """A fresh class, as each reads its settings once."""
 
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit):

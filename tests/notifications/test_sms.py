@@ -1,4 +1,4 @@
-"""SMS: shown in the development mailbox, or handed to Twilio by its library; never twice because an answer was lost."""
+"""SMS: to the development mailbox or to Twilio, and never twice because a response was lost."""
 
 from uuid import uuid4
 
@@ -60,22 +60,22 @@ def test_twilio_gets_the_message_and_its_id_is_kept(desk, twilio):
 
 @pytest.mark.usefixtures("reachable")
 def test_an_sms_to_a_number_that_twilio_refuses_fails(desk, twilio):
-    twilio.answer = "refuse"
+    twilio.mode = "refuse"
     desk.handle(confirmed())
     assert (sms(desk).status, sms(desk).attempts) == ("failed", 1)
     assert "21211" in sms(desk).error
 
 
 @pytest.mark.usefixtures("reachable")
-@pytest.mark.parametrize(("answer", "times"), [("lost", 1), ("broken", 1)])
-def test_after_a_lost_response_twilio_is_searched_before_resending(desk, twilio, answer, times):
-    twilio.answer = answer
+@pytest.mark.parametrize(("mode", "times"), [("lost", 1), ("broken", 1)])
+def test_after_a_lost_response_twilio_is_searched_before_resending(desk, twilio, mode, times):
+    twilio.mode = mode
     desk.fail(confirmed())
     row = sms(desk)
     assert (row.status, row.pinned_to) == ("pending", f"twilio {twilio.account}")
-    twilio.answer = "well"
+    twilio.mode = "ok"
     desk.deliver(row.id)
-    assert (len(twilio.messages), twilio.asked) == (times, 1)
+    assert (len(twilio.messages), twilio.searches) == (times, 1)
     assert sms(desk).status == "sent"
 
 
@@ -83,7 +83,7 @@ def test_after_a_lost_response_twilio_is_searched_before_resending(desk, twilio,
 def test_the_second_account_gets_what_the_first_did_not_take(desk, serve, settings, twilio):
     second = TwilioStandIn(account="AC00000000000000000000000000000002")
     settings(sms_fallback_url=second.url(serve(second.app())))
-    twilio.answer = "busy"
+    twilio.mode = "busy"
     desk.handle(confirmed())
     assert (len(twilio.messages), len(second.messages)) == (0, 1)
     tried = [(provider, outcome) for provider, outcome, _ in log(desk, sms(desk))]
@@ -94,9 +94,9 @@ def test_the_second_account_gets_what_the_first_did_not_take(desk, serve, settin
 def test_the_second_account_never_gets_what_the_first_may_have_taken(desk, serve, settings, twilio):
     second = TwilioStandIn(account="AC00000000000000000000000000000002")
     settings(sms_fallback_url=second.url(serve(second.app())))
-    twilio.answer = "lost"
+    twilio.mode = "lost"
     desk.fail(confirmed())
-    twilio.answer = "busy"
+    twilio.mode = "busy"
     desk.deliver(sms(desk).id)
     assert (len(twilio.messages), len(second.messages)) == (1, 0)
     assert sms(desk).status == "sent"
@@ -121,8 +121,8 @@ def test_staff_can_send_an_sms_only_to_a_user_with_a_phone_number(desk, client, 
     assert write().status_code == 409
     owner = bearer(notifications, AMAL)
     http.put(f"/notifications/{AMAL}/preferences", json={"phone": PHONE}, headers=owner)
-    answer = write()
-    assert (answer.status_code, answer.json["recipient"]) == (202, PHONE)
+    response = write()
+    assert (response.status_code, response.json["recipient"]) == (202, PHONE)
     desk.system.drain()
     assert [message["body"] for message in twilio.messages] == ["Your teapot is ready."]
     assert write("x" * 301).status_code == 422

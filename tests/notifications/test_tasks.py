@@ -19,7 +19,7 @@ ATTEMPT_LASTS = timedelta(minutes=2)
 
 
 class MailServer:
-    """Answers RCPT with `rcpt` and the mail with `data`, and keeps what it took."""
+    """Replies to RCPT with `rcpt` and to DATA with `data`; records accepted mails."""
 
     def __init__(self, rcpt="250 OK", data="250 OK"):
         self.rcpt, self.data, self.taken = rcpt, data, []
@@ -35,26 +35,26 @@ class MailServer:
 
 
 class SlowMailServer(MailServer):
-    """Takes a mail only when it is `allowed` to."""
+    """Waits for `allowed` before it accepts a mail."""
 
     def __init__(self):
         super().__init__()
-        self.asked, self.allowed = threading.Event(), threading.Event()
+        self.received, self.allowed = threading.Event(), threading.Event()
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
-        self.asked.set()
+        self.received.set()
         await asyncio.to_thread(self.allowed.wait, 10)
         return await super().handle_DATA(server, session, envelope)
 
 
 @pytest.fixture
-def away(smtp_url):
-    """No mail server answers."""
+def no_mail_server(smtp_url):
+    """No mail server is available."""
     smtp_url(f"smtp://127.0.0.1:{free_port()}")
 
 
 def pending(desk):
-    """A notification that found no mail server, or none in the mood."""
+    """A notification that the mail server did not accept."""
     with pytest.raises(NotTaken):
         desk.handle(registered(), confirmed())
     [notification] = desk.notifications()
@@ -63,7 +63,7 @@ def pending(desk):
 
 @pytest.fixture
 def server_of(mail_server, smtp_url):
-    """Send to a server of this temper from now on."""
+    """Use a mail server with this handler from now on."""
 
     def start(handler):
         smtp_url(f"smtp://127.0.0.1:{mail_server(handler)}")
@@ -72,7 +72,7 @@ def server_of(mail_server, smtp_url):
     return start
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_the_sweeper_retries_a_mail_once_the_mail_server_is_back(desk, mailbox, smtp_url):
     notification = pending(desk)
     assert (notification.status, notification.attempts) == ("pending", 1)
@@ -88,7 +88,7 @@ def test_the_sweeper_retries_a_mail_once_the_mail_server_is_back(desk, mailbox, 
     assert len(mailbox.letters()) == 1
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_the_sweeper_backs_off_to_every_ten_minutes(desk):
     pending(desk)
     waits = []
@@ -100,7 +100,7 @@ def test_the_sweeper_backs_off_to_every_ten_minutes(desk):
     assert waits == [2, 5, 10]
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_two_sweepers_at_once_share_the_work(desk):
     pending(desk)
     with desk.transaction():
@@ -123,7 +123,7 @@ def test_a_mail_in_progress_is_not_sent_by_another_task(desk, server_of):
     server = server_of(SlowMailServer())
     first = threading.Thread(target=desk.handle, args=[registered(), confirmed()])
     first.start()
-    assert server.asked.wait(10)
+    assert server.received.wait(10)
     [notification] = desk.notifications()
     desk.deliver(notification.id)
     server.allowed.set()
@@ -132,7 +132,7 @@ def test_a_mail_in_progress_is_not_sent_by_another_task(desk, server_of):
     assert desk.notifications()[0].attempts == 1
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_a_mail_whose_task_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
     notification = pending(desk)
     with desk.transaction():
@@ -156,14 +156,14 @@ def test_a_mail_resent_after_a_crash_keeps_its_message_id(desk, mailbox):
 
 
 @pytest.mark.parametrize(
-    ("temper", "error"),
+    ("replies", "error"),
     [
         ({"rcpt": "550 5.1.1 No such mailbox"}, "550 5.1.1 No such mailbox"),
         ({"data": "554 5.7.1 Looks like spam"}, "554 5.7.1 Looks like spam"),
     ],
 )
-def test_a_mail_that_is_permanently_refused_fails(desk, server_of, temper, error):
-    server = server_of(MailServer(**temper))
+def test_a_mail_that_is_permanently_refused_fails(desk, server_of, replies, error):
+    server = server_of(MailServer(**replies))
     desk.handle(registered(), confirmed())
     [notification] = desk.notifications()
     assert (notification.status, notification.error, notification.attempts) == ("failed", error, 1)
@@ -172,9 +172,9 @@ def test_a_mail_that_is_permanently_refused_fails(desk, server_of, temper, error
     assert server.taken == []
 
 
-@pytest.mark.parametrize("temper", [{"rcpt": "451 4.7.1 Greylisted"}, {"data": "452 4.3.1 Disk full"}])
-def test_a_mail_that_is_temporarily_refused_is_retried(desk, server_of, temper):
-    server = server_of(MailServer(**temper))
+@pytest.mark.parametrize("replies", [{"rcpt": "451 4.7.1 Greylisted"}, {"data": "452 4.3.1 Disk full"}])
+def test_a_mail_that_is_temporarily_refused_is_retried(desk, server_of, replies):
+    server = server_of(MailServer(**replies))
     notification = pending(desk)
     assert notification.status == "pending"
     server.rcpt = server.data = "250 OK"
@@ -183,7 +183,7 @@ def test_a_mail_that_is_temporarily_refused_is_retried(desk, server_of, temper):
     assert len(server.taken) == 1
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_a_mail_that_cannot_be_sent_for_three_days_is_given_up(desk):
     notification = pending(desk)
     desk.change("give_up_at = give_up_at - interval '73 hours'")
@@ -194,7 +194,7 @@ def test_a_mail_that_cannot_be_sent_for_three_days_is_given_up(desk):
     assert "ConnectionRefusedError" in notification.error
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_a_pending_mail_is_not_sent_to_a_deleted_user(desk, mailbox, smtp_url):
     pending(desk)
     desk.handle(UserDeleted(AMAL))
@@ -206,14 +206,14 @@ def test_a_pending_mail_is_not_sent_to_a_deleted_user(desk, mailbox, smtp_url):
 
 
 @pytest.mark.parametrize(
-    ("temper", "status"), [({}, "sent"), ({"data": "451 Later"}, "suppressed"), ({"data": "554 No"}, "suppressed")]
+    ("replies", "status"), [({}, "sent"), ({"data": "451 Later"}, "suppressed"), ({"data": "554 No"}, "suppressed")]
 )
-def test_nothing_is_kept_of_a_user_deleted_during_delivery(desk, server_of, temper, status):
+def test_nothing_is_kept_of_a_user_deleted_during_delivery(desk, server_of, replies, status):
     server = server_of(SlowMailServer())
-    server.data = temper.get("data", server.data)
+    server.data = replies.get("data", server.data)
     first = threading.Thread(target=sending, args=[desk])
     first.start()
-    assert server.asked.wait(10)
+    assert server.received.wait(10)
     desk.handle(UserDeleted(AMAL))
     server.allowed.set()
     first.join()
@@ -222,12 +222,12 @@ def test_nothing_is_kept_of_a_user_deleted_during_delivery(desk, server_of, temp
 
 
 def sending(desk):
-    # Being refused for now is the task's business.
+    # A temporary refusal is retried by the task.
     with suppress(NotTaken):
         desk.handle(registered(), confirmed())
 
 
-@pytest.mark.usefixtures("away")
+@pytest.mark.usefixtures("no_mail_server")
 def test_an_unexpected_error_gives_the_notification_up_after_its_retries(desk):
     notification = pending(desk)
     desk.change("kind = 'a.kind.that.is.gone'")

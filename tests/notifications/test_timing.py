@@ -1,4 +1,4 @@
-"""When a message may leave: quiet hours by the person's own clock, digests, and no more than so many an hour."""
+"""When messages are sent: quiet hours in local time, digests, and the hourly cap."""
 
 from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
@@ -65,7 +65,7 @@ def test_the_next_digest_is_due_within_a_day(hour, at, zone, digest):
 
 @pytest.fixture
 def prefer(client, notifications, desk):
-    """Puts Amal's preferences."""
+    """Sets Amal's preferences."""
     desk.handle(registered())
     http, headers = client(notifications), bearer(notifications, AMAL)
 
@@ -76,7 +76,7 @@ def prefer(client, notifications, desk):
 
 
 def all_day_quiet():
-    """Quiet hours that hold now and for some hours."""
+    """Quiet hours that include the next few hours."""
     now = datetime.now(UTC)
     return {"begin": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=5):%H:%M}"}
 

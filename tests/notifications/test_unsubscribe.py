@@ -1,4 +1,4 @@
-"""From a mail to no more such mails: one click, no login, and nobody else's."""
+"""Unsubscribing by a mail's link: one click, no login, only the recipient's mails."""
 
 import re
 from uuid import uuid4
@@ -18,7 +18,7 @@ def http(client, notifications):
 
 
 def link_of(letter):
-    """The path of the mail's List-Unsubscribe."""
+    """The path of the List-Unsubscribe header."""
     headers = dict(letter.headers)
     assert headers["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     [url] = re.fullmatch(r"<http://127\.0\.0\.1:8000(/[^>]+)>", headers["List-Unsubscribe"]).groups()
@@ -32,8 +32,8 @@ def test_one_click_unsubscribes_from_these_mails_only(desk, http, mailbox):
     assert link in letter.text
     assert link in letter.html
     for _ in range(2):
-        answer = http.post(link, data={"List-Unsubscribe": "One-Click"})
-        assert (answer.status_code, answer.mimetype) == (200, "text/html")
+        response = http.post(link, data={"List-Unsubscribe": "One-Click"})
+        assert (response.status_code, response.mimetype) == (200, "text/html")
     mailbox.empty()
     desk.handle(shipped(), confirmed())
     assert [letter.summary.subject[-9:] for letter in mailbox.letters()] == ["confirmed"]
@@ -57,8 +57,8 @@ def test_the_page_is_in_the_readers_language(desk, http, mailbox):
 
 @pytest.mark.parametrize("token", ["x", "WyJhIl0.forged", "a.b.c"])
 def test_a_forged_link_unsubscribes_nobody(http, token):
-    for ask in (http.get, http.post):
-        assert ask(f"/notifications/unsubscribe/{token}").status_code == 404
+    for send in (http.get, http.post):
+        assert send(f"/notifications/unsubscribe/{token}").status_code == 404
 
 
 def test_mandatory_mails_have_no_unsubscribe_link(desk, mailbox):
@@ -95,8 +95,8 @@ def test_a_staff_message_goes_to_every_channel_the_user_wants(desk, http, send, 
     desk.handle(registered())
     owner = bearer(notifications, AMAL)
     http.put(f"/notifications/{AMAL}/preferences", json={"phone": "+4915112345678"}, headers=owner)
-    answer = send("staff.message")
-    assert {item["channel"] for item in answer.json["items"]} == {"email", "sms"}
+    response = send("staff.message")
+    assert {item["channel"] for item in response.json["items"]} == {"email", "sms"}
     desk.system.drain()
     assert len(mailbox.letters()) == 2
     assert send("order.confirmed").status_code == 422

@@ -1,4 +1,4 @@
-"""/notifications/{user_id}/devices: the browsers on which a user allowed pushes."""
+"""/notifications/{user_id}/devices: browsers that receive pushes."""
 
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -15,7 +15,7 @@ from services.notifications.settings import Settings
 class PushKey(Resource):
     @endpoint(allow=auth.ANYONE, raises=[NotFound])
     def get(self) -> PushKeyView:
-        """The key that a browser needs to subscribe; 404 where this shop sends no pushes."""
+        """The key a browser needs to subscribe; 404 if this shop sends no pushes."""
         settings = Settings.current()
         if not settings.vapid_key.get_secret_value():
             raise NotFound("This shop sends no pushes.")
@@ -31,15 +31,15 @@ class Devices(Resource):
 
     @endpoint(allow=auth.OWNER, status=201, location="/notifications/{user_id}/devices/{id}")
     def post(self, user_id: UUID, body: NewDevice) -> DeviceView:
-        """Register a browser's push subscription; sent again it is the same device."""
+        """Register a browser's push subscription. Repeating it gives the same device."""
         _expect_own(user_id)
         if not push.is_allowed(body.endpoint, Settings.current()):
-            message = "is not at a push service that we know"
+            message = "is not a known push service"
             raise Invalid(f"endpoint: {message}", errors=[{"field": "endpoint", "message": message}])
         try:
-            # Locked, so that an account that is being deleted gets no new device.
+            # Locked, so that an account being deleted gets no new device.
             if Contact.get_for_update(user_id).is_deleted:
-                raise NotFound("You have no such user.")
+                raise NotFound("User not found.")
         except ContactUnknown as error:
             raise NotFound(str(error)) from error
         return _view(Device.register(user_id, body.endpoint, body.keys.p256dh, body.keys.auth))
@@ -48,14 +48,14 @@ class Devices(Resource):
 class OneDevice(Resource):
     @endpoint(allow=auth.OWNER, status=204)
     def delete(self, user_id: UUID, device_id: UUID) -> None:
-        """No more pushes to this device."""
+        """Stop pushes to this device."""
         _expect_own(user_id)
         Device.remove(user_id, device_id)
 
 
 def _expect_own(user_id: UUID) -> None:
     if not auth.caller().owns(user_id):
-        raise NotFound("You have no such user.")
+        raise NotFound("User not found.")
 
 
 def _view(device: Device) -> DeviceView:

@@ -1,4 +1,4 @@
-"""/notifications: what a user was told, and what staff write."""
+"""/notifications: a user's notifications, and messages from staff."""
 
 from collections.abc import Sequence
 from uuid import UUID, uuid4
@@ -26,7 +26,7 @@ from services.notifications.schemas import (
 class UserNotifications(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, query: Page) -> NotificationPage:
-        """What the user was told, newest first; only that user and staff may look."""
+        """The user's notifications, newest first."""
         notifications, following = Notification.page(auth.caller(), user_id, query)
         return NotificationPage(items=_views(notifications), next=following)
 
@@ -34,42 +34,42 @@ class UserNotifications(Resource):
 class UserNotification(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID, notification_id: UUID) -> DeliveryView:
-        """One of them with its delivery log; only that user and staff may look."""
+        """One notification with its delivery log."""
         notification = Notification.visible_to(auth.caller(), user_id, notification_id)
         log = [AttemptView.model_validate(attempt) for attempt in Attempt.of(notification.id)]
         return DeliveryView(**NotificationView.model_validate(notification).model_dump(), log=log)
 
 
-# Each message that staff write is a fact of its own; a repeated request is known by its Idempotency-Key.
+# Each message from staff is a new fact; the Idempotency-Key recognizes a repeated request.
 
 
 class Message(Resource):
     @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewMessage) -> SentView:
-        """Write to one user on whatever channels that user wants. It is on its way on each channel that says `sent`."""
+        """Message one user on all channels they want. Each notification's status shows its progress."""
         contact = _addressee(body.user_id)
-        told = notify(contact, body.kind, uuid4(), title=body.title, body=body.body)
-        return SentView(items=_views(told))
+        sent = notify(contact, body.kind, uuid4(), title=body.title, body=body.body)
+        return SentView(items=_views(sent))
 
 
 class Email(Resource):
     @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewEmail) -> NotificationView:
-        """Mail one user. It is on its way when its status is `sent`, and never comes when that is `suppressed`."""
+        """Mail one user. The status becomes `sent`; `suppressed` means that it will not be sent."""
         return _write(body.user_id, EMAIL, body.subject, body.body)
 
 
 class TextMessage(Resource):
     @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewSMS) -> NotificationView:
-        """Send one user an SMS; 409 when there is no number. As with a mail, its status says how far it got."""
+        """Send one user an SMS; 409 without a phone number. The status shows its progress."""
         return _write(body.user_id, SMS, "", body.text)
 
 
 class Push(Resource):
     @endpoint(allow=auth.STAFF, status=202, idempotency="required", raises=[NotFound])
     def post(self, body: NewPush) -> NotificationView:
-        """Show one user a message on each of their devices; 409 when there is none."""
+        """Push a message to each of a user's devices; 409 if there are none."""
         return _write(body.user_id, PUSH, body.title, body.body)
 
 
@@ -91,5 +91,5 @@ def _addressee(user_id: UUID) -> Contact:
     except ContactUnknown as error:
         raise NotFound(str(error)) from error
     if contact.is_deleted:
-        raise NotFound("This user has deleted the account.")
+        raise NotFound("This user has deleted their account.")
     return contact

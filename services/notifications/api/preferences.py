@@ -1,4 +1,4 @@
-"""/notifications/{user_id}/preferences: what a user wants to be told, where and when."""
+"""/notifications/{user_id}/preferences: what a user is notified about, where and when."""
 
 from datetime import time
 from uuid import UUID
@@ -16,17 +16,17 @@ from services.notifications.schemas import NewPreferences, PreferencesView, Quie
 class UserPreferences(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID) -> PreferencesView:
-        """What this user wants to be told; only that user and staff may look."""
+        """The user's notification preferences."""
         return _view(_contact(user_id), Preferences.of(user_id))
 
     @endpoint(allow=auth.OWNER, raises=[PreconditionFailed])
     def put(self, user_id: UUID, body: NewPreferences) -> PreferencesView:
-        """Replace them, as long as they are as `If-Match` says, if it is sent. What is left out is as it was in the beginning."""
+        """Replace them, if they still match `If-Match`. Omitted fields are reset to their defaults."""
         contact = _contact(user_id)
         preferences = Preferences.to_change(user_id)
         seen = _view(contact, preferences).etag()
         if "If-Match" in request.headers and not (request.if_match.star_tag or request.if_match.contains(seen)):
-            raise PreconditionFailed("Read the preferences again, then change what you see.")
+            raise PreconditionFailed("The preferences have changed; read them again first.")
         quiet = body.quiet_hours
         preferences.choices = {kind: dict(channels) for kind, channels in body.channels.items()}
         preferences.phone, preferences.time_zone = body.phone, body.time_zone
@@ -37,7 +37,7 @@ class UserPreferences(Resource):
 
 
 def _contact(user_id: UUID) -> Contact:
-    """The contact of the caller, or of whom staff ask for. Raises NotFound for anybody else's."""
+    """Raises NotFound for a user the caller may not see."""
     if auth.caller().owns(user_id):
         try:
             contact = Contact.get_for_update(user_id)
@@ -45,7 +45,7 @@ def _contact(user_id: UUID) -> Contact:
             raise NotFound(str(error)) from error
         if not contact.is_deleted:
             return contact
-    raise NotFound("You have no such user.")
+    raise NotFound("User not found.")
 
 
 def _view(contact: Contact, preferences: Preferences) -> PreferencesView:

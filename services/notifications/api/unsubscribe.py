@@ -1,6 +1,6 @@
-"""/notifications/unsubscribe/{token}: from a mail's link, without a login, to no more such mails.
+"""/notifications/unsubscribe/{token}: unsubscribe by a mail's link, without a login.
 
-Reading the page changes nothing, as mail scanners follow every link; its button, or the mail program's own (RFC 8058), does.
+GET changes nothing, as mail scanners follow links; the page's button or the mail program's own (RFC 8058) posts.
 """
 
 from chassis.security import auth
@@ -16,12 +16,12 @@ from services.notifications.models import Contact, Preferences
 class Unsubscribe(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, token: str) -> HTMLPage:
-        """A page that asks once more."""
+        """A page that asks for confirmation."""
         return _page(links.read_unsubscribe(token), is_done=False)
 
     @endpoint(allow=auth.ANYONE)
     def post(self, token: str) -> HTMLPage:
-        """End these mails. What the request's body holds does not matter, and again does no harm."""
+        """Unsubscribe from these mails. The body is ignored."""
         subscription = links.read_unsubscribe(token)
         contact = _contact(subscription)
         if contact is not None:
@@ -32,14 +32,14 @@ class Unsubscribe(Resource):
 
 
 def _kinds(subscription: Subscription) -> list[str]:
-    """A digest ends with all that it may hold."""
+    """A digest stands for all the kinds it may contain."""
     if subscription.kind in CHOOSABLE:
         return [subscription.kind]
     return [name for name, kind in CHOOSABLE.items() if kind.collectable]
 
 
 def _contact(subscription: Subscription) -> Contact | None:
-    """None for somebody who has left: they get no mails anyway."""
+    """None for a deleted user."""
     contact = Contact.find_for_update(subscription.user_id)
     return contact if contact is not None and not contact.is_deleted else None
 

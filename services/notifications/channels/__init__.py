@@ -1,4 +1,1 @@
-"""How messages leave: by mail servers, SMS services and push services, each behind the same small seam.
-
-`message.py` is the seam: what a provider is given and how it may end. `providers.py` knows who there is.
-"""
+"""Mail, SMS and push providers behind one interface (`message.py`); `providers.py` chooses among those configured."""

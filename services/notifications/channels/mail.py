@@ -1,4 +1,4 @@
-"""E-mail: composes a mail and hands it to a mail server."""
+"""E-mail by SMTP."""
 
 import re
 import smtplib
@@ -14,21 +14,21 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 from services.notifications.settings import Settings
 
-# Bodies as quoted-printable or base64: not every server takes 8 bits.
+# Quoted-printable or base64: not every server supports 8BITMIME.
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
-# Stricter than the standard, as the users service is. The policy alone lets a line break at a header's end through,
-# decodes an encoded word within an address, and fails in many ways on what is no address.
+# Stricter than the standard, as in users: the policy alone accepts a line break at a header's end and an encoded word
+# within an address, and fails in many ways on invalid addresses.
 _ADDRESS = re.compile(r"""(?!.*=\?)[^\s@"<>(),:;\[\]\\]+@[^\s@"<>(),:;\[\]\\]+""")
 
 
 def compose(message: Message, sender: str) -> EmailMessage:
-    """The mail, in plain text and HTML. Composed again it is the same, so that a reader can drop a second copy.
+    """The mail in plain text and HTML; deterministic, so that a resent mail is recognized as a copy.
 
-    No name comes into a header: To is the bare address. Raises Refused when that is none.
+    To is the bare address: no name gets into a header. Raises Refused for an invalid address.
     """
     if not (_ADDRESS.fullmatch(message.recipient) and message.recipient.isprintable()):
-        raise Refused("The recipient is no address.")
+        raise Refused("The recipient is not a valid address.")
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender
     mail["To"] = message.recipient
@@ -37,7 +37,7 @@ def compose(message: Message, sender: str) -> EmailMessage:
     mail["Message-ID"] = f"<{message.id}@{_domain(sender)}>"
     mail["Auto-Submitted"] = "auto-generated"
     if message.unsubscribe:
-        # One click in the reader's mail program, without a page of ours (RFC 8058).
+        # One-click unsubscribe (RFC 8058).
         mail["List-Unsubscribe"] = f"<{message.unsubscribe}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(message.text)
@@ -46,7 +46,7 @@ def compose(message: Message, sender: str) -> EmailMessage:
 
 
 class MailServer:
-    """One mail server. It cannot be asked what it took, so a mail is handed over again; its Message-ID tells the two apart."""
+    """One mail server. SMTP cannot look a mail up, so it is sent again with the same Message-ID."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._url, self._settings = urlsplit(url), settings
@@ -61,7 +61,7 @@ class MailServer:
             with closing(self._connect()) as server:
                 _secure(server, self._url)
                 self._hand_over(server, mail, message.recipient)
-                # The mail is taken, whatever the server says to the farewell.
+                # The mail is accepted, whatever the response to QUIT.
                 with suppress(OSError):
                     server.quit()
         except Unknown:
@@ -80,21 +80,21 @@ class MailServer:
             _raise_if_permanent(error.smtp_code, error.smtp_error)
             raise
         except smtplib.SMTPNotSupportedError as error:
-            raise Refused(f"The mail server does not know such addresses: {error}") from error
+            raise Refused(f"The mail server does not support this address: {error}") from error
 
     def _connect(self) -> smtplib.SMTP:
         url = self._url
         assert url.hostname is not None
-        # We say who we are: smtplib would ask the name service, which can take long where there is none.
-        ourselves, timeout = _domain(self._settings.mail_from), self._settings.smtp_timeout_seconds
+        # Without a name smtplib would do a DNS lookup, which can take long.
+        local_hostname, timeout = _domain(self._settings.mail_from), self._settings.smtp_timeout_seconds
         if url.scheme == "smtps":
             context = ssl.create_default_context()
-            return _TLSClient(url.hostname, url.port or 465, ourselves, timeout=timeout, context=context)
-        return _Client(url.hostname, url.port or 25, ourselves, timeout=timeout)
+            return _TLSClient(url.hostname, url.port or 465, local_hostname, timeout=timeout, context=context)
+        return _Client(url.hostname, url.port or 25, local_hostname, timeout=timeout)
 
 
 class _Client(smtplib.SMTP):
-    """Knows whether a mail may have been taken: from its first byte on, until the server says no."""
+    """Raises Unknown once a mail may have been accepted: from its first byte on, unless the server refuses it."""
 
     def data(self, msg: Any) -> tuple[int, bytes]:
         try:
@@ -110,7 +110,7 @@ class _TLSClient(_Client, smtplib.SMTP_SSL):
 
 
 def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
-    """TLS where it is offered; a password makes it a must. Raises smtplib's errors."""
+    """TLS where offered, and always with a password. Raises smtplib's errors."""
     server.ehlo_or_helo_if_needed()
     if url.scheme == "smtp" and (url.username or server.has_extn("starttls")):
         server.starttls(context=ssl.create_default_context())
@@ -119,10 +119,10 @@ def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
 
 
 def _raise_if_permanent(code: int, reason: bytes | str) -> None:
-    """Raises Refused for a reply that is final by RFC 5321 (5yz)."""
+    """Raises Refused for a permanent failure (5yz, RFC 5321)."""
     if 500 <= code < 600:
-        words = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
-        raise Refused(f"{code} {words}")
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
+        raise Refused(f"{code} {text}")
 
 
 def _domain(sender: str) -> str:

@@ -1,4 +1,4 @@
-"""What a provider is given, and the four ways in which that may end: taken, refused, surely not taken, or nobody knows."""
+"""The interface of providers, and the outcomes of a delivery: taken, refused, not taken, unknown."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Message:
-    """`subject` and `html` are empty where the channel has none. `unsubscribe` is a URL, or empty."""
+    """`subject` and `html` are empty where the channel has none; `unsubscribe` is a URL or empty."""
 
     id: UUID
     recipient: str
@@ -20,28 +20,28 @@ class Message:
 
 
 class Refused(Exception):
-    """This message will not be taken, now or later."""
+    """Permanently refused."""
 
 
 class NotTaken(OSError):
-    """Surely not taken: another provider may have it, or this one later."""
+    """Certainly not taken: another provider may get it, or this one later."""
 
 
 class Unknown(OSError):
-    """It may have been taken: the answer was lost. Another provider could double it."""
+    """It may have been taken: the response was lost. Another provider could duplicate it."""
 
 
 class Provider(Protocol):
     name: str
-    """Stands in the delivery log, and stays the same as long as it is the same account."""
+    """For the delivery log; constant for an account."""
 
     def send(self, message: Message) -> str:
-        """Returns the provider's own name for the message once it is taken ("": none). Raises Refused, NotTaken or Unknown."""
+        """The provider's id of the message, or "". Raises Refused, NotTaken or Unknown."""
         ...
 
     def find(self, message: Message, since: datetime) -> str | None:
-        """After an unknown outcome: the provider's name for the message if it took it since then.
+        """After an unknown outcome: the provider's id of the message, if it took it since then.
 
-        None when it did not, or cannot tell; then the message is sent again. Raises NotTaken when it does not answer.
+        None if it did not or cannot tell; the message is then sent again. Raises NotTaken when it is unavailable.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which providers a message may go to, in order: the first that is well, then its stand-by; and never two that both may have it."""
+"""The providers of a channel: the first, then its standby, but never a second one if the first may have the message."""
 
 import time
 from urllib.parse import urlsplit
@@ -11,17 +11,19 @@ from services.notifications.kinds import EMAIL
 from services.notifications.settings import Settings
 
 UNAVAILABLE_SECONDS = 30.0
-"""A provider that was away is asked last for this long, so that not every message waits for its silence first."""
+"""How long an unavailable provider is tried last, so that not every message waits for its timeout."""
 
 _unavailable_until: dict[str, float] = {}
 
 
 def alternatives(channel: str, pinned_to: str | None, settings: Settings) -> list[Provider]:
-    """Providers of this channel in the order in which to try them. Where one may have the message already, only that one."""
+    """In the order to try them; only the one that may have the message already, if there is one."""
     by_mail, by_sms = (settings.smtp_url, settings.smtp_fallback_url), (settings.sms_url, settings.sms_fallback_url)
-    known = [_provider(url, settings) for url in (by_mail if channel == EMAIL else by_sms) if url]
-    pinned = [provider for provider in known if provider.name == pinned_to]
-    return pinned or sorted(known, key=lambda provider: _unavailable_until.get(provider.name, 0) > time.monotonic())
+    configured = [_provider(url, settings) for url in (by_mail if channel == EMAIL else by_sms) if url]
+    pinned = [provider for provider in configured if provider.name == pinned_to]
+    return pinned or sorted(
+        configured, key=lambda provider: _unavailable_until.get(provider.name, 0) > time.monotonic()
+    )
 
 
 def mark_unavailable(provider: Provider) -> None:

@@ -1,4 +1,4 @@
-"""Web Push (RFC 8030, encrypted by RFC 8291, signed by RFC 8292 "VAPID") through pywebpush: one call for each device."""
+"""Web Push (RFC 8030, 8291, 8292 "VAPID") by pywebpush: one call per device."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from pywebpush import WebPushException
 
 KEPT_SECONDS = 24 * 3600
-"""How long the push service keeps it for a device that is off."""
+"""How long the push service keeps it for an offline device."""
 
 _ENDED = (404, 410)
 
 
 class SubscriptionEnded(Exception):
-    """The subscription has ended: the browser gave it up."""
+    """The browser ended the subscription."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Subscription:
 
 
 def is_allowed(endpoint: str, settings: Settings) -> bool:
-    """Whether we may call this URL, which a user gave us."""
+    """Whether we may call this URL, which comes from a user."""
     try:
         parts = urlsplit(endpoint)
         host, port = (parts.hostname or ""), parts.port
@@ -45,29 +45,28 @@ def is_allowed(endpoint: str, settings: Settings) -> bool:
         return False
     if parts.username or parts.password or parts.fragment:
         return False
-    known = any(host == name or host.endswith(f".{name}") for name in settings.push_hosts)
+    is_known = any(host == name or host.endswith(f".{name}") for name in settings.push_hosts)
     if host == "127.0.0.1" and settings.environment != "production":
-        return known
-    return known and parts.scheme == "https" and port in (None, 443)
+        return is_known
+    return is_known and parts.scheme == "https" and port in (None, 443)
 
 
 def send(message: Message, subscription: Subscription, settings: Settings) -> str:
-    """The push service's name for it. Raises Gone, Refused, NotTaken or Unknown."""
-    # With cryptography and its own HTTP client it is 20 MB: only processes that push import it.
+    """The push service's id of the message. Raises SubscriptionEnded, Refused, NotTaken or Unknown."""
+    # 20 MB with its dependencies: only processes that push import it.
     import requests
     from pywebpush import WebPushException, webpush
 
     if not is_allowed(subscription.endpoint, settings):
-        raise Refused("Its push service is not one of those that we call.")
-    # The topic has the service replace what the device has not got yet, and the tag has the browser do so with what it
-    # shows: a push sent twice is seen once.
+        raise Refused("Its push service is not allowed.")
+    # Topic replaces an undelivered copy at the service, tag a shown one in the browser: a push sent twice is seen once.
     tag = message.id.hex
     content = json.dumps({"title": message.subject, "body": message.text, "tag": tag})
     with requests.Session() as session:
-        # No push service sends us elsewhere; who does may not choose what we call.
+        # Push services do not redirect, and must not choose what we call.
         session.max_redirects = 0
         try:
-            answer = webpush(
+            response = webpush(
                 {"endpoint": subscription.endpoint, "keys": {"p256dh": subscription.p256dh, "auth": subscription.auth}},
                 content,
                 vapid_private_key=settings.vapid_key.get_secret_value(),
@@ -82,12 +81,12 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
             raise NotTaken(repr(error)) from error
         except requests.TooManyRedirects as error:
-            raise Refused("Its push service sent us elsewhere.") from error
+            raise Refused("Its push service sent a redirect.") from error
         except requests.RequestException as error:
             raise Unknown(repr(error)) from error
         except ValueError as error:
-            raise Refused(f"The subscription's keys are none: {error}") from error
-    return str(getattr(answer, "headers", {}).get("Location", ""))[-100:]
+            raise Refused(f"The subscription's keys are invalid: {error}") from error
+    return str(getattr(response, "headers", {}).get("Location", ""))[-100:]
 
 
 def _failure(error: "WebPushException") -> Exception:
@@ -95,13 +94,13 @@ def _failure(error: "WebPushException") -> Exception:
     if status in _ENDED:
         return SubscriptionEnded(f"{status}")
     if status is None or status == 429 or status in (401, 403):
-        # Our key is ours to mend, and the message waits for that.
+        # A problem with our key: the message waits until it is fixed.
         return NotTaken(str(error)) if status else Refused(str(error))
     return Unknown(f"{status}") if status >= 500 else Refused(f"{status}")
 
 
 def public_key(settings: Settings) -> str:
-    """What a browser wants to know before it subscribes: the `applicationServerKey`, base64url."""
+    """The `applicationServerKey` that browsers subscribe with, base64url."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from py_vapid import Vapid
 

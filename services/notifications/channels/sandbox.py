@@ -1,4 +1,4 @@
-"""SMS for development: each goes as a mail to the development mailbox, which shows it and delivers to nobody."""
+"""SMS for development: each is a mail to the development mailbox."""
 
 import smtplib
 from datetime import datetime
@@ -12,7 +12,7 @@ SENDER = "sms@sandbox.invalid"
 
 
 def mailbox_address(number: str) -> str:
-    """Where the mailbox shows what was sent to this phone."""
+    """The mailbox's address for SMS to this number."""
     return f"{number}@sms.invalid"
 
 

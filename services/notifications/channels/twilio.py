@@ -1,6 +1,6 @@
-"""SMS by Twilio's API, through its own library.
+"""SMS by Twilio's library.
 
-Twilio has no idempotency key: after a lost answer we ask it which messages it has for that number before we send again.
+Twilio has no idempotency keys: after a lost response we search its messages to that number before sending again.
 """
 
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from twilio.rest import Client
 
 MAX_CLOCK_SKEW = timedelta(minutes=2)
-"""By how much Twilio's clock may be behind ours."""
+"""How far Twilio's clock may be behind ours."""
 
 _BUSY = 429
 
@@ -44,7 +44,7 @@ class Twilio:
         except ConnectTimeout as error:
             raise NotTaken(repr(error)) from error
         except RequestException as error:
-            # Refused before anything was sent, or broken off on the way.
+            # NewConnectionError: nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotTaken if isinstance(reason, NewConnectionError) else Unknown
             raise kind(repr(error)) from error
@@ -55,7 +55,7 @@ class Twilio:
         from twilio.base.exceptions import TwilioRestException
 
         try:
-            # Newest first. Not by the date sent: what still waits at Twilio has none.
+            # Newest first. Not by date_sent, which queued messages lack.
             sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
         except (TwilioRestException, RequestException) as error:
             raise NotTaken(repr(error)) from error
@@ -67,13 +67,13 @@ class Twilio:
         from twilio.http.http_client import TwilioHttpClient
         from twilio.rest import Client
 
-        # Made for each message, as its session is not for several threads at once.
+        # One per message, as its session is not thread-safe.
         client = Client(self._account, self._token, http_client=TwilioHttpClient(timeout=self._timeout_seconds))
         client.api.base_url = self._base_url
         return client
 
 
-def _failure(status: int, code: int | None, words: str) -> Exception:
-    """Wrong credentials are ours to mend, and the message waits for that; anything else is the message's own fault."""
-    text = f"{status} {code} {words}"
+def _failure(status: int, code: int | None, message: str) -> Exception:
+    """With wrong credentials the message waits until they are fixed; anything else is the message's fault."""
+    text = f"{status} {code} {message}"
     return NotTaken(text) if status in (401, 403, 404) else Refused(text)

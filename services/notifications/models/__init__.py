@@ -1,4 +1,4 @@
-"""Whom we can reach and how they want it, what we told them, and each attempt at it."""
+"""Contacts, preferences, devices, notifications and delivery attempts."""
 
 from services.notifications.models.attempt import Attempt, Outcome
 from services.notifications.models.contact import Contact, ContactUnknown

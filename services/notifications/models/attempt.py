@@ -1,4 +1,4 @@
-"""The delivery log: each attempt with each provider, written down before it is made, so that a crash leaves its trace."""
+"""The delivery log. Attempts are written before they are made, so that a crash leaves a trace."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -18,9 +18,9 @@ class Outcome(StrEnum):
     STARTED = "started"
     SENT = "sent"
     REFUSED = "refused"
-    """Never, now or later."""
+    """Permanently."""
     NOT_TAKEN = "not taken"
-    """Surely not taken; another provider, or another time, may take it."""
+    """Certainly; another provider or a retry may succeed."""
     UNKNOWN = "unknown"
     """It may have been taken."""
 
@@ -32,10 +32,10 @@ class Attempt(Base):
     notification_id: Mapped[UUID] = mapped_column(ForeignKey("notifications.id"))
     provider: Mapped[str] = mapped_column(String(100))
     device_id: Mapped[UUID | None]
-    """For a push: which of the person's devices."""
+    """For a push: the device."""
     outcome: Mapped[str] = mapped_column(String(20))
     reference: Mapped[str | None] = mapped_column(String(100))
-    """The provider's own name for the message."""
+    """The provider's id of the message."""
     error: Mapped[str | None] = mapped_column(String(500))
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -66,15 +66,15 @@ class Attempt(Base):
 
     @classmethod
     def blank(cls, notification_ids: Any) -> None:
-        """Forget what providers said of these notifications; `notification_ids` may be a query."""
+        """Erase the errors of these notifications, which may name the user; `notification_ids` may be a query."""
         postgres.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
 
     @classmethod
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
-        """Those whose process died under them, now ended as unknown."""
+        """End as unknown, and return, the attempts whose process died."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
         ended = broken.values(outcome=Outcome.UNKNOWN, error=INTERRUPTED, ended_at=clock.now())
         return postgres.session().scalars(ended.returning(cls)).all()
 
 
-INTERRUPTED = "The process died before it heard an answer."
+INTERRUPTED = "The process died before the response."

@@ -1,4 +1,4 @@
-"""The declarative base of this service's models."""
+"""The declarative base."""
 
 from sqlalchemy.orm import DeclarativeBase
 

@@ -1,4 +1,4 @@
-"""Where a person gets pushes: one Web Push subscription for each browser that they allowed to show them."""
+"""Web Push subscriptions, one per browser."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -28,13 +28,13 @@ class Device(Base):
 
     @classmethod
     def register(cls, user_id: UUID, endpoint: str, p256dh: str, auth: str) -> "Device":
-        """The device, new or known. A browser whose user has changed is the new user's. Raises Conflict when there are too many."""
+        """A new or existing device; a browser whose user changed moves to the new user. Raises Conflict when there are too many."""
         values = {"user_id": user_id, "p256dh": p256dh, "auth": auth}
         new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=clock.now(), **values)
         registered = new.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(cls)
         device = postgres.session().scalars(registered, execution_options={"populate_existing": True}).one()
         if postgres.session().scalar(select(func.count()).where(cls.user_id == user_id)) > MAX_DEVICES:  # type: ignore[operator]
-            raise Conflict(f"There are {MAX_DEVICES} devices already: remove one first.")
+            raise Conflict(f"You have {MAX_DEVICES} devices already; remove one first.")
         return device
 
     @classmethod
@@ -46,14 +46,14 @@ class Device(Base):
 
     @classmethod
     def remove(cls, user_id: UUID, device_id: UUID) -> None:
-        """Raises NotFound when this user has no such device."""
+        """Raises NotFound."""
         gone = delete(cls).where(cls.user_id == user_id, cls.id == device_id).returning(cls.id)
         if postgres.session().execute(gone).first() is None:
-            raise NotFound("You have no such device.")
+            raise NotFound("Device not found.")
 
     @classmethod
     def drop(cls, device_id: UUID) -> None:
-        """The push service says that this subscription has ended."""
+        """Its push service says that the subscription has ended."""
         postgres.session().execute(delete(cls).where(cls.id == device_id))
 
     @classmethod

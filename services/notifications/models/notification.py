@@ -1,7 +1,7 @@
-"""One message to one person about one fact by one channel, and how far it got.
+"""One message to one user about one fact by one channel, and its progress.
 
-pending → sent, failed (refused for good) or dead (given up, or a bug of ours: an operator may replay it). A deferred one
-becomes pending when its time comes, or is collected into a digest. A suppressed one is never sent, for a stated reason.
+pending → sent, failed (permanently refused) or dead (given up; an operator may replay it). deferred → pending when due, or
+collected into a digest. suppressed: never sent, with a reason.
 """
 
 from collections.abc import Sequence
@@ -24,23 +24,23 @@ from services.notifications.models.attempt import INTERRUPTED, Attempt, Outcome
 from services.notifications.models.base import Base
 
 SOONEST_SWEEP = timedelta(seconds=60)
-"""A row is left to its task, with the task's own retries, for this long."""
+"""Time for the task and its own retries."""
 
 LATEST_SWEEP = timedelta(minutes=10)
-"""A provider that comes back has its messages after this, at the latest."""
+"""The longest wait after a provider is back."""
 
 GIVE_UP_AFTER = timedelta(days=3)
 
 MAX_CRASHES = 5
-"""A message under which the process died this often is not given to another."""
+"""A message that crashes the process this often is given up."""
 
 SWEPT_AT_ONCE = 500
 
 MAX_DEFERRAL = timedelta(days=8)
-"""Nothing is deferred for longer."""
+"""The longest deferral."""
 
 DIGEST = "digest"
-"""The reason of what waits for a digest."""
+"""The reason of notifications that wait for a digest."""
 
 
 class Status(StrEnum):
@@ -64,9 +64,9 @@ class Notification(Base):
     channel: Mapped[str] = mapped_column(String(20))
     kind: Mapped[str] = mapped_column(String(100))
     subject_id: Mapped[UUID]
-    """What it tells of, e.g. the order."""
+    """What it is about, e.g. the order."""
     fact_id: Mapped[UUID | None]
-    """The fact, where a subject may have several: each is told once for each kind, channel and person."""
+    """The fact, where a subject may have several. Unique with kind, channel and user."""
     recipient: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
     text: Mapped[str] = mapped_column(Text)
@@ -80,20 +80,20 @@ class Notification(Base):
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     release_at: Mapped[datetime | None]
-    """It may not leave before."""
+    """Not sent before."""
     due_at: Mapped[datetime]
-    """When the sweeper takes it up, if it is still pending then."""
+    """When the sweeper retries it, if still pending."""
     give_up_at: Mapped[datetime | None]
     taken_until: Mapped[datetime | None]
-    """Until then it is some task's to send."""
+    """Owned by a task until then."""
     pinned_to: Mapped[str | None] = mapped_column(String(100))
-    """The provider that may have taken it already: no other gets it, or the person would have it twice."""
+    """The provider that may have taken it: no other gets it, to avoid duplicates."""
     digest_id: Mapped[UUID | None]
-    """The digest that it went out with."""
+    """The digest that contains it."""
 
     @classmethod
     def create(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
-        """A new one with these column values. None when this fact was told before."""
+        """None if this fact has its notification already."""
         now = clock.now()
         release_at = release_at or now
         row = {
@@ -112,22 +112,22 @@ class Notification(Base):
 
     @classmethod
     def page(cls, caller: Caller, user_id: UUID, page: Page) -> tuple[Sequence["Notification"], str | None]:
-        """What this user was told, newest first. Raises NotFound unless it is the caller, or the caller is staff."""
+        """A user's notifications, newest first. Raises NotFound for a user the caller may not see."""
         if not caller.owns(user_id):
-            raise NotFound("You have no such user.")
+            raise NotFound("User not found.")
         return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
-        """Raises NotFound unless it is the caller's, or the caller is staff."""
+        """Raises NotFound unless it is the caller's or the caller is staff."""
         found = postgres.session().get(cls, notification_id) if caller.owns(user_id) else None
         if found is None or found.user_id != user_id:
-            raise NotFound("You have no such notification.")
+            raise NotFound("Notification not found.")
         return found
 
     @classmethod
     def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
-        """The notification, the caller's to send for so long; None when it needs no sending, or is being sent."""
+        """Own the notification for this long; None if it needs no sending or is in progress."""
         now = clock.now()
         notification = cls.get_for_update(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
@@ -145,7 +145,7 @@ class Notification(Base):
 
     @classmethod
     def overdue(cls, at: datetime) -> list["Notification"]:
-        """What is still pending although its time has come, longest due first, a bounded number, locked."""
+        """Pending and due, longest due first; a bounded number, locked."""
         query = (
             select(cls)
             .where(cls.status == Status.PENDING, cls.due_at <= at)
@@ -157,7 +157,7 @@ class Notification(Base):
 
     @classmethod
     def released(cls, at: datetime) -> list["Notification"]:
-        """What was deferred, for anything but a digest, until now; now pending, a bounded number, locked."""
+        """Deferred until now, other than for a digest, and made pending; a bounded number, locked."""
         query = (
             select(cls)
             .where(cls.status == Status.DEFERRED, cls.release_at <= at, cls.reason != DIGEST)
@@ -173,14 +173,14 @@ class Notification(Base):
 
     @classmethod
     def nth_latest_release(cls, user_id: UUID, channel: str, nth: int, since: datetime) -> datetime | None:
-        """When the `nth` of the capped messages to this person left or will leave, counted from the latest."""
+        """When the `nth` latest of the capped messages to this user was or will be released."""
         uncapped = [kind.name for kind in KINDS.values() if not kind.is_capped]
         query = (
             select(cls.release_at)
             .where(cls.user_id == user_id, cls.channel == channel, cls.kind.not_in(uncapped))
             .where(cls.status.in_([Status.PENDING, Status.DEFERRED, Status.SENT, Status.FAILED, Status.DEAD]))
             .where(cls.reason.is_distinct_from(DIGEST), cls.release_at > since)
-            # What is older was released long ago: the index by person and age need not be read on.
+            # Older ones were released long ago: bounds the index scan.
             .where(cls.created_at > since - MAX_DEFERRAL)
             .order_by(cls.release_at.desc())
             .offset(nth - 1)
@@ -200,7 +200,7 @@ class Notification(Base):
 
     @classmethod
     def erase(cls, user_id: UUID) -> None:
-        """Blank what was said to this user and where; that it was said stays. What is unsent is not sent any more."""
+        """Blank content and address of this user's notifications, and suppress unsent ones."""
         of_user = update(cls).where(cls.user_id == user_id)
         postgres.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
         suppressed = of_user.where(cls.status.in_(UNSENT)).values(status=Status.SUPPRESSED, reason="deleted")
@@ -212,7 +212,7 @@ class Notification(Base):
         return self.fact_id or self.subject_id
 
     def pin_to_interrupted(self) -> None:
-        """A provider under which our process died may have the message."""
+        """The provider in use when our process died may have the message."""
         for attempt in Attempt.interrupted(self.id):
             if attempt.device_id is None:
                 self.pinned_to = attempt.provider
@@ -223,7 +223,7 @@ class Notification(Base):
             self.give_up(f"The process died {len(crashes)} times while sending it.")
 
     def postpone(self, at: datetime) -> None:
-        """Have the sweeper look again when the row's age has doubled, within bounds."""
+        """Back off: due again when the row's age has doubled, within bounds."""
         age = at - (self.release_at or self.created_at)
         self.due_at = at + min(max(age, SOONEST_SWEEP), LATEST_SWEEP)
 
@@ -234,26 +234,26 @@ class Notification(Base):
         self.taken_until = None
 
     def suppress(self, reason: str) -> None:
-        """It shall not be sent any more."""
+        """Never send it."""
         self._settle(Status.SUPPRESSED)
         self.reason = reason
 
     def fail(self, error: str) -> None:
-        """The provider will never take it."""
+        """Permanently refused."""
         self._settle(Status.FAILED, error)
 
     def give_up(self, error: str) -> None:
-        """We give up; an operator sees it and may have it tried again."""
+        """Leave it to an operator."""
         self._settle(Status.DEAD, error)
 
     def replay(self, at: datetime) -> None:
-        """Try again, as long as a new one. Whether the last provider took it, if that was unknown, stays unknown."""
+        """Retry for as long as a new one. A provider that may have taken it stays pinned."""
         assert self.status == Status.DEAD
         self.status, self.error = Status.PENDING, None
         self.give_up_at, self.due_at = at + GIVE_UP_AFTER, at + SOONEST_SWEEP
 
     def retry_later(self, error: str, pinned_to: str | None = None) -> None:
-        """This attempt did not succeed; another may, unless there were enough."""
+        """Wait for the next attempt, or give up after GIVE_UP_AFTER."""
         now = clock.now()
         self.pinned_to = pinned_to or self.pinned_to
         if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):

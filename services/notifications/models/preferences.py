@@ -1,4 +1,4 @@
-"""What a person chose: which kinds on which channels, when not to be disturbed, and what may come collected."""
+"""Notification preferences: channels per kind, quiet hours, digests."""
 
 from datetime import time
 from enum import StrEnum
@@ -26,28 +26,28 @@ class Preferences(Base):
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     choices: Mapped[dict[str, Any]]
-    """Whether to be told, by channel, by kind; only what differs from the kind's own."""
+    """kind → channel → wanted; only what differs from the kind's defaults."""
     phone: Mapped[str | None] = mapped_column(String(20))
     """E.164."""
     quiet_from: Mapped[time | None]
     quiet_until: Mapped[time | None]
-    """By the clock of `time_zone`; both or neither. Quiet hours may span midnight."""
+    """Local times in `time_zone`, both or neither; may span midnight."""
     time_zone: Mapped[str | None] = mapped_column(String(50))
-    """IANA name; without one, that of the account."""
+    """IANA name; defaults to the account's."""
     digest: Mapped[str] = mapped_column(String(10))
     digest_hour: Mapped[int] = mapped_column(SmallInteger)
-    """When a daily digest comes, by the clock of `time_zone`."""
+    """Local hour of the daily digest."""
 
     @classmethod
     def of(cls, user_id: UUID) -> "Preferences":
-        """Those of this user; where there are none yet, the defaults, not part of the session."""
+        """The user's preferences, else the defaults, which are not in the session."""
         return postgres.session().get(cls, user_id) or cls(
             user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8
         )
 
     @classmethod
     def to_change(cls, user_id: UUID) -> "Preferences":
-        """Those of this user, locked, and made first if need be."""
+        """Locked; created if missing."""
         fresh = insert(cls).values(user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8)
         postgres.session().execute(fresh.on_conflict_do_nothing())
         return postgres.session().get_one(cls, user_id, with_for_update=True)
@@ -67,7 +67,7 @@ class Preferences(Base):
         self.choices = {**self.choices, kind: of_kind}
 
     def zone(self, of_account: str | None) -> ZoneInfo:
-        """UTC where nobody chose one, or one that this machine does not know."""
+        """UTC if none is set or it is unknown here."""
         try:
             return ZoneInfo(self.time_zone or of_account or "UTC")
         except (ZoneInfoNotFoundError, ValueError):
