@@ -1,8 +1,4 @@
-"""What operators run, in the environment of the orders service.
-
-`python -m services.orders.commands sagas list|show|resume|compensate` finds and resolves stuck orders; `... rebuild` rebuilds
-orders and analytics from the events.
-"""
+"""What operators run, in the environment of the orders service: `python -m services.orders.commands sagas|rebuild`."""
 
 import argparse
 import getpass
@@ -57,7 +53,7 @@ def rebuild_all() -> None:
 
 
 def run(verb: str, order_id: UUID | None, by: str) -> None:
-    """Raises NotFound, and InvalidTransition for an order that can no longer be cancelled."""
+    """Raises NotFound and InvalidTransition."""
     if order_id is None:
         list_stuck()
         return

@@ -1,7 +1,7 @@
 """What happens when a reply does not come: the command is repeated, then the step fails.
 
-Commands are idempotent: a repeat gets the same reply. When a step fails, an order in progress is cancelled and undone. A
-compensation never fails: the order is marked as stuck, for an operator, and the command is repeated for ever.
+When a step fails, an order in progress is cancelled and undone. A compensation never fails: the order is marked as stuck, for
+an operator, and the command is repeated for ever.
 """
 
 import time
@@ -25,7 +25,7 @@ log = get_logger(__name__)
 EVERY_SECONDS = 2
 BATCH = 100
 MAX_RUN_SECONDS = 1.0
-"""The orders of a run are locked while it lasts, so replies to them wait. The rest is left to the next run."""
+"""A run locks its orders, so replies to them wait. The rest is left to the next run."""
 
 STUCK = Gauge("souk_sagas_stuck", "Orders that need an operator: `./souk sagas list` shows them.")
 PENDING_AGE = Gauge(
@@ -76,7 +76,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
     policy = RETRY_POLICIES[command_of(key)]
     request = Event.at(order.id, step.version)
     if request.sent_at is None or now - request.sent_at < policy.after(step.attempts):
-        return  # Sent late, because the broker was unavailable: there has not been enough time for a reply.
+        return  # Sent late, as the broker was unavailable: give it time for a reply.
     if step.attempts < policy.times:
         order.emit(request.message)
     elif key in FORWARD and order.status in (OrderStatus.PENDING, OrderStatus.CONFIRMED):
@@ -90,7 +90,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
 
 
 def resume(order: Order, by: str) -> None:
-    """Repeat at once every command without a reply, with all its attempts, and request what is still owed."""
+    """Repeat at once every command without a reply, and request what is still owed."""
     order.record(OrderResumed(order.id, by))
     for step in order.open_steps.values():
         order.emit(Event.at(order.id, step.version).message)

@@ -1,4 +1,4 @@
-"""Lists of orders, newest first. Every filter has an index, so that a page costs the same at a million orders."""
+"""Lists of orders, newest first. Every filter has an index: a page costs the same at a million orders."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -27,7 +27,7 @@ class AllOrdersQuery(OrderQuery):
 
 
 def page(query: OrderQuery, user_id: UUID | None = None, stuck: bool = False) -> tuple[Sequence[Order], str | None]:
-    """A page of one user's orders, or of all orders, and the cursor of the next."""
+    """A page of one user's orders, or of all, and the cursor of the next."""
     return newest_first(selection(query, user_id, stuck), Order.created_at, Order.id, query)
 
 

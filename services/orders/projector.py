@@ -1,9 +1,8 @@
-"""Adds events to the analytics, each exactly once.
+"""Adds events to the analytics, each exactly once, since the sums and the projector's position share a transaction.
 
-The projector's position is updated in the transaction that adds to the sums, so a crash repeats and skips nothing. Positions
-of events are assigned at insert and become visible at commit, so a lower one may appear after a higher one was read. Events
-are therefore read in the order of their transactions, and only those older than the oldest running transaction. A long
-transaction anywhere on the server delays analytics, but never makes them wrong.
+An event gets its position at insert and becomes visible at commit, so a lower one may appear after a higher one was read.
+Events are therefore read in the order of their transactions, and only those older than the oldest running transaction. A long
+transaction anywhere on the server delays analytics.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The price of an order: prices, names and availability come from the products service, never from the client."""
+"""Prices, names and availability for an order, from the products service, never from the client."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -1,7 +1,7 @@
 """Rebuild every projection from the events alone, while orders go on.
 
-New tables are filled in a schema of their own and then replace the old ones, all in one transaction. Orders are blocked only
-during the replacement, which reads again the streams that have grown since the rebuild began.
+One transaction fills new tables and then replaces the old ones. Orders are blocked only during the replacement, which reads
+again the streams that have grown since the rebuild began.
 """
 
 from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def rebuild(url: str) -> int:
 
 
 def _create(connection: Connection) -> list[str]:
-    """Create empty tables; returns the statements for their indexes, which are faster to build on full tables."""
+    """Create empty tables; returns the statements for their indexes, which are built once the tables are full."""
     connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     indexes = []
     for name in PROJECTIONS:
@@ -92,7 +92,7 @@ def _rows(events: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _count(connection: Connection, seen: str) -> None:
-    """Count the events of transactions that had ended when the rebuild began; the projector continues from there."""
+    """Count the events of transactions that had ended when the rebuild began."""
     sums = Sums()
     events = connection.execute(
         _streamed(

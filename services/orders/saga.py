@@ -1,7 +1,7 @@
 """The life of an order, top to bottom: place, reserve stock, authorise payment, confirm, commit stock and capture; then undo.
 
-Replies may be repeated, late, or for an order that was cancelled meanwhile: only one that the order awaits has an effect. A
-step that fails or is refused cancels the order. Once confirmed, an order waits longer for each step.
+Replies may be repeated, late, or for an order cancelled meanwhile: only one that the order awaits has an effect. A step that
+fails or is refused cancels the order.
 """
 
 from uuid import uuid4
@@ -129,7 +129,7 @@ def cancel(order: Order, reason: Reason, note: Note | None = None) -> None:
 
 
 def undo(order: Order) -> None:
-    """Request back whatever a called-off order has or may still get. Repeating it requests nothing more."""
+    """Request back whatever a called-off order has or may still get, once."""
     if order.is_called_off:
         _undo_stock(order)
         _undo_payment(order)
@@ -191,7 +191,7 @@ def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Not
 
 @handlers.on(RefundRefused)
 def refund_refused(event: RefundRefused) -> None:
-    """A repeat would be refused again, so a refund that a called-off order still owes needs an operator."""
+    """A repeat would be refused again: a refund that a called-off order still owes needs an operator."""
     order = Order.get_for_update(event.order_id)
     if order.accept(event) and order.is_called_off and not order.is_settled:
         order.record(OrderStuck(order.id, event.reason, key_of(event, RefundPayment)))

@@ -1,7 +1,6 @@
-"""Commands from orders: authorise, capture, void, refund. Tasks call the provider later; `replies.py` has the replies.
+"""Commands from orders: authorise, capture, void, refund. Tasks call the provider later.
 
-Any command may arrive twice, late or out of order. A repeated command gets the same reply. A void is final, whatever arrives
-before or after it: money captured meanwhile is refunded.
+Commands may arrive twice, late or out of order. A repeat gets the same reply. A void is final: money captured meanwhile is refunded.
 """
 
 from dataclasses import replace

@@ -1,6 +1,6 @@
-"""What follows from a provider's response, a webhook or a timeout: the payment's status and ledger, replies, next tasks.
+"""What follows from a provider's response, a webhook or a timeout: status, ledger, replies, next tasks.
 
-Callers hold the payment's lock; everything here is part of their transaction.
+Callers hold the payment's lock.
 """
 
 from prometheus_client import Counter
@@ -50,7 +50,7 @@ def record_charge(payment: Payment, charge: Charge) -> None:
 
 
 def observe_charge(payment: Payment, charge: Charge) -> None:
-    """Record a charge that was looked up outside of any step, unless the payment is past that status."""
+    """Record a charge looked up outside of any step, unless the payment is past it."""
     if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
         record_charge(payment, charge)
     for refund in Refund.of_payment(payment.id, RefundStatus.PENDING):
@@ -58,7 +58,7 @@ def observe_charge(payment: Payment, charge: Charge) -> None:
 
 
 def call_off(payment: Payment, reason: Reason) -> None:
-    """Call the payment off for a reason of ours: the order is notified at once, and what was held or captured goes back."""
+    """For a reason of ours: the order is notified at once, and what was held or captured goes back."""
     was_pending = payment.status == Status.PENDING
     payment.call_off(reason)
     log.warning("payment called off", payment_id=str(payment.id), order_id=str(payment.order_id), reason=reason)
@@ -68,7 +68,7 @@ def call_off(payment: Payment, reason: Reason) -> None:
 
 
 def continue_payment(payment: Payment) -> None:
-    """Start whatever the payment needs next, including refunds that waited for its capture."""
+    """Start the next step, and refunds that waited for the capture."""
     if payment.is_unfinished:
         enqueue(ADVANCE, payment.id)
     if not payment.may_yet_be_captured:

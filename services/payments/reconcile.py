@@ -23,7 +23,7 @@ SETTLED = timedelta(minutes=15)
 """Money that moved more recently is not compared."""
 
 DAYS = 30
-"""How far back: longer than an authorisation is valid, and than most refunds take to be requested."""
+"""Longer than an authorisation is valid, and than most refunds take to be requested."""
 
 
 @dataclass

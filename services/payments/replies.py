@@ -1,4 +1,4 @@
-"""Replies to orders, each derived from stored state alone, so that a repeated command gets the same reply."""
+"""Replies to orders, derived from stored state alone, so that a repeated command gets the same one."""
 
 from contracts.payments import (
     CaptureRefused,

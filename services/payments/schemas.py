@@ -33,7 +33,7 @@ class NewPayment(Body):
 
 
 class PaymentView(View):
-    """`status` is pending until the provider has decided; `action_url` may then be the page on which the customer confirms."""
+    """While `status` is pending, the customer may have to confirm at `action_url`."""
 
     id: UUID
     order_id: UUID | None

@@ -30,13 +30,13 @@ class Settings(settings.Settings):
 
     stripe_url: str = "https://api.stripe.com"
     stripe_return_url: str = ""
-    """Where Stripe returns customers who had to confirm a payment; empty for shops that confirm in their own page."""
+    """Where Stripe returns customers after confirmation; empty for shops that confirm in their own page."""
 
     webhook_tolerance_seconds: float = Field(default=300.0, gt=0)
-    """Maximum age of a webhook's signature: longer than clock skew and delivery, too short for a replay."""
+    """Maximum age of a webhook's signature: longer than clock skew and delivery take."""
 
     provider_timeout_seconds: float = Field(default=10.0, gt=0, le=60)
-    """Read timeout of a call to a provider. If it is shorter than a usual response, every charge is requested twice."""
+    """Read timeout of calls to providers. Shorter than a usual response, it doubles every request."""
 
     authorize_timeout_seconds: float = Field(default=600.0, gt=0)
     """How long a provider, or a customer on its page, may leave a new payment open before it is called off. Longer than a

@@ -1,7 +1,7 @@
 """The next call to the provider for a payment or a refund, made with no transaction open.
 
-A request that got no response is looked up first, and repeated only if the provider does not have it, with the same
-idempotency key. A refusal counts only if a lookup shows no other outcome.
+A request without a response is looked up, and repeated only if the provider does not have it. A refusal counts only if a
+lookup shows no other outcome.
 """
 
 from datetime import datetime
@@ -14,8 +14,7 @@ from services.payments.providers import Charge, Provider, Refused, Repayment
 def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet_since: datetime) -> Charge | None:
     """The payment's charge after its next step; None if nothing has changed. Raises ProviderUnavailable.
 
-    A payment that is called off requests no charge. If the provider has none, and the last request for one was sent before
-    `quiet_since`, there will never be one.
+    If a payment is called off, and its charge was last requested before `quiet_since` and is not found, there is none.
     """
     try:
         if payment.status != Status.PENDING:

@@ -1,4 +1,4 @@
-"""Picks up what tasks gave up, such as during an outage of the provider, and what was lost on the way."""
+"""Picks up what tasks gave up, as in an outage of the provider, and what got lost."""
 
 from datetime import datetime
 

@@ -1,7 +1,7 @@
-"""The tasks that call the provider, with no transaction open, and record its response.
+"""Tasks that call the provider, with no transaction open, and record its response.
 
-One task does every step of a payment, whose `status` and `goal` say which is next. A task may run twice, concurrently or late:
-the provider gets the same idempotency key each time, and only the first response to a step is recorded.
+`advance` does whichever step of a payment is next. Tasks may run twice, concurrently or late: the provider gets the same
+idempotency key each time, and only the first response to a step is recorded.
 """
 
 from datetime import timedelta
@@ -62,10 +62,7 @@ def refund(refund_id: UUID) -> None:
 
 @tasks.task()
 def process_webhook(webhook_id: UUID) -> None:
-    """Look up the charge that a webhook is about, so that the order of webhooks does not matter.
-
-    Raises ProviderUnavailable and Overtaken to be retried.
-    """
+    """Look up the charge that a webhook is about. Raises ProviderUnavailable and Overtaken to be retried."""
     with store.transaction():
         webhook = Webhook.get_for_update(webhook_id)
         payment = Payment.find(webhook.payment_id) if webhook.payment_id is not None else None
@@ -84,7 +81,7 @@ def process_webhook(webhook_id: UUID) -> None:
 
 @tasks.task()
 def reconcile(reconciliation_id: UUID) -> None:
-    """Compare our ledger with the provider's report and record the differences. Raises ProviderUnavailable to be retried."""
+    """Raises ProviderUnavailable to be retried."""
     with store.transaction():
         provider = Reconciliation.get_for_update(reconciliation_id).provider
     until = clock.now() - reconciliation.SETTLED
@@ -99,11 +96,11 @@ def reconcile(reconciliation_id: UUID) -> None:
 
 
 class Overtaken(Exception):
-    """The provider's response may be older than what is recorded: look it up again."""
+    """The response may be older than what is recorded."""
 
 
 def _timed_out(payment: Payment) -> bool:
-    """Call the payment off if the provider has left it open for too long; whatever the provider did is undone."""
+    """Call the payment off if the provider has left it open for too long."""
     settings = Settings.current()
     timeouts = (settings.authorize_timeout_seconds, settings.capture_timeout_seconds)
     reason = payment.timed_out(clock.now(), *(timedelta(seconds=seconds) for seconds in timeouts))

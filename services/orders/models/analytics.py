@@ -1,7 +1,4 @@
-"""Sales by day (UTC) and currency, by category and by product, in minor units.
-
-Each event only adds to the sums, so the order of events does not matter.
-"""
+"""Sales by day (UTC) and currency, category and product, in minor units. The order of events does not matter."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -77,7 +74,7 @@ class Sums:
         self._sums[table].setdefault(key, Counter()).update(amounts)
 
     def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
-        """Upserts that add the sums, with rows in key order so that two writers cannot deadlock."""
+        """Upserts that add the sums, in key order so that two writers cannot deadlock."""
         for table, sums in self._sums.items():
             target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
             row = insert(target)

@@ -75,7 +75,7 @@ class Order(Base):
 
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
-        """The order, locked until the transaction ends. Raises NotFound."""
+        """Raises NotFound."""
         order = postgres.session().get(cls, order_id, with_for_update=True)
         if order is None:
             raise NotFound(f"There is no order {order_id}.")
@@ -83,7 +83,7 @@ class Order(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, order_id: UUID, for_update: bool = False) -> "Order":
-        """The order, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
+        """Raises NotFound, also for someone else's unless the caller is staff."""
         order = postgres.session().get(cls, order_id, with_for_update=for_update)
         if order is None or not caller.owns(order.user_id):
             raise NotFound("You have no order with this id.")
@@ -153,7 +153,7 @@ class Order(Base):
         postgres.session().add(event)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
-        """Apply an event. Depends on the two alone, so that a rebuild gives the same row."""
+        """Depends on the order and the event alone, so that a rebuild gives the same row."""
         self.updated_at = occurred_at
         self.version = version
         match message:

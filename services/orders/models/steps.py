@@ -47,7 +47,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The first attempt may take `first`, each further one twice as long; after `times` attempts the step has failed."""
+    """The first attempt may take `first`, each further one twice as long; after `times` the step has failed."""
 
     first: timedelta
     times: int
@@ -64,7 +64,7 @@ RETRY_POLICIES: Mapping[type[Message], RetryPolicy] = {
     # The order is confirmed: try for an hour before cancelling it.
     CommitStock: RetryPolicy(timedelta(seconds=15), 8),
     CapturePayment: RetryPolicy(timedelta(seconds=15), 8),
-    # Compensations must happen: after 16 minutes the order is stuck, and the command is repeated for ever.
+    # Compensations must happen: after 16 minutes the order is stuck, and repeats go on.
     ReleaseStock: RetryPolicy(timedelta(seconds=15), 6),
     VoidPayment: RetryPolicy(timedelta(seconds=15), 6),
     RestockStock: RetryPolicy(timedelta(seconds=15), 6),
@@ -78,7 +78,7 @@ FORWARD = {
     CommitStock.type: Reason.COMMITMENT_TIMED_OUT,
     CapturePayment.type: Reason.CAPTURE_TIMED_OUT,
 }
-"""The commands that move an order forward, and why it is cancelled when they get no reply."""
+"""The commands that move an order forward, and why it is cancelled without a reply."""
 
 CALLS_OFF: Mapping[type[Message], type[Message]] = {ReleaseStock: ReserveStock, VoidPayment: AuthorizePayment}
 """Commands that make the reply to another one irrelevant."""

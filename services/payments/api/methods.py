@@ -1,4 +1,4 @@
-"""/payments/methods: saved payment methods. The provider's page makes their tokens; we never see a card number."""
+"""/payments/methods: saved payment methods. Tokens come from the provider's page; we never see a card number."""
 
 from uuid import UUID
 

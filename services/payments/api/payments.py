@@ -14,7 +14,7 @@ from services.payments.models import Payment, Terms, ledger
 from services.payments.schemas import NewPayment, PaymentPage, PaymentView
 
 
-class OfAnOrder(Conflict):
+class BelongsToOrder(Conflict):
     type, title = "/problems/payment-of-an-order", "Payment belongs to an order"
 
 
@@ -72,7 +72,7 @@ class UserPayments(Resource):
 def _direct(payment_id: UUID) -> Payment:
     payment = Payment.for_staff(payment_id)
     if payment.order_id is not None:
-        raise OfAnOrder("Cancel or refund the order instead.", order_id=str(payment.order_id))
+        raise BelongsToOrder("Cancel or refund the order instead.", order_id=str(payment.order_id))
     return payment
 
 

@@ -1,5 +1,4 @@
-"""/payments/webhooks: notifications from providers. Open to anyone, so nothing unsigned is parsed and nothing is believed:
-the event is stored, and a task looks the charge up."""
+"""/payments/webhooks. Open to anyone: nothing unsigned is parsed, and a task looks the charge up instead of believing the event."""
 
 from uuid import UUID
 
@@ -31,7 +30,7 @@ class WebhookReceipt(View):
 
 
 def verified(provider: str) -> Event:
-    """The event in the request; its body is not parsed before the signature is verified."""
+    """The event in the request, its signature verified before it is parsed."""
     if (request.content_length or 0) > MAX_BYTES or len(body := request.get_data()) > MAX_BYTES:
         raise TooLarge(f"A webhook may have at most {MAX_BYTES} bytes.")
     try:

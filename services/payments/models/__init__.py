@@ -1,4 +1,4 @@
-"""The tables of the payments service and the only ways to change them."""
+"""The tables of payments and the only ways to change them."""
 
 from services.payments.models.method import PaymentMethod
 from services.payments.models.payment import Payment

@@ -1,8 +1,7 @@
-"""The double-entry ledger of every payment: the only record of what is held, captured and refunded.
+"""The double-entry ledger: the only record of what is held, captured and refunded.
 
-One row is one movement from an account to another, so that an unbalanced posting cannot be written; the view `ledger_entries`
-shows both entries of each. The database refuses changes, deletions, duplicates, and a negative balance of any account but the
-customer's (migration 0002).
+A row is a movement between two accounts; the view `ledger_entries` shows both entries. The database refuses changes,
+deletions, duplicates, and a negative balance of any account but the customer's (migration 0002).
 """
 
 from collections.abc import Iterable
@@ -26,7 +25,7 @@ class Account(StrEnum):
 
     CAPTURED = "captured"
     REFUNDING = "refunding"
-    """Set aside for a refund in progress, so that no other refund can use it."""
+    """Set aside for a refund in progress."""
 
 
 class Move(StrEnum):
@@ -67,7 +66,7 @@ class Entry(Base):
 
 @dataclass(frozen=True)
 class Sums:
-    """Of one payment, in minor units. `captured` is all that was ever captured, before refunds."""
+    """Of one payment, in minor units. `captured` is before refunds."""
 
     held: int = 0
     captured: int = 0

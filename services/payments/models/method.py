@@ -1,4 +1,4 @@
-"""Saved payment methods: a provider's token, which is not a card number, and the user's label for it."""
+"""Saved payment methods: a provider's token and the user's label for it."""
 
 from collections.abc import Sequence
 from datetime import datetime

@@ -1,6 +1,6 @@
-"""A payment: its state at the provider (`status`), the state it should reach (`goal`), and the only ways to change them.
+"""A payment: its state at the provider (`status`), and the state it should reach (`goal`).
 
-Work remains as long as the two differ, whatever crashes. A change of status that moves money also posts to the ledger.
+While they differ, work remains. A change of status that moves money also posts to the ledger.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
-"""ISO 4217 for "no currency": of a payment that was voided before its authorisation was requested."""
+"""ISO 4217 for "no currency": of a payment voided before it was requested."""
 
 _MOVED = {
     (Status.PENDING, Status.AUTHORIZED): [Move.AUTHORIZED],
@@ -37,7 +37,7 @@ _MOVED = {
     (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
     (Status.FAILED, Status.VOIDED): [Move.RELEASED],
 }
-"""The movements of the whole amount at each change of status; other changes move nothing."""
+"""The movements of the whole amount at each change of status."""
 
 
 class Payment(Base):
@@ -47,10 +47,10 @@ class Payment(Base):
     """Also the idempotency key at the provider."""
 
     order_id: Mapped[UUID | None] = mapped_column(unique=True)
-    """Empty for a direct payment. Set by the saga alone: an order has one payment, which no caller of the API can pre-empt."""
+    """Empty for a direct payment. Set by the saga alone, so that no caller can pre-empt an order's one payment."""
 
     user_id: Mapped[UUID | None]
-    """Empty for a payment that was voided before its authorisation was requested."""
+    """Empty for a payment voided before it was requested."""
 
     amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
@@ -59,7 +59,7 @@ class Payment(Base):
 
     status: Mapped[str] = mapped_column(String(50), default=Status.PENDING)
     goal: Mapped[str] = mapped_column(String(50))
-    """AUTHORIZED, CAPTURED, or VOIDED: nothing stays held or captured, which may take a refund."""
+    """AUTHORIZED, CAPTURED, or VOIDED, which may take a refund."""
 
     decline_reason: Mapped[str | None] = mapped_column(String(100))
     """Why it was declined or called off: the code of a Reason."""
@@ -69,19 +69,19 @@ class Payment(Base):
     """The provider's id of the charge."""
 
     action_url: Mapped[str | None] = mapped_column(String(2_000))
-    """The provider's page on which the customer has to confirm, while the payment waits for that."""
+    """Where the customer has to confirm, while the payment waits for that."""
 
     captures_at_once: Mapped[bool]
-    """Whether authorisation also captures. Never changes, since a repeated request to the provider must be the same."""
+    """Whether authorisation also captures. Fixed, since a repeated request must be identical."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
-    """When the current step was first requested. From then on only the provider knows whether it was done."""
+    """When the current step was first requested; since then only the provider knows its outcome."""
 
     sent_at: Mapped[datetime | None]
-    """When the charge was last requested: it may still appear some time later."""
+    """When the charge was last requested; it may appear later."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper picks the payment up; empty when nothing is to be done."""
+    """When the sweeper picks it up; empty when nothing is to be done."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -114,7 +114,7 @@ class Payment(Base):
 
     @classmethod
     def _take(cls, order_id: UUID, **values: Any) -> "Payment":
-        # Insert first: of two concurrent messages about a new order, the second waits here for the first to commit.
+        # Insert first: a concurrent message about the same order waits here for the commit.
         row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
         postgres.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
         return postgres.session().scalars(cls._select_for_update(order_id)).one()
@@ -146,7 +146,7 @@ class Payment(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
-        """The payment, if it is the caller's own or the caller is staff. Raises NotFound, also for someone else's."""
+        """Raises NotFound, also for someone else's unless the caller is staff."""
         payment = cls.find(payment_id)
         if payment is None or not caller.owns(payment.user_id):
             raise NotFound("You have no payment with this id.")
@@ -177,7 +177,7 @@ class Payment(Base):
 
     @property
     def is_unfinished(self) -> bool:
-        """The provider has a step to do. A captured payment that is called off ends by its refund instead."""
+        """The provider has a step to do; a refund is not one."""
         return self.status in (Status.PENDING, Status.AUTHORIZED) and self.status != self.goal
 
     @property
@@ -229,10 +229,7 @@ class Payment(Base):
             self._changed()
 
     def call_off(self, reason: Reason = Reason.CANCELLED) -> None:
-        """Make sure that in the end it costs nothing: at once if the provider was never called, else when the provider replies.
-
-        Final, so that the order of commands does not matter.
-        """
+        """Make sure that in the end it costs nothing. Final, so that the order of commands does not matter."""
         if self.is_called_off:
             return
         self.goal = Status.VOIDED
@@ -244,7 +241,7 @@ class Payment(Base):
             self.transition_to(Status.VOIDED)
 
     def timed_out(self, now: datetime, authorize_timeout: timedelta, capture_timeout: timedelta) -> Reason | None:
-        """Why it should be called off, if its current step has been open for too long."""
+        """Why to call it off, if its current step has been open for too long."""
         if self.requested_at is None or self.is_called_off:
             return None
         timeout = authorize_timeout if self.status == Status.PENDING else capture_timeout

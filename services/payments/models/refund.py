@@ -1,7 +1,4 @@
-"""A refund of all or part of a captured payment.
-
-Changing a refund requires its payment's lock, so that refunds of one payment are decided one after the other.
-"""
+"""Refunds of captured payments. Changing one requires its payment's lock, so that refunds are decided one at a time."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -42,10 +39,10 @@ class Refund(Base):
     """The provider's id of the refund."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
-    """When the provider was first called. From then on only the provider knows whether the money was refunded."""
+    """When it was first requested; since then only the provider knows its outcome."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper picks the refund up; empty when nothing is to be done."""
+    """When the sweeper picks it up; empty when nothing is to be done."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -60,7 +57,7 @@ class Refund(Base):
         note: Note | None = None,
         refund_id: UUID | None = None,
     ) -> "Refund":
-        """A new refund of the locked payment: pending, refused, or waiting for the capture. `amount` is above zero."""
+        """Pending, refused, or waiting for the capture. `payment` is locked, `amount` above zero."""
         refund = cls(
             id=refund_id or uuid4(),
             payment_id=payment.id,

@@ -3,10 +3,10 @@
 from datetime import datetime, timedelta
 
 SWEEP_AFTER = timedelta(seconds=90)
-"""How long unfinished work is left to its task: longer than the task's longest wait between two attempts."""
+"""Longer than a task's longest wait between two attempts."""
 
 MAX_SWEEP_AFTER = timedelta(minutes=10)
-"""The limit for work that has been unfinished for long, which must not crowd out the rest."""
+"""For work that has been unfinished for long, which must not crowd out the rest."""
 
 
 def next_sweep(now: datetime, changed_at: datetime) -> datetime:

@@ -1,4 +1,4 @@
-"""Webhooks as received: verified, stored once by event id, kept for a while after they were processed."""
+"""Verified webhooks, stored once by event id."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta

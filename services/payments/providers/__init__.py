@@ -1,4 +1,4 @@
-"""Payment providers behind one interface: the sandbox, and Stripe, whose library is imported only where it is used."""
+"""Payment providers behind one interface; Stripe's library is imported only where it is used."""
 
 from services.payments.providers.interface import Charge, Provider, ProviderUnavailable, Refused, Repayment
 from services.payments.settings import Settings

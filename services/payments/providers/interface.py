@@ -1,7 +1,7 @@
 """The interface of payment providers.
 
-A call without a response leaves its outcome unknown. That is resolved by a lookup, and by repeating a request only with the
-same idempotency key: the payment's id for its charge, the refund's id for the refund.
+The outcome of a call without a response is unknown: it is looked up, and repeated only with the same idempotency key, which
+is the payment's id for its charge and the refund's id for the refund.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Charge:
-    """A charge as the provider has it; `reference` is its id there. While it is pending, the customer may have to confirm."""
+    """`reference` is its id at the provider. While it is pending, the customer may have to confirm at `action_url`."""
 
     reference: str | None
     status: Status
@@ -44,7 +44,7 @@ class Charge:
 
 @dataclass(frozen=True)
 class Repayment:
-    """A refund as the provider has it: pending, refunded or refused; `reference` is its id there."""
+    """A refund at the provider: pending, refunded or refused."""
 
     reference: str | None
     status: RefundStatus

@@ -29,7 +29,7 @@ from services.payments.settings import Settings
 CONNECT_TIMEOUT_SECONDS = 2.0
 
 _REFUSALS = frozenset({400, 402, 404, 409, 422})
-"""Statuses that repeating the request will not change. 401 is not one: the key can be corrected."""
+"""Statuses that a repeat will not change. 401 is not one: the key can be corrected."""
 
 _OUR_NAMES = {"source": "payment_method"}
 

@@ -1,6 +1,6 @@
 """Signatures of the sandbox's webhooks: `t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>">`.
 
-Of several `v1` one has to match, so that the secret can be rotated. An old or future `t` is refused, to prevent replays.
+One of several `v1` has to match, so that the secret can be rotated. An old `t` is refused, to prevent replays.
 """
 
 import hashlib

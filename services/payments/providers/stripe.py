@@ -63,7 +63,7 @@ _REFUND_FAILURES = {
     "insufficient_funds": Reason.REFUND_REFUSED,
     "lost_or_stolen_card": Reason.REFUND_TO_LOST_CARD,
 }
-"""Codes that mean something else for a refund than for a charge: these funds are the shop's."""
+"""Codes with another meaning for a refund: these funds are the shop's."""
 
 _OUR_FIELDS = ("amount", "currency", "payment_method")
 
@@ -94,7 +94,7 @@ class StripeProvider:
         except _Declined as declined:
             return Charge(declined.reference, Status.DECLINED, declined.reason)
 
-    # No idempotency key for capture and cancel: Stripe replays a failure for a day, and neither can be done twice.
+    # No idempotency key: Stripe would replay a failure for a day, and neither can be done twice.
 
     def capture(self, payment_id: UUID, reference: str) -> Charge:
         with _errors_translated():
@@ -105,7 +105,7 @@ class StripeProvider:
             return _intent(self._intents.cancel(reference)).charge()
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        """Without its reference, by search, which finds a charge about a minute after it was made."""
+        """Without its reference by search, which lags by about a minute."""
         with _lookup():
             if reference is not None:
                 return _intent(self._intents.retrieve(reference)).charge()
@@ -155,7 +155,7 @@ class StripeProvider:
             settings.stripe_key.get_secret_value(), settings.stripe_url, settings.provider_timeout_seconds
         )
 
-    # Untyped: the library has a type of its own for the parameters of each call.
+    # Untyped: the library has a parameter type for each call.
 
     @property
     def _intents(self) -> Any:
@@ -310,5 +310,5 @@ def _refund(response: Any) -> _Refund:
 
 
 def _content(response: Any) -> Any:
-    """The library's object as a dict; anything else is left for the models to refuse."""
+    """As a dict; anything else is left for the models to refuse."""
     return response.to_dict() if hasattr(response, "to_dict") else response
