@@ -5,8 +5,8 @@
 Its full name is `<program>: <current work>: <name>`. Once armed, commits in PostgreSQL and writes in MongoDB are points by
 themselves. Unless armed, a point costs one comparison.
 
-A file in the armed directory, named by `file_of`, triggers a point: the process that reaches it removes the file and dies by SIGKILL. The
-file may hold how many times to pass first. While `recording` exists, points passed are appended to `passed`.
+A file in the armed directory, named by `file_of`, triggers a point: the process that reaches it removes the file and dies by
+SIGKILL. The file may hold how many times to pass first. While `recording` exists, points passed are appended to `passed`.
 """
 
 import os

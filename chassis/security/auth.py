@@ -12,7 +12,7 @@ from chassis.security import keys, tokens
 
 @dataclass(frozen=True)
 class Caller:
-    """A user, a service, a service on behalf of a user, or nobody known."""
+    """A user, a service, a service on behalf of a user, or an anonymous caller."""
 
     user_id: UUID | None = None
     roles: frozenset[str] = frozenset()
@@ -26,7 +26,7 @@ class Caller:
         return not self.roles.isdisjoint({"staff", "admin"})
 
     def owns(self, user_id: UUID | None) -> bool:
-        """Whether the caller is the user or staff. Only staff own what belongs to None."""
+        """Whether the caller is that user, or staff. For None, only staff."""
         _ownership_checked.set(True)
         return (user_id is not None and self.user_id == user_id) or self.is_staff
 
