@@ -93,6 +93,9 @@ class Expected(Strict):
     served_by: list[str] | None = None
     """The upstream of each request, in order."""
 
+    served: dict[str, int] | None = None
+    """How many requests each upstream got, in any order."""
+
     one_target: bool = False
     """One upstream served every request."""
 
@@ -101,6 +104,9 @@ class Case(Strict):
     name: str
     section: str = Field(pattern=r"^\d+$")
     """The section of the description of Kong's behaviour that the case comes from."""
+
+    known: Literal["observed", "sources"]
+    """How: observed on Kong 3.9.3, or read in its sources."""
 
     request: Request = Request()
     responses: list[Response] = [Response()]

@@ -8,11 +8,13 @@ import json
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import jwt
 import urllib3
@@ -73,6 +75,7 @@ class Runner:
         config = json.loads(self._filled(json.dumps(group.config), group.tokens))
         shown = {"name": "request-termination", "config": {"status_code": 299, "message": "here"}}
         config["routes"] = [*config.get("routes", []), {"name": "golden-marker", "paths": [marker], "plugins": [shown]}]
+        _identify(config)
         response = urllib3.request(
             "POST",
             f"{self._edge.admin}/config",
@@ -84,7 +87,7 @@ class Runner:
             raise Refused(f"{response.status}: {response.data.decode(errors='replace')[:2_000]}")
         deadline = time.monotonic() + APPLY_SECONDS
         url = f"http://{self._edge.host}:{self._edge.port}{marker}"
-        while not urllib3.request("GET", url, timeout=10, retries=False).headers.get("Content-Length"):
+        while _is_before(urllib3.request("GET", url, timeout=10, retries=False)):
             if time.monotonic() > deadline:
                 raise Refused("accepted, but not applied in time")
 
@@ -113,6 +116,8 @@ class Runner:
             yield f"reached {', '.join(served)}, expected no request"
         if expected.served_by is not None and served != expected.served_by:
             yield f"served by {served}, expected {expected.served_by}"
+        if expected.served is not None and Counter(served) != expected.served:
+            yield f"served {dict(Counter(served))}, expected {expected.served}"
         if expected.one_target and len(set(served)) != 1:
             yield f"served by {served}, expected only one of them"
         if expected.upstream is not None:
@@ -123,6 +128,18 @@ class Runner:
                 yield from (f"upstream: {each}" for each in _request_differences(seen[-1], expected.upstream))
             if expected.upstream.requests not in (None, len(served)):
                 yield f"upstreams: {len(served)} requests, expected {expected.upstream.requests}"
+
+
+def _is_before(response: urllib3.BaseHTTPResponse) -> bool:
+    """Whether the previous configuration, without the marker, responded: with 404 or through a route for all paths."""
+    return response.status == 404 or "X-Kong-Upstream-Latency" in response.headers
+
+
+def _identify(config: dict[str, Any]) -> None:
+    """Give routes and services new ids: an edge counts requests by id, and may still hold the counters of an earlier run."""
+    services = config.get("services", [])
+    for entity in [*services, *config["routes"], *(route for each in services for route in each.get("routes", []))]:
+        entity.setdefault("id", str(uuid4()))
 
 
 @contextmanager

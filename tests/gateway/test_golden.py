@@ -14,7 +14,7 @@ from launcher.golden.runner import Edge, Runner
 from tests.gateway.process import ROOT, free_port
 from tests.installation import until
 
-SECTIONS = 16
+SECTIONS = 17
 """In the description of Kong's behaviour."""
 
 

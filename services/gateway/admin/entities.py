@@ -1,11 +1,16 @@
 """The current entities, read-only: without a database, a new configuration is sent to /config as a whole."""
 
+import json
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from flask import Flask, abort, request
+from pydantic import ValidationError
 
-from services.gateway.config.configuration import CHILDREN, REFERENCES, Configuration
+from services.gateway.config import schema
+from services.gateway.config.configuration import CHILDREN, KINDS, REFERENCES, Configuration
+from services.gateway.config.errors import ConfigError, as_tree, message_of
 from services.gateway.config.schema import Entity
 from services.gateway.runtime import Runtime
 
@@ -18,12 +23,37 @@ PATHS = {
     "targets": "targets",
     "jwts": "jwt_secrets",
     "key-auths": "keyauth_credentials",
+    "basic-auths": "basicauth_credentials",
     "acls": "acls",
 }
 """Kind by path."""
 
-INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials"}
+INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials", "basic-auth": "basicauth_credentials"}
 """Nested paths that differ from their kind."""
+
+MODELS: dict[str, type[Entity]] = {
+    "services": schema.Service,
+    "routes": schema.Route,
+    "consumers": schema.Consumer,
+    "plugins": schema.Plugin,
+    "upstreams": schema.Upstream,
+    "targets": schema.Target,
+    "jwt_secrets": schema.JWTSecret,
+    "keyauth_credentials": schema.KeyAuthCredential,
+    "basicauth_credentials": schema.BasicAuthCredential,
+    "acls": schema.ACL,
+}
+
+KEYS = {
+    "consumers": "username",
+    "plugins": "instance_name",
+    "targets": "target",
+    "jwt_secrets": "key",
+    "keyauth_credentials": "key",
+    "basicauth_credentials": "username",
+    "acls": "group",
+}
+"""The field that names an entity in a path, where it is not `name`."""
 
 MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -65,18 +95,50 @@ def register(app: Flask, runtime: Runtime) -> None:
         return _page(child, children, current(), request.path)
 
     @app.route("/<path>", methods=WRITES)
-    @app.route("/<path>/<path:rest>", methods=WRITES)
-    def reject_write(path: str, rest: str = "") -> tuple[dict[str, Any], int]:
-        if path not in PATHS:
-            abort(405 if path in ("status", "metrics", "config") else 404)
-        return _no_database(PATHS[path], rest), 405
+    @app.route("/<path>/<reference>", methods=WRITES)
+    @app.route("/<path>/<reference>/<inner>", methods=WRITES)
+    @app.route("/<path>/<reference>/<inner>/<rest>", methods=WRITES)
+    def reject_write(path: str, reference: str = "", inner: str = "", rest: str = "") -> tuple[dict[str, Any], int]:
+        kind = PATHS.get(path) or abort(405 if path in ("status", "metrics", "config") else 404)
+        if inner:
+            kind, reference = INSIDE.get(inner, REFERENCES.get(inner, inner)), rest
+            if kind not in KINDS:
+                abort(404)
+        if request.method in ("PUT", "POST") and (fields := _violations(kind)):
+            return _schema_violation(fields), 400
+        return _no_database(kind, reference), 405
 
 
-def _no_database(kind: str, rest: str) -> dict[str, Any]:
-    by = f" by '{'name' if kind != 'consumers' else 'username'}'" if rest else ""
-    verb = {"POST": "create", "DELETE": "remove"}.get(request.method, "update")
+def _violations(kind: str) -> dict[str, Any]:
+    """What is wrong with the sent entity: Kong validates it before it refuses the write."""
+    sent = request.get_json(silent=True) if request.is_json else request.form.to_dict()
+    try:
+        MODELS[kind].model_validate(sent or {})
+    except ValidationError as error:
+        return as_tree([ConfigError(each["loc"] or ("@entity", 0), message_of(each)) for each in error.errors()])
+    return {}
+
+
+def _schema_violation(fields: dict[str, Any]) -> dict[str, Any]:
+    found = [f"{name}: {value if isinstance(value, str) else json.dumps(value)}" for name, value in fields.items()]
+    count = "schema violation" if len(found) == 1 else f"{len(found)} schema violations"
+    return {"code": 2, "name": "schema violation", "message": f"{count} ({'; '.join(found)})", "fields": fields}
+
+
+def _no_database(kind: str, reference: str) -> dict[str, Any]:
+    """Of an entity addressed by its name or, as a UUID, by its id."""
+    by_name = reference and not _is_uuid(reference)
+    by = f" by '{KEYS.get(kind, 'name')}'" if by_name else ""
+    verb = {"POST": "create", "DELETE": "remove", "PUT": "create or update"}.get(request.method, "update")
     message = f"cannot {verb} '{kind}' entities{by} when not using a database"
     return {"code": 12, "name": "operation unsupported", "message": message}
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _find(configuration: Configuration, path: str, reference: str) -> tuple[str, Entity]:

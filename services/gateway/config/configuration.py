@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from services.gateway.config.errors import ConfigError, InvalidConfiguration, Lines, Location, message_of
 from services.gateway.config.schema import (
     ACL,
+    BasicAuthCredential,
     Consumer,
     Document,
     Entity,
@@ -31,6 +32,7 @@ CHILDREN = {
     "consumers": {
         "jwt_secrets": "consumer",
         "keyauth_credentials": "consumer",
+        "basicauth_credentials": "consumer",
         "acls": "consumer",
         "plugins": "consumer",
     },
@@ -46,6 +48,7 @@ KINDS = (
     "consumers",
     "jwt_secrets",
     "keyauth_credentials",
+    "basicauth_credentials",
     "acls",
     "plugins",
     "upstreams",
@@ -67,6 +70,7 @@ class Configuration:
     consumers: dict[str, Consumer] = field(default_factory=dict)
     jwt_secrets: dict[str, JWTSecret] = field(default_factory=dict)
     keyauth_credentials: dict[str, KeyAuthCredential] = field(default_factory=dict)
+    basicauth_credentials: dict[str, BasicAuthCredential] = field(default_factory=dict)
     acls: dict[str, ACL] = field(default_factory=dict)
     plugins: dict[str, Plugin] = field(default_factory=dict)
     upstreams: dict[str, Upstream] = field(default_factory=dict)

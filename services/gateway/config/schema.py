@@ -137,8 +137,28 @@ class JWTSecret(Entity):
     key: Annotated[str, Field(min_length=1)] = Field(default_factory=lambda: uuid4().hex)
     secret: str | None = None
     rsa_public_key: str | None = None
-    algorithm: str = "HS256"
+    algorithm: Literal[
+        "HS256",
+        "HS384",
+        "HS512",
+        "RS256",
+        "RS384",
+        "RS512",
+        "ES256",
+        "ES384",
+        "ES512",
+        "PS256",
+        "PS384",
+        "PS512",
+        "EdDSA",
+    ] = "HS256"
     consumer: Reference | None = None
+
+    @model_validator(mode="after")
+    def _has_its_public_key(self) -> Self:
+        if not self.algorithm.startswith("HS") and not self.rsa_public_key:
+            raise ValueError(f"failed conditional validation: {self.algorithm} needs rsa_public_key")
+        return self
 
     @property
     def natural_key(self) -> str:
@@ -164,7 +184,21 @@ class KeyAuthCredential(Entity):
         return self.id
 
 
-Credential = JWTSecret | KeyAuthCredential
+class BasicAuthCredential(Entity):
+    username: Annotated[str, Field(min_length=1)]
+    password: str
+    consumer: Reference | None = None
+
+    @property
+    def natural_key(self) -> str:
+        return self.username
+
+    @property
+    def identifier(self) -> str:
+        return self.username
+
+
+Credential = JWTSecret | KeyAuthCredential | BasicAuthCredential
 
 
 class ACL(Entity):
@@ -181,6 +215,7 @@ class Consumer(Entity):
     custom_id: str | None = None
     jwt_secrets: list[JWTSecret] = []
     keyauth_credentials: list[KeyAuthCredential] = []
+    basicauth_credentials: list[BasicAuthCredential] = []
     acls: list[ACL] = []
     plugins: list[Plugin] = []
 
@@ -252,6 +287,7 @@ class Document(BaseModel):
     consumers: list[Consumer] = []
     jwt_secrets: list[JWTSecret] = []
     keyauth_credentials: list[KeyAuthCredential] = []
+    basicauth_credentials: list[BasicAuthCredential] = []
     acls: list[ACL] = []
     plugins: list[Plugin] = []
     upstreams: list[Upstream] = []

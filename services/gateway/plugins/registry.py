@@ -7,6 +7,7 @@ from services.gateway.config.configuration import Configuration
 from services.gateway.config.errors import InvalidConfiguration, message_of
 from services.gateway.plugins.acl import ACL
 from services.gateway.plugins.base import Misconfigured, Plugin
+from services.gateway.plugins.basic_auth import BasicAuth
 from services.gateway.plugins.bot_detection import BotDetection
 from services.gateway.plugins.correlation_id import CorrelationID
 from services.gateway.plugins.cors import CORS
@@ -27,6 +28,7 @@ PLUGINS: dict[str, type[Plugin]] = {
     plugin.name: plugin
     for plugin in (
         ACL,
+        BasicAuth,
         BotDetection,
         CorrelationID,
         CORS,

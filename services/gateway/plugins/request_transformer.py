@@ -17,12 +17,16 @@ from services.gateway.wire.fields import Fields
 
 MAX_BODY_BYTES = 8 * 2**20
 
-_TEMPLATE = re.compile(r"\$\((\w+)(?:\.([\w-]+)|\[\s*(?:\"([^\"]+)\"|'([^']+)'|(\d+))\s*\])\)")
+_TEMPLATE = re.compile(r"\$\((\w+)(?:\.(\w+)|\[\s*(?:\"([^\"]+)\"|'([^']+)'|(\d+))\s*\])\)")
+_DASHED = re.compile(r"\$\((\w+)\.(\w+(?:-\w+)+)\)")
 _SOURCES = ("headers", "query_params", "uri_captures")
 
 
 def _template(text: str) -> str:
     """Kong runs any Lua in `$(...)`; here, it names a header, a parameter or a capture."""
+    if dashed := _DASHED.search(text):
+        source, name = dashed.groups()
+        raise ValueError(f"{dashed[0]} subtracts, as it is Lua: write $({source}.{name.replace('-', '_')})")
     for source, *_ in _TEMPLATE.findall(text):
         if source not in _SOURCES:
             raise ValueError(f"$({source}...) is not supported; there are {', '.join(_SOURCES)}")

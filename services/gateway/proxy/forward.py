@@ -149,6 +149,8 @@ async def _send(
 
 async def _framed_body(exchange: Exchange, fields: Fields) -> bytes | AsyncIterator[bytes] | None:
     """The body; adds its framing header to `fields`."""
+    if headers.names_length(exchange):
+        return None
     stream = exchange.stream()
     if stream is not None:
         length = exchange.announced_length

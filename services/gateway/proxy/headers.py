@@ -25,7 +25,8 @@ _HOP_BY_HOP_RESPONSE = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
     """The request's headers for `host`, without framing."""
-    dropped = _HOP_BY_HOP | _named_by(exchange.headers)
+    # Of two Connection headers Kong reads the first.
+    dropped = _HOP_BY_HOP | _named_by(exchange.header("connection"))
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
     forwarded_for, via = [], []
@@ -55,6 +56,11 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
     return fields
 
 
+def names_length(exchange: Exchange) -> bool:
+    """Whether the client's Connection header names Content-Length: like Kong, forward the request without its body."""
+    return "content-length" in _named_by(exchange.header("connection"))
+
+
 def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
     """X-Forwarded-*, unless a trusted proxy has already set them."""
     forwarded = (
@@ -68,18 +74,20 @@ def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
     return [(name, value) for name, value in forwarded if exchange.header(name) is None]
 
 
-def _named_by(headers: Iterable[tuple[str, str]]) -> frozenset[str]:
+def _named_by(connection: str | None) -> frozenset[str]:
     """Headers that Connection declares hop-by-hop."""
-    values = [value.lower() for name, value in headers if name.lower() == "connection"]
-    if values in ([], ["keep-alive"], ["close"]):
+    if connection is None or connection.lower() in ("", "keep-alive", "close"):
         return _NONE
-    return frozenset(name.strip() for value in values for name in value.split(","))
+    return frozenset(name.strip() for name in connection.lower().split(","))
 
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The upstream's headers for the client, with the gateway's own."""
-    dropped = _HOP_BY_HOP_RESPONSE | _named_by(upstream)
+    connection = ",".join(value for name, value in upstream if name.lower() == "connection")
+    dropped = _HOP_BY_HOP_RESPONSE | _named_by(connection)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
     via = [value for name, value in upstream if name.lower() == "via"]
     headers.append(("Via", ", ".join([*via, VIA])))
+    if not any(name.lower() == "server" for name, _ in headers):
+        headers.append(("Server", SERVER))
     return headers

@@ -29,11 +29,14 @@ class Pipeline:
         """Raises ClientGone."""
         exchange = self._exchange
         refused = refusal(exchange)
-        if refused is not None:
-            return _stamped(exchange, responses.error(exchange, refused))
-        exchange.match = self._edge.router.match(exchange.method, exchange.path, exchange.host, exchange.headers.all)
+        if refused is None:
+            exchange.match = self._edge.router.match(
+                exchange.method, exchange.path, exchange.host, exchange.headers.all
+            )
         self._chain = self._edge.chains.choose(exchange.match, None)
-        if exchange.match is None:
+        if refused is not None:
+            response = responses.error(exchange, refused)
+        elif exchange.match is None:
             response = responses.error(exchange, responses.NO_ROUTE)
         else:
             response = await self._respond(exchange.match)

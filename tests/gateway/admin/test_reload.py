@@ -195,13 +195,24 @@ def test_missing_entities_are_404(admin: FlaskClient, path: str) -> None:
     ("method", "path", "message"),
     [
         ("POST", "/services", "cannot create 'services' entities when not using a database"),
-        ("PUT", "/services/shop", "cannot update 'services' entities by 'name' when not using a database"),
+        ("PUT", "/services/shop", "cannot create or update 'services' entities by 'name' when not using a database"),
         ("DELETE", "/routes/items", "cannot remove 'routes' entities by 'name' when not using a database"),
     ],
 )
 def test_single_entities_cannot_be_changed(admin: FlaskClient, method: str, path: str, message: str) -> None:
-    reply = admin.open(path, method=method)
+    reply = admin.open(path, method=method, json={"host": "h"})
     assert (reply.status_code, (reply.json or {})["code"], (reply.json or {})["message"]) == (405, 12, message)
+
+
+def test_the_body_of_a_write_is_validated_before_it_is_refused(admin: FlaskClient) -> None:
+    reply = admin.post("/services", json={"hots": 1})
+    assert reply.status_code == 400
+    assert reply.json == {
+        "code": 2,
+        "name": "schema violation",
+        "message": "2 schema violations (host: required field missing; hots: unknown field)",
+        "fields": {"host": "required field missing", "hots": "unknown field"},
+    }
 
 
 def test_other_methods_are_405(admin: FlaskClient) -> None:

@@ -271,7 +271,9 @@ def test_options_is_authenticated_unless_configured_otherwise(serve: Serve, runs
 @pytest.mark.parametrize(
     ("credential", "config", "error"),
     [
-        (hs256(algorithm="HS1"), {}, "jwt_secrets[0]: the algorithm HS1 is not supported"),
+        (hs256(algorithm="HS1"), {}, "jwt_secrets[0].algorithm: expected one of: HS256, "),
+        ({"key": "k1", "algorithm": "RS256"}, {}, "RS256 needs rsa_public_key"),
+        ({"key": "k1", "algorithm": "EdDSA"}, {}, "EdDSA needs rsa_public_key"),
         ({"key": "k1", "algorithm": "RS256", "rsa_public_key": "no key"}, {}, "jwt_secrets[0]: "),
         (hs256(secret="*"), {"secret_is_base64": True}, "jwt_secrets[0]: "),
         (hs256(), {"anonymous": "missing"}, "anonymous: no consumer named missing"),

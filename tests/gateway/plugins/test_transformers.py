@@ -179,3 +179,9 @@ def test_an_invalid_configuration_is_rejected(serve: Serve, name: str, config: d
     with pytest.raises(InvalidConfiguration) as refused:
         serve(through(plugin(name, **config)))
     assert error in str(refused.value)
+
+
+@pytest.mark.parametrize("source", ["headers", "query_params", "uri_captures"])
+def test_a_dash_in_a_template_is_rejected(serve: Serve, source: str) -> None:
+    with pytest.raises(InvalidConfiguration, match=rf"write \$\({source}.x_source\)"):
+        serve(through(plugin("request-transformer", add={"headers": [f"x-from:$({source}.x-source)"]})))
