@@ -4,10 +4,12 @@ The outcome of a call without a response is unknown: it is looked up, and repeat
 is the payment's id for its charge and the refund's id for the refund.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
 from structlog import get_logger
@@ -16,6 +18,9 @@ from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
 
 log = get_logger(__name__)
+
+MAX_ID_CHARACTERS, MAX_TYPE_CHARACTERS = 255, 100
+"""Of an event, as its columns hold them."""
 
 _SAME: Mapping[str, Reason] = {}
 
@@ -105,7 +110,7 @@ class Provider(Protocol):
         ...
 
     def event(self, body: bytes, signature: str) -> Event:
-        """Verify and parse a webhook. Raises Unverified, also for a signed body that is not an event."""
+        """Verify and parse a webhook. Raises Unverified only for its signature: providers give up on an endpoint that refuses."""
         ...
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
@@ -128,3 +133,25 @@ def payment_id_of(text: str | None) -> UUID | None:
         return UUID(text or "")
     except ValueError:
         return None
+
+
+def read_event(body: bytes, *path: str) -> Event:
+    """The event in a signed body; `path` leads to our payment's id. An unreadable one is an event about no payment."""
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError):
+        content = None
+    event_id, event_type, payment_id = (_text_at(content, *each) for each in (("id",), ("type",), path))
+    is_usable = 0 < len(event_id) <= MAX_ID_CHARACTERS and event_id.isprintable()
+    return Event(
+        # Without a usable id, the same body is the same event.
+        event_id if is_usable else hashlib.sha256(body).hexdigest(),
+        "".join(filter(str.isprintable, event_type))[:MAX_TYPE_CHARACTERS] or "unknown",
+        payment_id_of(payment_id),
+    )
+
+
+def _text_at(content: Any, *path: str) -> str:
+    for name in path:
+        content = content.get(name) if isinstance(content, dict) else None
+    return content if isinstance(content, str) else ""

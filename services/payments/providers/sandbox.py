@@ -21,9 +21,10 @@ from services.payments.providers.interface import (
     Repayment,
     Reported,
     payment_id_of,
+    read_event,
     reason_of,
 )
-from services.payments.providers.signature import Unverified, verify
+from services.payments.providers.signature import verify
 from services.payments.settings import Settings
 
 CONNECT_TIMEOUT_SECONDS = 2.0
@@ -74,11 +75,7 @@ class SandboxProvider:
 
     def event(self, body: bytes, signature: str) -> Event:
         verify(body, signature, self._webhook_secret, self._tolerance_seconds, time.time())
-        try:
-            event = _Event.model_validate_json(body)
-        except ValidationError as error:
-            raise Unverified("The signed body is not an event.") from error
-        return Event(event.id, event.type, payment_id_of(event.data.reference))
+        return read_event(body, "data", "reference")
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         after: str | None = "0"
@@ -163,16 +160,6 @@ class _Refund(BaseModel):
 
 class _Refunds(BaseModel):
     items: list[_Refund]
-
-
-class _Subject(BaseModel):
-    reference: str = Field(max_length=255)
-
-
-class _Event(BaseModel):
-    id: str = Field(min_length=1, max_length=255)
-    type: str = Field(max_length=100)
-    data: _Subject
 
 
 class _Problem(BaseModel):

@@ -16,7 +16,7 @@ def verify(body: bytes, header: str, secret: str, tolerance_seconds: float, now:
     pairs = [part.strip().partition("=") for part in header.split(",")]
     times = [value for name, _, value in pairs if name == "t" and value.isdecimal() and len(value) < 12]
     if not secret or len(times) != 1 or abs(now - int(times[0])) > tolerance_seconds:
-        raise Unverified("The signature's timestamp is missing or too old.")
+        raise Unverified("The signature's timestamp is missing, or too far from now.")
     expected = hmac.new(secret.encode(), f"{times[0]}.".encode() + body, hashlib.sha256).hexdigest()
     signatures = [value for name, _, value in pairs if name == "v1"]
     if not any(hmac.compare_digest(expected.encode(), value.encode()) for value in signatures):
