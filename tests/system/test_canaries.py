@@ -220,7 +220,7 @@ def test_the_error_of_a_dead_letter_does_not_contain_its_data(stack: Stack) -> N
     letters = until(lambda: [letter for letter in dead_letters(stack) if secret in letter[2]])
     assert all("x-souk-error" in headers and secret not in headers for _, headers, _ in letters)
     logs = {log.name: log.read_text(errors="replace") for log in stack.state.logs.glob("*.log*")}
-    assert "message is dead" in "".join(logs.values())
+    assert "message is a dead letter" in "".join(logs.values())
     assert not [name for name, content in logs.items() if secret in content]
 
 

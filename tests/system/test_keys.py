@@ -34,8 +34,8 @@ def key_of(person: Person) -> Any:
 
 @pytest.mark.parametrize("algorithm", ["EdDSA", "HS256"])
 def test_a_rotation_drops_no_session_and_no_request(stack: Stack, person, product, algorithm) -> None:
-    known, article = person(), product(5)
-    customer = Customer(known)
+    user, article = person(), product(5)
+    customer = Customer(user)
     customer.start()
     try:
         key_id = stack.rotate_keys(algorithm)
@@ -50,9 +50,9 @@ def test_a_rotation_drops_no_session_and_no_request(stack: Stack, person, produc
         customer.join()
     assert customer.refused == []
     assert (key_of(new_user)["kid"], key_of(new_user)["alg"]) == (key_id, algorithm)
-    assert key_of(known)["kid"] != key_id
+    assert key_of(user)["kid"] != key_id
     assert order["status"] == "confirmed"
-    shown = known.call("GET", "/users/.well-known/jwks.json")["keys"]
+    shown = user.call("GET", "/users/.well-known/jwks.json")["keys"]
     assert (key_id in [key["kid"] for key in shown]) == (algorithm == "EdDSA")
 
 
