@@ -3,10 +3,12 @@
 A task takes the id of its row, is idempotent by it, and opens its own transactions: none is open during a third party's call.
 """
 
+import random
 from collections.abc import Callable
 from uuid import UUID
 
 from celery import Celery, Task
+from celery.exceptions import Retry
 from kombu import Queue
 from structlog import get_logger
 
@@ -53,7 +55,7 @@ class Tasks:
     def task(
         self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
     ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
-        """Register a function of a row's id as a task, retried up to `retries` times with full-jitter back-off.
+        """Register a function of a row's id as a task, retried up to `retries` times with back-off.
 
         After the last, `on_exhausted` records the failure in the row, in a transaction. It is not called when our own database
         was unavailable: the row stays unfinished, for a sweeper to enqueue again.
@@ -66,12 +68,7 @@ class Tasks:
             @self.app.task(
                 name=name,
                 bind=True,
-                autoretry_for=(Exception,),
                 max_retries=retries,
-                retry_backoff=True,
-                retry_backoff_max=RETRY_CAP_SECONDS,
-                retry_jitter=True,
-                retry_kwargs={"confirm_timeout": CONFIRM_TIMEOUT_SECONDS},
             )
             def run(task: Task, row_id: str) -> None:
                 with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
@@ -84,7 +81,8 @@ class Tasks:
                         if is_last:
                             log.error("task exhausted", attempts=retries + 1, exc_info=error)
                             self._exhaust(on_exhausted, UUID(row_id), error)
-                        raise
+                            raise
+                        raise _retry(task, error) from error
                     telemetry.TASKS_HANDLED.labels(name, "done").inc()
                     # Celery acknowledges once this has returned.
                     failpoints.point("acknowledge")
@@ -132,3 +130,14 @@ class Tasks:
                 **options,
             )
         failpoints.point(f"sent {name}")
+
+
+def _retry(task: Task, error: Exception) -> Retry:
+    """Publish the task again, to run later; gives the exception that ends this run and acknowledges it."""
+    longest = min(2.0**task.request.retries, RETRY_CAP_SECONDS)
+    # Celery's own jitter begins at 0: all retries could be over before a mail server has restarted.
+    wait = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
+    failpoints.point("retry")
+    retry: Retry = task.retry(exc=error, countdown=wait, throw=False, confirm_timeout=CONFIRM_TIMEOUT_SECONDS)
+    failpoints.point("retried")
+    return retry
