@@ -144,6 +144,47 @@ def test_each_request_is_logged_without_secrets(process: Process, client: Client
     assert len(text) < 1_000, text
 
 
+def test_the_log_holds_the_correlation_id(process: Process, client: Client) -> None:
+    sent = str(uuid4())
+    for reply in (client.get("/products/"), client.get("/products/", {"X-Correlation-ID": sent}), client.get("/%zz")):
+        id_ = reply.header("X-Correlation-ID")
+        until(lambda id_=id_: f'"correlation_id":"{id_}"' in process.log.read_text(), process.log.read_text)
+    assert sent in process.log.read_text()
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /products/%zz", "TRACE /products/", "CONNECT a:1", f"GET /{'x' * 9_000}", "GET x"]
+)
+def test_browsers_can_read_what_is_refused_before_routing(process: Process, client: Client, request_line: str) -> None:
+    head = f"{request_line} HTTP/1.1\r\nHost: a\r\nOrigin: https://shop.test\r\nConnection: close\r\n\r\n"
+    response = process.raw(head.encode()).lower()
+    assert response.startswith((b"http/1.1 400 ", b"http/1.1 405 ", b"http/1.1 414 "))
+    for header in (b"access-control-allow-origin: *", b"x-correlation-id: ", b"x-frame-options: deny"):
+        assert response.count(b"\r\n" + header) == 1
+
+
+@pytest.mark.parametrize("name", ["X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestate", "TokenDigest"])
+def test_outsiders_cannot_send_what_services_tell_each_other(client: Client, upstream: Upstream, name: str) -> None:
+    for spelling in {name, name.lower(), name.replace("-", "_"), name.replace("-", "_", 1)}:
+        assert client.get("/products/", {spelling: "4"}).status == 200
+        sent = {key.lower().replace("_", "-") for key, _ in upstream.last.headers}
+        assert name.lower() not in sent
+
+
+def test_an_unavailable_service_is_a_problem(process: Process, client: Client, upstream: Upstream) -> None:
+    upstream.responses = [Response(hang_up=True)]
+    reply = client.send("POST", "/users/login", {"Accept": "text/html"}, "{}")
+    assert (reply.status, reply.header("Content-Type")) == (503, "application/problem+json")
+    assert (reply.json["status"], reply.json["title"], reply.header("Retry-After")) == (503, "Service Unavailable", "2")
+
+
+@pytest.mark.parametrize("status", [500, 502, 503])
+def test_a_services_own_error_is_passed_on(client: Client, upstream: Upstream, status: int) -> None:
+    upstream.responses = [Response(status, body=b"mine")]
+    reply = client.get("/products/")
+    assert (reply.status, reply.body) == (status, b"mine")
+
+
 SMUGGLED = b"POST /internal/x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
 
 

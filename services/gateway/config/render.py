@@ -4,6 +4,7 @@ The file is a Jinja2 template over `values_of`. Every value is written through `
 string.
 """
 
+import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
 from chassis.base.settings import Settings
 from chassis.security.keys import JWTKey, keyring, public_pem
+
+INSIDE_HEADERS = ("X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestate")
+"""What our services tell each other; the edge removes them from requests."""
 
 
 class MissingValue(Exception):
@@ -46,6 +50,18 @@ class RenderSettings(Settings):
     """API keys of partners' machines; two while one is being replaced."""
 
     rate_limits: Limits = Limits()
+
+    edge_log: str = "/dev/stdout"
+    """File for a line of each request; empty for none. Kong's workers run as another user, who cannot open /dev/stdout."""
+
+    edge_docs: str | None = None
+    """host:port with /docs and /openapi.json: the gateway's admin port unless set; empty for no such routes."""
+
+    edge_status: str | None = None
+    """host:port of the edge's own /status: the gateway's admin port unless set. For Kong, that of KONG_STATUS_LISTEN."""
+
+    operators: list[str] = Field(default=["127.0.0.0/8", "::1"])
+    """Networks that may read /operations/status."""
 
     hsts_seconds: int = Field(default=31_536_000, ge=0)
     """How long browsers insist on https for this host name, on every port. 0 ends it."""
@@ -79,13 +95,15 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
 
     `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port by upstream; `docs` is the gateway's
     admin port, a service is its Consul name or else its one known address. `redis`: as Kong's plugins take it. `limits`: requests
-    per minute. `partner_keys`. `hsts_seconds`.
+    per minute. The rest as kong.yml describes it.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
         for name, url in settings.services.items()
     }
-    targets["docs"] = [f"{settings.admin_host}:{settings.admin_port}"]
+    admin = f"{settings.admin_host}:{settings.admin_port}"
+    docs = admin if settings.edge_docs is None else settings.edge_docs
+    targets["docs"] = [docs] if docs else []
     return {
         "jwt_keys": [_credential(key) for key in keyring(settings).now().jwt.values()],
         "partner_keys": [key.get_secret_value() for key in settings.partner_keys],
@@ -93,7 +111,18 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
         "redis": _redis(settings.redis_url),
         "limits": settings.rate_limits.model_dump(),
         "hsts_seconds": settings.hsts_seconds,
+        "inside": [spelling for name in INSIDE_HEADERS for spelling in _spellings(name)],
+        "log_path": settings.edge_log,
+        "status": settings.edge_status or admin,
+        "operators": settings.operators,
     }
+
+
+def _spellings(name: str) -> list[str]:
+    """With each hyphen as such or as an underscore, which WSGI does not tell apart."""
+    first, *rest = name.split("-")
+    joints = itertools.product("-_", repeat=len(rest))
+    return [first + "".join(map("".join, zip(joint, rest, strict=True))) for joint in joints]
 
 
 def _redis(url: str) -> dict[str, Any]:

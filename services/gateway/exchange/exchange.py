@@ -66,6 +66,8 @@ class Exchange:
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
         self.groups: tuple[str, ...] | None = None
+        self.correlation_id: str | None = None
+        """For the logs."""
         self.upstream_headers: dict[str, tuple[str, str | None]] = {}
         self.response_headers: list[tuple[str, str]] = []
         """Decided before there is a response, and added to whichever is sent."""
@@ -113,6 +115,11 @@ class Exchange:
     def header(self, name: str) -> str | None:
         """The first of that name, as the client sent it."""
         return self._first.get(name.lower())
+
+    def current_header(self, name: str) -> str | None:
+        """The first of that name, as plugins have changed it so far."""
+        decided = self.upstream_headers.get(name.lower())
+        return decided[1] if decided else self.header(name)
 
     def set_header(self, name: str, value: str | None) -> None:
         self.upstream_headers[name.lower()] = (name, value)

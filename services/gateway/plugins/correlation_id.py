@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 from collections.abc import Callable
 from typing import Annotated, Literal
 from uuid import uuid4
@@ -13,6 +14,8 @@ from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
+
+_UUID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class CorrelationIDConfig(PluginConfig):
@@ -42,6 +45,9 @@ class CorrelationID(Plugin):
         decided = exchange.upstream_headers.get(name.lower())
         chosen = (decided and decided[1]) or exchange.header(name) or self._generate(exchange)
         exchange.set_header(name, chosen)
+        if chosen != exchange.header(name) or _UUID.fullmatch(chosen):
+            # Any other text of the client's may be a secret.
+            exchange.correlation_id = chosen
         return chosen
 
 

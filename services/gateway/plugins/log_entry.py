@@ -44,6 +44,8 @@ class LogEntries:
         for record, name, make in self._fields:
             into = made.setdefault(record, {}) if record else made
             into[name] = make(exchange, response)
+        if exchange.correlation_id is not None:
+            made["correlation_id"] = exchange.correlation_id
         made |= self._matched(exchange)
         for field in self._removed:
             _remove(made, field)

@@ -23,6 +23,9 @@ log = get_logger(__name__)
 UNSCOPED = "00000000-0000-0000-0000-000000000000"
 """In a counter's key, for a route or service that the plugin is not scoped to."""
 
+CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
+"""Headers counted by their digest, as a counter's key is readable in Redis. Kong writes their text."""
+
 LOG_SECONDS = 1.0
 """Minimum time between log lines about an unavailable Redis, which every request notices."""
 
@@ -142,9 +145,9 @@ class RateLimiting(Plugin):
                 service = exchange.match.service if exchange.match else None
                 found = service.id if service else None
             case "header":
-                value = exchange.header(config.header_name or "")
-                # The header may be Authorization: keep usable tokens out of Redis.
-                found = hashlib.sha256(value.encode()).hexdigest() if value else None
+                found = exchange.current_header(config.header_name or "")
+                if found and (config.header_name or "").lower() in CREDENTIALS:
+                    found = hashlib.sha256(found.encode()).hexdigest()
             case "path":
                 found = config.path if exchange.raw_path == config.path else None
         return found or exchange.client_ip

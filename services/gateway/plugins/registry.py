@@ -12,11 +12,11 @@ from services.gateway.plugins.bot_detection import BotDetection
 from services.gateway.plugins.correlation_id import CorrelationID
 from services.gateway.plugins.cors import CORS
 from services.gateway.plugins.file_log import FileLog
+from services.gateway.plugins.functions import PostFunction, PreFunction
 from services.gateway.plugins.http_log import HTTPLog
 from services.gateway.plugins.ip_restriction import IPRestriction
 from services.gateway.plugins.jwt import JWT
 from services.gateway.plugins.key_auth import KeyAuth
-from services.gateway.plugins.post_function import PostFunction
 from services.gateway.plugins.prometheus import Prometheus
 from services.gateway.plugins.rate_limiting import RateLimiting
 from services.gateway.plugins.request_size_limiting import RequestSizeLimiting
@@ -38,6 +38,7 @@ PLUGINS: dict[str, type[Plugin]] = {
         JWT,
         KeyAuth,
         PostFunction,
+        PreFunction,
         Prometheus,
         RateLimiting,
         RequestSizeLimiting,

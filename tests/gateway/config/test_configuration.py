@@ -73,7 +73,7 @@ def edge(text: str) -> Edge:
             HEAD + "plugins: [{name: post-function, config: {header_filter: [os.exit()]}}]",
             "config.header_filter[0]: the only Lua supported here is: if kong.request.get_forwarded_scheme()",
         ),
-        (HEAD + "plugins: [{name: post-function, config: {access: [return]}}]", "config.access: unknown field"),
+        (HEAD + "plugins: [{name: post-function, config: {log: [return]}}]", "config.log: unknown field"),
     ],
 )
 def test_an_invalid_file_is_rejected(text: str, error: str) -> None:

@@ -14,6 +14,9 @@ from services.gateway.config.render import MissingValue, RenderSettings, main, r
 from services.gateway.exchange.routing import Router
 from services.gateway.proxy.edge import Edge
 from tests.chassis.security.test_keys import ED25519, public
+from tests.gateway.conftest import Serve
+from tests.gateway.documents import plugin, through
+from tests.gateway.upstream import Upstream
 
 FILE = Path(__file__).parents[3] / "kong" / "kong.yml"
 UPSTREAMS = (*SERVICES, "docs")
@@ -27,6 +30,10 @@ VALUES = {
     "redis": {"host": "redis.test", "port": 1, "username": None, "password": 'p"w: {', "database": 0, "timeout": 250},
     "limits": {"enter": 1, "anonymous": 2, "token": 3, "partner": 4},
     "hsts_seconds": 5,
+    "inside": ["X-API-Key", "X_API_Key"],
+    "log_path": "/dev/stdout",
+    "status": "admin.test:9",
+    "operators": ["127.0.0.0/8"],
 }
 
 OPEN = [
@@ -241,6 +248,46 @@ def test_requests_are_counted_by_the_best_known_identity(
     assert limits(loaded, router, method, path) == expected
 
 
+SENT = "header.claims.signature"
+SPELLINGS = [
+    f"Bearer {SENT}",
+    f"bearer {SENT}",
+    f"Bearer   {SENT}",
+    f"Bearer {SENT}=",
+    "Bearer header.claims.signaturf",
+]
+
+
+def test_a_token_has_one_limit_however_it_is_spelled(
+    loaded: configuration.Configuration, serve: Serve, upstream: Upstream
+) -> None:
+    (functions,) = [each for each in loaded.plugins.values() if each.name == "pre-function"]
+    client = serve(
+        through(
+            plugin("pre-function", **(functions.config or {})),
+            plugin("rate-limiting", hour=len(SPELLINGS), policy="local", limit_by="header", header_name="TokenDigest"),
+        )
+    )
+    replies = [client.get("/", {"Authorization": each, "TokenDigest": each}) for each in SPELLINGS]
+    assert [reply.header("RateLimit-Remaining") for reply in replies] == ["4", "3", "2", "1", "0"]
+    assert client.get("/", {"Authorization": "Bearer other.claims.signature"}).header("RateLimit-Remaining") == "4"
+
+
+def test_no_edge_counts_by_a_secret(loaded: configuration.Configuration) -> None:
+    """Kong writes what it counts by into Redis as it is."""
+    limited = [plugin.config or {} for plugin in loaded.plugins.values() if plugin.name == "rate-limiting"]
+    assert len(limited) > 3
+    assert {config["header_name"] for config in limited if config["limit_by"] == "header"} == {"TokenDigest"}
+    assert {config["limit_by"] for config in limited} <= {"header", "ip", "consumer"}
+
+
+def test_routes_of_the_gateways_own_can_be_left_out() -> None:
+    values = {**VALUES, "targets": {**TARGETS, "docs": []}, "log_path": ""}
+    loaded = configuration.load(render(FILE, values))
+    assert "docs" not in {service.name for service in loaded.services.values()}
+    assert "file-log" not in {plugin.name for plugin in loaded.plugins.values()}
+
+
 def test_partners_need_a_key_and_operations_an_address(loaded: configuration.Configuration, router: Router) -> None:
     for path, wanted in (("/partners/products", {"key-auth", "acl"}), ("/operations/status", {"ip-restriction"})):
         match = router.match("GET", path, "souk.test", lambda _: None)
@@ -266,6 +313,15 @@ def test_targets_are_the_addresses_of_the_services() -> None:
         "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
         "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
         "hsts_seconds": 31_536_000,
+        "inside": [
+            *("X-Request-Timeout-Ms", "X-Request-Timeout_Ms", "X-Request_Timeout-Ms", "X-Request_Timeout_Ms"),
+            *("X_Request-Timeout-Ms", "X_Request-Timeout_Ms", "X_Request_Timeout-Ms", "X_Request_Timeout_Ms"),
+            *("X-API-Key", "X-API_Key", "X_API-Key", "X_API_Key"),
+            *("traceparent", "tracestate"),
+        ],
+        "log_path": "/dev/stdout",
+        "status": "10.0.0.2:9",
+        "operators": ["127.0.0.0/8", "::1"],
     }
 
 
