@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from launcher import probes, processes, running
 from launcher.errors import LaunchError
 from launcher.stack import Stack
+from tests.installation import until
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_second_up_repairs_what_is_down(stack):
 def test_up_again_after_the_supervisor_was_killed(stack):
     stack.up()
     os.kill(stack.supervisor.pid(), signal.SIGKILL)
-    time.sleep(0.1)
+    until(lambda: not stack.supervisor.is_running())
     assert stack.up() == ["redis"]
     probes.redis_ping(stack.url("redis"))
 

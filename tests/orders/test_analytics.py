@@ -150,12 +150,18 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
     assert sales(http, staff)["total"]["placed"] == 2
 
 
-def test_of_two_projectors_one_skips(orders: Service, product: Product, place: Place) -> None:
+def test_of_two_projectors_one_skips(
+    orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
+) -> None:
     place((product(), 1))
     project(orders)
+    place((product(), 1))
     with orders.store.engine.begin() as other:
         other.execute(text("SELECT 1 FROM projections FOR UPDATE"))
         project(orders)
+        assert sales(http, staff)["total"]["placed"] == 1
+    project(orders)
+    assert sales(http, staff)["total"]["placed"] == 2
 
 
 def test_a_position_from_another_server_is_not_continued(
