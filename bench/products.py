@@ -63,6 +63,7 @@ def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
         yield document | {
             "_id": str(product_id),
             "sku": f"B-{number}",
+            "sku_key": f"b-{number}",
             "name": f"{name} {_rare(number // 10)}",
             "description": f"{' '.join(chance.choices(ADJECTIVES + NOUNS, k=20)).capitalize()} {_rare(number)}.",
             "category": f"category-{number % 20}",

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-_TEXT = r"^[0-9]{1,8}(\.[0-9]{1,2})?$"
-_SCHEMA = WithJsonSchema({"type": "string", "pattern": _TEXT, "examples": ["12.50"]})
+_TEXT = r"[0-9]{1,8}(\.[0-9]{1,2})?"
+_SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_TEXT}$", "examples": ["12.50"]})
 
 MAX = 99_999_999_99
 """The largest amount that NUMERIC(10,2) holds, in minor units."""
@@ -30,7 +30,7 @@ def text(amount: int, currency: str) -> str:
 
 def _parse(value: Any) -> Decimal:
     """A JSON number is refused: binary fractions are not money."""
-    if isinstance(value, str) and re.match(_TEXT, value):
+    if isinstance(value, str) and re.fullmatch(_TEXT, value):
         return Decimal(value).quantize(Decimal("0.01"))
     raise ValueError('must be a decimal string such as "12.50"')
 

@@ -4,7 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
-TOKEN = "^(tok_[a-z0-9_]{1,60}|pm_[A-Za-z0-9_]{1,60})$"  # noqa: S105 - a pattern
+from chassis.base.validation import Matches
 
-PaymentToken = Annotated[str, Field(pattern=TOKEN, examples=["tok_success"])]
+TOKEN = "(tok_[a-z0-9_]{1,60}|pm_[A-Za-z0-9_]{1,60})"  # noqa: S105 - a pattern
+
+PaymentToken = Annotated[
+    str, Matches(TOKEN, "must be a payment token such as tok_success"), Field(examples=["tok_success"])
+]
 """The payment method of a request."""

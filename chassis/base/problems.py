@@ -1,6 +1,9 @@
 """RFC 9457 problems: errors that a caller can act on, rendered at the edge."""
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
+
+MAX_ERRORS = 10
+"""A client that sends 75,000 wrong fields does not get a list of them."""
 
 
 class Problem(Exception):
@@ -52,9 +55,18 @@ class UnsupportedMedia(Problem):
 
 
 class Invalid(Problem):
-    """Understood but invalid. `errors` lists {field, message}; the field is a dotted path."""
+    """Understood but invalid. `errors` lists {field, message}; the field is a dotted path or a query parameter."""
 
     type, status, title = "/problems/invalid", 422, "Invalid request"
+
+    @classmethod
+    def fields(cls, *errors: tuple[str, str]) -> Self:
+        """Of (field, message): the first ten are listed, the others counted in `more_errors`."""
+        listed = [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]]
+        detail = "; ".join(f"{each['field']}: {each['message']}" for each in listed)
+        if more := len(errors) - len(listed):
+            return cls(f"{detail}; and {more:,} more", errors=listed, more_errors=more)
+        return cls(detail, errors=listed)
 
 
 class Unavailable(Problem):

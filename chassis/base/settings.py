@@ -9,6 +9,8 @@ from typing import Any, Literal, Self, TypeVar, cast
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from chassis.base import validation
+
 T = TypeVar("T")
 
 
@@ -138,9 +140,9 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            for each in error.errors():
+            for each in error.errors(include_url=False, include_input=False):
                 name = "SOUK_" + "_".join(str(part).upper() for part in each["loc"][:1])
-                print(f"{name}: {each['msg']}", file=sys.stderr)
+                print(f"{name}: {validation.message(each)}", file=sys.stderr)
             raise SystemExit(1) from None
 
 

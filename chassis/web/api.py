@@ -5,22 +5,23 @@ one fails at start.
 """
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import flask_restful
-from flask import Flask, Response, json, request
+from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from structlog.contextvars import bind_contextvars
 
-from chassis.base import deadline
+from chassis.base import deadline, validation
 from chassis.base.problems import Invalid, Malformed, UnsupportedMedia
 from chassis.base.settings import Settings
 from chassis.security import auth
 from chassis.security.auth import Caller
 from chassis.storage import store
 from chassis.storage.responses import HEADER, StoredResponse
-from chassis.web import idempotency, openapi
+from chassis.web import idempotency, json_text, openapi
 from chassis.web.endpoint import Endpoint, endpoint
 from chassis.web.schemas import Body, Query, View
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from chassis.storage.idempotency_keys import Record
 
 __all__ = ["Body", "Query", "Resource", "View", "endpoint"]
+
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 
 METHODS = ("get", "post", "put", "patch", "delete")
 
@@ -66,6 +69,8 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         credentials = request.headers.get("Authorization"), request.headers.get("X-API-Key")
         caller = auth.admit(endpoint.allow, *credentials, settings)
         bind_contextvars(work=f"{request.method} {url}")
+        if request.method != "GET":
+            _expect_uncompressed()
         record = _idempotency_record(endpoint, caller)
         arguments = {**path, **_arguments(endpoint)}
         result: StoredResponse | Response | None = None
@@ -87,6 +92,12 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         return response
 
     return edge
+
+
+def _expect_uncompressed() -> None:
+    """A few compressed kilobytes may become gigabytes."""
+    if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedMedia("Send the body uncompressed.", {"Accept-Encoding": "identity"})
 
 
 def _idempotency_record(endpoint: Endpoint, caller: Caller) -> "Record | None":
@@ -136,43 +147,29 @@ def _arguments(endpoint: Endpoint) -> dict[str, Any]:
         if request.mimetype != "application/json":
             raise UnsupportedMedia("Send the body as application/json.")
         raw = request.get_data()
-        if b"\\u0000" in raw and _has_nul(raw):
-            raise _invalid([("", "must not contain NUL characters")])
+        json_text.check(raw)
         arguments["body"] = _validated(lambda model: model.model_validate_json(raw), endpoint.body)
     return arguments
 
 
-def _has_nul(raw: bytes) -> bool:
-    """Whether any string contains NUL, which no database accepts. False if it is not JSON."""
-    try:
-        remaining = [json.loads(raw)]
-    except (ValueError, RecursionError):
-        return False
-    for value in remaining:
-        if isinstance(value, str) and "\0" in value:
-            return True
-        remaining += value if isinstance(value, list) else [*value, *value.values()] if isinstance(value, dict) else []
-    return False
-
-
 def _query() -> dict[str, str]:
-    query = request.args.to_dict()
-    for name, value in query.items():
-        if "\0" in value:
-            raise _invalid([(name, "must not contain NUL characters")])
-    return query
+    errors = []
+    for name, values in request.args.lists():
+        if len(values) > 1:
+            errors.append((validation.shortened(name), "must not be repeated"))
+        elif _CONTROL.search(values[0]):
+            errors.append((validation.shortened(name), "must not contain control characters"))
+    if errors:
+        raise Invalid.fields(*errors)
+    return request.args.to_dict()
 
 
 def _validated(parse: Callable[[type[BaseModel]], BaseModel], model: type[BaseModel]) -> BaseModel:
     try:
         return parse(model)
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=False, include_input=False)
+        details = error.errors(include_url=False, include_input=False)
         if details[0]["type"] == "json_invalid":
-            raise Malformed(f"The body is not valid JSON: {details[0]['msg']}.") from None
-        raise _invalid([(".".join(map(str, each["loc"])), each["msg"]) for each in details]) from None
-
-
-def _invalid(errors: list[tuple[str, str]]) -> Invalid:
-    listed = [{"field": field or "body", "message": message} for field, message in errors]
-    return Invalid("; ".join(f"{each['field']}: {each['message']}" for each in listed), errors=listed)
+            raise Malformed(f"The body is not valid JSON: {details[0]['ctx']['error']}.") from None
+        errors = [(validation.field(each) or "body", validation.message(each)) for each in details]
+        raise Invalid.fields(*errors) from None

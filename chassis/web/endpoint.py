@@ -48,11 +48,11 @@ class Endpoint:
         if "<" in url:
             statuses.add(404)
         if method.lower() != "get":
-            statuses.add(409)
+            statuses |= {409, 415}
         if self.body is not None or self.query is not None:
             statuses.add(422)
         if self.body is not None:
-            statuses |= {413, 415}
+            statuses.add(413)
         return statuses
 
 

@@ -46,6 +46,8 @@ class ProblemView(BaseModel):
     status: int
     detail: str = ""
     errors: list[FieldError] = []
+    more_errors: int = 0
+    """Errors beyond the ten that are listed."""
 
 
 def document(title: str, endpoints: Endpoints) -> dict[str, Any]:

@@ -49,8 +49,7 @@ def decode(cursor: str, length: int) -> list[str]:
 
 
 def invalid_cursor() -> Invalid:
-    message = "is not a cursor of this list"
-    return Invalid(f"cursor: {message}", errors=[{"field": "cursor", "message": message}])
+    return Invalid.fields(("cursor", "is not a cursor of this list"))
 
 
 def newest_first(

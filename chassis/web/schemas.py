@@ -1,10 +1,14 @@
 """Base models of requests and responses: bounded, strict, without unknown fields."""
 
-from typing import Any, ClassVar
+import re
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from chassis.web import card_numbers
+
+_LENIENT = re.compile(r"[\s_+]")
 
 
 class Body(BaseModel):
@@ -27,6 +31,16 @@ class Query(BaseModel):
     """The query string, converted from text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def is_strictly_an_integer(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic would take "5\\n" and "1_0" too."""
+        if isinstance(value, str) and _LENIENT.search(value):
+            annotation = cls.model_fields[info.field_name or ""].annotation
+            if annotation is int or int in get_args(annotation):
+                raise PydanticCustomError("integer", "must be an integer")
+        return value
 
 
 class View(BaseModel):

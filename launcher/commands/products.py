@@ -26,7 +26,10 @@ def import_(file: File) -> None:
     """Add or change products by SKU. An interrupted import resumes. Exits with 1 if a row was rejected."""
     result = _run("import", file)
     counts = {name: count for name, count in result.items() if name not in ("at", "of", "skipped")}
-    console.print(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "No rows.")
+    lines = counts.pop("lines", 0)
+    rows = sum(count for name, count in counts.items() if name != "stock_ignored")
+    listed = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items()) or "no rows"
+    console.print(f"{lines} lines: {listed}, {lines - rows} header, blank or further lines of a row.")
     if counts.get("stock_ignored"):
         console.print("Stock ignored: these rows differ from the stock on hand, which an import never changes.")
     if counts.get("refused"):

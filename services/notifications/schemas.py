@@ -1,25 +1,23 @@
 """Request and response bodies of the notifications API."""
 
 import hashlib
-from datetime import datetime, time
+from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from chassis.base.validation import Matches
+from chassis.web.fields import OneLine
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
 from services.notifications.kinds import CHOOSABLE
 from services.notifications.models.preferences import Digest
 
-LINE = r"^[^\x00-\x1f\x7f-\x9f]+$"
-"""Text without line breaks or other control characters."""
-
 
 class NewEmail(Body):
     user_id: UUID
-    subject: str = Field(min_length=1, max_length=200, pattern=LINE)
-    """One line."""
+    subject: Annotated[str, OneLine(200)]
     body: str = Field(min_length=1, max_length=10_000)
     """Plain text; its line breaks are kept."""
 
@@ -31,7 +29,7 @@ class NewSMS(Body):
 
 class NewPush(Body):
     user_id: UUID
-    title: str = Field(min_length=1, max_length=100, pattern=LINE)
+    title: Annotated[str, OneLine(100)]
     body: str = Field(min_length=1, max_length=300)
 
 
@@ -40,7 +38,7 @@ class NewMessage(Body):
 
     user_id: UUID
     kind: Literal["staff.message", "marketing.news"] = "staff.message"
-    title: str = Field(min_length=1, max_length=200, pattern=LINE)
+    title: Annotated[str, OneLine(200)]
     body: str = Field(min_length=1, max_length=10_000)
 
 
@@ -91,12 +89,9 @@ class DeliveryView(NotificationView):
 # Preferences
 
 
-def _clock(value: str) -> str:
-    time.fromisoformat(value)
-    return value
-
-
-Clock = Annotated[str, Field(pattern=r"^[0-2][0-9]:[0-5][0-9]$", examples=["22:00"]), AfterValidator(_clock)]
+Clock = Annotated[
+    str, Matches("([01][0-9]|2[0-3]):[0-5][0-9]", "must be a time of day such as 22:00"), Field(examples=["22:00"])
+]
 
 
 class QuietHours(BaseModel):
@@ -139,13 +134,16 @@ def _choices(value: dict[str, Channels]) -> dict[str, Channels]:
     return value
 
 
+Phone = Annotated[str, Matches(r"\+[1-9][0-9]{6,14}", "must be a number such as +4915112345678")]
+
+
 class NewPreferences(Body):
     """All preferences: omitted fields are reset to their defaults."""
 
     channels: Annotated[dict[str, Channels], AfterValidator(_choices)] = Field(
         default_factory=dict, max_length=len(CHOOSABLE), examples=[{"order.shipped": {"email": True, "sms": False}}]
     )
-    phone: str | None = Field(None, pattern=r"^\+[1-9][0-9]{6,14}$", examples=["+4915112345678"])
+    phone: Phone | None = Field(None, examples=["+4915112345678"])
     """E.164. Without it no SMS are sent."""
     quiet_hours: QuietHours | None = None
     time_zone: Annotated[str, Field(max_length=50), AfterValidator(_zone)] | None = None
@@ -177,16 +175,18 @@ class PreferencesView(View):
 class SubscriptionKeys(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    p256dh: str = Field(pattern=r"^B[A-Za-z0-9_-]{86}=?$")
+    p256dh: Annotated[str, Matches("B[A-Za-z0-9_-]{86}=?", "must be 65 bytes in base64url, beginning with B")]
     """65 bytes, base64url."""
-    auth: str = Field(pattern=r"^[A-Za-z0-9_-]{22}(==)?$")
+    auth: Annotated[str, Matches("[A-Za-z0-9_-]{22}(==)?", "must be 16 bytes in base64url")]
     """16 bytes, base64url."""
 
 
 class NewDevice(Body):
     """A browser's `PushSubscription.toJSON()`."""
 
-    endpoint: str = Field(min_length=12, max_length=1000, pattern=r"^https?://[!-~]+$")
+    endpoint: Annotated[
+        str, Field(min_length=12, max_length=1000), Matches("https?://[!-~]+", "must be an http(s) URL without spaces")
+    ]
     keys: SubscriptionKeys
     expirationTime: float | None = None  # noqa: N815 - the browser's name
 

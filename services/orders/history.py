@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from pydantic import AwareDatetime, Field
 from sqlalchemy import Select, select
 
+from chassis.web.fields import Since, Until
 from chassis.web.pagination import Page, newest_first
 from services.orders.models import Order, OrderStatus
 
 
 class OrderQuery(Page):
-    """`since` (inclusive) and `until` (exclusive) bound the time of placement."""
+    """`since` and `until` bound the time of placement; of a day, both include all of it."""
 
     status: OrderStatus | None = None
-    since: AwareDatetime | None = Field(default=None, examples=["2030-01-01T00:00:00Z"])
-    until: AwareDatetime | None = None
+    since: Since | None = None
+    until: Until | None = None
 
 
 class AllOrdersQuery(OrderQuery):

@@ -49,20 +49,20 @@ def quote(body: NewOrder) -> Quote:
     errors = []
     lines = []
     if body.currency not in (None, settings.currency):
-        errors.append({"field": "currency", "message": f"must be {settings.currency}"})
+        errors.append(("currency", f"must be {settings.currency}"))
     for index, wanted in enumerate(body.lines):
         product = on_sale.get(wanted.product_id)
         if product is None or not product.is_active:
-            errors.append({"field": f"lines.{index}.product_id", "message": "is not a product for sale"})
+            errors.append((f"lines.{index}.product_id", "is not a product for sale"))
         elif product.currency != settings.currency:
-            errors.append({"field": f"lines.{index}.product_id", "message": f"is not sold in {settings.currency}"})
+            errors.append((f"lines.{index}.product_id", f"is not sold in {settings.currency}"))
         else:
             lines.append(Line(product.id, product.name, wanted.quantity, product.amount, product.category))
     offer = Quote(lines, settings.currency)
     if offer.amount > money.MAX:
-        errors.append({"field": "lines", "message": "exceed the maximum amount of an order"})
+        errors.append(("lines", "exceed the maximum amount of an order"))
     if errors:
-        raise Invalid("; ".join(f"{wrong['field']} {wrong['message']}" for wrong in errors), errors=errors)
+        raise Invalid.fields(*errors)
     return offer
 
 

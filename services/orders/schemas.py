@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, Query, View
+from contracts.currencies import Currency
 from contracts.money import Amount, AmountView
 from contracts.orders import Line, OrderStuck
 from contracts.payment_tokens import PaymentToken
@@ -27,7 +28,7 @@ class NewOrder(Body):
     payment_method: PaymentToken
     """A provider's token; card numbers never come here."""
 
-    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    currency: Currency | None = None
     """If given, it must be the shop's currency."""
 
     @field_validator("lines")

@@ -1,24 +1,26 @@
 """Requests and responses of the payments API."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 from pydantic import Field, field_validator
 
+from chassis.web.fields import OneLine
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
+from contracts.currencies import Currency
 from contracts.money import Amount, AmountView
 from contracts.payment_tokens import PaymentToken
 from contracts.reasons import Reader
 from services.payments.models import Payment, Refund
 from services.payments.models.ledger import Sums
-from services.payments.settings import CurrencyCode, Settings
+from services.payments.settings import Settings
 
 
 class NewPayment(Body):
     amount: Amount
-    currency: CurrencyCode
+    currency: Currency
     payment_method: PaymentToken
     capture: bool = True
     """False only authorises the payment; staff capture or void it later."""
@@ -119,7 +121,7 @@ class RefundList(View):
 
 class NewMethod(Body):
     token: PaymentToken
-    label: str = Field(min_length=1, max_length=100, examples=["My blue card"])
+    label: Annotated[str, OneLine(100)] = Field(examples=["My blue card"])
 
 
 class MethodView(View):

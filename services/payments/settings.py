@@ -5,8 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr
 
 from chassis.base import settings
-
-CurrencyCode = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+from contracts.currencies import Currency
 
 
 class Settings(settings.Settings):
@@ -49,5 +48,5 @@ class Settings(settings.Settings):
     """How long after a request a charge may still appear; until then "not found" is not conclusive. Longer than the
     provider's own timeouts and the delay of its search."""
 
-    currencies: frozenset[CurrencyCode] = frozenset({"EUR"})
-    """Accepted ISO 4217 codes (JSON list). Each must have hundredths, as the columns do: no JPY."""
+    currencies: Annotated[frozenset[Currency], Field(min_length=1)] = frozenset({"EUR"})
+    """Accepted ISO 4217 codes (JSON list). Each must be counted in hundredths, as the columns are: no JPY."""

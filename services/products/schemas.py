@@ -5,18 +5,28 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
+from chassis.base.problems import Invalid
+from chassis.base.validation import Matches
+from chassis.web.fields import OneLine
 from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, Query, View
 from contracts import money
+from contracts.currencies import Currency
 from services.products.models import Product
 from services.products.search.facets import CategoryCount, Facets
 from services.products.search.filters import Filters, Order, SearchOrder
 
-SKU = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-Category = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+SKU = Annotated[
+    str,
+    Matches(
+        "[A-Za-z0-9][A-Za-z0-9._-]{0,63}",
+        "must have 1 to 64 letters, digits and . _ -, and begin with a letter or digit",
+    ),
+]
+Name = Annotated[str, OneLine(200)]
+Category = Annotated[str, OneLine(100)]
 Quantity = Annotated[int, Field(ge=0, le=1_000_000)]
 
 MAX_QUOTES = 100
@@ -32,7 +42,7 @@ class ProductChange(Body):
     description: str = Field(default="", max_length=5_000)
     category: Category
     price: money.DecimalAmount
-    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    currency: Currency = "EUR"
     stock_quantity: Quantity | None = None
     """Units on hand as counted; needs `If-Match`."""
     is_active: bool | None = None
@@ -101,7 +111,7 @@ class SearchQuery(ProductFilters):
     @model_validator(mode="after")
     def _relevance_needs_words(self) -> Self:
         if self.sort == "relevance" and not self.q:
-            raise ValueError("sort by relevance needs a q")
+            raise Invalid.fields(("sort", "must not be relevance without a q"))
         return self
 
 
@@ -116,19 +126,24 @@ class ExportQuery(Query):
 
 
 class RefusedRow(View):
-    """`line` is where in the body the row starts, from 1."""
+    """`line` to `last_line`, from 1, are its lines in the body."""
 
     line: int
+    last_line: int
     sku: str
     field: str
     reason: str
 
 
 class ImportReport(View):
-    """Numbers of rows. `stock_ignored`: rows that state another stock than is on hand, which an import never changes."""
+    """Each row is added, updated, unchanged or refused. The other `lines` are the header, blank ones and further lines of rows.
+
+    `stock_ignored`: rows that state another stock than is on hand, which an import never changes.
+    """
 
     COUNTS: ClassVar[tuple[str, ...]] = ("added", "updated", "unchanged", "refused", "stock_ignored")
 
+    lines: int
     added: int
     updated: int
     unchanged: int

@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Annotated, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field
 
+from chassis.web.fields import OneLine
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
 from services.products.models import Entry, Product
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Reason = Annotated[str, OneLine(200)]
 
 
 def _not_zero(quantity: int) -> int:

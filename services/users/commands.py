@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter, ValidationError
 
+from chassis.base import validation
 from chassis.storage import store
 from services.users.app import service
 from services.users.fields import EmailAddress
@@ -48,7 +49,7 @@ def _email(text: str) -> str:
     try:
         return TypeAdapter[str](EmailAddress).validate_python(text)
     except ValidationError as error:
-        raise argparse.ArgumentTypeError(error.errors()[0]["msg"]) from None
+        raise argparse.ArgumentTypeError(validation.message(error.errors()[0])) from None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from email_validator import EmailNotValidError, validate_email
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from chassis.base.validation import Matches
+from chassis.web.fields import OneLine
 from services.users.settings import Settings
 
 
@@ -30,13 +32,13 @@ EmailAddress = Annotated[
 ]
 
 # ASCII, so that no two usernames look alike; no "@", so that none looks like an e-mail address.
-Username = Annotated[str, Field(min_length=3, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-
-# A single line, because it ends up in mail headers.
-Name = Annotated[
-    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]*$")
+Username = Annotated[
+    str,
+    Field(min_length=3, max_length=100),
+    Matches("[A-Za-z0-9][A-Za-z0-9._-]*", "must have letters, digits and . _ - only, and begin with a letter or digit"),
 ]
 
+Name = Annotated[str, OneLine(100)]
 
 Role = Literal["customer", "staff", "admin"]
 
@@ -51,7 +53,12 @@ def _time_zone(name: str) -> str:
         raise PydanticCustomError("time_zone", "is not a time zone such as Europe/Vienna") from None
 
 
-TimeZone = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_+/-]+$"), AfterValidator(_time_zone)]
+TimeZone = Annotated[
+    str,
+    Field(min_length=1, max_length=64),
+    Matches("[A-Za-z0-9_+/-]+", "is not a time zone such as Europe/Vienna"),
+    AfterValidator(_time_zone),
+]
 
 Channel = Literal["email", "sms", "push"]
 

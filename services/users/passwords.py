@@ -67,7 +67,7 @@ def reject_weak(password: str, personal_terms: Sequence[str], field: str) -> Non
     if judged["score"] < MIN_SCORE:
         why = judged["feedback"]["warning"].rstrip(".")
         message = "is too easy to guess" + (f": {why}" if why else "")
-        raise Invalid(f"{field}: {message}", errors=[{"field": field, "message": message}])
+        raise Invalid.fields((field, message))
 
 
 def _normalized(password: str) -> str:

@@ -7,8 +7,11 @@ from uuid import UUID
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from chassis.base.problems import Invalid
+from chassis.base.validation import Matches
 from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, View
+from contracts.currencies import CurrencyCode
 from services.users.fields import (
     Channel,
     CurrentPassword,
@@ -93,25 +96,30 @@ class RolesBody(Body):
 
 
 class SearchQuery(Page):
-    """The beginning of one of `name`, `username` and `email`, in any case and, for names, without accents."""
+    """The beginning of a name, username or, for staff, e-mail address (`q`), or of one of them. Case and a name's accents do not
+    matter."""
 
+    q: SearchPrefix | None = None
     name: SearchPrefix | None = None
     username: SearchPrefix | None = None
     email: SearchPrefix | None = None
 
     @model_validator(mode="after")
     def has_one_term(self) -> Self:
-        given = [field for field in ("name", "username", "email") if getattr(self, field) is not None]
-        if len(given) != 1:
-            raise PydanticCustomError("search", "requires exactly one of name, username and email")
+        given = [field for field in ("q", "name", "username", "email") if getattr(self, field) is not None]
+        if not given:
+            raise Invalid.fields(("q", "is required, or one of name, username and email"))
+        if len(given) > 1:
+            raise Invalid.fields((given[1], f"must not be combined with {given[0]}"))
         return self
 
 
 class PreferencesBody(Body):
-    locale: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$", examples=["de-AT"])] = "en"
+    locale: Annotated[
+        str, Matches("[a-z]{2,3}(-[A-Z]{2})?", "must be a language such as de or de-AT"), Field(examples=["de-AT"])
+    ] = "en"
     """A language, optionally with a region (RFC 5646)."""
-    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] = "EUR"
-    """ISO 4217."""
+    currency: CurrencyCode = "EUR"
     time_zone: TimeZone = "UTC"
     marketing_consent: bool = False
     """Whether marketing mails may be sent."""

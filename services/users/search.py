@@ -1,6 +1,6 @@
 """Search for users. Every search is one range of an index, however many users there are."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import merge
 from uuid import UUID
@@ -18,6 +18,15 @@ LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True)
+class Range:
+    """Users whose term begins with `prefix`; `value` is a user's term as the column has it."""
+
+    column: ColumnElement[str]
+    prefix: str
+    value: Callable[[User], str]
+
+
+@dataclass(frozen=True)
 class Hit:
     term: str
     user_id: UUID
@@ -30,20 +39,18 @@ class Hit:
 
 def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
     """A page, and the cursor of the next. Raises Invalid."""
-    prefix, terms = prefix_and_terms(query)
+    searched = ranges(query, only_public)
     after = _position(query.cursor)
-    rows = [_hits(statement(term, prefix, after, query.limit + 1, only_public)) for term in terms]
+    rows = [_hits(statement(each, after, query.limit + 1, only_public)) for each in searched]
     hits = list(merge(*rows, key=lambda hit: hit.key))
     page = hits[: query.limit]
     cursor = pagination.encode(page[-1].term, page[-1].user_id) if len(hits) > len(page) else None
-    return list(_distinct(page, prefix) if query.name is not None else (hit.user for hit in page)), cursor
+    return list(_distinct(page, searched)), cursor
 
 
-def statement(
-    term: ColumnElement[str], prefix: str, after: tuple[str, UUID] | None, limit: int, only_public: bool
-) -> Select[User, str]:
-    """Users whose `term` begins with `prefix`, after the position `after`."""
-    by_bytes = collate(term, "C")
+def statement(searched: Range, after: tuple[str, UUID] | None, limit: int, only_public: bool) -> Select[User, str]:
+    """The users in the range, after the position `after`."""
+    by_bytes, prefix = collate(searched.column, "C"), searched.prefix
     query = select(User, by_bytes.label("term")).where(by_bytes >= prefix, by_bytes < prefix + LAST_CHARACTER)
     if only_public:
         query = query.where(User.is_public)
@@ -52,28 +59,31 @@ def statement(
     return query.order_by(by_bytes, User.id).limit(limit)
 
 
-def prefix_and_terms(query: SearchQuery) -> tuple[str, list[ColumnElement[str]]]:
-    """The prefix as compared, and the columns to compare."""
-    if query.email is not None:
-        return query.email.lower(), [User.email.expression]
-    if query.username is not None:
-        return query.username.lower(), [func.lower(User.username)]
-    prefix = searchable(query.name)
-    if not prefix:
-        raise Invalid("name: has no letter", errors=[{"field": "name", "message": "has no letter"}])
-    return prefix, [User.first_last.expression, User.last_first.expression]
+def ranges(query: SearchQuery, only_public: bool) -> list[Range]:
+    """Addresses only where not only public accounts are found: trying prefixes letter by letter would reveal any address."""
+    found = []
+    if (username := query.username or query.q) is not None:
+        found.append(Range(func.lower(User.username), username.lower(), lambda user: user.username.lower()))
+    if (email := query.email or query.q) is not None and not only_public:
+        found.append(Range(User.email.expression, email.lower(), lambda user: user.email))
+    if (name := query.name or query.q) is not None and (prefix := searchable(name)):
+        found.append(Range(User.first_last.expression, prefix, lambda user: user.first_last))
+        found.append(Range(User.last_first.expression, prefix, lambda user: user.last_first))
+    if not found:
+        raise Invalid.fields(("name", "has no letter"))
+    return found
 
 
 def _hits(query: Select[User, str]) -> Iterable[Hit]:
     return [Hit(term, user.id, user) for user, term in postgres.session().execute(query)]
 
 
-def _distinct(hits: Iterable[Hit], prefix: str) -> Iterable[User]:
-    """A user who matches in both orders of the names is listed at the first, on whichever page that is."""
+def _distinct(hits: Iterable[Hit], searched: Iterable[Range]) -> Iterable[User]:
+    """A user who matches in several ranges is listed at the first, on whichever page that is."""
     last: Hit | None = None
     for hit in hits:
-        names = [name for name in (hit.user.first_last, hit.user.last_first) if name.startswith(prefix)]
-        if hit.term == min(names, key=str.encode) and (last is None or hit.key != last.key):
+        terms = [term for each in searched if (term := each.value(hit.user)).startswith(each.prefix)]
+        if hit.term == min(terms, key=str.encode) and (last is None or hit.key != last.key):
             yield hit.user
         last = hit
 

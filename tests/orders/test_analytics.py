@@ -90,6 +90,8 @@ def test_days_outside_are_not_counted(
         ("since=2026-02-01&until=2026-01-31", "until"),
         ("since=2025-01-01&until=2026-01-02", "until"),
         ("since=9999-12-31", "since"),
+        ("since=1767225600", "since"),
+        ("since=2026-01-01T00:00:00Z", "since"),
         ("until=0001-01-01", "until"),
         ("currency=eur", "currency"),
         ("top=0", "top"),

@@ -43,13 +43,24 @@ def test_a_list_is_filtered_by_user_status_and_date(
         assert ids(http, f"{url}?since={second['created_at']}", who) == [second["id"]]
         assert ids(http, f"{url}?until={second['created_at']}", who) == [first["id"]]
         assert ids(http, f"{url}?status=shipped", who) == []
+        day = second["created_at"][:10]
+        assert second["id"] in ids(http, f"{url}?since={day}&until={day}", who)
+        assert ids(http, f"{url}?until=2001-01-01", who) == []
     assert ids(http, f"/orders/?user_id={CUSTOMER}&status=pending", staff) == [second["id"]]
     assert ids(http, f"/orders/?user_id={uuid4()}", staff) == []
 
 
 @pytest.mark.parametrize(
     ("query", "field"),
-    [("status=lost", "status"), ("since=yesterday", "since"), ("since=2026-01-01T00:00:00", "since"), ("x=1", "x")],
+    [
+        ("status=lost", "status"),
+        ("since=yesterday", "since"),
+        ("since=2026-01-01T00:00:00", "since"),
+        ("since=1767225600", "since"),
+        ("until=2026-02-30", "until"),
+        ("since=2026-01-01T00:00:00Z%0A", "since"),
+        ("x=1", "x"),
+    ],
 )
 def test_an_invalid_filter_is_named(http: FlaskClient, customer: dict[str, str], query: str, field: str) -> None:
     response = http.get(f"/orders/?{query}", headers=customer)

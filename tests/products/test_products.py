@@ -6,6 +6,8 @@ from uuid import uuid4
 import pytest
 
 from chassis.run.testing import bearer
+from chassis.storage import store
+from services.products.models import Product
 from tests.products.conftest import described
 
 
@@ -45,6 +47,17 @@ def test_a_price_is_exact_to_the_cent(http, add, price):
         ("sku", ""),
         ("category", ""),
         ("currency", "euro"),
+        ("currency", "JPY"),
+        ("currency", "KWD"),
+        ("currency", "XXX"),
+        ("currency", "ZZZ"),
+        ("price", "12.50\n"),
+        ("sku", "K-1\n"),
+        ("name", "Cup\nof tea"),
+        ("name", "\u202epuC"),
+        ("category", "a\u2028b"),
+        ("category", "a\u2029b"),
+        ("category", "a\u0085b"),
         ("stock_quantity", -1),
         ("stock_quantity", 1.5),
         ("stock_quantity", "7"),
@@ -59,15 +72,33 @@ def test_an_invalid_field_is_named(http, staff, field, value):
     assert {wrong["field"] for wrong in response.json["errors"]} == {field}
 
 
-def test_a_sku_belongs_to_one_product(http, add, staff):
+@pytest.mark.parametrize("sku", ["K-1", "k-1"])
+def test_a_sku_belongs_to_one_product_in_any_case(http, add, staff, sku):
     add(sku="K-1")
     other = add(sku="K-2")
-    added = http.post("/products/", json=described(sku="K-1"), headers=staff)
-    changed = http.put(f"/products/{other['id']}", json=described(sku="K-1"), headers=staff)
+    added = http.post("/products/", json=described(sku=sku), headers=staff)
+    changed = http.put(f"/products/{other['id']}", json=described(sku=sku), headers=staff)
     for response in (added, changed):
         assert response.status_code == 409
         assert [wrong["field"] for wrong in response.json["errors"]] == ["sku"]
     assert http.get(f"/products/{other['id']}").json == other
+
+
+def test_a_currency_not_counted_in_hundredths_is_refused_by_name(http, staff):
+    response = http.post("/products/", json=described(currency="JPY"), headers=staff)
+    assert response.json["errors"] == [
+        {"field": "currency", "message": "must not be JPY, which is not counted in hundredths as all amounts here are"}
+    ]
+
+
+def test_products_of_an_earlier_release_get_a_key_for_their_sku(add, products):
+    collection = Product._get_collection()
+    ids = [add(sku=sku)["id"] for sku in ("K-1", "other")]
+    collection.update_many({}, {"$unset": {"sku_key": ""}})
+    collection.update_one({"_id": ids[1]}, {"$set": {"sku": "k-1"}})
+    with store.active(products.store):
+        Product.ensure_indexes()
+    assert sorted(each["sku_key"].split(" ")[0] for each in collection.find()) == ["k-1", "k-1"]
 
 
 def test_twenty_concurrent_requests_with_one_sku_add_one_product(http, staff):

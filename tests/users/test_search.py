@@ -68,6 +68,12 @@ def find(http):
         ({"name": "%%"}, []),
         ({"username": "a_a"}, []),
         ({"email": "' OR 1=1"}, []),
+        ({"q": "ada"}, ["ada", "bob", "adam"]),
+        ({"q": "ADAM"}, ["adam", "bob"]),
+        ({"q": "adam@"}, ["adam"]),
+        ({"q": "lovelace"}, ["ada"]),
+        ({"q": "grace"}, ["grace"]),
+        ({"q": "__"}, []),
     ],
 )
 def test_staff_find_every_account_by_prefix(find, people, staff, query, found, limit):
@@ -82,6 +88,8 @@ def test_customers_find_only_public_accounts_and_see_no_addresses(http, find, pe
         assert http.put(url, json={"is_public": True}, headers=owner).status_code == 200
     assert find(customer, name="ada") == ["bob", "ada"]
     assert find(customer, username="ad") == ["ada"]
+    assert find(customer, q="ad") == ["ada", "bob"]
+    assert find(customer, q="ada@") == []
     summary = http.get("/users/search", query_string={"username": "ada"}, headers=customer).json["items"][0]
     assert (summary["first_name"], summary["email"], summary["roles"], summary["is_active"]) == (
         "Ada",
@@ -102,18 +110,20 @@ def test_a_closed_account_is_not_found_by_name(http, find, people, staff, users)
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("query", "field"),
     [
-        {},
-        {"name": "ada", "email": "ada"},
-        {"name": "a"},
-        {"name": "\u0301\u0301"},
-        {"q": "ada"},
-        {"username": "x" * 201},
+        ({}, "q"),
+        ({"name": "ada", "email": "ada"}, "email"),
+        ({"q": "ada", "name": "ada"}, "name"),
+        ({"name": "a"}, "name"),
+        ({"name": "\u0301\u0301"}, "name"),
+        ({"q": "a"}, "q"),
+        ({"username": "x" * 201}, "username"),
     ],
 )
-def test_a_search_without_exactly_one_valid_term_is_refused(http, staff, query):
-    assert http.get("/users/search", query_string=query, headers=staff).status_code == 422
+def test_a_search_without_exactly_one_valid_term_is_refused(http, staff, query, field):
+    response = http.get("/users/search", query_string=query, headers=staff)
+    assert (response.status_code, [error["field"] for error in response.json["errors"]]) == (422, [field])
 
 
 @pytest.mark.parametrize("cursor", ["x", "WyJhIiwgImIiXQ==", "WyJcdTAwMDAiLCAiYiJd"])
@@ -144,18 +154,19 @@ SHAPES = [
         is_later,
         id=f"{field} {'public' if only_public else 'all'} {'later' if is_later else 'first'}",
     )
-    for field, only_public, is_later in itertools.product(("name", "username", "email"), (False, True), (False, True))
+    for field, only_public, is_later in itertools.product(
+        ("name", "username", "email", "q"), (False, True), (False, True)
+    )
     if not (field == "email" and only_public)
 ]
 
 
 @pytest.mark.parametrize(("field", "only_public", "is_later"), SHAPES)
 def test_every_search_is_an_ordered_index_range(users, crowd, field, only_public, is_later):
-    prefix, terms = search.prefix_and_terms(SearchQuery(**{field: {"name": "name1"}.get(field, "user1")}))
-    after = (prefix + "5", UUID(int=0)) if is_later else None
-    for term in terms:
+    for searched in search.ranges(SearchQuery(**{field: {"name": "name1"}.get(field, "user1")}), only_public):
+        after = (searched.prefix + "5", UUID(int=0)) if is_later else None
         with users.store.transaction():
-            statement = search.statement(term, prefix, after, 21, only_public)
+            statement = search.statement(searched, after, 21, only_public)
             compiled = statement.compile(users.store.engine, compile_kwargs={"literal_binds": True})
             connection = postgres.session().connection()
             (plan,) = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {compiled}").scalar_one()

@@ -34,8 +34,7 @@ class Devices(Resource):
         """Register a browser's push subscription. Repeating it gives the same device."""
         _expect_own(user_id)
         if not push.is_allowed(body.endpoint, Settings.current()):
-            message = "is not a known push service"
-            raise Invalid(f"endpoint: {message}", errors=[{"field": "endpoint", "message": message}])
+            raise Invalid.fields(("endpoint", "is not a known push service"))
         try:
             # Locked, so that an account being deleted gets no new device.
             if Contact.get_for_update(user_id).is_deleted:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import date, timedelta
-from typing import Annotated, Any, Self
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -12,7 +12,9 @@ from chassis.base import clock
 from chassis.security import auth
 from chassis.storage import postgres
 from chassis.web.api import Resource, endpoint
+from chassis.web.fields import Day
 from chassis.web.schemas import Query, View
+from contracts.currencies import Currency
 from contracts.money import AmountView
 from services.orders.models.analytics import categories, days, products
 from services.orders.settings import Settings
@@ -22,15 +24,12 @@ DEFAULT_DAYS = 30
 MAX_CATEGORIES = 100
 
 
-Day = Annotated[date, Field(ge=date(2000, 1, 1), lt=date(3000, 1, 1))]
-
-
 class AnalyticsQuery(Query):
     """UTC days, both inclusive; by default the last 30, at most a year."""
 
     since: Day | None = None
     until: Day | None = None
-    currency: str | None = Field(default=None, pattern="^[A-Z]{3}$")
+    currency: Currency | None = None
     top: int = Field(default=10, ge=1, le=100)
     """Number of products."""
 

@@ -1,6 +1,7 @@
 """/products/import and /products/export, for staff."""
 
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import islice
 
 from flask import Response, request
@@ -10,7 +11,8 @@ from chassis.security import auth
 from chassis.web.api import Resource, endpoint
 from services.products import changes
 from services.products.bulk import rows
-from services.products.bulk.rows import Format
+from services.products.bulk.formats import Format
+from services.products.bulk.rows import Rows
 from services.products.bulk.upsert import all_products, upsert
 from services.products.schemas import ExportQuery, ImportReport, RefusedRow
 
@@ -33,14 +35,15 @@ class Import(Resource):
         format_ = FORMATS.get(request.mimetype)
         if format_ is None:
             raise UnsupportedFile(f"The content type must be one of: {', '.join(FORMATS)}.")
-        received = list(islice(rows.read(request.get_data().splitlines(keepends=True), format_), MAX_ROWS + 1))
+        read = Rows(BytesIO(request.get_data()), format_)
+        received = list(islice(read, MAX_ROWS + 1))
         if len(received) > MAX_ROWS:
             raise TooManyRows(f"Send at most {MAX_ROWS:,} products at once; none of these was written.")
         report = upsert(received)
         changes.publish(report.product_ids)
         counts = {name: report.counts[name] for name in ImportReport.COUNTS}
         refused = [RefusedRow.model_validate(row) for row in report.refused]
-        return ImportReport(**counts, rows=refused)
+        return ImportReport(lines=read.lines, **counts, rows=refused)
 
 
 class Export(Resource):

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import mongoengine
 import pymongo
@@ -16,7 +16,8 @@ from pymongo.collection import Collection
 from chassis.base.problems import Invalid
 from services.products import changes
 from services.products.bulk import rows
-from services.products.bulk.rows import Format, Row
+from services.products.bulk.formats import Format
+from services.products.bulk.rows import Row, Rows
 from services.products.bulk.upsert import BATCH, REFUSED, Report, add_missing, all_products, upsert
 from services.products.models import Product
 
@@ -35,20 +36,7 @@ Notify = Callable[..., None]
 def seed(path: Path = CATALOGUE) -> int:
     """How many missing products were added. Raises Invalid when a line is not a product."""
     with path.open("rb") as lines, pymongo.timeout(SEED_TIMEOUT_SECONDS):
-        return add_missing(rows.read(lines, format_of(path)))
-
-
-class CountedLines:
-    """Counts the bytes read."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.read_bytes = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        while line := self._file.readline(rows.MAX_LINE_LENGTH * 4):
-            self.read_bytes += len(line)
-            yield line
+        return add_missing(Rows(lines, format_of(path)))
 
 
 class Checkpoint:
@@ -77,7 +65,10 @@ def _imports() -> "Collection[Any]":
 
 
 def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report] = upsert) -> dict[str, int]:
-    """Outcomes of the rows; refused ones are written to FILE.refused.jsonl. Raises Invalid for a malformed file."""
+    """Outcomes of the rows, and the file's `lines`; refused ones are written to FILE.refused.jsonl.
+
+    Raises Invalid for a file in another format.
+    """
     format_ = format_of(path)
     checkpoint, size = Checkpoint(path), path.stat().st_size
     done, earlier, reported = checkpoint.read()
@@ -86,8 +77,8 @@ def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report]
     with path.open("rb") as file, refused_path.open("a", encoding="utf-8") as refused:
         # Rows reported after the last checkpoint will be reported again.
         refused.truncate(min(reported, refused_path.stat().st_size))
-        lines = CountedLines(file)
-        remaining = rows.read(lines, format_)
+        read = Rows(file, format_)
+        remaining = iter(read)
         notify(at=0, of=size, skipped=sum(1 for _ in islice(remaining, done)), **counts)
         while batch := list(islice(remaining, BATCH)):
             with pymongo.timeout(BATCH_TIMEOUT_SECONDS):
@@ -100,11 +91,12 @@ def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report]
             checkpoint.write(done, counts, refused_path.stat().st_size)
             if report.product_ids:
                 changes.publish(report.product_ids)
-            notify(at=lines.read_bytes, of=size, **counts)
+            notify(at=read.read_bytes, of=size, **counts)
     checkpoint.delete()
+    notify(at=size, of=size, **counts, lines=read.lines)
     if not counts[REFUSED]:
         refused_path.unlink()
-    return dict(counts)
+    return {**counts, "lines": read.lines}
 
 
 def _as_json(row: Row) -> str:

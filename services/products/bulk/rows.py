@@ -1,50 +1,91 @@
-"""Products as rows of a CSV or JSON Lines file."""
+"""Products as rows of a CSV or JSON Lines file.
+
+Every line is accounted for: it is the header, blank, or part of a row that is a product or refused. A quote that is never closed
+costs its own line, not those behind it.
+"""
 
 import csv
-import io
 import json
+import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, BinaryIO, NamedTuple
 
 from pydantic import ValidationError
 
-from chassis.base.problems import Invalid
+from chassis.base import validation
+from chassis.base.problems import Invalid, Malformed
+from chassis.web import json_text
+from services.products.bulk import formats
+from services.products.bulk.formats import COLUMNS, Format
 from services.products.models import Product
 from services.products.schemas import NewProduct
 
-Format = Literal["csv", "jsonl"]
-
-COLUMNS = tuple(NewProduct.model_fields)
-REQUIRED = tuple(name for name, field in NewProduct.model_fields.items() if field.is_required())
-
 MAX_LINE_LENGTH = 65_536
-"""In characters; the longest valid product needs a tenth of it."""
+"""Of a line or row, in characters; the longest valid product needs a tenth of it."""
+
+_CUT_BYTES = 4 * MAX_LINE_LENGTH + 4
+"""A line of so many bytes has too many characters."""
+
+# What a spreadsheet would run, were there no apostrophe in front; reading takes that away again. Full-width signs run too.
+_FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
+_QUOTED = re.compile('[",\r\n]|^\\s|\\s$')
+
+_UNCLOSED = "opens a quote that is not closed"
 
 
 @dataclass(frozen=True)
 class Row:
-    """A product, or why it is refused. `line` is the first of its lines, from 1."""
+    """A product, or why it is refused; `line` to `last_line`, from 1, are its lines."""
 
     line: int
+    last_line: int
     product: NewProduct | None
     sku: str = ""
     field: str = ""
     reason: str = ""
 
 
-def read(lines: Iterable[bytes], format_: Format) -> Iterator[Row]:
-    """Raises Invalid for a CSV header with other columns."""
-    decoded = (line.decode("utf-8", "surrogateescape") for line in lines)
-    return _from_csv(decoded) if format_ == "csv" else _from_json_lines(decoded)
+class Rows:
+    """The rows of a file; counts what was read. Iterating raises Invalid for another format or other columns."""
+
+    def __init__(self, file: BinaryIO, format_: Format) -> None:
+        self._file = file
+        self._format = format_
+        self.lines = 0
+        self.read_bytes = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        formats.check(self._file, self._format)
+        return _from_csv(self._decoded()) if self._format == "csv" else _from_json_lines(self._decoded())
+
+    def _decoded(self) -> Iterator[str]:
+        while line := self._read():
+            self.lines += 1
+            text = line.decode("utf-8", "surrogateescape")
+            yield text.lstrip("\ufeff") if self.lines == 1 else text
+
+    def _read(self) -> bytes:
+        """The next line, cut if it is too long."""
+        line = part = self._file.readline(_CUT_BYTES)
+        self.read_bytes += len(part)
+        while part and not part.endswith(b"\n"):
+            part = self._file.readline(_CUT_BYTES)
+            self.read_bytes += len(part)
+        return line
 
 
 def _from_json_lines(lines: Iterable[str]) -> Iterator[Row]:
     for number, line in enumerate(lines, start=1):
-        text = line.lstrip("\ufeff") if number == 1 else line
-        if text.strip():
-            yield _row(number, text, partial(NewProduct.model_validate_json, text), _sku_in(text))
+        if line.strip():
+            yield _row(number, number, line, partial(_from_json, line), _sku_in(line))
+
+
+def _from_json(text: str) -> NewProduct:
+    json_text.check(text.encode())
+    return NewProduct.model_validate_json(text)
 
 
 def _sku_in(text: str) -> str:
@@ -55,77 +96,157 @@ def _sku_in(text: str) -> str:
 
 
 def _from_csv(lines: Iterable[str]) -> Iterator[Row]:
-    reader = csv.reader(_without_byte_order_mark(lines), strict=True)
-    header = [name.strip() for name in next(_records(reader), (0, [""], ""))[1] or []]
-    _expect_columns(header)
-    for number, cells, error in _records(reader):
-        if error or cells is None:
-            yield Row(number, None, reason=f"is not CSV: {error}")
-        elif len(cells) != len(header):
-            yield Row(number, None, reason=f"has {len(cells)} cells, the header has {len(header)}")
-        elif any(cells):
-            # An empty cell is a missing field.
-            given = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-            parse = partial(NewProduct.model_validate_strings, given)
-            yield _row(number, "\n".join(cells), parse, given.get("sku", ""))
+    records = _Records(lines)
+    following = iter(records)
+    header = formats.header(next((record.lines[0] for record in following), ""))
+    for record in following:
+        wrong = _wrong_shape(record, header)
+        if wrong:
+            records.read_again_behind(record)
+            yield Row(record.number, record.number, None, reason=wrong)
+        elif not record.is_blank:
+            yield _row(record.number, record.last, "\n".join(record.cells), *_strings(record.cells, header))
 
 
-def _without_byte_order_mark(lines: Iterable[str]) -> Iterator[str]:
-    for number, line in enumerate(lines):
-        yield line.lstrip("\ufeff") if number == 0 else line
+def _strings(cells: list[str], header: list[str]) -> tuple[Callable[[], NewProduct], str]:
+    """An empty cell is a missing field."""
+    given = {name: _without_apostrophe(cell) for name, cell in zip(header, cells, strict=True) if cell}
+    return partial(_from_strings, given), given.get("sku", "")
 
 
-def _records(reader: Any) -> Iterator[tuple[int, list[str] | None, str]]:
-    """The first line of each record, with its cells or the error."""
-    while True:
-        first = reader.line_num + 1
-        try:
-            yield first, next(reader), ""
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield first, None, str(error)
+def _from_strings(given: dict[str, str]) -> NewProduct:
+    quantity = given.get("stock_quantity", "0")
+    if not re.fullmatch("-?[0-9]+", quantity):
+        # Pydantic would take "5\n" and "1_0" too.
+        raise Invalid.fields(("stock_quantity", "must be an integer"))
+    return NewProduct.model_validate_strings(given)
 
 
-def _expect_columns(header: list[str]) -> None:
-    missing = [name for name in REQUIRED if name not in header]
-    unknown = [name for name in header if name not in COLUMNS]
-    if missing or unknown or len(set(header)) < len(header):
-        wrong = "has a duplicate column"
-        if missing or unknown:
-            wrong = f"lacks {', '.join(missing)}" if missing else f"has unknown columns: {', '.join(unknown)[:200]}"
-        raise Invalid(f"The header {wrong}; the columns are {', '.join(COLUMNS)}.")
+class _Record(NamedTuple):
+    number: int
+    """Of its first line."""
+    lines: list[str]
+    cells: list[str]
+    error: str
+
+    @property
+    def last(self) -> int:
+        return self.number + len(self.lines) - 1
+
+    @property
+    def is_blank(self) -> bool:
+        return not self.error and not "".join(self.cells).strip()
 
 
-def _row(number: int, text: str, parse: Callable[[], NewProduct], sku: str) -> Row:
+class _Records:
+    """The records of a CSV file. Of a wrong one, the lines behind the first can be read again."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._again: deque[str] = deque()
+        self._number = 1
+
+    def __iter__(self) -> Iterator[_Record]:
+        while True:
+            taken: list[str] = []
+            cells, error = _parsed(self._next_lines(taken))
+            if not taken:
+                return
+            record = _Record(self._number, taken, cells, error)
+            self._number += len(taken)
+            yield record
+
+    def read_again_behind(self, record: _Record) -> None:
+        self._again.extendleft(reversed(record.lines[1:]))
+        self._number = record.number + 1
+
+    def _next_lines(self, taken: list[str]) -> Iterator[str]:
+        """Until the record is longer than any product."""
+        length = 0
+        while length <= MAX_LINE_LENGTH:
+            line = self._again.popleft() if self._again else next(self._lines, None)
+            if line is None:
+                return
+            taken.append(line)
+            length += len(line)
+            yield line
+
+
+def _parsed(lines: Iterable[str]) -> tuple[list[str], str]:
+    """One record's cells, and what is wrong."""
+    try:
+        return next(csv.reader(lines, strict=True), []), ""
+    except csv.Error as error:
+        return [], str(error)
+
+
+def _wrong_shape(record: _Record, header: list[str]) -> str:
+    if record.error:
+        if len(record.lines) == 1 and len(record.lines[0]) > MAX_LINE_LENGTH:
+            return "is too long"
+        is_unclosed = len(record.lines) > 1 or "end of data" in record.error
+        return _UNCLOSED if is_unclosed else f"is not CSV: {record.error.partition(' - ')[0]}"
+    if record.is_blank:
+        return ""
+    if len(record.cells) != len(header):
+        return f"has {len(record.cells)} cells, the header has {len(header)}"
+    return _UNCLOSED if _has_swallowed(record, header) else ""
+
+
+def _has_swallowed(record: _Record, header: list[str]) -> bool:
+    """Whether a line inside the record is a product by itself: then its quote is closed by that of another row."""
+    # The last line of a description in the first column looks like a row whose description is shorter.
+    behind = record.lines[1:-1] if header[0] == "description" else record.lines[1:]
+    return any(_is_product(line, header) for line in behind)
+
+
+def _is_product(line: str, header: list[str]) -> bool:
+    cells, error = _parsed([line])
+    if error or len(cells) != len(header):
+        return False
+    parse, sku = _strings(cells, header)
+    return _row(0, 0, line, parse, sku).product is not None
+
+
+def _row(first: int, last: int, text: str, parse: Callable[[], NewProduct], sku: str) -> Row:
     sku = sku.encode("utf-8", "replace").decode()[:64]
     if len(text) > MAX_LINE_LENGTH:
-        return Row(number, None, reason="is too long")
-    if "\0" in text or "\\u0000" in text:
-        return Row(number, None, sku, reason="contains a NUL character")
+        return Row(first, last, None, reason="is too long")
+    if "\0" in text:
+        return Row(first, last, None, sku, reason="contains a NUL character")
     if any("\udc80" <= letter <= "\udcff" for letter in text):
-        return Row(number, None, sku, reason="is not UTF-8")
+        return Row(first, last, None, sku, reason="is not UTF-8")
     try:
         product = parse()
     except ValidationError as error:
-        first = error.errors()[0]
-        return Row(number, None, sku, ".".join(map(str, first["loc"])), first["msg"])
-    return Row(number, product, product.sku)
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        return Row(first, last, None, sku, validation.field(wrong), validation.message(wrong))
+    except Malformed as problem:
+        return Row(first, last, None, sku, reason=problem.detail)
+    except Invalid as problem:
+        named = problem.extensions["errors"][0]
+        return Row(first, last, None, sku, named["field"], named["message"])
+    return Row(first, last, product, product.sku)
 
 
 def write(products: Iterable[Product], format_: Format) -> Iterator[str]:
-    """Reverse `read`."""
+    """Reverse `Rows`."""
     if format_ == "csv":
-        yield _csv_line(COLUMNS)
+        yield ",".join(COLUMNS) + "\n"
     for product in products:
         cells = {name: getattr(product, name) for name in COLUMNS} | {"price": str(product.price)}
         if format_ == "csv":
-            yield _csv_line(str(value).lower() if isinstance(value, bool) else value for value in cells.values())
+            yield ",".join(map(_cell, cells.values())) + "\n"
         else:
             yield json.dumps(cells, ensure_ascii=False) + "\n"
 
 
-def _csv_line(cells: Iterable[Any]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(cells)
-    return line.getvalue()
+def _cell(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if _FORMULA.match(text):
+        text = f"'{text}"
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
+
+
+def _without_apostrophe(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell[1:]) else cell

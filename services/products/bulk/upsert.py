@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 from chassis.base.problems import Invalid, Problem
 from services.products.bulk.rows import Row
 from services.products.models import Product
-from services.products.models.product import INTERNAL, SHELVES
+from services.products.models.product import INTERNAL, SHELVES, sku_key
 from services.products.schemas import NewProduct
 
 BATCH = 200
@@ -43,12 +43,12 @@ def upsert(rows: Iterable[Row]) -> Report:
     for row in rows:
         if row.product is None:
             report.refuse(row)
-        elif row.sku in pending:
-            # The product that the earlier row adds must exist when this one updates it.
-            _write(pending, report)
-            pending = {row.sku: row}
         else:
-            pending[row.sku] = row
+            if (key := sku_key(row.sku)) in pending:
+                # The product that the earlier row adds must exist when this one updates it.
+                _write(pending, report)
+                pending = {}
+            pending[key] = row
     _write(pending, report)
     return report
 
@@ -100,7 +100,7 @@ def _update(row: Row, report: Report) -> None:
     try:
         outcome, product_id = _put(row.product, report)
     except Problem as problem:
-        report.refuse(Row(row.line, None, row.sku, "sku", problem.detail))
+        report.refuse(Row(row.line, row.last_line, None, row.sku, "sku", problem.detail))
         return
     report.counts[outcome] += 1
     if outcome != UNCHANGED:
@@ -109,7 +109,7 @@ def _update(row: Row, report: Report) -> None:
 
 def _put(wanted: NewProduct, report: Report) -> tuple[str, UUID]:
     fields: dict[str, Any] = wanted.model_dump()
-    product = Product.objects(sku=wanted.sku).exclude(*INTERNAL).first()
+    product = Product.objects(sku_key=sku_key(wanted.sku)).exclude(*INTERNAL).first()
     if product is None:
         # The id derived from the SKU belongs to a product whose SKU was changed.
         return ADDED, UUID(Product.create(uuid4(), request_hash="", **fields).id)

@@ -21,11 +21,15 @@ from mongoengine import (
     StringField,
 )
 from mongoengine.errors import NotUniqueError
+from pymongo.errors import DuplicateKeyError
+from structlog import get_logger
 
 from chassis.base.problems import Conflict, NotFound, PreconditionFailed
 from chassis.storage import mongo
 from chassis.storage.responses import HEADER, KeyReused
 from services.products.models.movement import COUNT, RECEIPT, Movement
+
+log = get_logger(__name__)
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
@@ -53,11 +57,18 @@ class Product(Document):
         "auto_create_index": False,
         # A newer release may have added fields while this one still runs.
         "strict": False,
-        "indexes": ["updated_at", ("shelf", "updated_at"), {"fields": ["movements.at"], "sparse": True}],
+        "indexes": [
+            "updated_at",
+            ("shelf", "updated_at"),
+            {"fields": ["movements.at"], "sparse": True},
+            {"fields": ["sku_key"], "unique": True, "sparse": True},
+        ],
     }
 
     id = StringField(primary_key=True)
     sku = StringField(required=True, unique=True)
+    sku_key = StringField()
+    """The SKU in lower case: SKUs that differ only in case are one."""
     name = StringField(required=True)
     description = StringField(default="")
     # A BSON decimal is exact, and sorted as a number.
@@ -94,12 +105,24 @@ class Product(Document):
 
     @classmethod
     def ensure_indexes(cls) -> None:
-        """Also give products of an earlier release their shelf."""
+        """Also give products of an earlier release their shelf and SKU key."""
         super().ensure_indexes()
         collection = cls._get_collection()
+        for product in collection.find({"sku_key": None}, {"sku": 1}):
+            cls._set_sku_key(product["_id"], product["sku"])
         for product in collection.find({"shelf": None}, {"_id": 1}):
             shelf = UUID(product["_id"]).bytes[0] * SHELVES // 256
             collection.update_one({"_id": product["_id"]}, {"$set": {"shelf": shelf}})
+
+    @classmethod
+    def _set_sku_key(cls, product_id: str, sku: str) -> None:
+        collection, key = cls._get_collection(), sku_key(sku)
+        try:
+            collection.update_one({"_id": product_id}, {"$set": {"sku_key": key}})
+        except DuplicateKeyError:
+            log.warning("two products' SKUs differ only in case", sku=sku)
+            # No SKU has a space.
+            collection.update_one({"_id": product_id}, {"$set": {"sku_key": f"{key} {product_id}"}})
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
@@ -185,9 +208,18 @@ class Product(Document):
         raise PreconditionFailed("The product or its stock has changed; read it again.", version=found.version)
 
 
+def sku_key(sku: str) -> str:
+    return sku.lower()
+
+
 def _exact(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with the price to two decimal places."""
-    return {**fields, "price": fields["price"].quantize(CENT)} if "price" in fields else fields
+    """`fields` with the price to two decimal places, and the SKU's key."""
+    exact = dict(fields)
+    if "price" in fields:
+        exact["price"] = fields["price"].quantize(CENT)
+    if "sku" in fields:
+        exact["sku_key"] = sku_key(fields["sku"])
+    return exact
 
 
 def _sku_taken(sku: str) -> Conflict:

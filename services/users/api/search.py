@@ -16,7 +16,6 @@ class Search(Resource):
         """
         is_staff = auth.caller().is_staff
         if query.email is not None and not is_staff:
-            # Trying prefixes letter by letter would reveal any address.
             raise Forbidden("Only staff can search by e-mail address.")
         users, cursor = search.find(query, only_public=not is_staff)
         return UserSummaryPage(items=[UserSummary.of(user, is_staff) for user in users], next=cursor)

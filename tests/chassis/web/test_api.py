@@ -1,5 +1,6 @@
 """The HTTP edge, through a small service: validation, authorization, errors, idempotency, one transaction per request."""
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -431,3 +432,59 @@ def test_an_unavailable_database_is_a_503_with_retry_after() -> None:
     assert (response.status_code, response.headers["Retry-After"]) == (503, "2")
     ready = client.get("/health/ready")
     assert (ready.status_code, ready.json["checks"]["database"]) == (503, "OperationalError")
+
+
+def test_a_compressed_body_is_unsupported(service: Service, notes: FlaskClient) -> None:
+    headers = {**bearer(service, ME), "Content-Encoding": "gzip"}
+    body = gzip.compress(b'{"words": "a"}')
+    answer = notes.post("/notes/", data=body, content_type="application/json", headers=headers)
+    assert (answer.status_code, answer.headers["Accept-Encoding"]) == (415, "identity")
+    headers["Content-Encoding"] = "identity"
+    assert notes.post("/notes/", json={"words": "a"}, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize("body", ['{"words": "a", "words": "b"}', '{"words": "a", "x": [{"y": 1, "\\u0079": 2}]}'])
+def test_a_repeated_key_is_malformed(service: Service, notes: FlaskClient, body: str) -> None:
+    answer = notes.post("/notes/", data=body, content_type="application/json", headers=bearer(service, ME))
+    assert (answer.status_code, answer.json["title"]) == (400, "Malformed request")
+    assert "is repeated" in answer.json["detail"]
+
+
+def test_a_repeated_query_parameter_is_refused(notes: FlaskClient) -> None:
+    answer = notes.get("/notes/?limit=5&limit=6")
+    assert (answer.status_code, answer.json["errors"]) == (
+        422,
+        [{"field": "limit", "message": "must not be repeated"}],
+    )
+
+
+@pytest.mark.parametrize("limit", ["5%0A", "%205", "+5", "1_0", "5%20", "%D9%A5"])
+def test_a_number_has_digits_only(notes: FlaskClient, limit: str) -> None:
+    answer = notes.get(f"/notes/?limit={limit}")
+    assert (answer.status_code, answer.json["errors"][0]["field"]) == (422, "limit")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("{}", "is required"),
+        ('{"words": 5}', "must be a string"),
+        ('{"words": ""}', "must not be empty"),
+        ('{"words": "' + "a" * 51 + '"}', "must have at most 50 characters"),
+        ('{"words": "a", "stars": 6}', "must be at most 5"),
+        ('{"words": "a", "stars": null}', "must be an integer"),
+        ('{"words": "a", "colour": "red"}', "is not a known field"),
+        ('{"words": "4111 1111 1111 1111"}', "looks like a card number, which must never be sent here"),
+    ],
+)
+def test_messages_are_our_own_sentences(service: Service, notes: FlaskClient, body: str, message: str) -> None:
+    answer = notes.post("/notes/", data=body, content_type="application/json", headers=bearer(service, ME))
+    assert [error["message"] for error in answer.json["errors"]] == [message]
+
+
+def test_ten_errors_are_listed_and_the_others_counted(service: Service, notes: FlaskClient) -> None:
+    body = {"words": "a", **{f"{number:05}" + "x" * 150: 1 for number in range(5_000)}}
+    answer = notes.post("/notes/", json=body, headers=bearer(service, ME))
+    assert (answer.status_code, len(answer.json["errors"]), answer.json["more_errors"]) == (422, 10, 4_990)
+    assert answer.json["detail"].endswith("; and 4,990 more")
+    assert len(answer.data) < 5_000
