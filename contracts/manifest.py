@@ -16,10 +16,7 @@ class Manifest:
     """Services that call this one over HTTP; only their API keys are accepted."""
 
     settings: Mapping[str, str] = field(default_factory=dict)
-    """Environment variables of its own, each replaced by the installation's environment where that has it.
+    """Settings that the launcher provides, by environment variable, each replaced by the installation's environment where that has it.
 
     Values are format strings: `{secret[name]}`, `{port[program]}` and `{data}`, the folder for its files.
     """
-
-    optional: Sequence[str] = ()
-    """Environment variables of the installation that are handed on where they are set."""

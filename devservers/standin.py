@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NamedTuple, NoReturn, TypeVar
 
 from flask import Flask, Response, abort, json
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+
+S = TypeVar("S", bound=NamedTuple)
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -77,19 +79,18 @@ def stop_signal() -> threading.Event:
     return stopping
 
 
-def environment(name: str, default: str | None = None) -> str:
-    """The variable's value; without it or a default the process exits."""
-    value = os.environ.get(name) or default
-    return value if value is not None else _give_up(f"{name} is not set.")
-
-
-def host() -> str:
-    return environment("SOUK_HOST", "127.0.0.1")
-
-
-def port_number(name: str) -> int:
-    value = environment(name)
-    return int(value) if value.isdecimal() else _give_up(f"{name} is not a port number: {value}")
+def read(settings: type[S]) -> S:
+    """The settings, a NamedTuple of strings and port numbers, from `SOUK_<NAME>`. Exits at a missing or invalid one."""
+    values = dict(settings._field_defaults)
+    for name, kind in settings.__annotations__.items():
+        variable = f"SOUK_{name.upper()}"
+        text = os.environ.get(variable)
+        if text:
+            is_valid = kind is str or text.isdecimal()
+            values[name] = kind(text) if is_valid else _give_up(f"{variable} is not a port number: {text}")
+        elif name not in values:
+            _give_up(f"{variable} is not set.")
+    return settings._make(values[name] for name in settings._fields)
 
 
 def whole_number(arguments: Mapping[str, str], name: str, default: int, allowed: range) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contracts.manifest import Manifest
-from launcher import certificate
+from launcher import certificate, settings
 from launcher.installation import Installation
 from launcher.keys import InstallationKeys
 from launcher.program import Program
@@ -50,9 +50,6 @@ OURS = frozenset(name.partition("-")[0] for name in PORTS)
 CALLERS = {name: manifest.called_by for name, manifest in SERVICES.items()}
 
 MAX_INSTANCES = 20
-
-CONSUL_ACCESS = ("TOKEN", "CA_FILE", "CERTIFICATE_FILE", "KEY_FILE")
-"""Credentials of an external Consul, passed to every program that talks to it."""
 
 
 def instance_names(service: str, count: int) -> list[str]:
@@ -125,14 +122,14 @@ class Services:
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """service: a service, or gateway, bank or mailbox."""
-        environment = self._common(port)
+        environment = {**self._defaults(service), **self._given(service), **self._common(port)}
         if service in (*SERVICES, "gateway"):
             environment["SOUK_KEYS_FILE"] = str(self.keys.file(service))
         if service in self._backing.databases:
             environment["SOUK_DATABASE_URL"] = self._backing.databases[service]
         if service in self._backing.mongo:
             environment["SOUK_MONGO_URL"] = self._backing.mongo[service]
-        return environment | (self._own(SERVICES[service]) if service in SERVICES else self._development(service))
+        return environment | self._development(service)
 
     # --- inside
 
@@ -144,19 +141,15 @@ class Services:
         """Without any of its service's secrets."""
         name = sidecar_of(web)
         environment = {
+            **self._given("sidecar"),
             **self._process(self._port(name)),
-            **self._consul_access(),
+            "SOUK_CONSUL_URL": self._backing.consul,
             "SOUK_SERVICE": web.partition("-")[0],
             "SOUK_INSTANCE": web,
             "SOUK_INSTANCE_URL": self._url(web),
             "SOUK_VERSION": version(),
         }
         return Program(name, [sys.executable, "-m", "services.sidecar"], environment, stop_seconds=20)
-
-    def _consul_access(self) -> dict[str, str]:
-        given = self._installation.environment
-        names = (f"SOUK_CONSUL_{name}" for name in CONSUL_ACCESS)
-        return {"SOUK_CONSUL_URL": self._backing.consul, **{name: given[name] for name in names if name in given}}
 
     def _url(self, program: str) -> str:
         return f"http://127.0.0.1:{self._port(program)}"
@@ -177,30 +170,29 @@ class Services:
     def _common(self, port: int) -> dict[str, str]:
         return {
             **self._process(port),
-            **self._consul_access(),
+            "SOUK_CONSUL_URL": self._backing.consul,
             "SOUK_REDIS_URL": self._backing.redis,
             "SOUK_BROKER_URL": self._backing.broker,
-            # Consul finds upstreams, so another instance changes no program's environment.
-            "SOUK_SERVICES": "{}" if self._backing.consul else self._addresses(),
-            "SOUK_JWT_ISSUER": "souk-users",
-            "SOUK_ENVIRONMENT": "development",
-            "SOUK_LOG_LEVEL": self._installation.environment.get("SOUK_LOG_LEVEL", "info"),
-            "SOUK_FAILPOINTS_DIRECTORY": self._installation.environment.get("SOUK_FAILPOINTS_DIRECTORY", ""),
+            "SOUK_SERVICES": "{}" if self._finds_by_consul else self._addresses(),
         }
+
+    @property
+    def _finds_by_consul(self) -> bool:
+        """Then another instance changes no program's environment."""
+        return bool(self._backing.consul) and self._installation.environment.get("SOUK_DISCOVERY", "") in ("", "consul")
 
     def _addresses(self) -> str:
         """SOUK_SERVICES: base URL of one instance of each service."""
         return json.dumps({service: self._url(f"{service}-web") for service in SERVICES})
 
-    def _own(self, manifest: Manifest) -> dict[str, str]:
-        installation, given = self._installation, self._installation.environment
-        places = {"secret": installation.secrets, "port": installation.ports, "data": installation.state.data}
-        own = {name: given.get(name, value.format_map(places)) for name, value in manifest.settings.items()}
-        return own | {name: given[name] for name in manifest.optional if name in given}
+    def _given(self, program: str) -> dict[str, str]:
+        """Of the installation's environment, the settings that this program knows."""
+        given = self._installation.environment
+        return {name: given[name] for name in settings.names(program) if name in given}
 
-    def _development(self, program: str) -> dict[str, str]:
-        """Settings of the gateway and the development servers."""
-        state, secrets, given = self._installation.state, self._installation.secrets, self._installation.environment
+    def _defaults(self, program: str) -> dict[str, str]:
+        """Settings that the installation's environment may replace."""
+        state, secrets = self._installation.state, self._installation.secrets
         match program:
             case "bank":
                 return {
@@ -211,8 +203,22 @@ class Services:
                     "SOUK_SANDBOX_WEBHOOK_SECRET": secrets["sandbox-webhook-secret"],
                 }
             case "mailbox":
-                port = str(self._port("mailbox-smtp"))
-                return {"SOUK_SMTP_PORT": port, "SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
+                return {"SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
+            case "gateway":
+                return {
+                    "SOUK_PARTNER_KEYS": json.dumps([secrets["partner-key"]]),
+                    # Browsers apply HSTS to every port of a host name, and most of this machine's are not ours: one hour.
+                    "SOUK_HSTS_SECONDS": "3600",
+                }
+        places = {"secret": secrets, "port": self._installation.ports, "data": state.data}
+        return {name: value.format_map(places) for name, value in SERVICES[program].settings.items()}
+
+    def _development(self, program: str) -> dict[str, str]:
+        """Settings of the gateway and the mailbox that only the launcher can choose."""
+        state, given = self._installation.state, self._installation.environment
+        match program:
+            case "mailbox":
+                return {"SOUK_SMTP_PORT": str(self._port("mailbox-smtp"))}
             case "gateway":
                 certificate_file, key_file = certificate.paths(state, given)
                 return {
@@ -222,10 +228,6 @@ class Services:
                     "SOUK_ADMIN_PORT": str(self._port("gateway-admin")),
                     "SOUK_KONG_FILE": str(self.kong_file),
                     "SOUK_SERVICES": self._addresses(),
-                    "SOUK_PARTNER_KEYS": json.dumps([secrets["partner-key"]]),
-                    "SOUK_RATE_LIMITS": given.get("SOUK_RATE_LIMITS", "{}"),
-                    # Browsers apply HSTS to every port of a host name, and most of this machine's are not ours: one hour.
-                    "SOUK_HSTS_SECONDS": given.get("SOUK_HSTS_SECONDS", "3600"),
                 }
         return {}
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 
-from launcher import certificate, ports, probes, processes
+from launcher import certificate, ports, probes, processes, settings
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
 from launcher.program import Program
@@ -161,6 +161,8 @@ class Stack:
             raise LaunchError(f"The gateway rejected its new configuration: {error}.") from error
 
     def _up(self) -> None:
+        if self._with_services:
+            settings.refuse_unknown(self.installation.environment)
         self.state.ensure_room()
         self._choose_ports()
         self.supervisor.start()

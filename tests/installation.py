@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,9 +117,12 @@ def installed(folder: Path) -> Iterator[Stack]:
         running.down(wipe=True)
 
 
-def planned(folder: Path, **replicas: int) -> Stack:
+def planned(folder: Path, environment: Mapping[str, str] | None = None, **replicas: int) -> Stack:
     """An installation with ports, of which nothing runs."""
-    stack = Stack(folder / "state", progress=Progress())
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
+        stack = Stack(folder / "state", progress=Progress())
     stack.state.make()
     stack.installation.replicas = replicas
     names = [name for server in stack.servers.values() for name in server.ports]

@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     """`production` rejects settings that only suit a developer's machine."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
+
     port: int = 0
     """Of the API, or of health checks and metrics. 0: any free port."""
 
@@ -33,15 +35,19 @@ class Settings(BaseSettings):
     """For a request with all its calls. Must be below the edge's timeout."""
 
     log_level: str = "info"
+    """debug, info, warning or error."""
 
     database_url: str = ""
     """postgresql://role:password@host:port/database; empty for a service without PostgreSQL."""
 
     mongo_url: str = ""
+    """mongodb://host:port/database; empty for a service without MongoDB."""
+
     broker_url: str = ""
     """amqp://... (RabbitMQ), or redis://..., without delay queues and publisher confirms."""
 
     redis_url: str = ""
+    """redis://[:password@]host:port/database, shared by all services: revocations, counters and caches."""
 
     discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
     """How to find upstreams. Empty: Consul if `consul_url` is set, else `services`."""
@@ -65,8 +71,10 @@ class Settings(BaseSettings):
     """CA certificates for Consul; empty: the system's."""
 
     consul_certificate_file: str = ""
-    consul_key_file: str = ""
     """Client certificate for mutual TLS with Consul."""
+
+    consul_key_file: str = ""
+    """Its key."""
 
     kubernetes_namespace: str = ""
     """Namespace of the upstreams' EndpointSlices; empty: the pod's own."""
@@ -82,7 +90,10 @@ class Settings(BaseSettings):
     public halves suffice for verifying."""
 
     jwt_issuer: str = "souk-users"
+    """`iss` of access tokens."""
+
     jwt_audience: str = "souk"
+    """`aud` of access tokens."""
 
     api_key: SecretStr = SecretStr("")
     """What this service sends to its upstreams."""

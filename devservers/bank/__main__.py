@@ -4,17 +4,19 @@ from pathlib import Path
 
 from devservers import standin
 from devservers.bank import create_app
+from devservers.bank.settings import Settings
 from devservers.bank.webhooks import Endpoint
 
 
 def main() -> None:
-    directory = standin.environment("SOUK_BANK_DIRECTORY", "")
-    store_path = Path(directory) / "bank.sqlite3" if directory else None
+    settings = standin.read(Settings)
+    store_path = Path(settings.bank_directory) / "bank.sqlite3" if settings.bank_directory else None
     stopping = standin.stop_signal()
-    url = standin.environment("SOUK_BANK_WEBHOOK_URL", "")
-    webhooks = Endpoint(url, standin.environment("SOUK_SANDBOX_WEBHOOK_SECRET")) if url else None
-    app = create_app(store_path, standin.environment("SOUK_SANDBOX_KEY"), stopping, webhooks=webhooks)
-    with standin.listening(app, standin.host(), standin.port_number("SOUK_PORT")):
+    webhooks = None
+    if settings.bank_webhook_url:
+        webhooks = Endpoint(settings.bank_webhook_url, settings.sandbox_webhook_secret)
+    app = create_app(store_path, settings.sandbox_key, stopping, webhooks=webhooks)
+    with standin.listening(app, settings.host, settings.port):
         stopping.wait()
 
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from devservers import standin
 from devservers.mailbox.inbox import Inbox
 from devservers.mailbox.pages import create_app
+from devservers.mailbox.settings import Settings
 from devservers.mailbox.smtp import is_listening, receiving
 
 
 def main() -> None:
     stopping = standin.stop_signal()
-    host, smtp_port = standin.host(), standin.port_number("SOUK_SMTP_PORT")
-    inbox = Inbox(Path(standin.environment("SOUK_MAIL_DIRECTORY")))
+    settings = standin.read(Settings)
+    host, smtp_port = settings.host, settings.smtp_port
+    inbox = Inbox(Path(settings.mail_directory))
     app = create_app(inbox, partial(is_listening, host, smtp_port))
     with ExitStack() as stack:
-        stack.enter_context(standin.listening(app, host, standin.port_number("SOUK_PORT")))
+        stack.enter_context(standin.listening(app, host, settings.port))
         try:
             stack.enter_context(receiving(inbox, host, smtp_port))
         except OSError as error:

@@ -10,8 +10,9 @@ from jinja2 import TemplateError
 
 from services.gateway.config import configuration
 from services.gateway.config.errors import ConfigError, InvalidConfiguration
-from services.gateway.config.render import MissingValue, RenderSettings, render, values_of
+from services.gateway.config.render import MissingValue, render, values_of
 from services.gateway.proxy.edge import Edge
+from services.gateway.settings import RenderSettings
 
 
 def errors_in(text: str) -> list[ConfigError]:

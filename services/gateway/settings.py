@@ -1,10 +1,10 @@
-"""The gateway's settings, in addition to those of every process."""
+"""The settings of the gateway and of its rendered configuration, in addition to those of every process."""
 
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, SecretStr, model_validator
 
 from chassis.base.settings import Settings
 
@@ -22,13 +22,16 @@ class GatewaySettings(Settings):
     """Address of /status, /config and /metrics. Not public: the edge routes only the documentation there."""
 
     admin_port: int = Field(ge=0, le=65535)
+    """Port of the same."""
 
     tls_port: int = Field(default=0, ge=0, le=65535)
     """Port for HTTPS, beside HTTP on `port`. Used only with a certificate."""
 
     tls_certificate: Path | None = None
+    """PEM file, with the chain."""
+
     tls_key: Path | None = None
-    """PEM files, the certificate with its chain."""
+    """PEM file. Belongs to `tls_certificate`."""
 
     trusted_ips: list[Annotated[str, AfterValidator(_network)]] = Field(default_factory=list)
     """Addresses or networks of proxies in front, whose X-Forwarded-* and `real_ip_header` are trusted."""
@@ -56,3 +59,50 @@ class GatewaySettings(Settings):
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
         return self
+
+
+class Limits(BaseModel):
+    """Requests per minute that the edge lets through."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    enter: PositiveInt = 60
+    """Per address, to register, log in and the like."""
+
+    anonymous: PositiveInt = 1_200
+    """Per address, to public endpoints."""
+
+    token: PositiveInt = 1_200
+    partner: PositiveInt = 6_000
+
+
+class RenderSettings(Settings):
+    """What `kong/kong.yml` is rendered with."""
+
+    admin_host: str = "127.0.0.1"
+    """Address of the gateway's admin port."""
+
+    admin_port: int = Field(ge=0, le=65535)
+    """The gateway's admin port: the documentation page's target."""
+
+    partner_keys: list[SecretStr] = Field(default_factory=list)
+    """API keys of partners' machines; two while one is being replaced."""
+
+    rate_limits: Limits = Limits()
+    """JSON; requests per minute: `enter` per address to register, log in and the like, `anonymous` per address to public endpoints,
+    `token` per user and `partner` per partner."""
+
+    edge_log: str = "/dev/stdout"
+    """File for a line of each request; empty for none. Kong's workers run as another user, who cannot open /dev/stdout."""
+
+    edge_docs: str | None = None
+    """host:port with /docs and /openapi.json: the gateway's admin port unless set; empty for no such routes."""
+
+    edge_status: str | None = None
+    """host:port of the edge's own /status: the gateway's admin port unless set. For Kong, that of KONG_STATUS_LISTEN."""
+
+    operators: list[str] = Field(default=["127.0.0.0/8", "::1"])
+    """Networks that may read /operations/status."""
+
+    hsts_seconds: int = Field(default=31_536_000, ge=0)
+    """How long browsers insist on https for this host name, on every port. 0 ends it."""

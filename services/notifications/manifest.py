@@ -11,5 +11,4 @@ manifest = Manifest(
         # Any 32 random bytes in base64url are a private key of P-256, except one in 2**32.
         "SOUK_VAPID_KEY": "{secret[vapid-key]}",
     },
-    optional=["SOUK_ATTEMPT_SECONDS", "SOUK_MAX_PER_HOUR"],
 )

@@ -57,8 +57,10 @@ class Settings(settings.Settings):
     """The API's public base URL, for links in mails."""
 
     verification_url: str = "http://127.0.0.1:8000/verify-email?token={token}"
+    """The shop's page for proving an address, with {token}."""
+
     reset_url: str = "http://127.0.0.1:8000/reset-password?token={token}"
-    """The shop's pages that mails link to."""
+    """The shop's page for a new password, with {token}."""
 
     attempt_seconds: float = Field(default=120, gt=0)
     """How long one task owns a message; after that it counts as killed and another takes over. Shorter than a delivery by a

@@ -7,5 +7,4 @@ manifest = Manifest(
         "SOUK_SANDBOX_KEY": "{secret[sandbox-key]}",
         "SOUK_SANDBOX_WEBHOOK_SECRET": "{secret[sandbox-webhook-secret]}",
     },
-    optional=["SOUK_PROVIDER", "SOUK_STRIPE_KEY", "SOUK_STRIPE_WEBHOOK_SECRET"],
 )

@@ -28,6 +28,8 @@ class Settings(settings.Settings):
     """Verifies Stripe's webhooks; empty refuses all."""
 
     stripe_url: str = "https://api.stripe.com"
+    """Base URL of Stripe's API."""
+
     stripe_return_url: str = ""
     """Where Stripe returns customers after confirmation; empty for shops that confirm in their own page."""
 

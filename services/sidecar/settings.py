@@ -18,18 +18,32 @@ class Settings(NamedTuple):
     """As others reach it."""
 
     consul_url: str
+    """http(s)://host:port of a Consul agent."""
+
     consul_token: str = ""
     """ACL token with `service:write` for the service, and `node:read` and `agent:read`."""
 
     consul_ca_file: str = ""
+    """CA certificates for Consul; empty: the system's."""
+
     consul_certificate_file: str = ""
+    """Client certificate for mutual TLS with Consul."""
+
     consul_key_file: str = ""
+    """Its key."""
+
     host: str = "127.0.0.1"
+    """Address of its health checks and metrics."""
+
     port: int = 0
-    """0 lets the system choose."""
+    """Their port. 0 lets the system choose."""
 
     version: str = ""
+    """Of the release, for the catalogue."""
+
     weight: int = 1
+    """Share of the traffic, relative to other instances."""
+
     tags: str = ""
     """Separated by commas."""
 

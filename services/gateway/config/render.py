@@ -13,10 +13,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, UndefinedError
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
 
-from chassis.base.settings import Settings
 from chassis.security.keys import JWTKey, keyring, public_pem
+from services.gateway.settings import RenderSettings
 
 INSIDE_HEADERS = ("X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestate")
 """What our services tell each other; the edge removes them from requests."""
@@ -24,47 +23,6 @@ INSIDE_HEADERS = ("X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestat
 
 class MissingValue(Exception):
     """The template uses a value that was not given; the message names it."""
-
-
-class Limits(BaseModel):
-    """Requests per minute that the edge lets through."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    enter: PositiveInt = 60
-    """Per address, to register, log in and the like."""
-
-    anonymous: PositiveInt = 1_200
-    """Per address, to public endpoints."""
-
-    token: PositiveInt = 1_200
-    partner: PositiveInt = 6_000
-
-
-class RenderSettings(Settings):
-    admin_host: str = "127.0.0.1"
-    admin_port: int = Field(ge=0, le=65535)
-    """The gateway's admin port: the documentation page's target."""
-
-    partner_keys: list[SecretStr] = Field(default_factory=list)
-    """API keys of partners' machines; two while one is being replaced."""
-
-    rate_limits: Limits = Limits()
-
-    edge_log: str = "/dev/stdout"
-    """File for a line of each request; empty for none. Kong's workers run as another user, who cannot open /dev/stdout."""
-
-    edge_docs: str | None = None
-    """host:port with /docs and /openapi.json: the gateway's admin port unless set; empty for no such routes."""
-
-    edge_status: str | None = None
-    """host:port of the edge's own /status: the gateway's admin port unless set. For Kong, that of KONG_STATUS_LISTEN."""
-
-    operators: list[str] = Field(default=["127.0.0.0/8", "::1"])
-    """Networks that may read /operations/status."""
-
-    hsts_seconds: int = Field(default=31_536_000, ge=0)
-    """How long browsers insist on https for this host name, on every port. 0 ends it."""
 
 
 def render(file: Path, values: Mapping[str, Any]) -> str:

@@ -10,9 +10,10 @@ import yaml
 
 from launcher.services import SERVICES
 from services.gateway.config import configuration
-from services.gateway.config.render import MissingValue, RenderSettings, main, render, values_of
+from services.gateway.config.render import MissingValue, main, render, values_of
 from services.gateway.exchange.routing import Router
 from services.gateway.proxy.edge import Edge
+from services.gateway.settings import RenderSettings
 from tests.chassis.security.test_keys import ED25519, public
 from tests.gateway.conftest import Serve
 from tests.gateway.documents import plugin, through

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.config.render import RenderSettings
 from services.gateway.lint import main
+from services.gateway.settings import RenderSettings
 
 HEAD = '_format_version: "3.0"\n'
 
