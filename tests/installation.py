@@ -106,6 +106,8 @@ def installed(folder: Path) -> Iterator[Stack]:
         FAILPOINTS_VARIABLE: str(folder / FAILPOINTS),
         # Another process soon takes over what a killed one was sending, as the mail server here responds at once.
         "SOUK_ATTEMPT_SECONDS": str(ATTEMPT_SECONDS),
+        # Nor does a deadline repair what a crash loses: it would hide the loss.
+        "SOUK_REPLY_GRACE_SECONDS": "3600",
         # Tests are faster than any customer.
         "SOUK_RATE_LIMITS": json.dumps(dict.fromkeys(("enter", "anonymous", "token", "partner"), 1_000_000)),
         "SOUK_MAX_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),

@@ -6,9 +6,9 @@ an operator, and the command is repeated for ever.
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 from sqlalchemy import Select, func, select
 from structlog import get_logger
 
@@ -19,6 +19,7 @@ from contracts.reasons import Reason
 from services.orders import saga
 from services.orders.models import Event, Order, OrderStatus, Step
 from services.orders.models.steps import FORWARD, RETRY_POLICIES, command_of
+from services.orders.settings import Settings
 
 log = get_logger(__name__)
 
@@ -31,7 +32,7 @@ STUCK = Gauge("souk_sagas_stuck", "Orders that need an operator: `./souk sagas l
 PENDING_AGE = Gauge(
     "souk_oldest_pending_order_seconds", "Age of the oldest order that is neither confirmed nor cancelled."
 )
-
+REMINDERS = Counter("souk_deadline_reminders_total", "Commands repeated because their reply was late.", ["command"])
 
 STUCK_COUNT = select(func.count()).select_from(Order).where(Order.stuck_at.is_not(None))
 OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderStatus.PENDING)
@@ -40,13 +41,14 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None:
     """Process orders with late replies for up to `seconds`, at least one. Workers share the work."""
     now = now or clock.now()
+    late = now - timedelta(seconds=Settings.current().reply_grace_seconds)
     session = postgres.session()
     stop_at = time.monotonic() + seconds
-    for order in overdue(now):
+    for order in overdue(late):
         try:
             # An error in one order must not hold up the others.
             with session.begin_nested():
-                process_late(order, now)
+                process_late(order, late)
         except Exception as error:  # a bug of ours, met by this order
             log.error("order deadline failed", order_id=str(order.id), exc_info=error)
         if time.monotonic() >= stop_at:
@@ -78,7 +80,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
     if request.sent_at is None or now - request.sent_at < policy.after(step.attempts):
         return  # Sent late, as the broker was unavailable: give it time for a reply.
     if step.attempts < policy.times:
-        order.emit(request.message)
+        _remind(order, request)
     elif key in FORWARD and order.status in (OrderStatus.PENDING, OrderStatus.CONFIRMED):
         log.warning("order step failed", order_id=str(order.id), step=key, attempts=step.attempts)
         saga.cancel(order, FORWARD[key])
@@ -86,7 +88,12 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
         if order.stuck_at is None:
             log.error("order is stuck", order_id=str(order.id), step=key, attempts=step.attempts)
             order.record(OrderStuck(order.id, Reason.NO_REPLY, key))
-        order.emit(request.message)
+        _remind(order, request)
+
+
+def _remind(order: Order, request: Event) -> None:
+    order.emit(request.message)
+    REMINDERS.labels(request.type).inc()
 
 
 def resume(order: Order, by: str) -> None:

@@ -12,7 +12,8 @@ _HEAD = """# Crash table
 
 `./souk chaos` writes this table. For each row it placed an order, killed the program with SIGKILL at that point, let the supervisor
 restart it, and then checked the databases, the bank and the mailbox: the order's status, stock on hand + held + sold = received, money
-charged once, each fact notified once. Points are before and after each durable write (`commit` and `committed` in PostgreSQL; MongoDB's
+charged once, each fact notified once. Nothing may be repaired by a deadline: no command is repeated, and each message is found, by its
+id, in the inbox of every receiver. Points are before and after each durable write (`commit` and `committed` in PostgreSQL; MongoDB's
 commands, and the same with `done`), each send (`publish`, `published`; `send`, `sent` for Celery) and each acknowledgement; see
 `chassis/base/failpoints.py`. A point that several lives pass is tried in the first of them.
 

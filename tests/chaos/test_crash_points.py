@@ -19,7 +19,7 @@ SAMPLE = 3
 """Points tried per run beside those of the money path; other ones each day."""
 
 DRIVERS = {"kombu", "celery", "amqp", "pika", "aio_pika", "psycopg2", "psycopg", "asyncpg"}
-SENDS = {"ack", "reject", "requeue", "basic_publish", "send_task", "apply_async", "delay"}
+SENDS = {"ack", "reject", "requeue", "basic_publish", "send_task", "apply_async", "delay", "retry"}
 NAMING = {
     f"chassis/{name}.py"
     for name in (

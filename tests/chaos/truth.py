@@ -1,5 +1,6 @@
 """The state of a customer's orders, read from the databases, the bank and the mailbox, not from our API."""
 
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from email.parser import BytesHeaderParser
@@ -11,8 +12,21 @@ import pymongo
 import urllib3
 from sqlalchemy import Engine, create_engine, text
 
+from chassis.messaging import broker
+from chassis.messaging.dead_letters import DeadLetterQueue
+from contracts.orders import OrderConfirmed
+from launcher.services import SERVICES
 from launcher.stack import Stack
+from services.orders.models.steps import RETRY_POLICIES
 from tests.installation import until
+
+_APPS = [importlib.import_module(f"services.{name}.app").service for name in SERVICES]
+HANDLERS = {app.name: app.handlers.by_type for app in _APPS if app.handlers is not None}
+RECEIVERS = {
+    type_: [name for name, handled in HANDLERS.items() if type_ in handled]
+    for type_ in {type_ for handled in HANDLERS.values() for type_ in handled}
+}
+"""Services by the type of message that they handle."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ class Truth:
             try:
                 until(has_moved, seconds)
             except AssertionError:
-                raise AssertionError("; ".join(wrong[:20])) from None
+                raise AssertionError("; ".join([*wrong[:20], *self._dead_letters()])) from None
 
     def unsent_mails(self, user_id: str) -> int:
         """Number of notifications to this person that are not sent yet."""
@@ -79,7 +93,12 @@ class Truth:
     def _wrong(self, received: int, product_id: str, expected: Mapping[str, Expected]) -> Iterable[str]:
         yield from self._stock(product_id, received, expected.values())
         for order_id, ending in expected.items():
-            for each in (*self._order(order_id, ending), *self._notified(order_id, ending.notified)):
+            for each in (
+                *self._order(order_id, ending),
+                *self._notified(order_id, ending.notified),
+                *self._lost(order_id),
+                *self._reminders(order_id),
+            ):
                 yield f"order {order_id}: {each}"
 
     @cached_property
@@ -106,6 +125,46 @@ class Truth:
         for collection in ("reservations", "stock_ledger"):
             if count := self._mongo[collection].count_documents({"unsent.occurred_at": {"$gt": ""}}):
                 yield f"products: {count} unsent in {collection}"
+
+    def _lost(self, order_id: str) -> Iterable[str]:
+        """Messages about the order that a receiver has not handled.
+
+        products has neither an outbox nor an inbox of ids: that it handled a command shows in the order, which waits for the
+        reply and is not helped by a reminder here; that it handled a fact shows in what it learned from it.
+        """
+        for message_id, type_ in [
+            *self._rows(
+                "orders", "SELECT id, type FROM events WHERE stream = :id AND sent_at <> occurred_at", id=order_id
+            ),
+            *self._rows(
+                "payments", "SELECT id, type FROM outbox WHERE subject = :id AND type NOT LIKE 'task.%'", id=order_id
+            ),
+        ]:
+            for service in RECEIVERS.get(type_, ()):
+                if service in self._engines:
+                    found = self._rows(service, "SELECT 1 FROM inbox WHERE message_id = :id", id=message_id)
+                elif type_ == OrderConfirmed.type:
+                    found = self._mongo["baskets"].find_one({"_id": order_id, "is_counted": True})
+                else:
+                    continue
+                if not found:
+                    yield f"{type_} {message_id} was not handled by {service}"
+
+    def _reminders(self, order_id: str) -> Iterable[str]:
+        """Commands that were repeated: what souk_deadline_reminders_total counts, as it stands in the order's events."""
+        query = """
+            SELECT type, count(*) FROM events WHERE stream = :id AND type = ANY(:commands)
+            GROUP BY type, data->>'refund_id' HAVING count(*) > 1
+        """
+        commands = [command.type for command in RETRY_POLICIES]
+        for type_, count in self._rows("orders", query, id=order_id, commands=commands):
+            yield f"{type_} was sent {count} times"
+
+    def _dead_letters(self) -> Iterable[str]:
+        for service in HANDLERS:
+            queue = broker.dead_letter_queue(service).name
+            for letter in DeadLetterQueue(self._stack.backing.broker, queue, service).letters():
+                yield f"{letter.type} {letter.id} is a dead letter of {service}: {letter.error}"
 
     def _stock(self, product_id: str, received: int, endings: Iterable[Expected]) -> Iterable[str]:
         product = self._mongo["products"].find_one({"_id": product_id})

@@ -1,6 +1,6 @@
 """A command without a reply is repeated, then its step fails: no order stays pending, and failed compensations are visible."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,7 @@ from contracts.stock import ReserveStock, StockReleased, StockReserved
 from services.orders import deadlines
 from services.orders.models import Order
 from services.orders.models.steps import MAX_WAIT, RETRY_POLICIES
+from services.orders.settings import Settings
 from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, order_of, published
 
 MissDeadlines = Callable[[int], list[str]]
@@ -59,6 +60,33 @@ def test_a_command_with_a_timely_reply_is_not_repeated(
     with store.active(orders.store), orders.store.transaction():
         deadlines.watch(clock.now() + timedelta(seconds=20))
     assert published(deliver()) == []
+
+
+def test_repeated_commands_are_counted(placed: dict[str, Any], miss_deadlines: MissDeadlines) -> None:
+    before = reminders("stock.reserve")
+    miss_deadlines(2)
+    assert reminders("stock.reserve") == before + 2
+
+
+def reminders(command: str) -> float:
+    return REGISTRY.get_sample_value("souk_deadline_reminders_total", {"command": command}) or 0
+
+
+@pytest.fixture
+def an_hours_grace(orders: Service) -> Iterator[None]:
+    before = Settings.current()
+    Settings.use(**before.model_dump() | {"reply_grace_seconds": 3_600})
+    yield
+    Settings.use(**before.model_dump())
+
+
+@pytest.mark.usefixtures("an_hours_grace")
+def test_grace_is_added_to_every_deadline(orders: Service, placed: dict[str, Any], deliver: Deliver) -> None:
+    deliver()
+    for minutes, repeated in ((59, []), (62, ["stock.reserve"])):
+        with store.active(orders.store), orders.store.transaction():
+            deadlines.watch(clock.now() + timedelta(minutes=minutes))
+        assert [envelope.type for envelope in deliver().sent] == repeated
 
 
 def test_without_a_reply_from_stock_the_order_is_cancelled_after_four_attempts(
