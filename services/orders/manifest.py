@@ -1,3 +1,3 @@
 from contracts.manifest import Manifest
 
-manifest = Manifest(optional=["SOUK_REPLY_GRACE_SECONDS"])
+manifest = Manifest()
