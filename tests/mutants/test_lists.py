@@ -1,0 +1,17 @@
+"""The lists of `./souk mutants` name what exists."""
+
+import pytest
+
+from tests.mutants.__main__ import EQUIVALENT, FILES, ROOT
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_of_the_core_and_its_tests_exist(file: str) -> None:
+    assert [path for path in (file, *FILES[file]) if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("mutant", EQUIVALENT, ids=lambda mutant: f"{mutant['file']}: {mutant['after']}")
+def test_an_equivalent_mistake_has_its_line_and_a_reason(mutant: dict[str, str]) -> None:
+    lines = [line.strip() for line in (ROOT / mutant["file"]).read_text().splitlines()]
+    assert mutant["before"] in lines
+    assert mutant["reason"]
