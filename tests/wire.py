@@ -1,6 +1,7 @@
 """A TCP proxy that a test can cut or freeze, as networks do."""
 
 import socket
+import struct
 import threading
 from contextlib import suppress
 from urllib.parse import SplitResult, urlsplit
@@ -71,3 +72,10 @@ class Wire:
         for end in (source, sink):
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def reset(port: int) -> None:
+    """Connect, send half a request line, and reset the connection."""
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.sendall(b"GET /health")

@@ -1,6 +1,7 @@
 """Liveness and readiness, and an HTTP server for processes without one."""
 
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -10,6 +11,9 @@ from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import make_wsgi_app
+from structlog import get_logger
+
+log = get_logger(__name__)
 
 CACHE_SECONDS = 1.0
 """So that probes do not load what they probe."""
@@ -75,8 +79,14 @@ def _outcome(check: Callable[[], None]) -> str:
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log in our format what the base class would print as a plain traceback, such as a client that resets."""
+        log.warning("health request failed", error=repr(sys.exception()))
+
 
 class _Quiet(WSGIRequestHandler):
+    timeout = 5
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class names it so
         """Do not log probes."""
 
@@ -85,12 +95,20 @@ def serve(health: Health, host: str, port: int) -> WSGIServer:
     """Serve /health/live, /health/ready and /metrics from a thread of this process."""
     metrics = make_wsgi_app()
 
-    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":
             return metrics(environ, start_response)
         status, body = health.respond(environ["PATH_INFO"]) or (404, b"{}")
         start_response(f"{status} -", [("Content-Type", "application/json")])
         return [body]
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            return respond(environ, start_response)
+        except Exception as error:  # wsgiref would print a plain traceback
+            log.error("health request failed", exc_info=error)
+            start_response("500 -", [("Content-Type", "application/json")])
+            return [b"{}"]
 
     server = make_server(host, port, app, server_class=_Server, handler_class=_Quiet)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()

@@ -81,13 +81,17 @@ def declare_exchange(channel: Any, with_alternate: bool) -> None:
 def declare(url: str, service: str, types: list[str]) -> None:
     """Create the exchange and every queue of `service`. Idempotent."""
     with connect(url) as connection:
-        channel = connection.default_channel
-        declare_exchange(channel, is_amqp(url))
-        if is_amqp(url):
-            for milliseconds in DELAYS_MILLISECONDS:
-                delay_queue(service, milliseconds)(channel).declare()
-        dead_letter_queue(service)(channel).declare()
-        service_queue(service, types)(channel).declare()
+        declare_on(connection.default_channel, service, types, is_amqp(url))
+
+
+def declare_on(channel: Any, service: str, types: list[str], with_delays: bool) -> None:
+    """The same on an open channel, which the broker closes if something of this name differs."""
+    declare_exchange(channel, with_delays)
+    if with_delays:
+        for milliseconds in DELAYS_MILLISECONDS:
+            delay_queue(service, milliseconds)(channel).declare()
+    dead_letter_queue(service)(channel).declare()
+    service_queue(service, types)(channel).declare()
 
 
 def depth(channel: Any, queue: str) -> int:

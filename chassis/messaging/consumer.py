@@ -24,6 +24,9 @@ MAX_HANDLING_SECONDS = 45
 
 COUNT_DEAD_LETTERS_SECONDS = 10
 
+DECLARE_SECONDS = 5
+"""A deleted exchange or binding goes unnoticed otherwise: the broker only reports a deleted queue."""
+
 
 @dataclass(frozen=True)
 class Retry:
@@ -64,6 +67,7 @@ class Consumer(ConsumerMixin):
         self._delayed: list[tuple[float, Any]] = []
         self._channel: Any = None
         self._count_at = 0.0
+        self._declare_at = 0.0
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
         self._is_consuming.clear()
@@ -75,6 +79,7 @@ class Consumer(ConsumerMixin):
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
         self._iterated_at = time.monotonic()
         self._channel = channel
+        self._declare_at = time.monotonic() + DECLARE_SECONDS
         self._is_consuming.set()
 
     @property
@@ -110,10 +115,20 @@ class Consumer(ConsumerMixin):
         self._delayed = [(at, message) for at, message in self._delayed if at > time.monotonic()]
         for message in due:
             self._receive(message)
+        if self._declare_at <= time.monotonic():
+            self._declare_again()
         if self._count_at <= time.monotonic() and broker.is_amqp(self.url):
             self._count_at = time.monotonic() + COUNT_DEAD_LETTERS_SECONDS
             for queue in (broker.dead_letter_queue(self.service).name, broker.UNROUTED):
                 telemetry.DEAD_LETTERS.labels(queue).set(broker.depth(self._channel, queue))
+
+    def _declare_again(self) -> None:
+        self._declare_at = time.monotonic() + DECLARE_SECONDS
+        try:
+            broker.declare_on(self._channel, self.service, self.types, broker.is_amqp(self.url))
+        except Exception:
+            self._is_consuming.clear()
+            raise
 
     def _receive(self, message: Any) -> None:
         body, key = broker.body_of(message), message.delivery_info.get("routing_key")

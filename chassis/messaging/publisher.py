@@ -12,6 +12,9 @@ from chassis.messaging.envelope import Envelope
 
 CONFIRM_TIMEOUT_SECONDS = 10
 
+PROBE = "souk.probe"
+"""A queue that does not exist; the broker confirms and drops what is sent there."""
+
 
 class Publisher:
     """For one thread. Reconnects by itself. Each method raises ConnectionError when the broker did not confirm."""
@@ -36,6 +39,12 @@ class Publisher:
     def republish(self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any]) -> None:
         """A message as it was, e.g. from a dead-letter queue."""
         self._send(body, exchange=exchange, routing_key=routing_key, **properties)
+
+    def probe(self) -> None:
+        """Publish to no queue: shows whether the broker takes messages, which it does not while memory or disk run out."""
+        with self.confirming() as (producer, options):
+            if options:
+                producer.publish(b"", exchange="", routing_key=PROBE, **options)
 
     def _send(self, body: bytes, **arguments: Any) -> None:
         failpoints.point(f"publish {arguments['routing_key']}")

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 TASK_PREFIX = "task."
 """The type of an unsent Celery task starts so."""
 
+PROBE_SECONDS = 5.0
+
 BATCH = 100
 MAX_BATCH_SECONDS = 5.0
 """Less than a transaction may be idle, however slow the broker is: the batch holds row locks."""
@@ -59,10 +61,25 @@ class Source(Protocol):
 
 
 class Relay:
-    def __init__(self, source: Source, send: Callable[[Envelope], None], poll_seconds: float = 1.0) -> None:
+    def __init__(
+        self,
+        source: Source,
+        send: Callable[[Envelope], None],
+        probe: Callable[[], None] = lambda: None,
+        poll_seconds: float = 1.0,
+    ) -> None:
+        """probe: raises when `send` could not; called while there is nothing to send."""
         self.source = source
         self.send = send
+        self.probe = probe
         self.poll_seconds = poll_seconds
+        self._error: Exception | None = None
+        self._probe_at = 0.0
+
+    def check(self) -> None:
+        """Raises the last error, until sending works again."""
+        if self._error is not None:
+            raise self._error
 
     def send_batch(self) -> int:
         """Send up to BATCH messages; gives their number. Raises `send`'s error for the first that was not confirmed."""
@@ -83,8 +100,15 @@ class Relay:
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
             try:
-                if not self.send_batch():
+                if self.send_batch():
+                    self._probe_at = time.monotonic() + PROBE_SECONDS
+                elif self._probe_at <= time.monotonic():
+                    self.probe()
+                    self._probe_at = time.monotonic() + PROBE_SECONDS
+                else:
                     self.source.wait(self.poll_seconds)
+                self._error = None
             except Exception as error:  # the broker or the database is unavailable; keep trying
+                self._error, self._probe_at = error, 0.0
                 log.warning("relay failed", error=repr(error))
                 stopping.wait(self.poll_seconds)

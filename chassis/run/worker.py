@@ -140,9 +140,9 @@ def run(service: Service) -> None:
     telemetry.configure_logging(service.name, settings.log_level)
     stopping = threading.Event()
     publisher = Publisher(settings.broker_url)
-    relay = Relay(service.store.source, sender(service, publisher))
+    relay = Relay(service.store.source, sender(service, publisher), publisher.probe)
     consumer = _consumer(service)
-    checks: dict[str, Callable[[], None]] = {"database": service.store.check}
+    checks: dict[str, Callable[[], None]] = {"database": service.store.check, "relay": relay.check}
     if consumer is not None:
         checks["broker"] = lambda: _expect_ready(consumer)
 

@@ -10,7 +10,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -41,6 +41,10 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
+
+
+RESERVED_CONNECTIONS = 20
+"""For operators and backups, whatever the services do."""
 
 
 class Postgres(Server):
@@ -76,14 +80,15 @@ class Postgres(Server):
             server._replace(netloc=f"{name}:{self.secret(f'{name}-database')}@{address}", path=f"/{name}")
         )
 
-    def ensure_databases(self, names: Iterable[str]) -> None:
+    def ensure_databases(self, names: Sequence[str]) -> None:
         """For each name, a role and a database that only this role can access."""
         connection = connect(self.url, connect_timeout=10)
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         try:
             with connection.cursor() as cursor:
+                share = _share(cursor, len(names))
                 for name in names:
-                    _ensure(cursor, name, self.secret(f"{name}-database"))
+                    _ensure(cursor, name, self.secret(f"{name}-database"), share)
         finally:
             connection.close()
 
@@ -197,11 +202,23 @@ def _empty(folder: Path) -> None:
         shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
-def _ensure(cursor: cursor, name: str, password: str) -> None:
+def _share(cursor: cursor, roles: int) -> int:
+    """How many connections each role may have, so that one that leaks them leaves the others theirs."""
+    cursor.execute("SHOW max_connections")
+    [maximum] = cursor.fetchone() or ("100",)
+    return max(1, (int(maximum) - RESERVED_CONNECTIONS) // max(1, roles))
+
+
+def _ensure(cursor: cursor, name: str, password: str, connections: int) -> None:
+    """connections: the role's limit."""
     role = sql.Identifier(name)
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
     verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
-    cursor.execute(sql.SQL("{} ROLE {} LOGIN PASSWORD {}").format(verb, role, sql.Literal(password)))
+    cursor.execute(
+        sql.SQL("{} ROLE {} LOGIN PASSWORD {} CONNECTION LIMIT {}").format(
+            verb, role, sql.Literal(password), sql.Literal(connections)
+        )
+    )
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     if not cursor.fetchone():
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))

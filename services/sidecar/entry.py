@@ -37,7 +37,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
                 "Name": "Readiness, reported by the sidecar",
                 "TTL": f"{settings.ttl_seconds:g}s",
                 "Status": status,
-                "DeregisterCriticalServiceAfter": DEREGISTER_AFTER,
+                # Only Consul's own probe removes the entry: an instance whose sidecar hangs still serves.
             },
             {
                 "CheckID": f"{settings.instance}:live",

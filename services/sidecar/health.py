@@ -1,12 +1,22 @@
 """The sidecar's state and metrics over HTTP."""
 
 import json
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from services.sidecar.log import log
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log in our format what the base class would print as a plain traceback, such as a client that resets."""
+        log("health request failed", "warning", error=repr(sys.exception()))
 
 
 def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
@@ -26,8 +36,7 @@ def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
             self.end_headers()
             self.wfile.write(text.encode())
 
-    server = ThreadingHTTPServer((settings.host, settings.port), Handler)
-    server.daemon_threads = True
+    server = _Server((settings.host, settings.port), Handler)
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server
 

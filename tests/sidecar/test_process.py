@@ -8,13 +8,18 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from chassis import discovery
+from chassis.base.settings import Settings
+from chassis.discovery.usable import usable
 from tests.chassis.faulty import Faulty, faulty
 from tests.conftest import free_port
 from tests.consul import ConsulServer
+from tests.wire import reset
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30
@@ -27,7 +32,7 @@ def instance() -> Iterator[Faulty]:
         yield started
 
 
-def start(consul: ConsulServer, instance: Faulty, port: int) -> "subprocess.Popen[bytes]":
+def start(consul: ConsulServer, instance: Faulty, port: int, **more: Any) -> "subprocess.Popen[bytes]":
     settings = {
         "SOUK_SERVICE": "users",
         "SOUK_INSTANCE": "users-web",
@@ -36,7 +41,8 @@ def start(consul: ConsulServer, instance: Faulty, port: int) -> "subprocess.Pope
         "SOUK_PORT": str(port),
         "SOUK_HEARTBEAT_SECONDS": "0.1",
     }
-    return subprocess.Popen([sys.executable, "-m", "services.sidecar"], cwd=ROOT, env={**os.environ, **settings})
+    command = [sys.executable, "-m", "services.sidecar"]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **settings}, **more)
 
 
 def test_it_keeps_the_entry_until_it_is_stopped(consul: ConsulServer, instance: Faulty) -> None:
@@ -53,6 +59,39 @@ def test_it_keeps_the_entry_until_it_is_stopped(consul: ConsulServer, instance: 
     finally:
         process.kill()
         process.wait()
+
+
+def test_an_instance_whose_sidecar_hangs_is_still_called_while_it_lives(
+    consul: ConsulServer, instance: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOUK_TTL_SECONDS", "1")
+    monkeypatch.setenv("SOUK_CHECK_SECONDS", "0.1")
+    process = start(consul, instance, free_port())
+    try:
+        consul.until(lambda: consul.healthy("users") == ["users-web"])
+        process.send_signal(signal.SIGSTOP)
+        consul.until(lambda: consul.status("users-web") == "critical")
+        consul.until(lambda: not consul.healthy("users"))
+        found = discovery.provider(Settings(consul_url=consul.url)).instances("users")
+        assert [each.url for each in found] == [instance.url]
+        instance.status = 500
+        consul.until(lambda: not usable(consul.request("/v1/health/service/users")))
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_client_that_resets_leaves_a_log_line_and_no_traceback(consul: ConsulServer, instance: Faulty) -> None:
+    port = free_port()
+    process = start(consul, instance, port, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        consul.until(lambda: consul.healthy("users") == ["users-web"])
+        reset(port)
+    finally:
+        process.terminate()
+        output = process.communicate(timeout=DEADLINE_SECONDS)[0].decode()
+    assert [line for line in output.splitlines() if not line.startswith("{")] == []
+    assert '"event": "health request failed"' in output
 
 
 def test_its_successor_takes_over_the_entry_of_a_killed_one(consul: ConsulServer, instance: Faulty) -> None:

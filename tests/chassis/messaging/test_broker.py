@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from queue import Empty
 from queue import Queue as Mailbox
 from typing import Any
 from uuid import uuid4
@@ -10,11 +11,14 @@ import pytest
 
 from chassis.base import clock
 from chassis.messaging import broker
+from chassis.messaging import publisher as publishing
 from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from tests.broker import DEADLINE_SECONDS, an_envelope, taken_from
 from tests.conftest import server_url
+from tests.installation import until
+from tests.wire import Wire
 
 Start = Callable[[Callable[[bytes, dict[str, Any]], Verdict]], Consumer]
 
@@ -114,3 +118,131 @@ def test_a_publisher_survives_the_loss_of_its_connection(name: str, publisher: P
     again = an_envelope(name)
     publisher.publish(again)
     assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == again
+
+
+def delete_exchange() -> None:
+    with broker.connect(server_url("BROKER")) as connection:
+        connection.default_channel.exchange_delete(broker.EXCHANGE.name)
+
+
+def test_a_consumer_binds_its_queue_again_after_the_exchange_was_deleted(
+    name: str, publisher: Publisher, consume: Start
+) -> None:
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    delete_exchange()
+    until_it_arrives(name, publisher, arrived)
+
+
+def test_a_consumer_binds_its_queue_again_after_the_binding_was_deleted(
+    name: str, publisher: Publisher, consume: Start
+) -> None:
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    with broker.connect(server_url("BROKER")) as connection:
+        connection.default_channel.queue_unbind(name, broker.EXCHANGE.name, f"{name}.greeted")
+    until_it_arrives(name, publisher, arrived)
+
+
+def test_a_consumer_makes_its_queue_again_after_it_was_deleted(name: str, publisher: Publisher, consume: Start) -> None:
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    with broker.connect(server_url("BROKER")) as connection:
+        connection.default_channel.queue_delete(name)
+    until_it_arrives(name, publisher, arrived)
+
+
+def test_a_consumer_that_cannot_bind_its_queue_is_not_ready(consume: Start, name: str) -> None:
+    consumer = consume(lambda body, headers: None)
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        channel.exchange_delete(broker.EXCHANGE.name)
+        channel.exchange_declare(broker.EXCHANGE.name, "fanout", durable=True, auto_delete=False)
+        try:
+            until(lambda: not consumer.is_ready)
+        finally:
+            channel.exchange_delete(broker.EXCHANGE.name)
+    until(lambda: consumer.is_ready)
+
+
+def until_it_arrives(name: str, publisher: Publisher, arrived: Mailbox[bytes]) -> None:
+    """Publish until a message arrives; what no queue was bound for is kept elsewhere."""
+
+    def arrives() -> bool:
+        publisher.publish(an_envelope(name))
+        try:
+            return bool(arrived.get(timeout=0.2))
+        except Empty:
+            return False
+
+    until(arrives)
+
+
+def test_a_publisher_fails_when_the_broker_does_not_confirm_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(publishing, "CONFIRM_TIMEOUT_SECONDS", 1)
+    wire, url = Wire.to(server_url("BROKER"))
+    publisher = Publisher(url)
+    try:
+        publisher.publish(an_envelope("unbound"))
+        wire.freeze_responses()
+        with pytest.raises(ConnectionError, match="did not confirm"):
+            publisher.publish(an_envelope("unbound"))
+    finally:
+        wire.thaw()
+        wire.close()
+
+
+class Dies(SystemExit):
+    """Ends the consumer as the end of its process does."""
+
+
+def test_a_message_is_delivered_again_when_the_consumer_dies_while_it_handles_it(
+    name: str, publisher: Publisher, consume: Start
+) -> None:
+    def die(body: bytes, headers: dict[str, Any]) -> Verdict:
+        raise Dies
+
+    envelope = an_envelope(name)
+    run_to_its_death(Consumer(server_url("BROKER"), name, [f"{name}.greeted"], die), publisher, envelope)
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
+
+
+@pytest.mark.parametrize("verdict", [Retry(0), DeadLetter("it cannot be done")])
+def test_a_message_is_delivered_again_when_the_consumer_dies_before_its_copy_is_stored(
+    name: str, publisher: Publisher, consume: Start, verdict: Verdict
+) -> None:
+    class DiesPublishing(Publisher):
+        def send_to(self, *_: Any) -> None:
+            raise Dies
+
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], lambda body, headers: verdict)
+    consumer.publisher = DiesPublishing(server_url("BROKER"))
+    envelope = an_envelope(name)
+    run_to_its_death(consumer, publisher, envelope)
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
+
+
+def run_to_its_death(consumer: Consumer, publisher: Publisher, envelope: Envelope) -> None:
+    """Run the consumer until the message kills it; its connection closes without an acknowledgement."""
+    broker.declare(server_url("BROKER"), consumer.service, consumer.types)
+    publisher.publish(envelope)
+    with pytest.raises(Dies):
+        consumer.run()
+
+
+def test_a_message_that_a_full_queue_rejects_is_not_confirmed(name: str, publisher: Publisher) -> None:
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        broker.declare_exchange(channel, True)
+        full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        channel.queue_declare(name, durable=True, auto_delete=False, arguments=full)
+        channel.queue_bind(name, broker.EXCHANGE.name, f"{name}.greeted")
+        try:
+            with pytest.raises(ConnectionError, match="did not confirm"):
+                publisher.publish(an_envelope(name))
+        finally:
+            channel.queue_delete(name)

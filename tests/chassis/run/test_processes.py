@@ -14,6 +14,8 @@ import urllib3
 
 from chassis.messaging import broker
 from tests.conftest import free_port, server_url
+from tests.installation import until
+from tests.wire import Wire, reset
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 40
@@ -87,6 +89,46 @@ def test_a_worker_without_its_queue_is_not_ready(run: Run) -> None:
         queue.queue_delete("idle")
     assert (alive.status, ready.status, ready.json()["checks"]["broker"]) == (200, 503, "ConnectionError")
     assert get(port, "/health/ready").status == 200
+
+
+def test_a_worker_is_not_ready_while_the_broker_takes_no_messages(environment: dict[str, str], run: Run) -> None:
+    wire, environment["SOUK_BROKER_URL"] = Wire.to(server_url("BROKER"))
+
+    def ready() -> urllib3.BaseHTTPResponse:
+        return urllib3.request("GET", f"http://127.0.0.1:{port}/health/ready", retries=False)
+
+    try:
+        _, port = run("worker", "tests.chassis.idle")
+        assert get(port, "/health/ready").status == 200
+        wire.freeze_responses()
+        until(lambda: ready().status == 503)
+        assert ready().json()["checks"]["relay"] == "ConnectionError"
+        wire.thaw()
+        until(lambda: ready().status == 200)
+    finally:
+        environment["SOUK_BROKER_URL"] = server_url("BROKER")
+        wire.thaw()
+        wire.cut()
+
+
+def test_a_client_that_resets_leaves_a_log_line_and_no_traceback(environment: dict[str, str]) -> None:
+    port = free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "chassis", "worker", "tests.chassis.idle"],
+        cwd=ROOT,
+        env={**environment, "SOUK_PORT": str(port)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        assert get(port, "/health/live").status == 200
+        reset(port)
+        assert get(port, "/health/live").status == 200
+    finally:
+        process.terminate()
+        output = process.communicate(timeout=DEADLINE_SECONDS)[0].decode()
+    assert [line for line in output.splitlines() if not line.startswith("{")] == []
+    assert '"event": "health request failed"' in output
 
 
 def test_a_killed_web_process_frees_its_port(run: Run) -> None:

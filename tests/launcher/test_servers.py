@@ -1,0 +1,89 @@
+"""The real servers, as `./souk up` starts them: what they keep, and who may enter."""
+
+from collections.abc import Iterator
+
+import psycopg2
+import pymongo
+import pytest
+import redis
+
+from chassis.messaging import broker
+from chassis.messaging.publisher import Publisher
+from launcher.servers import Postgres
+from launcher.servers.postgres import RESERVED_CONNECTIONS, SETTINGS
+from launcher.stack import Stack
+from launcher.testing import SERVERS
+from tests.broker import an_envelope, taken_from
+
+ROLES = ["alpha", "beta"]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("servers") / "state", servers=SERVERS, services=False, standard_ports=False)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down(wipe=True)
+
+
+@pytest.fixture
+def postgres(stack: Stack) -> Postgres:
+    server = stack.servers["postgres"]
+    assert isinstance(server, Postgres)
+    server.ensure_databases(ROLES)
+    return server
+
+
+def run(url: str, statement: str) -> list[tuple[object, ...]]:
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+    finally:
+        connection.close()
+
+
+def test_every_server_keeps_its_data_until_it_is_wiped(
+    stack: Stack, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    envelope = an_envelope("kept")
+    run(postgres.database_url("alpha"), "CREATE TABLE kept AS SELECT 'a row' AS what")
+    pymongo.MongoClient(stack.url("mongo")).alpha.kept.insert_one({"what": "a document"})
+    redis.Redis.from_url(stack.url("redis")).set("kept", "a value")
+    broker.declare(stack.url("rabbitmq"), "kept", ["kept.greeted"])
+    publisher = Publisher(stack.url("rabbitmq"))
+    publisher.publish(envelope)
+    publisher.close()
+    stack.up()
+    stack.down()
+    stack.up()
+    assert run(postgres.database_url("alpha"), "SELECT what FROM kept") == [("a row",)]
+    [document] = pymongo.MongoClient(stack.url("mongo")).alpha.kept.find()
+    assert document["what"] == "a document"
+    assert redis.Redis.from_url(stack.url("redis")).get("kept") == b"a value"
+    monkeypatch.setenv("SOUK_TEST_BROKER_URL", stack.url("rabbitmq"))
+    assert taken_from("kept", envelope)
+
+
+def test_a_role_cannot_enter_the_database_of_another(postgres: Postgres) -> None:
+    others = postgres.database_url("alpha").removesuffix("/alpha") + "/beta"
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        run(others, "SELECT 1")
+
+
+def test_a_role_that_takes_all_its_connections_leaves_the_others_theirs(postgres: Postgres) -> None:
+    share = (int(SETTINGS["max_connections"]) - RESERVED_CONNECTIONS) // len(ROLES)
+    held = []
+    try:
+        for _ in range(share):
+            held.append(psycopg2.connect(postgres.database_url("alpha")))
+        with pytest.raises(psycopg2.OperationalError, match="too many connections for role"):
+            psycopg2.connect(postgres.database_url("alpha"))
+        assert run(postgres.database_url("beta"), "SELECT 1") == [(1,)]
+    finally:
+        for connection in held:
+            connection.close()
