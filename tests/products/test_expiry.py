@@ -140,6 +140,25 @@ def test_a_late_expiry_does_not_put_back_a_newer_hold(stocked, deliver):
     assert_settled({cups: 5})
 
 
+def test_a_late_expiry_does_not_put_back_what_was_reserved_again(stocked, deliver):
+    """The timer stops between its decision and its work, while the order is reserved again and held."""
+    (cups,) = stocked(5)
+    order_id = uuid4()
+
+    class ReservedMeanwhile(Stock):
+        def put_back(self, *arguments, **options):
+            deliver(ReserveStock(order_id, {cups: 3}))
+            super().put_back(*arguments, **options)
+
+    deliver(ReserveStock(order_id, {cups: 3}))
+    Reservation.objects.update(set__expires_at=mongo.now())
+    reservations.expire(ReservedMeanwhile())
+    assert stock(cups) == (2, 3, 0)
+    deliver(CommitStock(order_id))
+    assert stock(cups) == (2, 0, 3)
+    assert_settled({cups: 5})
+
+
 def test_a_restock_before_its_sale_is_retried(stocked, deliver):
     (cups,) = stocked(5)
     order_id = uuid4()

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from pymongo.errors import BulkWriteError
 
 from contracts.stock import (
     CommitStock,
@@ -138,6 +139,10 @@ def test_low_stock_that_ended_before_it_was_posted_is_published(stocked, deliver
             lambda: Product.objects.update(push__movements=_stray(), inc__movement_count=1),
             "3 are held and 0 sold, not 2 and 0",
         ),
+        (
+            lambda: Reservation.objects(state="committed").update(set__lines__0__quantity=4),
+            "0 are held and 3 sold, not 0 and 4",
+        ),
     ],
 )
 def test_the_audit_reports_differences_and_repairs_nothing(stocked, deliver, damage, finding):
@@ -158,6 +163,22 @@ def test_the_audit_reports_damage_after_everything_was_posted(stocked, deliver):
     Product.objects.update(inc__stock_quantity=1, inc__sold_quantity=-1)
     (difference,) = audit(timeout_seconds=0).differences
     assert "the ledger ends at (on hand, held, sold) = (6, 0, 3), the product has (7, 0, 2)" in difference
+
+
+def test_an_entry_that_the_ledger_refuses_stays_with_its_product(stocked, deliver):
+    """MongoDB's own validation refuses the entry, for which no worker has posted it before."""
+    (cups,) = stocked(9)
+    ledger.post()
+    database = Entry._get_collection().database
+    database.command("collMod", Entry._get_collection_name(), validator={"kind": "none"})
+    try:
+        deliver(ReserveStock(uuid4(), {cups: 2}))
+        with pytest.raises(BulkWriteError):
+            ledger.post()
+    finally:
+        database.command("collMod", Entry._get_collection_name(), validator={})
+    ledger.post()
+    assert audit(timeout_seconds=0).differences == []
 
 
 def _stray():

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from chassis.base.problems import Conflict
 from chassis.base.settings import Settings
+from chassis.messaging import relay as relay_module
 from chassis.messaging.consumer import DeadLetter, Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
@@ -112,6 +113,13 @@ def test_a_problem_in_a_handler_makes_the_message_a_dead_letter(counting: Servic
     assert "never be possible" in system.dead_letters[0][2]
 
 
+def test_a_message_is_retried_after_each_of_the_delays(counting: Service) -> None:
+    body = envelope(UserDeleted(FAILS_ONCE)).to_json()
+    for attempt in range(len(worker.DELAYS_MILLISECONDS)):
+        handled.clear()
+        assert worker.receive(counting, body, {worker.ATTEMPT_HEADER: attempt}) == Retry(attempt)
+
+
 def test_a_message_that_failed_too_often_is_a_dead_letter(counting: Service) -> None:
     body = envelope(UserDeleted(FAILS_ONCE)).to_json()
     last = {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}
@@ -191,6 +199,27 @@ def test_code_below_the_edge_cannot_open_a_transaction(counting: Service) -> Non
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.transaction(), pytest.raises(RuntimeError, match="already open"), counting.store.transaction():
         pass
+
+
+def test_a_relay_sends_the_oldest_first(counting: Service) -> None:
+    messages = [UserDeleted(uuid4()) for _ in range(3)]
+    for message in messages:
+        with counting.store.transaction():
+            outbox.emit(message)
+    sent: list[Envelope] = []
+    assert Relay(counting.store.source, sent.append).send_batch() == 3
+    assert [each.message() for each in sent] == messages
+
+
+def test_a_slow_batch_ends_in_time_and_keeps_what_it_sent(counting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(2):
+        with counting.store.transaction():
+            outbox.emit(UserDeleted(uuid4()))
+    monkeypatch.setattr(relay_module, "MAX_BATCH_SECONDS", 0)
+    sent: list[Envelope] = []
+    relay = Relay(counting.store.source, sent.append)
+    assert [relay.send_batch() for _ in range(3)] == [1, 1, 0]
+    assert len({each.id for each in sent}) == 2
 
 
 def test_old_rows_are_purged(counting: Service) -> None:

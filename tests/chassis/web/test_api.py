@@ -196,6 +196,7 @@ def forged(service: Service, **changes: object) -> str:
         "iat": clock.now(), "exp": clock.now() + timedelta(minutes=5), **changes,
     }  # fmt: skip
     key = service.settings.jwt_keys["test"].get_secret_value()
+    claims = {name: value for name, value in claims.items() if value is not None}
     return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "test"})
 
 
@@ -206,6 +207,8 @@ def bad_tokens(service: Service) -> dict[str, str]:
         "another audience": forged(service, aud="elsewhere"),
         "another issuer": forged(service, iss="elsewhere"),
         "no user": forged(service, sub="not a uuid"),
+        "no expiry": forged(service, exp=None),
+        "no time of issue": forged(service, iat=None),
         "tampered": whole[:-4] + ("AAAA" if whole[-4:] != "AAAA" else "BBBB"),
         "unsigned": jwt.encode({"sub": str(ME)}, None, algorithm="none", headers={"kid": "test"}),
         "unknown key": jwt.encode({"sub": str(ME)}, "x" * 40, headers={"kid": "other"}),
@@ -222,6 +225,8 @@ def bad_tokens(service: Service) -> dict[str, str]:
         "another audience",
         "another issuer",
         "no user",
+        "no expiry",
+        "no time of issue",
         "tampered",
         "unsigned",
         "unknown key",
@@ -311,6 +316,15 @@ def test_a_repeated_request_gets_the_first_response(service: Service, notes: Fla
         "/notes/", json={"words": "b"}, headers=bearer(service, uuid4()) | {"Idempotency-Key": "one"}
     )
     assert somebody_else.status_code == 201
+
+
+def test_a_key_used_on_another_route_is_another_key(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME, "staff") | {"Idempotency-Key": "one"}
+    prepared = notes.post("/prepared", json={"words": "a"}, headers=headers)
+    kept = notes.post("/notes/", json={"words": "a"}, headers=headers)
+    assert (prepared.status_code, kept.status_code) == (200, 201)
+    assert (prepared.json["hint"], kept.json["hint"]) == ("a prepared", "")
+    assert count(service, "notes") == 1
 
 
 def test_an_escaped_backslash_is_not_a_nul(service: Service, notes: FlaskClient) -> None:
