@@ -30,6 +30,9 @@ HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Duration of a han
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context. Strict, since clients send it and every log line shows it."""
 
+MAX_DEPTH = 50
+"""Of what is logged or shown."""
+
 _SECRET_FIELDS = frozenset(
     {
         "password",
@@ -101,14 +104,16 @@ def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
     return {name: blanked(value, name) for name, value in event.items()}
 
 
-def blanked(value: Any, name: str = "") -> Any:
+def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
     """`value` with secret fields blanked at any depth; all of it if `name` is a secret's."""
+    if depth > MAX_DEPTH:
+        return "[nested too deeply]"
     if name.lower() in _SECRET_FIELDS:
         return "[redacted]"
     if isinstance(value, dict):
-        return {inner: blanked(content, str(inner)) for inner, content in value.items()}
+        return {inner: blanked(content, str(inner), depth + 1) for inner, content in value.items()}
     if isinstance(value, list | tuple):
-        return [blanked(content) for content in value]
+        return [blanked(content, depth=depth + 1) for content in value]
     return value
 
 

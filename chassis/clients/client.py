@@ -1,6 +1,5 @@
 """Calls to another service."""
 
-import json
 import threading
 import time
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from structlog import get_logger
 from chassis.base import telemetry
 from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
+from chassis.base.parsing import parse_json
 from chassis.clients import credentials, metrics
 from chassis.clients.failures import BadResponse, NotThere, Refused, TooSlow
 from chassis.clients.peers import Request, Response, retry_after
@@ -63,7 +63,7 @@ class Client:
             log.error("request rejected by upstream", upstream=self.service, status=response.status)
             raise Refused(f"The {self.service} service rejected our request.")
         try:
-            return json.loads(response.data) if response.data else None
+            return parse_json(response.data) if response.data else None
         except ValueError as error:
             raise BadResponse(f"The {self.service} service did not respond with JSON.") from error
 

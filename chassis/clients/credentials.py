@@ -1,8 +1,7 @@
 """The API key that this process shows to other services."""
 
-import json
-
 from chassis.base.settings import Settings
+from chassis.base.parsing import parse_json
 from chassis.base.watched_file import WatchedFile
 
 
@@ -15,4 +14,4 @@ def api_key(settings: Settings) -> str:
 
 def _file(settings: Settings) -> WatchedFile[str]:
     assert settings.keys_file is not None
-    return WatchedFile(settings.keys_file, lambda raw: str(json.loads(raw).get("api_key", "")))
+    return WatchedFile(settings.keys_file, lambda raw: str(parse_json(raw).get("api_key", "")))

@@ -3,7 +3,6 @@
 Works with Consul 1.8 or later. It is one request, so it needs no client library: see docs/decisions/0025.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 import urllib3
 
+from chassis.base.parsing import parse_json
 from chassis.discovery.agent import Agent
 from chassis.discovery.instance import Instance, base_url
 from chassis.discovery.usable import usable
@@ -49,7 +49,7 @@ class Query:
         response = self._pool.request("GET", path, headers=self._headers, timeout=timeout)
         if response.status != 200:
             raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
-        found = [_instance(entry) for entry in usable(json.loads(response.data))]
+        found = [_instance(entry) for entry in usable(parse_json(response.data))]
         following = int(response.headers.get("X-Consul-Index", 0))
         # Start over when the index decreases, as Consul advises.
         self._index = following if following >= index else 0

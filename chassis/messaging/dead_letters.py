@@ -1,7 +1,6 @@
 """A queue's dead letters: seen without being consumed, and replayed without being lost."""
 
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from amqp.exceptions import NotFound as NoQueue
 from kombu import Queue
 
 from chassis.base import telemetry
+from chassis.base.parsing import parse_json
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, body_of
 from chassis.messaging.publisher import Publisher
@@ -111,7 +111,7 @@ class DeadLetterQueue:
 def _letter(message: Any, queue: str) -> Letter:
     body, headers = body_of(message), message.headers
     try:
-        content = json.loads(body)
+        content = parse_json(body)
     except ValueError:
         content = None
     envelope = content if isinstance(content, dict) else {}

@@ -13,6 +13,7 @@ from structlog import get_logger
 
 from chassis.base import clock
 from chassis.base.settings import Settings
+from chassis.security.tokens import LEEWAY
 from chassis.storage import redis
 
 log = get_logger(__name__)
@@ -61,8 +62,9 @@ def publish(revoked: Mapping[str, datetime], settings: Settings) -> None:
     now = clock.now()
     with redis.client(settings.redis_url).pipeline(transaction=False) as pipeline:
         for token_id, expires_at in revoked.items():
-            # A second longer than the token, since clocks differ.
-            milliseconds = int((expires_at - now).total_seconds() * 1000) + 1000
+            # As long as another machine's clock may accept the token, and a second for the way there.
+            valid_for = expires_at + LEEWAY - now
+            milliseconds = int(valid_for.total_seconds() * 1000) + 1000
             if milliseconds > 0:
                 pipeline.set(_key(token_id), "", px=milliseconds)
         pipeline.execute()

@@ -14,6 +14,9 @@ from chassis.security.keys import keyring
 
 LIFETIME = timedelta(minutes=15)
 
+LEEWAY = timedelta(seconds=10)
+"""By which the clocks of two machines may differ: a token is valid this much earlier and later than it says."""
+
 
 @dataclass(frozen=True)
 class AccessToken:
@@ -33,19 +36,25 @@ class Claims:
     session_id: UUID | None
 
 
-def sign(user_id: UUID, roles: Sequence[str], settings: Settings, session_id: UUID | None = None) -> AccessToken:
+def sign(
+    user_id: UUID,
+    roles: Sequence[str],
+    settings: Settings,
+    session_id: UUID | None = None,
+    repeated: tuple[str, datetime] | None = None,
+) -> AccessToken:
+    """repeated: id and expiry of an earlier one, to be issued once more."""
     import jwt
 
     key = keyring(settings).now().signing
-    now = clock.now()
-    token_id, expires_at = secrets.token_hex(16), now + LIFETIME
+    token_id, expires_at = repeated or (secrets.token_hex(16), clock.now() + LIFETIME)
     claims: dict[str, Any] = {
         "iss": settings.jwt_issuer,
         "aud": settings.jwt_audience,
         "sub": str(user_id),
         "roles": list(roles),
         "jti": token_id,
-        "iat": now,
+        "iat": expires_at - LIFETIME,
         "exp": expires_at,
     }
     if session_id is not None:
@@ -69,13 +78,14 @@ def verify(token: str, settings: Settings) -> Claims:
             algorithms=[key.algorithm],
             audience=settings.jwt_audience,
             issuer=settings.jwt_issuer,
+            leeway=LEEWAY,
             options={"require": ["exp", "iat", "sub", "jti"]},
         )
         session_id = UUID(claims["sid"]) if "sid" in claims else None
         return Claims(UUID(claims["sub"]), frozenset(map(str, claims.get("roles", []))), claims["jti"], session_id)
     except jwt.ExpiredSignatureError as error:
         raise invalid("The token has expired.") from error
-    except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError) as error:
+    except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise invalid("The token is invalid.") from error
 
 

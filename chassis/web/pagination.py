@@ -1,7 +1,6 @@
 """Cursor pagination: new rows shift no page."""
 
 import base64
-import binascii
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +10,7 @@ from uuid import UUID
 from pydantic import Field
 
 from chassis.base.problems import Invalid
+from chassis.base.parsing import parse_json
 from chassis.web.schemas import Query, View
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ def encode(*values: Any) -> str:
 def decode(cursor: str, length: int) -> list[str]:
     """The `length` strings that `encode` was given. Raises Invalid."""
     try:
-        values = json.loads(base64.urlsafe_b64decode(cursor.encode()))
+        values = parse_json(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(values, list) and len(values) == length and all(isinstance(value, str) for value in values):
             # No database accepts a lone surrogate, which Python does.
             "".join(values).encode()
             return values
-    except (binascii.Error, ValueError, RecursionError):
+    except ValueError:
         pass
     raise invalid_cursor()
 

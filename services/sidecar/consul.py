@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
+from chassis.base.parsing import parse_json
 from services.sidecar.http import exchange
 from services.sidecar.settings import Settings
 
@@ -71,7 +72,10 @@ class Agent:
             raise Forbidden(content.decode(errors="replace")[:200])
         if status >= 400:
             raise _Failed(f"{status}: {content.decode(errors='replace')[:200]}")
-        return json.loads(content) if content else None
+        try:
+            return parse_json(content) if content else None
+        except ValueError as error:
+            raise Unavailable(f"not JSON: {error}") from error
 
 
 class _Failed(Unavailable):

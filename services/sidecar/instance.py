@@ -1,9 +1,9 @@
 """The state of the instance."""
 
 import http.client
-import json
 from typing import Literal, NamedTuple
 
+from chassis.base.parsing import parse_json
 from services.sidecar.http import exchange
 
 TIMEOUT_SECONDS = 2.0
@@ -33,8 +33,8 @@ def probe(url: str) -> Condition:
         reason = f"no response from {READINESS}: {type(error).__name__}"
         return Condition("warning" if _is_alive(url) else "critical", None, reason)
     try:
-        in_flight = int(json.loads(body)["in_flight"])
-    except (ValueError, TypeError, KeyError):
+        in_flight = int(parse_json(body)["in_flight"])
+    except (ValueError, TypeError, KeyError, OverflowError):
         in_flight = None
     if status == 200:
         return Condition("passing", in_flight, "ready")

@@ -1,6 +1,7 @@
 """Limits on failed logins, by account and by address.
 
-The counts are in Redis, under digests. Without Redis each instance counts on its own, so that guessing stays slow.
+The counts are in Redis, under digests. What Redis does not take (it is down, full or read-only), the instance counts on
+its own, and every login is checked against both.
 """
 
 import hashlib
@@ -42,7 +43,7 @@ def check_login(email: str, address: str | None) -> None:
         exceeded = [counter for counter in counters if not limiter.test(*counter)]
         return max((limiter.get_window_stats(*counter).reset_time for counter in exceeded), default=0.0)
 
-    moment = _with_limiter(reset_time)
+    moment = max(reset_time(_local()), _with_redis(reset_time) or 0.0)
     if moment:
         seconds = max(1, math.ceil(moment - time.time()))
         raise TooManyAttempts(f"Try again in {seconds} seconds.", {"Retry-After": str(seconds)})
@@ -50,24 +51,32 @@ def check_login(email: str, address: str | None) -> None:
 
 def login_failed(email: str, address: str | None) -> None:
     counters = _login_counters(email, address)
-    _with_limiter(lambda limiter: [limiter.hit(*counter) for counter in counters])
+
+    def hit(limiter: Limiter) -> bool:
+        for counter in counters:
+            limiter.hit(*counter)
+        return True
+
+    if not _with_redis(hit):
+        hit(_local())
 
 
 def login_succeeded(email: str, address: str | None) -> None:
     """Reset the count for this account and address."""
     (pair, *_) = _login_counters(email, address)
-    _with_limiter(lambda limiter: limiter.clear(*pair))
+    _with_redis(lambda limiter: limiter.clear(*pair))
+    _local().clear(*pair)
 
 
-def _with_limiter(use: Callable[[Limiter], T]) -> T:
-    """Call `use` with the shared limiter or, without Redis, the local one."""
+def _with_redis(use: Callable[[Limiter], T]) -> T | None:
+    """Call `use` with the shared limiter. None without Redis, or when it refuses."""
     url = Settings.current().redis_url
     if url:
         try:
             return use(_shared(url))
         except StorageError as error:
             log.warning("login throttle without redis", error=repr(error.storage_error))
-    return use(_local())
+    return None
 
 
 def _login_counters(email: str, address: str | None) -> list[Counter]:

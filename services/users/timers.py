@@ -6,6 +6,7 @@ from sqlalchemy import delete
 
 from chassis.base import clock
 from chassis.run.service import Timer
+from chassis.security.tokens import LEEWAY
 from chassis.storage import postgres
 from services.users.models import security_event
 from services.users.models.request import Request
@@ -20,7 +21,7 @@ USED_TOKENS_KEPT = timedelta(days=1)
 def purge() -> None:
     now = clock.now()
     for expired in (
-        delete(RevokedToken).where(RevokedToken.ends_at < now),
+        delete(RevokedToken).where(RevokedToken.ends_at < now - LEEWAY),
         delete(Request).where(Request.expires_at < now),
         delete(RefreshToken).where(RefreshToken.used_at < now - USED_TOKENS_KEPT),
         delete(Session).where(Session.expires_at < now),

@@ -1,5 +1,6 @@
 """Failed logins are limited by account and by address, over all instances, also without Redis."""
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from services.users import passwords, throttle
 from services.users.settings import Settings
+from tests.redis import FAILURES, breakable
 
 from .conftest import PASSWORD, hashes_held
 
@@ -104,6 +106,34 @@ def test_without_redis_an_instance_counts_locally(attempt, settings):
     try:
         assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
     finally:
+        throttle._local.cache_clear()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_while_redis_fails_the_throttle_keeps_throttling(register, attempt, settings, tmp_path, failure):
+    with breakable(tmp_path) as server:
+        settings(max_failures_per_account_and_address="4 per 1 minute", redis_url=server.url)
+        throttle._local.cache_clear()
+        register()
+        assert [attempt().status_code for _ in range(2)] == [401, 401]
+        server.fail(failure)
+        started = time.monotonic()
+        statuses = [attempt().status_code for _ in range(6)]
+        assert time.monotonic() - started < 15
+        throttle._local.cache_clear()
+    assert statuses[:2] == [401, 401]
+    assert statuses[-2:] == [429, 429]
+
+
+def test_failures_that_redis_did_not_take_count_once_it_is_back(register, attempt, settings, tmp_path):
+    with breakable(tmp_path) as server:
+        settings(max_failures_per_account_and_address="2 per 1 minute", redis_url=server.url)
+        throttle._local.cache_clear()
+        register()
+        server.fail("full")
+        assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
+        server.recover()
+        assert attempt(password=PASSWORD).status_code == 429
         throttle._local.cache_clear()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from chassis.base.parsing import parse_json
 from services.gateway.admin.entities import shown
 from services.gateway.config.configuration import CHILDREN, KINDS
 from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_tree
@@ -43,7 +44,7 @@ def _sent() -> str | None:
     text = request.get_data(as_text=True)
     if request.is_json:
         try:
-            content = json.loads(text)
+            content = parse_json(text)
         except ValueError:
             return text
         if isinstance(content, dict) and set(content) == {"config"}:

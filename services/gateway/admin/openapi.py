@@ -1,7 +1,6 @@
 """One OpenAPI document for the platform, joined from the services' own and limited to what the edge routes."""
 
 import copy
-import json
 import re
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import Any
 import urllib3
 from structlog import get_logger
 
+from chassis.base.parsing import parse_json
 from services.gateway.exchange.routing import Router
 
 log = get_logger(__name__)
@@ -50,7 +50,7 @@ class JoinedDocument:
         """None when the service has no document or does not respond."""
         try:
             response = self._pool.request("GET", f"{url.rstrip('/')}/openapi.json", timeout=_TIMEOUT)
-            document: Document = json.loads(response.data) if response.status == 200 else {}
+            document: Document = parse_json(response.data) if response.status == 200 else {}
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             log.warning("no OpenAPI document", service=name, error=repr(error))
             return None

@@ -1,7 +1,6 @@
 """Healthy instances from Consul's health API, by blocking queries, which report changes at once."""
 
 import asyncio
-import json
 import time
 from collections.abc import AsyncIterator
 from ssl import SSLContext
@@ -9,6 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from structlog import get_logger
 
+from chassis.base.parsing import parse_json
 from chassis.discovery.agent import Agent
 from chassis.discovery.usable import usable
 from chassis.discovery.watch import EMPTY_GRACE_SECONDS
@@ -34,7 +34,7 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
     while True:
         try:
             addresses, sent_index = await _query(agent, tls, service, index)
-        except (*FETCH_FAILURES, ValueError, KeyError) as error:
+        except (*FETCH_FAILURES, ValueError, KeyError, TypeError, AttributeError) as error:
             log.warning("Consul query failed", service=service, error=repr(error))
             index = 0
             await asyncio.sleep(RETRY_SECONDS)
@@ -65,7 +65,7 @@ async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int)
     )
     if response.status != 200:
         raise ConnectionError(f"Consul responded {response.status}")
-    return [_address(entry) for entry in usable(json.loads(response.body))], response.header("x-consul-index")
+    return [_address(entry) for entry in usable(parse_json(response.body))], response.header("x-consul-index")
 
 
 def _next_index(before: int, sent: str | None) -> int:

@@ -7,7 +7,7 @@ from chassis.storage import postgres, store
 from chassis.web.api import Resource, endpoint
 from services.users.models.revoked_token import RevokedToken
 from services.users.models.security_event import record
-from services.users.models.session import RefreshToken, Session
+from services.users.models.session import RefreshToken, Session, successor_of
 from services.users.models.user import User
 from services.users.schemas import RefreshBody, TokenView
 from services.users.settings import Settings
@@ -18,7 +18,9 @@ class RefreshRefused(Unauthorized):
 
 
 def start(user: User) -> TokenView:
-    return _tokens(user, Session.start(user.id))
+    session = Session.start(user.id)
+    access = tokens.sign(user.id, user.roles, Settings.current(), session.id)
+    return _view(user, access, RefreshToken.issue(session.id, access))
 
 
 def refresh(body: RefreshBody) -> TokenView:
@@ -33,7 +35,7 @@ def refresh(body: RefreshBody) -> TokenView:
 class Refresh(Resource):
     @endpoint(allow=auth.ANYONE, before=refresh, raises=[RefreshRefused])
     def post(self, body: RefreshBody, prepared: TokenView) -> TokenView:
-        """Exchange a refresh token for new tokens. Using it twice ends its session."""
+        """Exchange a refresh token for new tokens, the same ones if repeated at once. Using it again later ends its session."""
         return prepared
 
 
@@ -75,17 +77,21 @@ def _exchange(refresh_token: str) -> TokenView | None:
         session.end("reuse")
         record("session.reuse", user.id, session_id=str(session.id))
         return None
-    token.use(now)
+    if successor := RefreshToken.find(successor_of(refresh_token)):
+        repeated = successor.access_token_id, successor.access_ends_at
+        access = tokens.sign(user.id, user.roles, Settings.current(), session.id, repeated)
+        return _view(user, access, successor_of(refresh_token))
+    token.used_at = token.used_at or now
     session.extend()
-    return _tokens(user, session, token.digest)
-
-
-def _tokens(user: User, session: Session, parent: str | None = None) -> TokenView:
     access = tokens.sign(user.id, user.roles, Settings.current(), session.id)
+    return _view(user, access, RefreshToken.issue(session.id, access, refresh_token))
+
+
+def _view(user: User, access: tokens.AccessToken, refresh_token: str) -> TokenView:
     return TokenView(
         access_token=access.text,
-        expires_in=int(tokens.LIFETIME.total_seconds()),
-        refresh_token=RefreshToken.issue(session.id, access, parent),
+        expires_in=max(0, int((access.expires_at - clock.now()).total_seconds())),
+        refresh_token=refresh_token,
         user_id=user.id,
     )
 

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from structlog import get_logger
 
 from chassis.base import clock
+from chassis.security.tokens import LEEWAY
 from chassis.storage import postgres
 from services.users.models import Base
 from services.users.settings import Settings
@@ -57,7 +58,7 @@ def _publish(tokens: Mapping[str, datetime]) -> None:
 def publish_missing() -> None:
     """Publish what Redis missed or lost. Raises RedisError."""
     settings, now = Settings.current(), clock.now()
-    valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now)
+    valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now - LEEWAY)
     if not settings.redis_url or postgres.session().execute(valid.limit(1)).first() is None:
         # Usually there is nothing to publish, which spares the worker the memory of the Redis client.
         return

@@ -1,9 +1,12 @@
 """Sessions, extended by refresh tokens that work once.
 
-A client that lost the response presents a used token again at once. Otherwise a thief has a copy, and the session ends.
+A client that lost the response, or two tabs at once, present a used token again within minutes and get the same successor.
+Later, or once that successor was used, it proves that a thief has a copy, and the session ends.
 """
 
+import base64
 import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,10 +17,11 @@ from sqlalchemy import Index, String, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
-from chassis.security.tokens import AccessToken
+from chassis.security.tokens import LEEWAY, AccessToken
 from chassis.storage import postgres
 from services.users.models import Base
 from services.users.models.revoked_token import RevokedToken
+from services.users.settings import Settings
 
 MAX_IDLE = timedelta(days=30)
 """From the last refresh."""
@@ -25,8 +29,9 @@ MAX_IDLE = timedelta(days=30)
 MAX_LENGTH = timedelta(days=180)
 """From the login, however often the session is used."""
 
-REUSE_GRACE = timedelta(seconds=10)
-"""A client that lost the response may retry within this time."""
+REPEAT_WINDOW = timedelta(seconds=90)
+"""How long a used token gives its successor again. Longer than a client's timeout (60 s in browsers) and the edge's (10 s)
+together: shorter logs people out whose response was lost, longer gives a thief of one token more time to go unnoticed."""
 
 
 class Session(Base):
@@ -89,7 +94,8 @@ class RefreshToken(Base):
     parent: Mapped[str | None] = mapped_column(String(64))
     created_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
-    is_superseded: Mapped[bool]
+    is_superseded: Mapped[bool] = mapped_column(default=False)
+    """Written by earlier releases, which gave a repeated token another successor."""
     access_token_id: Mapped[str] = mapped_column(String(64))
     access_ends_at: Mapped[datetime]
 
@@ -100,15 +106,14 @@ class RefreshToken(Base):
     )
 
     @classmethod
-    def issue(cls, session_id: UUID, access: AccessToken, parent: str | None = None) -> str:
-        """A new token; only its digest is stored."""
-        value = secrets.token_urlsafe(32)
+    def issue(cls, session_id: UUID, access: AccessToken, predecessor: str | None = None) -> str:
+        """A new token, or the one that follows `predecessor`; only its digest is stored."""
+        value = secrets.token_urlsafe(32) if predecessor is None else successor_of(predecessor)
         token = cls(
             digest=digest_of(value),
             session_id=session_id,
-            parent=parent,
+            parent=None if predecessor is None else digest_of(predecessor),
             created_at=clock.now(),
-            is_superseded=False,
             access_token_id=access.id,
             access_ends_at=access.expires_at,
         )
@@ -134,14 +139,14 @@ class RefreshToken(Base):
         used_successors = select(RefreshToken.digest).where(
             RefreshToken.parent == self.digest, RefreshToken.used_at.is_not(None)
         )
-        return now > self.used_at + REUSE_GRACE or postgres.session().scalar(used_successors.limit(1)) is not None
+        return now > self.used_at + REPEAT_WINDOW or postgres.session().scalar(used_successors.limit(1)) is not None
 
-    def use(self, now: datetime) -> None:
-        """Void an unused successor: a token has only one."""
-        self.used_at = self.used_at or now
-        postgres.session().execute(
-            update(RefreshToken).where(RefreshToken.parent == self.digest).values(is_superseded=True)
-        )
+
+def successor_of(token: str) -> str:
+    """The token that replaces this one: always the same, so that it can be given again though only digests are stored."""
+    secret = Settings.current().request_secret.get_secret_value().encode()
+    mac = hmac.new(secret, b"refresh token\0" + token.encode(), hashlib.sha256)
+    return base64.urlsafe_b64encode(mac.digest()).decode().rstrip("=")
 
 
 def digest_of(token: str) -> str:
@@ -159,6 +164,6 @@ def _end(session_ids: Sequence[UUID], by: str) -> int:
 
 def _revoke_access(session_ids: Sequence[UUID]) -> None:
     valid = select(RefreshToken.access_token_id, RefreshToken.access_ends_at).where(
-        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > clock.now()
+        RefreshToken.session_id.in_(session_ids), RefreshToken.access_ends_at > clock.now() - LEEWAY
     )
     RevokedToken.add({row.access_token_id: row.access_ends_at for row in postgres.session().execute(valid)})

@@ -41,6 +41,7 @@ def test_no_content_is_none(upstream: Faulty) -> None:
         (410, b"{}", NotThere, 502),
         (200, b"<html>", BadResponse, 502),
         (200, b"\xff", BadResponse, 502),
+        (200, b"[" * 100_000, BadResponse, 502),
     ],
 )
 def test_a_bad_response_becomes_the_right_problem(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 from uuid import uuid4
 
@@ -52,6 +53,18 @@ def test_secrets_are_blanked(queue: DeadLetterQueue, add: Callable[..., Envelope
     assert "tok_4242" not in shown
     assert "hunter2" not in shown
     assert "hello" in shown
+
+
+@pytest.mark.parametrize("depth", [400, 900, 100_000])
+def test_a_letter_nested_too_deeply_is_listed_with_the_others(
+    queue: DeadLetterQueue, add: Callable[..., Envelope], publisher: Publisher, name: str, depth: int
+) -> None:
+    publisher.send_to(broker.dead_letter_queue(name), b"[" * depth + b"]" * depth, {})
+    envelope = add()
+    deep, letter = queue.letters()
+    assert letter.id == str(envelope.id)
+    assert len(json.dumps(asdict(deep))) < 2_000
+    assert [replayed.id for replayed in queue.replay([deep.id], dry_run=False)] == [deep.id]
 
 
 def test_a_letter_that_is_listed_often_is_not_dropped(queue: DeadLetterQueue, add: Callable[..., Envelope]) -> None:

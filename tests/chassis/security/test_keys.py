@@ -173,3 +173,28 @@ def test_the_key_set_shows_public_halves_only() -> None:
     assert all({"d", "p", "q", "k"}.isdisjoint(key) for key in shown)
     token = tokens.sign(uuid4(), [], Settings(jwt_keys={"e": pem(ED25519)})).text
     assert jwt.decode(token, jwt.PyJWK(shown[1]), algorithms=["EdDSA"], audience="souk")["iss"] == "souk-users"
+
+
+@pytest.mark.parametrize("ahead", [-9, 9])
+def test_clocks_may_differ_by_the_leeway(file: Callable[..., Path], ahead: int) -> None:
+    settings = Settings(keys_file=file({"a": entry(SECRET)}))
+    issued = datetime.now(UTC) + timedelta(seconds=ahead)
+    expires_at = issued + (tokens.LIFETIME if ahead > 0 else timedelta())
+    assert tokens.verify(tokens.sign(uuid4(), [], settings, None, ("id", expires_at)).text, settings)
+
+
+@pytest.mark.parametrize("moment", ["issued", "expired"])
+def test_beyond_the_leeway_a_token_is_refused(file: Callable[..., Path], moment: str) -> None:
+    settings = Settings(keys_file=file({"a": entry(SECRET)}))
+    beyond = tokens.LEEWAY + timedelta(seconds=2)
+    expires_at = datetime.now(UTC) + (tokens.LIFETIME + beyond if moment == "issued" else -beyond)
+    with pytest.raises(Unauthorized):
+        tokens.verify(tokens.sign(uuid4(), [], settings, None, ("id", expires_at)).text, settings)
+
+
+def test_a_token_nested_too_deeply_is_refused(file: Callable[..., Path]) -> None:
+    deep = base64.urlsafe_b64encode(b"[" * 100_000).decode()
+    settings = Settings(keys_file=file({"a": entry(SECRET)}))
+    for token in (f"{deep}.e30.x", f"{deep}.{deep}.{deep}"):
+        with pytest.raises(Unauthorized):
+            tokens.verify(token, settings)
