@@ -38,6 +38,12 @@ class EmailVerificationRequested(Message, type="user.email_verification_requeste
 
 
 @dataclass(frozen=True)
+class EmailVerified(Message, type="user.email_verified"):
+    user_id: UUID
+    email: str
+
+
+@dataclass(frozen=True)
 class PasswordResetRequested(Message, type="user.password_reset_requested"):
     user_id: UUID
     request_id: UUID

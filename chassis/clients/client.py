@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from structlog import get_logger
 
 from chassis.base import telemetry
+from chassis.base.parsing import parse_json
 from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
-from chassis.base.parsing import parse_json
 from chassis.clients import credentials, metrics
 from chassis.clients.failures import BadResponse, NotThere, Refused, TooSlow
 from chassis.clients.peers import Request, Response, retry_after

@@ -1,7 +1,7 @@
 """The API key that this process shows to other services."""
 
-from chassis.base.settings import Settings
 from chassis.base.parsing import parse_json
+from chassis.base.settings import Settings
 from chassis.base.watched_file import WatchedFile
 
 

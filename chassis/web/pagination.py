@@ -9,8 +9,8 @@ from uuid import UUID
 
 from pydantic import Field
 
-from chassis.base.problems import Invalid
 from chassis.base.parsing import parse_json
+from chassis.base.problems import Invalid
 from chassis.web.schemas import Query, View
 
 if TYPE_CHECKING:

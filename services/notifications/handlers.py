@@ -6,6 +6,7 @@ from contracts.reasons import Audience, Reader
 from contracts.stock import StockLow
 from contracts.users import (
     EmailVerificationRequested,
+    EmailVerified,
     PasswordChanged,
     PasswordResetRequested,
     UserDeleted,
@@ -28,6 +29,11 @@ def user_registered(event: UserRegistered) -> None:
 @handlers.on(UserUpdated)
 def user_updated(event: UserUpdated) -> None:
     _update_contact(event)
+
+
+@handlers.on(EmailVerified)
+def email_verified(event: EmailVerified) -> None:
+    Contact.get_for_update(event.user_id).verify(event.email)
 
 
 @handlers.on(UserDeleted)

@@ -50,7 +50,7 @@ def notify(
         if not recipient:
             plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
         unsubscribe = links.unsubscribe_url(contact.user_id, kind) if channel == EMAIL else ""
-        facts_and_links = {"name": contact.name, "unsubscribe": unsubscribe, **facts}
+        facts_and_links = {"name": contact.name_for(contact.email), "unsubscribe": unsubscribe, **facts}
         # A digest shows the short form.
         form = PUSH if plan.reason == DIGEST else channel
         content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **facts_and_links)

@@ -51,5 +51,7 @@ def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Me
         "token": request.token,
         "expires_at": request.expires_at,
     }
-    content = render(kind, locale=contact.locale, time_zone=zone, name=contact.name, unsubscribe="", **facts)
+    content = render(
+        kind, locale=contact.locale, time_zone=zone, name=contact.name_for(request.email), unsubscribe="", **facts
+    )
     return replace(message, recipient=request.email, text=content.text, html=content.html)

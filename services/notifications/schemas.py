@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +12,7 @@ from chassis.web.fields import OneLine
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
 from services.notifications.kinds import CHOOSABLE
+from services.notifications.models.attempt import Attempt
 from services.notifications.models.preferences import Digest
 
 
@@ -79,6 +80,12 @@ class AttemptView(View):
     error: str | None
     started_at: datetime
     ended_at: datetime | None
+
+    @classmethod
+    def of(cls, attempt: Attempt, for_staff: bool) -> Self:
+        """`error` is for staff: it may tell of our network."""
+        view = cls.model_validate(attempt)
+        return view if for_staff else view.model_copy(update={"error": None})
 
 
 class DeliveryView(NotificationView):

@@ -1,5 +1,7 @@
 """The fields that users enter, validated and normalized."""
 
+import re
+import unicodedata
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -38,7 +40,25 @@ Username = Annotated[
     Matches("[A-Za-z0-9][A-Za-z0-9._-]*", "must have letters, digits and . _ - only, and begin with a letter or digit"),
 ]
 
-Name = Annotated[str, OneLine(100)]
+NAME_SIGNS = " .,'·-\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}"
+
+
+def _name(text: str) -> str:
+    """What people are called, on one line, and nothing that a mail program would make a link of."""
+    allowed = all(
+        unicodedata.category(character)[0] in "LM" or character.isdecimal() or character in NAME_SIGNS
+        for character in text
+    )
+    if not allowed or _LINK.search(text):
+        raise PydanticCustomError("name", "may contain only letters, digits, spaces and . , ' -")
+    return text
+
+
+_LINK = re.compile(r"\.\w{2}")
+"""As in example.com; not as in J.R.R. Tolkien."""
+
+
+Name = Annotated[str, OneLine(100), AfterValidator(_name)]
 
 Role = Literal["customer", "staff", "admin"]
 

@@ -20,7 +20,7 @@ from chassis.run.testing import System, bearer
 from chassis.storage import postgres, store
 from contracts.orders import Line, OrderCancelled, OrderConfirmed, OrderDelivered, OrderShipped
 from contracts.reasons import Note, Reason
-from contracts.users import UserRegistered
+from contracts.users import EmailVerified, UserRegistered
 from services.notifications.channels import providers
 from services.notifications.channels.message import NotTaken, Unknown
 from services.notifications.models import Contact, Notification
@@ -36,6 +36,10 @@ LINES = [Line(uuid4(), "Copper teapot", 2, 45_00), Line(uuid4(), "Saffron, 1 g",
 
 def registered(user_id: UUID = AMAL, email: str = ADDRESS, first_name: str = "Amal") -> UserRegistered:
     return UserRegistered(user_id, email, "amal", first_name, "Haddad")
+
+
+def verified(user_id: UUID = AMAL, email: str = ADDRESS) -> EmailVerified:
+    return EmailVerified(user_id, email)
 
 
 def confirmed(order_id: UUID | None = None, lines: list[Line] = LINES, user_id: UUID = AMAL) -> OrderConfirmed:
@@ -169,7 +173,7 @@ def http(client, notifications):
 
 @pytest.fixture
 def owner(notifications, desk):
-    desk.handle(registered())
+    desk.handle(registered(), verified())
     return bearer(notifications, AMAL)
 
 

@@ -13,13 +13,13 @@ from contracts.orders import Line, OrderRefunded
 from contracts.reasons import Audience, Note, Reason
 from contracts.stock import StockLow
 from contracts.users import UserDeleted, UserUpdated
-from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered
+from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered, verified
 from tests.notifications.parties import Browser
 
 
 def test_a_confirmed_order_is_mailed_with_its_lines_and_its_total(desk, mailbox):
     order = confirmed()
-    desk.handle(registered(), order)
+    desk.handle(registered(), verified(), order)
     [letter] = mailbox.letters(ADDRESS)
     headers = dict(letter.headers)
     assert letter.summary.subject == f"Your order {str(order.order_id)[:8]} is confirmed"
@@ -81,7 +81,7 @@ def test_a_product_name_is_escaped_in_the_mail(desk, mailbox):
 
 
 def test_a_name_with_line_breaks_adds_no_header_and_no_line(desk, mailbox):
-    desk.handle(registered(first_name="Amal\r\nBcc: all@example.com\n\nBuy"), confirmed())
+    desk.handle(registered(first_name="Amal\r\nBcc: all@example.com\n\nBuy"), verified(), confirmed())
     [letter] = mailbox.letters()
     assert letter.summary.recipients == (ADDRESS,)
     assert "Bcc" not in dict(letter.headers)
@@ -89,8 +89,26 @@ def test_a_name_with_line_breaks_adds_no_header_and_no_line(desk, mailbox):
 
 
 def test_a_customer_without_a_first_name_is_greeted_by_username(desk, mailbox):
-    desk.handle(registered(first_name=""), confirmed())
+    desk.handle(registered(first_name=""), verified(), confirmed())
     assert mailbox.letters()[0].text.startswith("Hello amal,")
+
+
+@pytest.mark.parametrize("first_name", ["Win at evil.example", ""])
+def test_a_mail_to_an_unverified_address_shows_no_name(desk, mailbox, first_name):
+    desk.handle(registered(first_name=first_name), verified(email="another@example.com"), confirmed())
+    [letter] = mailbox.letters()
+    assert letter.text.startswith("Hello,\n")
+    assert "evil" not in letter.text + letter.html
+    assert "amal," not in letter.text
+
+
+def test_a_new_address_is_greeted_by_name_once_it_is_verified(desk, mailbox):
+    desk.handle(registered(), verified(), UserUpdated(AMAL, "new@example.com", "amal", "Amal", "Haddad"), at=MONDAY)
+    desk.handle(UserUpdated(AMAL, "new@example.com", "amal", "Amal", "Haddad"), at=MONDAY + timedelta(hours=1))
+    desk.handle(confirmed())
+    desk.handle(verified(email="new@example.com"), confirmed())
+    greetings = [letter.text.partition("\n")[0] for letter in mailbox.letters("new@example.com")]
+    assert greetings == ["Hello,", "Hello Amal,"]
 
 
 NEWS = [

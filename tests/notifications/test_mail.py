@@ -140,6 +140,22 @@ def test_a_failed_quit_does_not_undo_an_accepted_mail(mail_server):
     assert len(keeper.envelopes) == 1
 
 
+@pytest.mark.parametrize("supports_smtputf8", [True, False])
+@pytest.mark.parametrize(
+    ("recipient", "sent_to"),
+    [
+        ("joerg@käse.example", "joerg@xn--kse-qla.example"),
+        ("joerg@straße.example", "joerg@xn--strae-oqa.example"),
+        ("a@例え.example", "a@xn--r8jz45g.example"),
+    ],
+)
+def test_a_domain_with_umlauts_is_written_as_its_a_label(mail_server, recipient, sent_to, supports_smtputf8):
+    keeper = Keeper()
+    send(f"smtp://127.0.0.1:{mail_server(keeper, enable_SMTPUTF8=supports_smtputf8)}", recipient=recipient)
+    assert keeper.envelopes[0].rcpt_tos == [sent_to]
+    assert f"To: {sent_to}".encode() in keeper.envelopes[0].content
+
+
 def test_an_address_with_umlauts_is_used_where_the_server_supports_it(mail_server):
     keeper = Keeper()
     send(f"smtp://127.0.0.1:{mail_server(keeper, enable_SMTPUTF8=True)}", recipient="jörg@käse.example")

@@ -6,7 +6,7 @@ import pytest
 
 from chassis.run.testing import bearer
 from contracts.users import UserDeleted, UserPreferencesUpdated
-from tests.notifications.conftest import AMAL, confirmed, registered, shipped
+from tests.notifications.conftest import AMAL, confirmed, registered, shipped, verified
 
 URL = f"/notifications/{AMAL}/preferences"
 
@@ -117,7 +117,7 @@ def test_the_accounts_latest_language_and_time_zone_are_used(me, desk, mailbox):
     assert (shown["locale"], shown["time_zone"], shown["marketing_consent"]) == ("de-DE", "Europe/Berlin", True)
     desk.handle_earlier(UserPreferencesUpdated(AMAL, "en", "UTC", "EUR", marketing_consent=False))
     assert me("GET").json["locale"] == "de-DE"
-    desk.handle(confirmed())
+    desk.handle(verified(), confirmed())
     [letter] = mailbox.letters()
     assert "102,50\xa0€" in letter.text
     assert letter.text.startswith("Hallo Amal!")

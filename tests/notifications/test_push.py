@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from chassis.run.testing import bearer
+from services.notifications.channels import public_https
 from tests.notifications.conftest import AMAL, confirmed, registered
 from tests.notifications.parties import Browser
 
@@ -74,6 +75,13 @@ def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_servic
         ({"endpoint": "https://push.example.com@127.0.0.1/x"}, "endpoint"),
         ({"endpoint": "https://evilpush.example.com.evil.org/x"}, "endpoint"),
         ({"endpoint": "https://push.example.com:port/x"}, "endpoint"),
+        ({"endpoint": "https://127.0.0.1\\.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://127.0.0.1/.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://127.0.0.1%2f.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://127.0.0.1#.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://127.0.0.1?.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://x_y.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://PUSH.EXAMPLE.COM/"}, "endpoint"),
         ({"endpoint": "ftp://push.example.com/x"}, "endpoint"),
         ({"keys": {"p256dh": "short", "auth": "A" * 22}}, "keys.p256dh"),
         ({"keys": {"p256dh": "B" + "A" * 86, "auth": "!" * 22}}, "keys.auth"),
@@ -83,6 +91,51 @@ def test_an_invalid_subscription_or_unknown_push_service_is_refused(http, owner,
     response = http.post(URL, json=Browser("https://push.example.com").subscription() | change, headers=owner)
     assert response.status_code == 422
     assert [wrong["field"] for wrong in response.json["errors"]] == [field]
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "0.0.0.0"])
+def test_a_push_is_not_sent_to_an_address_inside_whatever_its_name(desk, http, owner, settings, mailbox, host):
+    settings(push_hosts=(host,))
+    subscription = Browser(f"https://{host}").subscription()
+    assert http.post(URL, json=subscription, headers=owner).status_code == 201
+    desk.fail(confirmed())
+    assert push(desk).error == "Its push service cannot be reached."
+
+
+def test_neither_log_nor_customer_sees_the_subscriptions_url_or_our_network(
+    desk, http, owner, settings, mailbox, notifications, capsys
+):
+    subscription = Browser("https://localhost").subscription()
+    settings(push_hosts=("localhost",))
+    http.post(URL, json=subscription, headers=owner)
+    desk.fail(confirmed())
+    url = f"/notifications/{AMAL}/{push(desk).id}"
+    seen = (
+        http.get(url, headers=owner).json["log"],
+        http.get(url, headers=bearer(notifications, uuid4(), "staff")).json["log"],
+    )
+    assert [log[0]["error"] for log in seen] == [None, "Its push service cannot be reached."]
+    path = subscription["endpoint"].rpartition("/")[2]
+    assert path not in str(seen)
+    assert path not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("10.0.0.1", False),
+        ("169.254.169.254", False),
+        ("224.0.0.1", False),
+        ("::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("fd00::1", False),
+        ("100.64.0.1", False),
+    ],
+)
+def test_only_public_addresses_are_connected_to(address, expected):
+    assert public_https.is_public(address) is expected
 
 
 def test_a_browser_registered_again_is_the_same_device(http, owner, desk, notifications):

@@ -11,7 +11,7 @@ from sqlalchemy import update
 from chassis.base import clock
 from chassis.run.testing import bearer
 from chassis.storage import postgres
-from contracts.users import EmailVerificationRequested, PasswordChanged, PasswordResetRequested
+from contracts.users import EmailVerificationRequested, EmailVerified, PasswordChanged, PasswordResetRequested
 from services.users.models.request import Request
 
 from .conftest import PASSWORD
@@ -107,6 +107,14 @@ def test_a_newer_request_replaces_an_older_one(register, forgot, reset, mailed):
     newer = mailed(PasswordResetRequested).json["token"]
     assert reset(older).status_code == 422
     assert reset(newer).status_code == 204
+
+
+def test_a_verified_address_is_published(register, verify, mailed, users, system):
+    account = register()
+    assert verify(mailed(EmailVerificationRequested).json["token"]).status_code == 204
+    relayed = system(users)
+    relayed.drain()
+    assert [envelope.message() for envelope in relayed.sent] == [EmailVerified(UUID(account["id"]), "ada@example.com")]
 
 
 def test_a_token_expires(register, forgot, reset, mailed, users):

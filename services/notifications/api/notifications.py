@@ -36,7 +36,7 @@ class UserNotification(Resource):
     def get(self, user_id: UUID, notification_id: UUID) -> DeliveryView:
         """One notification with its delivery log."""
         notification = Notification.visible_to(auth.caller(), user_id, notification_id)
-        log = [AttemptView.model_validate(attempt) for attempt in Attempt.of(notification.id)]
+        log = [AttemptView.of(attempt, for_staff=auth.caller().is_staff) for attempt in Attempt.of(notification.id)]
         return DeliveryView(**NotificationView.model_validate(notification).model_dump(), log=log)
 
 

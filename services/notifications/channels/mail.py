@@ -11,6 +11,8 @@ from email.utils import format_datetime, parseaddr
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from email_validator import EmailNotValidError, validate_email
+
 from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 from services.notifications.settings import Settings
 
@@ -31,7 +33,7 @@ def compose(message: Message, sender: str) -> EmailMessage:
         raise Refused("The recipient is not a valid address.")
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender
-    mail["To"] = message.recipient
+    mail["To"] = for_smtp(message.recipient)
     mail["Subject"] = " ".join(message.subject.split())
     mail["Date"] = format_datetime(message.created_at)
     mail["Message-ID"] = f"<{message.id}@{_domain(sender)}>"
@@ -43,6 +45,20 @@ def compose(message: Message, sender: str) -> EmailMessage:
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
     return mail
+
+
+def for_smtp(address: str) -> str:
+    """With the domain's A-label (RFC 5890), which every server understands, unless the local part needs SMTPUTF8 anyway.
+
+    Raises Refused for a domain that has none.
+    """
+    local, _, domain = address.rpartition("@")
+    if domain.isascii() or not local.isascii():
+        return address
+    try:
+        return validate_email(address, check_deliverability=False).ascii_email or address
+    except EmailNotValidError:
+        raise Refused("The recipient's domain is not valid.") from None
 
 
 class MailServer:
@@ -60,7 +76,7 @@ class MailServer:
         try:
             with closing(self._connect()) as server:
                 _secure(server, self._url)
-                self._hand_over(server, mail, message.recipient)
+                self._hand_over(server, mail, for_smtp(message.recipient))
                 # The mail is accepted, whatever the response to QUIT.
                 with suppress(OSError):
                     server.quit()

@@ -1,6 +1,7 @@
 """Web Push (RFC 8030, 8291, 8292 "VAPID") by pywebpush: one call per device."""
 
 import json
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from email.utils import parseaddr
@@ -18,6 +19,9 @@ KEPT_SECONDS = 24 * 3600
 """How long the push service keeps it for an offline device."""
 
 _ENDED = (404, 410)
+
+# So narrow that every parser reads the same host: no credentials, backslash, percent sign or fragment.
+_ENDPOINT = re.compile(r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?/[A-Za-z0-9._~:/?&=+,;@!$'()*-]*")
 
 
 class SubscriptionEnded(Exception):
@@ -38,17 +42,14 @@ class Subscription:
 
 def is_allowed(endpoint: str, settings: Settings) -> bool:
     """Whether we may call this URL, which comes from a user."""
-    try:
-        parts = urlsplit(endpoint)
-        host, port = (parts.hostname or ""), parts.port
-    except ValueError:
+    parsed = _ENDPOINT.fullmatch(endpoint)
+    if parsed is None:
         return False
-    if parts.username or parts.password or parts.fragment:
-        return False
+    scheme, host, port = parsed.groups()
     is_known = any(host == name or host.endswith(f".{name}") for name in settings.push_hosts)
-    if host == "127.0.0.1" and settings.environment != "production":
-        return is_known
-    return is_known and parts.scheme == "https" and port in (None, 443)
+    if host == "127.0.0.1":
+        return is_known and scheme == "http" and settings.environment != "production"
+    return is_known and scheme == "https" and port in (None, "443")
 
 
 def send(message: Message, subscription: Subscription, settings: Settings) -> str:
@@ -57,12 +58,14 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
     import requests
     from pywebpush import WebPushException, webpush
 
+    from services.notifications.channels import public_https
+
     if not is_allowed(subscription.endpoint, settings):
         raise Refused("Its push service is not allowed.")
     # Topic replaces an undelivered copy at the service, tag a shown one in the browser: a push sent twice is seen once.
     tag = message.id.hex
     content = json.dumps({"title": message.subject, "body": message.text, "tag": tag})
-    with requests.Session() as session:
+    with public_https.session() as session:
         # Push services do not redirect, and must not choose what we call.
         session.max_redirects = 0
         try:
@@ -77,15 +80,18 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
                 requests_session=session,
             )
         except WebPushException as error:
-            raise _failure(error) from error
-        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
-            raise NotTaken(repr(error)) from error
-        except requests.TooManyRedirects as error:
-            raise Refused("Its push service sent a redirect.") from error
+            raise _failure(error) from None
+        # Not chained: the errors contain the subscription's URL, which lets anyone send to it.
+        except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError):
+            raise NotTaken("Its push service cannot be reached.") from None
+        except requests.TooManyRedirects:
+            raise Refused("Its push service sent a redirect.") from None
         except requests.RequestException as error:
-            raise Unknown(repr(error)) from error
-        except ValueError as error:
-            raise Refused(f"The subscription's keys are invalid: {error}") from error
+            if _was_not_connected(error):
+                raise NotTaken("Its push service cannot be reached.") from None
+            raise Unknown("Its push service did not respond.") from None
+        except ValueError:
+            raise Refused("The subscription's keys are invalid.") from None
     return str(getattr(response, "headers", {}).get("Location", ""))[-100:]
 
 
@@ -95,8 +101,14 @@ def _failure(error: "WebPushException") -> Exception:
         return SubscriptionEnded(f"{status}")
     if status is None or status == 429 or status in (401, 403):
         # A problem with our key: the message waits until it is fixed.
-        return NotTaken(str(error)) if status else Refused(str(error))
+        return NotTaken(f"{status}") if status else Refused("The message cannot be encrypted for this subscription.")
     return Unknown(f"{status}") if status >= 500 else Refused(f"{status}")
+
+
+def _was_not_connected(error: Exception) -> bool:
+    from urllib3.exceptions import NewConnectionError
+
+    return isinstance(getattr(error.args[0] if error.args else None, "reason", None), NewConnectionError)
 
 
 def public_key(settings: Settings) -> str:

@@ -42,12 +42,13 @@ class Twilio:
                 raise _failure(error.status, error.code, error.msg) from error
             raise Unknown(f"{error.status} {error.msg}") from error
         except ConnectTimeout as error:
-            raise NotTaken(repr(error)) from error
+            raise NotTaken(type(error).__name__) from None
         except RequestException as error:
             # NewConnectionError: nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotTaken if isinstance(reason, NewConnectionError) else Unknown
-            raise kind(repr(error)) from error
+            # Not chained: the error may contain the phone number.
+            raise kind(type(error).__name__) from None
         return str(sent.sid)
 
     def find(self, message: Message, since: datetime) -> str | None:
@@ -58,7 +59,7 @@ class Twilio:
             # Newest first. Not by date_sent, which queued messages lack.
             sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
         except (TwilioRestException, RequestException) as error:
-            raise NotTaken(repr(error)) from error
+            raise NotTaken(type(error).__name__) from None
         earliest = since - MAX_CLOCK_SKEW
         same = [each for each in sent if each.body == message.text and (each.date_created or earliest) >= earliest]
         return str(same[0].sid) if same else None

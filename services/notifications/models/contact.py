@@ -11,7 +11,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.storage import postgres
 from services.notifications.models.base import Base
 
-NOTHING = {"email": None, "username": None, "first_name": None, "last_name": None, "locale": None, "time_zone": None}
+PERSONAL = ("email", "verified_email", "username", "first_name", "last_name", "locale", "time_zone")
 
 
 class ContactUnknown(Exception):
@@ -25,6 +25,8 @@ class Contact(Base):
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str | None] = mapped_column(String(255))
+    verified_email: Mapped[str | None] = mapped_column(String(255))
+    """The last address that its owner confirmed."""
     username: Mapped[str | None] = mapped_column(String(100))
     first_name: Mapped[str | None] = mapped_column(String(100))
     last_name: Mapped[str | None] = mapped_column(String(100))
@@ -47,7 +49,7 @@ class Contact(Base):
     @classmethod
     def erase(cls, user_id: UUID, at: datetime) -> None:
         row = insert(cls).values(user_id=user_id, updated_at=at)
-        postgres.session().execute(_or_update(row, {"updated_at": at, **NOTHING}))
+        postgres.session().execute(_or_update(row, {"updated_at": at, **dict.fromkeys(PERSONAL)}))
 
     @classmethod
     def get_for_update(cls, user_id: UUID) -> "Contact":
@@ -72,9 +74,14 @@ class Contact(Base):
     def is_deleted(self) -> bool:
         return self.email is None
 
-    @property
-    def name(self) -> str:
-        """For the salutation; one line."""
+    def verify(self, email: str) -> None:
+        if not self.is_deleted:
+            self.verified_email = email
+
+    def name_for(self, email: str | None) -> str:
+        """For the salutation, one line; empty unless this address is verified, since anyone may register any address."""
+        if email is None or email != self.verified_email:
+            return ""
         return " ".join((self.first_name or self.username or "").split())
 
 

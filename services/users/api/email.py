@@ -8,7 +8,7 @@ from chassis.security import auth
 from chassis.storage import postgres
 from chassis.storage.outbox import emit
 from chassis.web.api import Resource, endpoint
-from contracts.users import EmailVerificationRequested
+from contracts.users import EmailVerificationRequested, EmailVerified
 from services.users.models.request import Request, TokenRefused
 from services.users.models.security_event import record
 from services.users.models.user import User
@@ -43,6 +43,7 @@ class Verify(Resource):
         if user.email == request.email:
             user.email_verified_at = clock.now()
             record("email.verified", user.id)
+            emit(EmailVerified(user.id, user.email))
 
 
 class OneRequest(Resource):
