@@ -16,6 +16,13 @@ class UserRegistered(Message, type="user.registered"):
 
 
 @dataclass(frozen=True)
+class RegistrationRepeated(Message, type="user.registration_repeated"):
+    """Someone tried to register an address that has an account: this one."""
+
+    user_id: UUID
+
+
+@dataclass(frozen=True)
 class UserUpdated(Message, type="user.updated"):
     user_id: UUID
     email: str

@@ -58,6 +58,7 @@ def test_urls(stack: Stack) -> dict[str, str]:
         "SOUK_TEST_MONGO_URL": stack.url("mongo"),
         "SOUK_TEST_REDIS_URL": stack.url("redis"),
         "SOUK_TEST_BROKER_URL": stack.backing.broker,
+        "SOUK_TEST_SERVER_LOGS": str(stack.state.logs),
     }
 
 

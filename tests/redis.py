@@ -19,7 +19,7 @@ FAILURES = ("down", "hung", "refusing", "read-only", "full")
 
 class Breakable:
     def __init__(self, folder: Path) -> None:
-        port = free_port()
+        self.port = port = free_port()
         self.url = f"redis://127.0.0.1:{port}/0"
         command = [find_binary(), "--port", str(port), "--save", "", "--dir", folder]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)

@@ -38,6 +38,9 @@ SETTINGS = {
     "max_parallel_workers": "0",
     "max_logical_replication_workers": "0",
     "log_min_messages": "warning",
+    # A statement, and the row that an error names, may hold a password's hash or personal data.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

@@ -9,6 +9,7 @@ from contracts.users import (
     EmailVerified,
     PasswordChanged,
     PasswordResetRequested,
+    RegistrationRepeated,
     UserDeleted,
     UserPreferencesUpdated,
     UserRegistered,
@@ -76,6 +77,12 @@ def password_reset_requested(event: PasswordResetRequested) -> None:
         fact_id=event.request_id,
         link="",
     )
+
+
+@handlers.on(RegistrationRepeated)
+def registration_repeated(event: RegistrationRepeated) -> None:
+    contact = Contact.get_for_update(event.user_id)
+    notify(contact, "account.registration_repeated", event.user_id, fact_id=event_id())
 
 
 @handlers.on(PasswordChanged)

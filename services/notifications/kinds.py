@@ -41,6 +41,7 @@ KINDS = {
     for kind in (
         _kind("account.email_verification", "email", offered="email", fixed="email", is_capped=False),
         _kind("account.password_reset", "email", offered="email", fixed="email", is_capped=False),
+        _kind("account.registration_repeated", "email", offered="email", fixed="email", is_capped=False),
         _kind("account.password_changed", "email push", fixed="email", is_capped=False),
         _kind("order.confirmed", "email push", fixed="email"),
         _kind("order.cancelled", "email push", fixed="email"),

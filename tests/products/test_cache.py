@@ -11,6 +11,7 @@ import pytest
 from chassis.base.problems import NotFound, Unavailable
 from services.products.cache import Cache
 from tests.conftest import free_port, server_url
+from tests.redis import FAILURES, breakable
 
 DEADLINE_SECONDS = 20
 
@@ -158,3 +159,16 @@ def test_without_redis_everything_is_read_from_the_source(source, port):
     cache.invalidate("a")
     cache.start_generation("lists")
     assert cache.generation("lists") == ""
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_while_redis_fails_nothing_is_older_than_promised(source, tmp_path, failure):
+    with breakable(tmp_path) as server:
+        cache = Cache(server.url, "x", (Down,), max_age_seconds=60)
+        assert cache.get("a", 0.2, source).body == b"1"
+        server.fail(failure)
+        cache.invalidate("a")
+        until(lambda: cache.get("a", 0.2, source).body != b"1")
+        started = time.monotonic()
+        cache.get("b", 0.2, source)
+        assert time.monotonic() - started < 5

@@ -1,5 +1,6 @@
 """Accounts: register, read, change, close."""
 
+from datetime import timedelta
 from typing import TypeVar
 from uuid import UUID
 
@@ -10,12 +11,12 @@ from chassis.security import auth
 from chassis.storage.outbox import emit
 from chassis.web import pagination
 from chassis.web.api import Resource, endpoint
-from contracts.users import UserDeleted, UserRegistered, UserUpdated
+from contracts.users import RegistrationRepeated, UserDeleted, UserRegistered, UserUpdated
 from services.users import passwords
 from services.users.api.email import request_verification
 from services.users.models.preferences import Preferences
 from services.users.models.request import Request
-from services.users.models.security_event import record
+from services.users.models.security_event import SecurityEvent, record
 from services.users.models.session import Session
 from services.users.models.user import User
 from services.users.schemas import NewUser, Profile, UserPage, UserView
@@ -34,11 +35,14 @@ def hash_password(body: NewUser) -> str:
 class Registration(Resource):
     @endpoint(allow=auth.ANYONE, status=201, location="/users/{id}", idempotency="optional", before=hash_password)
     def post(self, body: NewUser, prepared: str) -> UserView:
-        """Register an account."""
-        user = User.register(body.profile, hashed_password=prepared)
-        emit(_message(UserRegistered, user))
-        request_verification(user)
-        record("registered", user.id)
+        """Register an account. If the address has one, the response is the same, and the owner gets a mail instead."""
+        user = User.new(body.profile, hashed_password=prepared)
+        if user.register():
+            emit(_message(UserRegistered, user))
+            request_verification(user)
+            record("registered", user.id)
+        else:
+            _notify_owner(user.email)
         return UserView.model_validate(user)
 
 
@@ -87,6 +91,15 @@ class Users(Resource):
         """All accounts, newest first."""
         users, cursor = pagination.newest_first(select(User), User.created_at, User.id, query)
         return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
+
+
+def _notify_owner(email: str) -> None:
+    """At most once a day, so that nobody can be flooded with these mails."""
+    owner = User.by_email(email)
+    if owner is not None:
+        if not SecurityEvent.has_recent(owner.id, "registration.repeated", timedelta(days=1)):
+            emit(RegistrationRepeated(owner.id))
+        record("registration.repeated", owner.id)
 
 
 def _message(message: type[M], user: User) -> M:

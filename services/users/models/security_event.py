@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Index, String
+from sqlalchemy import Index, String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
@@ -34,6 +34,11 @@ class SecurityEvent(Base):
         Index("security_events_newest", "occurred_at", "id"),
         Index("security_events_of_user", "user_id", "occurred_at", "id"),
     )
+
+    @classmethod
+    def has_recent(cls, user_id: UUID, kind: str, within: timedelta) -> bool:
+        recent = select(cls.id).where(cls.user_id == user_id, cls.occurred_at > clock.now() - within, cls.kind == kind)
+        return postgres.session().scalar(recent.limit(1)) is not None
 
 
 def record(kind: str, user_id: UUID | None, **details: Any) -> None:

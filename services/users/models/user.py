@@ -5,9 +5,10 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Self
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from sqlalchemy import ARRAY, Index, String, Text, collate, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -71,10 +72,11 @@ class User(Base):
     )
 
     @classmethod
-    def register(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
-        """`profile` has email, username, first_name and last_name. Raises AlreadyTaken."""
+    def new(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
+        """Not stored yet. `profile` has email, username, first_name and last_name."""
         now = clock.now()
         user = cls(
+            id=uuid4(),
             **profile,
             hashed_password=hashed_password,
             roles=["customer"],
@@ -84,9 +86,19 @@ class User(Base):
             updated_at=now,
         )
         user._set_search_terms()
-        with _unique():
-            postgres.session().add(user)
         return user
+
+    def register(self) -> bool:
+        """False if the address has an account. Raises AlreadyTaken for the username, which is public."""
+        # Not an INSERT that fails: PostgreSQL would log it, with the hash of the password.
+        values = {column.key: getattr(self, column.key) for column in User.__table__.columns}
+        inserted = insert(User).values(values).on_conflict_do_nothing().returning(User.id)
+        if postgres.session().scalar(inserted) is not None:
+            return True
+        same_name = select(User.id).where(func.lower(User.username) == func.lower(self.username))
+        if postgres.session().scalar(same_name) is not None:
+            raise _taken("username")
+        return False
 
     @classmethod
     def by_email(cls, email: str) -> Self | None:
@@ -223,6 +235,9 @@ def _unique() -> Iterator[None]:
             yield
     except IntegrityError as error:
         violated: Any = error.orig
-        field = UNIQUE_FIELDS[violated.diag.constraint_name]
-        message = "belongs to another account"
-        raise AlreadyTaken(f"{field}: {message}", errors=[{"field": field, "message": message}]) from error
+        raise _taken(UNIQUE_FIELDS[violated.diag.constraint_name]) from None
+
+
+def _taken(field: str) -> AlreadyTaken:
+    message = "belongs to another account"
+    return AlreadyTaken(f"{field}: {message}", errors=[{"field": field, "message": message}])

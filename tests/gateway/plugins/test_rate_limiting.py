@@ -5,6 +5,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from services.gateway.plugins.windows import start_of
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.documents import plugin, through
 from tests.gateway.upstream import Client, Upstream
+from tests.redis import FAILURES, breakable
 
 UNSCOPED = "00000000-0000-0000-0000-000000000000"
 
@@ -223,6 +225,15 @@ def test_several_gateways_share_one_limit_exactly(upstream: Upstream) -> None:
     assert (statuses.count(200), statuses.count(429)) == (30, 30)
     for edge in edges:
         edge.stop()
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_while_redis_fails_requests_pass(serve: Serve, fresh: dict[str, Any], tmp_path: Path, failure: str) -> None:
+    with breakable(tmp_path) as server:
+        client = limited(serve, fresh, **shared(host="127.0.0.1", port=server.port, hour=5))
+        assert client.get("/").status == 200
+        server.fail(failure)
+        assert client.get("/").status == 200
 
 
 @pytest.mark.parametrize(("fault_tolerant", "status"), [(True, 200), (False, 500)])
