@@ -153,8 +153,12 @@ class Stack:
         if status is None or status.state != "RUNNING":
             return
         configuration = json.dumps({"config": self.services.kong_file.read_text()}).encode()
+        headers = {
+            "Content-Type": "application/json",
+            "Kong-Admin-Token": self.installation.secrets["gateway-admin"],
+        }
         url = f"http://127.0.0.1:{self.installation.ports['gateway-admin']}/config"
-        request = urllib.request.Request(url, configuration, {"Content-Type": "application/json"}, method="POST")
+        request = urllib.request.Request(url, configuration, headers, method="POST")
         try:
             urllib.request.urlopen(request, timeout=READY_SECONDS).close()
         except OSError as error:

@@ -36,12 +36,15 @@ def lint(file: File = KONG_YML) -> None:
 def golden(
     against: Annotated[str, typer.Option(help="host:port of the edge.")],
     admin: Annotated[str, typer.Option(help="URL of its admin API. Its configuration is replaced.")],
+    admin_token: Annotated[str, typer.Option(help="Token for the admin API.", envvar="SOUK_ADMIN_TOKEN")] = "",
     upstream_host: Annotated[str, typer.Option(help="This machine's address, as the edge reaches it.")] = "127.0.0.1",
 ) -> None:
     """Run the golden cases against an edge, real Kong or ours."""
     host, _, port = against.removeprefix("http://").rstrip("/").partition(":")
     count, failed = 0, 0
-    with runner.running(runner.Edge(host, int(port or 80), admin.rstrip("/")), upstream_host) as golden_runner:
+    with runner.running(
+        runner.Edge(host, int(port or 80), admin.rstrip("/"), admin_token), upstream_host
+    ) as golden_runner:
         for name, group in case.groups():
             for outcome in _outcomes(golden_runner, name, group):
                 count += 1

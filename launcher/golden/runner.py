@@ -41,6 +41,12 @@ class Edge:
     host: str
     port: int
     admin: str
+    token: str = ""
+    """For the admin port; empty where it needs none."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Kong-Admin-Token": self.token} if self.token else {}
 
     @property
     def admin_address(self) -> tuple[str, int]:
@@ -80,6 +86,7 @@ class Runner:
             "POST",
             f"{self._edge.admin}/config",
             json={"config": HEAD + yaml.safe_dump(config)},
+            headers={"Content-Type": "application/json", **self._edge.headers},
             timeout=10,
             retries=False,
         )
@@ -97,6 +104,8 @@ class Runner:
             each.responses = [upstream.Response(**{**a.model_dump(), "body": a.body.encode()}) for a in case.responses]
         filled = self._filled(case.request.model_dump_json(), tokens)
         request = case.request.model_validate_json(filled)
+        if request.to == "admin":
+            request = request.model_copy(update={"headers": [*request.headers, *self._edge.headers.items()]})
         expected = Expected.model_validate_json(self._filled(case.expect.model_dump_json(by_alias=True), tokens))
         replies, served = [], []
         address = (self._edge.host, self._edge.port) if request.to == "edge" else self._edge.admin_address

@@ -52,13 +52,13 @@ class Runtime:
             Names(partial(follow, Agent.of(settings), settings.dns_server)),
         )
         self.server = HTTPServer(gateway.serve, ClientTimeouts(head=settings.head_seconds, body=settings.body_seconds))
-        self._settings = settings
+        self.settings = settings
         gateway.switch_to(gateway.edge, self.resources)
 
     async def listen(self, http: socket.socket, https: socket.socket | None) -> None:
         await self.server.listen(http)
         if https is not None:
-            await self.server.listen(https, _tls(self._settings))
+            await self.server.listen(https, _tls(self.settings))
 
     async def run_until_signalled(self) -> None:
         """Stop on SIGTERM or SIGINT, reload the file on SIGHUP."""
@@ -85,7 +85,7 @@ class Runtime:
 
     def _reload_file(self) -> None:
         try:
-            self.gateway.switch_to(Edge(configuration.load(self._settings.kong_file.read_text())), self.resources)
+            self.gateway.switch_to(Edge(configuration.load(self.settings.kong_file.read_text())), self.resources)
         except (OSError, InvalidConfiguration) as error:
             log.error("file rejected, keeping the previous configuration", error=str(error))
         else:

@@ -21,6 +21,12 @@ class GatewaySettings(Settings):
     admin_host: str = "127.0.0.1"
     """Address of /status, /config and /metrics. Not public: the edge routes only the documentation there."""
 
+    admin_token: SecretStr | None = None
+    """Needed in Kong-Admin-Token to write and to see secrets. Without one the port is as open as Kong's."""
+
+    admin_names: list[str] = Field(default_factory=list)
+    """Host names by which this port may be called, beside localhost, `admin_host` and addresses."""
+
     admin_port: int = Field(ge=0, le=65535)
     """Port of the same."""
 

@@ -11,6 +11,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
+from services.gateway.admin.access import Access
 from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.exchange.responses import SERVER
 from services.gateway.runtime import Runtime
@@ -41,7 +42,8 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     document = JoinedDocument(services, lambda: runtime.gateway.edge.router)
     health = Health({})
-    app.before_request(_refuse_browsers)
+    access = Access(runtime.settings)
+    access.guard(app)
     app.register_error_handler(HTTPException, _as_kong_error)
 
     @app.get("/openapi.json")
@@ -66,18 +68,11 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
         code, body = health.respond(request.path) or (404, b"{}")
         return Response(body, code, content_type="application/json")
 
-    config.register(app, runtime)
+    config.register(app, runtime, access)
     targets.register(app, runtime)
-    entities.register(app, runtime)
+    entities.register(app, runtime, access)
     app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", PAGE))
     return app
-
-
-def _refuse_browsers() -> tuple[dict[str, str], int] | None:
-    """Any web page can make a local browser send requests here; our own clients send no Origin."""
-    if request.method not in ("GET", "HEAD") and "Origin" in request.headers:
-        return {"message": "Not for browsers"}, 403
-    return None
 
 
 def _as_kong_error(error: HTTPException) -> tuple[dict[str, str], int]:

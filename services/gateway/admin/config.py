@@ -3,19 +3,22 @@
 import json
 from typing import Any
 
+import yaml
 from flask import Flask, Response, request
 
 from chassis.base.parsing import parse_json
+from services.gateway.admin.access import Access, blanked
 from services.gateway.admin.entities import shown
 from services.gateway.config.configuration import CHILDREN, KINDS
 from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_tree
 from services.gateway.runtime import Runtime
 
 
-def register(app: Flask, runtime: Runtime) -> None:
+def register(app: Flask, runtime: Runtime, access: Access) -> None:
     @app.get("/config")
     def config() -> dict[str, str]:
-        return {"config": runtime.gateway.edge.configuration.text}
+        text = runtime.gateway.edge.configuration.text
+        return {"config": text if access.sees_secrets else yaml.safe_dump(blanked(yaml.safe_load(text)))}
 
     @app.post("/config")
     def replace() -> Any:

@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import Flask, abort, request
 from pydantic import ValidationError
 
+from services.gateway.admin.access import Access
 from services.gateway.config import schema
 from services.gateway.config.configuration import CHILDREN, KINDS, REFERENCES, Configuration
 from services.gateway.config.errors import ConfigError, as_tree, message_of
@@ -69,19 +70,23 @@ def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, 
     return fields
 
 
-def register(app: Flask, runtime: Runtime) -> None:
+def register(app: Flask, runtime: Runtime, access: Access) -> None:
     def current() -> Configuration:
         return runtime.gateway.edge.configuration
+
+    def visible(kind: str, content: dict[str, Any]) -> dict[str, Any]:
+        visible: dict[str, Any] = access.shown({kind: content})[kind]
+        return visible
 
     @app.get("/<any({}):path>".format(", ".join(f'"{path}"' for path in PATHS)))
     def list_entities(path: str) -> dict[str, Any]:
         kind = PATHS[path]
-        return _page(kind, current().of(kind).values(), current(), f"/{path}")
+        return visible(kind, _page(kind, current().of(kind).values(), current(), f"/{path}"))
 
     @app.get("/<path>/<reference>")
     def show(path: str, reference: str) -> dict[str, Any]:
         kind, entity = _find(current(), path, reference)
-        return shown(kind, entity, current())
+        return visible(kind, shown(kind, entity, current()))
 
     @app.get("/<path>/<reference>/<inner>")
     def show_nested(path: str, reference: str, inner: str) -> dict[str, Any]:
@@ -92,7 +97,7 @@ def register(app: Flask, runtime: Runtime) -> None:
         child = INSIDE.get(inner, inner)
         field = CHILDREN.get(kind, {}).get(child) or abort(404)
         children = [each for each in current().of(child).values() if getattr(each, field) == entity.id]
-        return _page(child, children, current(), request.path)
+        return visible(child, _page(child, children, current(), request.path))
 
     @app.route("/<path>", methods=WRITES)
     @app.route("/<path>/<reference>", methods=WRITES)

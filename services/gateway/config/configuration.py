@@ -114,7 +114,7 @@ def load(text: str) -> Configuration:
         configuration.locations[entity.id] = location
         if is_duplicate:
             errors.append(
-                configuration.error(entity, f"uniqueness violation: {kind} {key or entity.id} is declared twice")
+                configuration.error(entity, f"uniqueness violation: {kind} {_named(entity)} is declared twice")
             )
         entities[entity.id] = entity
     for kind in KINDS:
@@ -166,6 +166,11 @@ def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[s
         for position, child in enumerate(getattr(entity, child_kind)):
             child = child.model_copy(update={reference: entity.id})
             yield from _with_children(child_kind, child, (*location, child_kind, position))
+
+
+def _named(entity: Entity) -> str:
+    """For messages, which may be logged: a key-auth credential's key is a secret."""
+    return entity.id if isinstance(entity, KeyAuthCredential) else entity.natural_key or entity.id
 
 
 def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigError]) -> Entity:
