@@ -244,7 +244,7 @@ def test_the_documentation_is_shown_at_the_edge_and_nothing_else_of_the_admin_po
 def test_the_admin_port_counts_requests(process: Process, client: Client) -> None:
     client.get("/products/")
     text = Client(process.admin_port).get("/metrics").body
-    assert b'route="products-read",service="products",source="service"' in text
+    assert b'service="products",route="products-read",code="200",source="service"' in text
 
 
 def test_a_killed_gateway_leaves_its_ports_to_the_next(process: Process, client: Client) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from flask import Flask, Response, request
 from flask_swagger_ui import get_swaggerui_blueprint
-from prometheus_client import CONTENT_TYPE_LATEST
 from werkzeug.exceptions import HTTPException
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
@@ -54,13 +53,23 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     def status() -> dict[str, Any]:
         return state.status(runtime)
 
+    @app.get("/")
+    def node() -> dict[str, Any]:
+        return state.node()
+
+    @app.after_request
+    def name_charset(response: Response) -> Response:
+        if response.content_type == "application/json":
+            response.content_type = "application/json; charset=utf-8"
+        return response
+
     @app.get("/status/ready")
     def ready() -> dict[str, str]:
         return {"message": "ready"}
 
     @app.get("/metrics")
     def metrics() -> Response:
-        return Response(state.metrics(runtime), content_type=CONTENT_TYPE_LATEST)
+        return Response(state.metrics(runtime), content_type="text/plain; charset=UTF-8")
 
     @app.get("/health/live", endpoint="health_live")
     @app.get("/health/ready", endpoint="health_ready")

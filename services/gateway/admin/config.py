@@ -13,6 +13,8 @@ from services.gateway.config.configuration import CHILDREN, KINDS
 from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_tree
 from services.gateway.runtime import Runtime
 
+TRUE = ("1", "true", "on", "yes")
+
 
 def register(app: Flask, runtime: Runtime, access: Access) -> None:
     @app.get("/config")
@@ -30,7 +32,7 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
         try:
             edge = runtime.reload(text)
         except InvalidConfiguration as invalid:
-            return _refusal(invalid, flat=request.args.get("flatten_errors") in ("1", "true")), 400
+            return _refusal(invalid, text, flat=request.args.get("flatten_errors", "").lower() in TRUE), 400
         loaded = edge.configuration
         return {
             kind: {id_: shown(kind, entity, loaded) for id_, entity in loaded.of(kind).items()}
@@ -55,21 +57,19 @@ def _sent() -> str | None:
     return text or None
 
 
-_NAMES = {"jwt_secrets": "jwt_secret", "keyauth_credentials": "keyauth_credential"}
-
-
-def _refusal(invalid: InvalidConfiguration, flat: bool) -> dict[str, Any]:
+def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, Any]:
     """In Kong's format, to which we add `lines`."""
-    fields = as_tree([_as_entity_error(error) for error in invalid.errors])
+    outside = [error for error in invalid.errors if not (flat and _entity_of(error))]
+    fields = as_tree([_as_entity_error(error) for error in outside])
     body: dict[str, Any] = {
         "code": 14,
         "name": "invalid declarative configuration",
         "message": f"declarative config is invalid: {json.dumps(fields)}",
-        "fields": {} if flat else fields,
+        "fields": fields,
         "lines": [str(error) for error in invalid.errors],
     }
     if flat:
-        body["flattened_errors"] = _flattened(invalid.errors)
+        body["flattened_errors"] = _flattened(invalid.errors, text)
     return body
 
 
@@ -86,15 +86,35 @@ def _is_entity(location: tuple[str | int, ...]) -> bool:
     return len(location) >= 2 and location[-2] in kinds
 
 
-def _flattened(errors: list[ConfigError]) -> list[dict[str, Any]]:
-    """Grouped by entity."""
-    found: dict[tuple[str | int, ...], dict[str, Any]] = {}
+def _entity_of(error: ConfigError) -> tuple[str | int, ...]:
+    """The location of the innermost entity that it is in; empty outside of any."""
+    ends = [end for end in range(2, len(error.location) + 1) if _is_entity(error.location[:end])]
+    return error.location[: max(ends, default=0)]
+
+
+def _flattened(errors: list[ConfigError], text: str) -> list[dict[str, Any]]:
+    """Grouped by entity; places inside of it are counted from 1."""
+    document, found = yaml.safe_load(text), dict[tuple[str | int, ...], dict[str, Any]]()
     for error in errors:
-        ends = [end for end in range(2, len(error.location) + 1) if _is_entity(error.location[:end])]
-        place = error.location[: max(ends, default=0)]
-        kind = str(place[-2]) if place else "file"
-        entity = found.setdefault(place, {"entity_type": _NAMES.get(kind, kind.removesuffix("s")), "errors": []})
-        inside = ".".join(map(str, error.location[len(place) :]))
+        place = _entity_of(error)
+        if not place:
+            continue
+        if place not in found:
+            found[place] = _described(str(place[-2]), _at(document, place))
+        inside = ".".join(str(part + 1 if isinstance(part, int) else part) for part in error.location[len(place) :])
         described = {"type": "field", "field": inside} if inside else {"type": "entity"}
-        entity["errors"].append({**described, "message": error.message, "line": error.line})
+        found[place]["errors"].append({**described, "message": error.message, "line": error.line})
     return list(found.values())
+
+
+def _described(kind: str, entity: Any) -> dict[str, Any]:
+    fields = entity if isinstance(entity, dict) else {}
+    shown = {name: value for name, value in fields.items() if name not in CHILDREN.get(kind, {})}
+    known = {f"entity_{name}": fields[name] for name in ("name", "id", "tags") if fields.get(name)}
+    return {"entity_type": kind.removesuffix("s"), **known, "entity": shown, "errors": []}
+
+
+def _at(document: Any, place: tuple[str | int, ...]) -> Any:
+    for part in place:
+        document = document[part]
+    return document

@@ -1,11 +1,12 @@
 """The current entities, read-only: without a database, a new configuration is sent to /config as a whole."""
 
+import hashlib
 import json
 from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from flask import Flask, abort, request
+from flask import Flask, abort, make_response, request
 from pydantic import ValidationError
 
 from services.gateway.admin.access import Access
@@ -13,6 +14,7 @@ from services.gateway.config import schema
 from services.gateway.config.configuration import CHILDREN, KINDS, REFERENCES, Configuration
 from services.gateway.config.errors import ConfigError, as_tree, message_of
 from services.gateway.config.schema import Entity
+from services.gateway.plugins.registry import PLUGINS, build
 from services.gateway.runtime import Runtime
 
 PATHS = {
@@ -56,6 +58,28 @@ KEYS = {
 }
 """The field that names an entity in a path, where it is not `name`."""
 
+ABSENT: dict[str, dict[str, None]] = {
+    "services": dict.fromkeys(("client_certificate", "ca_certificates", "tls_verify_depth")),
+    "routes": dict.fromkeys(("snis", "sources", "destinations")),
+    "upstreams": dict.fromkeys(("client_certificate",)),
+}
+"""Fields of Kong's that are never set here."""
+
+UPDATED = ("services", "routes", "consumers", "plugins", "upstreams", "targets")
+
+EMPTY = (
+    "certificates",
+    "snis",
+    "ca_certificates",
+    "vaults",
+    "keys",
+    "key-sets",
+    "hmac-auths",
+    "oauth2",
+    "filter-chains",
+)
+"""Kinds of Kong's that a file here cannot have, but that tools list."""
+
 MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
@@ -63,11 +87,37 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, Any]:
     """In Kong's format: without children, references as `{"id": ...}`."""
     fields = entity.model_dump(mode="json", by_alias=True, exclude=set(CHILDREN.get(kind, {})))
+    for name, value in fields.items():
+        if value in ([], {}) and name not in entity.model_fields_set:
+            fields[name] = None
+    fields |= ABSENT.get(kind, {})
     for reference in REFERENCES:
         if reference in fields:
             fields[reference] = {"id": fields[reference]} if fields[reference] else None
-    fields["created_at"] = fields["updated_at"] = configuration.loaded_at
+    if isinstance(entity, schema.Plugin):
+        fields["config"] = _with_defaults(entity, configuration)
+    if isinstance(entity, schema.BasicAuthCredential):
+        # As Kong keeps it: salted with the consumer's id.
+        salted = f"{entity.password}{entity.consumer}".encode()
+        fields["password"] = hashlib.sha1(salted, usedforsecurity=False).hexdigest()
+    fields["created_at"] = configuration.loaded_at
+    if kind in UPDATED:
+        fields["updated_at"] = configuration.loaded_at
     return fields
+
+
+def _with_defaults(entry: schema.Plugin, configuration: Configuration) -> dict[str, Any]:
+    defaults = build(entry, configuration).config
+    return _merged(defaults, entry.config or {})
+
+
+def _merged(defaults: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    deep = {name: _merged(defaults[name], value) for name, value in given.items() if _are_dicts(defaults, name, value)}
+    return defaults | given | deep
+
+
+def _are_dicts(defaults: dict[str, Any], name: str, value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(defaults.get(name), dict)
 
 
 def register(app: Flask, runtime: Runtime, access: Access) -> None:
@@ -82,6 +132,14 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
     def list_entities(path: str) -> dict[str, Any]:
         kind = PATHS[path]
         return visible(kind, _page(kind, current().of(kind).values(), current(), f"/{path}"))
+
+    @app.get("/<any({}):path>".format(", ".join(f'"{path}"' for path in EMPTY)))
+    def list_nothing(path: str) -> dict[str, Any]:
+        return {"data": [], "next": None}
+
+    @app.get("/plugins/enabled")
+    def enabled() -> dict[str, Any]:
+        return {"enabled_plugins": sorted(PLUGINS)}
 
     @app.get("/<path>/<reference>")
     def show(path: str, reference: str) -> dict[str, Any]:
@@ -156,11 +214,15 @@ def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, p
     """Filtered by `?tags=a,b` (all of them) or `?tags=a/b` (any), paged by `?size=` and `?offset=`."""
     wanted = request.args.get("tags", "")
     chosen = [entity for entity in entities if _has_tags(entity, wanted)]
-    size = min(request.args.get("size", 100, type=int), MAX_PAGE_SIZE)
-    start = request.args.get("offset", 0, type=int)
-    end = start + max(size, 1)
+    size, start = request.args.get("size", "100"), request.args.get("offset", 0, type=int)
+    if not size.isdecimal() or not 1 <= int(size) <= MAX_PAGE_SIZE:
+        message = f"size must be an integer between 1 and {MAX_PAGE_SIZE}"
+        abort(make_response({"code": 9, "name": "invalid size", "message": message}, 400))
+    end = start + int(size)
     page: dict[str, Any] = {"data": [shown(kind, entity, configuration) for entity in chosen[start:end]]}
-    page["next"] = f"{path}?offset={end}&size={size}" if end < len(chosen) else None
+    page["next"] = None
+    if end < len(chosen):
+        page |= {"next": f"{path}?offset={end}&size={size}", "offset": str(end)}
     return page
 
 

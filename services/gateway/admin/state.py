@@ -2,17 +2,22 @@
 
 import os
 import resource
+import socket
 from collections.abc import Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Metric, generate_latest
+from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
 
 from services.gateway.admin.targets import health_of
 from services.gateway.exchange.responses import SERVER
 from services.gateway.plugins.prometheus import Prometheus
+from services.gateway.plugins.registry import PLUGINS
 from services.gateway.runtime import Runtime
+
+KONG_VERSION = "3.9.3"
+"""Whose Admin API this is."""
 
 _NODE = "00000000-0000-0000-0000-000000000000"
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
@@ -36,10 +41,46 @@ def status(runtime: Runtime) -> dict[str, Any]:
     }
 
 
+def node() -> dict[str, Any]:
+    """Of Kong's, what tools read before anything else."""
+    return {
+        "version": KONG_VERSION,
+        "edition": "community",
+        "tagline": "Welcome to kong",
+        "hostname": socket.gethostname(),
+        "node_id": _NODE,
+        "configuration": {"database": "off", "role": "traditional"},
+        "plugins": {"available_on_server": dict.fromkeys(sorted(PLUGINS), True), "enabled_in_cluster": []},
+    }
+
+
 def metrics(runtime: Runtime) -> bytes:
-    own = CollectorRegistry()
-    own.register(_State(runtime))
-    return generate_latest(REGISTRY) + generate_latest(own)
+    families = [*REGISTRY.collect(), *_State(runtime).collect()]
+    return "".join(line for family in families for line in _lines(family)).encode()
+
+
+def _lines(family: Metric) -> Iterator[str]:
+    """In Kong's notation: labels in their order, and whole numbers without a fraction."""
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    yield f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"
+    for sample in family.samples:
+        if not sample.name.endswith("_created"):
+            labels = ",".join(f'{label}="{_label(label, value)}"' for label, value in sample.labels.items())
+            yield (
+                f"{sample.name}{{{labels}}} {_number(sample.value)}\n"
+                if labels
+                else f"{sample.name} {_number(sample.value)}\n"
+            )
+
+
+def _label(name: str, value: str) -> str:
+    if name == "le" and value != "+Inf":
+        return _number(float(value))
+    return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(value)
 
 
 class _State(Collector):

@@ -114,7 +114,7 @@ def as_tree(errors: Sequence[ConfigError]) -> dict[str, Any]:
 
 
 def _insert(into: Any, location: Location, message: str) -> None:
-    location = location or ("@entity", 0)
+    location = location or ("error",)
     for part, following in zip(location, [*location[1:], None], strict=True):
         if isinstance(part, int):
             into.extend([None] * (part + 1 - len(into)))

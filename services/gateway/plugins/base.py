@@ -1,7 +1,7 @@
 """The interface of a plugin: its name, Kong's priority, its configuration, and its phases."""
 
 from collections.abc import Awaitable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -45,6 +45,12 @@ class Plugin:
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         """Raises pydantic's ValidationError or Misconfigured."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """As the file has it, with defaults: each plugin keeps it as `_config`."""
+        config: PluginConfig = vars(self)["_config"]
+        return config.model_dump(by_alias=True)
 
     def access(self, exchange: Exchange) -> Access:
         """Run before the request is forwarded; a response ends the phase and is sent instead of forwarding.

@@ -41,9 +41,9 @@ class BotDetection(Plugin):
     name, priority, takes_consumer = "bot-detection", 2500, False
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
-        config = BotDetectionConfig.model_validate(entry.config or {})
-        self._allow = [re.compile(text) for text in config.allow]
-        self._deny = [re.compile(text) for text in config.deny]
+        self._config = BotDetectionConfig.model_validate(entry.config or {})
+        self._allow = [re.compile(text) for text in self._config.allow]
+        self._deny = [re.compile(text) for text in self._config.deny]
         self._robots = re.compile("|".join(ROBOTS), re.IGNORECASE)
 
     def access(self, exchange: Exchange) -> Response | None:

@@ -27,9 +27,9 @@ class RequestSizeLimiting(Plugin):
     name, priority = "request-size-limiting", 951
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
-        checked = RequestSizeLimitingConfig.model_validate(entry.config or {})
-        self._limit_bytes = checked.allowed_payload_size * UNITS[checked.size_unit]
-        self._requires_length = checked.require_content_length
+        self._config = RequestSizeLimitingConfig.model_validate(entry.config or {})
+        self._limit_bytes = self._config.allowed_payload_size * UNITS[self._config.size_unit]
+        self._requires_length = self._config.require_content_length
 
     def access(self, exchange: Exchange) -> Access:
         announced = exchange.announced_length

@@ -1,5 +1,6 @@
 """Section 15 of Kong's behaviour: a configuration is replaced as a whole or not at all."""
 
+import hashlib
 import io
 import json
 import os
@@ -14,7 +15,8 @@ from flask.testing import FlaskClient
 
 from services.gateway.admin.app import create_admin
 from services.gateway.lint import errors_in
-from tests.gateway.conftest import InThread
+from tests.gateway.conftest import InThread, Serve
+from tests.gateway.documents import plugin, through
 from tests.gateway.process import Process
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
 from tests.gateway.waiting import until
@@ -225,7 +227,7 @@ def test_health_is_a_metric_if_configured(admin: FlaskClient) -> None:
     assert b"kong_upstream_target_health" not in admin.get("/metrics").data
     loaded(admin, WHOLE + "plugins: [{name: prometheus, config: {upstream_health_metrics: true}}]")
     text = admin.get("/metrics").data.decode()
-    assert 'target="127.0.0.1:1",upstream="targets"} 1.0' in text.split('state="healthchecks_off"')[1]
+    assert 'state="healthchecks_off",subsystem="http"} 1' in text.split('target="127.0.0.1:1"', 1)[1]
     for name in ("kong_node_info", "kong_datastore_reachable", "kong_nginx_requests_total", "kong_nginx_timers"):
         assert name in text
 
@@ -274,3 +276,86 @@ def test_a_signal_reloads_the_file(process: tuple[Process, Upstream]) -> None:
     os.kill(edge.running.pid, signal.SIGHUP)
     until(lambda: "configuration loaded" in edge.log.read_text(), edge.log.read_text)
     assert client.get("/products/").status == 200
+
+
+def test_flattened_errors_name_their_entities_as_kong_does(admin: FlaskClient) -> None:
+    text = HEAD + (
+        "nothing: 1\nservices: [{name: s, host: h, tags: [t], port: x, routes: [{name: r, paths: [nothing], methods: [get]}]}]"
+    )
+    body = admin.post("/config?flatten_errors=1", json={"config": text}).json or {}
+    assert body["fields"] == {"nothing": "unknown field"}
+    service, route = sorted(body["flattened_errors"], key=lambda each: str(each["entity_type"]), reverse=True)
+    assert (service["entity_name"], service["entity_tags"]) == ("s", ["t"])
+    assert service["entity"] == {"name": "s", "host": "h", "tags": ["t"], "port": "x"}
+    assert (route["entity_type"], route["entity_name"]) == ("route", "r")
+    assert {each["field"] for each in route["errors"]} == {"paths.1", "methods.1"}
+    assert {each["type"] for each in route["errors"]} == {"field"}
+
+
+def test_what_cannot_be_parsed_is_an_error_of_the_file(admin: FlaskClient) -> None:
+    body = admin.post("/config", json={"config": "a: b: c"}).json or {}
+    assert set(body["fields"]) == {"error"}
+
+
+def test_unset_lists_are_null_and_set_ones_are_not(admin: FlaskClient) -> None:
+    loaded(admin, HEAD + "services: [{name: s, host: h, tags: [], routes: [{name: r, paths: [/r]}]}]")
+    route, service = admin.get("/routes/r").json or {}, admin.get("/services/s").json or {}
+    assert [route[name] for name in ("methods", "hosts", "headers", "snis", "tags")] == [None] * 5
+    assert (route["paths"], service["tags"]) == (["/r"], [])
+
+
+def test_plugins_are_shown_with_their_defaults(admin: FlaskClient) -> None:
+    loaded(
+        admin,
+        HEAD
+        + "plugins: [{name: rate-limiting, config: {minute: 1, policy: redis, redis: {host: r}}}, {name: bot-detection}]",
+    )
+    configs = {each["name"]: each["config"] for each in (admin.get("/plugins").json or {})["data"]}
+    limit = configs["rate-limiting"]
+    assert (limit["limit_by"], limit["redis"]["host"], limit["redis"]["port"]) == ("consumer", "r", 6379)
+    assert configs["bot-detection"] == {"allow": [], "deny": []}
+
+
+def test_json_names_its_charset(admin: FlaskClient) -> None:
+    for reply in (admin.get("/services"), admin.get("/nothing"), admin.post("/config", json={"config": "a"})):
+        assert reply.content_type == "application/json; charset=utf-8"
+
+
+@pytest.mark.parametrize("path", ["/certificates", "/snis", "/vaults", "/hmac-auths", "/oauth2"])
+def test_kinds_that_a_file_cannot_have_are_empty(admin: FlaskClient, path: str) -> None:
+    assert admin.get(path).json == {"data": [], "next": None}
+
+
+@pytest.mark.parametrize("size", ["0", "1001", "many"])
+def test_a_pages_size_is_checked(admin: FlaskClient, size: str) -> None:
+    reply = admin.get(f"/services?size={size}")
+    assert (reply.status_code, (reply.json or {})["code"]) == (400, 9)
+
+
+def test_tools_read_kongs_version_first(admin: FlaskClient) -> None:
+    node = admin.get("/").json or {}
+    assert (node["version"], node["configuration"]["database"]) == ("3.9.3", "off")
+
+
+def test_passwords_are_shown_as_kong_keeps_them(admin: FlaskClient) -> None:
+    loaded(admin, HEAD + "consumers: [{username: mina, basicauth_credentials: [{username: m, password: p}]}]")
+    (credential,) = (admin.get("/consumers/mina/basic-auth").json or {})["data"]
+    salted = f"p{credential['consumer']['id']}".encode()
+    assert credential["password"] == hashlib.sha1(salted, usedforsecurity=False).hexdigest()
+
+
+def test_metrics_are_written_as_kong_writes_them(admin: FlaskClient, serve: Serve) -> None:
+    client = serve(through(plugin("prometheus", status_code_metrics=True, latency_metrics=True)))
+    client.get("/")
+    reply = admin.get("/metrics")
+    assert reply.content_type == "text/plain; charset=UTF-8"
+    lines = reply.text.splitlines()
+    count = (
+        'kong_http_requests_total{service="s",route="r",code="200",source="service",workspace="default",consumer=""} '
+    )
+    assert any(line.startswith(count) and line.removeprefix(count).isdecimal() for line in lines)
+    assert any(
+        line.startswith('kong_kong_latency_ms_bucket{service="s",route="r",workspace="default",le="1"} ')
+        for line in lines
+    )
+    assert "# TYPE kong_http_requests_total counter" in lines
