@@ -1,14 +1,21 @@
-"""`./souk kong`: render and lint the edge's configuration, and test any edge against the golden cases."""
+"""`./souk kong`: render, run and lint the edge's configuration, and test any edge against the golden cases."""
 
+import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.markup import escape
 
-from launcher.cli import app, command, console, operate
+from launcher import running
+from launcher.cli import app, command, console, errors, operate
 from launcher.errors import LaunchError
 from launcher.golden import case, runner
+from launcher.kong import STATUS, environment
+from launcher.stack import Stack
+from launcher.state import REPOSITORY
 
 kong = typer.Typer(help="The edge's configuration, kong/kong.yml.", no_args_is_help=True)
 app.add_typer(kong, name="kong")
@@ -22,6 +29,37 @@ KONG_YML = Path("kong/kong.yml")
 def render(file: File = KONG_YML) -> None:
     """Print the configuration for this installation, with its secrets, as real Kong takes it."""
     operate("gateway", "services.gateway.config.render", str(file.resolve()))
+
+
+@kong.command()
+@command
+def run(
+    listen: Annotated[str, typer.Option(help="Where Kong listens.")] = "127.0.0.1:8080",
+    dns: Annotated[str, typer.Option(help="Consul's DNS, host:port. Without it: this installation's addresses.")] = "",
+    log: Annotated[str, typer.Option(help="File for a line of each request, which Kong's workers may open.")] = "",
+    trusted_ips: Annotated[str, typer.Option(help="Networks of the load balancer in front.")] = "",
+    file: File = KONG_YML,
+) -> None:
+    """Run real Kong with this installation's configuration, or print what it needs where no `kong` is installed."""
+    stack = Stack()
+    running.ensure_up(stack)
+    variables = environment(_rendered(stack, file, dns, log), listen, dns, trusted_ips)
+    for name, value in variables.items():
+        console.print(f"{name}={value}", soft_wrap=True, markup=False)
+    found = shutil.which("kong")
+    if found is None:
+        errors.print("There is no `kong` on the PATH: run Kong 3.9 in this environment; see docs/kong.md.")
+        raise typer.Exit(1)
+    raise typer.Exit(subprocess.run([found, "start"], env={**os.environ, **variables}, check=False).returncode)
+
+
+def _rendered(stack: Stack, file: Path, dns: str, log: str) -> Path:
+    arguments, given = stack.services.one_shot("gateway", "services.gateway.config.render", str(file.resolve()))
+    given |= {"SOUK_EDGE_LOG": log, "SOUK_EDGE_STATUS": STATUS, **({} if dns else {"SOUK_CONSUL_URL": ""})}
+    rendered = subprocess.run(arguments, env=given, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if rendered.returncode:
+        raise LaunchError("The configuration cannot be rendered:", rendered.stderr.splitlines()[-15:])
+    return stack.state.write("kong-real.yml", rendered.stdout)
 
 
 @kong.command()
