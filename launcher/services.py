@@ -226,7 +226,7 @@ class Services:
                     "SOUK_TLS_CERTIFICATE": str(certificate_file),
                     "SOUK_TLS_KEY": str(key_file),
                     "SOUK_ADMIN_PORT": str(self._port("gateway-admin")),
-                    "SOUK_ADMIN_TOKEN": secrets["gateway-admin"],
+                    "SOUK_ADMIN_TOKEN": self._installation.secrets["gateway-admin"],
                     "SOUK_KONG_FILE": str(self.kong_file),
                     "SOUK_SERVICES": self._addresses(),
                 }

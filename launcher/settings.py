@@ -25,6 +25,7 @@ CHOSEN = {
     "SOUK_HOST": "this machine only",
     "SOUK_PORT": "a free port for each",
     "SOUK_ADMIN_PORT": "8001, or a free port",
+    "SOUK_ADMIN_TOKEN": "made at the first start",
     "SOUK_TLS_PORT": "8443, or a free port",
     "SOUK_SMTP_PORT": "2525, or a free port",
     "SOUK_DATABASE_URL": "one for each service; SOUK_POSTGRES_URL names an external server",

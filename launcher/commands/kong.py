@@ -74,7 +74,7 @@ def lint(file: File = KONG_YML) -> None:
 def golden(
     against: Annotated[str, typer.Option(help="host:port of the edge.")],
     admin: Annotated[str, typer.Option(help="URL of its admin API. Its configuration is replaced.")],
-    admin_token: Annotated[str, typer.Option(help="Token for the admin API.", envvar="SOUK_ADMIN_TOKEN")] = "",
+    admin_token: Annotated[str, typer.Option(help="Token for the admin API.", envvar="KONG_ADMIN_TOKEN")] = "",
     upstream_host: Annotated[str, typer.Option(help="This machine's address, as the edge reaches it.")] = "127.0.0.1",
 ) -> None:
     """Run the golden cases against an edge, real Kong or ours."""

@@ -285,4 +285,4 @@ def test_a_missing_setting_ends_the_process_with_an_error_line(process: Process)
         **process.command("services.gateway") | {"env": environment}, capture_output=True, text=True, timeout=30
     )
     assert ended.returncode == 1
-    assert "SOUK_KONG_FILE: Field required" in ended.stderr
+    assert "SOUK_KONG_FILE: is required" in ended.stderr
