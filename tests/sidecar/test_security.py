@@ -43,7 +43,7 @@ def test_an_acl_token_is_required(consul_binary: Path, tmp_path: Path, instance:
         consul.until(lambda: (authorized.heartbeat(), authorized.state == "registered")[1])
         settings = ChassisSettings(consul_url=consul.url, consul_token=TOKEN)
         assert [each.id for each in discovery.provider(settings).instances("users")] == ["users-web"]
-        assert Query(Agent(consul.url), "users").ask(0.1) == []
+        assert Query(Agent(consul.url), "users").fetch(0.1) == []
     finally:
         consul.kill()
 
