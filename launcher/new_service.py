@@ -16,7 +16,7 @@ TEMPLATES = Path(__file__).parent / "templates" / "service"
 
 
 def write(name: str, record: str = "") -> list[Path]:
-    """Write the service and record its message's first version; returns the files, relative to the repository.
+    """Write the service, record its message's first version and list its settings; returns the files, relative to the repository.
 
     name: plural, also its URL and its table. record: the singular, derived from `name` if empty. Raises LaunchError.
     """
@@ -38,6 +38,7 @@ def write(name: str, record: str = "") -> list[Path]:
     _run(str(BIN / "ruff"), "check", "--quiet", "--select", "I", "--fix", *python)
     _run(str(BIN / "ruff"), "format", "--quiet", *python)
     _run(sys.executable, "-m", "tests.contract.recorded")
+    (REPOSITORY / "docs" / "settings.md").write_text(_run(sys.executable, "-m", "launcher", "settings"))
     return sorted(files)
 
 
@@ -55,7 +56,9 @@ def _check(name: str, record: str) -> None:
         raise LaunchError(f"The name {name} is taken.")
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
+    """Its output."""
     outcome = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if outcome.returncode:
         raise LaunchError(f"{' '.join(command[:3])} failed:", (outcome.stdout + outcome.stderr).splitlines()[-15:])
+    return outcome.stdout
