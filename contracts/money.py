@@ -9,9 +9,6 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 _TEXT = r"[0-9]{1,8}(\.[0-9]{1,2})?"
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_TEXT}$", "examples": ["12.50"]})
 
-MAX = 99_999_999_99
-"""The largest amount that NUMERIC(10,2) holds, in minor units."""
-
 
 def to_minor(amount: Decimal) -> int:
     """12.50 is 1250."""

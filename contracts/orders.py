@@ -98,6 +98,16 @@ class OrderStuck(Message, type="order.stuck", upcasters=(_with_a_step,)):
 
 
 @dataclass(frozen=True)
+class OrderSettledExternally(Message, type="order.settled_externally"):
+    """Staff have returned `amount` to the customer by other means than the payments service."""
+
+    order_id: UUID
+    amount: int
+    currency: str
+    by: str
+
+
+@dataclass(frozen=True)
 class OrderResumed(Message, type="order.resumed"):
     """An operator has commands without a reply repeated."""
 

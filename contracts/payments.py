@@ -9,6 +9,9 @@ from uuid import UUID
 from chassis.messaging.message import Message
 from contracts.reasons import Note, Reason, coded
 
+MAX_PAYMENT = 99_999_999
+"""The largest amount that our providers take, in minor units: eight digits, by Stripe's documentation."""
+
 
 @dataclass(frozen=True)
 class AuthorizePayment(Message, type="payment.authorize"):
@@ -86,6 +89,25 @@ class PaymentRefunded(Message, type="payment.refunded"):
     refund_id: UUID
     amount: int
     currency: str
+
+
+@dataclass(frozen=True)
+class PaymentMovedExternally(Message, type="payment.moved_externally"):
+    """Money moved at the provider without us: the sums so far, of which the highest `position` is the newest."""
+
+    order_id: UUID
+    payment_id: UUID
+    currency: str
+    refunded: int
+    """Without refunds that we requested."""
+
+    charged_back: int
+    """Lost in disputes."""
+
+    disputed: int
+    """Withheld until a dispute is decided."""
+
+    position: int
 
 
 @dataclass(frozen=True)

@@ -162,6 +162,16 @@ class Reason(StrEnum):
         Text("We refunded the payment.", "Wir haben die Zahlung erstattet."),
         Text("The shop refunded the payment.", "Der Shop hat die Zahlung erstattet."),
     )
+    REFUNDED_EXTERNALLY = (
+        "refunded_externally",
+        Text("We refunded the payment.", "Wir haben die Zahlung erstattet."),
+        Text("The payment was refunded outside this system.", "Die Zahlung wurde außerhalb dieses Systems erstattet."),
+    )
+    DISPUTE_LOST = (
+        "dispute_lost",
+        Text("Your bank returned the disputed payment.", "Deine Bank hat die beanstandete Zahlung zurückgebucht."),
+        Text("The shop lost the dispute.", "Der Shop hat das Beanstandungsverfahren verloren."),
+    )
     RESERVATION_TIMED_OUT = (
         "reservation_timed_out",
         Text("The goods could not be reserved in time.", "Die Ware konnte nicht rechtzeitig reserviert werden."),

@@ -15,7 +15,7 @@ from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 
 from devservers import standin
-from devservers.bank import fields, pages, rules, tokens
+from devservers.bank import dashboard, fields, pages, rules, tokens
 from devservers.bank.ledger import KeyReused, Ledger, Row
 from devservers.bank.webhooks import Endpoint, deliver
 
@@ -34,13 +34,16 @@ def create_app(
     stop = stopping or threading.Event()
     app = standin.create_app(__name__, ledger.is_open)
     pages.mount(app, ledger)
+    dashboard.mount(app, ledger)
     if webhooks is not None:
         ledger.has_endpoint = True
         threading.Thread(target=deliver, args=(ledger, webhooks, stop), name="webhooks", daemon=True).start()
 
     @app.before_request
     def require_key() -> None:
-        if not request.path.startswith(("/health/", pages.PATH)):
+        if request.path.startswith(dashboard.PATH):
+            dashboard.require(key)
+        elif not request.path.startswith(("/health/", pages.PATH)):
             _require(key)
 
     _add_commands(app, ledger, lambda: stop.wait(slow_seconds))

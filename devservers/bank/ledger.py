@@ -61,10 +61,16 @@ alter table answers rename to idempotency_keys;
 alter table idempotency_keys rename column answer to response;
 update charges set source = 'tok_lost_response' where source = 'tok_lost_answer';
 """,
+    """
+alter table charges add column amount_disputed integer not null default 0;
+alter table charges add column amount_charged_back integer not null default 0;
+""",
 )
 """The position of each is its version, from 1; the first also completes a file from before there were versions."""
 
 MAX_ATTEMPTS = 20
+
+AMOUNTS = ("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back")
 
 FILTERS = {"reference": "reference = :reference", "since": "created_at >= :since", "until": "created_at < :until"}
 
@@ -109,7 +115,7 @@ class Ledger:
             return found[0]["response"], True
 
     def charge(self, **columns: str | int | None) -> Row:
-        """`columns`: all but position, id, amount_refunded and created_at."""
+        """`columns`: all but position, id, created_at and what happens later."""
         values = {"id": _new_id("ch"), "created_at": _now(), **columns}
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
@@ -133,12 +139,20 @@ class Ledger:
         )
         return refund, charge
 
-    def queue_webhook(self, event_type: str, charge: Row) -> None:
-        """Queue a webhook about what has just happened to the charge, if its source has webhooks."""
-        if not self.has_endpoint or charge["source"] not in WITH_WEBHOOKS:
+    def dispute(self, charge_id: str, disputed: int, charged_back: int) -> Row:
+        """Add to what is withheld in disputes, and to what was lost in them."""
+        return self._write(
+            "update charges set amount_disputed = amount_disputed + ?, amount_charged_back = amount_charged_back + ?"
+            " where id = ? returning *",
+            (disputed, charged_back, charge_id),
+        )
+
+    def queue_webhook(self, event_type: str, charge: Row, is_news: bool = False) -> None:
+        """Queue a webhook about what has just happened to the charge, if its source has webhooks or the merchant cannot know."""
+        if not self.has_endpoint or not (is_news or charge["source"] in WITH_WEBHOOKS):
             return
         event_id = _new_id("evt")
-        data = {name: charge[name] for name in ("id", "status", "reference", "amount_captured", "amount_refunded")}
+        data = {name: charge[name] for name in ("id", "status", "reference", *AMOUNTS)}
         body = {"id": event_id, "type": event_type, "created_at": _now(), "data": data}
         is_first = not self._read("select 1 from webhooks where charge_id = ?", (charge["id"],))
         is_held = is_first and charge["source"] == OUT_OF_ORDER_WEBHOOK
@@ -179,6 +193,9 @@ class Ledger:
             f"select * from charges where {conditions} position > :after order by position limit :limit",  # noqa: S608
             {**filters, "after": after, "limit": limit},
         )
+
+    def newest(self, limit: int) -> list[Row]:
+        return self._read("select * from charges order by position desc limit ?", (limit,))
 
     def is_open(self) -> bool:
         return self._read("select 1", ()) != []

@@ -6,7 +6,7 @@ pending → authorized → captured → refunded in parts; pending or authorized
 from flask import abort
 
 from devservers.bank.fields import ChargeOrder
-from devservers.bank.ledger import Ledger, Row
+from devservers.bank.ledger import AMOUNTS, Ledger, Row
 from devservers.bank.tokens import CAPTURE_ERROR, CAPTURE_REFUSED, DECLINES, ERROR, PENDING, REFUND_REFUSED
 
 
@@ -48,7 +48,7 @@ def confirm(ledger: Ledger, charge_id: str, is_confirmed: bool) -> Row:
     return _move(ledger, charge_id, "captured" if captures else "authorized", waiting["amount"] * captures)
 
 
-def capture(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
+def capture(ledger: Ledger, charge_id: str, amount: int | None, is_news: bool = False) -> Row:
     """Capture the whole authorization, or `amount` of it and release the rest."""
     authorized = find(ledger, charge_id, "authorized")
     if authorized["source"] == CAPTURE_ERROR:
@@ -57,29 +57,68 @@ def capture(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
         abort(409, "The bank withdrew its authorization.")
     if amount is not None and amount > authorized["amount"]:
         abort(409, f"{amount} exceeds the authorized amount of {authorized['amount']}.")
-    return _move(ledger, charge_id, "captured", amount or authorized["amount"])
+    return _move(ledger, charge_id, "captured", amount or authorized["amount"], is_news=is_news)
 
 
-def void(ledger: Ledger, charge_id: str) -> Row:
+def void(ledger: Ledger, charge_id: str, is_news: bool = False) -> Row:
     find(ledger, charge_id, "authorized", "pending")
-    return _move(ledger, charge_id, "voided", 0)
+    return _move(ledger, charge_id, "voided", 0, is_news=is_news)
 
 
-def refund(ledger: Ledger, charge_id: str, amount: int, reference: str) -> Row:
+def refund(ledger: Ledger, charge_id: str, amount: int, reference: str, is_news: bool = False) -> Row:
     captured = find(ledger, charge_id, "captured")
     if captured["source"] == REFUND_REFUSED:
         abort(409, "The card is closed and cannot be refunded.")
-    left = captured["amount_captured"] - captured["amount_refunded"]
-    if amount > left:
-        abort(409, f"{left} of this charge can still be refunded, which is less than {amount}.")
+    refundable = left(captured)
+    if amount > refundable:
+        abort(409, f"{refundable} of this charge can still be refunded, which is less than {amount}.")
     made, after = ledger.refund(charge_id, amount, reference)
-    ledger.queue_webhook("charge.refunded", after)
+    ledger.queue_webhook("charge.refunded", after, is_news)
     return {**refund_view(made), "charge": charge_view(after)}
 
 
-def _move(ledger: Ledger, charge_id: str, status: str, amount_captured: int, decline_reason: str | None = None) -> Row:
+def dispute(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
+    """Withhold `amount`, by default all that is left, until the dispute is closed."""
+    disputable = left(find(ledger, charge_id, "captured"))
+    if not 0 < (amount or disputable) <= disputable:
+        abort(409, f"{disputable} of this charge can still be disputed.")
+    disputed = ledger.dispute(charge_id, amount or disputable, 0)
+    ledger.queue_webhook("charge.dispute.created", disputed, is_news=True)
+    return charge_view(disputed)
+
+
+def close_dispute(ledger: Ledger, charge_id: str, is_won: bool) -> Row:
+    """The merchant wins and gets the money back, or loses it to the customer."""
+    withheld = find(ledger, charge_id)["amount_disputed"]
+    if not withheld:
+        abort(409, "The charge is not disputed.")
+    closed = ledger.dispute(charge_id, -withheld, 0 if is_won else withheld)
+    ledger.queue_webhook("charge.dispute.closed", closed, is_news=True)
+    return charge_view(closed)
+
+
+def warn_of_fraud(ledger: Ledger, charge_id: str) -> Row:
+    """Tell the merchant; no money moves."""
+    charge = find(ledger, charge_id)
+    ledger.queue_webhook("charge.fraud_warning", charge, is_news=True)
+    return charge_view(charge)
+
+
+def left(charge: Row) -> int:
+    gone = charge["amount_refunded"] + charge["amount_disputed"] + charge["amount_charged_back"]
+    return int(charge["amount_captured"] - gone)
+
+
+def _move(
+    ledger: Ledger,
+    charge_id: str,
+    status: str,
+    amount_captured: int,
+    decline_reason: str | None = None,
+    is_news: bool = False,
+) -> Row:
     moved = ledger.update_charge(charge_id, status, amount_captured, decline_reason)
-    ledger.queue_webhook(f"charge.{status}", moved)
+    ledger.queue_webhook(f"charge.{status}", moved, is_news)
     return charge_view(moved)
 
 
@@ -94,7 +133,7 @@ def find(ledger: Ledger, charge_id: str, *statuses: str) -> Row:
 
 
 def charge_view(row: Row) -> Row:
-    amounts = {name: row[name] for name in ("amount", "amount_captured", "amount_refunded")}
+    amounts = {name: row[name] for name in ("amount", *AMOUNTS)}
     texts = {name: row[name] for name in ("decline_reason", "currency", "reference", "created_at")}
     is_pending = row["status"] == "pending"
     return {

@@ -49,5 +49,12 @@ def compensate(order: OrderId) -> None:
     _sagas("compensate", order)
 
 
+@sagas.command()
+@command
+def settle(order: OrderId) -> None:
+    """Record that you refunded what a stuck order owes by other means."""
+    _sagas("settle", order)
+
+
 def _sagas(*arguments: str) -> None:
     operate("orders", "services.orders.commands", "sagas", *arguments)

@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("show", "show an order's events and the replies it is waiting for"),
         ("resume", "repeat every command without a reply, and request what is still owed"),
         ("compensate", "cancel an order in progress and undo it"),
+        ("settle", "record that you refunded what the order owes by other means"),
     ):
         verbs.add_parser(verb, help=summary).add_argument("order", type=UUID)
     given = parser.parse_args(arguments)
@@ -62,6 +63,8 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
         deadlines.resume(order, by)
     elif verb == "compensate":
         saga.cancel(order, Reason.CANCELLED_BY_SHOP)
+    elif verb == "settle":
+        saga.settle_externally(order, by)
     show(order)
 
 
@@ -96,6 +99,8 @@ def show(order: Order) -> None:
         for amount in (order.captured_amount, order.total_amount, order.refunded_amount)
     )
     paid = f"{captured} of {total} paid, {refunded} refunded"
+    if order.disputed_amount:
+        paid += f", {money.text(order.disputed_amount, order.currency)} disputed"
     print(f"{order.status}: {paid}." + (f" Stuck: {order.stuck_reason}" if order.stuck_at else ""))
 
 

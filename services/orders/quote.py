@@ -5,15 +5,20 @@ from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
 
-from chassis.base.problems import Invalid
+from chassis.base.problems import Conflict, Invalid
 from chassis.clients import BadResponse, Client, Policy
 from contracts import money
 from contracts.orders import Line
+from contracts.payments import MAX_PAYMENT
 from services.orders.schemas import NewOrder
 from services.orders.settings import Settings
 
 # Let a burst of orders wait for a slot instead of refusing it.
 products = Client("products", Policy(slot_seconds=0.5))
+
+
+class PriceRisen(Conflict):
+    type, title = "/problems/price-risen", "Price has risen"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Quote:
 
 
 def quote(body: NewOrder) -> Quote:
-    """Raises Invalid, naming the lines that cannot be ordered, and what the client raises."""
+    """Raises Invalid, naming the lines that cannot be ordered, PriceRisen, and what the client raises."""
     settings = Settings.current()
     on_sale = _fetch([line.product_id for line in body.lines], settings)
     errors = []
@@ -59,10 +64,14 @@ def quote(body: NewOrder) -> Quote:
         else:
             lines.append(Line(product.id, product.name, wanted.quantity, product.amount, product.category))
     offer = Quote(lines, settings.currency)
-    if offer.amount > money.MAX:
-        errors.append(("lines", "exceed the maximum amount of an order"))
+    if offer.amount > MAX_PAYMENT:
+        limit = money.text(MAX_PAYMENT, settings.currency)
+        errors.append(("lines", f"exceed the maximum amount of an order, {limit}"))
     if errors:
         raise Invalid.fields(*errors)
+    if body.expected_total is not None and offer.amount > body.expected_total:
+        total = money.text(offer.amount, settings.currency)
+        raise PriceRisen(f"The total is now {total}.", total=str(money.from_minor(offer.amount)))
     return offer
 
 

@@ -7,12 +7,14 @@ fails or is refused cancels the order.
 from uuid import uuid4
 
 from chassis.messaging.handlers import Handlers
+from contracts import money
 from contracts.orders import (
     OrderCancelled,
     OrderConfirmed,
     OrderDelivered,
     OrderPlaced,
     OrderRefunded,
+    OrderSettledExternally,
     OrderShipped,
     OrderStuck,
 )
@@ -23,6 +25,7 @@ from contracts.payments import (
     PaymentAuthorized,
     PaymentCaptured,
     PaymentDeclined,
+    PaymentMovedExternally,
     PaymentRefunded,
     PaymentVoided,
     RefundPayment,
@@ -42,7 +45,7 @@ from contracts.stock import (
     StockRestocked,
 )
 from services.orders.models import Event, InvalidTransition, Order, Outcome
-from services.orders.models.steps import key_of
+from services.orders.models.steps import command_of, key_of
 
 handlers = Handlers("orders")
 
@@ -108,9 +111,12 @@ def capture_refused(event: CaptureRefused) -> None:
 
 
 def ship(order: Order) -> None:
-    """Raises InvalidTransition, also while stock or payment is still being settled."""
+    """Raises InvalidTransition, also while stock or payment is still being settled, or the payment is disputed."""
     if order.open_steps:
         raise InvalidTransition("This order cannot be shipped yet: its stock or payment is still being settled.")
+    if order.disputed_amount:
+        disputed = money.text(order.disputed_amount, order.currency)
+        raise InvalidTransition(f"This order cannot be shipped: {disputed} of its payment is disputed.")
     order.emit(OrderShipped(order.id, order.user_id))
 
 
@@ -180,6 +186,33 @@ def payment_refunded(event: PaymentRefunded) -> None:
     if order.record_money(event):
         order.emit(OrderRefunded(order.id, order.user_id, event.amount, event.currency, reason, note))
         undo(order)
+
+
+@handlers.on(PaymentMovedExternally)
+def payment_moved_externally(event: PaymentMovedExternally) -> None:
+    """An order whose money is gone is over; a dispute only holds it back."""
+    order = Order.get_for_update(event.order_id)
+    if event.position <= order.movement:
+        return
+    amount = order.newly_external(event.refunded + event.charged_back)
+    order.record(event)
+    if amount:
+        reason = Reason.DISPUTE_LOST if event.charged_back else Reason.REFUNDED_EXTERNALLY
+        order.emit(OrderRefunded(order.id, order.user_id, amount, event.currency, reason))
+    undo(order)
+
+
+def settle_externally(order: Order, by: str) -> None:
+    """Staff have returned to the customer, by other means, what a called-off order owes. Raises InvalidTransition."""
+    if any(command_of(key) in (RefundPayment, VoidPayment) for key in order.open_steps):
+        raise InvalidTransition(
+            "Payments may still return the money. Wait for its reply, or the customer gets it twice."
+        )
+    owed = order.refundable
+    if not (order.is_called_off and owed):
+        raise InvalidTransition("This order owes no refund.")
+    order.record(OrderSettledExternally(order.id, owed, order.currency, by))
+    order.emit(OrderRefunded(order.id, order.user_id, owed, order.currency, Reason.REFUNDED_EXTERNALLY))
 
 
 def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Note | None]:

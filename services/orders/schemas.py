@@ -31,6 +31,9 @@ class NewOrder(Body):
     currency: Currency | None = None
     """If given, it must be the shop's currency."""
 
+    expected_total: Amount | None = None
+    """If given, an order that has become more expensive is refused with 409."""
+
     @field_validator("lines")
     @classmethod
     def each_product_once(cls, lines: list[NewLine]) -> list[NewLine]:
@@ -92,6 +95,9 @@ class OrderView(View):
     total_amount: AmountView
     captured_amount: AmountView
     refunded_amount: AmountView
+    disputed_amount: AmountView
+    """Withheld by the bank until a dispute is decided."""
+
     currency: str
     lines: list[LineView]
     created_at: datetime

@@ -28,9 +28,11 @@ WORDS = {
     "payment.voided": "Payment cancelled.",
     "payment.refund": "Requesting a refund of {amount} from the bank.",
     "payment.refunded": "{amount} refunded.",
+    "payment.moved_externally": "The bank reported a change of the payment.",
     "payment.refund_refused": "The refund was refused by the bank.",
     "order.refunded": "Customer notified of the refund.",
     "order.stuck": "This is taking longer than usual. Our team is looking into it.",
+    "order.settled_externally": "{amount} refunded by other means.",
     "order.resumed": "Our team has resumed processing the order.",
 }
 

@@ -9,7 +9,7 @@ from structlog import get_logger
 from chassis.messaging.message import Message
 from chassis.storage.outbox import emit, enqueue
 from contracts.reasons import Reason
-from services.payments import replies
+from services.payments import external, replies
 from services.payments.models import NEXT, Payment, Refund, RefundStatus, Status
 from services.payments.models.refund import BY_US
 from services.payments.providers.interface import Charge, Repayment
@@ -39,20 +39,24 @@ def record_charge(payment: Payment, charge: Charge) -> None:
     if charge.status == Status.FAILED and not payment.is_called_off:
         call_off(payment, charge.decline_reason or Reason.FAILED)
         return
-    payment.transition_to(charge.status, charge.decline_reason)
+    payment.transition_to(charge.status, charge.decline_reason, charge.captured)
     _report(payment)
     if payment.order_id is not None and not payment.is_called_off:
         if was_pending:
             _emit(replies.authorization(payment))
         if Status.CAPTURED in (payment.status, payment.goal):
             _emit(replies.capture(payment))
+    # Before the next step: a refund begun first could explain what moved.
+    external.book(payment, charge)
     continue_payment(payment)
 
 
 def observe_charge(payment: Payment, charge: Charge) -> None:
-    """Record a charge looked up outside of any step, unless the payment is past it."""
+    """Record a charge looked up outside of any step, unless the payment is past it. Raises Overtaken."""
     if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
         record_charge(payment, charge)
+    elif external.book(payment, charge):
+        continue_payment(payment)
     for refund in Refund.of_payment(payment.id, RefundStatus.PENDING):
         start_refund(refund, payment)
 
@@ -88,8 +92,8 @@ def start_refund(refund: Refund, payment: Payment) -> None:
         _reply_to_refund(refund, payment)
 
 
-def record_repayment(refund: Refund, payment: Payment, repayment: Repayment) -> None:
-    """Record the refund as the provider has it."""
+def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, charge: Charge | None = None) -> None:
+    """Record the refund as the provider has it; after a refusal, also the charge, which may say why. Raises Overtaken."""
     if repayment.status == RefundStatus.PENDING:
         refund.provider_reference = repayment.reference
         return
@@ -98,6 +102,8 @@ def record_repayment(refund: Refund, payment: Payment, repayment: Repayment) -> 
     log_event = log.error if refund.status == RefundStatus.REFUSED else log.info
     ids = {"refund_id": str(refund.id), "payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log_event("refund finished", **ids, status=refund.status, reason=refund.refusal_reason)
+    if charge is not None:
+        external.book(payment, charge)
     _reply_to_refund(refund, payment)
     if payment.is_called_off:
         _reply_to_void(payment)

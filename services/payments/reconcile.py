@@ -1,4 +1,4 @@
-"""Compare our ledger with the provider's report. Nothing is repaired.
+"""Compare our ledger with the provider's report. Nothing is repaired here.
 
 Money that moved in the last minutes may be booked on one side only; it is left for the next run.
 """
@@ -33,6 +33,8 @@ class Comparison:
     charges: int = 0
     payments: int = 0
     differences: list[str] = field(default_factory=list)
+    payment_ids: set[UUID] = field(default_factory=set)
+    """Of the payments whose amounts differ."""
 
 
 def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
@@ -45,7 +47,9 @@ def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
         result.charges += len(charges)
         with store.transaction():
             for charge, payment in _with_payments(charges, provider.name):
-                result.differences += _differences_in(charge, payment, until, seen)
+                found = list(_differences_in(charge, payment, until, seen))
+                result.differences += found
+                result.payment_ids |= {payment.id} if payment is not None and found else set()
     with store.transaction():
         for payments in _batches(Payment.created(provider.name, since, until)):
             result.payments += len(payments)

@@ -28,7 +28,7 @@ def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
         return CaptureRefused(payment.order_id, payment.id, payment.reason)
     if payment.status in (Status.PENDING, Status.AUTHORIZED):
         return None
-    return PaymentCaptured(payment.order_id, payment.id, payment.amount, payment.currency)
+    return PaymentCaptured(payment.order_id, payment.id, payment.sums.captured, payment.currency)
 
 
 def voided(payment: Payment) -> PaymentVoided | None:

@@ -9,9 +9,11 @@ from pydantic import Field, field_validator
 from chassis.web.fields import OneLine
 from chassis.web.pagination import PageView
 from chassis.web.schemas import Body, View
+from contracts import money
 from contracts.currencies import Currency
 from contracts.money import Amount, AmountView
 from contracts.payment_tokens import PaymentToken
+from contracts.payments import MAX_PAYMENT
 from contracts.reasons import Reader
 from services.payments.models import Payment, Refund
 from services.payments.models.ledger import Sums
@@ -24,6 +26,13 @@ class NewPayment(Body):
     payment_method: PaymentToken
     capture: bool = True
     """False only authorises the payment; staff capture or void it later."""
+
+    @field_validator("amount")
+    @classmethod
+    def is_taken_by_providers(cls, amount: int) -> int:
+        if amount > MAX_PAYMENT:
+            raise ValueError(f"must be at most {money.from_minor(MAX_PAYMENT)}")
+        return amount
 
     @field_validator("currency")
     @classmethod
@@ -43,6 +52,12 @@ class PaymentView(View):
     amount: AmountView
     captured_amount: AmountView
     refunded_amount: AmountView
+    disputed_amount: AmountView
+    """Withheld by the bank until a dispute is decided."""
+
+    charged_back_amount: AmountView
+    """Lost in disputes."""
+
     currency: str
     status: str
     decline_reason: str | None
@@ -64,7 +79,7 @@ class PaymentView(View):
         return cls.model_validate(own | booked)
 
 
-_FROM_LEDGER = ("captured_amount", "refunded_amount")
+_FROM_LEDGER = ("captured_amount", "refunded_amount", "disputed_amount", "charged_back_amount")
 
 
 class PaymentPage(PageView):

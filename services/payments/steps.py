@@ -31,16 +31,21 @@ def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet
         return _refused(provider, payment, refusal.reason)
 
 
-def next_refund(provider: Provider, refund: Refund, payment: Payment, was_requested: bool) -> Repayment:
-    """The refund as the provider has it. Raises ProviderUnavailable."""
+def next_refund(
+    provider: Provider, refund: Refund, payment: Payment, was_requested: bool
+) -> tuple[Repayment, Charge | None]:
+    """The refund as the provider has it; the charge too if it was refused. Raises ProviderUnavailable."""
     charge = str(payment.provider_reference)
     found = provider.find_refund(refund.id, charge) if was_requested else None
     if found is not None:
-        return found
+        return found, None
     try:
-        return provider.refund(refund.id, payment.id, charge, refund.amount)
+        return provider.refund(refund.id, payment.id, charge, refund.amount), None
     except Refused as refusal:
-        return provider.find_refund(refund.id, charge) or Repayment(None, RefundStatus.REFUSED, refusal.reason)
+        found = provider.find_refund(refund.id, charge)
+        refused = Repayment(None, RefundStatus.REFUSED, refusal.reason)
+        # Often the money is gone already.
+        return (found, None) if found is not None else (refused, provider.find(payment.id, charge))
 
 
 def _authorize(provider: Provider, payment: Payment) -> Charge:

@@ -7,7 +7,7 @@ from prometheus_client import Gauge
 from chassis.base import clock
 from chassis.storage.outbox import enqueue
 from services.payments import providers
-from services.payments.models import Payment, Reconciliation, Refund, Webhook
+from services.payments.models import Payment, Reconciliation, Refund, Webhook, ledger
 from services.payments.outcomes import ADVANCE, PROCESS_WEBHOOK, REFUND
 
 EVERY_SECONDS = 30
@@ -20,6 +20,7 @@ OVERDUE = Gauge(
     "souk_payments_overdue",
     "Unfinished payments, refunds and webhooks that the last sweep picked up, at most a batch each.",
 )
+DISPUTED = Gauge("souk_payments_disputed", "Payments with money withheld in a dispute.")
 
 
 def sweep(now: datetime | None = None) -> None:
@@ -32,6 +33,7 @@ def sweep(now: datetime | None = None) -> None:
             enqueue(task, unfinished.id)
             count += 1
     OVERDUE.set(count)
+    DISPUTED.set(ledger.open_disputes())
 
 
 def reconcile_daily() -> None:

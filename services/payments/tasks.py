@@ -13,14 +13,19 @@ from structlog import get_logger
 from chassis.base import clock
 from chassis.run.tasks import Tasks
 from chassis.storage import store
-from services.payments import outcomes, providers, steps
+from chassis.storage.outbox import enqueue
+from services.payments import external, outcomes, providers, steps
 from services.payments import reconcile as reconciliation
-from services.payments.models import Payment, Reconciliation, Refund, Webhook
+from services.payments.external import Overtaken
+from services.payments.models import Payment, Reconciliation, Refund, Webhook, ledger
 from services.payments.settings import Settings
 
 log = get_logger(__name__)
 
 DIFFERENCES = Gauge("souk_payments_differences", "Differences found by the last reconciliation.", ["provider"])
+LOOK_UP = "payments.look_up"
+"""The task that books what a lost webhook would have shown."""
+
 MAX_LISTED = 1_000
 """Differences recorded and logged for one reconciliation."""
 
@@ -46,18 +51,21 @@ def advance(payment_id: UUID) -> None:
 
 @tasks.task()
 def refund(refund_id: UUID) -> None:
-    """Raises ProviderUnavailable to be retried."""
+    """Raises ProviderUnavailable and Overtaken to be retried."""
     with store.transaction():
         refund, payment = Refund.get_for_update(refund_id)
         if not refund.is_pending:
             return
         was_requested = refund.requested_at is not None
         refund.begin_step()
-    repayment = steps.next_refund(providers.named(payment.provider), refund, payment, was_requested)
+        position = ledger.last_position(payment.id)
+    repayment, charge = steps.next_refund(providers.named(payment.provider), refund, payment, was_requested)
     with store.transaction():
         refund, payment = Refund.get_for_update(refund_id)
         if refund.is_pending:
-            outcomes.record_repayment(refund, payment, repayment)
+            if charge is not None:
+                _require_unmoved(payment, position)
+            outcomes.record_repayment(refund, payment, repayment, charge)
 
 
 @tasks.task()
@@ -66,17 +74,25 @@ def process_webhook(webhook_id: UUID) -> None:
     with store.transaction():
         webhook = Webhook.get_for_update(webhook_id)
         payment = Payment.find(webhook.payment_id) if webhook.payment_id is not None else None
-        if payment is None or payment.provider != webhook.provider:
-            webhook.processed()
-            return
-    charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
+    provider = providers.named(webhook.provider)
+    if payment is None and webhook.reference is not None:
+        reference = provider.charge_of(webhook.reference)
+        with store.transaction():
+            payment = Payment.find_by_reference(provider.name, reference) if reference is not None else None
+    if payment is not None and payment.provider == provider.name:
+        _look_up(payment.id)
+        if webhook.type == provider.fraud_warning:
+            external.warn_of_fraud(payment)
+    else:
+        log.info("webhook about no payment", provider=provider.name, type=webhook.type, event_id=webhook.event_id)
     with store.transaction():
-        current = Payment.get_for_update(payment.id)
-        if current.status != payment.status:
-            raise Overtaken(f"Payment {payment.id} changed during the lookup.")
-        if charge is not None:
-            outcomes.observe_charge(current, charge)
         Webhook.get_for_update(webhook_id).processed()
+
+
+@tasks.task()
+def look_up(payment_id: UUID) -> None:
+    """Record a charge as the provider has it. Raises ProviderUnavailable and Overtaken to be retried."""
+    _look_up(payment_id)
 
 
 @tasks.task()
@@ -90,13 +106,32 @@ def reconcile(reconciliation_id: UUID) -> None:
         row = Reconciliation.get_for_update(reconciliation_id)
         row.finished_at = clock.now()
         row.differences = found.differences[:MAX_LISTED]
+        for payment_id in sorted(found.payment_ids)[:MAX_LISTED]:
+            enqueue(LOOK_UP, payment_id)
     DIFFERENCES.labels(provider).set(len(found.differences))
     for difference in found.differences[:MAX_LISTED]:
         log.error("ledger differs from provider", provider=provider, difference=difference)
 
 
-class Overtaken(Exception):
-    """The response may be older than what is recorded."""
+def _look_up(payment_id: UUID) -> None:
+    with store.transaction():
+        payment = Payment.get_for_update(payment_id)
+        position = ledger.last_position(payment_id)
+    charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
+    if charge is None:
+        return
+    with store.transaction():
+        current = Payment.get_for_update(payment_id)
+        if current.status != payment.status:
+            raise Overtaken(f"Payment {payment_id} changed during the lookup.")
+        _require_unmoved(current, position)
+        outcomes.observe_charge(current, charge)
+
+
+def _require_unmoved(payment: Payment, position: int) -> None:
+    """Raises Overtaken if the ledger has changed since the lookup."""
+    if ledger.last_position(payment.id) != position:
+        raise Overtaken(f"Money of payment {payment.id} moved during the lookup.")
 
 
 def _timed_out(payment: Payment) -> bool:

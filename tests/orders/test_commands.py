@@ -9,9 +9,9 @@ from flask.testing import FlaskClient
 
 from chassis.run.service import Service
 from chassis.run.testing import System
-from contracts.payments import RefundRefused
+from contracts.payments import PaymentMovedExternally, RefundRefused
 from contracts.reasons import Reason
-from contracts.stock import StockReserved
+from contracts.stock import StockReserved, StockRestocked
 from services.orders import commands
 from tests.orders.conftest import Deliver, confirming, fulfilling, order_id, published
 
@@ -83,6 +83,34 @@ def test_compensate_of_a_cancelled_order_resumes_it(operator: Operator, refused:
     system = System([orders])
     system.drain()
     assert "payment.refund" in published(system)
+
+
+def test_settle_ends_an_order_that_was_refunded_by_other_means(
+    operator: Operator,
+    refused: UUID,
+    deliver: Deliver,
+    http: FlaskClient,
+    staff: dict[str, str],
+    orders: Service,
+) -> None:
+    assert operator("settle", refused)[-1].startswith("refunded: 25.00 EUR of 25.00 EUR paid, 25.00 EUR refunded.")
+    assert published(deliver(StockRestocked(refused)))[-1] == "order.refunded"
+    assert operator("list") == ["No order is stuck."]
+    # What was settled is not counted again when the bank reports it.
+    assert published(deliver(PaymentMovedExternally(refused, uuid4(), "EUR", 2500, 0, 0, 7))) == []
+    assert http.get(f"/orders/{refused}", headers=staff).json["refunded_amount"] == "25.00"
+    with pytest.raises(SystemExit, match="This order owes no refund"):
+        operator("settle", refused)
+
+
+def test_an_order_is_not_settled_while_payments_may_still_refund_it(
+    operator: Operator, placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]
+) -> None:
+    id_ = order_id(placed)
+    deliver(*confirming(id_), *fulfilling(id_))
+    http.delete(f"/orders/{id_}", headers=customer)
+    with pytest.raises(SystemExit, match="Payments may still return the money"):
+        operator("settle", id_)
 
 
 def test_an_error_is_one_line(orders: Service, operator: Operator) -> None:

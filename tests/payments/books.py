@@ -8,7 +8,7 @@ UNBALANCED = "SELECT currency, sum(amount) FROM ledger_entries GROUP BY currency
 BY_BOOKS = """
 WITH balance AS (
     SELECT payment_id, sum(amount) FILTER (WHERE account = 'held') AS held,
-           sum(amount) FILTER (WHERE account IN ('captured', 'refunding')) AS ours,
+           sum(amount) FILTER (WHERE account IN ('captured', 'refunding', 'disputed')) AS ours,
            -sum(amount) FILTER (WHERE account = 'customer') AS paid,
            bool_or(move = 'captured') AS was_captured
     FROM ledger_entries GROUP BY payment_id
@@ -39,6 +39,6 @@ def _statuses(row):
 
 def kept(service):
     """Captured and not refunded, over all payments, in minor units."""
-    query = "SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE account IN ('captured', 'refunding')"
+    query = "SELECT coalesce(sum(amount), 0) FROM ledger_entries WHERE account IN ('captured', 'refunding', 'disputed')"
     with service.store.engine.connect() as connection:
         return connection.scalar(text(query))

@@ -76,6 +76,18 @@ class Bank:
         response = self._http.request("POST", f"{self.address}/charges{path}", json=body, headers=headers)
         assert response.status in (200, 201)
 
+    def dashboard(self, payment_id: UUID | str, action: str, amount: int | str = "") -> None:
+        """Do something in the merchant's dashboard: the payments service learns it by webhook or look-up only."""
+        (charge,) = self.charges(payment_id)
+        response = urllib3.PoolManager(timeout=5, retries=False).request(
+            "POST",
+            f"{self.address}/dashboard/{charge['id']}",
+            headers=urllib3.make_headers(basic_auth="merchant:sandbox-key"),
+            fields={"action": action, "amount": str(amount)},
+            encode_multipart=False,
+        )
+        assert response.status == 303, response.data
+
 
 class Staff:
     """Reads payments over the API."""

@@ -32,7 +32,7 @@ class StripeAPI:
     """One account's PaymentIntents and refunds; `app` serves them."""
 
     def __init__(self):
-        self.intents, self.refunds, self._responses = {}, {}, {}
+        self.intents, self.refunds, self.disputes, self._responses = {}, {}, {}, {}
         self._lock = threading.Lock()
         self.app = Flask(__name__)
         self.app.add_url_rule("/v1/<path:path>", view_func=self._serve, methods=["GET", "POST"])
@@ -54,6 +54,26 @@ class StripeAPI:
                 self._responses[key] = (sent, response)
             return _response(*response)
 
+    def move(self, action, intent_id, amount):
+        """In the dashboard: refund, capture, dispute, win or lose."""
+        intent = self.intents[intent_id]
+        if action == "capture":
+            self._capture(intent, amount)
+        elif action == "refund":
+            self._refund(intent, amount, {})
+        elif action == "dispute":
+            self._dispute(intent_id, amount)
+        else:
+            for dispute in self.disputes.values():
+                if dispute["payment_intent"] == intent_id:
+                    dispute["status"] = {"win": "won", "lose": "lost"}[action]
+
+    def _dispute(self, intent_id, amount):
+        self.intents[intent_id]["latest_charge"]["disputed"] = True
+        terms = {"amount": amount, "payment_intent": intent_id, "status": "needs_response"}
+        dispute = {"id": f"dp_{token_hex(12)}", "object": "dispute", **terms}
+        self.disputes[dispute["id"]] = dispute
+
     def _handle(self, method, path, sent):
         match method, path:
             case "POST", ["payment_intents"]:
@@ -68,15 +88,20 @@ class StripeAPI:
             case "GET", ["payment_intents", intent_id]:
                 return 200, self._find(intent_id)
             case "POST", ["payment_intents", intent_id, "capture"]:
-                return self._capture(self._find(intent_id))
+                return self._capture(self._find(intent_id), int(sent.get("amount_to_capture", 0)))
             case "POST", ["payment_intents", intent_id, "cancel"]:
                 return self._cancel(self._find(intent_id))
             case "POST", ["refunds"]:
                 return self._refund(self._find(sent["payment_intent"]), int(sent["amount"]), _metadata(sent))
-            case "GET", ["refunds"]:
-                return self._list(
-                    [r for r in self.refunds.values() if r["payment_intent"] == sent["payment_intent"]], sent
-                )
+            case "GET", ["refunds" | "disputes" as kind]:
+                listed = getattr(self, kind).values()
+                return self._list([each for each in listed if each["payment_intent"] == sent["payment_intent"]], sent)
+            case "GET", ["charges", charge_id]:
+                charges = (intent["latest_charge"] for intent in self.intents.values())
+                found = [charge for charge in charges if charge is not None and charge["id"] == charge_id]
+                if not found:
+                    raise Refusal(404, type="invalid_request_error", code="resource_missing", param="id")
+                return 200, found[0]
         raise Refusal(404, type="invalid_request_error", message="Unrecognized request URL")
 
     def _create(self, sent):
@@ -121,13 +146,15 @@ class StripeAPI:
         intent = self.intents[intent_id]
         is_manual = intent["capture_method"] == "manual"
         status, field = ("requires_capture", "amount_capturable") if is_manual else ("succeeded", "amount_received")
-        charge = {"id": f"ch_{token_hex(12)}", "object": "charge", "amount_refunded": 0}
+        terms = {"payment_intent": intent_id, "amount_refunded": 0, "disputed": False}
+        charge = {"id": f"ch_{token_hex(12)}", "object": "charge", **terms}
         intent |= {"status": status, field: intent["amount"], "next_action": None, "latest_charge": charge}
 
-    def _capture(self, intent):
+    def _capture(self, intent, amount):
         if intent["status"] != "requires_capture" or intent["payment_method"] == CAPTURE_REFUSED:
             raise _unexpected(intent)
-        return 200, intent.update(status="succeeded", amount_received=intent["amount"], amount_capturable=0) or intent
+        received = amount or intent["amount"]
+        return 200, intent.update(status="succeeded", amount_received=received, amount_capturable=0) or intent
 
     def _cancel(self, intent):
         if intent["status"] in ("succeeded", "canceled"):

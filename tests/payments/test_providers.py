@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 import urllib3
+from prometheus_client import REGISTRY
 
 from chassis.base import clock
 from contracts.payments import CapturePayment, RefundPayment, VoidPayment
@@ -16,8 +17,9 @@ from contracts.reasons import Reason
 from devservers.bank.webhooks import signature
 from services.payments import providers
 from services.payments.models import RefundStatus, Status
-from services.payments.providers import ProviderUnavailable, Refused
+from services.payments.providers import Gone, ProviderUnavailable, Refused
 from services.payments.providers.signature import Unverified
+from services.payments.settings import Settings
 from tests.payments import books, stripe_api
 
 SECRET = "webhook-secret"
@@ -41,6 +43,20 @@ class Party:
     def event(self, payment_id):
         data = {"reference": str(payment_id)} if self.name == "sandbox" else {"object": _stripes(payment_id)}
         return json.dumps({"id": "evt_1", "type": "something.happened", "data": data})
+
+    def moves(self, action, charge, amount=None):
+        """In the provider's dashboard: refund, capture, dispute, win or lose."""
+        if self.name == "sandbox":
+            response = urllib3.PoolManager(retries=False).request(
+                "POST",
+                f"{Settings.current().sandbox_url}/dashboard/{charge.reference}",
+                headers=urllib3.make_headers(basic_auth="merchant:sandbox-key"),
+                fields={"action": action, "amount": str(amount or "")},
+                encode_multipart=False,
+            )
+            assert response.status == 303
+        else:
+            STRIPE.move(action, charge.reference, amount)
 
     def confirm(self, charge):
         if self.name == "sandbox":
@@ -251,6 +267,74 @@ def test_the_report_lists_what_every_charge_holds_captured_and_refunded(provider
     assert amounts == [(1250, 0, 0, "EUR"), (0, 1250, 0, "EUR"), (0, 0, 0, "EUR"), (0, 1250, 250, "EUR")]
     assert [report[i].reference for i in ids] == [c.reference for c in (held, taken, voided, returned)]
     assert list(provider.report(since - timedelta(days=2), since - timedelta(days=1))) == []
+
+
+@pytest.mark.parametrize(
+    ("actions", "captured", "gone"),
+    [
+        ([("capture", 400)], 400, Gone()),
+        ([("capture", None), ("refund", 250)], 1250, Gone(refunded=250)),
+        ([("capture", None), ("dispute", 1000)], 1250, Gone(disputed=1000)),
+        ([("capture", None), ("dispute", 1000), ("win", None)], 1250, Gone()),
+        ([("capture", None), ("refund", 250), ("dispute", 1000), ("lose", None)], 1250, Gone(250, 0, 1000)),
+    ],
+)
+def test_a_charge_carries_what_was_captured_refunded_and_disputed_elsewhere(
+    provider, party, authorize, actions, captured, gone
+):
+    payment_id = uuid4()
+    charge = authorize(payment_id=payment_id)
+    for action, amount in actions:
+        party.moves(action, charge, amount)
+    for reference in (charge.reference, None):
+        found = provider.find(payment_id, reference)
+        assert (found.status, found.captured, found.gone) == (Status.CAPTURED, captured, gone)
+
+
+@pytest.mark.parametrize(
+    "type_", ["charge.refunded", "refund.created", "charge.dispute.created", "charge.dispute.closed"]
+)
+@pytest.mark.parametrize("named_by", ["payment_intent", "charge"])
+def test_an_event_of_stripe_without_our_metadata_finds_its_payment(
+    orders, payments, settings, stripe_address, client, type_, named_by
+):
+    order_id = uuid4()
+    values = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET, "stripe_url": stripe_address}
+    with settings(provider="stripe", **values):
+        orders.send(orders.authorization(order_id, "pm_card_visa"), CapturePayment(order_id))
+        intent = list(STRIPE.intents.values())[-1]
+        is_dispute = "dispute" in type_
+        STRIPE.move("dispute" if is_dispute else "refund", intent["id"], 250)
+        _webhook(
+            client(payments), {"charge": intent["latest_charge"]["id"], "payment_intent": intent["id"]}, type_, named_by
+        )
+        orders.system.drain()
+    moved = orders.replies[-1]
+    assert (moved.refunded, moved.disputed) == ((0, 250) if is_dispute else (250, 0))
+
+
+@pytest.mark.parametrize("charge", ["ours", "ch_of_another_account"])
+def test_an_early_fraud_warning_of_stripe_is_counted(orders, payments, settings, stripe_address, client, charge):
+    labels, order_id = {"provider": "stripe"}, uuid4()
+    values = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET, "stripe_url": stripe_address}
+    before = REGISTRY.get_sample_value("souk_payments_fraud_warnings_total", labels) or 0
+    with settings(provider="stripe", **values):
+        orders.send(orders.authorization(order_id, "pm_card_visa"))
+        ours = list(STRIPE.intents.values())[-1]["latest_charge"]["id"]
+        named = {"charge": ours if charge == "ours" else charge}
+        _webhook(client(payments), named, "radar.early_fraud_warning.created", "charge")
+        orders.system.drain()
+    counted = REGISTRY.get_sample_value("souk_payments_fraud_warnings_total", labels) or 0
+    assert counted - before == (1 if charge == "ours" else 0)
+
+
+def _webhook(client, names, type_, named_by):
+    """Stripe sends an event about a charge, named by one of `names`."""
+    subject = {"object": "something", named_by: names[named_by]}
+    body = json.dumps({"id": f"evt_{uuid4()}", "type": type_, "data": {"object": subject}})
+    signed = Party("stripe", {}, {}).sign(body, int(time.time()))
+    response = client.post("/payments/webhooks/stripe", data=body, headers={"Stripe-Signature": signed})
+    assert response.status_code == 200, response.text
 
 
 def test_an_event_needs_a_recent_signature(provider, party):

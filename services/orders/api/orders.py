@@ -13,7 +13,7 @@ from contracts.reasons import Audience, Note, Reader, Reason
 from services.orders import history, saga
 from services.orders.history import AllOrdersQuery, OrderQuery
 from services.orders.models import Event, Order
-from services.orders.quote import Quote, quote
+from services.orders.quote import PriceRisen, Quote, quote
 from services.orders.refund import refund
 from services.orders.schemas import (
     NewNote,
@@ -44,7 +44,7 @@ class Orders(Resource):
         location="/orders/{id}",
         idempotency="required",
         before=quote,
-        raises=[BadResponse],
+        raises=[BadResponse, PriceRisen],
     )
     def post(self, body: NewOrder, prepared: Quote) -> OrderView:
         """Place an order at current prices. It is pending until stock is reserved and the payment approved."""

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import String
+from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base.problems import NotFound
@@ -19,10 +19,11 @@ from contracts.orders import (
     OrderDelivered,
     OrderPlaced,
     OrderResumed,
+    OrderSettledExternally,
     OrderShipped,
     OrderStuck,
 )
-from contracts.payments import PaymentCaptured, PaymentRefunded
+from contracts.payments import PaymentCaptured, PaymentMovedExternally, PaymentRefunded
 from contracts.reasons import Audience
 from services.orders.models import steps
 from services.orders.models.events import Base, Event
@@ -38,6 +39,15 @@ class Order(Base):
     total_amount: Mapped[int] = mapped_column(MinorUnits)
     captured_amount: Mapped[int] = mapped_column(MinorUnits)
     refunded_amount: Mapped[int] = mapped_column(MinorUnits)
+    disputed_amount: Mapped[int] = mapped_column(MinorUnits)
+    """Withheld by the bank until a dispute is decided."""
+
+    external_amount: Mapped[int] = mapped_column(MinorUnits)
+    """The part of `refunded_amount` that went back without us: refunds made elsewhere, and disputes lost."""
+
+    movement: Mapped[int] = mapped_column(BigInteger)
+    """Position of the newest PaymentMovedExternally."""
+
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
@@ -71,7 +81,10 @@ class Order(Base):
     def blank(cls, order_id: UUID) -> "Order":
         """An order before its first event."""
         empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
-        return cls(id=order_id, version=0, captured_amount=0, refunded_amount=0, steps={}, **empty)
+        nothing = dict.fromkeys(
+            ("captured_amount", "refunded_amount", "disputed_amount", "external_amount", "movement", "version"), 0
+        )
+        return cls(id=order_id, steps={}, **nothing, **empty)
 
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
@@ -91,9 +104,13 @@ class Order(Base):
 
     @property
     def refundable(self) -> int:
-        """Captured, and neither refunded nor being refunded; in minor units."""
+        """Captured, and neither refunded, being refunded nor disputed; in minor units."""
         being_refunded = sum(step.amount for step in self.open_steps.values())
-        return self.captured_amount - self.refunded_amount - being_refunded
+        return max(self.captured_amount - self.refunded_amount - being_refunded - self.disputed_amount, 0)
+
+    def newly_external(self, total: int) -> int:
+        """How much of the external `total` is not counted yet: staff may have settled it before it was reported."""
+        return max(total - self.external_amount, 0)
 
     @property
     def is_called_off(self) -> bool:
@@ -179,8 +196,17 @@ class Order(Base):
                 self.captured_amount = message.amount
             case PaymentRefunded():
                 self.refunded_amount += message.amount
+            case PaymentMovedExternally():
+                self._count_external(self.newly_external(message.refunded + message.charged_back))
+                self.disputed_amount, self.movement = message.disputed, message.position
+            case OrderSettledExternally():
+                self._count_external(message.amount)
         self._update_steps(message, version, occurred_at)
         self._settle()
+
+    def _count_external(self, amount: int) -> None:
+        self.external_amount += amount
+        self.refunded_amount += amount
 
     def _begin(self, placed: OrderPlaced, occurred_at: datetime) -> None:
         self.user_id = placed.user_id

@@ -47,7 +47,8 @@ class Webhooks(Resource):
         """For providers: receive a signed event. A repeated event changes nothing."""
         # PostgreSQL stores no NUL.
         body = request.get_data(as_text=True).replace("\0", "\N{REPLACEMENT CHARACTER}")
-        webhook_id = Webhook.store(provider, prepared.id, prepared.type, prepared.payment_id, body)
+        about = {"payment_id": prepared.payment_id, "reference": prepared.reference}
+        webhook_id = Webhook.store(provider, body, event_id=prepared.id, type=prepared.type, **about)
         if webhook_id is not None:
             enqueue(PROCESS_WEBHOOK, webhook_id)
         return WebhookReceipt(is_new=webhook_id is not None)

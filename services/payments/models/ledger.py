@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import BigInteger, ForeignKey, Identity, String, func, select
+from sqlalchemy import BigInteger, ForeignKey, Identity, String, case, func, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
@@ -27,6 +27,9 @@ class Account(StrEnum):
     REFUNDING = "refunding"
     """Set aside for a refund in progress."""
 
+    DISPUTED = "disputed"
+    """Withheld by the bank until a dispute is decided."""
+
 
 class Move(StrEnum):
     AUTHORIZED = "authorized"
@@ -36,6 +39,12 @@ class Move(StrEnum):
     REFUNDED = "refunded"
     REFUND_REFUSED = "refund_refused"
 
+    # External movements: made at the provider without us.
+    EXTERNAL_REFUND = "external_refund"
+    DISPUTED = "disputed"
+    DISPUTE_WON = "dispute_won"
+    DISPUTE_LOST = "dispute_lost"
+
 
 MOVES = {
     Move.AUTHORIZED: (Account.CUSTOMER, Account.HELD),
@@ -44,6 +53,10 @@ MOVES = {
     Move.REFUND_REQUESTED: (Account.CAPTURED, Account.REFUNDING),
     Move.REFUNDED: (Account.REFUNDING, Account.CUSTOMER),
     Move.REFUND_REFUSED: (Account.REFUNDING, Account.CAPTURED),
+    Move.EXTERNAL_REFUND: (Account.CAPTURED, Account.CUSTOMER),
+    Move.DISPUTED: (Account.CAPTURED, Account.DISPUTED),
+    Move.DISPUTE_WON: (Account.DISPUTED, Account.CAPTURED),
+    Move.DISPUTE_LOST: (Account.DISPUTED, Account.CUSTOMER),
 }
 """From which account to which."""
 
@@ -66,17 +79,26 @@ class Entry(Base):
 
 @dataclass(frozen=True)
 class Sums:
-    """Of one payment, in minor units. `captured` is before refunds."""
+    """Of one payment, in minor units. `captured` is before refunds; `refunded` includes `refunded_externally`."""
 
     held: int = 0
     captured: int = 0
     refunding: int = 0
     refunded: int = 0
+    refunded_externally: int = 0
+    disputed: int = 0
+    charged_back: int = 0
+    """Lost in disputes."""
 
     @property
     def refundable(self) -> int:
-        """Captured, and neither refunded nor set aside for a refund."""
-        return self.captured - self.refunding - self.refunded
+        """Captured, and neither gone, nor set aside for a refund, nor withheld in a dispute."""
+        return self.captured - self.refunding - self.refunded - self.disputed - self.charged_back
+
+    @property
+    def is_gone(self) -> bool:
+        """Everything captured went back to the customer."""
+        return 0 < self.captured == self.refunded + self.charged_back
 
 
 def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UUID | None = None) -> None:
@@ -96,6 +118,23 @@ def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
     return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
 
 
+def last_position(payment_id: UUID) -> int:
+    """Of the payment's last movement, 0 without one."""
+    return postgres.session().scalar(select(func.max(Entry.position)).where(Entry.payment_id == payment_id)) or 0
+
+
+def open_disputes() -> int:
+    """Number of payments with money withheld in a dispute."""
+    withheld = func.sum(case((Entry.move == Move.DISPUTED, Entry.amount), else_=-Entry.amount))
+    disputed = (
+        select(Entry.payment_id)
+        .where(Entry.move.in_((Move.DISPUTED, Move.DISPUTE_WON, Move.DISPUTE_LOST)))
+        .group_by(Entry.payment_id)
+        .having(withheld > 0)
+    )
+    return postgres.session().scalar(select(func.count()).select_from(disputed.subquery())) or 0
+
+
 def last_moved_at(payment_id: UUID) -> datetime | None:
     return postgres.session().scalar(select(func.max(Entry.occurred_at)).where(Entry.payment_id == payment_id))
 
@@ -108,5 +147,8 @@ def _summed(moved: dict[str, int]) -> Sums:
         held=of(Move.AUTHORIZED) - of(Move.CAPTURED) - of(Move.RELEASED),
         captured=of(Move.CAPTURED),
         refunding=of(Move.REFUND_REQUESTED) - of(Move.REFUNDED) - of(Move.REFUND_REFUSED),
-        refunded=of(Move.REFUNDED),
+        refunded=of(Move.REFUNDED) + of(Move.EXTERNAL_REFUND),
+        refunded_externally=of(Move.EXTERNAL_REFUND),
+        disputed=of(Move.DISPUTED) - of(Move.DISPUTE_WON) - of(Move.DISPUTE_LOST),
+        charged_back=of(Move.DISPUTE_LOST),
     )

@@ -37,7 +37,7 @@ _MOVED = {
     (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
     (Status.FAILED, Status.VOIDED): [Move.RELEASED],
 }
-"""The movements of the whole amount at each change of status."""
+"""The movements at each change of status."""
 
 
 class Payment(Base):
@@ -137,6 +137,11 @@ class Payment(Base):
         return postgres.session().get(cls, payment_id)
 
     @classmethod
+    def find_by_reference(cls, provider: str, reference: str) -> "Payment | None":
+        query = select(cls).where(cls.provider == provider, cls.provider_reference == reference)
+        return postgres.session().scalars(query.limit(1)).one_or_none()
+
+    @classmethod
     def for_staff(cls, payment_id: UUID) -> "Payment":
         """Any payment, locked. Raises NotFound."""
         payment = postgres.session().get(cls, payment_id, with_for_update=True)
@@ -207,17 +212,26 @@ class Payment(Base):
     def sums(self) -> Sums:
         return ledger.sums([self.id])[self.id]
 
-    def transition_to(self, status: Status, reason: Reason | None = None) -> None:
-        """Raises InvalidTransition."""
+    def transition_to(self, status: Status, reason: Reason | None = None, captured: int | None = None) -> None:
+        """`captured`: less than the amount for a part capture, whose rest is released. Raises InvalidTransition."""
         if status not in NEXT.get(Status(self.status), ()):
             raise InvalidTransition(f"A {self.status} payment cannot become {status}.", current=self.status)
-        for move in _MOVED.get((Status(self.status), status), ()):
-            ledger.post(move, self.id, self.amount, self.currency)
+        moves = _MOVED.get((Status(self.status), status), ())
+        taken = self.amount if captured is None else min(captured, self.amount)
+        for move in moves:
+            ledger.post(move, self.id, taken if move == Move.CAPTURED else self.amount, self.currency)
+        if Move.CAPTURED in moves and taken < self.amount:
+            ledger.post(Move.RELEASED, self.id, self.amount - taken, self.currency)
         self.status = status
         self.requested_at = self.action_url = None
         if not self.is_called_off:
             self.decline_reason = reason
         self._changed()
+
+    def settle(self) -> None:
+        """It is refunded once everything captured is gone."""
+        if self.status == Status.CAPTURED and self.sums.is_gone:
+            self.transition_to(Status.REFUNDED)
 
     def capture(self) -> None:
         """Aim for capture; repeating it changes nothing. Raises InvalidTransition."""

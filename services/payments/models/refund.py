@@ -15,7 +15,7 @@ from services.payments.models import ledger
 from services.payments.models.base import Base
 from services.payments.models.ledger import Move
 from services.payments.models.payment import Payment
-from services.payments.models.status import RefundStatus, Status
+from services.payments.models.status import RefundStatus
 from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
@@ -125,9 +125,7 @@ class Refund(Base):
         self.provider_reference = reference
         self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
         self._transition_to(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
-        left = payment.sums
-        if payment.status == Status.CAPTURED and left.refunded == left.captured:
-            payment.transition_to(Status.REFUNDED)
+        payment.settle()
 
     def _post(self, move: Move, payment: Payment) -> None:
         ledger.post(move, payment.id, self.amount, payment.currency, self.id)

@@ -10,7 +10,7 @@ class Status(StrEnum):
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     REFUNDED = "refunded"
-    """In full."""
+    """In full, by us or externally, disputes lost included."""
 
     DECLINED = "declined"
     VOIDED = "voided"

@@ -30,16 +30,19 @@ class Webhook(Base):
     payment_id: Mapped[UUID | None]
     """The payment that the event names, if it names one."""
 
+    reference: Mapped[str | None] = mapped_column(String(255))
+    """The charge that the event names, by an id of the provider's."""
+
     body: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=clock.now)
     due_at: Mapped[datetime | None]
     """When the sweeper picks it up; empty once it is processed."""
 
     @classmethod
-    def store(cls, provider: str, event_id: str, event_type: str, payment_id: UUID | None, body: str) -> UUID | None:
-        """The id of the new webhook; None for a repeat."""
+    def store(cls, provider: str, body: str, **event: str | UUID | None) -> UUID | None:
+        """The id of the new webhook; None for a repeat. `event`: event_id, type, payment_id and reference."""
         now = clock.now()
-        content = {"event_id": event_id, "type": event_type, "payment_id": payment_id, "body": body}
+        content = {"body": body, **event}
         row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + SWEEP_AFTER, **content)
         unless_stored = row.on_conflict_do_nothing(index_elements=[cls.provider, cls.event_id])
         return postgres.session().scalar(unless_stored.returning(cls.id))

@@ -1,9 +1,9 @@
 """Payment providers behind one interface; Stripe's library is imported only where it is used."""
 
-from services.payments.providers.interface import Charge, Provider, ProviderUnavailable, Refused, Repayment
+from services.payments.providers.interface import Charge, Gone, Provider, ProviderUnavailable, Refused, Repayment
 from services.payments.settings import Settings
 
-__all__ = ["Charge", "Provider", "ProviderUnavailable", "Refused", "Repayment", "default", "named"]
+__all__ = ["Charge", "Gone", "Provider", "ProviderUnavailable", "Refused", "Repayment", "default", "named"]
 
 
 def named(name: str) -> Provider:

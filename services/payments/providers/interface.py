@@ -6,8 +6,8 @@ is the payment's id for its charge and the refund's id for the refund.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -21,6 +21,9 @@ log = get_logger(__name__)
 
 MAX_ID_CHARACTERS, MAX_TYPE_CHARACTERS = 255, 100
 """Of an event, as its columns hold them."""
+
+Path = tuple[str, ...]
+"""Names that lead to a value in nested objects."""
 
 _SAME: Mapping[str, Reason] = {}
 
@@ -45,6 +48,23 @@ class Charge:
     status: Status
     decline_reason: Reason | None = None
     action_url: str | None = None
+    captured: int = 0
+    """Before refunds, in minor units."""
+
+    gone: "Gone | None" = field(default=None, compare=False)
+    """None where the response does not say; a lookup always does."""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """What has left the captured sum of a charge, whoever moved it; in minor units."""
+
+    refunded: int = 0
+    disputed: int = 0
+    """Withheld by disputes that are not decided."""
+
+    charged_back: int = 0
+    """By disputes that were lost."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,9 @@ class Event:
     payment_id: UUID | None
     """None if it names no payment of ours."""
 
+    reference: str | None = None
+    """The provider's id of the charge, or one that `charge_of` resolves."""
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -84,6 +107,9 @@ class Provider(Protocol):
     name: str
     signature_header: str
     """The header of a webhook that holds its signature."""
+
+    fraud_warning: str
+    """The type of the event that warns of fraud."""
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
         """Make the payment's one charge, which may be declined."""
@@ -107,6 +133,10 @@ class Provider(Protocol):
 
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
         """The refund of the charge `reference`, None if there is none."""
+        ...
+
+    def charge_of(self, reference: str) -> str | None:
+        """The charge's reference, from an id that events name it by."""
         ...
 
     def event(self, body: bytes, signature: str) -> Event:
@@ -135,19 +165,24 @@ def payment_id_of(text: str | None) -> UUID | None:
         return None
 
 
-def read_event(body: bytes, *path: str) -> Event:
-    """The event in a signed body; `path` leads to our payment's id. An unreadable one is an event about no payment."""
+def read_event(body: bytes, payment: Path, references: Sequence[Path]) -> Event:
+    """The event in a signed body; `payment` leads to our payment's id, the first of `references` that exists to the charge.
+
+    An unreadable one is an event about no payment.
+    """
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):
         content = None
-    event_id, event_type, payment_id = (_text_at(content, *each) for each in (("id",), ("type",), path))
+    event_id, event_type, payment_id = (_text_at(content, *each) for each in (("id",), ("type",), payment))
+    named = (_text_at(content, *path)[:MAX_ID_CHARACTERS] for path in references)
     is_usable = 0 < len(event_id) <= MAX_ID_CHARACTERS and event_id.isprintable()
     return Event(
         # Without a usable id, the same body is the same event.
         event_id if is_usable else hashlib.sha256(body).hexdigest(),
         "".join(filter(str.isprintable, event_type))[:MAX_TYPE_CHARACTERS] or "unknown",
         payment_id_of(payment_id),
+        next((reference for reference in named if reference.isprintable() and reference), None),
     )
 
 

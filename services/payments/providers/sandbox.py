@@ -16,6 +16,7 @@ from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
     Charge,
     Event,
+    Gone,
     ProviderUnavailable,
     Refused,
     Repayment,
@@ -42,6 +43,7 @@ _pool = urllib3.PoolManager(maxsize=16, retries=False)
 class SandboxProvider:
     name = "sandbox"
     signature_header = "Sandbox-Signature"
+    fraud_warning = "charge.fraud_warning"
 
     def __init__(self, settings: Settings) -> None:
         self._url = settings.sandbox_url.rstrip("/")
@@ -73,9 +75,12 @@ class SandboxProvider:
         refunds = self._get(_Refunds, f"{_path(reference)}/refunds").items
         return next((refund.repayment() for refund in refunds if refund.reference == str(refund_id)), None)
 
+    def charge_of(self, reference: str) -> str | None:
+        return reference
+
     def event(self, body: bytes, signature: str) -> Event:
         verify(body, signature, self._webhook_secret, self._tolerance_seconds, time.time())
-        return read_event(body, "data", "reference")
+        return read_event(body, ("data", "reference"), [("data", "id")])
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         after: str | None = "0"
@@ -119,11 +124,16 @@ class _Charge(BaseModel):
     status: Literal["pending", "authorized", "captured", "declined", "voided"]
     decline_reason: str | None
     action_url: str | None = Field(default=None, max_length=2_000)
+    amount_captured: int = Field(ge=0)
+    amount_refunded: int = Field(ge=0)
+    amount_disputed: int = Field(ge=0)
+    amount_charged_back: int = Field(ge=0)
 
     def charge(self) -> Charge:
         declined = self.status == "declined"
         reason = reason_of(SandboxProvider.name, self.decline_reason, Reason.DECLINED) if declined else None
-        return Charge(self.id, Status(self.status), reason, self.action_url)
+        gone = Gone(self.amount_refunded, self.amount_disputed, self.amount_charged_back)
+        return Charge(self.id, Status(self.status), reason, self.action_url, self.amount_captured, gone)
 
 
 class _Charges(BaseModel):

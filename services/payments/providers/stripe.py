@@ -6,6 +6,7 @@ The library takes 35 MB of memory and is imported when first needed.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
     Charge,
     Event,
+    Gone,
     ProviderUnavailable,
     Refused,
     Repayment,
@@ -67,12 +69,17 @@ _REFUND_FAILURES = {
 }
 """Codes with another meaning for a refund: these funds are the shop's."""
 
+_OPEN = ("needs_response", "under_review")
+_LOST = ("lost",)
+"""Statuses of disputes; inquiries ("warning_...") withhold no money."""
+
 _OUR_FIELDS = ("amount", "currency", "payment_method")
 
 
 class StripeProvider:
     name = "stripe"
     signature_header = "Stripe-Signature"
+    fraud_warning = "radar.early_fraud_warning.created"
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -110,9 +117,21 @@ class StripeProvider:
         """Without its reference by search, which lags by about a minute."""
         with _lookup():
             if reference is not None:
-                return _intent(self._intents.retrieve(reference)).charge()
-            found = self._intents.search({"query": f'metadata["payment_id"]:"{payment_id}"', "limit": 1}).data
-            return _intent(found[0]).charge() if found else None
+                return self._with_gone(_intent(self._intents.retrieve(reference, {"expand": ["latest_charge"]})))
+            query = f'metadata["payment_id"]:"{payment_id}"'
+            found = self._intents.search({"query": query, "limit": 1, "expand": ["data.latest_charge"]}).data
+            return self._with_gone(_intent(found[0])) if found else None
+
+    def _with_gone(self, intent: "_Intent") -> Charge:
+        """Disputes are listed apart from charges."""
+        latest = intent.latest_charge if isinstance(intent.latest_charge, _LatestCharge) else _LatestCharge()
+        disputes = self.disputes(intent.id) if latest.disputed else []
+        sums = (sum(each.amount for each in disputes if each.status in chosen) for chosen in (_OPEN, _LOST))
+        return replace(intent.charge(), gone=Gone(latest.amount_refunded, *sums))
+
+    def disputes(self, reference: str) -> list["_Dispute"]:
+        listed = self._client.v1.disputes.list({"payment_intent": reference, "limit": PAGE})
+        return [_Dispute.model_validate(_content(dispute)) for dispute in listed.auto_paging_iter()]
 
     def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
         metadata = {"refund_id": str(refund_id), "payment_id": str(payment_id)}
@@ -127,12 +146,25 @@ class StripeProvider:
             refunds = (_refund(refund) for refund in listed.auto_paging_iter())
             return next((r.repayment() for r in refunds if r.metadata.get("refund_id") == str(refund_id)), None)
 
+    def charge_of(self, reference: str) -> str | None:
+        if reference.startswith("pi_"):
+            return reference
+        try:
+            with _errors_translated():
+                return _ChargeObject.model_validate(
+                    _content(self._client.v1.charges.retrieve(reference))
+                ).payment_intent
+        except Refused:
+            return None  # The charge of another account.
+
     def event(self, body: bytes, signature: str) -> Event:
         settings = self._settings
         secret = settings.stripe_webhook_secret.get_secret_value()
         # Its library would accept a signature from any time in the future.
         verify(body, signature, secret, settings.webhook_tolerance_seconds, time.time())
-        return read_event(body, "data", "object", "metadata", "payment_id")
+        subject = ("data", "object")
+        references = [(*subject, name) for name in ("payment_intent", "charge")]
+        return read_event(body, (*subject, "metadata", "payment_id"), references)
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         created = {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
@@ -232,6 +264,16 @@ class _Action(BaseModel):
 
 class _LatestCharge(BaseModel):
     amount_refunded: int = 0
+    disputed: bool = False
+
+
+class _ChargeObject(BaseModel):
+    payment_intent: str | None = Field(max_length=255)
+
+
+class _Dispute(BaseModel):
+    amount: int
+    status: str
 
 
 class _Intent(BaseModel):
@@ -258,7 +300,7 @@ class _Intent(BaseModel):
         error = self.last_payment_error or _Error()
         redirect = self.next_action.redirect_to_url if self.next_action else None
         reason = error.reason if status == Status.DECLINED else None
-        return Charge(self.id, status, reason, redirect.url if redirect else None)
+        return Charge(self.id, status, reason, redirect.url if redirect else None, self.amount_received)
 
     def reported(self) -> Reported:
         refunded = self.latest_charge.amount_refunded if isinstance(self.latest_charge, _LatestCharge) else 0

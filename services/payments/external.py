@@ -1,0 +1,75 @@
+"""Money that moves at the provider without us: a refund in its dashboard, a dispute. Booked when a lookup shows it.
+
+Callers hold the payment's lock, and have made sure that the ledger has not changed since the lookup.
+"""
+
+from uuid import UUID
+
+from prometheus_client import Counter
+from structlog import get_logger
+
+from chassis.storage.outbox import emit
+from contracts.payments import PaymentMovedExternally
+from services.payments.models import Payment, Status, ledger
+from services.payments.models.ledger import Move, Sums
+from services.payments.providers.interface import Charge, Gone
+
+log = get_logger(__name__)
+
+MOVES = Counter("souk_payments_external_total", "Movements of money that we did not request, by kind.", ["move"])
+FRAUD_WARNINGS = Counter("souk_payments_fraud_warnings_total", "Warnings of fraud by providers.", ["provider"])
+
+
+class Overtaken(Exception):
+    """The lookup may be older than what is recorded, or a refund in progress may explain what it shows: look again."""
+
+
+def book(payment: Payment, charge: Charge) -> bool:
+    """Book what the ledger lacks, and notify the order. False if there is nothing. Raises Overtaken."""
+    if charge.gone is None or payment.status not in (Status.CAPTURED, Status.REFUNDED):
+        return False
+    before = payment.sums
+    if before.refunding and charge.gone.refunded > before.refunded:
+        raise Overtaken(f"A refund of payment {payment.id} is in progress.")
+    moves = missing(before, charge.gone)
+    for move, amount in moves:
+        ledger.post(move, payment.id, amount, payment.currency)
+        MOVES.labels(move).inc()
+        ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
+        log.warning("money moved externally", **ids, move=move, amount=amount, currency=payment.currency)
+    payment.settle()
+    if moves and payment.order_id is not None:
+        emit(notice(payment, payment.order_id))
+    return bool(moves)
+
+
+def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
+    """The movements, with their amounts, that lead from the ledger's sums to the provider's.
+
+    Never more than is there: what does not fit is left to reconciliation, as is a refund that the provider took back.
+    """
+    refunded = min(max(gone.refunded - booked.refunded, 0), booked.refundable)
+    lost = max(gone.charged_back - booked.charged_back, 0)
+    withheld = gone.disputed + lost - booked.disputed
+    newly_withheld = min(max(withheld, 0), booked.refundable - refunded)
+    lost = min(lost, booked.disputed + newly_withheld)
+    moves = [
+        (Move.EXTERNAL_REFUND, refunded),
+        (Move.DISPUTED, newly_withheld),
+        (Move.DISPUTE_LOST, lost),
+        (Move.DISPUTE_WON, max(-withheld, 0)),
+    ]
+    return [(move, amount) for move, amount in moves if amount]
+
+
+def warn_of_fraud(payment: Payment) -> None:
+    """For staff: no money has moved yet."""
+    FRAUD_WARNINGS.labels(payment.provider).inc()
+    ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
+    log.warning("provider warns of fraud", **ids, provider=payment.provider)
+
+
+def notice(payment: Payment, order_id: UUID) -> PaymentMovedExternally:
+    sums, position = payment.sums, ledger.last_position(payment.id)
+    totals = (sums.refunded_externally, sums.charged_back, sums.disputed)
+    return PaymentMovedExternally(order_id, payment.id, payment.currency, *totals, position)

@@ -1,0 +1,144 @@
+"""What an order does when its money moves at the bank without us."""
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from flask.testing import FlaskClient
+
+from chassis.run.service import Service
+from contracts.payments import PaymentMovedExternally, PaymentRefunded, RefundRefused
+from contracts.reasons import Reason
+from contracts.stock import StockRestocked
+from services.orders.rebuild import rebuild
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, order_of, published
+
+
+def moved(id_: UUID, refunded: int = 0, charged_back: int = 0, disputed: int = 0, position: int = 5) -> Any:
+    return PaymentMovedExternally(id_, uuid4(), "EUR", refunded, charged_back, disputed, position)
+
+
+@pytest.fixture
+def paid(placed: dict[str, Any], deliver: Deliver) -> UUID:
+    id_ = order_id(placed)
+    deliver(*confirming(id_), *fulfilling(id_))
+    return id_
+
+
+@pytest.fixture
+def ship(http: FlaskClient, staff: dict[str, str]) -> Callable[[UUID], Any]:
+    def put(id_: UUID) -> Any:
+        return http.put(f"/orders/{id_}/status", json={"status": "shipped"}, headers=staff)
+
+    return put
+
+
+@pytest.mark.parametrize(
+    ("gone", "reason"), [({"refunded": 2500}, "refunded_externally"), ({"charged_back": 2500}, "dispute_lost")]
+)
+def test_an_order_whose_money_is_gone_is_not_shipped(
+    http: FlaskClient,
+    paid: UUID,
+    deliver: Deliver,
+    staff: dict[str, str],
+    ship: Callable[[UUID], Any],
+    gone: dict[str, int],
+    reason: str,
+) -> None:
+    system = deliver(moved(paid, **gone))
+    assert published(system) == ["order.refunded", "stock.restock"]
+    assert system.sent[0].data["reason"] == reason
+    assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
+    assert ship(paid).status_code == 409
+
+
+def test_the_money_may_be_gone_before_its_capture_is_reported(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
+) -> None:
+    id_ = order_id(placed)
+    deliver(*confirming(id_))
+    deliver(moved(id_, refunded=2500), *fulfilling(id_))
+    assert http.get(f"/orders/{id_}", headers=staff).json["status"] == "refunded"
+
+
+def test_a_part_refunded_externally_is_counted_once_in_any_order(
+    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], ship: Callable[[UUID], Any]
+) -> None:
+    assert published(deliver(moved(paid, 700, position=9), moved(paid, 300, position=8), moved(paid, 700, position=9)))
+    seen = http.get(f"/orders/{paid}", headers=staff).json
+    assert (seen["status"], seen["refunded_amount"]) == ("confirmed", "7.00")
+    refused = http.post(f"/orders/{paid}/refunds", json={"amount": "18.01"}, headers=staff | fresh_key())
+    assert "18.00 EUR" in refused.json["detail"]
+    assert ship(paid).status_code == 200
+
+
+def test_a_dispute_holds_the_order_and_its_money_back(
+    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], ship: Callable[[UUID], Any]
+) -> None:
+    deliver(moved(paid, disputed=2500, position=5))
+    refusal = ship(paid)
+    assert (refusal.status_code, refusal.json["type"]) == (409, "/problems/order-status")
+    assert "25.00 EUR of its payment is disputed" in refusal.json["detail"]
+    refund = http.post(f"/orders/{paid}/refunds", json={}, headers=staff | fresh_key())
+    assert (refund.status_code, http.get(f"/orders/{paid}", headers=staff).json["disputed_amount"]) == (409, "25.00")
+    deliver(moved(paid, position=6))
+    assert ship(paid).status_code == 200
+
+
+def test_a_cancelled_order_is_refunded_once_its_dispute_is_won(
+    http: FlaskClient, paid: UUID, deliver: Deliver, customer: dict[str, str]
+) -> None:
+    deliver(moved(paid, disputed=2500, position=5))
+    http.delete(f"/orders/{paid}", headers=customer)
+    assert published(deliver(StockRestocked(paid))) == ["order.cancelled", "stock.restock"]
+    assert published(deliver(moved(paid, position=6))) == ["payment.refund"]
+
+
+def test_a_refund_refused_because_the_money_is_gone_does_not_leave_the_order_stuck(
+    http: FlaskClient,
+    paid: UUID,
+    deliver: Deliver,
+    staff: dict[str, str],
+    stuck: Callable[[UUID], str | None],
+) -> None:
+    http.delete(f"/orders/{paid}", headers=staff)
+    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
+    refusal = RefundRefused(paid, UUID(request.data["refund_id"]), Reason.REFUND_REFUSED)
+    deliver(moved(paid, refunded=2500), refusal, StockRestocked(paid))
+    assert (stuck(paid), http.get(f"/orders/{paid}", headers=staff).json["status"]) == (None, "refunded")
+
+
+def test_a_rebuild_gives_the_same_order(
+    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], orders: Service
+) -> None:
+    deliver(moved(paid, refunded=300, disputed=1000), PaymentRefunded(paid, uuid4(), uuid4(), 200, "EUR"))
+    before = http.get(f"/orders/{paid}", headers=staff).json
+    rebuild(orders.settings.database_url)
+    assert http.get(f"/orders/{paid}", headers=staff).json == before
+    assert (before["refunded_amount"], before["disputed_amount"]) == ("5.00", "10.00")
+
+
+@pytest.mark.parametrize(("expected", "status"), [("24.99", 409), ("25.00", 201), ("30.00", 201), (None, 201)])
+def test_an_order_that_has_become_more_expensive_than_expected_is_refused(
+    http: FlaskClient,
+    product: Callable[..., dict[str, Any]],
+    customer: dict[str, str],
+    expected: str | None,
+    status: int,
+) -> None:
+    body = order_of((product(), 2)) | ({"expected_total": expected} if expected else {})
+    response = http.post("/orders/", json=body, headers=customer | fresh_key())
+    assert response.status_code == status
+    if status == 409:
+        assert (response.json["type"], response.json["total"]) == ("/problems/price-risen", "25.00")
+        assert response.json["detail"] == "The total is now 25.00 EUR."
+
+
+def test_an_order_above_what_providers_take_is_refused_with_the_limit(
+    http: FlaskClient, product: Callable[..., dict[str, Any]], customer: dict[str, str]
+) -> None:
+    body = order_of((product(price="99999999.99"), 1))
+    response = http.post("/orders/", json=body, headers=customer | fresh_key())
+    assert response.status_code == 422
+    assert "exceed the maximum amount of an order, 999999.99 EUR" in response.json["detail"]
