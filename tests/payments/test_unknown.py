@@ -254,7 +254,8 @@ def test_a_change_made_at_the_bank_is_picked_up(orders, bank, staff, change, com
 def test_a_bank_that_neither_captures_nor_voids_fails_the_payment(
     orders, staff, sweep, scripted_bank, settings, command, reason, replies
 ):
-    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None}
+    nothing = dict.fromkeys(("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back"), 0)
+    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None, **nothing}
 
     def refuse(method, path):
         if path != "/charges":
