@@ -17,7 +17,7 @@ from services.payments.providers.interface import Charge, Gone
 log = get_logger(__name__)
 
 MOVES = Counter("souk_payments_external_total", "Movements of money that we did not request, by kind.", ["move"])
-FRAUD_WARNINGS = Counter("souk_payments_fraud_warnings_total", "Warnings of fraud by providers.", ["provider"])
+FRAUD_WARNINGS = Counter("souk_payments_fraud_warnings_total", "Warnings of fraud by providers.")
 
 
 class Overtaken(Exception):
@@ -64,7 +64,7 @@ def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
 
 def warn_of_fraud(payment: Payment) -> None:
     """For staff: no money has moved yet."""
-    FRAUD_WARNINGS.labels(payment.provider).inc()
+    FRAUD_WARNINGS.inc()
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log.warning("provider warns of fraud", **ids, provider=payment.provider)
 
