@@ -9,6 +9,7 @@ import pytest
 from chassis.base import clock
 from chassis.base.settings import Settings
 from chassis.security import revocations
+from chassis.security.tokens import LEEWAY
 from chassis.storage import redis
 from tests.conftest import server_url
 
@@ -24,7 +25,7 @@ def test_a_revocation_lasts_as_long_as_its_token(settings: Settings) -> None:
     revocations.publish({token_id: clock.now() + minutes}, settings)
     assert revocations.is_revoked(token_id, settings)
     left = timedelta(milliseconds=redis.client(settings.redis_url).pttl(f"souk:revoked:{token_id}"))
-    assert minutes - timedelta(minutes=1) < left <= minutes + timedelta(seconds=1)
+    assert minutes < left <= minutes + LEEWAY + timedelta(seconds=1)
 
 
 def test_an_expired_token_is_not_kept(settings: Settings) -> None:

@@ -21,6 +21,7 @@ from chassis.run import web_app
 from chassis.run.service import Service
 from chassis.run.testing import bearer
 from chassis.security import auth
+from chassis.security.tokens import LEEWAY
 from chassis.storage import outbox, postgres
 from chassis.storage.postgres_store import PostgresStore
 from chassis.web.api import Body, Query, Resource, View, endpoint
@@ -203,7 +204,7 @@ def forged(service: Service, **changes: object) -> str:
 def bad_tokens(service: Service) -> dict[str, str]:
     whole = forged(service)
     return {
-        "expired": forged(service, exp=clock.now() - timedelta(seconds=1)),
+        "expired": forged(service, exp=clock.now() - LEEWAY - timedelta(seconds=1)),
         "another audience": forged(service, aud="elsewhere"),
         "another issuer": forged(service, iss="elsewhere"),
         "no user": forged(service, sub="not a uuid"),
