@@ -145,5 +145,5 @@ def test_a_given_certificate_is_used_and_needs_its_key(tmp_path: Path, files: tu
     certificate.ensure(state, given)
     assert certificate.paths(state, given) == files
     assert not (tmp_path / "tls").exists()
-    with pytest.raises(LaunchError, match="belong together"):
+    with pytest.raises(LaunchError, match="must both name a file"):
         certificate.paths(state, {"SOUK_TLS_CERTIFICATE": str(files[0])})
