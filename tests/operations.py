@@ -94,6 +94,8 @@ class Things:
             "user_id": self._owner.id,
             "email": self._owner.email,
             "username": self._owner.email.partition("@")[0],
+            "first_name": "Ada",
+            "last_name": "Lovelace",
             "password": PASSWORD,
             "current_password": PASSWORD,
             "new_password": "another horse battery",

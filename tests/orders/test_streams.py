@@ -117,7 +117,7 @@ def test_of_two_writers_that_saw_the_same_version_one_fails(orders: Service, pla
 def test_the_timeline_has_words_for_every_event() -> None:
     of_steps = {message.type for message in (*steps.RETRY_POLICIES, *steps.REPLIES)}
     own = {"order.placed", "order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
-    own |= {"order.refunded", "order.stuck", "order.resumed"}
+    own |= {"order.refunded", "order.stuck", "order.resumed", "order.settled_externally", "payment.moved_externally"}
     assert set(words.WORDS) == of_steps | own
 
 
