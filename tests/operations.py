@@ -56,6 +56,9 @@ def operations_of(documents: Documents) -> Iterator[Operation]:
                     yield Operation(service, method, path, operations[method].get(ALLOW))
 
 
+NAMES = {"first_name": "Ada", "last_name": "Lovelace"}
+
+
 class Things:
     """New records of the owner for the placeholders of paths."""
 
@@ -67,7 +70,11 @@ class Things:
         """Path, query and body of a valid request."""
         case = smallest(self._documents[operation.service], operation)
         query = f"?{urlencode(case.query)}" if case.query else ""
-        return self.path(operation), query, case.body if isinstance(case.body, dict | list) else None
+        body = case.body if isinstance(case.body, dict | list) else None
+        if isinstance(body, dict):
+            # Names have rules that the document cannot express.
+            body = {**body, **{name: value for name, value in NAMES.items() if name in body}}
+        return self.path(operation), query, body
 
     def path(self, operation: Operation) -> str:
         path = operation.path
@@ -94,8 +101,7 @@ class Things:
             "user_id": self._owner.id,
             "email": self._owner.email,
             "username": self._owner.email.partition("@")[0],
-            "first_name": "Ada",
-            "last_name": "Lovelace",
+            **NAMES,
             "password": PASSWORD,
             "current_password": PASSWORD,
             "new_password": "another horse battery",

@@ -291,6 +291,7 @@ def test_a_killed_bank_loses_nothing_and_a_stopped_one_exits_cleanly(tmp_path):
 def test_the_program_names_a_missing_setting(tmp_path):
     command = [sys.executable, "-m", "devservers.bank"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SOUK_")}
+    environment["SOUK_PORT"] = "0"
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
     assert ended.returncode == 1
     assert ended.stderr.startswith("SOUK_SANDBOX_KEY is not set.")

@@ -40,6 +40,7 @@ REFUSED_HERE = {
 }
 
 SHOWN_ELSEWHERE = {
+    "/orders/{order_id}/status": "/orders/{order_id}/events",
     "/orders/{order_id}/refunds": "/orders/{order_id}/events",
     "/products/{product_id}/stock-adjustments": "/products/{product_id}/stock-movements",
 }

@@ -112,7 +112,7 @@ def test_without_redis_an_instance_counts_locally(attempt, settings):
 @pytest.mark.parametrize("failure", FAILURES)
 def test_while_redis_fails_the_throttle_keeps_throttling(register, attempt, settings, tmp_path, failure):
     with breakable(tmp_path) as server:
-        settings(max_failures_per_account_and_address="4 per 1 minute", redis_url=server.url)
+        settings(max_failures_per_account_and_address="4 per 1 hour", redis_url=server.url)
         throttle._local.cache_clear()
         register()
         assert [attempt().status_code for _ in range(2)] == [401, 401]
@@ -127,7 +127,7 @@ def test_while_redis_fails_the_throttle_keeps_throttling(register, attempt, sett
 
 def test_failures_that_redis_did_not_take_count_once_it_is_back(register, attempt, settings, tmp_path):
     with breakable(tmp_path) as server:
-        settings(max_failures_per_account_and_address="2 per 1 minute", redis_url=server.url)
+        settings(max_failures_per_account_and_address="2 per 1 hour", redis_url=server.url)
         throttle._local.cache_clear()
         register()
         server.fail("full")

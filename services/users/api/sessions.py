@@ -90,7 +90,7 @@ def _exchange(refresh_token: str) -> TokenView | None:
 def _view(user: User, access: tokens.AccessToken, refresh_token: str) -> TokenView:
     return TokenView(
         access_token=access.text,
-        expires_in=max(0, int((access.expires_at - clock.now()).total_seconds())),
+        expires_in=max(0, round((access.expires_at - clock.now()).total_seconds())),
         refresh_token=refresh_token,
         user_id=user.id,
     )
