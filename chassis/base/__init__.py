@@ -1,1 +1,1 @@
-"""The lowest room: settings, telemetry, problems, deadlines, clock, health, failpoints."""
+"""What every other package builds on."""

@@ -1,4 +1,4 @@
-"""The time: always aware, always UTC."""
+"""Aware UTC time."""
 
 from datetime import UTC, datetime
 

@@ -1,7 +1,4 @@
-"""The caller's deadline: set at the edge, passed on by every call.
-
-The header carries the time left, so that machines' clocks need not agree.
-"""
+"""The caller's deadline, passed on as the time left: machines' clocks need not agree."""
 
 import re
 import time
@@ -13,10 +10,8 @@ from dataclasses import dataclass
 from chassis.base.problems import Problem
 
 HEADER = "X-Request-Timeout-Ms"
-"""Milliseconds that the sender waits."""
 
 ENVIRON = "HTTP_" + HEADER.upper().replace("-", "_")
-"""The header's name in a WSGI environment."""
 
 
 class DeadlineExceeded(Problem):
@@ -35,7 +30,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
-    """Limit the block's time, unless it has less already. is_callers: a caller set the limit."""
+    """Limit the block, unless it has less time already."""
     current = _deadline.get()
     new = _Deadline(time.monotonic() + seconds, is_callers)
     token = _deadline.set(new if current is None or new.at < current.at else current)
@@ -46,7 +41,7 @@ def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
 
 
 def of_request(header: str | None, timeout_seconds: float) -> AbstractContextManager[None]:
-    """`within` the header's time, at most `timeout_seconds`. Ignores a malformed header."""
+    """At most `timeout_seconds`; a malformed header is ignored."""
     requested = int(header) / 1000 if header is not None and _NUMBER.fullmatch(header) else None
     if requested is not None and requested <= timeout_seconds:
         return within(requested, is_callers=True)
@@ -54,13 +49,13 @@ def of_request(header: str | None, timeout_seconds: float) -> AbstractContextMan
 
 
 def remaining() -> float | None:
-    """Seconds left, never negative; None without a deadline."""
+    """Seconds, at least 0; None without a deadline."""
     current = _deadline.get()
     return None if current is None else max(0.0, current.at - time.monotonic())
 
 
 def callers_remaining() -> float | None:
-    """The same, but None for a deadline of our own."""
+    """None for a deadline of our own."""
     current = _deadline.get()
     return remaining() if current is not None and current.is_callers else None
 

@@ -1,12 +1,9 @@
-"""Places before and after every durable write and send, where a test can kill the process.
+"""Places around durable writes and sends where a test can kill the process.
 
-    failpoints.point("publish stock.reserve")
+A point's full name is `<program>: <current work>: <name>`. Arming adds points for PostgreSQL commits and MongoDB writes.
 
-Its full name is `<program>: <current work>: <name>`. Once armed, commits in PostgreSQL and writes in MongoDB are points by
-themselves. Unless armed, a point costs one comparison.
-
-A file in the armed directory, named by `file_of`, triggers a point: the process that reaches it removes the file and dies by
-SIGKILL. The file may hold how many times to pass first. While `recording` exists, points passed are appended to `passed`.
+A file named by `file_of` triggers a point: the process removes it and dies by SIGKILL. It may hold how many times to pass
+first. While `recording` exists, points passed are appended to `passed`.
 """
 
 import os
@@ -22,7 +19,6 @@ PASSED = "passed"
 
 _MONGO_WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
 _SQL_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
-"""Statements that write nothing."""
 
 _directory: Path | None = None
 _program = ""
@@ -30,18 +26,17 @@ _passing = threading.Lock()
 
 
 def point(name: str) -> None:
-    """Die here if this point is triggered."""
     if _directory is not None:
         _pass(_directory, f"{_program}: {get_contextvars().get('work', 'outside')}: {name}")
 
 
 def file_of(name: str) -> str:
-    """The file that triggers the point of this full name."""
+    """Takes the full name."""
     return name.replace("/", "|")
 
 
 def arm(directory: str, program: str) -> None:
-    """Enable this process's points, before its first connection to a database."""
+    """Call before the first database connection."""
     global _directory, _program
     _directory, _program = Path(directory), program
     _watch_sql()
@@ -70,7 +65,6 @@ def _is_triggered(armed: Path) -> bool:
 
 
 def _watch_sql() -> None:
-    """Points around every commit that wrote something."""
     from sqlalchemy import Engine, event
     from sqlalchemy.pool import Pool
 
@@ -87,14 +81,13 @@ def _watch_sql() -> None:
 
     @event.listens_for(Pool, "checkin")
     def after(_connection: Any, record: Any) -> None:
-        # A session returns its connection right after its commit.
+        # A session returns its connection right after commit.
         if record.info.pop("kept", False):
             point("committed")
         record.info.pop("wrote", None)
 
 
 def _watch_mongo() -> None:
-    """Points around every command that writes."""
     from pymongo import monitoring
 
     class Watch(monitoring.CommandListener):

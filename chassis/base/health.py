@@ -1,4 +1,4 @@
-"""Liveness and readiness, and an HTTP server for processes without one."""
+"""Health checks, and an HTTP server for processes without one."""
 
 import json
 import sys
@@ -16,11 +16,10 @@ from structlog import get_logger
 log = get_logger(__name__)
 
 CACHE_SECONDS = 1.0
-"""So that probes do not load what they probe."""
 
 
 class Health:
-    """Each check raises when its dependency is unavailable, within a time of its own."""
+    """Checks raise when their dependency is unavailable, and bound their own time."""
 
     def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
         self._checks, self._in_flight = checks, in_flight
@@ -29,7 +28,7 @@ class Health:
         self._report: dict[str, str] = {}
 
     def report(self) -> dict[str, str]:
-        """By dependency: "ok", or the name of its error."""
+        """ "ok" or the error's name, by dependency."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 self._report = {name: _outcome(check) for name, check in self._checks.items()}
@@ -37,7 +36,7 @@ class Health:
             return self._report
 
     def respond(self, path: str) -> tuple[int, bytes] | None:
-        """Status and JSON body; None for a path that is not a health check."""
+        """Status and JSON body; None for another path."""
         if path == "/health/live":
             return 200, b'{"status": "alive"}'
         if path == "/health/ready":
@@ -51,8 +50,6 @@ class Health:
 
 
 class InFlight:
-    """Counts the requests in flight, for draining."""
-
     def __init__(self) -> None:
         self.count = 0
         self._lock = threading.Lock()
@@ -71,7 +68,7 @@ class InFlight:
 def _outcome(check: Callable[[], None]) -> str:
     try:
         check()
-    except Exception as error:  # whatever it raises, the dependency is not ready
+    except Exception as error:
         return type(error).__name__
     return "ok"
 
@@ -80,7 +77,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log in our format what the base class would print as a plain traceback, such as a client that resets."""
+        """The base class prints a traceback."""
         log.warning("health request failed", error=repr(sys.exception()))
 
 
@@ -92,7 +89,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(health: Health, host: str, port: int) -> WSGIServer:
-    """Serve /health/live, /health/ready and /metrics from a thread of this process."""
+    """Serve health checks and /metrics from a thread."""
     metrics = make_wsgi_app()
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -105,7 +102,7 @@ def serve(health: Health, host: str, port: int) -> WSGIServer:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return respond(environ, start_response)
-        except Exception as error:  # wsgiref would print a plain traceback
+        except Exception as error:  # wsgiref would print it
             log.error("health request failed", exc_info=error)
             start_response("500 -", [("Content-Type", "application/json")])
             return [b"{}"]

@@ -5,7 +5,7 @@ from typing import Any
 
 
 def parse_json(raw: str | bytes) -> Any:
-    """Raises ValueError, and nothing else, when it cannot be parsed."""
+    """Raises only ValueError."""
     try:
         return json.loads(raw)
     except RecursionError:

@@ -1,16 +1,12 @@
-"""RFC 9457 problems: errors that a caller can act on, rendered at the edge."""
+"""RFC 9457 problems, rendered at the edge."""
 
 from typing import Any, ClassVar, Self
 
 MAX_ERRORS = 10
-"""A client that sends 75,000 wrong fields does not get a list of them."""
 
 
 class Problem(Exception):
-    """Base of every expected error.
-
-    `title` names the kind and never varies; `detail` is a sentence about this case. In a message handler: do not retry.
-    """
+    """`title` names the kind, `detail` describes this case. In a message handler: do not retry."""
 
     type: ClassVar[str] = "about:blank"
     status: ClassVar[int] = 400
@@ -55,13 +51,13 @@ class UnsupportedMedia(Problem):
 
 
 class Invalid(Problem):
-    """Understood but invalid. `errors` lists {field, message}; the field is a dotted path or a query parameter."""
+    """`errors` lists {field, message}; a field is a dotted path or query parameter."""
 
     type, status, title = "/problems/invalid", 422, "Invalid request"
 
     @classmethod
     def fields(cls, *errors: tuple[str, str]) -> Self:
-        """Of (field, message): the first ten are listed, the others counted in `more_errors`."""
+        """Takes (field, message). Lists MAX_ERRORS and counts the rest in `more_errors`."""
         listed = [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]]
         detail = "; ".join(f"{each['field']}: {each['message']}" for each in listed)
         if more := len(errors) - len(listed):
@@ -70,7 +66,7 @@ class Invalid(Problem):
 
 
 class Unavailable(Problem):
-    """A dependency is unavailable for now. Carries Retry-After."""
+    """Carries Retry-After."""
 
     type, status, title = "/problems/unavailable", 503, "Service temporarily unavailable"
 

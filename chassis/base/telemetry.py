@@ -1,4 +1,4 @@
-"""Logs without secrets, traces across hops, metrics of messages and tasks."""
+"""Logging, tracing and metrics."""
 
 import logging
 import re
@@ -28,10 +28,9 @@ TASKS_HANDLED = Counter(
 HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Duration of a handler with its commit.", ["type"])
 
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context. Strict, since clients send it and every log line shows it."""
+"""W3C Trace Context. Strict: clients send it and every log line shows it."""
 
 MAX_DEPTH = 50
-"""Of what is logged or shown."""
 
 _SECRET_FIELDS = frozenset(
     {
@@ -49,7 +48,7 @@ _SECRET_FIELDS = frozenset(
 
 
 def configure_logging(service: str, level: str) -> None:
-    """Log JSON lines to standard output, those of libraries too."""
+    """JSON lines to standard output, including those of libraries."""
 
     def name_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
@@ -84,12 +83,11 @@ def configure_logging(service: str, level: str) -> None:
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
-    # From libraries only what went wrong.
     root.setLevel(logging.WARNING)
 
 
 class _Output:
-    """Standard output that ignores a closed pipe and a full disk."""
+    """Ignores a closed pipe and a full disk."""
 
     def write(self, text: str) -> None:
         with suppress(OSError, ValueError):
@@ -105,7 +103,7 @@ def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
 
 
 def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
-    """`value` with secret fields blanked at any depth; all of it if `name` is a secret's."""
+    """`value` with secret fields redacted; all of it if `name` is secret."""
     if depth > MAX_DEPTH:
         return "[nested too deeply]"
     if name.lower() in _SECRET_FIELDS:
@@ -118,13 +116,13 @@ def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
 
 
 def traceparent() -> str:
-    """The current trace context, to pass on; "" without any."""
+    """ "" outside a trace."""
     return str(get_contextvars().get("traceparent", ""))
 
 
 @contextmanager
 def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
-    """Continue the trace of `incoming` (a traceparent), or start one, for the block and its log events."""
+    """Continue the trace of `incoming` (a traceparent), or start one."""
     continued = TRACEPARENT.fullmatch(incoming)
     trace_id = continued[1] if continued else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"

@@ -1,4 +1,4 @@
-"""Validation in our own words: a pattern with its sentence, and pydantic's errors as sentences about a field."""
+"""Validation errors in our own words."""
 
 import re
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Matches:
-    """The whole text must match `pattern`, or the error is `message`."""
+    """The whole text must match."""
 
     pattern: str
     message: str
@@ -72,12 +72,12 @@ def shortened(name: str) -> str:
 
 
 def field(error: ErrorDetails) -> str:
-    """The dotted path, shortened if the client made it long."""
+    """The dotted path, shortened."""
     return shortened(".".join(map(str, error["loc"])))
 
 
 def message(error: ErrorDetails) -> str:
-    """What is wrong, to be read after the field's name."""
+    """Reads on from the field's name."""
     context = error.get("ctx", {})
     kind = error["type"]
     if kind in ("value_error", "assertion_error"):
@@ -90,7 +90,7 @@ def message(error: ErrorDetails) -> str:
 
 
 def summary(error: ValidationError) -> str:
-    """Invalid fields and why, without their values, which may be secret."""
+    """Omits values, which may be secret."""
     errors = error.errors(include_url=False, include_input=False)
     listed = "; ".join(f"{field(each)}: {message(each)}" for each in errors[:MAX_ERRORS])
     more = len(errors) - MAX_ERRORS

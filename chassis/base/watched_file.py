@@ -1,4 +1,4 @@
-"""A file that is reloaded when it changes."""
+"""Files that are reloaded when they change."""
 
 import os
 import threading
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class WatchedFile(Generic[T]):
-    """The parsed content of a file. After an invalid change, the last good content stays."""
+    """After an invalid change, the last good content stays."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
         """Raises OSError, or what `parse` raises."""
@@ -28,11 +28,10 @@ class WatchedFile(Generic[T]):
         self._content = self._read()
 
     def now(self) -> T:
-        """The content, at most CHECK_SECONDS old."""
+        """At most CHECK_SECONDS old."""
         return self._content if time.monotonic() - self._checked_at <= CHECK_SECONDS else self.refresh()
 
     def refresh(self) -> T:
-        """The content as of now."""
         with self._lock:
             self._checked_at = time.monotonic()
             try:
@@ -48,7 +47,7 @@ class WatchedFile(Generic[T]):
         try:
             return self._parse(self._path.read_bytes())
         finally:
-            # Also after an error, so that an invalid file is read only once.
+            # Even after an error: read an invalid file only once.
             self._state = state
 
     def _stat(self) -> tuple[int, ...]:

@@ -1,1 +1,1 @@
-"""Stores: the only commit, inbox and outbox, migrations."""
+"""Stores, inbox, outbox and migrations."""

@@ -1,4 +1,4 @@
-"""Column types that convert money and structured JSON once, between a model's attributes and PostgreSQL."""
+"""Column types for money and structured JSON."""
 
 from decimal import Decimal
 from typing import Any
@@ -10,7 +10,7 @@ from sqlalchemy.types import TypeDecorator
 
 
 class MinorUnits(TypeDecorator[int]):
-    """Whole minor units (cents) in Python, NUMERIC(10, 2) in PostgreSQL."""
+    """Minor units (cents) in Python, NUMERIC(10, 2) in PostgreSQL."""
 
     impl = Numeric(10, 2)
     cache_ok = True
@@ -23,10 +23,7 @@ class MinorUnits(TypeDecorator[int]):
 
 
 class PydanticJSON(TypeDecorator[Any]):
-    """JSONB whose value is validated as `model`, any type that pydantic knows, when the row is loaded.
-
-    A change is noticed when the attribute is assigned, not when its value is modified in place.
-    """
+    """JSONB, validated as `model` (any pydantic type) on load. Changes in place are not noticed."""
 
     impl = JSONB
     cache_ok = True

@@ -1,7 +1,6 @@
 """The first response to each POST with an `Idempotency-Key`.
 
-The record is a row of the request's transaction and needs no "in progress" state: a second request waits on the row until the
-first has committed.
+There is no "in progress" state: a second request waits on the row until the first commits.
 """
 
 import hashlib
@@ -31,7 +30,7 @@ idempotency_keys = Table(
 
 @dataclass(frozen=True)
 class Record:
-    """The record of one request: `key` of `caller` ("" if anonymous) on `route`, with its `body`."""
+    """`caller` is "" if anonymous."""
 
     caller: str
     route: str
@@ -39,14 +38,14 @@ class Record:
     body: bytes
 
     def claim(self) -> StoredResponse | None:
-        """Take the key, or return the response to its first request. Raises KeyReused."""
+        """Take the key, or return its first response. Raises KeyReused."""
         values = {**self._primary_key, "request_hash": self._hash, "created_at": clock.now()}
         statement = insert(idempotency_keys).values(values).on_conflict_do_nothing()
         claimed = postgres.session().execute(statement.returning(idempotency_keys.c.key_hash)).first()
         return None if claimed is not None else self.find()
 
     def find(self) -> StoredResponse | None:
-        """The response to the first request, if any. Raises KeyReused where that had another body."""
+        """The first response, if any. Raises KeyReused if the bodies differ."""
         first = postgres.session().execute(select(idempotency_keys).filter_by(**self._primary_key)).one_or_none()
         if first is None:
             return None
@@ -55,17 +54,16 @@ class Record:
         return StoredResponse(first.status, first.headers, first.body)
 
     def save(self, response: StoredResponse) -> None:
-        """Store the response of the current transaction."""
         values = {"status": response.status, "headers": response.headers, "body": response.body}
         postgres.session().execute(update(idempotency_keys).filter_by(**self._primary_key).values(**values))
 
     @property
     def _primary_key(self) -> dict[str, str]:
-        # Anonymous callers share no keys: another body is another request.
+        # Anonymous callers share no keys.
         caller = self.caller or f"anyone:{self._hash}"
         return {"caller": caller, "route": self.route, "key_hash": hashlib.sha256(self.key.encode()).hexdigest()}
 
     @property
     def _hash(self) -> str:
-        # Keyed by the client's secret, so that passwords in bodies cannot be guessed from it.
+        # Keyed, so that passwords in bodies cannot be guessed from it.
         return hmac.new(self.key.encode(), self.body, hashlib.sha256).hexdigest()

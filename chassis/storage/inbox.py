@@ -1,4 +1,4 @@
-"""The ids of handled messages, so that each is handled once however often it is delivered."""
+"""The ids of handled messages."""
 
 from uuid import UUID
 
@@ -17,6 +17,6 @@ inbox = Table(
 
 
 def first_time(message_id: UUID) -> bool:
-    """Whether no committed transaction has handled this message. A concurrent delivery waits here for the other's commit."""
+    """A concurrent delivery waits for the other's commit."""
     statement = insert(inbox).values(message_id=message_id, received_at=clock.now()).on_conflict_do_nothing()
     return postgres.session().execute(statement.returning(inbox.c.message_id)).first() is not None

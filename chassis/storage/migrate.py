@@ -1,4 +1,4 @@
-"""Alembic migrations: a service's `migrations/` folder, run against its own database."""
+"""Alembic migrations from a service's `migrations/` folder."""
 
 from pathlib import Path
 from types import ModuleType
@@ -10,12 +10,12 @@ from sqlalchemy.pool import NullPool
 
 from chassis.storage import idempotency_keys, inbox, outbox, postgres
 
-# Any number: an advisory lock serializes migrations of one database.
+# Any number: serializes migrations of one database.
 _LOCK = 7_368_107
 
 
 def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
-    """Migrate the database at `url` to a revision of the service in `package`. Idempotent."""
+    """Idempotent."""
     folder = Path(str(package.__file__)).parent / "migrations"
     if not folder.is_dir():
         return
@@ -29,7 +29,7 @@ def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
 
 
 def run() -> None:
-    """All that a service's `migrations/env.py` does."""
+    """For a service's `migrations/env.py`."""
     context.configure(connection=context.config.attributes["connection"], target_metadata=postgres.metadata)
     context.run_migrations()
 
@@ -43,7 +43,7 @@ def create_chassis_tables(with_outbox: bool = True) -> None:
 
 
 def announce_inserts(table: str) -> None:
-    """Make inserts wake the relay. A trigger costs no round trip."""
+    """Wake the relay by a trigger: no extra round trip."""
     op.execute(
         f"CREATE FUNCTION announce_{table}() RETURNS trigger LANGUAGE plpgsql AS "
         f"$$ BEGIN PERFORM pg_notify('{outbox.CHANNEL}', ''); RETURN NULL; END $$"

@@ -1,7 +1,6 @@
-"""MongoDB as a store: a document holds its own unsent messages, so that one atomic update writes both.
+"""MongoDB as a store: a document holds its own unsent messages, so one atomic update writes both.
 
-MongoEngine has no transaction over several documents. There is therefore no inbox: handlers are idempotent by themselves,
-as the document holds the order's id.
+Without transactions over several documents there is no inbox: handlers must be idempotent.
 """
 
 import threading
@@ -24,30 +23,29 @@ from chassis.messaging.message import Message
 from chassis.messaging.relay import Batch, Source
 
 UNSENT = "unsent"
-"""The field of a document that holds its unsent messages."""
+"""The field that holds a document's unsent messages."""
 
 OLDEST = f"{UNSENT}.occurred_at"
 
 OPERATION_TIMEOUT_MILLISECONDS = 3_000
-"""Per operation, including server selection, connecting and retries."""
+"""Including server selection, connecting and retries."""
 
 CHECK_SECONDS = 1.5
-"""Per readiness check: less than a probe waits for its response."""
+"""Less than a probe's timeout."""
 
 INDEX_TIMEOUT_SECONDS = 600
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
-"""Earlier than anything stored."""
 
 
 def now() -> datetime:
-    """The current time in whole milliseconds, as MongoDB stores it."""
+    """In whole milliseconds, as MongoDB stores it."""
     moment = clock.now()
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def unsent(message: Message) -> dict[str, Any]:
-    """`message` as an entry of the field UNSENT."""
+    """An entry of the field UNSENT."""
     return {
         "id": str(uuid4()),
         "type": message.type,
@@ -59,7 +57,7 @@ def unsent(message: Message) -> dict[str, Any]:
 
 
 class DocumentSource:
-    """Unsent messages in the documents of `collections`. Nothing locks them: several relays may each send the same one."""
+    """Nothing locks messages: several relays may send the same one."""
 
     def __init__(self, collections: Sequence[str], name: str) -> None:
         self.name = name
@@ -85,8 +83,8 @@ class DocumentSource:
         return [mongoengine.get_db()[name] for name in self._collections]
 
     def _waiting(self, collection: Collection[Any]) -> list[dict[str, Any]]:
-        """Up to BATCH documents with unsent messages, the oldest message first."""
-        # Unlike `$exists`, a range is answered by the index without looking at documents that have nothing unsent.
+        """Up to BATCH documents, oldest message first."""
+        # Unlike `$exists`, a range skips documents that have nothing unsent.
         waiting = collection.find({OLDEST: {"$gt": ""}}, {UNSENT: 1})
         return list(waiting.sort(OLDEST, pymongo.ASCENDING).limit(relay.BATCH))
 
@@ -111,7 +109,7 @@ class DocumentSource:
 
 
 class MongoStore:
-    """One MongoDB database whose messages leave from `collections`."""
+    """Messages leave from `collections`."""
 
     unavailable: tuple[type[Exception], ...] = (ConnectionFailure, ExecutionTimeout)
 
@@ -122,18 +120,13 @@ class MongoStore:
             host=url,
             uuidRepresentation="standard",
             tz_aware=True,
-            # Connect at first use.
             connect=False,
             timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
             serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
         )
 
     def migrate(self, package: ModuleType) -> None:
-        """Create the indexes of the documents in `package`, and the one that finds unsent messages.
-
-        MongoEngine would do so at a document's first use, but never again in a process that started while the server was
-        unavailable.
-        """
+        """Create indexes. MongoEngine tries only once, even if the server is unavailable."""
         self.check()
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
             for name in self._collections:
@@ -143,7 +136,6 @@ class MongoStore:
                     document.ensure_indexes()
 
     def transaction(self) -> AbstractContextManager[None]:
-        # No operation outlasts the caller's deadline.
         seconds = deadline.callers_remaining()
         return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
 
@@ -151,7 +143,7 @@ class MongoStore:
         return True
 
     def purge(self, before: datetime) -> None:
-        """Nothing to do: sent messages leave their document at once."""
+        """Sent messages are removed at once."""
 
     def check(self) -> None:
         with pymongo.timeout(CHECK_SECONDS):

@@ -1,4 +1,4 @@
-"""Messages and tasks as rows of the caller's transaction, which the relay sends once it has committed."""
+"""Messages and tasks, stored in the caller's transaction and sent by the relay."""
 
 import select
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from chassis.messaging.relay import TASK_PREFIX, Batch
 from chassis.storage import postgres
 
 CHANNEL = "outbox"
-"""A trigger on the table notifies it, and so each commit wakes the relay."""
+"""Notified by a trigger on the table."""
 
 outbox = Table(
     "outbox",
@@ -38,12 +38,12 @@ Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(
 
 
 def emit(message: Message) -> None:
-    """Send `message` once the current transaction has committed."""
+    """Send after the current transaction commits."""
     _write(message.type, str(message.subject), message.data(), relay.meta(message.version))
 
 
 def enqueue(task: str, row_id: UUID) -> None:
-    """Run the Celery task `task` on the row `row_id` once the current transaction has committed."""
+    """Run a Celery task after the current transaction commits."""
     _write(TASK_PREFIX + task, str(row_id), {}, relay.meta())
 
 
@@ -60,7 +60,7 @@ def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any])
 
 
 class TableSource:
-    """Unsent rows of a table with the outbox's columns; `stream` may stand in for `subject`."""
+    """A table with the outbox's columns; `stream` may replace `subject`."""
 
     def __init__(self, database: postgres.Database, table: Table, name: str) -> None:
         self.database = database
@@ -71,7 +71,7 @@ class TableSource:
     @contextmanager
     def unsent(self) -> Iterator[Batch]:
         table = self.table
-        # Not "after the last position": positions commit out of order. SKIP LOCKED lets several relays share the work.
+        # Not "after the last position": positions commit out of order.
         query = (
             sql_select(table)
             .where(table.c.sent_at.is_(None))
@@ -99,7 +99,7 @@ class TableSource:
     def wait(self, timeout_seconds: float) -> None:
         try:
             if self._listening is None or self._listening.closed:
-                # Commits before LISTEN took effect were not announced: look again at once.
+                # Commits before LISTEN were not announced: look again.
                 self._listening = self.database.listen(CHANNEL)
                 return
             readable, _, _ = select.select([self._listening], [], [], timeout_seconds)
@@ -111,4 +111,4 @@ class TableSource:
             raise
 
     def wake(self) -> None:
-        """Nothing to do: the commit's NOTIFY wakes the relay."""
+        """NOTIFY wakes the relay."""

@@ -1,7 +1,4 @@
-"""PostgreSQL for one service: the only session and the only commit.
-
-The edges open a transaction per request, message or task; code below uses `session()` and never commits.
-"""
+"""PostgreSQL: edges open a transaction; code below uses `session()` and never commits."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,14 +16,14 @@ from sqlalchemy.orm import Session
 from chassis.base import deadline
 
 metadata = MetaData()
-"""The chassis's own tables in every service's database."""
+"""The chassis's own tables."""
 
 COLUMN_TYPES = {
     datetime: DateTime(timezone=True),
     UUID: Uuid(),
     dict[str, Any]: JSONB(),
 }
-"""The `type_annotation_map` of each service's declarative base."""
+"""For `type_annotation_map`."""
 
 _SESSION_OPTIONS = " ".join(
     (
@@ -39,7 +36,7 @@ _SESSION_OPTIONS = " ".join(
 
 _TIMEOUTS: dict[str, Any] = {
     "connect_timeout": 3,
-    # Detects a vanished peer after 10 s; TCP alone takes 15 minutes.
+    # TCP alone takes 15 minutes to detect a vanished peer.
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
@@ -48,13 +45,13 @@ _TIMEOUTS: dict[str, Any] = {
 
 
 class Database:
-    """A database. Connects at first use."""
+    """Connects at first use."""
 
     def __init__(self, url: str, pool_size: int = 8) -> None:
         self.url = url
         self.engine: Engine = create_engine(
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
-            # 0.1 ms a use, and no errors after a database restart.
+            # No errors after a database restart, for 0.1 ms.
             pool_pre_ping=True,
             pool_size=pool_size,
             max_overflow=4,
@@ -66,7 +63,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Commit the block's work, or nothing if it raises."""
+        """Commit, unless the block raises."""
         if _session.get() is not None:
             raise RuntimeError("A transaction is already open: only the edge opens one.")
         with Session(self.engine, expire_on_commit=False) as opened:
@@ -79,12 +76,11 @@ class Database:
                 _session.reset(token)
 
     def check(self) -> None:
-        """Raises when the database is unavailable."""
         with self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
     def listen(self, channel: str) -> psycopg2.extensions.connection:
-        """A connection outside the pool that receives every NOTIFY on `channel`."""
+        """A connection outside the pool."""
         connection = psycopg2.connect(self.url, **_TIMEOUTS)
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -96,7 +92,7 @@ class Database:
 
 
 def _limit_statements(opened: Session) -> None:
-    """End statements at the caller's deadline, if any: it costs a round trip."""
+    """Only for a caller's deadline: it costs a round trip."""
     seconds = deadline.callers_remaining()
     if seconds is not None:
         opened.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
@@ -106,7 +102,6 @@ _session: ContextVar[Session | None] = ContextVar("session", default=None)
 
 
 def session() -> Session:
-    """The session of the current transaction."""
     current = _session.get()
     if current is None:
         raise RuntimeError("No transaction is open: this code runs below an edge of the chassis.")

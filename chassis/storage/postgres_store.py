@@ -1,4 +1,4 @@
-"""PostgreSQL as a store, with tables for inbox, outbox and idempotency keys."""
+"""PostgreSQL as a store."""
 
 from datetime import datetime
 from types import ModuleType
@@ -19,7 +19,7 @@ class PostgresStore(Database):
     unavailable: tuple[type[Exception], ...] = (OperationalError, PoolTimeout)
 
     def __init__(self, url: str, pool_size: int, name: str, events: Table | None = None) -> None:
-        """events: a table with the outbox's columns that serves as the outbox and is never purged."""
+        """events: replaces the outbox and is never purged."""
         super().__init__(url, pool_size)
         self._has_outbox = events is None
         self.source: Source = TableSource(self, outbox.outbox if events is None else events, name)

@@ -1,4 +1,4 @@
-"""Redis, for what may be lost: caches, and revocations, which expire by themselves."""
+"""Redis, for data that may be lost."""
 
 from functools import lru_cache
 
@@ -10,12 +10,12 @@ from redis.retry import Retry
 __all__ = ["RedisError", "client"]
 
 TIMEOUT_SECONDS = 0.25
-"""For connecting and for each response. Every caller can do without Redis."""
+"""For connecting and for each response."""
 
 
 @lru_cache
 def client(url: str) -> "Redis":
-    """The process's connection pool. Calls raise RedisError."""
+    """Calls raise RedisError."""
     return Redis.from_url(
         url,
         socket_connect_timeout=TIMEOUT_SECONDS,

@@ -1,4 +1,4 @@
-"""Responses stored under an `Idempotency-Key`, to be repeated."""
+"""Responses stored for replay."""
 
 from dataclasses import dataclass
 

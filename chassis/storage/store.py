@@ -1,4 +1,4 @@
-"""What the edges (HTTP, messages, tasks, timers) need of a database. They work on the active store; a test has several."""
+"""What the edges need of a database. Tests have several stores, one active."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -14,27 +14,25 @@ from chassis.messaging.relay import Source
 class Store(Protocol):
     source: Source
     unavailable: tuple[type[Exception], ...]
-    """The errors it raises when it is unavailable."""
+    """Errors when unavailable."""
 
     def migrate(self, package: ModuleType) -> None:
-        """Bring the schema up to date with the service in `package`. Idempotent."""
+        """Idempotent."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:
-        """Commit the block's work, or nothing if it raises."""
+        """Commit, unless the block raises."""
         ...
 
     def first_time(self, message_id: UUID) -> bool:
-        """Whether the current transaction is the first to see this message."""
+        """Whether this message is new."""
         ...
 
     def purge(self, before: datetime) -> None:
         """Delete old inbox, outbox and idempotency rows."""
         ...
 
-    def check(self) -> None:
-        """Raises when the store is unavailable."""
-        ...
+    def check(self) -> None: ...
 
 
 _active: ContextVar[Store] = ContextVar("store")
@@ -42,7 +40,6 @@ _active: ContextVar[Store] = ContextVar("store")
 
 @contextmanager
 def active(store: Store) -> Iterator[None]:
-    """Make `store` the active one in the block."""
     token = _active.set(store)
     try:
         yield
@@ -51,5 +48,4 @@ def active(store: Store) -> Iterator[None]:
 
 
 def transaction() -> AbstractContextManager[None]:
-    """A transaction on the active store, for edges and tasks."""
     return _active.get().transaction()
