@@ -1,9 +1,4 @@
-"""Finds the instances of an upstream, by Consul, Kubernetes, DNS or fixed addresses.
-
-    instances = discovery.provider(settings).instances("products")
-
-The result is in memory and kept fresh: look it up before each call.
-"""
+"""Finds an upstream's instances by Consul, Kubernetes, DNS or fixed addresses. Look up before each call."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -16,12 +11,11 @@ __all__ = ["Instance", "Provider", "provider"]
 
 class Provider(Protocol):
     def instances(self, service: str) -> Sequence[Instance]:
-        """The ready ones, else the live ones. The same object while nothing changes. Never raises."""
+        """Ready ones, else live ones. The same object while unchanged. Never raises."""
 
 
 def provider(settings: Settings) -> Provider:
-    """The provider that `settings.discovery` names."""
-    # Imported when chosen: the Kubernetes client alone takes 20 MB.
+    # Imported when chosen: the Kubernetes client takes 20 MB.
     match settings.discovery or ("consul" if settings.consul_url else "static"):
         case "consul":
             from chassis.discovery import consul

@@ -1,4 +1,4 @@
-"""The address of a Consul agent, and the credentials for it."""
+"""A Consul agent's address and credentials."""
 
 import ssl
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
-"""Consul's catalogue: each service looked up is watched by blocking queries of the health endpoint.
+"""Consul's catalogue, by blocking queries. Needs Consul 1.8.
 
-Works with Consul 1.8 or later. It is one request, so it needs no client library: see docs/decisions/0025.
+One request needs no client library: docs/decisions/0025.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,19 +19,19 @@ from chassis.discovery.watch import Watches
 __all__ = ["Agent", "catalogue"]
 
 WAIT_SECONDS = 30.0
-"""How long Consul may hold a query while nothing changes."""
+"""How long Consul may hold a query."""
 
 CONNECT_SECONDS, RESPONSE_SECONDS = 1.0, 5.0
 
 
 @lru_cache
 def catalogue(agent: Agent) -> Watches:
-    """The process's view of the agent's catalogue."""
+    """One for the process."""
     return Watches(lambda service: Query(agent, service).fetch, WAIT_SECONDS)
 
 
 class Query:
-    """A blocking query: Consul responds once its state has passed our index."""
+    """Consul responds once its state has passed our index."""
 
     def __init__(self, agent: Agent, service: str) -> None:
         tls = agent.tls()
@@ -42,7 +42,7 @@ class Query:
         self._index = 0
 
     def fetch(self, wait_seconds: float) -> Sequence[Instance]:
-        # Consul adds up to a sixteenth of the wait as jitter.
+        # Consul adds up to 1/16 as jitter.
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=wait_seconds * 17 / 16 + RESPONSE_SECONDS)
         path = f"{self._path}?index={self._index}&wait={round(wait_seconds * 1000)}ms"
         index, self._index = self._index, 0
@@ -51,7 +51,7 @@ class Query:
             raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
         found = [_instance(entry) for entry in usable(parse_json(response.data))]
         following = int(response.headers.get("X-Consul-Index", 0))
-        # Start over when the index decreases, as Consul advises.
+        # Consul advises to start over when the index decreases.
         self._index = following if following >= index else 0
         return found
 

@@ -1,7 +1,4 @@
-"""A DNS name per service, resolved again every few seconds.
-
-A headless Service of Kubernetes has an address for each ready pod.
-"""
+"""A DNS name per service, such as a headless Kubernetes Service."""
 
 import socket
 import threading
@@ -16,21 +13,21 @@ Resolve = Callable[[str, int], Sequence[str]]
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
-    """The addresses of `host`, sorted. Raises OSError."""
+    """Sorted addresses. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return sorted({str(each[4][0]) for each in found})
 
 
 class Names:
     def __init__(self, pattern: str, resolve: Resolve = resolve, clock: Callable[[], float] = time.monotonic) -> None:
-        """pattern: host:port with {service} for the name."""
+        """pattern: host:port with {service}."""
         self._pattern, self._resolve, self._clock = pattern, resolve, clock
         self._instances: dict[str, tuple[Instance, ...]] = {}
         self._due: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def instances(self, service: str) -> Sequence[Instance]:
-        # One thread resolves; the others use the last addresses.
+        # One thread resolves; others use the last addresses.
         if self._clock() >= self._due.get(service, 0.0) and self._lock.acquire(blocking=service not in self._instances):
             try:
                 self._refresh(service)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 class Instance:
     id: str
     url: str
-    """Scheme, host and port, without a trailing slash."""
+    """Without a trailing slash."""
 
     weight: int = 1
-    """Relative share of the traffic."""
+    """Relative share of traffic."""
 
     version: str = ""
 

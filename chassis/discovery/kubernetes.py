@@ -1,7 +1,6 @@
-"""Kubernetes' EndpointSlices: the pods of a Service, watched through the Kubernetes client.
+"""Watches the EndpointSlices of a Kubernetes Service.
 
-The service account must be allowed to list and watch endpointslices. The client takes 20 MB; the `dns` provider with a
-headless Service does nearly the same without it.
+The service account must be allowed to list and watch endpointslices. The `dns` provider saves the client's 20 MB.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,21 +14,21 @@ from chassis.discovery.instance import Instance, base_url
 from chassis.discovery.watch import Watches
 
 WAIT_SECONDS = 60.0
-"""How long the API server may hold a watch while nothing changes."""
+"""How long the API server may hold a watch."""
 
 RESPONSE_SECONDS = 5.0
 PORT_NAME = "http"
-"""The port to call; a single port may have any name."""
+"""A single port may have any name."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
 @lru_cache
 def endpoint_slices(namespace: str) -> Watches:
-    """Of the cluster around the process, or of the kubeconfig's."""
+    """In-cluster, or by kubeconfig."""
     cluster = client.Configuration()
     config.load_config(client_configuration=cluster)
-    # Watch retries and logs once; urllib3 would log every try.
+    # Watch retries; urllib3 would log every try.
     cluster.retries = False
     own = _NAMESPACE_FILE.read_text().strip() if _NAMESPACE_FILE.exists() else "default"
     api = client.DiscoveryV1Api(client.ApiClient(cluster))
@@ -37,7 +36,7 @@ def endpoint_slices(namespace: str) -> Watches:
 
 
 class Slices:
-    """The slices of one Service, listed again after each change."""
+    """Listed again after each change."""
 
     def __init__(self, api: Any, namespace: str, service: str) -> None:
         self._api = api
@@ -53,7 +52,7 @@ class Slices:
         return _usable([found for each in listed.items for found in _endpoints(each)])
 
     def _wait(self, version: str, wait_seconds: float) -> None:
-        """Until something has changed since `version`, or it has expired."""
+        """Until something changes, or `version` has expired."""
         stream = watch.Watch().stream(
             self._api.list_namespaced_endpoint_slice,
             **self._query,
@@ -69,14 +68,13 @@ class Slices:
 
 
 def _usable(found: Sequence[tuple[Instance, Any]]) -> Sequence[Instance]:
-    """The ready ones, else those not terminating (see `usable.py`)."""
-    # Without a condition, `ready` counts as true and `terminating` as false.
+    """Ready ones, else those not terminating (see `usable.py`)."""
+    # A missing `ready` counts as true, `terminating` as false.
     ready = [instance for instance, conditions in found if conditions is None or conditions.ready is not False]
     return ready or [instance for instance, conditions in found if not conditions.terminating]
 
 
 def _endpoints(endpoint_slice: Any) -> Iterable[tuple[Instance, Any]]:
-    """Each instance with its conditions."""
     ports = endpoint_slice.ports or []
     port = next((each.port for each in ports if each.name == PORT_NAME), ports[0].port if len(ports) == 1 else None)
     for endpoint in endpoint_slice.endpoints or []:

@@ -7,7 +7,7 @@ from chassis.discovery.instance import Instance
 
 class Addresses:
     def __init__(self, urls: Mapping[str, str]) -> None:
-        """urls: base URLs by service, separated by commas."""
+        """urls: comma-separated, by service."""
         self._instances_of = {service: _parse(service, value) for service, value in urls.items()}
 
     def instances(self, service: str) -> Sequence[Instance]:

@@ -1,18 +1,17 @@
-"""The instances to call, by Consul's health checks: the ready ones, else those that are alive.
+"""The instances to call, by Consul's health checks: ready ones, else live ones.
 
-When none is ready, a dependency of all is down; they still do what they can without it. Calling none would turn half an
-outage into a whole one.
+If none is ready, a shared dependency is down; live ones still do what they can without it.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 EXPIRED = "TTL expired"
-"""How Consul's output begins when a heartbeat is missing."""
+"""Consul's output when a heartbeat is missing."""
 
 
 def usable(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Entries of one service, without critical ones, which are dead or terminating."""
+    """Never includes critical entries: dead or terminating."""
     ready, alive = [], []
     for entry in entries:
         states = {_state(check, entry) for check in entry.get("Checks", [])}
@@ -24,7 +23,7 @@ def usable(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _state(check: dict[str, Any], entry: dict[str, Any]) -> str:
-    """Its status. A missing heartbeat only shows that the sidecar hangs, if Consul itself reaches the instance."""
+    """If Consul reaches the instance, a missing heartbeat only means a hung sidecar."""
     status: str = check["Status"]
     if status == "critical" and check.get("Output", "").startswith(EXPIRED):
         others = [each for each in entry["Checks"] if each.get("ServiceID") and each is not check]

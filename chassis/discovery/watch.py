@@ -1,4 +1,4 @@
-"""Keeps instances fresh from a source that may be unavailable: the last good result stays in use."""
+"""Watches instances; keeps the last good result while the source is unavailable."""
 
 import random
 import threading
@@ -12,23 +12,21 @@ from chassis.discovery.instance import Instance
 log = get_logger(__name__)
 
 FIRST_RESULT_SECONDS = 1.0
-"""How long the first lookup of a service waits for the source."""
+"""How long a first lookup waits."""
 
 EMPTY_GRACE_SECONDS = 15.0
-"""An empty result must last that long: a catalogue that has just started is empty until all have registered again."""
+"""A restarted catalogue is empty until all have registered again."""
 
 RETRY_SECONDS = (0.2, 1.0)
-"""Range of the random pause between tries while the source is unavailable."""
+"""Range of the random pause between tries."""
 
 EMPTY_POLL_SECONDS = 0.5
 
 Fetch = Callable[[float], Sequence[Instance]]
-"""Takes the longest time to wait for a change, in seconds; returns the instances to call. Raises when the source is unavailable."""
+"""Takes the seconds to wait for a change. Raises when the source is unavailable."""
 
 
 class Watches:
-    """A provider with a watch for each service that was looked up."""
-
     def __init__(self, fetch_for: Callable[[str], Fetch], wait_seconds: float) -> None:
         self._fetch_for, self._wait = fetch_for, wait_seconds
         self._watches: dict[str, Watch] = {}
@@ -62,15 +60,15 @@ class Watch:
         self._is_unavailable = False
 
     def start(self) -> None:
-        """Poll for the rest of the process; returns with the first result, or after FIRST_RESULT_SECONDS."""
+        """Returns with the first result, or after FIRST_RESULT_SECONDS."""
         threading.Thread(target=self._run, name=f"discovery-{self._service}", daemon=True).start()
         self._has_result.wait(FIRST_RESULT_SECONDS)
 
     def poll(self) -> float:
-        """Fetch once; returns the pause before the next time, in seconds."""
+        """Fetch once. Returns the seconds to pause."""
         try:
             found = self._fetch(EMPTY_POLL_SECONDS if self._empty_since is not None else self._wait)
-        except Exception as error:  # each source's library has errors of its own
+        except Exception as error:  # each library has its own errors
             if not self._is_unavailable:
                 log.warning(
                     "discovery unavailable", upstream=self._service, error=repr(error), kept=len(self.instances)

@@ -1,1 +1,1 @@
-"""Messages between services: the envelope, the broker, the relay that sends, the handlers that receive."""
+"""Messages between services."""

@@ -1,7 +1,7 @@
-"""RabbitMQ: the connection, the topic exchange, and each service's queue with its delay and dead-letter queues.
+"""RabbitMQ connections, exchange and queues.
 
-With a `redis://` broker the same code runs on kombu's Redis transport, which has no publisher confirms, delay queues or
-alternate exchanges: retries then wait inside the worker.
+kombu's Redis transport has no publisher confirms, delay queues or alternate exchanges: with `redis://`, retries wait in the
+worker.
 """
 
 from contextlib import suppress
@@ -10,26 +10,26 @@ from typing import Any
 from kombu import Connection, Exchange, Queue, binding
 
 DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
-"""Delay before each retry. A message that fails after the last becomes a dead letter."""
+"""Before each retry; after the last comes the dead-letter queue."""
 
 ATTEMPT_HEADER = "x-souk-attempt"
 ERROR_HEADER = "x-souk-error"
 DIED_AT_HEADER = "x-souk-died-at"
 
-# Holds what no queue is bound for, which the broker would drop otherwise.
+# The broker would drop unroutable messages.
 UNROUTED = "souk.unrouted"
 _QUORUM = {"x-queue-type": "quorum"}
 EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
 
 
 def connect(url: str, heartbeat: int = 10) -> Connection:
-    """An AMQP connection with publisher confirms, which kombu leaves off by default."""
+    """Enables publisher confirms, which kombu leaves off."""
     options = {"confirm_publish": True} if is_amqp(url) else {"visibility_timeout": 60}
     return Connection(url, transport_options=options, connect_timeout=5, heartbeat=heartbeat)
 
 
 def abandon(connection: Connection) -> None:
-    """Close without the AMQP handshake, in which an unresponsive peer would block us."""
+    """Skip the AMQP close handshake: an unresponsive peer would block us."""
     with suppress(Exception):
         connection.collect()
 
@@ -42,7 +42,7 @@ def service_queue(service: str, types: list[str]) -> Queue:
     """One queue with many bindings: kombu keeps only the last of several queues of one name."""
     arguments = {
         **_QUORUM,
-        # A message that crashes the worker each time ends as a dead letter.
+        # Dead-letter a message that keeps crashing the worker.
         "x-delivery-limit": 20,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": dead_letter_queue(service).name,
@@ -52,13 +52,13 @@ def service_queue(service: str, types: list[str]) -> Queue:
 
 
 def delay_queue(service: str, milliseconds: int) -> Queue:
-    """A queue without consumers, whose messages return to the service's queue after the delay."""
+    """Messages return to the service's queue after the delay."""
     arguments = {
         **_QUORUM,
         "x-message-ttl": milliseconds,
         "x-dead-letter-exchange": "",
         "x-dead-letter-routing-key": service,
-        # Without these two a crash between the queues could lose the message.
+        # Without these two a broker crash could lose the message.
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
@@ -70,7 +70,7 @@ def dead_letter_queue(service: str) -> Queue:
 
 
 def declare_exchange(channel: Any, with_alternate: bool) -> None:
-    """Create the exchange, after the queue for what it cannot route. Idempotent."""
+    """Idempotent."""
     if with_alternate:
         exchange = Exchange(UNROUTED, type="fanout", durable=True)
         arguments = {**_QUORUM, "x-max-length": 100_000}
@@ -79,13 +79,13 @@ def declare_exchange(channel: Any, with_alternate: bool) -> None:
 
 
 def declare(url: str, service: str, types: list[str]) -> None:
-    """Create the exchange and every queue of `service`. Idempotent."""
+    """Idempotent."""
     with connect(url) as connection:
         declare_on(connection.default_channel, service, types, is_amqp(url))
 
 
 def declare_on(channel: Any, service: str, types: list[str], with_delays: bool) -> None:
-    """The same on an open channel, which the broker closes if something of this name differs."""
+    """The broker closes the channel if an existing declaration differs."""
     declare_exchange(channel, with_delays)
     if with_delays:
         for milliseconds in DELAYS_MILLISECONDS:
@@ -95,10 +95,10 @@ def declare_on(channel: Any, service: str, types: list[str], with_delays: bool) 
 
 
 def depth(channel: Any, queue: str) -> int:
-    """The number of messages in the queue. Where there is no such queue, raises amqp's NotFound and closes the channel."""
+    """Messages in the queue. If there is none, raises amqp's NotFound and closes the channel."""
     return int(channel.queue_declare(queue, passive=True).message_count)
 
 
 def body_of(message: Any) -> bytes:
-    """A received message's raw body, which some transports hand over as text."""
+    """Some transports return text."""
     return message.body.encode() if isinstance(message.body, str) else bytes(message.body)

@@ -1,4 +1,4 @@
-"""Consuming a service's queue: a message is acknowledged once it is handled, or once its copy is where it goes instead."""
+"""Consumes a queue: acknowledges a message once it is handled or its copy is stored."""
 
 import threading
 import time
@@ -20,38 +20,36 @@ log = get_logger(__name__)
 
 PREFETCH = 16
 MAX_HANDLING_SECONDS = 45
-"""A handler's statements, locks and retries are bounded below this."""
+"""Longer than a handler's statements, locks and retries can take."""
 
 COUNT_DEAD_LETTERS_SECONDS = 10
 
 DECLARE_SECONDS = 5
-"""A deleted exchange or binding goes unnoticed otherwise: the broker only reports a deleted queue."""
+"""The broker does not report a deleted exchange or binding."""
 
 
 @dataclass(frozen=True)
 class Retry:
-    """Handle it again later. `attempt` is the number of failures before this one; it selects the delay."""
+    """`attempt`: earlier failures; selects the delay."""
 
     attempt: int
 
 
 @dataclass(frozen=True)
 class DeadLetter:
-    """Keep it for an operator."""
-
     reason: str
 
 
 Verdict = Retry | DeadLetter | None
-"""What becomes of a delivery; None when it is done."""
+"""None when done."""
 
 
 class _Stopping(Exception):
-    """The consumer was stopped while it waited for the broker."""
+    """Stopped while waiting for the broker."""
 
 
 class Consumer(ConsumerMixin):
-    """Passes each message of the service's queue to `handle(body, headers)` and carries out its verdict."""
+    """Carries out the verdict of `handle(body, headers)`."""
 
     def __init__(
         self, url: str, service: str, types: list[str], handle: Callable[[bytes, dict[str, Any]], Verdict]
@@ -73,7 +71,7 @@ class Consumer(ConsumerMixin):
         self._is_consuming.clear()
         broker.declare(self.url, self.service, self.types)
         queue = broker.service_queue(self.service, self.types)
-        # With on_message kombu passes the raw body; its own decoding would acknowledge what it cannot read.
+        # on_message gives the raw body: kombu's decoding acknowledges what it cannot read.
         return [Consumer([queue], on_message=self._receive, prefetch_count=PREFETCH)]
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
@@ -84,11 +82,10 @@ class Consumer(ConsumerMixin):
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has its queue and does not hang in the handling of a message."""
+        """Whether it is consuming and no handler hangs."""
         return self._is_consuming.is_set() and time.monotonic() - self._iterated_at < MAX_HANDLING_SECONDS
 
     def wait_ready(self, seconds: float) -> bool:
-        """Whether it had its queue within that time."""
         return self._is_consuming.wait(seconds)
 
     def run(self, *args: Any, **kwargs: Any) -> None:
@@ -153,7 +150,7 @@ class Consumer(ConsumerMixin):
         milliseconds = DELAYS_MILLISECONDS[attempt]
         headers = {**message.headers, ATTEMPT_HEADER: attempt + 1}
         if broker.is_amqp(self.url):
-            # First the copy, confirmed, then the acknowledgement: a crash between them leaves two, never none.
+            # Copy first, then acknowledge: a crash leaves two, never none.
             self.publisher.send_to(broker.delay_queue(self.service, milliseconds), body, headers)
             message.ack()
         else:

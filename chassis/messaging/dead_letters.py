@@ -1,4 +1,4 @@
-"""A queue's dead letters: seen without being consumed, and replayed without being lost."""
+"""Lists and replays dead letters."""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -16,10 +16,10 @@ from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADE
 from chassis.messaging.publisher import Publisher
 
 MAX_LETTERS = 10_000
-"""Per run; they are held in memory."""
+"""Per run; held in memory."""
 
 MAX_RETURNS = 10
-"""After so many returns to the queue a letter is replaced by a fresh copy: since RabbitMQ 4 a quorum queue drops it at the 21st."""
+"""Then a fresh copy replaces the letter: since RabbitMQ 4 a quorum queue drops it at the 21st return."""
 
 _BROKER_HEADERS = (
     "x-delivery-count",
@@ -37,7 +37,7 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Letter:
-    """A message, task or row that was given up; `queue` is `rows` for a row."""
+    """`queue` is `rows` for a row."""
 
     id: str
     queue: str
@@ -48,7 +48,7 @@ class Letter:
 
 
 class DeadLetterQueue:
-    """The letters in `queue`, which return to the queues of `service`, or without one to the exchange."""
+    """Replays to the queues of `service`, or without one to the exchange."""
 
     def __init__(self, url: str, queue: str, service: str | None) -> None:
         self._url, self._queue, self._service = url, queue, service
@@ -64,7 +64,7 @@ class DeadLetterQueue:
         return found
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
-        """Send those of `ids`, or all (None), back to be handled; `details` has where each went."""
+        """`ids` None: all. `details` says where each went."""
         replayed = []
         with self._held() as messages:
             for message in messages:
@@ -80,7 +80,7 @@ class DeadLetterQueue:
 
     @contextmanager
     def _held(self) -> Iterator[Iterator[Any]]:
-        """The messages there are now. Those not acknowledged in the block return to their places."""
+        """Current messages; those not acknowledged return to their places."""
         with broker.connect(self._url) as connection:
             self._publisher = Publisher(self._url)
             channel = connection.default_channel
@@ -99,7 +99,7 @@ class DeadLetterQueue:
         return "", f"{self._service}.celery" if "task" in message.headers else self._service
 
     def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
-        """Publish a copy, confirmed, then acknowledge the original."""
+        """Publish a copy, then acknowledge the original."""
         dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
         kept = {name: value for name, value in message.headers.items() if name not in dropped}
         properties = {name: value for name, value in message.properties.items() if name in _COPIED}

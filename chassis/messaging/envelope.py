@@ -1,4 +1,4 @@
-"""The CloudEvents envelope that a message travels in."""
+"""The CloudEvents envelope."""
 
 import json
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from chassis.messaging.message import Message, read
 
 @dataclass(frozen=True)
 class Envelope:
-    """CloudEvents 1.0 in structured JSON, with the extensions traceparent and dataversion. `id` identifies it to inboxes."""
+    """CloudEvents 1.0 in structured JSON, with the extensions traceparent and dataversion."""
 
     id: UUID
     source: str
@@ -26,11 +26,10 @@ class Envelope:
     data: dict[str, Any]
     traceparent: str = ""
     version: Annotated[int, Field(alias="dataversion", ge=1)] = 1
-    """Of the data; absent, and so 1, in what was sent before messages had versions."""
+    """Absent before messages had versions."""
 
     @classmethod
     def of(cls, message: Message, source: str) -> "Envelope":
-        """An envelope for a new message."""
         subject = str(message.subject)
         return cls(uuid4(), source, message.type, subject, clock.now(), message.data(), version=message.version)
 
@@ -51,7 +50,7 @@ class Envelope:
 
     @classmethod
     def from_json(cls, body: bytes) -> "Envelope":
-        """Raises Malformed when the body is not an envelope."""
+        """Raises Malformed."""
         try:
             return _ENVELOPE.validate_json(body)
         except ValidationError as error:

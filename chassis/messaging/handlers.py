@@ -1,4 +1,4 @@
-"""A service's message handlers, and what a handler can learn of the envelope it handles."""
+"""Message handlers, and what they can learn of their envelope."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,12 @@ M = TypeVar("M", bound=Message)
 
 
 class Handlers:
-    """The handlers of one service, by message type."""
-
     def __init__(self, service: str) -> None:
         self.service = service
         self.by_type: dict[str, Handler] = {}
 
     def on(self, message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
-        """Register the service's one handler of `message`."""
+        """Register the only handler of `message`."""
 
         def register(handler: Callable[[M], None]) -> Callable[[M], None]:
             if message.type in self.by_type:
@@ -38,7 +36,6 @@ _current: ContextVar[Envelope] = ContextVar("envelope")
 
 @contextmanager
 def receiving(envelope: Envelope) -> Iterator[None]:
-    """Handle `envelope` in the block."""
     token = _current.set(envelope)
     try:
         yield
@@ -47,10 +44,10 @@ def receiving(envelope: Envelope) -> Iterator[None]:
 
 
 def occurred_at() -> datetime:
-    """When the current message was emitted, by its sender's clock. Messages may arrive out of order."""
+    """By the sender's clock. Messages may arrive out of order."""
     return _current.get().time
 
 
 def event_id() -> UUID:
-    """The id of the current message, the same at each delivery."""
+    """The same at each delivery."""
     return _current.get().id

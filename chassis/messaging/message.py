@@ -1,4 +1,4 @@
-"""Messages between services: a dataclass for each type, in `contracts/`, with the upcasters from its older versions."""
+"""Base of the message types in `contracts/`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,24 +12,24 @@ from chassis.base.validation import summary
 from chassis.messaging.upcasters import Upcaster
 
 REGISTRY: dict[str, type["Message"]] = {}
-"""Every message class by its type."""
+"""By type."""
 
 _ADAPTERS: dict[type["Message"], TypeAdapter[Any]] = {}
 
 
 class UnknownType(Exception):
-    """This release has no message of the type, or the service no handler for it."""
+    """No such message in this release, or no handler."""
 
 
 class NewerVersion(Unavailable):
-    """Written by a newer release, which this one cannot read. Another instance may; retrying is right."""
+    """From a newer release: retry, another instance may read it."""
 
 
 @dataclass(frozen=True)
 class Message:
-    """Base of all messages. The first field is the `subject`, the id of what the message is about.
+    """The first field is the `subject`, the id of what the message is about.
 
-    Any change of the fields makes a new version and needs an upcaster: `upcasters[0]` turns version 1 into version 2, and so on.
+    Changing fields makes a new version: `upcasters[0]` turns version 1 into 2, and so on.
     """
 
     type: ClassVar[str]
@@ -49,13 +49,13 @@ class Message:
         return subject
 
     def data(self) -> dict[str, Any]:
-        """The fields as JSON values."""
+        """JSON values."""
         content: dict[str, Any] = adapter(type(self)).dump_python(self, mode="json")
         return content
 
     @classmethod
     def of(cls, data: dict[str, Any], version: int) -> Self:
-        """From the JSON values of `version`. Raises NewerVersion, and Malformed when they do not fit."""
+        """From JSON values. Raises NewerVersion, Malformed."""
         if version > cls.version:
             raise NewerVersion(f"{cls.type} has version {version}; the newest known here is {cls.version}.")
         try:
@@ -69,14 +69,13 @@ class Message:
 
 
 def read(type_: str, data: dict[str, Any], version: int) -> Message:
-    """The message, in its current version, from the JSON values of `version`. Raises UnknownType, NewerVersion, Malformed."""
+    """From JSON values. Raises UnknownType, NewerVersion, Malformed."""
     if type_ not in REGISTRY:
         raise UnknownType(f"No message is called {type_}.")
     return REGISTRY[type_].of(data, version)
 
 
 def adapter(cls: type[Message]) -> TypeAdapter[Any]:
-    """Converts the fields from and to JSON values."""
     if cls not in _ADAPTERS:
         _ADAPTERS[cls] = TypeAdapter(cls)
     return _ADAPTERS[cls]

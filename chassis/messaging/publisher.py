@@ -1,4 +1,4 @@
-"""Publishing with confirms: when a method here returns, the broker has stored the message."""
+"""Publishing with confirms: once a method returns, the broker has stored the message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +13,11 @@ from chassis.messaging.envelope import Envelope
 CONFIRM_TIMEOUT_SECONDS = 10
 
 PROBE = "souk.probe"
-"""A queue that does not exist; the broker confirms and drops what is sent there."""
+"""Does not exist: the broker confirms and drops."""
 
 
 class Publisher:
-    """For one thread. Reconnects by itself. Each method raises ConnectionError when the broker did not confirm."""
+    """Not thread-safe. Reconnects. Methods raise ConnectionError without a confirm."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -25,23 +25,21 @@ class Publisher:
         self._producer: Producer | None = None
 
     def _connect(self) -> Any:
-        # Nothing would answer heartbeats between two messages; a lost connection shows at the next publish.
+        # Nothing would answer heartbeats between messages.
         return broker.connect(self._url, heartbeat=0)
 
     def publish(self, envelope: Envelope) -> None:
-        """To every service that handles its type."""
         self._send(envelope.to_json(), exchange=broker.EXCHANGE, routing_key=envelope.type)
 
     def send_to(self, queue: Queue, body: bytes, headers: dict[str, Any]) -> None:
-        """Straight into `queue`, past the exchange."""
+        """Bypasses the exchange."""
         self._send(body, exchange="", routing_key=queue.name, declare=[queue], headers=headers)
 
     def republish(self, body: bytes, exchange: str, routing_key: str, properties: dict[str, Any]) -> None:
-        """A message as it was, e.g. from a dead-letter queue."""
         self._send(body, exchange=exchange, routing_key=routing_key, **properties)
 
     def probe(self) -> None:
-        """Publish to no queue: shows whether the broker takes messages, which it does not while memory or disk run out."""
+        """Whether the broker accepts messages: it does not when memory or disk run out."""
         with self.confirming() as (producer, options):
             if options:
                 producer.publish(b"", exchange="", routing_key=PROBE, **options)
@@ -55,10 +53,7 @@ class Publisher:
 
     @contextmanager
     def confirming(self) -> Iterator[tuple[Producer, dict[str, Any]]]:
-        """A producer, and the options with which it waits for the confirm.
-
-        After any error the connection is dropped: a confirm that comes late must not pass for the next message's.
-        """
+        """Drops the connection after any error: a late confirm must not pass for the next message's."""
         try:
             if self._producer is None:
                 broker.declare_exchange(self._connection.default_channel, broker.is_amqp(self._url))
@@ -68,7 +63,7 @@ class Publisher:
             self._producer = None
             broker.abandon(self._connection)
             self._connection = self._connect()
-            # kombu's consumer would take a bare timeout for its own, which means that nothing was there to read.
+            # kombu's consumer would take a bare timeout for its own.
             raise ConnectionError(f"RabbitMQ did not confirm: {error!r}") from error
 
     def close(self) -> None:

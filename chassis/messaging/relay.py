@@ -1,4 +1,4 @@
-"""Publishes a store's unsent messages at least once each: publish with a confirm, then mark as sent."""
+"""Publishes a store's unsent messages at least once: confirm, then mark as sent."""
 
 import threading
 import time
@@ -16,48 +16,44 @@ from chassis.messaging.envelope import Envelope
 log = get_logger(__name__)
 
 TASK_PREFIX = "task."
-"""The type of an unsent Celery task starts so."""
+"""Marks the type of a Celery task."""
 
 PROBE_SECONDS = 5.0
 
 BATCH = 100
 MAX_BATCH_SECONDS = 5.0
-"""Less than a transaction may be idle, however slow the broker is: the batch holds row locks."""
+"""The batch holds row locks: less than a transaction may be idle."""
 
 
 def meta(version: int = 1) -> dict[str, Any]:
-    """What is stored beside a message's data: the version of the data, and the trace of the work that wrote it."""
+    """Stored beside a message's data."""
     return {"traceparent": telemetry.traceparent(), "schema": version}
 
 
 def version(meta: dict[str, Any]) -> int:
-    """Of the data stored beside this `meta`; 1 if it was written before messages had versions."""
+    """1 if written before messages had versions."""
     stored: int = meta.get("schema", 1)
     return stored
 
 
 @dataclass
 class Batch:
-    """Unsent envelopes, oldest first, held for one relay, which adds to `sent` what the broker confirmed."""
+    """Oldest first. The relay adds confirmed envelopes to `sent`."""
 
     unsent: list[Envelope]
     sent: list[Envelope] = field(default_factory=list)
 
 
 class Source(Protocol):
-    """Where unsent messages are: a table or documents."""
-
     def unsent(self) -> AbstractContextManager[Batch]:
-        """Up to BATCH envelopes. On leaving the block, also by an exception, those in `sent` are marked."""
+        """Up to BATCH envelopes. On exit, even by an exception, marks those in `sent`."""
         ...
 
     def wait(self, timeout_seconds: float) -> None:
-        """Return when something may be unsent, or after the timeout."""
+        """Until something may be unsent."""
         ...
 
-    def wake(self) -> None:
-        """Make `wait` return soon."""
-        ...
+    def wake(self) -> None: ...
 
 
 class Relay:
@@ -68,7 +64,7 @@ class Relay:
         probe: Callable[[], None] = lambda: None,
         poll_seconds: float = 1.0,
     ) -> None:
-        """probe: raises when `send` could not; called while there is nothing to send."""
+        """probe: called when idle; raises when `send` would."""
         self.source = source
         self.send = send
         self.probe = probe
@@ -77,12 +73,12 @@ class Relay:
         self._probe_at = 0.0
 
     def check(self) -> None:
-        """Raises the last error, until sending works again."""
+        """Raises the last error until sending works."""
         if self._error is not None:
             raise self._error
 
     def send_batch(self) -> int:
-        """Send up to BATCH messages; gives their number. Raises `send`'s error for the first that was not confirmed."""
+        """The number sent. Raises `send`'s error."""
         until = time.monotonic() + MAX_BATCH_SECONDS
         with self.source.unsent() as batch:
             for envelope in batch.unsent:
@@ -108,7 +104,7 @@ class Relay:
                 else:
                     self.source.wait(self.poll_seconds)
                 self._error = None
-            except Exception as error:  # the broker or the database is unavailable; keep trying
+            except Exception as error:  # broker or database unavailable: keep trying
                 self._error, self._probe_at = error, 0.0
                 log.warning("relay failed", error=repr(error))
                 stopping.wait(self.poll_seconds)

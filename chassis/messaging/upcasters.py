@@ -1,8 +1,8 @@
-"""Functions from the data of one version of a message to that of the next.
+"""Functions from one version of a message's data to the next.
 
     class OrderPlaced(Message, type="order.placed", upcasters=(renamed(total="amount"), each("lines", added(category=""))))
 
-Each leaves data alone that has the newer shape already.
+All leave newer data alone.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ Upcaster = Callable[[Data], Data]
 
 
 def added(**values: Any) -> Upcaster:
-    """New fields, with their values for older data."""
+    """Fields and their values in older data."""
     return lambda data: {**values, **data}
 
 
@@ -27,10 +27,10 @@ def renamed(**names: str) -> Upcaster:
 
 
 def changed(name: str, change: Callable[[Any], Any]) -> Upcaster:
-    """A field of another type or meaning. `change` must leave a new value alone."""
+    """`change` must leave a new value alone."""
     return lambda data: {**data, name: change(data[name])}
 
 
 def each(name: str, upcaster: Upcaster) -> Upcaster:
-    """`upcaster`, applied to each object in the list `name`."""
+    """Apply to each object in the list `name`."""
     return changed(name, lambda items: [upcaster(item) for item in items])
