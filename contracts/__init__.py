@@ -1,5 +1,4 @@
-"""What services share: messages by publisher, money, payment tokens, reasons. Services import this, never each other.
+"""What services share, as they never import each other.
 
-To change a message: change its fields, add an upcaster from the previous version, and record the new version with
-`python -m tests.contract.recorded`.
+To change a message: change its fields, add an upcaster, and run `python -m tests.contract.recorded`.
 """

@@ -1,7 +1,4 @@
-"""The currencies of ISO 4217, and those in which we count money.
-
-Source: ISO 4217, list one, as of January 2026, without the codes that are no money (gold, test, funds).
-"""
+"""The currencies of ISO 4217, list one, January 2026, without gold, test and fund codes."""
 
 from typing import Annotated
 
@@ -17,7 +14,7 @@ UZS VED VES WST XCD XCG YER ZAR ZMW ZWG
 """
 HUNDREDTHS = frozenset(_HUNDREDTHS.split())
 
-# No minor unit; thousandths; ten-thousandths; fifths, which ISO 4217 lists as hundredths and Stripe as whole units.
+# No minor unit; thousandths; ten-thousandths; fifths, which ISO 4217 lists as hundredths.
 _OTHERS = """
 BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF
 BHD IQD JOD KWD LYD OMR TND
@@ -44,7 +41,6 @@ def _counted_in_hundredths(code: str) -> str:
 _SCHEMA = WithJsonSchema({"type": "string", "pattern": "^[A-Z]{3}$", "examples": ["EUR"]})
 
 CurrencyCode = Annotated[str, AfterValidator(_known), _SCHEMA]
-"""Of any currency."""
 
 Currency = Annotated[str, AfterValidator(_counted_in_hundredths), _SCHEMA]
-"""Of a currency in which we count money."""
+"""Counted in hundredths."""

@@ -1,4 +1,4 @@
-"""Money: whole minor units in Python and messages, a decimal string in the API, NUMERIC(10,2) in columns."""
+"""Money: minor units in Python and messages, a decimal string in the API, NUMERIC(10,2) in columns."""
 
 import re
 from decimal import Decimal
@@ -26,7 +26,7 @@ def text(amount: int, currency: str) -> str:
 
 
 def _parse(value: Any) -> Decimal:
-    """A JSON number is refused: binary fractions are not money."""
+    """Refuses JSON numbers: binary fractions are not money."""
     if isinstance(value, str) and re.fullmatch(_TEXT, value):
         return Decimal(value).quantize(Decimal("0.01"))
     raise ValueError('must be a decimal string such as "12.50"')
@@ -41,12 +41,12 @@ def _parse_minor(value: Any) -> int:
 
 
 Amount = Annotated[int, BeforeValidator(_parse_minor), Field(gt=0), _SCHEMA]
-"""An amount in a request: "12.50" becomes 1250."""
+"""In a request: "12.50" becomes 1250."""
 
 AmountView = Annotated[int, PlainSerializer(lambda amount: str(from_minor(amount)), return_type=str), _SCHEMA]
-"""An amount in a response: 1250 becomes "12.50"."""
+"""In a response: 1250 becomes "12.50"."""
 
 DecimalAmount = Annotated[
     Decimal, BeforeValidator(_parse_decimal), Field(gt=0, max_digits=10, decimal_places=2), _SCHEMA
 ]
-"""An amount in a request that stays a Decimal, for a store with a decimal type."""
+"""In a request, for a store with a decimal type."""

@@ -1,7 +1,4 @@
-"""Events of the orders service.
-
-Every `amount` is in minor units (cents) of its ISO 4217 `currency`.
-"""
+"""Events of the orders service. Amounts are in minor units (cents)."""
 
 import re
 from dataclasses import dataclass
@@ -17,7 +14,7 @@ _with_categories = each("lines", added(category=UNKNOWN_CATEGORY))
 
 
 def _with_a_step(data: Data) -> Data:
-    """The reason was a sentence that named the step."""
+    """The reason used to be a sentence naming the step."""
     silence = re.match("Nobody has answered (.+), asked for", data["reason"])
     if silence is not None:
         return {**data, "reason": Reason.NO_REPLY, "step": silence[1]}
@@ -27,7 +24,7 @@ def _with_a_step(data: Data) -> Data:
 
 @dataclass(frozen=True)
 class Line:
-    """One product of an order, as it was at the time of the order; `unit_amount` in minor units."""
+    """One product, as it was when ordered."""
 
     product_id: UUID
     name: str
@@ -77,7 +74,7 @@ class OrderDelivered(Message, type="order.delivered"):
 
 @dataclass(frozen=True)
 class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
-    """`amount` is that of this refund; an order may have several."""
+    """`amount` is of this refund; there may be several."""
 
     order_id: UUID
     user_id: UUID
@@ -89,17 +86,17 @@ class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFU
 
 @dataclass(frozen=True)
 class OrderStuck(Message, type="order.stuck", upcasters=(_with_a_step,)):
-    """A compensation cannot finish and needs an operator."""
+    """A compensation needs an operator."""
 
     order_id: UUID
     reason: Reason
     step: str = ""
-    """The key of the step that is not done."""
+    """Key of the unfinished step."""
 
 
 @dataclass(frozen=True)
 class OrderSettledExternally(Message, type="order.settled_externally"):
-    """Staff have returned `amount` to the customer by other means than the payments service."""
+    """Staff returned `amount` outside the payments service."""
 
     order_id: UUID
     amount: int
@@ -109,7 +106,7 @@ class OrderSettledExternally(Message, type="order.settled_externally"):
 
 @dataclass(frozen=True)
 class OrderResumed(Message, type="order.resumed"):
-    """An operator has commands without a reply repeated."""
+    """Repeats commands without a reply."""
 
     order_id: UUID
     by: str

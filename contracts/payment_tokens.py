@@ -1,4 +1,4 @@
-"""The format of payment tokens, which stand for a card: those of the sandbox bank and Stripe."""
+"""Payment tokens of the sandbox bank and Stripe."""
 
 from typing import Annotated
 
@@ -11,4 +11,3 @@ TOKEN = "(tok_[a-z0-9_]{1,60}|pm_[A-Za-z0-9_]{1,60})"  # noqa: S105 - a pattern
 PaymentToken = Annotated[
     str, Matches(TOKEN, "must be a payment token such as tok_success"), Field(examples=["tok_success"])
 ]
-"""The payment method of a request."""

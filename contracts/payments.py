@@ -1,7 +1,4 @@
-"""Commands to the payments service, and its events.
-
-Every `amount` is in minor units (cents) of its ISO 4217 `currency`.
-"""
+"""Commands and events of the payments service. Amounts are in minor units (cents)."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -10,7 +7,7 @@ from chassis.messaging.message import Message
 from contracts.reasons import Note, Reason, coded
 
 MAX_PAYMENT = 99_999_999
-"""The largest amount that our providers take, in minor units: eight digits, by Stripe's documentation."""
+"""In minor units. Source: Stripe's documentation."""
 
 
 @dataclass(frozen=True)
@@ -57,14 +54,14 @@ class CaptureRefused(Message, type="payment.capture_refused", upcasters=(coded()
 
 @dataclass(frozen=True)
 class VoidPayment(Message, type="payment.void"):
-    """Whatever has been paid or is being paid, in the end the order shall have cost nothing."""
+    """In the end the order has cost nothing, whatever was or is being paid."""
 
     order_id: UUID
 
 
 @dataclass(frozen=True)
 class PaymentVoided(Message, type="payment.voided"):
-    """Nothing is held or captured for the order."""
+    """Nothing is held or captured."""
 
     order_id: UUID
     payment_id: UUID | None
@@ -74,7 +71,7 @@ class PaymentVoided(Message, type="payment.voided"):
 class RefundPayment(Message, type="payment.refund", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
     order_id: UUID
     refund_id: UUID
-    """Chosen by the sender; a repeat with the same id refunds nothing more."""
+    """Chosen by the sender; a repeat refunds nothing more."""
 
     amount: int
     currency: str
@@ -93,19 +90,19 @@ class PaymentRefunded(Message, type="payment.refunded"):
 
 @dataclass(frozen=True)
 class PaymentMovedExternally(Message, type="payment.moved_externally"):
-    """Money moved at the provider without us: the sums so far, of which the highest `position` is the newest."""
+    """Sums moved at the provider without us; the highest `position` is the newest."""
 
     order_id: UUID
     payment_id: UUID
     currency: str
     refunded: int
-    """Without refunds that we requested."""
+    """Without our own refunds."""
 
     charged_back: int
     """Lost in disputes."""
 
     disputed: int
-    """Withheld until a dispute is decided."""
+    """Withheld during disputes."""
 
     position: int
 

@@ -1,7 +1,6 @@
-"""Why an order, payment or refund failed: each code, its words for every audience and language, and who may read it.
+"""Why an order, payment or refund failed: codes, and their words by audience and language.
 
-Messages and rows hold the code. Whatever a customer or staff reads goes through a `Reader`, so a customer never sees that
-a card is known to be stolen: they read another code and its words instead.
+Messages and rows hold the code; people read it through a `Reader`, so a customer never sees that a card is known to be stolen.
 """
 
 import re
@@ -21,8 +20,6 @@ class Audience(StrEnum):
 
 
 class Text(NamedTuple):
-    """One sentence or two in every language that customers are written to in."""
-
     en: str
     de: str
 
@@ -31,7 +28,7 @@ LANGUAGES = Text._fields
 
 
 class Reason(StrEnum):
-    """A code, what customers read (words, or the code that they are told instead), and what staff read where that differs."""
+    """`customer`: their words, or the code they see instead. `staff`: words if different."""
 
     customer: Text | str
     staff: Text
@@ -54,7 +51,7 @@ class Reason(StrEnum):
         Text("Something in the order is no longer for sale.", "Etwas aus der Bestellung wird nicht mehr verkauft."),
     )
 
-    # The bank, or what is between it and us
+    # The bank
 
     DECLINED = (
         "declined",
@@ -189,7 +186,7 @@ class Reason(StrEnum):
         Text("The payment could not be collected in time.", "Die Zahlung konnte nicht rechtzeitig eingezogen werden."),
     )
 
-    # Refunds and what else needs an operator
+    # Refunds and operator work
 
     REFUND_REFUSED = (
         "refund_refused",
@@ -225,11 +222,11 @@ class Reason(StrEnum):
         "other",
         Text("It could not be completed.", "Das konnte nicht abgeschlossen werden."),
     )
-    """What a newer publisher gave as a reason, and this code does not know."""
+    """A newer publisher's unknown reason."""
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, str]:
-        """A string, so that another code makes no new version of every message: who does not know it reads OTHER."""
+        """A string, so that a new code makes no new message versions."""
         return {"type": "string"}
 
     @classmethod
@@ -238,16 +235,14 @@ class Reason(StrEnum):
 
     @classmethod
     def named(cls, code: str, default: "Reason") -> "Reason":
-        """The reason with this code, if there is one."""
         found = cls(code)
         return found if found == code else default
 
     def shown_to(self, audience: Audience) -> "Reason":
-        """The reason that this audience is given."""
         return Reason(self.customer) if audience is Audience.CUSTOMER and isinstance(self.customer, str) else self
 
     def text(self, audience: Audience, language: str = "en") -> str:
-        """What this audience reads, in one of LANGUAGES."""
+        """`language`: one of LANGUAGES."""
         told = self.shown_to(audience)
         words = told.customer if audience is Audience.CUSTOMER else told.staff
         assert isinstance(words, Text)
@@ -256,7 +251,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True)
 class Note:
-    """What staff wrote beside a reason; customers read it only if it was written for them."""
+    """Written by staff; customers read it only if it is for them."""
 
     text: str
     audience: Audience = Audience.STAFF
@@ -264,20 +259,18 @@ class Note:
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads, and in which of LANGUAGES."""
-
     audience: Audience
     language: str = "en"
 
     @classmethod
     def of(cls, caller: "Caller") -> Self:
-        """The caller of the current request, in the language that the request prefers."""
+        """In the language that the current request prefers."""
         from chassis.web import languages
 
         return cls(Audience.STAFF if caller.is_staff else Audience.CUSTOMER, languages.preferred(LANGUAGES))
 
     def code(self, code: str | None) -> str | None:
-        """Staff read what is stored, also a code that is no longer in use."""
+        """Staff read even codes no longer in use."""
         if code is None or self.audience is Audience.STAFF:
             return code
         return Reason(code).shown_to(self.audience)
@@ -291,7 +284,7 @@ class Reader:
 
 
 def coded(by_staff: Reason = Reason.CANCELLED_BY_SHOP) -> Upcaster:
-    """`reason` was a provider's code, one of our sentences, or staff's own words, which now are the note."""
+    """`reason` was a code, one of our sentences, or staff's own words (now the note)."""
 
     def upcast(data: Data) -> Data:
         words = data["reason"]

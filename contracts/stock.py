@@ -1,4 +1,4 @@
-"""Commands to the products service about stock, and what it publishes."""
+"""Commands and events about stock."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -11,7 +11,7 @@ from contracts.reasons import Reason, coded
 class ReserveStock(Message, type="stock.reserve"):
     order_id: UUID
     quantities: dict[UUID, int]
-    """Units of each product: all or none."""
+    """Units by product, all or none."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class StockRefused(Message, type="stock.refused", upcasters=(coded(),)):
 
 @dataclass(frozen=True)
 class CommitStock(Message, type="stock.commit"):
-    """Sell what is held. The reply is StockRefused where the hold has expired and the units are gone."""
+    """StockRefused if the hold expired and the units are gone."""
 
     order_id: UUID
 
@@ -40,7 +40,7 @@ class StockCommitted(Message, type="stock.committed"):
 
 @dataclass(frozen=True)
 class ReleaseStock(Message, type="stock.release"):
-    """Release what is held, and refuse what may be reserved later."""
+    """Also refuses a later reservation."""
 
     order_id: UUID
 
@@ -52,7 +52,7 @@ class StockReleased(Message, type="stock.released"):
 
 @dataclass(frozen=True)
 class RestockStock(Message, type="stock.restock"):
-    """Put the units of a sold order back on hand, once however often this arrives."""
+    """Put a sold order's units back on hand, once."""
 
     order_id: UUID
 
@@ -64,7 +64,7 @@ class StockRestocked(Message, type="stock.restocked"):
 
 @dataclass(frozen=True)
 class StockLow(Message, type="stock.low"):
-    """Units on hand fell to the product's threshold or below; published once per fall."""
+    """Published once per fall to the threshold or below."""
 
     product_id: UUID
     sku: str

@@ -1,4 +1,4 @@
-"""What the users service publishes."""
+"""Events of the users service."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -17,7 +17,7 @@ class UserRegistered(Message, type="user.registered"):
 
 @dataclass(frozen=True)
 class RegistrationRepeated(Message, type="user.registration_repeated"):
-    """Someone tried to register an address that has an account: this one."""
+    """Someone tried to register this account's address."""
 
     user_id: UUID
 
@@ -38,7 +38,7 @@ class UserDeleted(Message, type="user.deleted"):
 
 @dataclass(frozen=True)
 class EmailVerificationRequested(Message, type="user.email_verification_requested"):
-    """Carries no token: notifications fetches it from users by the request's id."""
+    """Notifications fetches the token by the request's id."""
 
     user_id: UUID
     request_id: UUID

@@ -1,1 +1,1 @@
-"""Keeps one instance's Consul entry up to date. Uses only the standard library, because every instance has a sidecar."""
+"""Keeps one instance's Consul entry current. Standard library only: every instance has a sidecar."""

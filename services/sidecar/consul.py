@@ -1,7 +1,4 @@
-"""The six requests to Consul's agent.
-
-py-consul would double the process (docs/decisions/0025).
-"""
+"""Consul's agent. py-consul would double the process: docs/decisions/0025."""
 
 import http.client
 import json
@@ -18,7 +15,7 @@ TIMEOUT_SECONDS = 2.0
 
 
 class Unavailable(Exception):
-    """No response, or no leader to store an entry."""
+    """No response, or no leader."""
 
 
 class Forbidden(Exception):
@@ -26,7 +23,7 @@ class Forbidden(Exception):
 
 
 class UnknownCheck(Exception):
-    """Consul was wiped, or the entry removed."""
+    """Consul lost the entry."""
 
 
 class Agent:
@@ -36,12 +33,12 @@ class Agent:
         self._tls = _tls(settings) if settings.consul_url.startswith("https") else None
 
     def require_leader(self) -> None:
-        """Raises Unavailable: without a leader an entry reaches the catalogue only at the next sync."""
+        """Raises Unavailable: without a leader an entry waits for the next sync."""
         if not self._request("GET", "/v1/status/leader"):
             raise Unavailable("no leader yet")
 
     def services(self) -> dict[str, Any]:
-        """Every entry of this agent, by id."""
+        """By id."""
         found: dict[str, Any] = self._request("GET", "/v1/agent/services") or {}
         return found
 
@@ -49,17 +46,17 @@ class Agent:
         self._request("PUT", "/v1/agent/service/register?replace-existing-checks=true", entry)
 
     def deregister(self, id_: str) -> None:
-        """A missing entry is not an error."""
+        """Ignores a missing entry."""
         with suppress(_Failed):
             self._request("PUT", f"/v1/agent/service/deregister/{quote(id_, safe='')}")
 
     def renew(self, check_id: str, status: str, output: str) -> None:
-        """Renew a TTL check. Raises UnknownCheck."""
+        """Raises UnknownCheck."""
         path = f"/v1/agent/check/update/{quote(check_id, safe='')}"
         try:
             self._request("PUT", path, {"Status": status, "Output": output})
         except _Failed as failed:
-            # 404 today, 500 in Consul 1.8. If it is another error, registering again fixes or reports it.
+            # 404 today, 500 in Consul 1.8; registering again reports other errors.
             raise UnknownCheck(str(failed)) from failed
 
     def _request(self, method: str, path: str, body: Any = None) -> Any:

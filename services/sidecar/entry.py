@@ -7,19 +7,18 @@ from services.sidecar.instance import LIVENESS, Status
 from services.sidecar.settings import Settings
 
 DEREGISTER_AFTER = "1m"
-"""Consul removes an entry that has been critical for this long. Its minimum."""
+"""Consul's minimum."""
 
 FAILURES_BEFORE_CRITICAL = 2
-"""One slow response of a busy machine is not a failure."""
+"""One slow response is not a failure."""
 
 
 def check_id(settings: Settings) -> str:
-    """Of the TTL check."""
     return f"{settings.instance}:ready"
 
 
 def describe(settings: Settings, status: Status) -> dict[str, Any]:
-    """The body of Consul's registration request."""
+    """A registration body."""
     host, port = settings.address
     scheme = settings.instance_url.partition(":")[0]
     version = [f"v{settings.version}"] if settings.version else []
@@ -37,7 +36,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
                 "Name": "Readiness, reported by the sidecar",
                 "TTL": f"{settings.ttl_seconds:g}s",
                 "Status": status,
-                # Only Consul's own probe removes the entry: an instance whose sidecar hangs still serves.
+                # Only Consul's probe removes the entry: with a hung sidecar, the instance still serves.
             },
             {
                 "CheckID": f"{settings.instance}:live",
@@ -54,7 +53,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
 
 
 def stale_ids(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
-    """Entries left by a crash: this instance under another id, or its service at the same address."""
+    """Left by a crash: this instance under another id, or its service at this address."""
     stale = []
     for id_, entry in entries.items():
         same_address = (entry.get("Address"), entry.get("Port")) == settings.address

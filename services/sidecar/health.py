@@ -1,4 +1,4 @@
-"""The sidecar's state and metrics over HTTP."""
+"""State and metrics over HTTP."""
 
 import json
 import sys
@@ -15,12 +15,11 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log in our format what the base class would print as a plain traceback, such as a client that resets."""
+        """The base class prints a traceback."""
         log("health request failed", "warning", error=repr(sys.exception()))
 
 
 def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
-    """Serve /health, /health/live, /health/ready and /metrics from a thread."""
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 5

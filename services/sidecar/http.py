@@ -1,4 +1,4 @@
-"""One HTTP request, limited in time and size."""
+"""HTTP with limited time and size."""
 
 import http.client
 import ssl
@@ -16,7 +16,7 @@ def exchange(
     body: bytes | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> tuple[int, bytes]:
-    """Status and body. Raises OSError or http.client.HTTPException."""
+    """Raises OSError or http.client.HTTPException."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     connection: http.client.HTTPConnection

@@ -1,4 +1,4 @@
-"""The state of the instance."""
+"""Probes the instance."""
 
 import http.client
 from typing import Literal, NamedTuple
@@ -16,7 +16,7 @@ Status = Literal["passing", "warning", "critical"]
 class Condition(NamedTuple):
     status: Status
     in_flight: int | None
-    """None if it is not reported."""
+    """None if unreported."""
 
     reason: str
 

@@ -1,4 +1,4 @@
-"""A sidecar registers its instance, renews the entry at every heartbeat, and finally drains and deregisters it."""
+"""Registers the instance, renews its entry, and drains and deregisters it."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from services.sidecar.log import log
 from services.sidecar.settings import Settings
 
 IDLE_SECONDS = 1.0
-"""An instance counts as drained after this: callers need a moment to notice that it is leaving."""
+"""Callers need a moment to notice that the instance is leaving."""
 
 
 class Sidecar:
@@ -27,11 +27,10 @@ class Sidecar:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the catalogue lists the instance as passing."""
         return self.state == "registered" and self.condition.is_ready
 
     def run(self, stopping: threading.Event) -> None:
-        """Until `stopping` is set and the instance is drained."""
+        """Until stopped and drained."""
         while not stopping.wait(self._settings.heartbeat_seconds if self._logged_state else 0.0):
             self.heartbeat()
         self.drain()
@@ -50,7 +49,6 @@ class Sidecar:
             self._transition_to("forbidden", str(error))
 
     def drain(self) -> None:
-        """Take the instance out of the traffic, wait for its requests in flight, and deregister it."""
         self._transition_to("draining")
         try:
             if self._is_registered:
@@ -58,7 +56,7 @@ class Sidecar:
                 self._wait_until_idle()
             self._agent.deregister(self._settings.instance)
         except (Unavailable, Forbidden, UnknownCheck) as error:
-            # Consul removes the entry itself, because it is no longer renewed.
+            # Consul removes an entry that is not renewed.
             log("not deregistered", "warning", name=self._settings.instance, error=str(error))
         self._transition_to("stopped")
 
@@ -67,7 +65,7 @@ class Sidecar:
         if not self._is_registered and status == "critical":
             self._transition_to("waiting", self.condition.reason)
             return
-        # An instance that recovered is registered anew: Consul's own check would keep the old entry critical until it runs again.
+        # Register a recovered instance anew: the old entry stays critical until Consul's next check.
         if self._is_registered and not recovered:
             try:
                 self._agent.renew(entry.check_id(self._settings), status, self.condition.reason[:200])
@@ -90,7 +88,7 @@ class Sidecar:
         log("registered", name=self._settings.instance, url=self._settings.instance_url)
 
     def _wait_until_idle(self) -> None:
-        """Wait for IDLE_SECONDS without a request in flight, for `drain_seconds` at most."""
+        """Wait for IDLE_SECONDS without requests, at most `drain_seconds`."""
         end = time.monotonic() + self._settings.drain_seconds
         idle_since = None
         while (now := time.monotonic()) < end:
@@ -105,7 +103,7 @@ class Sidecar:
         log("not drained in time", "warning", name=self._settings.instance)
 
     def _transition_to(self, state: str, reason: str = "") -> None:
-        """Log a change once, however long it lasts."""
+        """Log only changes."""
         self.state = state
         if state != self._logged_state:
             self._logged_state = state
