@@ -1,4 +1,4 @@
-"""The products service: the catalogue, and stock that is never sold twice."""
+"""The products service: catalogue and stock."""
 
 from chassis.run.service import Routes, Service, Timer
 from services.products import reservations

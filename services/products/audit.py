@@ -1,7 +1,7 @@
-"""Proves from the ledger that no unit of stock was lost or doubled.
+"""Checks the ledger: no unit of stock was lost or doubled.
 
-Of each product: its movements are consecutive, the last ends at the product's stock, and units received = on hand + held +
-sold. Of each order: its movements add up to its reservation's promise. May run while orders are handled.
+Per product, movements are consecutive, end at the current stock, and received = on hand + held + sold. Per order,
+movements match the reservation. May run while orders are handled.
 """
 
 import time
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 BATCH = 200
 SETTLE_TIMEOUT_SECONDS = 20.0
-"""What differs for longer counts as a difference."""
+"""Differences that last longer are reported."""
 PAUSE_SECONDS = 0.5
 
 
@@ -27,7 +27,6 @@ PAUSE_SECONDS = 0.5
 class Audit:
     counts: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
-    """A sentence each."""
 
 
 def audit(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> Audit:
@@ -76,8 +75,8 @@ def _count(counts: Counter[str], product: Product) -> None:
 
 
 def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
-    """By product id, in order: those posted, and those waiting when the product was read."""
-    # What was posted since the read is in the ledger, under the same id.
+    """By product id, in order; includes those waiting when the product was read."""
+    # Movements posted since the read are in the ledger under the same id.
     by_id = {entry.id: entry for product in products for entry in ledger.waiting(product)}
     counts = {product.id: product.movement_count for product in products}
     for entry in Entry.objects(product_id__in=list(counts)).exclude("unsent"):
@@ -90,7 +89,6 @@ def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
 
 
 def _lasting(reservations: Sequence[Reservation], timeout_seconds: float) -> list[str]:
-    """Differences that do not settle."""
     deadline = time.monotonic() + timeout_seconds
     differences = _differing(reservations)
     while differences and time.monotonic() < deadline:
@@ -100,7 +98,7 @@ def _lasting(reservations: Sequence[Reservation], timeout_seconds: float) -> lis
 
 
 def _differing(reservations: Iterable[Reservation]) -> dict[str, list[str]]:
-    """Sentences by order id."""
+    """By order id."""
     moved = _moved(list(reservations))
     differing = defaultdict(list)
     for reservation in reservations:
@@ -131,7 +129,7 @@ def _moved(reservations: Sequence[Reservation]) -> dict[tuple[str, str], tuple[i
 
 
 def _batches(rows: Iterable[T]) -> Iterator[list[T]]:
-    # A generator, as MongoEngine's querysets restart whenever an iterator is taken.
+    # MongoEngine querysets restart whenever an iterator is taken.
     iterator = (row for row in rows)
     while batch := list(islice(iterator, BATCH)):
         yield batch

@@ -1,6 +1,6 @@
-"""Responses to customers, cached in Redis, so that a thousand readers of one thing query the database once.
+"""Customer responses cached in Redis; concurrent readers share one query.
 
-Without Redis everything is read from the database.
+Without Redis, reads go to the database.
 """
 
 import secrets
@@ -30,17 +30,17 @@ MAX_AGE_SECONDS = 300.0
 """While the database is unavailable."""
 
 EARLY = 0.5
-"""The share of freshness after which one reader renews what the others still get."""
+"""Share of freshness after which one reader renews."""
 
 LOCK_MILLISECONDS = 5_000
-"""Then another reader tries as well; longer than any operation of ours."""
+"""Longer than any of our operations."""
 
 WAIT_SECONDS = 1.0
-"""For another reader, before reading oneself."""
+"""For another reader's value."""
 
 POLL_SECONDS = 0.01
 REST_SECONDS = 1.0
-"""How long Redis or the source is left alone after an error."""
+"""Back-off after an error of Redis or the source."""
 
 LISTS = "lists"
 
@@ -50,7 +50,7 @@ redis.call('set', KEYS[1], ARGV[2], 'PX', ARGV[3])
 redis.call('del', KEYS[2])
 return 1
 """
-"""Store and unlock, unless the lock was lost: the value may be outdated."""
+"""Nothing is stored if the lock was lost: the value may be outdated."""
 
 _UNLOCK = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
 
@@ -62,7 +62,7 @@ class Cached:
 
 
 class Cache:
-    """`unavailable`: the errors of a source that does not respond."""
+    """`unavailable`: errors of an unresponsive source."""
 
     def __init__(self, url: str, name: str, unavailable: tuple[type[Exception], ...], max_age_seconds: float) -> None:
         self._url = url
@@ -83,7 +83,7 @@ class Cache:
             is_fresh = found is not None and found.age_seconds < fresh_seconds
             found = found if is_fresh else self._wait(key, fresh_seconds) or found
         else:
-            # Another reader may have stored it between our look and our lock.
+            # Another reader may have stored it before we got the lock.
             found = self._find(key) or found
         if found and found.age_seconds < (fresh_seconds if token is None else EARLY * fresh_seconds):
             self._unlock(key, token)
@@ -91,19 +91,17 @@ class Cache:
         return self._read(key, read, token, found)
 
     def invalidate(self, *keys: str) -> None:
-        """A value that is being read right now is not stored either."""
+        """Also discards values being read now."""
         names = [name for key in keys for name in (self._key(key), self._key(key, "lock"))]
         self._try(lambda: redis.client(self._url).delete(*names))
 
     def generation(self, name: str) -> str:
-        """Part of the keys that `start_generation` invalidates together."""
+        """Part of the keys that `start_generation` invalidates."""
         value = self._try(lambda: redis.client(self._url).get(self._key(name)))
         return value.decode() if isinstance(value, bytes) else ""
 
     def start_generation(self, name: str) -> None:
         self._try(lambda: redis.client(self._url).set(self._key(name), secrets.token_hex(8)))
-
-    # --- inside
 
     def _read(self, key: str, read: Callable[[], bytes], token: str | None, found: Cached | None) -> Cached:
         try:
@@ -130,7 +128,7 @@ class Cache:
             pipeline.get(self._key(key))
             pipeline.pttl(self._key(key))
             body, left = pipeline.execute()
-            # The age follows from the time to live, so no two clocks are compared.
+            # Derived from the TTL, so no clocks are compared.
             return (
                 Cached(body, max(0.0, self._max_age_seconds - left / 1000)) if body is not None and left > 0 else None
             )
@@ -138,7 +136,7 @@ class Cache:
         return cast("Cached | None", self._try(get))
 
     def _wait(self, key: str, fresh_seconds: float) -> Cached | None:
-        """What another reader stores; None when it takes too long."""
+        """None when it takes too long."""
         deadline = time.monotonic() + WAIT_SECONDS
         while self._has_redis() and time.monotonic() < deadline:
             found = self._find(key)
@@ -148,7 +146,7 @@ class Cache:
         return None
 
     def _lock(self, key: str) -> str | None:
-        """The token of the lock; None when another reader has it."""
+        """The lock's token; None when taken."""
         token = secrets.token_hex(8)
         name = self._key(key, "lock")
         is_ours = self._try(lambda: redis.client(self._url).set(name, token, nx=True, px=LOCK_MILLISECONDS))

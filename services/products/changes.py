@@ -1,4 +1,4 @@
-"""What follows a change of the catalogue by staff."""
+"""Follow-up to staff changes of the catalogue."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,9 +11,8 @@ from services.products.search.finder import finder
 
 
 def publish(product_ids: Sequence[UUID]) -> None:
-    """Invalidate the cache and update the search index."""
     cache.invalidate_products(*product_ids)
     cache.invalidate_lists()
-    # The change is made already; an index that cannot read it now reads it later.
+    # The change is already made; the index catches up later.
     with suppress(Unavailable, *MongoStore.unavailable):
         finder().refresh(is_changed=True)

@@ -1,4 +1,4 @@
-"""The messages that products handles."""
+"""Message handlers."""
 
 from chassis.messaging.handlers import Handlers
 from contracts.orders import OrderConfirmed

@@ -1,7 +1,6 @@
-"""Recommendations, learned from confirmed orders.
+"""Recommendations learned from confirmed orders.
 
-Two products are alike as far as they are bought together more often than each alone: the cosine of their orders, shrunk
-while few orders have both. Best sellers fill in. Only what is on sale and on hand is recommended.
+Likeness is the cosine of two products' orders, shrunk while few orders have both. Best sellers fill in.
 """
 
 import math
@@ -20,10 +19,10 @@ POPULAR_IN_CATEGORY = "popular_in_category"
 POPULAR = "popular"
 
 SHRINKAGE = 3.0
-"""Orders with both at which a likeness counts half: one coincidence proves little."""
+"""Common orders at which likeness counts half: one coincidence proves little."""
 
 LATEST = 20
-"""Purchases that stand for a customer's taste."""
+"""Purchases that represent a customer's taste."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,8 @@ class Recommendation:
     because: str
 
 
-# --- learning
-
-
 def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
-    """Count an order once. Raises Changing."""
+    """Idempotent per order. Raises Changing."""
     basket = Basket.of(order_id)
     if basket.is_counted:
         return
@@ -47,11 +43,8 @@ def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
     basket.close()
 
 
-# --- recommending
-
-
 def for_product(finder: Finder, product_id: str, category: str, limit: int) -> list[Recommendation]:
-    """The best first."""
+    """Best first."""
     return _chosen(finder, _alike([product_id]), [category], {product_id}, limit)
 
 
@@ -64,19 +57,19 @@ def for_customer(finder: Finder, user_id: UUID, limit: int) -> list[Recommendati
 
 
 def likeness(together: int, orders: int, other_orders: int) -> float:
-    """From 0 to 1: cosine of two products' orders, times the confidence in `together`."""
+    """From 0 to 1: cosine, times the confidence in `together`."""
     return together / math.sqrt(orders * other_orders) * together / (together + SHRINKAGE)
 
 
 def _alike(product_ids: Sequence[str]) -> list[str]:
-    """The most alike first; likenesses to several products add up."""
+    """Most alike first; likenesses to several products add up."""
     affinities = list(Affinity.objects(id__in=product_ids).only("orders", "neighbours"))
     others = {neighbour.product_id for affinity in affinities for neighbour in affinity.neighbours}
     orders = {other.id: other.orders for other in Affinity.objects(id__in=list(others)).only("orders")}
     scores: dict[str, float] = defaultdict(float)
     for affinity in affinities:
         for neighbour in affinity.neighbours:
-            # A neighbour's own count may be a moment behind.
+            # A neighbour's own count may lag.
             other_orders = max(orders.get(neighbour.product_id, 0), neighbour.count)
             scores[neighbour.product_id] += likeness(neighbour.certain, affinity.orders, other_orders)
     return sorted(scores, key=lambda product_id: (-scores[product_id], product_id))
@@ -98,11 +91,11 @@ def _chosen(
 def _candidates(
     finder: Finder, alike: Sequence[str], categories: Sequence[str], limit: int
 ) -> Iterator[tuple[str, list[Product]]]:
-    """Reasons and products, the best first, read lazily."""
+    """Reasons and products, best first, read lazily."""
     yield BOUGHT_TOGETHER, current(alike, Filters(in_stock=True))
     for category in categories:
         yield POPULAR_IN_CATEGORY, _best_sellers(finder, Filters(category, in_stock=True), limit)
-    # Those of the categories are among these, and were chosen already.
+    # Enough extra for the category best sellers already chosen.
     yield POPULAR, _best_sellers(finder, Filters(in_stock=True), limit + limit * len(categories))
 
 

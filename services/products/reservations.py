@@ -1,7 +1,7 @@
-"""Stock in the life of an order: reserve all its lines or none, sell, release, restock.
+"""Stock in the life of an order: reserve all lines or none, sell, release, restock.
 
-The reservation decides first, the products follow. A redelivered message finds the decision and finishes the rest in `settle`.
-`stock` is an argument so that tests can interrupt between its moves.
+The reservation decides, products follow; a redelivered message finishes the rest in `settle`. Tests pass `stock` to
+interrupt between moves.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,6 @@ def commit(order_id: UUID, stock: Stock = STOCK) -> None:
 
 
 def release(order_id: UUID, stock: Stock = STOCK) -> None:
-    """Raises what Reservation.release raises."""
     settle(Reservation.release(order_id), stock)
 
 
@@ -63,7 +62,7 @@ def restock(order_id: UUID, stock: Stock = STOCK) -> None:
 
 
 def expire(stock: Stock = STOCK) -> None:
-    """Release holds that are too old, without a message: the order's next command gets a reply."""
+    """Without a message: the order's next command gets a reply."""
     for reservation in Reservation.overdue(EXPIRY_BATCH):
         if reservation.expire():
             EXPIRED_HOLDS.inc()
@@ -74,7 +73,7 @@ def expire(stock: Stock = STOCK) -> None:
 
 
 def hold_all(reservation: Reservation, stock: Stock) -> None:
-    """Hold every line, or none."""
+    """All lines or none."""
     refusal = hold(reservation, stock)
     if refusal is None:
         if reservation.confirm() and reservation.state == RESERVING:
@@ -86,7 +85,7 @@ def hold_all(reservation: Reservation, stock: Stock) -> None:
 
 
 def hold(reservation: Reservation, stock: Stock) -> tuple[str, str] | None:
-    """The product and reason of the first line that cannot be held."""
+    """Product and reason of the first line that cannot be held."""
     for line in reservation.lines:
         reason = stock.hold(line.product_id, reservation.order_id, reservation.attempt, line.quantity)
         if reason is not None:
@@ -95,20 +94,19 @@ def hold(reservation: Reservation, stock: Stock) -> tuple[str, str] | None:
 
 
 def settle(reservation: Reservation, stock: Stock) -> None:
-    """Bring the products to the reservation's state."""
     order_id, attempt, state = reservation.order_id, reservation.attempt, reservation.state
     for line in reservation.lines:
         if state in (REFUSED, RELEASED):
             stock.put_back(line.product_id, order_id, line.quantity)
         if state == EXPIRED:
-            # Only up to this attempt: the order may be holding again.
+            # The order may be holding again.
             stock.put_back(line.product_id, order_id, line.quantity, before=attempt + 1)
         if state in (COMMITTED, RESTOCKED):
             stock.sell(line.product_id, order_id, attempt, line.quantity)
         if state == RESTOCKED:
             stock.restock(line.product_id, order_id, line.quantity)
         if state in (RESERVED, COMMITTED, RESTOCKED) and attempt > 1:
-            # An overtaken delivery may have held units after the newest attempt's were sold.
+            # An overtaken delivery may have held units after the sale.
             stock.put_back(line.product_id, order_id, line.quantity, before=attempt)
 
 

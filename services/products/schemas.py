@@ -1,4 +1,4 @@
-"""Requests and responses of the products API."""
+"""Request and response bodies of the products API."""
 
 from datetime import datetime
 from decimal import Decimal
@@ -33,7 +33,7 @@ MAX_QUOTES = 100
 
 
 class ProductChange(Body):
-    """What PUT replaces. Stock and `is_active` stay as they are unless given."""
+    """Stock and `is_active` stay unchanged unless given."""
 
     may_hold_numbers = frozenset({"sku", "name", "description", "category"})
 
@@ -72,14 +72,12 @@ class ProductView(View):
 
 
 class ProductFilters(Page):
-    """What narrows a list or a search."""
-
     category: str | None = Field(default=None, max_length=100)
     min_price: money.DecimalAmount | None = None
     max_price: money.DecimalAmount | None = None
     in_stock: bool | None = None
     active: Literal["yes", "no", "all"] = "yes"
-    """Whether on sale; only staff may choose anything but `yes`."""
+    """Only staff may choose anything but `yes`."""
 
     def filters(self) -> Filters:
         is_active = {"yes": True, "no": False, "all": None}[self.active]
@@ -95,14 +93,14 @@ class ProductPage(PageView):
 
 
 class SearchQuery(ProductFilters):
-    """Prefixes and typos in `q` are understood. Facets come with the first page."""
+    """`q` may hold prefixes and typos. Facets come with the first page."""
 
-    # The cursor of a search contains its query.
+    # The cursor contains the query.
     model_config = ConfigDict(str_max_length=8_000)
 
     q: str = Field(default="", max_length=200)
     sort: SearchOrder | None = None
-    """By default relevance with a `q`, newest without."""
+    """Default: relevance with `q`, else newest."""
 
     @property
     def order(self) -> SearchOrder:
@@ -117,7 +115,7 @@ class SearchQuery(ProductFilters):
 
 class SearchPage(ProductPage):
     corrected: str | None = None
-    """The words searched for, where those typed have typos."""
+    """The corrected words searched for."""
     facets: Facets | None = None
 
 
@@ -126,7 +124,7 @@ class ExportQuery(Query):
 
 
 class RefusedRow(View):
-    """`line` to `last_line`, from 1, are its lines in the body."""
+    """`line` to `last_line`, from 1, in the body."""
 
     line: int
     last_line: int
@@ -136,9 +134,9 @@ class RefusedRow(View):
 
 
 class ImportReport(View):
-    """Each row is added, updated, unchanged or refused. The other `lines` are the header, blank ones and further lines of rows.
+    """Rows are added, updated, unchanged or refused; `lines` also counts the header and blank lines.
 
-    `stock_ignored`: rows that state another stock than is on hand, which an import never changes.
+    `stock_ignored`: rows whose stock differs; an import never changes it.
     """
 
     COUNTS: ClassVar[tuple[str, ...]] = ("added", "updated", "unchanged", "refused", "stock_ignored")
@@ -150,7 +148,6 @@ class ImportReport(View):
     refused: int
     stock_ignored: int
     rows: list[RefusedRow]
-    """The refused ones."""
 
 
 class CategoryPage(PageView):
@@ -166,7 +163,7 @@ def _split(ids: Any) -> Any:
 
 
 class QuoteQuery(Query):
-    """`ids`: product ids separated by commas."""
+    """`ids`: comma-separated product ids."""
 
     model_config = ConfigDict(str_max_length=40 * MAX_QUOTES)
 
@@ -174,7 +171,7 @@ class QuoteQuery(Query):
 
 
 class QuoteView(View):
-    """`amount` is the price in minor units."""
+    """`amount`: minor units."""
 
     id: UUID
     sku: str

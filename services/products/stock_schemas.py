@@ -28,7 +28,7 @@ class NewAdjustment(Body):
 
 class StockChange(Body):
     low_stock_threshold: int = Field(ge=0, le=1_000_000)
-    """In units on hand: when stock falls to it, `stock.low` is published."""
+    """Units on hand at which `stock.low` is published."""
 
 
 class StockView(View):
@@ -60,7 +60,7 @@ class Units(View):
 
 
 class MovementView(View):
-    """`reference`: the order's or adjustment's id; `by`: the id of the member of staff."""
+    """`reference`: order or adjustment id; `by`: staff member's id."""
 
     product_id: UUID
     number: int

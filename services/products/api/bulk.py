@@ -1,4 +1,4 @@
-"""/products/import and /products/export, for staff."""
+"""/products/import and /products/export."""
 
 from collections.abc import Iterator
 from io import BytesIO
@@ -31,7 +31,7 @@ class TooManyRows(Problem):
 class Import(Resource):
     @endpoint(allow=auth.STAFF, raises=[UnsupportedFile, TooManyRows, Invalid])
     def post(self) -> ImportReport:
-        """Add or update up to 1,000 products from CSV or JSON Lines. Refused rows are reported, the others are written."""
+        """Add or update up to 1,000 products from CSV or JSON Lines. Refused rows are reported."""
         format_ = FORMATS.get(request.mimetype)
         if format_ is None:
             raise UnsupportedFile(f"The content type must be one of: {', '.join(FORMATS)}.")
@@ -49,7 +49,7 @@ class Import(Resource):
 class Export(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, query: ExportQuery) -> Response:
-        """The whole catalogue, with what is off sale, as a file that can be imported."""
+        """The whole catalogue as a file that can be imported."""
         lines: Iterator[str] = rows.write(all_products(), query.format)
         media_type = {"csv": "text/csv", "jsonl": "application/x-ndjson"}[query.format]
         return Response(

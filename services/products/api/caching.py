@@ -1,4 +1,4 @@
-"""Cached responses to customers. Staff always read the database, as they edit it."""
+"""Cached responses to customers; staff always read the database."""
 
 import hashlib
 from collections.abc import Callable
@@ -25,7 +25,6 @@ def cached(key: str, view: type[V], make: Callable[[], V]) -> V:
 
 
 def cached_list(view: type[V], make: Callable[[Finder], V]) -> V:
-    """Cached until staff change the catalogue."""
     generation = cache.catalogue().generation(cache.LISTS)
 
     def made() -> V:

@@ -1,4 +1,4 @@
-"""Ids derived from caller and `Idempotency-Key`: a repeated request finds what the first one created."""
+"""Ids derived from caller and `Idempotency-Key`."""
 
 from uuid import UUID, uuid4, uuid5
 
@@ -10,7 +10,7 @@ from chassis.web import idempotency
 
 
 def new_id(is_required: bool = False) -> UUID:
-    """Random without a key. Raises KeyMissing where one `is_required`."""
+    """Random without a key. Raises KeyMissing if `is_required`."""
     key = idempotency.checked(request.headers.get(HEADER), is_required)
     user_id = auth.caller().user_id
     return uuid4() if key is None or user_id is None else uuid5(user_id, key)

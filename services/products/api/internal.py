@@ -1,4 +1,4 @@
-"""/internal/products, for other services; the gateway does not route it."""
+"""/internal/products, for other services."""
 
 from chassis.security import auth
 from chassis.web.api import Resource, endpoint
@@ -11,6 +11,6 @@ from services.products.schemas import QuoteQuery, QuoteView
 class Quotes(Resource):
     @endpoint(allow=auth.service("orders"))
     def get(self, query: QuoteQuery) -> schemas.Quotes:
-        """Current name and price of each product that exists, on sale or not, in no order."""
+        """Current name and price of each product that exists, on sale or not."""
         found = Product.objects(id__in=[str(product_id) for product_id in query.ids]).exclude(*INTERNAL)
         return schemas.Quotes(items=[QuoteView.of(product) for product in found])

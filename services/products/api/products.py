@@ -1,4 +1,4 @@
-"""/products: browse, search and read; for staff, create, change and take off sale."""
+"""/products: browse, search, read, edit."""
 
 import hashlib
 from uuid import UUID
@@ -34,7 +34,7 @@ from services.products.search.pages import list_page, search_page
 class Products(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
     def get(self, query: ProductQuery) -> ProductPage:
-        """The products on sale, filtered and sorted. Staff may also list what is off sale."""
+        """The products on sale. Staff may also list those off sale."""
         _check_allowed(query)
 
         def page(finder: Finder) -> ProductPage:
@@ -45,7 +45,7 @@ class Products(Resource):
 
     @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
     def post(self, body: NewProduct) -> ProductView:
-        """Add a product. Repeated with its Idempotency-Key, the request returns the product in its current state."""
+        """Add a product. Repeating the Idempotency-Key returns the product in its current state."""
         request_hash = hashlib.sha256(request.get_data()).hexdigest()
         product = Product.create(new_id(), request_hash=request_hash, **body.model_dump())
         changes.publish([UUID(product.id)])
@@ -55,12 +55,12 @@ class Products(Resource):
 class OneProduct(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID) -> ProductView:
-        """One product. Only staff can see what is off sale."""
+        """One product. Only staff see those off sale."""
         return visible_product(product_id)
 
     @endpoint(allow=auth.STAFF, raises=[PreconditionRequired, PreconditionFailed])
     def put(self, product_id: UUID, body: ProductChange) -> ProductView:
-        """Replace the product's description; with `If-Match`, only if it is as the caller saw it."""
+        """Replace the description; with `If-Match`, only if unchanged."""
         seen = seen_versions()
         if body.stock_quantity is not None and seen is None:
             raise PreconditionRequired("Send the product's ETag in If-Match, or a sale made meanwhile would be undone.")
@@ -72,7 +72,7 @@ class OneProduct(Resource):
 
     @endpoint(allow=auth.STAFF, status=204, raises=[PreconditionFailed])
     def delete(self, product_id: UUID) -> None:
-        """Take it off sale. Orders and staff still find it; units held for orders stay held."""
+        """Take a product off sale. Units held for orders stay held."""
         Product.change(product_id, seen_versions(), is_active=False)
         changes.publish([product_id])
 
@@ -80,7 +80,7 @@ class OneProduct(Resource):
 class Search(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
     def get(self, query: SearchQuery) -> SearchPage:
-        """Products by words of their name, category, SKU and description, the best first; facets come with the first page."""
+        """Search name, category, SKU and description, best match first. Facets come with the first page."""
         _check_allowed(query)
 
         def page(finder: Finder) -> SearchPage:
@@ -98,7 +98,7 @@ class Search(Resource):
 class Categories(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, query: CategoryQuery) -> CategoryPage:
-        """Every category with products on sale, by name, and how many these are."""
+        """Categories with products on sale, by name, with counts."""
         last = pagination.decode(query.cursor, 1)[0] if query.cursor else ""
 
         def page(finder: Finder) -> CategoryPage:
@@ -111,7 +111,7 @@ class Categories(Resource):
 
 
 def visible_product(product_id: UUID) -> ProductView:
-    """Raises NotFound also for what is off sale, unless the caller is staff."""
+    """Raises NotFound for products off sale, except for staff."""
     view = cached(
         cache.product_key(product_id), ProductView, lambda: ProductView.model_validate(Product.get(product_id))
     )

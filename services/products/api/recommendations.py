@@ -16,7 +16,7 @@ from services.products.search.finder import finder
 class ProductRecommendations(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self, product_id: UUID, query: RecommendationQuery) -> RecommendationsView:
-        """What others bought together with this product, the best first; then best sellers."""
+        """What others bought with this product, best first; then best sellers."""
         shown = visible_product(product_id)
         return cached_list(
             RecommendationsView,
@@ -27,7 +27,7 @@ class ProductRecommendations(Resource):
 class OwnRecommendations(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, query: RecommendationQuery) -> RecommendationsView:
-        """What goes with the caller's purchases, the best first and none of these again; then best sellers."""
+        """What goes with the caller's purchases, best first; then best sellers."""
         user_id = auth.caller().user_id
         assert user_id is not None
         current = finder()

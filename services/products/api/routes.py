@@ -1,4 +1,4 @@
-"""Every URL of the products service."""
+"""URLs of the products service."""
 
 from services.products.api.bulk import Export, Import
 from services.products.api.internal import Quotes

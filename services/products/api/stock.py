@@ -1,4 +1,4 @@
-"""/products/{id}/stock, its adjustments and movements, for staff."""
+"""/products/{id}/stock, adjustments and movements."""
 
 from uuid import UUID
 
@@ -18,12 +18,12 @@ from services.products.stock_schemas import MovementPage, MovementView, NewAdjus
 class ProductStock(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, product_id: UUID) -> StockView:
-        """Units on hand, held for orders and sold; together, all units received."""
+        """Units on hand, held for orders and sold."""
         return StockView.of(Product.with_stock(product_id))
 
     @endpoint(allow=auth.STAFF)
     def put(self, product_id: UUID, body: StockChange) -> StockView:
-        """Set the low-stock threshold. The next fall to it is published, not an earlier one."""
+        """Set the low-stock threshold."""
         Product.change(product_id, None, low_stock_threshold=body.low_stock_threshold)
         changes.publish([product_id])
         return StockView.of(Product.with_stock(product_id))
@@ -32,7 +32,7 @@ class ProductStock(Resource):
 class Adjustments(Resource):
     @endpoint(allow=auth.STAFF, status=201, idempotency="own")
     def post(self, product_id: UUID, body: NewAdjustment) -> MovementView:
-        """Add or remove units, with a reason. Needs an Idempotency-Key; repeated, it changes nothing."""
+        """Add or remove units, with a reason. Needs an Idempotency-Key."""
         by, reference = str(auth.caller().user_id), str(new_id(is_required=True))
         movement = Movement.of(ADJUSTMENT, on_hand=body.quantity, reason=body.reason, reference=reference, by=by)
         try:
@@ -48,7 +48,7 @@ class Adjustments(Resource):
 class Movements(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, product_id: UUID, query: Page) -> MovementPage:
-        """The product's stock ledger, newest first. A movement appears within about a second."""
+        """The stock ledger, newest first. Movements appear within about a second."""
         Product.with_stock(product_id)
         entries, next_ = Entry.page(query, product_id)
         return MovementPage(items=[MovementView.of(entry) for entry in entries], next=next_)

@@ -1,1 +1,1 @@
-"""Many products at once, in requests and files."""
+"""Bulk import and export."""

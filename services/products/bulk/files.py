@@ -1,4 +1,4 @@
-"""The catalogue to and from files. An interrupted import continues when it is run again."""
+"""Catalogue files. An interrupted import resumes when run again."""
 
 import hashlib
 import json
@@ -22,32 +22,31 @@ from services.products.bulk.upsert import BATCH, REFUSED, Report, add_missing, a
 from services.products.models import Product
 
 BATCH_TIMEOUT_SECONDS = 60
-"""Longer than a request may take, as no client waits and the server may be busy."""
+"""No client waits, so longer than a request."""
 
 SEED_TIMEOUT_SECONDS = 120
-"""One operation of hundreds of inserts, on a machine that may be starting twenty programs."""
+"""Hundreds of inserts on a busy starting machine."""
 
 CATALOGUE = Path(__file__).parents[1] / "catalogue.jsonl"
 
 Notify = Callable[..., None]
-"""Called with numbers by name."""
 
 
 def seed(path: Path = CATALOGUE) -> int:
-    """How many missing products were added. Raises Invalid when a line is not a product."""
+    """Number of products added. Raises Invalid for a bad line."""
     with path.open("rb") as lines, pymongo.timeout(SEED_TIMEOUT_SECONDS):
         return add_missing(Rows(lines, format_of(path)))
 
 
 class Checkpoint:
-    """How far the import of a file has come, stored beside its products."""
+    """Progress of an import, stored in the database."""
 
     def __init__(self, file: Path) -> None:
         with file.open("rb") as content:
             self._id = hashlib.file_digest(content, "sha256").hexdigest()
 
     def read(self) -> tuple[int, dict[str, int], int]:
-        """Rows done, their outcomes, and the size of the report in bytes."""
+        """Rows done, outcomes, report size in bytes."""
         state = _imports().find_one({"_id": self._id}) or {}
         return state.get("rows", 0), state.get("counts", {}), state.get("reported", 0)
 
@@ -56,7 +55,6 @@ class Checkpoint:
         _imports().update_one({"_id": self._id}, {"$set": state}, upsert=True)
 
     def delete(self) -> None:
-        """The same file again is another import."""
         _imports().delete_one({"_id": self._id})
 
 
@@ -65,9 +63,9 @@ def _imports() -> "Collection[Any]":
 
 
 def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report] = upsert) -> dict[str, int]:
-    """Outcomes of the rows, and the file's `lines`; refused ones are written to FILE.refused.jsonl.
+    """Outcomes and `lines`; refused rows go to FILE.refused.jsonl.
 
-    Raises Invalid for a file in another format.
+    Raises Invalid for another format.
     """
     format_ = format_of(path)
     checkpoint, size = Checkpoint(path), path.stat().st_size
@@ -75,7 +73,7 @@ def import_file(path: Path, notify: Notify, write: Callable[[list[Row]], Report]
     counts = Counter(earlier)
     refused_path = path.with_name(f"{path.name}.refused.jsonl")
     with path.open("rb") as file, refused_path.open("a", encoding="utf-8") as refused:
-        # Rows reported after the last checkpoint will be reported again.
+        # Rows after the last checkpoint will be reported again.
         refused.truncate(min(reported, refused_path.stat().st_size))
         read = Rows(file, format_)
         remaining = iter(read)
@@ -105,7 +103,7 @@ def _as_json(row: Row) -> str:
 
 
 def export_file(path: Path, notify: Notify) -> int:
-    """How many products were written. The file appears when it is complete."""
+    """Number of products written. The file appears only when complete."""
     part = path.with_name(f"{path.name}.part")
     written = 0
 

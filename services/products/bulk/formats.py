@@ -1,4 +1,4 @@
-"""The formats of files of products: what others are is named, so that it can be mended."""
+"""Detects the format of product files."""
 
 from typing import BinaryIO, Literal, NoReturn
 
@@ -24,7 +24,7 @@ _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
 def check(file: BinaryIO, format_: Format) -> None:
-    """Leaves the file at its beginning. Raises Invalid if it is in another format."""
+    """Rewinds the file. Raises Invalid for another format."""
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     found = _recognized(head, format_)
@@ -52,7 +52,7 @@ def _recognized(head: bytes, format_: Format) -> str:
 
 
 def header(line: str) -> list[str]:
-    """The names of the columns. Raises Invalid."""
+    """Column names. Raises Invalid."""
     if line.lower().startswith("sep="):
         _refuse("begins with the line sep=, which only Excel understands; remove it")
     if "\udc80" <= max(line, default="") <= "\udcff":

@@ -1,7 +1,6 @@
-"""Products as rows of a CSV or JSON Lines file.
+"""Products as CSV or JSON Lines rows.
 
-Every line is accounted for: it is the header, blank, or part of a row that is a product or refused. A quote that is never closed
-costs its own line, not those behind it.
+Every line is accounted for. An unclosed quote costs only its own line.
 """
 
 import csv
@@ -24,12 +23,12 @@ from services.products.models import Product
 from services.products.schemas import NewProduct
 
 MAX_LINE_LENGTH = 65_536
-"""Of a line or row, in characters; the longest valid product needs a tenth of it."""
+"""In characters; ten times the longest valid product."""
 
 _CUT_BYTES = 4 * MAX_LINE_LENGTH + 4
-"""A line of so many bytes has too many characters."""
+"""UTF-8 takes up to 4 bytes per character."""
 
-# What a spreadsheet would run, were there no apostrophe in front; reading takes that away again. Full-width signs run too.
+# Spreadsheets run cells that begin like this, full-width signs too; an apostrophe prevents it.
 _FORMULA = re.compile("['\\s]*[=+\\-@\uff1d\uff0b\uff0d\uff20]")
 _QUOTED = re.compile('[",\r\n]|^\\s|\\s$')
 
@@ -38,7 +37,7 @@ _UNCLOSED = "opens a quote that is not closed"
 
 @dataclass(frozen=True)
 class Row:
-    """A product, or why it is refused; `line` to `last_line`, from 1, are its lines."""
+    """A product, or why it is refused; lines count from 1."""
 
     line: int
     last_line: int
@@ -49,7 +48,7 @@ class Row:
 
 
 class Rows:
-    """The rows of a file; counts what was read. Iterating raises Invalid for another format or other columns."""
+    """Rows of a file, counted. Iterating raises Invalid for another format or other columns."""
 
     def __init__(self, file: BinaryIO, format_: Format) -> None:
         self._file = file
@@ -68,7 +67,7 @@ class Rows:
             yield text.lstrip("\ufeff") if self.lines == 1 else text
 
     def _read(self) -> bytes:
-        """The next line, cut if it is too long."""
+        """Cut if too long."""
         line = part = self._file.readline(_CUT_BYTES)
         self.read_bytes += len(part)
         while part and not part.endswith(b"\n"):
@@ -124,7 +123,6 @@ def _from_strings(given: dict[str, str]) -> NewProduct:
 
 class _Record(NamedTuple):
     number: int
-    """Of its first line."""
     lines: list[str]
     cells: list[str]
     error: str
@@ -139,7 +137,7 @@ class _Record(NamedTuple):
 
 
 class _Records:
-    """The records of a CSV file. Of a wrong one, the lines behind the first can be read again."""
+    """CSV records. After a bad one, reading resumes at its second line."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines = iter(lines)
@@ -173,7 +171,7 @@ class _Records:
 
 
 def _parsed(lines: Iterable[str]) -> tuple[list[str], str]:
-    """One record's cells, and what is wrong."""
+    """Cells, and what is wrong."""
     try:
         return next(csv.reader(lines, strict=True), []), ""
     except csv.Error as error:
@@ -194,8 +192,8 @@ def _wrong_shape(record: _Record, header: list[str]) -> str:
 
 
 def _has_swallowed(record: _Record, header: list[str]) -> bool:
-    """Whether a line inside the record is a product by itself: then its quote is closed by that of another row."""
-    # The last line of a description in the first column looks like a row whose description is shorter.
+    """Whether a line inside is a product by itself, so the quote was closed by another row's."""
+    # The last line of a description in the first column looks like a row.
     behind = record.lines[1:-1] if header[0] == "description" else record.lines[1:]
     return any(_is_product(line, header) for line in behind)
 
@@ -230,7 +228,6 @@ def _row(first: int, last: int, text: str, parse: Callable[[], NewProduct], sku:
 
 
 def write(products: Iterable[Product], format_: Format) -> Iterator[str]:
-    """Reverse `Rows`."""
     if format_ == "csv":
         yield ",".join(COLUMNS) + "\n"
     for product in products:

@@ -1,4 +1,4 @@
-"""Rows into the catalogue: each adds a product, updates the one with its SKU, or is refused."""
+"""Upsert rows into the catalogue by SKU."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,17 +19,17 @@ DUPLICATE_KEY = 11000
 
 ADDED, UPDATED, UNCHANGED, REFUSED = "added", "updated", "unchanged", "refused"
 STOCK_IGNORED = "stock_ignored"
-"""Rows that state another stock than is on hand: only counts and orders change stock."""
+"""Rows whose stock differs: only counts and orders change stock."""
 
 
 @dataclass
 class Report:
-    """Numbers of rows by outcome, and the refused ones."""
+    """Row counts by outcome, and the refused rows."""
 
     counts: "Counter[str]" = field(default_factory=Counter)
     refused: list[Row] = field(default_factory=list)
     product_ids: list[UUID] = field(default_factory=list)
-    """Those that were added or updated."""
+    """Added or updated."""
 
     def refuse(self, row: Row) -> None:
         self.counts[REFUSED] += 1
@@ -45,7 +45,7 @@ def upsert(rows: Iterable[Row]) -> Report:
             report.refuse(row)
         else:
             if (key := sku_key(row.sku)) in pending:
-                # The product that the earlier row adds must exist when this one updates it.
+                # The earlier row's product must exist first.
                 _write(pending, report)
                 pending = {}
             pending[key] = row
@@ -54,9 +54,9 @@ def upsert(rows: Iterable[Row]) -> Report:
 
 
 def add_missing(rows: Iterable[Row]) -> int:
-    """How many products were added; existing SKUs are left as they are.
+    """Number of products added; existing SKUs are unchanged.
 
-    Raises Invalid when a row is refused; then none is added.
+    Raises Invalid, adding none, if a row is refused.
     """
     products = []
     for row in rows:
@@ -67,7 +67,7 @@ def add_missing(rows: Iterable[Row]) -> int:
 
 
 def _insert(products: Sequence[NewProduct]) -> tuple[list[UUID], list[int]]:
-    """Ids of new products, and indexes of existing ones."""
+    """Ids of new products, indexes of existing ones."""
     if not products:
         return [], []
     documents = [Product.new(_id_of(product.sku), **product.model_dump()) for product in products]
@@ -82,7 +82,7 @@ def _insert(products: Sequence[NewProduct]) -> tuple[list[UUID], list[int]]:
 
 
 def _id_of(sku: str) -> UUID:
-    """Derived from the SKU, so that concurrent imports add a product once."""
+    """Derived from the SKU so that concurrent imports add it once."""
     return uuid5(NAMESPACE_URL, f"souk:product:{sku}")
 
 
@@ -111,7 +111,7 @@ def _put(wanted: NewProduct, report: Report) -> tuple[str, UUID]:
     fields: dict[str, Any] = wanted.model_dump()
     product = Product.objects(sku_key=sku_key(wanted.sku)).exclude(*INTERNAL).first()
     if product is None:
-        # The id derived from the SKU belongs to a product whose SKU was changed.
+        # The derived id belongs to a product whose SKU was changed.
         return ADDED, UUID(Product.create(uuid4(), request_hash="", **fields).id)
     if "stock_quantity" in wanted.model_fields_set and wanted.stock_quantity != product.stock_quantity:
         report.counts[STOCK_IGNORED] += 1
@@ -124,6 +124,6 @@ def _put(wanted: NewProduct, report: Report) -> tuple[str, UUID]:
 
 
 def all_products() -> Iterator[Product]:
-    """Shelf by shelf, with what is off sale."""
+    """Shelf by shelf, including those off sale."""
     for shelf in range(SHELVES):
         yield from Product.objects(shelf=shelf).exclude(*INTERNAL).order_by("id").no_cache()

@@ -1,4 +1,4 @@
-"""The documents of products. Their methods, `Stock` and `adjust` are the only ways to change them."""
+"""MongoDB documents, changed only by their methods, `Stock` and `adjust`."""
 
 from services.products.models.affinity import Affinity
 from services.products.models.basket import Basket, Taste

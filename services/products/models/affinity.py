@@ -1,7 +1,6 @@
-"""What is bought together: how many orders each product was in, and with what else.
+"""How many orders each product was in, and with what else.
 
-A product's list is bounded. When it is full, a new entry replaces the least frequent one and takes over its count, with
-`error` for what was not its own: Space-Saving, which keeps whatever is frequent.
+Lists are bounded; a new entry replaces the least frequent and takes over its count, recorded as `error` (Space-Saving).
 Source: Metwally, Agrawal, El Abbadi, "Efficient Computation of Frequent and Top-k Elements in Data Streams", ICDT 2005.
 """
 
@@ -13,12 +12,12 @@ from mongoengine.errors import NotUniqueError
 
 MAX_NEIGHBOURS = 100
 MAX_COUNTED = 50
-"""Latest orders by which a redelivered message is recognized."""
+"""Recent orders kept to recognize redelivery."""
 ATTEMPTS = 100
 
 
 class Changing(Exception):
-    """The document changed at every attempt; retried later."""
+    """Every attempt met a concurrent change; retried later."""
 
 
 class Neighbour(EmbeddedDocument):
@@ -28,7 +27,7 @@ class Neighbour(EmbeddedDocument):
 
     @property
     def certain(self) -> int:
-        """The least number of orders with both."""
+        """Lower bound of orders with both."""
         return self.count - self.error
 
 
@@ -40,11 +39,11 @@ class Affinity(Document):
     orders = IntField(required=True, default=0)
     neighbours = EmbeddedDocumentListField(Neighbour)
     counted = ListField(StringField())
-    """Ids of the latest orders counted."""
+    """Latest order ids."""
 
     @classmethod
     def count(cls, product_id: str, others: Iterable[str], order_id: str) -> None:
-        """Count an order once. Raises Changing."""
+        """Idempotent per order. Raises Changing."""
         for _ in range(ATTEMPTS):
             affinity = cls.objects(id=product_id).first() or cls._create(product_id)
             if order_id in affinity.counted or affinity._add(others, order_id):
@@ -61,7 +60,7 @@ class Affinity(Document):
     def _add(self, others: Iterable[str], order_id: str) -> bool:
         neighbours = counted_with(self.neighbours, others)
         counted = [*self.counted, order_id][-MAX_COUNTED:]
-        # Every change increases `orders`, so none is overwritten.
+        # `orders` grows with every change, so it serves as a version.
         unchanged = Affinity.objects(id=self.id, orders=self.orders)
         return unchanged.update_one(inc__orders=1, set__neighbours=neighbours, set__counted=counted) == 1
 
@@ -69,7 +68,7 @@ class Affinity(Document):
 def counted_with(
     neighbours: Iterable[Neighbour], others: Iterable[str], limit: int = MAX_NEIGHBOURS
 ) -> list[Neighbour]:
-    """`neighbours` after one more order had `others`."""
+    """`neighbours` after one more order."""
     by_id = {each.product_id: each for each in neighbours}
     for other in others:
         if other in by_id:

@@ -1,4 +1,4 @@
-"""Confirmed orders as recommendations need them."""
+"""Confirmed orders, for recommendations."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,13 +11,13 @@ from mongoengine.errors import NotUniqueError
 from chassis.storage import mongo
 
 KEPT_SECONDS = 90 * 24 * 3_600
-"""Far longer than any message is redelivered."""
+"""Far longer than any redelivery."""
 
 MAX_BOUGHT = 50
 
 
 class Basket(Document):
-    """An order that was counted, or is being counted."""
+    """An order counted or being counted."""
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "baskets",
@@ -38,12 +38,12 @@ class Basket(Document):
             return cls.objects.get(order_id=str(order_id))
 
     def close(self) -> None:
-        """Every product of it is counted."""
+        """Every product is counted."""
         Basket.objects(order_id=self.order_id).update_one(set__is_counted=True)
 
 
 class Taste(Document):
-    """What a customer bought: product ids, the latest last. Once erased it stays empty, whatever arrives late."""
+    """A customer's product ids, latest last. Once erased it stays empty."""
 
     meta: ClassVar[dict[str, Any]] = {"collection": "tastes", "auto_create_index": False, "strict": False}
 
@@ -53,7 +53,7 @@ class Taste(Document):
 
     @classmethod
     def add(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
-        # Another delivery may create it at the same moment.
+        # A concurrent delivery may create it.
         with suppress(NotUniqueError):
             cls.objects(user_id=str(user_id)).update_one(upsert=True, set_on_insert__is_erased=False)
         pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MAX_BOUGHT}}}
@@ -65,6 +65,6 @@ class Taste(Document):
 
     @classmethod
     def bought_by(cls, user_id: UUID) -> list[str]:
-        """Distinct product ids, the latest first."""
+        """Distinct product ids, latest first."""
         taste = cls.objects(user_id=str(user_id)).first()
         return list(dict.fromkeys(reversed(taste.bought))) if taste is not None else []

@@ -1,7 +1,7 @@
-"""The stock ledger: every movement of every product, in order, append-only.
+"""The append-only stock ledger.
 
-A movement starts in its product's document, where it cannot be lost or doubled. `post` copies it here under a number that
-follows from the document, then removes it there: repeated or concurrent, it writes the same entries.
+A movement starts in its product's document, atomically. `post` copies it here under a number derived from the document,
+then removes it there, so repeated or concurrent posts write the same entries.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from services.products.models.product import Product
 
 DUPLICATE_KEY = 11000
 BATCH = 100
-"""Products whose movements are posted at once."""
+"""Products per `post`."""
 
 WAITING = {"movements.at": {"$gt": mongo.BEGINNING}}
 
 
 class Entry(Document):
-    """A movement, the stock after it, and its number among the product's movements, from 1."""
+    """A movement, the stock after it, and its number, from 1."""
 
     meta: ClassVar[dict[str, Any]] = {
         "collection": "stock_ledger",
@@ -54,7 +54,7 @@ class Entry(Document):
 
     @classmethod
     def page(cls, page: Page, product_id: UUID) -> tuple[list["Entry"], str | None]:
-        """The product's entries, newest first."""
+        """Newest first."""
         condition: dict[str, Any] = {"product_id": str(product_id)}
         if page.cursor is not None:
             condition["number__lt"] = _number(page.cursor)
@@ -72,7 +72,7 @@ def _number(cursor: str) -> int:
 
 
 def waiting(product: Product) -> list[Entry]:
-    """Entries of movements not yet posted, oldest first, counted back from the current stock."""
+    """Movements not yet posted, oldest first, computed back from current stock."""
     on_hand, held, sold = product.stock_quantity, product.held_quantity, product.sold_quantity
     entries = []
     for number, movement in zip(count(product.movement_count, -1), reversed(product.movements)):
@@ -95,19 +95,18 @@ def waiting(product: Product) -> list[Entry]:
 
 def find(product: Product, kind: str, reference: str) -> Entry | None:
     """Posted or waiting, as of the read of `product`."""
-    # By reference alone: SecantusDB does not use a one-field index for several conditions.
+    # SecantusDB does not use a one-field index for several conditions.
     entries = [*waiting(product), *Entry.objects(reference=reference)]
     wanted = (product.id, kind, reference)
     return next((entry for entry in entries if (entry.product_id, entry.kind, entry.reference) == wanted), None)
 
 
 def post() -> None:
-    """Move movements of up to BATCH products to the ledger, and publish low stock."""
+    """Post movements of up to BATCH products, and publish low stock."""
     post_of(Product.stock_of(__raw__=WAITING).limit(BATCH))
 
 
 def post_of(products: Sequence[Product]) -> None:
-    """The same for products read before."""
     entries = {product.id: waiting(product) for product in products}
     rows = [
         {**entry.to_mongo(), mongo.UNSENT: _low_stock(product, entry)}
@@ -119,7 +118,7 @@ def post_of(products: Sequence[Product]) -> None:
     try:
         Entry._get_collection().insert_many(rows, ordered=False)
     except BulkWriteError as error:
-        # Another worker posted it and did not remove the movement yet.
+        # Another worker posted it and has not removed the movement yet.
         if any(wrong["code"] != DUPLICATE_KEY for wrong in error.details["writeErrors"]):
             raise
     Product._get_collection().bulk_write([_removal(product) for product in products], ordered=False)
@@ -131,7 +130,7 @@ def _removal(product: Product) -> pymongo.UpdateOne:
 
 
 def _low_stock(product: Product, entry: Entry) -> list[dict[str, Any]]:
-    """Sent once, as one entry crosses the threshold."""
+    """Only for the entry that crosses the threshold."""
     before = entry.on_hand_after - entry.on_hand
     if not before > product.low_stock_threshold >= entry.on_hand_after:
         return []

@@ -1,4 +1,4 @@
-"""Movements of units, each written in the update that makes it and later posted to the ledger."""
+"""Stock movements, written with the update that makes them."""
 
 from typing import Any, Self
 from uuid import uuid4
@@ -8,23 +8,23 @@ from mongoengine import DateTimeField, EmbeddedDocument, IntField, StringField
 from chassis.storage import mongo
 
 RECEIPT = "receipt"
-"""What a new product starts with."""
+"""Initial stock."""
 COUNT = "count"
 """Staff counted the shelf."""
 ADJUSTMENT = "adjustment"
 HOLD = "hold"
 RELEASE = "release"
-"""A hold ended: cancelled, refused or expired."""
+"""Hold cancelled, refused or expired."""
 SALE = "sale"
 RESTOCK = "restock"
 """Sold units came back."""
 
 RECEIVED = (RECEIPT, COUNT, ADJUSTMENT)
-"""The kinds that change how many units were received."""
+"""Kinds that change units received."""
 
 
 class Movement(EmbeddedDocument):
-    """Changes of units on hand, held and sold. `reference` is the id of the order or adjustment."""
+    """`reference`: order or adjustment id."""
 
     id = StringField(required=True)
     kind = StringField(required=True)
@@ -34,7 +34,7 @@ class Movement(EmbeddedDocument):
     reference = StringField()
     reason = StringField()
     by = StringField()
-    """The id of the member of staff."""
+    """Staff member's id."""
     at = DateTimeField(required=True)
 
     @classmethod

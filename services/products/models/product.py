@@ -1,7 +1,6 @@
-"""A product: its description, and its stock with the holds of orders on it.
+"""A product with its stock and holds.
 
-Units on hand (`stock_quantity`), held and sold are in one document, so that each move is one atomic update, which also
-records the movement.
+They share one document so that each move is one atomic update.
 """
 
 from collections.abc import Sequence
@@ -36,14 +35,14 @@ LOW_STOCK = 5
 """Default threshold, in units on hand."""
 STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
 INTERNAL = ("holds", "movements")
-"""Fields that grow with the orders in progress."""
+"""Fields that grow with open orders."""
 
 SHELVES = 256
-"""Parts of about equal size in which the catalogue is read, as it may not fit into memory."""
+"""Equal parts in which the catalogue is read, as it may not fit into memory."""
 
 
 class Hold(EmbeddedDocument):
-    """Units promised to an order; `attempt` numbers the delivery that took them."""
+    """Units promised to an order; `attempt` numbers the delivery."""
 
     order_id = StringField(required=True)
     attempt = IntField(required=True)
@@ -55,7 +54,7 @@ class Product(Document):
     meta: ClassVar[dict[str, Any]] = {
         "collection": "products",
         "auto_create_index": False,
-        # A newer release may have added fields while this one still runs.
+        # A newer release may have added fields.
         "strict": False,
         "indexes": [
             "updated_at",
@@ -68,10 +67,10 @@ class Product(Document):
     id = StringField(primary_key=True)
     sku = StringField(required=True, unique=True)
     sku_key = StringField()
-    """The SKU in lower case: SKUs that differ only in case are one."""
+    """Lower case, so SKUs are unique in any case."""
     name = StringField(required=True)
     description = StringField(default="")
-    # A BSON decimal is exact, and sorted as a number.
+    # A BSON decimal is exact and sorts as a number.
     price = Decimal128Field(required=True)
     currency = StringField(required=True)
     category = StringField(required=True)
@@ -79,15 +78,15 @@ class Product(Document):
     sold_quantity = IntField(required=True, default=0)
     holds = EmbeddedDocumentListField(Hold)
     movements = EmbeddedDocumentListField(Movement)
-    """Those not yet in the ledger, oldest first."""
+    """Not yet in the ledger, oldest first."""
     movement_count = IntField(required=True, default=0)
-    """All movements so far, posted ones included."""
+    """Includes posted ones."""
     low_stock_threshold = IntField(required=True, default=LOW_STOCK)
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)
-    """Counts every change, of stock too."""
+    """Counts every change, including stock."""
     shelf = IntField(required=True)
-    """From 0 to SHELVES - 1, by the id."""
+    """From 0 to SHELVES - 1, by id."""
     request_hash = StringField()
     created_at = DateTimeField(required=True)
     updated_at = DateTimeField(required=True)
@@ -105,7 +104,7 @@ class Product(Document):
 
     @classmethod
     def ensure_indexes(cls) -> None:
-        """Also give products of an earlier release their shelf and SKU key."""
+        """Also backfills shelf and SKU key."""
         super().ensure_indexes()
         collection = cls._get_collection()
         for product in collection.find({"sku_key": None}, {"sku": 1}):
@@ -126,7 +125,7 @@ class Product(Document):
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
-        """Matching products with their stock fields only."""
+        """Stock fields only."""
         return cls.objects(**condition).only("sku", "version", *STOCK)
 
     @classmethod
@@ -147,9 +146,9 @@ class Product(Document):
 
     @classmethod
     def create(cls, product_id: UUID, **fields: Any) -> "Product":
-        """Save a new product, or return the one that the same request (by `request_hash`) saved.
+        """Save, or return the one the same request (by `request_hash`) saved.
 
-        Raises KeyReused when another request saved it, Conflict when the SKU is taken.
+        Raises KeyReused for another request's id, Conflict for a taken SKU.
         """
         try:
             return cls.new(product_id, **fields).save(force_insert=True)
@@ -163,7 +162,7 @@ class Product(Document):
 
     @classmethod
     def get(cls, product_id: UUID) -> "Product":
-        """The product, on sale or not. Raises NotFound."""
+        """On sale or not. Raises NotFound."""
         found = cls.objects(id=str(product_id)).exclude(*INTERNAL).first()
         if found is None:
             raise NotFound("Product not found.")
@@ -171,9 +170,9 @@ class Product(Document):
 
     @classmethod
     def change(cls, product_id: UUID, seen: Sequence[int] | None, **fields: Any) -> None:
-        """Set `fields` if the version is one of `seen` (None: any; not for counted stock).
+        """Set `fields` if the version is in `seen` (None: any; not for counted stock).
 
-        Raises NotFound, PreconditionFailed, and Conflict when the SKU is taken.
+        Raises NotFound, PreconditionFailed, or Conflict for a taken SKU.
         """
         condition = {} if seen is None else {"version__in": seen}
         changes = {f"set__{name}": value for name, value in _exact(fields).items()}
@@ -213,7 +212,7 @@ def sku_key(sku: str) -> str:
 
 
 def _exact(fields: dict[str, Any]) -> dict[str, Any]:
-    """`fields` with the price to two decimal places, and the SKU's key."""
+    """Price to two decimals, plus the SKU key."""
     exact = dict(fields)
     if "price" in fields:
         exact["price"] = fields["price"].quantize(CENT)

@@ -1,7 +1,7 @@
-"""The stock promised to one order: coordinator of its holds, inbox of its commands, outbox of the replies.
+"""An order's reservation: coordinates its holds, deduplicates its commands, carries the unsent reply.
 
-The reservation decides, in one update that also carries the unsent reply; the products follow, one by one, as often as
-needed. It is never deleted, so it also records a release that arrived before its order.
+It decides in one atomic update; products follow, with retries. It is never deleted, so a release that arrives before its
+order is remembered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -32,15 +32,15 @@ RESERVING = "reserving"
 RESERVED = "reserved"
 REFUSED = "refused"
 EXPIRED = "expired"
-"""Its hold timed out. The order may hold again while the units are there."""
+"""The hold timed out; the order may hold again."""
 RECLAIMING = "reclaiming"
-"""Expired, then committed: being held again to be sold."""
+"""Expired, then committed: held again to be sold."""
 COMMITTED = "committed"
 RELEASED = "released"
 RESTOCKED = "restocked"
 
 HOLDING = (RESERVING, RESERVED, RECLAIMING)
-"""States in which units are, or may be, held."""
+"""Units are, or may be, held."""
 
 
 class AlreadySold(Conflict):
@@ -75,11 +75,11 @@ class Reservation(Document):
     order_id = StringField(primary_key=True)
     state = StringField(required=True)
     lines = EmbeddedDocumentListField(Line)
-    """By product id, as every handler walks them."""
+    """Sorted by product id, the order handlers use."""
     attempt = IntField(required=True, default=0)
-    """Grows with each delivery that works on the holds; only the newest counts."""
+    """Grows per delivery that works on the holds; only the newest counts."""
     expires_at = DateTimeField()
-    """When `expire` looks at it; none once nothing is held."""
+    """None once nothing is held."""
     refused_product_id = StringField()
     reason = StringField()
     unsent = ListField(DictField())
@@ -88,7 +88,7 @@ class Reservation(Document):
 
     @classmethod
     def begin(cls, order_id: UUID, quantities: Mapping[UUID, int], hold_time: timedelta) -> "Reservation":
-        """The order's reservation; while it is reserving, with a new attempt.
+        """Create it, or start a new attempt while reserving.
 
         Raises Invalid for impossible quantities, and Overtaken.
         """
@@ -105,7 +105,7 @@ class Reservation(Document):
 
     @classmethod
     def _create(cls, order_id: UUID, state: str, **fields: Any) -> "Reservation | None":
-        """None when there is one already."""
+        """None if it exists."""
         moment = mongo.now()
         reservation = cls(
             order_id=str(order_id), state=state, attempt=1, created_at=moment, updated_at=moment, **fields
@@ -117,14 +117,14 @@ class Reservation(Document):
 
     @classmethod
     def _of(cls, order_id: UUID) -> "Reservation":
-        """Raises TooEarly when there is none."""
+        """Raises TooEarly."""
         reservation = cls.objects(order_id=str(order_id)).first()
         if reservation is None:
             raise TooEarly(f"The stock of the order {order_id} is not reserved yet.")
         return reservation
 
     def _new_attempt(self, states: Iterable[str], state: str, hold_time: timedelta) -> "Reservation":
-        """From one of `states`, move to `state` with a new attempt. Raises Overtaken."""
+        """Raises Overtaken."""
         if self.state in states:
             unchanged = Reservation.objects(order_id=self.order_id, state=self.state, attempt=self.attempt)
             moment = mongo.now()
@@ -136,13 +136,13 @@ class Reservation(Document):
         return self
 
     def confirm(self) -> bool:
-        """Every line is held: promise or sell them. False when another handler decided meanwhile."""
+        """Every line is held. False if another handler decided first."""
         if self.state == RECLAIMING:
             return self._decide(StockCommitted(UUID(self.order_id)), set__state=COMMITTED, unset__expires_at=1)
         return self._decide(StockReserved(UUID(self.order_id)), set__state=RESERVED)
 
     def refuse(self, product_id: str, reason: str) -> bool:
-        """One line cannot be held, so none is. False when another handler decided meanwhile."""
+        """A line cannot be held. False if another handler decided first."""
         reply = StockRefused(UUID(self.order_id), UUID(product_id), Reason(reason))
         why = {"set__refused_product_id": product_id, "set__reason": reason}
         return self._decide(reply, set__state=REFUSED, unset__expires_at=1, **why)
@@ -153,7 +153,7 @@ class Reservation(Document):
 
     @classmethod
     def commit(cls, order_id: UUID, hold_time: timedelta) -> "Reservation":
-        """The order's reservation, sold; or, if it had expired, reclaiming with a new attempt.
+        """Sold; or, if expired, reclaiming with a new attempt.
 
         Raises TooEarly, AlreadyReleased, Overtaken.
         """
@@ -170,7 +170,7 @@ class Reservation(Document):
 
     @classmethod
     def release(cls, order_id: UUID) -> "Reservation":
-        """The order's reservation, released, even before it was reserved. Raises AlreadySold."""
+        """Also before it was reserved. Raises AlreadySold."""
         reply = StockReleased(order_id)
         tombstone = cls._create(order_id, RELEASED, unsent=[mongo.unsent(reply)])
         if tombstone is not None:
@@ -186,7 +186,7 @@ class Reservation(Document):
 
     @classmethod
     def restock(cls, order_id: UUID) -> "Reservation":
-        """The order's reservation, restocked; unchanged where nothing was sold. Raises TooEarly before the sale."""
+        """Unchanged if nothing was sold. Raises TooEarly before the sale."""
         reply = StockRestocked(order_id)
         sold = cls.objects(order_id=str(order_id), state=COMMITTED)
         is_new = _transition(sold, reply, set__state=RESTOCKED)
@@ -199,22 +199,21 @@ class Reservation(Document):
 
     @classmethod
     def overdue(cls, limit: int) -> QuerySet:
-        """Those that are due, the oldest first."""
+        """Oldest first."""
         return cls.objects(expires_at__lte=mongo.now()).order_by("expires_at").limit(limit)
 
     def expire(self) -> bool:
-        """False when the reservation changed meanwhile."""
+        """False if it changed meanwhile."""
         unchanged = Reservation.objects(
             order_id=self.order_id, state=self.state, attempt=self.attempt, expires_at=self.expires_at
         )
         return _transition(unchanged, set__state=EXPIRED)
 
     def clear_expiry(self) -> None:
-        """Nothing is held for it now."""
         Reservation.objects(order_id=self.order_id, state=EXPIRED, attempt=self.attempt).update_one(unset__expires_at=1)
 
     def _repeat_reply(self, replies: Mapping[str, Message | None]) -> None:
-        """Repeat the reply for the state, unless one is unsent: the first may be lost."""
+        """Unless one is unsent: the first may be lost."""
         if reply := replies.get(self.state):
             sent = Reservation.objects(order_id=self.order_id, state=self.state, unsent__size=0)
             sent.update_one(push__unsent=mongo.unsent(reply))
@@ -227,6 +226,6 @@ class Reservation(Document):
 
 
 def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> bool:
-    """Update the matching reservation, with the reply; whether there was one."""
+    """Whether a reservation matched."""
     replied = {"push__unsent": mongo.unsent(reply)} if reply else {}
     return matching.update_one(**replied, **changes, set__updated_at=mongo.now()) == 1

@@ -1,7 +1,7 @@
-"""Stock moves of one product: each is one atomic, conditional update with its movement, and may be repeated.
+"""Stock moves of one product: atomic, conditional and repeatable.
 
-The order's hold reveals a repetition, and its attempt number what an overtaken delivery wrote late, which is put back.
-Where there is no hold, as at a restock, the movement reveals it: the update applies only to a version without it.
+The hold reveals a repetition, its attempt number a late write of an overtaken delivery, which is put back. Without a
+hold, as at a restock, the movement does.
 """
 
 from typing import Any
@@ -18,19 +18,18 @@ from services.products.models.product import Hold, Product
 OUT_OF_STOCK = "out_of_stock"
 NOT_FOR_SALE = "not_for_sale"
 OVERTAKEN = "overtaken"
-"""A later attempt holds the units; this one decides nothing."""
+"""A later attempt holds the units."""
 
 MAX_HOLDS = 5_000
 MAX_WAITING = 1_000
-"""Bounds of a document: holds, and movements not yet posted. An order beyond them is retried. Each hold leads to two more
-movements, so the document stays under MongoDB's 16 MB."""
+"""Holds and unposted movements; more orders are retried. Each hold adds two movements; MongoDB documents end at 16 MB."""
 
 ROOM = {f"holds__{MAX_HOLDS - 1}__exists": False, f"movements__{MAX_WAITING - 1}__exists": False}
 ATTEMPTS = 100
 
 
 class Busy(Exception):
-    """Too many orders in progress, or the product changed at every attempt; retried later."""
+    """Too many open orders or concurrent changes; retried later."""
 
 
 class InsufficientStock(Conflict):
@@ -38,10 +37,10 @@ class InsufficientStock(Conflict):
 
 
 class Stock:
-    """Takes ids, as a document read before may be outdated."""
+    """Takes ids, as loaded documents may be stale."""
 
     def hold(self, product_id: str, order_id: str, attempt: int, quantity: int) -> str | None:
-        """None when the order holds the units now, else the reason. Raises Busy."""
+        """None when held, else the reason. Raises Busy."""
         if self._take(product_id, order_id, attempt, quantity) or self._adopt(product_id, order_id, attempt):
             return None
         product = Product.objects(id=product_id).only("is_active", "stock_quantity", "holds").first()
@@ -60,7 +59,7 @@ class Stock:
         return _move(product_id, free, movement, push__holds=hold)
 
     def _adopt(self, product_id: str, order_id: str, attempt: int) -> bool:
-        """Take over the hold of an unfinished attempt."""
+        """Take over an unfinished attempt's hold."""
         held = Product.objects(id=product_id, holds__match={"order_id": order_id, "attempt__lte": attempt})
         return held.update_one(set__holds__S__attempt=attempt) == 1
 
@@ -70,19 +69,19 @@ class Stock:
         _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
 
     def put_back(self, product_id: str, order_id: str, quantity: int, before: int | None = None) -> None:
-        """With `before`, only the hold of an earlier attempt."""
+        """With `before`, only holds of earlier attempts."""
         earlier = {} if before is None else {"attempt__lt": before}
         hold = {"order_id": order_id, "quantity": quantity, **earlier}
         movement = Movement.of(RELEASE, on_hand=quantity, held=-quantity, reference=order_id)
         _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
 
     def restock(self, product_id: str, order_id: str, quantity: int) -> None:
-        """Once. Raises Busy."""
+        """Idempotent. Raises Busy."""
         _once(product_id, Movement.of(RESTOCK, on_hand=quantity, sold=-quantity, reference=order_id))
 
 
 def adjust(product_id: UUID, movement: Movement) -> Entry:
-    """Once per reference. Raises NotFound, InsufficientStock, Busy."""
+    """Idempotent per reference. Raises NotFound, InsufficientStock, Busy."""
     return _once(str(product_id), movement)
 
 
@@ -98,7 +97,7 @@ def _once(product_id: str, movement: Movement) -> Entry:
 
 
 def _move(product_id: str, condition: dict[str, Any], movement: Movement, **changes: Any) -> bool:
-    """Whether the product met the condition."""
+    """Whether the condition held."""
     moved = Product.objects(id=product_id, **condition).update_one(
         inc__stock_quantity=movement.on_hand,
         inc__sold_quantity=movement.sold,

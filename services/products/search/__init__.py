@@ -1,1 +1,1 @@
-"""Lists and searches of products, from an index in a file that follows the database."""
+"""Product search, from an index file."""

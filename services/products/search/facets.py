@@ -22,7 +22,7 @@ class CategoryCount(View):
 
 
 class PriceRange(View):
-    """From `min_price` up to and without `max_price`."""
+    """`max_price` is excluded."""
 
     min_price: Decimal
     max_price: Decimal | None
@@ -35,18 +35,18 @@ class StockCount(View):
 
 
 class Facets(View):
-    """How many products each choice leaves, counted without the facet's own filter."""
+    """Products per choice, counted without the facet's own filter."""
 
     categories: list[CategoryCount]
-    """The largest first."""
+    """Largest first."""
     prices: list[PriceRange]
     stock: StockCount
     is_complete: bool
-    """Otherwise there are more matches than are counted, and the numbers show proportions."""
+    """If false, not all matches are counted; the numbers show proportions."""
 
 
 def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Facets:
-    """Of what the query finds, or of all products."""
+    """Of all products without a query."""
     counted: dict[Filters, list[Count]] = {}
 
     def without(**own: Any) -> list[Count]:

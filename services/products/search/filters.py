@@ -1,4 +1,4 @@
-"""Which products are listed, and in what order."""
+"""Filters and orders of product lists."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,10 +18,9 @@ FIELDS: dict[str, tuple[str, bool]] = {
     "price_desc": ("price", True),
     "popular": ("sold_quantity", True),
 }
-"""Field, and whether it descends; ties are ordered by id, in the same direction."""
+"""Field, and whether it descends; ids break ties in the same direction."""
 
 Value = datetime | Decimal | str | int
-"""What products are ordered by."""
 
 
 @dataclass(frozen=True)

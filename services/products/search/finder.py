@@ -23,25 +23,21 @@ from services.products.search.sql import all_of, any_of, best_first, conditions_
 from services.products.settings import Settings
 
 MAX_RANKED = 300
-"""Matches that a search ranks."""
 
 MAX_COUNTED = 500
-"""Matches that facets count."""
 
 PRICE_STEPS = [Decimal(step) for step in (0, 10, 25, 50, 100, 250)]
-"""Where price ranges begin."""
 
 ENOUGH = 10
-"""Matches of all terms beyond which none is sought that lacks one."""
+"""Matches of all terms at which partial matches are skipped."""
 
 PLENTY = 100
-"""Matches in name or category beyond which none is sought in other fields."""
+"""Name or category matches at which other fields are skipped."""
 
 _STEPS = " ".join(
     f"WHEN p.price >= {money.to_minor(price)} THEN {step}" for step, price in reversed([*enumerate(PRICE_STEPS)])
 )
 _COUNTED = f"p.category, CASE {_STEPS} END AS step, p.in_stock"
-"""What facets count by."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +50,9 @@ class Match:
 
 @dataclass(frozen=True)
 class Count:
-    """Matches that are the same to facets."""
-
     category: str
     price_step: Decimal
-    """The last one that the price reaches."""
+    """Largest step the price reaches."""
     is_in_stock: bool
     products: int
 
@@ -69,7 +63,7 @@ class Finder:
         self._follower = follower
 
     def refresh(self, is_changed: bool) -> None:
-        """`is_changed`: something was surely written. Raises Unavailable while a large index is built."""
+        """`is_changed`: surely written to. Raises Unavailable while building a large index."""
         self._follower.catch_up(is_changed)
 
     def browse(self, filters: Filters, order: Order, after: Place | None, limit: int) -> list[Place]:
@@ -88,13 +82,13 @@ class Finder:
         return [Place(from_column(field, value), product_id) for value, product_id in rows]
 
     def categories(self) -> list[tuple[str, int]]:
-        """Names and numbers of products on sale, by name."""
+        """On sale only, by name, with counts."""
         return [
             (str(name), int(count)) for name, count in self._index.rows("SELECT * FROM categories ORDER BY category")
         ]
 
     def matches(self, query: TextQuery, filters: Filters, order: SearchOrder) -> list[Match]:
-        """At most MAX_RANKED, those with all terms first."""
+        """At most MAX_RANKED, full matches first."""
         field, _ = FIELDS.get(order, ("name", False))
         found: dict[str, Match] = {}
         every = all_of(query)
@@ -138,7 +132,7 @@ class Finder:
         ]
 
     def _some_of(self, query: TextQuery) -> str:
-        """Any of the terms, except frequent ones: what most products have says little."""
+        """Any terms but the most frequent."""
         rarest_first = sorted(query.terms, key=lambda term: -term.weight)
         kept, found = rarest_first[:1], self._products_with(rarest_first[0])
         for term in rarest_first[1:]:
@@ -152,8 +146,6 @@ class Finder:
         marks = ",".join("?" * len(words))
         found = self._index.rows(f"SELECT total(products) FROM words WHERE word IN ({marks})", *words)  # noqa: S608
         return int(found[0][0])
-
-    # --- vocabulary
 
     def share(self, word: str) -> float:
         found = self._index.rows("SELECT products FROM words WHERE word = ?", word)
@@ -179,7 +171,7 @@ class Finder:
 
 
 def finder() -> Finder:
-    """The finder of this process's catalogue."""
+    """One per catalogue in this process."""
     return _finder_of(mongoengine.get_db().name)
 
 
@@ -194,7 +186,7 @@ def _directory() -> Path:
 
 
 def _address_digest() -> str:
-    """Tells apart databases of one name on several servers."""
+    """Distinguishes databases of one name on several servers."""
     database = mongoengine.get_db()
     address = f"{sorted(database.client.topology_description.server_descriptions())}/{database.name}"
     return hashlib.sha256(address.encode()).hexdigest()[:12]

@@ -1,7 +1,7 @@
 """Keeps the index up to date with the database.
 
-It reads what changed since the last look, with an overlap, as a write may arrive after a younger one. A random identity in
-`catalogue` reveals a new or emptied database.
+Reads recent changes with an overlap, as writes may arrive out of order. An identity in `catalogue` reveals a new or
+emptied database.
 """
 
 import threading
@@ -23,32 +23,31 @@ from services.products.search.index import Entry, Index, clear, set_state, upser
 log = get_logger(__name__)
 
 MAX_LAG_SECONDS = 1.0
-"""For writes of other processes."""
+"""For other processes' writes."""
 
 OVERLAP = timedelta(milliseconds=mongo.OPERATION_TIMEOUT_MILLISECONDS) + timedelta(seconds=2)
-"""A write is sent at most this long after its timestamp; two seconds are for clock skew."""
+"""Operation timeout plus two seconds of clock skew."""
 
 MAX_AT_ONCE = timedelta(minutes=10)
-"""Changes of a longer time are read shelf by shelf, as they may not fit into memory."""
+"""More is read shelf by shelf, as it may not fit into memory."""
 
 BUILD_TIMEOUT_SECONDS = 1.0
-"""How long a request waits for a building index."""
+"""A request's wait for a building index."""
 
 SAMPLE_SHELVES = 4
-"""Shelves counted to estimate the catalogue's size."""
+"""Sampled to estimate the catalogue's size."""
 
 SMALL = 5_000
-"""Products that are read at once."""
+"""Products read at once."""
 
 _NAMES = "sku name description category price stock_quantity sold_quantity is_active version created_at"
 FIELDS = dict.fromkeys(_NAMES.split(), 1)
-"""What the index is made of."""
 
 NEVER = datetime.fromtimestamp(0, UTC)
 
 
 class Follower:
-    """For one index and database, used by any thread of any process, one at a time."""
+    """Shared by threads and processes, one at a time."""
 
     def __init__(self, index: Index, now: Callable[[], datetime] = mongo.now, small: int = SMALL) -> None:
         self._index = index
@@ -59,12 +58,12 @@ class Follower:
         self._building: threading.Thread | None = None
 
     def catch_up(self, is_changed: bool = False) -> None:
-        """Raises Unavailable while a thread builds a large index."""
+        """Raises Unavailable while building a large index."""
         started = time.monotonic()
         if not is_changed and started - self._looked < MAX_LAG_SECONDS:
             return
         with self._lock:
-            # Another thread may have looked while this one waited for the lock.
+            # Another thread may have looked while this one waited.
             if self._looked < started and not self._is_building():
                 looked = time.monotonic()
                 self._look()
@@ -97,7 +96,7 @@ class Follower:
 
     def _build(self, since: datetime, now: datetime) -> None:
         started = time.monotonic()
-        # An interrupted build continues, then reads what was written since it began.
+        # An interrupted build continues, then catches up from its beginning.
         begun = self._index.state("begun") or now.isoformat()
         for shelf in range(int(self._index.state("shelf") or 0), SHELVES):
             self._read({"shelf": shelf, "updated_at": {"$gte": since}}, shelf=shelf + 1, begun=begun)
@@ -127,7 +126,7 @@ def _products() -> "Collection[Any]":
 
 
 def _identity() -> str:
-    """Of this database's catalogue, created at the first call."""
+    """Created at the first call."""
     marks: Collection[Any] = mongoengine.get_db()["catalogue"]
     found = marks.find_one({"_id": "catalogue"})
     if found is None:

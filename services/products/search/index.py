@@ -1,6 +1,6 @@
-"""The search index: an SQLite file with FTS5, derived from the database.
+"""The search index: an SQLite FTS5 file, derived from the database.
 
-A file is shared by the processes of a machine, which each pay for memory, and survives restarts.
+Shared by a machine's processes to save memory; survives restarts.
 """
 
 import sqlite3
@@ -18,24 +18,22 @@ from services.products.search.words import words
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 FORMAT = "4"
-"""Part of the file name: another schema is another file."""
+"""Schema version in the file name."""
 
 BUSY_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One product in the index."""
-
     product_id: str
     version: int
     columns: tuple[Any, ...]
-    """is_active, category, price, in_stock, sold_quantity, created_at, name, as in the table."""
+    """is_active, category, price, in_stock, sold_quantity, created_at, name."""
     texts: ranking.Texts
 
     @property
     def category_on_sale(self) -> str:
-        """Empty when it is not on sale."""
+        """Empty when off sale."""
         is_active, category = self.columns[:2]
         return str(category) if is_active else ""
 
@@ -58,12 +56,12 @@ class Entry:
 
 
 def length_word(count: int) -> str:
-    """The word that stands for a name of `count` words."""
+    """The token for a name of `count` words."""
     return f"w{count}"
 
 
 class Index:
-    """Threads have their own connections; processes may share the file."""
+    """Connections are per thread; processes may share the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -77,7 +75,7 @@ class Index:
         if connection is None:
             connection = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
             connection.execute("PRAGMA journal_mode = WAL")
-            # What a power cut loses is read again from the database.
+            # Anything a power cut loses is read again.
             connection.execute("PRAGMA synchronous = OFF")
             self._local.connection = connection
         return connection
@@ -86,13 +84,13 @@ class Index:
         return self.connection.execute(query, values).fetchall()
 
     def state(self, name: str) -> str:
-        """Empty for what was never set."""
+        """Empty if never set."""
         found = self.rows("SELECT value FROM state WHERE name = ?", name)
         return str(found[0][0]) if found else ""
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A transaction; one at a time over all processes."""
+        """A transaction, exclusive across processes."""
         connection = self.connection
         connection.execute("BEGIN IMMEDIATE")
         try:
@@ -113,7 +111,7 @@ def clear(writer: sqlite3.Connection) -> None:
 
 
 def upsert(writer: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-    """Ignores entries that are not newer than the index's."""
+    """Ignores entries not newer than the index's."""
     words_moved: Counter[str] = Counter()
     categories_moved: Counter[str] = Counter()
     for entry in entries:
@@ -136,7 +134,6 @@ class _Row:
     row_id: int
     version: int
     category_on_sale: str
-    """Empty when it is not on sale."""
 
 
 def _find(writer: sqlite3.Connection, product_id: str) -> _Row | None:
@@ -169,7 +166,7 @@ def _write_texts(
     fields = (texts.name, texts.category, texts.description)
     if not is_new:
         before = writer.execute("SELECT name, category, description FROM texts WHERE rowid = ?", (row_id,)).fetchone()
-        # Most changes are of stock and leave the texts as they are.
+        # Most changes only affect stock.
         if before == fields:
             return
         words_moved.subtract(set(" ".join(before).split()))

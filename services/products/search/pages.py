@@ -1,4 +1,4 @@
-"""Pages of listed or found products, and their cursors."""
+"""Result pages and their cursors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from services.products.search.ranking import score
 RELEVANCE = "relevance"
 
 MAX_VALUE = 2**53
-"""No price in minor units, quantity or score is larger."""
+"""Above any price in minor units, quantity or score."""
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,11 @@ class Results:
     products: list[Product]
     next: str | None
     query: TextQuery | None
-    """The text as it was understood; None where there was none."""
+    """As understood; None without text."""
 
 
 def list_page(finder: Finder, page: Page, filters: Filters, order: Order) -> tuple[list[Product], str | None]:
-    """Raises Invalid for a cursor of another list."""
+    """Raises Invalid for another list's cursor."""
     after = None
     if page.cursor is not None:
         after = _place(pagination.decode(page.cursor, 3), order)
@@ -41,7 +41,7 @@ def list_page(finder: Finder, page: Page, filters: Filters, order: Order) -> tup
 
 
 def search_page(finder: Finder, text: str, page: Page, filters: Filters, order: SearchOrder) -> Results:
-    """A list where there is no text. Raises Invalid for a cursor of another search."""
+    """A list without text. Raises Invalid for another search's cursor."""
     if not text:
         return Results(*list_page(finder, page, filters, cast(Order, order)), query=None)
     query, after = _resumed(page.cursor, order) if page.cursor else (parse(text, finder), None)
@@ -61,7 +61,7 @@ def search_page(finder: Finder, text: str, page: Page, filters: Filters, order: 
 
 
 def current(product_ids: Sequence[str], filters: Filters) -> list[Product]:
-    """In this order and as the database has them now, without those that no longer pass the filters."""
+    """From the database, in this order, without those that no longer match."""
     found = {product.id: product for product in Product.objects(id__in=product_ids).exclude(*INTERNAL)}
     products = [found[product_id] for product_id in product_ids if product_id in found]
     return [product for product in products if filters.match(product)]
@@ -72,7 +72,6 @@ def _key(place: Place) -> tuple[Any, str]:
 
 
 def _place_of(match: Match, query: TextQuery, order: str) -> Place | None:
-    """None without a match."""
     worth = score(query, match.texts)
     if not worth:
         return None
@@ -80,7 +79,7 @@ def _place_of(match: Match, query: TextQuery, order: str) -> Place | None:
 
 
 def _resumed(cursor: str, order: str) -> tuple[TextQuery, Place]:
-    """The query, and where the last page ended."""
+    """Where the last page ended."""
     *place, query = pagination.decode(cursor, 4)
     try:
         return TextQuery.from_text(query), _place(place, order)

@@ -1,6 +1,6 @@
-"""What a typed text may mean, in words of the catalogue.
+"""Interprets a typed text in the catalogue's words.
 
-A text is parsed once, and the result travels in the cursor: later pages answer the same query while the catalogue changes.
+The parsed query travels in the cursor, so later pages answer the same one.
 """
 
 import json
@@ -11,36 +11,34 @@ from services.products.search.words import MAX_LENGTH, STOP_WORDS, distinct
 
 MAX_TERMS = 6
 MAX_WORDS = 24
-"""Of all terms, so that a cursor fits into a URL."""
+"""Over all terms, so a cursor fits into a URL."""
 
 MAX_WORDS_PER_TERM = 8
 
 NO_WORD = "0"
-"""Of a text without words."""
+"""For a text without words."""
 
 EXACT, COMPLETED, CORRECTED = 1.0, 0.6, 0.5
-"""How certain a word is."""
+"""Certainty of a word."""
 
 
 class Vocabulary(Protocol):
-    """The words of the catalogue."""
-
     def share(self, word: str) -> float:
-        """Of products that have the word."""
+        """Of products with the word."""
         ...
 
     def completions(self, prefix: str, limit: int) -> list[str]:
-        """The most frequent first."""
+        """Most frequent first."""
         ...
 
     def similar(self, word: str, limit: int) -> list[str]:
-        """Words that `word` may misspell, the likeliest first."""
+        """Likeliest first."""
         ...
 
 
 @dataclass(frozen=True)
 class Term:
-    """What one typed word may mean, with certainties, and what a match is worth."""
+    """Meanings of a typed word with certainties, and its weight."""
 
     words: tuple[tuple[str, float], ...]
     weight: float
@@ -52,7 +50,7 @@ class TextQuery:
 
     @property
     def corrected(self) -> str | None:
-        """None for a text without typos."""
+        """None without typos."""
         best = [term.words[0] for term in self.terms]
         return " ".join(word for word, _ in best) if any(certainty == CORRECTED for _, certainty in best) else None
 
@@ -62,7 +60,7 @@ class TextQuery:
 
     @classmethod
     def from_text(cls, text: str) -> "TextQuery":
-        """Raises ValueError: the text comes from a client's cursor."""
+        """Raises ValueError: cursors come from clients."""
         try:
             terms = tuple(
                 Term(tuple((_word(word), _fraction(certainty)) for word, certainty in words), _fraction(weight))
@@ -88,7 +86,7 @@ def _fraction(value: object) -> float:
 
 
 def parse(text: str, vocabulary: Vocabulary) -> TextQuery:
-    """A word that resembles none of the catalogue stands for itself."""
+    """Unknown words stand for themselves."""
     typed = distinct(text)
     significant = ([word for word in typed if word not in STOP_WORDS] or typed or [NO_WORD])[:MAX_TERMS]
     limit = min(MAX_WORDS_PER_TERM, MAX_WORDS // len(significant))
@@ -102,5 +100,5 @@ def _term(typed: str, vocabulary: Vocabulary, limit: int) -> Term:
     if not words:
         words = [(word, CORRECTED) for word in vocabulary.similar(typed, limit)]
     share = max((vocabulary.share(word) for word, _ in words), default=0.0)
-    # A word that most products have distinguishes them poorly.
+    # Words most products have distinguish poorly.
     return Term(tuple(words) or ((typed, EXACT),), round(max(0.1, 1.0 - share), 3))

@@ -1,6 +1,6 @@
 """How well a product matches a query.
 
-The score depends on the two alone, so that a product keeps its place among the pages while others change.
+Scores depend on nothing else, so pages stay stable.
 """
 
 from dataclasses import dataclass
@@ -8,19 +8,19 @@ from dataclasses import dataclass
 from services.products.search.query import Term, TextQuery
 
 NAME, CATEGORY, DESCRIPTION = 1.0, 0.7, 0.3
-"""What a word is worth by where it stands."""
+"""Word weight by field."""
 
 SCALE = 10_000
-"""Scores are whole numbers, to survive a cursor exactly."""
+"""Integer scores survive a cursor exactly."""
 
 
 @dataclass(frozen=True)
 class Texts:
-    """Words as search compares them, each text with a blank at both ends."""
+    """Normalized words, with a blank at both ends of each text."""
 
     name: str
     category: str
-    """With the words of its SKU."""
+    """With its SKU's words."""
     description: str
 
     def words(self) -> list[str]:
@@ -32,14 +32,14 @@ def texts(name: list[str], category: list[str], description: list[str]) -> Texts
 
 
 def score(query: TextQuery, product: Texts) -> int:
-    """0 when nothing matches."""
+    """0 without a match."""
     worths = [_worth(term, product) for term in query.terms]
     total = sum(term.weight for term in query.terms)
     if not any(worths) or not total:
         return 0
     found = sum(worth * term.weight for worth, term in zip(worths, query.terms, strict=True)) / total
     matched = sum(1 for worth in worths if worth) / len(worths)
-    # A product with all of the terms comes before any that lacks one.
+    # Full matches precede partial ones.
     return round(SCALE * (matched**2 * found + 0.25 * matched * _aptness(query, product)))
 
 
@@ -57,7 +57,7 @@ def _worth(term: Term, product: Texts) -> float:
 
 
 def _aptness(query: TextQuery, product: Texts) -> float:
-    """The share of the name's words that are in the query, and more if they form its phrase."""
+    """Share of the name's words in the query, more for a phrase."""
     name = product.name.split()
     meant = {term.words[0][0] for term in query.terms}
     share = sum(1 for word in name if word in meant) / len(name) if name else 0.0

@@ -1,4 +1,4 @@
-"""The index's SQL conditions and FTS5 expressions."""
+"""SQL conditions and FTS5 expressions."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,11 +12,11 @@ from services.products.search.query import Term, TextQuery
 from services.products.search.words import words
 
 SHORT = 3
-"""Words beyond those of the query that make a name long."""
+"""Extra words that make a name long."""
 
 
 def best_first(query: TextQuery) -> Iterator[str]:
-    """Names with all terms, in the order of `ranking`: exact ones, short ones, others and with their category."""
+    """Expressions for full matches: exact names, short ones, the rest."""
     every = all_of(query)
     titled = f"{{name category}} : ({every})"
     exact, *longer = (length_word(len(query.terms) + more) for more in range(SHORT))
@@ -27,10 +27,7 @@ def best_first(query: TextQuery) -> Iterator[str]:
 
 
 def newest(columns: str, table: str, expression: str, filters: Filters) -> tuple[str, list[Any]]:
-    """The newest products that the expression finds, with all values but the limit.
-
-    The text decides which rows are read (by CROSS JOIN), the filters which stay.
-    """
+    """Values exclude the limit. CROSS JOIN makes the text decide which rows are read."""
     conditions, values = conditions_of(filters)
     query = (
         f"SELECT {columns} FROM {table} m CROSS JOIN products p ON p.row = m.rowid"  # noqa: S608 - names of ours
@@ -45,7 +42,7 @@ def conditions_of(filters: Filters) -> tuple[list[str], list[Any]]:
         ("p.price >= ?", None if filters.min_price is None else money.to_minor(filters.min_price)),
         ("p.price <= ?", None if filters.max_price is None else money.to_minor(filters.max_price)),
         ("p.in_stock = ?", filters.in_stock),
-        # The plus keeps SQLite from choosing an index by it.
+        # The plus keeps SQLite from using an index.
         ("+p.is_active = ?", filters.is_active),
     ]
     given = [(condition, value) for condition, value in every if value is not None]
@@ -53,7 +50,7 @@ def conditions_of(filters: Filters) -> tuple[list[str], list[Any]]:
 
 
 def _in_category(expression: str, filters: Filters) -> str:
-    """With the category's words, FTS5 skips other categories before rows are read."""
+    """FTS5 then skips other categories before reading rows."""
     if filters.category is None or not (category := words(filters.category)):
         return expression
     return f"({expression}) AND ({{category}} : ({' AND '.join(_quoted(category))}))"
@@ -68,7 +65,7 @@ def any_of(term: Term) -> str:
 
 
 def _quoted(words: Sequence[str]) -> list[str]:
-    """Words hold letters and digits only, but AND, OR and NOT would be operators."""
+    """AND, OR and NOT would be operators."""
     return [f'"{word}"' for word in words]
 
 

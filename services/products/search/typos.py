@@ -1,4 +1,4 @@
-"""Words that a typo turns into one another."""
+"""Typo matching."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -6,20 +6,19 @@ from typing import Any
 
 MAX_TYPOS = 2
 PREFIX_LENGTH = 7
-"""Letters of a word from which its keys are made."""
+"""Letters used for keys."""
 
 
 def max_typos(word: str) -> int:
-    """Letters that may be added, dropped, replaced or swapped in a word of this length."""
     return 0 if len(word) < 4 else 1 if len(word) < 8 else MAX_TYPOS
 
 
 def index_keys(word: str) -> set[str]:
-    """A word shares one of these keys with each of its misspellings.
+    """Keys shared with misspellings.
 
-    None for numbers: one digit more or less is another SKU.
+    None for numbers: another digit is another SKU.
     """
-    # A longer misspelling may contain more typos.
+    # Longer misspellings may contain more typos.
     return _deletions(word, max_typos(word + MAX_TYPOS * "_")) if word.isalpha() else set()
 
 
@@ -30,7 +29,7 @@ def lookup_keys(typed: str) -> set[str]:
 def _deletions(word: str, typos: int) -> set[str]:
     """The word's prefix with up to `typos` letters deleted.
 
-    Source: Garbe, "1000x Faster Spelling Correction algorithm", 2012 (symmetric delete), here of the prefix only.
+    Source: Garbe, "1000x Faster Spelling Correction algorithm", 2012 (symmetric delete), here on the prefix only.
     """
     if not typos:
         return set()
@@ -40,11 +39,8 @@ def _deletions(word: str, typos: int) -> set[str]:
 
 
 def closest(typed: str, candidates: Iterable[tuple[Any, ...]], limit: int) -> list[str]:
-    """Of candidates (word, products that have it): fewest typos first, then most products.
-
-    A first letter is seldom wrong, so words that keep it come first.
-    """
-    # Imported here, as most processes never meet a typo.
+    """From (word, product count): fewest typos, then same first letter, then most products."""
+    # Most processes never meet a typo.
     from rapidfuzz import process
     from rapidfuzz.distance import OSA
 

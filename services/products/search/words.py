@@ -1,4 +1,4 @@
-"""Words as search compares them: without case, accents or plural, so that "Café Dishes" finds a "cafe dish"."""
+"""Normalizes words: no case, accents or plural."""
 
 import re
 import unicodedata
@@ -17,16 +17,15 @@ STOP_WORDS = frozenset(_STOP_WORDS.split())
 
 
 def words(text: str) -> list[str]:
-    """In order, in the form in which they are compared."""
     decomposed = unicodedata.normalize("NFKD", text.casefold().translate(_APOSTROPHES))
     plain = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return [_singular(word[:MAX_LENGTH]) for word in _WORD.findall(plain)]
 
 
 def _singular(word: str) -> str:
-    """`word` without an English plural ending.
+    """Strips an English plural ending.
 
-    Source: Harman, "How Effective Is Suffixing?", JASIS 42(1), 1991 (the S stemmer), extended to "dishes" and the like.
+    Source: Harman, "How Effective Is Suffixing?", JASIS 42(1), 1991 (S stemmer), extended to "dishes" etc.
     """
     if len(word) > 3 and not word.endswith(("us", "ss", "is", "eies", "aies")):
         for ending, replacement in _PLURALS:
