@@ -1,1 +1,1 @@
-"""Stand-ins for outside parties, real servers on one machine: a bank and a mail server. No service imports them."""
+"""Stand-in bank and mail server for development; no service imports them."""

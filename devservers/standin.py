@@ -1,6 +1,6 @@
-"""What the stand-ins for third parties share: a small Flask app, problem+json, and a server that stops cleanly.
+"""Shared by stand-ins: a small Flask app, problem+json and graceful shutdown.
 
-They do not use the chassis, as they play other companies' systems, and import nothing heavier than Flask to save memory.
+Independent of the chassis, as they play other companies' systems, and light on memory.
 """
 
 import logging
@@ -28,9 +28,8 @@ class InvalidField(UnprocessableEntity):
 
 
 def create_app(import_name: str, is_ready: Callable[[], bool]) -> Flask:
-    """A Flask app with health endpoints, whose errors are problem+json."""
+    """With health endpoints and problem+json errors."""
     app = Flask(import_name, static_folder=None)
-    # No request to a stand-in is larger.
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.register_error_handler(HTTPException, as_problem)
 
@@ -48,7 +47,7 @@ def create_app(import_name: str, is_ready: Callable[[], bool]) -> Flask:
 
 
 def as_problem(error: HTTPException) -> Response:
-    """As RFC 9457, with the error's headers, such as Allow."""
+    """RFC 9457, with the error's headers."""
     problem = {"type": "about:blank", "title": error.name, "status": error.code, "detail": error.description}
     if isinstance(error, InvalidField):
         problem["field"] = error.field
@@ -59,7 +58,7 @@ def as_problem(error: HTTPException) -> Response:
 
 @contextmanager
 def listening(app: Flask, host: str, port: int) -> Iterator[int]:
-    """Serve `app` in threads during the block, then finish the requests in progress. Yields the port; 0 chooses a free one."""
+    """Serve in threads, then finish open requests. Yields the port (0 picks a free one)."""
     server = _Server(host, port, app, handler=_Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -71,7 +70,7 @@ def listening(app: Flask, host: str, port: int) -> Iterator[int]:
 
 
 def stop_signal() -> threading.Event:
-    """An event set by SIGTERM and SIGINT."""
+    """Set by SIGTERM and SIGINT."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +79,7 @@ def stop_signal() -> threading.Event:
 
 
 def read(settings: type[S]) -> S:
-    """The settings, a NamedTuple of strings and port numbers, from `SOUK_<NAME>`. Exits at a missing or invalid one."""
+    """Strings and ports from `SOUK_<NAME>`. Exits on a missing or invalid one."""
     values = dict(settings._field_defaults)
     for name, kind in settings.__annotations__.items():
         variable = f"SOUK_{name.upper()}"
@@ -94,7 +93,7 @@ def read(settings: type[S]) -> S:
 
 
 def whole_number(arguments: Mapping[str, str], name: str, default: int, allowed: range) -> int:
-    """A query argument. Raises InvalidField."""
+    """Raises InvalidField."""
     value = arguments.get(name, str(default))
     if not (value.isdecimal() and len(value) < 20 and int(value) in allowed):
         raise InvalidField(name, f"is a whole number from {allowed.start} to {allowed.stop - 1}")
@@ -106,13 +105,13 @@ def _give_up(reason: str) -> NoReturn:
 
 
 class _Server(ThreadedWSGIServer):
-    # Joined at the end, so that a charge that was made gets its response.
+    # Joined at the end, so that every charge gets its response.
     daemon_threads = False
 
 
 class _Handler(WSGIRequestHandler):
-    # Limits how long a silent client holds its thread and delays the stop.
+    # Seconds; a silent client would delay the stop.
     timeout = 5
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Not logged here: the caller is ours and logs it."""
+        """The caller logs it."""

@@ -1,7 +1,6 @@
-"""The bank's HTTP API for merchants: charge, capture, void, refund and look up.
+"""The bank's merchant API: charge, capture, void, refund, look up.
 
-Requests carry the bearer key. Those that move money also carry an `Idempotency-Key`: repeated with the same key they get
-the same response and move nothing.
+Requests need the bearer key; those that move money also an `Idempotency-Key`.
 """
 
 import hashlib
@@ -29,7 +28,7 @@ def create_app(
     slow_seconds: float = 3.0,
     webhooks: Endpoint | None = None,
 ) -> Flask:
-    """`store_path`: the SQLite file, None for memory. `stopping` ends slow responses and the thread that sends `webhooks`."""
+    """`store_path`: SQLite file, None for memory. `stopping` ends slow responses and webhook delivery."""
     ledger = Ledger(store_path)
     stop = stopping or threading.Event()
     app = standin.create_app(__name__, ledger.is_open)
@@ -52,7 +51,7 @@ def create_app(
 
 
 def _add_commands(app: Flask, ledger: Ledger, delay: Callable[[], object]) -> None:
-    """The routes that move money. `delay` holds back the response to a slow charge."""
+    """Routes that move money. `delay` holds back slow responses."""
 
     @app.post("/charges")
     def charge() -> Response:
@@ -95,7 +94,7 @@ def _add_lookups(app: Flask, ledger: Ledger) -> None:
     @app.get("/charges")
     def get_charges() -> Row:
         after, limit = fields.page(request.args)
-        # One row more than the page holds, to see whether there is a next page.
+        # One extra row shows whether there is a next page.
         rows = ledger.charges(fields.filters(request.args), after, limit + 1)
         following = str(rows[limit - 1]["position"]) if len(rows) > limit else None
         return {"items": [rules.charge_view(row) for row in rows[:limit]], "next": following}
@@ -113,7 +112,7 @@ def _require(key: str) -> None:
 
 
 def _once(ledger: Ledger, status: int, act: Callable[[], Row]) -> Response:
-    """The response to the current request; `act` runs only if the idempotency key is new."""
+    """`act` runs only for a new idempotency key."""
     key = fields.idempotency_key(request.headers)
     content = json.dumps([request.path, fields.body()], sort_keys=True).encode()
     try:

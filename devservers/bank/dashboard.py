@@ -1,6 +1,6 @@
-"""The bank's dashboard for merchants: what they do here, their shop learns by webhook.
+"""The merchant's dashboard; its effects reach the shop by webhook.
 
-A form posts to `/dashboard/<charge>`: `action`, and for some an `amount` in minor units. The password is the merchant's key.
+Forms post `action`, and an `amount` in minor units for some. The password is the merchant's key.
 """
 
 import hmac

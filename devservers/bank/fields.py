@@ -1,4 +1,4 @@
-"""Validation of requests, by hand: a validation library would take most of the bank's memory."""
+"""Request validation by hand: a library would take most of the bank's memory."""
 
 import re
 from collections.abc import Collection, Mapping
@@ -13,7 +13,7 @@ from devservers.bank.ledger import timestamp
 from devservers.standin import InvalidField, whole_number
 
 MAX_AMOUNT = 99_999_999
-"""In minor units; the limit of large providers."""
+"""In minor units, as at large providers."""
 
 MAX_PAGE_SIZE = 100
 REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
@@ -34,7 +34,7 @@ class ChargeOrder:
 
 
 def body() -> Body:
-    """The JSON object of the current request; an empty body is an empty object."""
+    """The request's JSON object; {} without a body."""
     try:
         sent = request.get_json(force=True) if request.get_data() else {}
     except RecursionError:
@@ -63,7 +63,7 @@ def optional_amount(sent: Body) -> int | None:
 
 
 def refund_order(sent: Body) -> tuple[int, str]:
-    """The amount and the caller's reference, which may be empty."""
+    """Amount and optional reference."""
     _only(sent, ("amount", "reference"))
     named = "reference" in sent
     return _amount(sent), _text(sent, "reference", REFERENCE, REFERENCE_RULE) if named else ""
@@ -74,13 +74,13 @@ def require_empty(sent: Body) -> None:
 
 
 def page(arguments: Mapping[str, str]) -> tuple[int, int]:
-    """The position after which the page starts, and its size."""
+    """Position to start after, and page size."""
     after = whole_number(arguments, "after", 0, range(2**63))
     return after, whole_number(arguments, "limit", 50, range(1, MAX_PAGE_SIZE + 1))
 
 
 def filters(arguments: Mapping[str, str]) -> dict[str, str]:
-    """Which charges to list: by reference, and by creation time (ISO 8601; `since` is inclusive, `until` exclusive)."""
+    """By reference or ISO 8601 creation time: `since` inclusive, `until` exclusive."""
     given = {name: arguments[name] for name in ("reference", "since", "until") if name in arguments}
     return {name: text if name == "reference" else _time(name, text) for name, text in given.items()}
 
@@ -110,7 +110,7 @@ def _only(sent: Body, names: Collection[str]) -> None:
 
 def _amount(sent: Body) -> int:
     value = sent.get("amount")
-    # JSON's true is an int to Python.
+    # bool is a subclass of int.
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_AMOUNT:
         raise InvalidField("amount", f"must be a whole number of minor units from 1 to {MAX_AMOUNT}")
     return value

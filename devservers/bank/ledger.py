@@ -1,7 +1,4 @@
-"""The bank's ledger: charges, refunds, idempotency keys and pending webhooks in one SQLite file.
-
-Everything is committed before the response is sent, so a killed bank has lost nothing.
-"""
+"""Charges, refunds, idempotency keys and pending webhooks in SQLite, committed before each response."""
 
 import json
 import sqlite3
@@ -66,7 +63,7 @@ alter table charges add column amount_disputed integer not null default 0;
 alter table charges add column amount_charged_back integer not null default 0;
 """,
 )
-"""The position of each is its version, from 1; the first also completes a file from before there were versions."""
+"""Versions count from 1; the first also upgrades unversioned files."""
 
 MAX_ATTEMPTS = 20
 
@@ -79,17 +76,17 @@ Values = tuple[str | int | float | None, ...] | dict[str, str | int | None]
 
 
 class KeyReused(Exception):
-    """The idempotency key was already used for a different request."""
+    """For a different request."""
 
 
 class Ledger:
-    """One connection behind a lock: transactions run one after the other."""
+    """One connection behind a lock."""
 
     def __init__(self, path: Path | None) -> None:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.RLock()
-        # No isolation level: this module begins and ends transactions itself.
+        # Autocommit: this module manages transactions.
         self._connection = sqlite3.connect(path or ":memory:", check_same_thread=False, isolation_level=None)
         self._connection.row_factory = _as_dict
         self._connection.execute("pragma journal_mode = wal")
@@ -97,13 +94,9 @@ class Ledger:
         for number, script in enumerate(MIGRATIONS[version:], version + 1):
             self._connection.executescript(f"begin;{script}pragma user_version = {number};commit;")
         self.has_endpoint = False
-        """Whether webhooks are sent at all."""
 
     def once(self, key: str, request: str, act: Callable[[], str]) -> tuple[str, bool]:
-        """The response that `act` returned for this key, and whether this is a replay.
-
-        One transaction: when `act` raises, nothing is kept and the key stays unused. Raises KeyReused.
-        """
+        """The key's response, and whether it is a replay. Raises KeyReused; an error in `act` leaves the key unused."""
         with self.transaction():
             found = self._read("select * from idempotency_keys where key = ?", (key,))
             if not found:
@@ -115,7 +108,7 @@ class Ledger:
             return found[0]["response"], True
 
     def charge(self, **columns: str | int | None) -> Row:
-        """`columns`: all but position, id, created_at and what happens later."""
+        """`columns`: all those known at creation."""
         values = {"id": _new_id("ch"), "created_at": _now(), **columns}
         names = ", ".join(values)
         places = ", ".join(f":{name}" for name in values)
@@ -128,7 +121,7 @@ class Ledger:
         )
 
     def refund(self, charge_id: str, amount: int, reference: str) -> tuple[Row, Row]:
-        """The refund, and the charge as it is then."""
+        """The refund and its updated charge."""
         charge = self._write(
             "update charges set amount_refunded = amount_refunded + ? where id = ? returning *",
             (amount, charge_id),
@@ -140,7 +133,7 @@ class Ledger:
         return refund, charge
 
     def dispute(self, charge_id: str, disputed: int, charged_back: int) -> Row:
-        """Add to what is withheld in disputes, and to what was lost in them."""
+        """Add to the amounts withheld and lost."""
         return self._write(
             "update charges set amount_disputed = amount_disputed + ?, amount_charged_back = amount_charged_back + ?"
             " where id = ? returning *",
@@ -148,7 +141,7 @@ class Ledger:
         )
 
     def queue_webhook(self, event_type: str, charge: Row, is_news: bool = False) -> None:
-        """Queue a webhook about what has just happened to the charge, if its source has webhooks or the merchant cannot know."""
+        """Queue a webhook if the source has them or the merchant cannot know."""
         if not self.has_endpoint or not (is_news or charge["source"] in WITH_WEBHOOKS):
             return
         event_id = _new_id("evt")
@@ -163,17 +156,16 @@ class Ledger:
         )
 
     def due_webhook(self, now: float) -> Row | None:
-        """The oldest webhook that is due."""
         query = "select * from webhooks where copies > 0 and not is_held and due <= ? order by position limit 1"
         return next(iter(self._read(query, (now,))), None)
 
     def webhook_sent(self, webhook: Row) -> None:
-        """Count one copy as sent, and release the webhook held back for it."""
+        """Count a copy as sent, and release the webhook held back for it."""
         self._write("update webhooks set copies = copies - 1 where id = ? returning *", (webhook["id"],))
         self._read("update webhooks set is_held = 0 where charge_id = ?", (webhook["charge_id"],))
 
     def webhook_failed(self, webhook: Row, next_try_at: float) -> None:
-        """Try again at `next_try_at`, up to MAX_ATTEMPTS."""
+        """Retry up to MAX_ATTEMPTS."""
         copies = webhook["copies"] if webhook["tries"] < MAX_ATTEMPTS else 0
         self._write(
             "update webhooks set tries = tries + 1, due = ?, copies = ? where id = ? returning *",
@@ -187,7 +179,7 @@ class Ledger:
         return self._read("select * from refunds where charge_id = ? order by position", (charge_id,))
 
     def charges(self, filters: dict[str, str], after: int, limit: int) -> list[Row]:
-        """Oldest first, so that new charges do not shift pages. `filters`: any of reference, since and until."""
+        """Oldest first, so that pages are stable. `filters`: reference, since, until."""
         conditions = "".join(f"{FILTERS[name]} and " for name in filters)
         return self._read(
             f"select * from charges where {conditions} position > :after order by position limit :limit",  # noqa: S608
@@ -232,5 +224,5 @@ def _now() -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """ISO 8601 in UTC, so that texts sort as the times do."""
+    """ISO 8601 in UTC, which sorts as text."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -1,7 +1,4 @@
-"""The bank's pages for customers: one for each charge that waits for confirmation, as with 3-D Secure.
-
-The charge's random id in the URL is what authorises the customer.
-"""
+"""Pages on which customers confirm charges, as with 3-D Secure. The charge's random id authorises them."""
 
 from flask import Flask, render_template_string, request
 

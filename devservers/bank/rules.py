@@ -1,4 +1,4 @@
-"""What the bank does with a charge and what it refuses, as the source token decides.
+"""What the bank does with a charge, by source token.
 
 pending → authorized → captured → refunded in parts; pending or authorized → voided; declined is final.
 """
@@ -11,7 +11,7 @@ from devservers.bank.tokens import CAPTURE_ERROR, CAPTURE_REFUSED, DECLINES, ERR
 
 
 def charge(ledger: Ledger, order: ChargeOrder, pages: str) -> Row:
-    """`pages`: base URL of the pages on which customers confirm."""
+    """`pages`: base URL of the confirmation pages."""
     if order.source == ERROR:
         abort(500, "The bank failed.")
     decline_reason = DECLINES.get(order.source)
@@ -40,7 +40,6 @@ def _first_status(source: str, capture: bool) -> str:
 
 
 def confirm(ledger: Ledger, charge_id: str, is_confirmed: bool) -> Row:
-    """The customer confirmed the payment on the bank's page, or refused it."""
     waiting = find(ledger, charge_id, "pending")
     if not is_confirmed:
         return _move(ledger, charge_id, "declined", 0, "authentication_failed")
@@ -49,7 +48,7 @@ def confirm(ledger: Ledger, charge_id: str, is_confirmed: bool) -> Row:
 
 
 def capture(ledger: Ledger, charge_id: str, amount: int | None, is_news: bool = False) -> Row:
-    """Capture the whole authorization, or `amount` of it and release the rest."""
+    """A partial `amount` releases the rest."""
     authorized = find(ledger, charge_id, "authorized")
     if authorized["source"] == CAPTURE_ERROR:
         abort(500, "The bank failed.")
@@ -78,7 +77,7 @@ def refund(ledger: Ledger, charge_id: str, amount: int, reference: str, is_news:
 
 
 def dispute(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
-    """Withhold `amount`, by default all that is left, until the dispute is closed."""
+    """Withhold `amount`, by default all that is left."""
     disputable = left(find(ledger, charge_id, "captured"))
     if not 0 < (amount or disputable) <= disputable:
         abort(409, f"{disputable} of this charge can still be disputed.")
@@ -88,7 +87,6 @@ def dispute(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
 
 
 def close_dispute(ledger: Ledger, charge_id: str, is_won: bool) -> Row:
-    """The merchant wins and gets the money back, or loses it to the customer."""
     withheld = find(ledger, charge_id)["amount_disputed"]
     if not withheld:
         abort(409, "The charge is not disputed.")
@@ -98,7 +96,7 @@ def close_dispute(ledger: Ledger, charge_id: str, is_won: bool) -> Row:
 
 
 def warn_of_fraud(ledger: Ledger, charge_id: str) -> Row:
-    """Tell the merchant; no money moves."""
+    """No money moves."""
     charge = find(ledger, charge_id)
     ledger.queue_webhook("charge.fraud_warning", charge, is_news=True)
     return charge_view(charge)
@@ -123,7 +121,7 @@ def _move(
 
 
 def find(ledger: Ledger, charge_id: str, *statuses: str) -> Row:
-    """The charge; 409 when it is not in one of `statuses`."""
+    """409 unless in one of `statuses`."""
     found = ledger.find(charge_id)
     if found is None:
         abort(404, "No charge has this id.")

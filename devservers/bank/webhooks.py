@@ -1,4 +1,4 @@
-"""The bank's webhooks: what happened to a charge, signed, and sent until the merchant accepts it.
+"""Webhooks, signed and retried.
 
 `Sandbox-Signature: t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>">`, with the endpoint's secret.
 """
@@ -19,14 +19,11 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the merchant receives webhooks."""
-
     url: str
     secret: str
 
 
 def deliver(ledger: Ledger, endpoint: Endpoint, stopping: threading.Event) -> None:
-    """Send due webhooks until `stopping`."""
     while not stopping.is_set():
         webhook = ledger.due_webhook(time.time())
         if webhook is None:
@@ -43,10 +40,10 @@ def signature(secret: str, moment: int, body: str) -> str:
 
 
 def _send(endpoint: Endpoint, webhook: Row) -> bool:
-    """Whether the merchant accepted it."""
+    """Whether it was accepted."""
     signed = signature(endpoint.secret, int(time.time()), webhook["body"])
     headers = {"Content-Type": "application/json", SIGNATURE: signed}
-    # The merchant configures the URL; it is http or https.
+    # The merchant configures this http(s) URL.
     post = urllib.request.Request(endpoint.url, webhook["body"].encode(), headers)  # noqa: S310
     try:
         with urllib.request.urlopen(post, timeout=TIMEOUT_SECONDS):  # noqa: S310

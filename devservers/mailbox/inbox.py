@@ -11,12 +11,12 @@ from pathlib import Path
 from devservers.mailbox.letter import Letter, Summary, read_letter, read_summary
 
 KEPT_MAILS = 1_000
-# The standard library's file names: seconds, microseconds, process, count.
+# Maildir names: seconds, microseconds, process, count.
 NAME = re.compile(r"(\d+)\.M(\d+)P\d+Q(\d+)\.")
 
 
 class Inbox:
-    """Indexes the folder once; there must be no other writer."""
+    """Must be the folder's only writer."""
 
     def __init__(self, directory: Path, kept: int = KEPT_MAILS) -> None:
         for name in ("tmp", "new", "cur"):
@@ -28,8 +28,8 @@ class Inbox:
         self._drop_oldest()
 
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
-        """Durable on return: synced and renamed into place."""
-        # The envelope, not the mail, has the recipients; a forged header comes after these.
+        """Durable on return."""
+        # Before the mail's own headers, so that forged ones come second.
         envelope = f"X-Envelope-From: {_encoded(sender)}\r\nX-Envelope-To: {_encoded(', '.join(recipients))}\r\n"
         with self._turn:
             name = self._folder.add(envelope.encode("ascii") + content)
@@ -37,7 +37,7 @@ class Inbox:
             self._drop_oldest()
 
     def latest(self, limit: int, recipient: str = "") -> list[Summary]:
-        """Newest first; only those for `recipient`, if given."""
+        """Newest first."""
         with self._turn:
             newest_first = list(reversed(self._summaries))
         chosen = [mail for mail in newest_first if not recipient or mail.is_for(recipient)]
@@ -63,5 +63,5 @@ def _age(name: str) -> tuple[int, int, int]:
 
 
 def _encoded(text: str) -> str:
-    """`text` as one header line, whatever the client sent."""
+    """One safe header line."""
     return Header("".join(char if char.isprintable() else "?" for char in text)).encode(maxlinelen=0)

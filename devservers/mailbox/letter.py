@@ -1,4 +1,4 @@
-"""Parsing of mails, tolerant of any malformed one."""
+"""Tolerant parsing of malformed mails."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 Part: TypeAlias = "Message[str, str]"
 
-# For the list; the mail itself is shown whole.
+# In the list only.
 MAX_SUBJECT_LENGTH = 200
 
 
@@ -46,7 +46,7 @@ class Letter:
 
 def read_summary(mail_id: str, received: float, content: bytes) -> Summary:
     """`received`: seconds since the epoch."""
-    # Headers only: a deeply nested body can fail to parse.
+    # Headers only: a nested body can fail to parse.
     message = BytesHeaderParser().parsebytes(content)
     return Summary(
         id=mail_id,
@@ -108,7 +108,7 @@ def _payload(part: Part) -> bytes:
 
 
 def _readable(value: str | Header | None) -> str:
-    """A decoded header value on one line."""
+    """Decoded, on one line."""
     try:
         decoded = str(make_header(decode_header(value or "")))
     except (LookupError, ValueError, HeaderParseError):
@@ -117,5 +117,5 @@ def _readable(value: str | Header | None) -> str:
 
 
 def _whole(text: str) -> str:
-    """Without lone surrogates of undecodable bytes, which cannot be encoded."""
+    """Without lone surrogates, which cannot be encoded."""
     return text.encode("utf-8", "replace").decode()

@@ -1,7 +1,4 @@
-"""The inbox over HTTP: JSON and pages.
-
-Mails are untrusted: text is escaped, and HTML shown only in a sandboxed frame without scripts or external resources.
-"""
+"""The inbox as JSON and pages. Untrusted HTML is shown in a frame without scripts or external resources."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -20,7 +17,7 @@ OUR_PAGE = (
     "default-src 'none'; style-src 'self'; frame-src 'self'; form-action 'self'; base-uri 'none';"
     " frame-ancestors 'none'"
 )
-# Links open in a new tab, so that confirmation links work; nothing else gets out.
+# Only links get out, in a new tab.
 THEIR_HTML = (
     "sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'; img-src data:;"
     " style-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'self'"

@@ -1,4 +1,4 @@
-"""The SMTP server: accepts every mail, with 250 once it is on disk."""
+"""Accepts every mail, with 250 once it is on disk."""
 
 import asyncio
 import threading
@@ -17,7 +17,7 @@ IDLE_SECONDS = 60
 
 
 class Delivery:
-    """aiosmtpd's handler; returns SMTP replies."""
+    """aiosmtpd's handler."""
 
     def __init__(self, inbox: Inbox) -> None:
         self._inbox = inbox
@@ -34,7 +34,7 @@ class Delivery:
         content = envelope.original_content or b""
         sender = envelope.mail_from or ""
         try:
-            # In a thread: fsync would block all other connections.
+            # fsync would block other connections.
             await asyncio.to_thread(self._inbox.add, sender, envelope.rcpt_tos, content)
         except OSError as error:
             return f"451 4.3.0 The mail could not be stored: {error.strerror}"
@@ -43,7 +43,7 @@ class Delivery:
 
 @contextmanager
 def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
-    """Accept mails in a thread while the block runs. Yields the port, a free one for 0."""
+    """Serve in a thread; yields the port (0 picks a free one)."""
     loop = asyncio.new_event_loop()
     protocol = partial(
         SMTP,
@@ -69,7 +69,6 @@ def receiving(inbox: Inbox, host: str, port: int) -> Iterator[int]:
 
 
 def is_listening(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
-    """Whether an SMTP server responds at this address."""
     try:
         with create_connection((host, port), timeout_seconds) as connection:
             return connection.recv(3) == b"220"
@@ -78,7 +77,7 @@ def is_listening(host: str, port: int, timeout_seconds: float = 1.0) -> bool:
 
 
 async def _end(loop: asyncio.AbstractEventLoop) -> None:
-    """Close all connections. A mail being written is finished; one without its 250 is sent again."""
+    """Finish mails being written; those without a 250 are sent again."""
     others = asyncio.all_tasks(loop) - {asyncio.current_task()}
     for task in others:
         task.cancel()

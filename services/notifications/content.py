@@ -1,6 +1,6 @@
-"""Rendering of messages in the recipient's language.
+"""Messages in the recipient's language.
 
-`<kind>.subject.txt`, `<kind>.txt` and `<kind>.html` make the mail, `<kind>.short.txt` the SMS; a push is subject and short text.
+Mails: `<kind>.subject.txt`, `<kind>.txt`, `<kind>.html`. SMS: `<kind>.short.txt`. Push: subject and short text.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ LANGUAGES = tuple(sorted(folder.name for folder in TEMPLATES.iterdir() if folder
 
 @dataclass(frozen=True)
 class Content:
-    """`subject` is empty for an SMS, `html` for all but mails."""
+    """SMS have no `subject`; only mails have `html`."""
 
     subject: str
     text: str
@@ -35,7 +35,7 @@ NO_CONTENT = Content("", "")
 
 
 def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone: str = "UTC", **facts: Any) -> Content:
-    """Raises jinja2's errors when a template or a fact is missing."""
+    """Raises jinja2's errors for a missing template or fact."""
     where = parse_locale(locale)
 
     def part(ending: str) -> str:
@@ -51,13 +51,12 @@ def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone
 
 
 def render_page(name: str, language: str, **facts: Any) -> str:
-    """A web page."""
     return _environment(language).get_template(name).render(facts)
 
 
 def parse_locale(locale: str | None) -> "Locale":
-    """The locale (de, de-AT, de_AT) if its language is supported, else English."""
-    # Babel is 4 MB: only processes that write messages import it.
+    """de, de-AT or de_AT if supported, else English."""
+    # 4 MB: import only in processes that write messages.
     from babel import Locale, UnknownLocaleError
 
     try:
@@ -71,7 +70,7 @@ def _money(locale: "Locale") -> Any:
     from babel.numbers import format_currency
 
     def shown(amount: int, currency: str) -> str:
-        """1250 EUR is €12.50. Always two decimals, as charged."""
+        """1250 EUR is €12.50; always two decimals."""
         return format_currency(money.from_minor(amount), currency, locale=locale, currency_digits=False)
 
     return shown
@@ -89,9 +88,9 @@ def _moment(locale: "Locale", time_zone: str) -> Any:
 @cache
 def _environment(language: str) -> Environment:
     environment = Environment(
-        # Staff mails exist in English only.
+        # Staff mails are English only.
         loader=FileSystemLoader([TEMPLATES / language, TEMPLATES / DEFAULT_LANGUAGE, TEMPLATES]),
-        # Escaping would show in plain text.
+        # Plain text would show the escapes.
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -1,7 +1,6 @@
-"""One delivery attempt, logged before and after each provider call, with no transaction open during it.
+"""One delivery attempt, logged before and after each provider call, outside any transaction.
 
-A provider may get a message twice if we crash before recording its response. A row that is `sent` is never sent again, and a
-second provider never gets what a first may have taken.
+A crash before the response is recorded may cause a duplicate at the same provider, never at a second one.
 """
 
 from collections.abc import Callable
@@ -34,7 +33,7 @@ _OUTCOMES = {Refused: Outcome.REFUSED, NotTaken: Outcome.NOT_TAKEN, Unknown: Out
 
 
 def deliver(notification: Notification) -> None:
-    """Send a taken notification and record the outcome. Raises NotTaken or Unknown when a retry may succeed."""
+    """Raises NotTaken or Unknown when a retry may succeed."""
     try:
         message = _message(notification)
         if notification.channel == PUSH:
@@ -59,7 +58,7 @@ def deliver(notification: Notification) -> None:
 
 
 def _message(notification: Notification) -> Message:
-    """Raises RequestExpired or NotTaken where the token comes from users."""
+    """Raises RequestExpired or NotTaken if it needs a token."""
     kind = KINDS[notification.kind]
     message = Message(
         notification.id,
@@ -76,7 +75,7 @@ def _message(notification: Notification) -> Message:
 
 
 def _send_to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
-    """Try the next provider only when the one before did not take the message."""
+    """Moves on only if the message was not taken."""
     failure = NotTaken("No provider is configured for this channel.")
     for provider in alternatives:
         try:
@@ -94,7 +93,7 @@ def _send_to_one_of(alternatives: list[Provider], notification: Notification, me
 
 
 def _was_taken(provider: Provider, notification: Notification, message: Message) -> bool:
-    """Look the message up at a provider that may have it."""
+    """Asks a provider that may have it."""
     reference = provider.find(message, _first_attempt(notification.id))
     if reference is None:
         return False
@@ -110,7 +109,7 @@ def _first_attempt(notification_id: UUID) -> datetime:
 
 
 def _push(notification: Notification, message: Message) -> None:
-    """Push to each of the user's devices that does not have it yet."""
+    """To each device that does not have it yet."""
     settings = Settings.current()
     with store.transaction():
         done = {each.device_id for each in Attempt.of(notification.id) if each.outcome == Outcome.SENT}
@@ -166,7 +165,7 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
         row = Notification.get_for_update(notification.id)
         change(row)
         if not row.recipient:
-            # The user was deleted during delivery, and a provider's error may name them.
+            # Deleted meanwhile; the errors may name the user.
             Attempt.blank([row.id])
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     log.info(

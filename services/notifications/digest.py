@@ -1,4 +1,4 @@
-"""Digests: notifications collected into one mail at the time the user chose."""
+"""Digests: one mail of collected notifications, at the user's hour."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,6 @@ MAX_COLLECTED = 200
 
 
 def send_due(at: datetime | None = None) -> None:
-    """Send the digests that are due."""
     at = at or clock.now()
     for user_id in _people(at):
         _collect(user_id, at)
@@ -37,7 +36,7 @@ def _collect(user_id: UUID, at: datetime) -> None:
     collected = postgres.session().scalars(query.limit(MAX_COLLECTED).with_for_update()).all()
     if not collected:
         return
-    # Derived from the first notification, so that no digest is sent twice.
+    # Derived, so that no digest is sent twice.
     fact_id = uuid5(collected[0].id, DIGEST)
     sent = notify(contact, DIGEST, user_id, fact_id=fact_id, channels=[EMAIL], items=collected)
     for notification in collected:

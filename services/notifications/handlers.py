@@ -45,7 +45,7 @@ def user_deleted(event: UserDeleted) -> None:
     Device.erase(event.user_id)
 
 
-# Events can arrive before the user's registration; ContactUnknown then has them retried.
+# Events may precede the registration; ContactUnknown has them retried.
 
 
 @handlers.on(UserPreferencesUpdated)
@@ -54,7 +54,7 @@ def user_preferences_updated(event: UserPreferencesUpdated) -> None:
     contact.set_preferences(event.locale, event.time_zone, event.marketing_consent, at=occurred_at())
 
 
-# The token is fetched from users just before the mail is sent.
+# The token is fetched from users just before sending.
 
 
 @handlers.on(EmailVerificationRequested)

@@ -1,4 +1,4 @@
-"""Kinds of notifications: their channels, what users may turn off, and what may be delayed."""
+"""Kinds of notifications and their delivery rules."""
 
 from dataclasses import dataclass
 
@@ -11,25 +11,25 @@ class Kind:
     name: str
     offered: frozenset[str]
     on: frozenset[str]
-    """Channels that are on by default."""
+    """On by default."""
 
     fixed: frozenset[str] = frozenset()
-    """Channels that cannot be turned off: security, and what customers are entitled to in writing."""
+    """Cannot be turned off: security, and what customers are entitled to in writing."""
 
     waits: bool = False
-    """Delayed in quiet hours. Security and money never are."""
+    """For quiet hours; never security or money."""
 
     collectable: bool = False
-    """Its e-mail may be part of a digest."""
+    """For e-mail digests."""
 
     wants_consent: bool = False
-    """Marketing: sent only with consent, and dropped where other kinds would wait for the rate cap."""
+    """Marketing: needs consent, and is dropped at the rate cap."""
 
     is_capped: bool = True
-    """Counts towards the rate cap. Security does not, or an attacker could use the cap to silence it."""
+    """Not security, or an attacker could silence it by filling the cap."""
 
     is_internal: bool = False
-    """Not subject to preferences: for staff, or made of other notifications."""
+    """For staff, or digests: ignores preferences."""
 
 
 def _kind(name: str, on: str, offered: str = "email sms push", fixed: str = "", **rules: bool) -> Kind:

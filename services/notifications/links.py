@@ -1,4 +1,4 @@
-"""Signed links that unsubscribe without a login."""
+"""Signed unsubscribe links."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -12,14 +12,12 @@ from services.notifications.settings import Settings
 
 @dataclass(frozen=True)
 class Subscription:
-    """One user's mails of one kind."""
-
     user_id: UUID
     kind: str
 
 
 def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
-    """Empty for mails that cannot be turned off. Deterministic, so that a retried mail is identical."""
+    """Empty if they cannot be turned off. Deterministic, so that retried mails are identical."""
     if EMAIL in kind.fixed or (kind.is_internal and kind.name != "digest"):
         return ""
     token = _signer().dumps([str(user_id), kind.name])
@@ -27,7 +25,7 @@ def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
 
 
 def read_unsubscribe(token: str) -> Subscription:
-    """Raises NotFound for a token we did not sign."""
+    """Raises NotFound unless signed by us."""
     try:
         user_id, kind = _signer().loads(token)
         return Subscription(UUID(user_id), KINDS[kind].name)

@@ -1,4 +1,4 @@
-"""Notifying: one row and one task per channel, in the transaction of the fact."""
+"""One row and one task per channel, in the fact's transaction."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,7 +22,7 @@ PLANNED = Counter(
 )
 
 NO_USER = UUID(int=0)
-"""The user id of messages to staff."""
+"""For staff."""
 
 
 def notify(
@@ -34,10 +34,9 @@ def notify(
     channels: Iterable[str] | None = None,
     **facts: Any,
 ) -> Sequence[Notification]:
-    """Notify `contact` about `subject_id` once. Returns the new notifications, one per channel.
+    """Notify once about `subject_id`; returns the new notifications, one per channel.
 
-    E-mail is the channel of record: a suppressed mail leaves a row with its reason. Other channels get a row only if the user
-    can be reached there and wants it, or if `channels` names them.
+    Suppressed mails leave a row with a reason. Other channels get one only if available and wanted, or in `channels`.
     """
     kind, preferences = KINDS[kind_name], Preferences.of(contact.user_id)
     zone = preferences.zone(contact.time_zone).key
@@ -51,7 +50,7 @@ def notify(
             plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
         unsubscribe = links.unsubscribe_url(contact.user_id, kind) if channel == EMAIL else ""
         facts_and_links = {"name": contact.name_for(contact.email), "unsubscribe": unsubscribe, **facts}
-        # A digest shows the short form.
+        # Digests show the short form.
         form = PUSH if plan.reason == DIGEST else channel
         content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **facts_and_links)
         notification = Notification.create(
@@ -74,7 +73,7 @@ def notify(
 
 
 def notify_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) -> None:
-    """Mail staff, if an address is configured."""
+    """If an address is configured."""
     recipient = Settings.current().staff_address
     if not recipient:
         return
@@ -93,7 +92,7 @@ def notify_staff(kind_name: str, subject_id: UUID, fact_id: UUID, **facts: Any) 
 
 
 def address(contact: Contact, preferences: Preferences, channel: str) -> str:
-    """The user's address on this channel; empty if there is none."""
+    """May be empty."""
     if channel == EMAIL:
         return contact.email or ""
     if channel == SMS:

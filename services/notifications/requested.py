@@ -1,6 +1,6 @@
-"""Mails with an account token, which is fetched from users just before sending.
+"""Mails with an account token, fetched from users just before sending.
 
-So no message, queue or table of ours holds the token, and a used or expired request is no longer mailed.
+So the token is stored nowhere here, and expired requests are not mailed.
 """
 
 from dataclasses import replace
@@ -30,11 +30,11 @@ class Request(BaseModel):
 
 
 class RequestExpired(Exception):
-    """It was used or has expired."""
+    """Or was used."""
 
 
 def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Message:
-    """Add the link, and the address that the request names. Raises RequestExpired, and NotTaken when users is unavailable."""
+    """Adds link and address. Raises RequestExpired, and NotTaken when users is unavailable."""
     settings = Settings.current()
     try:
         request = Request.model_validate(_users.get(f"/internal/requests/{request_id}", {}, settings))

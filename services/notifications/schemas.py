@@ -20,7 +20,7 @@ class NewEmail(Body):
     user_id: UUID
     subject: Annotated[str, OneLine(200)]
     body: str = Field(min_length=1, max_length=10_000)
-    """Plain text; its line breaks are kept."""
+    """Plain text; line breaks are kept."""
 
 
 class NewSMS(Body):
@@ -35,7 +35,7 @@ class NewPush(Body):
 
 
 class NewMessage(Body):
-    """For all channels the user wants. An SMS or push shows the first 300 characters of `body`."""
+    """An SMS or push shows the first 300 characters of `body`."""
 
     user_id: UUID
     kind: Literal["staff.message", "marketing.news"] = "staff.message"
@@ -49,17 +49,17 @@ class NotificationView(View):
     channel: str
     kind: str
     subject_id: UUID
-    """What it is about, e.g. the order."""
+    """E.g. the order."""
     recipient: str
     subject: str
     text: str
     status: str
     reason: str | None
-    """Why it was deferred or suppressed."""
+    """For deferral or suppression."""
     attempts: int
     created_at: datetime
     release_at: datetime | None
-    """When a deferred one will be sent."""
+    """If deferred."""
     sent_at: datetime | None
 
 
@@ -83,17 +83,14 @@ class AttemptView(View):
 
     @classmethod
     def of(cls, attempt: Attempt, for_staff: bool) -> Self:
-        """`error` is for staff: it may tell of our network."""
+        """`error`, for staff only, may tell of our network."""
         view = cls.model_validate(attempt)
         return view if for_staff else view.model_copy(update={"error": None})
 
 
 class DeliveryView(NotificationView):
     log: list[AttemptView]
-    """Delivery attempts, oldest first."""
-
-
-# Preferences
+    """Oldest first."""
 
 
 Clock = Annotated[
@@ -102,7 +99,7 @@ Clock = Annotated[
 
 
 class QuietHours(BaseModel):
-    """Local times, which may span midnight. Messages about security or money are sent anyway."""
+    """Local, may span midnight. Security and money messages are sent anyway."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
 
@@ -117,7 +114,7 @@ class QuietHours(BaseModel):
 
 
 def _zone(value: str) -> str:
-    # Only IANA names: ZoneInfo would read any file.
+    # ZoneInfo would read any file.
     from zoneinfo import available_timezones
 
     if value not in available_timezones():
@@ -145,13 +142,13 @@ Phone = Annotated[str, Matches(r"\+[1-9][0-9]{6,14}", "must be a number such as 
 
 
 class NewPreferences(Body):
-    """All preferences: omitted fields are reset to their defaults."""
+    """Omitted fields are reset to their defaults."""
 
     channels: Annotated[dict[str, Channels], AfterValidator(_choices)] = Field(
         default_factory=dict, max_length=len(CHOOSABLE), examples=[{"order.shipped": {"email": True, "sms": False}}]
     )
     phone: Phone | None = Field(None, examples=["+4915112345678"])
-    """E.164. Without it no SMS are sent."""
+    """E.164; needed for SMS."""
     quiet_hours: QuietHours | None = None
     time_zone: Annotated[str, Field(max_length=50), AfterValidator(_zone)] | None = None
     """Defaults to the account's."""
@@ -168,15 +165,12 @@ class PreferencesView(View):
     locale: str
     """The account's."""
     marketing_consent: bool
-    """Set in the account: PUT /users/{id}/preferences."""
+    """Set by PUT /users/{id}/preferences."""
     digest: str
     digest_hour: int
 
     def etag(self) -> str:
         return hashlib.sha256(self.content()).hexdigest()[:32]
-
-
-# Devices
 
 
 class SubscriptionKeys(BaseModel):
@@ -212,4 +206,4 @@ class DeviceList(View):
 
 class PushKeyView(View):
     key: str
-    """The `applicationServerKey` of `pushManager.subscribe()`."""
+    """For `pushManager.subscribe()`."""

@@ -1,4 +1,4 @@
-"""Release of deferred notifications, and retries of those whose task gave up or was lost."""
+"""Releases deferred notifications, and retries those whose task gave up or was lost."""
 
 from datetime import datetime
 
@@ -14,7 +14,6 @@ DEAD = Gauge("souk_notifications_dead", "Notifications that were given up and ne
 
 
 def sweep(at: datetime | None = None) -> None:
-    """Enqueue what is due: deferred until now, or still pending after its time."""
     at = at or clock.now()
     for notification in Notification.released(at):
         enqueue("notifications.deliver", notification.id)

@@ -1,4 +1,4 @@
-"""Delivery by Celery, as providers may be slow."""
+"""Delivery by Celery."""
 
 from contextlib import ExitStack
 from datetime import timedelta
@@ -14,22 +14,22 @@ tasks = Tasks("notifications")
 
 
 def _exhausted(notification_id: UUID, error: Exception) -> None:
-    """The sweeper retries an unavailable provider; any other error is a bug, which retries do not fix."""
+    """Unavailable providers are the sweeper's; other errors are bugs."""
     if not isinstance(error, OSError):
         Notification.get_for_update(notification_id).give_up(repr(error))
 
 
-# These retries bridge a few seconds; after them the row waits for the sweeper.
+# For a few seconds; then the sweeper takes over.
 @tasks.task(retries=3, on_exhausted=_exhausted)
 def deliver(notification_id: UUID) -> None:
-    """Send the notification unless it is sent or in progress. Raises OSError when a retry may succeed."""
+    """Raises OSError when a retry may succeed."""
     lasts = timedelta(seconds=Settings.current().attempt_seconds)
     with store.transaction():
         notification = Notification.take(notification_id, lasts)
     if notification is None:
         return
     with ExitStack() as on_error:
-        # After an unexpected error the retry must not find the row taken, or it would never be exhausted.
+        # Otherwise retries would find the row taken, and never be exhausted.
         on_error.callback(_release, notification_id)
         delivery.deliver(notification)
         on_error.pop_all()

@@ -1,4 +1,4 @@
-"""Whether and when a notification is sent: consent, preferences, quiet hours, digest, rate cap."""
+"""Whether and when to send: consent, preferences, quiet hours, digest, rate cap."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from services.notifications.settings import Settings
 
 CAP_WINDOW = timedelta(hours=1)
 MAX_WAIT = timedelta(days=1)
-"""A notification that the rate cap would delay for longer is dropped as out of date; its row says so."""
+"""What the cap would delay for longer is dropped."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def plan(contact: Contact, preferences: Preferences, kind: Kind, channel: str, a
 
 
 def after_quiet_hours(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datetime:
-    """`at`, or the end of the quiet hours that it falls into."""
+    """`at`, or the end of its quiet hours."""
     begin, end = preferences.quiet_from, preferences.quiet_until
     if begin is None or end is None:
         return at
@@ -57,12 +57,12 @@ def after_quiet_hours(preferences: Preferences, zone: ZoneInfo, at: datetime) ->
     if not is_quiet:
         return at
     day = local.date() + timedelta(days=1 if over_midnight and clock >= begin else 0)
-    # Where the clock goes back, the end belongs to the same pass through the repeated hour.
+    # The same pass through an hour repeated by the clock change.
     return max(at, datetime.combine(day, end, zone).replace(fold=local.fold).astimezone(UTC))
 
 
 def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datetime:
-    """The first time after `at` at which the user's digest is due."""
+    """After `at`."""
     if preferences.digest == Digest.HOURLY:
         return at.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     local = at.astimezone(zone)
@@ -73,7 +73,7 @@ def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datet
 
 
 def _under_cap(contact: Contact, channel: str, release: datetime) -> datetime:
-    """The first time from `release` on at which CAP_WINDOW holds no more than the maximum."""
+    """From `release` on, when CAP_WINDOW has room."""
     maximum = Settings.current().max_per_hour[channel]
     earlier = Notification.nth_latest_release(contact.user_id, channel, maximum, release - CAP_WINDOW)
     return max(release, earlier + CAP_WINDOW) if earlier is not None else release

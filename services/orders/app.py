@@ -1,4 +1,4 @@
-"""The orders service: its routes, message handlers, timers and events."""
+"""The orders service."""
 
 from typing import cast
 

@@ -1,7 +1,6 @@
-"""What happens when a reply does not come: the command is repeated, then the step fails.
+"""Late replies: repeat the command, then fail the step.
 
-When a step fails, an order in progress is cancelled and undone. A compensation never fails: the order is marked as stuck, for
-an operator, and the command is repeated for ever.
+A failed step cancels the order. A compensation never fails: the order is marked as stuck and the command repeated.
 """
 
 import time
@@ -26,7 +25,7 @@ log = get_logger(__name__)
 EVERY_SECONDS = 2
 BATCH = 100
 MAX_RUN_SECONDS = 1.0
-"""A run locks its orders, so replies to them wait. The rest is left to the next run."""
+"""A run locks its orders, which delays their replies."""
 
 STUCK = Gauge("souk_sagas_stuck", "Orders that need an operator: `./souk sagas list` shows them.")
 PENDING_AGE = Gauge(
@@ -39,17 +38,17 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 
 
 def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None:
-    """Process orders with late replies for up to `seconds`, at least one. Workers share the work."""
+    """Process at least one late order."""
     now = now or clock.now()
     late = now - timedelta(seconds=Settings.current().reply_grace_seconds)
     session = postgres.session()
     stop_at = time.monotonic() + seconds
     for order in overdue(late):
         try:
-            # An error in one order must not hold up the others.
+            # One order's error must not hold up the others.
             with session.begin_nested():
                 process_late(order, late)
-        except Exception as error:  # a bug of ours, met by this order
+        except Exception as error:
             log.error("order deadline failed", order_id=str(order.id), exc_info=error)
         if time.monotonic() >= stop_at:
             break
@@ -59,7 +58,7 @@ def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None
 
 
 def overdue(now: datetime) -> Sequence[Order]:
-    """Orders with a late reply, the most overdue first, locked; locked ones are skipped."""
+    """Most overdue first, locked; skips locked ones."""
     return postgres.session().scalars(due(now).limit(BATCH).with_for_update(skip_locked=True)).all()
 
 
@@ -69,7 +68,7 @@ def due(now: datetime) -> Select[Order]:
 
 def process_late(order: Order, now: datetime) -> None:
     for key, step in order.open_steps.items():
-        # Processing one step may have ended the next.
+        # An earlier step may have ended this one.
         if step.due_at <= now and key in order.open_steps:
             _late(order, key, step, now)
 
@@ -78,7 +77,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
     policy = RETRY_POLICIES[command_of(key)]
     request = Event.at(order.id, step.version)
     if request.sent_at is None or now - request.sent_at < policy.after(step.attempts):
-        return  # Sent late, as the broker was unavailable: give it time for a reply.
+        return  # Sent late: allow time for the reply.
     if step.attempts < policy.times:
         _remind(order, request)
     elif key in FORWARD and order.status in (OrderStatus.PENDING, OrderStatus.CONFIRMED):
@@ -97,7 +96,7 @@ def _remind(order: Order, request: Event) -> None:
 
 
 def resume(order: Order, by: str) -> None:
-    """Repeat at once every command without a reply, and request what is still owed."""
+    """Repeat unanswered commands at once, and request what is owed."""
     order.record(OrderResumed(order.id, by))
     for step in order.open_steps.values():
         order.emit(Event.at(order.id, step.version).message)

@@ -1,4 +1,4 @@
-"""Lists of orders, newest first. Every filter has an index: a page costs the same at a million orders."""
+"""Order lists, newest first. Every filter has an index."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -11,7 +11,7 @@ from services.orders.models import Order, OrderStatus
 
 
 class OrderQuery(Page):
-    """`since` and `until` bound the time of placement; of a day, both include all of it."""
+    """`since` and `until` bound the time of placement; whole days are inclusive."""
 
     status: OrderStatus | None = None
     since: Since | None = None
@@ -23,11 +23,11 @@ class AllOrdersQuery(OrderQuery):
 
     user_id: UUID | None = None
     stuck: bool = False
-    """Only orders that need an operator."""
+    """Needs an operator."""
 
 
 def page(query: OrderQuery, user_id: UUID | None = None, stuck: bool = False) -> tuple[Sequence[Order], str | None]:
-    """A page of one user's orders, or of all, and the cursor of the next."""
+    """The page and the next cursor."""
     return newest_first(selection(query, user_id, stuck), Order.created_at, Order.id, query)
 
 

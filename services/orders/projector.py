@@ -1,8 +1,7 @@
-"""Adds events to the analytics, each exactly once, since the sums and the projector's position share a transaction.
+"""Adds each event to the analytics exactly once: sums and position share a transaction.
 
-An event gets its position at insert and becomes visible at commit, so a lower one may appear after a higher one was read.
-Events are therefore read in the order of their transactions, and only those older than the oldest running transaction. A long
-transaction anywhere on the server delays analytics.
+Positions are assigned at insert but visible at commit, so events are read in transaction order, up to the oldest
+running one. A long transaction anywhere on the server delays analytics.
 """
 
 from typing import Any
@@ -21,7 +20,7 @@ log = get_logger(__name__)
 EVERY_SECONDS = 1
 BATCH = 500
 MAX_BATCHES = 20
-"""Per run, so that its transaction stays short."""
+"""Keeps the transaction short."""
 
 LAG = Gauge(
     "souk_analytics_lag_seconds", "Age of the oldest event read in the projector's last run, 0 if there was none."
@@ -44,13 +43,13 @@ _MARK = text(
 
 
 def project() -> None:
-    """Count new events. One worker does it at a time; the others skip."""
+    """Count new events, in one worker at a time."""
     postgres.session().execute(_BEGIN)
     position = postgres.session().execute(_POSITION).one_or_none()
     if position is None:
         return
     if position.is_foreign:
-        # A dump restored into another server starts a new numbering of transactions.
+        # A dump restored elsewhere starts a new transaction numbering.
         log.error("projector position is from another server: run ./souk orders rebuild")
         return
     lag = 0.0
@@ -64,7 +63,7 @@ def project() -> None:
 
 
 def _count_after(position: Any) -> Any:
-    """Count a batch of events; the last of those returned is the new position."""
+    """Returns the new position."""
     session = postgres.session()
     after = {"transaction_id": position.transaction_id, "position": position.position}
     types = [message.type for message in COUNTED]

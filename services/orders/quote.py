@@ -1,4 +1,4 @@
-"""Prices, names and availability for an order, from the products service, never from the client."""
+"""Prices, names and availability from the products service, never from the client."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -13,7 +13,7 @@ from contracts.payments import MAX_PAYMENT
 from services.orders.schemas import NewOrder
 from services.orders.settings import Settings
 
-# Let a burst of orders wait for a slot instead of refusing it.
+# Queue bursts instead of refusing them.
 products = Client("products", Policy(slot_seconds=0.5))
 
 
@@ -23,7 +23,7 @@ class PriceRisen(Conflict):
 
 @dataclass(frozen=True)
 class Product:
-    """What an order keeps of a product; `amount` is the price in minor units."""
+    """`amount`: unit price in minor units."""
 
     id: UUID
     name: str
@@ -43,12 +43,12 @@ class Quote:
 
     @property
     def amount(self) -> int:
-        """The total in minor units."""
+        """In minor units."""
         return sum(line.unit_amount * line.quantity for line in self.lines)
 
 
 def quote(body: NewOrder) -> Quote:
-    """Raises Invalid, naming the lines that cannot be ordered, PriceRisen, and what the client raises."""
+    """Raises Invalid with the lines at fault, PriceRisen, and the client's errors."""
     settings = Settings.current()
     on_sale = _fetch([line.product_id for line in body.lines], settings)
     errors = []

@@ -1,7 +1,6 @@
-"""Rebuild every projection from the events alone, while orders go on.
+"""Rebuild every projection from the events while orders go on.
 
-One transaction fills new tables and then replaces the old ones. Orders are blocked only during the replacement, which reads
-again the streams that have grown since the rebuild began.
+One transaction fills new tables and swaps them in. Only the swap, which rereads streams that have grown, blocks orders.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,7 +20,7 @@ PROJECTIONS = ("orders", *(table.name for table in TABLES))
 BATCH = 1_000
 
 _LOCK = 5_202_011
-"""Advisory lock, any number: concurrent rebuilds run one after the other."""
+"""Advisory lock (arbitrary number): one rebuild at a time."""
 
 _EVENTS = "SELECT stream, version, type, data, meta, occurred_at FROM events "
 _GROWN = (
@@ -31,7 +30,7 @@ _GROWN = (
 
 
 def rebuild(url: str) -> int:
-    """Rebuild the database at `url`; returns the number of orders."""
+    """Returns the number of orders."""
     engine = create_engine(
         url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool, hide_parameters=True
     )
@@ -48,7 +47,7 @@ def rebuild(url: str) -> int:
 
 
 def _create(connection: Connection) -> list[str]:
-    """Create empty tables; returns the statements for their indexes, which are built once the tables are full."""
+    """Returns the index statements, to run once the tables are full."""
     connection.execute(text(f"CREATE SCHEMA {SCHEMA}"))
     indexes = []
     for name in PROJECTIONS:
@@ -70,7 +69,7 @@ def _create(connection: Connection) -> list[str]:
 
 
 def _replay_orders(connection: Connection, which: str, **values: Any) -> None:
-    """Write the row of each of these streams, whose events are sorted by stream."""
+    """Events are sorted by stream."""
     table = _in_schema(Order.__table__)  # type: ignore[arg-type]
     row = insert(table)
     upsert = row.on_conflict_do_update(
@@ -92,7 +91,7 @@ def _rows(events: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _count(connection: Connection, seen: str) -> None:
-    """Count the events of transactions that had ended when the rebuild began."""
+    """Count transactions that ended before the rebuild."""
     sums = Sums()
     events = connection.execute(
         _streamed(
@@ -107,8 +106,7 @@ def _count(connection: Connection, seen: str) -> None:
 
 
 def _replace(connection: Connection, seen: str) -> None:
-    # Lock in the projector's order: its position, then the tables. A change of an order locks its row until the transaction
-    # ends, so the lock on `orders` guarantees that every event is visible here.
+    # In the projector's order. The lock on `orders` waits for changes in progress, so all events are visible here.
     connection.execute(
         text(
             "INSERT INTO projections VALUES ('analytics', pg_snapshot_xmin(CAST(:seen AS pg_snapshot)), 0) ON CONFLICT (name)"
@@ -125,7 +123,7 @@ def _replace(connection: Connection, seen: str) -> None:
 
 
 def _streamed(query: str) -> Executable:
-    """Fetch rows in batches: all of them may not fit into memory."""
+    """Fetch in batches, to bound memory."""
     return text(query).execution_options(yield_per=BATCH)
 
 

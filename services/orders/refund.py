@@ -1,4 +1,4 @@
-"""Refunds of an order that is not called off: in full or in part, as long as something is refundable."""
+"""Full or partial refunds of an order that is not called off."""
 
 from uuid import uuid4
 
@@ -16,10 +16,7 @@ class NotRefundable(Conflict):
 
 
 def refund(order: Order, amount: int | None, note: Note | None = None) -> None:
-    """Refund `amount` in minor units, by default all that is refundable. `order` is locked.
-
-    Raises NotRefundable, and InvalidTransition for a called-off order.
-    """
+    """`amount` in minor units, by default all; `order` is locked. Raises NotRefundable and InvalidTransition."""
     if order.is_called_off:
         raise InvalidTransition(f"A {order.status} order is refunded automatically.", current=order.status)
     left = order.refundable

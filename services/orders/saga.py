@@ -1,7 +1,6 @@
-"""The life of an order, top to bottom: place, reserve stock, authorise payment, confirm, commit stock and capture; then undo.
+"""The life of an order, top to bottom: place, reserve, authorise, confirm, commit and capture; then undo.
 
-Replies may be repeated, late, or for an order cancelled meanwhile: only one that the order awaits has an effect. A step that
-fails or is refused cancels the order.
+Only replies that the order awaits have an effect. A failed or refused step cancels the order.
 """
 
 from uuid import uuid4
@@ -65,7 +64,7 @@ def stock_reserved(event: StockReserved) -> None:
 
 @handlers.on(StockRefused)
 def stock_refused(event: StockRefused) -> None:
-    """Stock could not be held, or its hold had expired before it was committed."""
+    """Unavailable, or the hold expired before its commit."""
     order = Order.get_for_update(event.order_id)
     if order.accept(event):
         cancel(order, event.reason)
@@ -111,7 +110,7 @@ def capture_refused(event: CaptureRefused) -> None:
 
 
 def ship(order: Order) -> None:
-    """Raises InvalidTransition, also while stock or payment is still being settled, or the payment is disputed."""
+    """Raises InvalidTransition, also while stock or payment is unsettled or disputed."""
     if order.open_steps:
         raise InvalidTransition("This order cannot be shipped yet: its stock or payment is still being settled.")
     if order.disputed_amount:
@@ -124,18 +123,18 @@ def deliver(order: Order) -> None:
     order.emit(OrderDelivered(order.id, order.user_id))
 
 
-# Undo. Each part is undone once, as soon as it is known whether there is anything to undo.
+# Undo each part once, when it is known whether there is anything to undo.
 
 
 def cancel(order: Order, reason: Reason, note: Note | None = None) -> None:
-    """Cancel and undo; for a cancelled order, undo what is left. Raises InvalidTransition once it is shipped."""
+    """Repeating it undoes what is left. Raises InvalidTransition once shipped."""
     if not order.is_called_off:
         order.emit(OrderCancelled(order.id, order.user_id, reason, note))
     undo(order)
 
 
 def undo(order: Order) -> None:
-    """Request back whatever a called-off order has or may still get, once."""
+    """Request back, once, what a called-off order has or may still get."""
     if order.is_called_off:
         _undo_stock(order)
         _undo_payment(order)
@@ -143,7 +142,7 @@ def undo(order: Order) -> None:
 
 def _undo_stock(order: Order) -> None:
     if order.has_requested(CommitStock):
-        # Without a reply it is unknown whether there is anything to restock.
+        # Without a reply there may be nothing to restock.
         if order.outcome(CommitStock) == Outcome.DONE and not order.has_requested(RestockStock):
             order.emit(RestockStock(order.id))
     elif order.outcome(ReserveStock) != Outcome.REFUSED and not order.has_requested(ReleaseStock):
@@ -152,13 +151,13 @@ def _undo_stock(order: Order) -> None:
 
 def _undo_payment(order: Order) -> None:
     if order.has_requested(VoidPayment):
-        return  # Payments makes sure that in the end the order has cost nothing.
+        return  # Payments undoes whatever happened.
     if order.captured_amount:
         if order.refundable:
             reason = Reason(order.reason) if order.reason else Reason.REFUNDED_BY_SHOP
             order.emit(RefundPayment(order.id, uuid4(), order.refundable, order.currency, reason))
     elif order.is_awaiting(CapturePayment):
-        return  # The reply decides between a refund and a void.
+        return  # The reply decides between refund and void.
     elif order.has_requested(AuthorizePayment) and order.outcome(AuthorizePayment) != Outcome.REFUSED:
         order.emit(VoidPayment(order.id))
 
@@ -180,7 +179,7 @@ def payment_voided(event: PaymentVoided) -> None:
 
 @handlers.on(PaymentRefunded)
 def payment_refunded(event: PaymentRefunded) -> None:
-    """Requested by us, or by staff at the payments service."""
+    """Requested by us or by staff."""
     order = Order.get_for_update(event.order_id)
     reason, note = _refund_reason(order, event)
     if order.record_money(event):
@@ -190,7 +189,7 @@ def payment_refunded(event: PaymentRefunded) -> None:
 
 @handlers.on(PaymentMovedExternally)
 def payment_moved_externally(event: PaymentMovedExternally) -> None:
-    """An order whose money is gone is over; a dispute only holds it back."""
+    """An order fully refunded is over; a dispute only holds it back."""
     order = Order.get_for_update(event.order_id)
     if event.position <= order.movement:
         return
@@ -203,7 +202,7 @@ def payment_moved_externally(event: PaymentMovedExternally) -> None:
 
 
 def settle_externally(order: Order, by: str) -> None:
-    """Staff have returned to the customer, by other means, what a called-off order owes. Raises InvalidTransition."""
+    """Staff repaid a called-off order by other means. Raises InvalidTransition."""
     if any(command_of(key) in (RefundPayment, VoidPayment) for key in order.open_steps):
         raise InvalidTransition(
             "Payments may still return the money. Wait for its reply, or the customer gets it twice."
@@ -216,7 +215,7 @@ def settle_externally(order: Order, by: str) -> None:
 
 
 def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Note | None]:
-    """As given in the request for the refund."""
+    """As requested."""
     step = order.steps.get(key_of(refunded, RefundPayment))
     request = Event.at(order.id, step.version).message if step is not None and step.attempts else None
     return (request.reason, request.note) if isinstance(request, RefundPayment) else (Reason.REFUNDED_BY_SHOP, None)
@@ -224,7 +223,7 @@ def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Not
 
 @handlers.on(RefundRefused)
 def refund_refused(event: RefundRefused) -> None:
-    """A repeat would be refused again: a refund that a called-off order still owes needs an operator."""
+    """Not repeated: it would be refused again. An operator settles what a called-off order owes."""
     order = Order.get_for_update(event.order_id)
     if order.accept(event) and order.is_called_off and not order.is_settled:
         order.record(OrderStuck(order.id, event.reason, key_of(event, RefundPayment)))

@@ -26,13 +26,13 @@ class NewLine(Body):
 class NewOrder(Body):
     lines: list[NewLine] = Field(min_length=1, max_length=50)
     payment_method: PaymentToken
-    """A provider's token; card numbers never come here."""
+    """A provider's token, never a card number."""
 
     currency: Currency | None = None
-    """If given, it must be the shop's currency."""
+    """Must be the shop's."""
 
     expected_total: Amount | None = None
-    """If given, an order that has become more expensive is refused with 409."""
+    """A higher total is refused with 409."""
 
     @field_validator("lines")
     @classmethod
@@ -61,7 +61,7 @@ class NewStatus(Body):
 
 class NewRefund(Body):
     amount: Amount | None = None
-    """By default all that can still be refunded."""
+    """By default all that is refundable."""
 
     note: NewNote | None = None
 
@@ -90,13 +90,12 @@ class OrderView(View):
     status: str
     reason: str | None
     reason_text: str | None
-    """`reason` as a sentence, in the language that the request prefers."""
+    """In the request's language."""
 
     total_amount: AmountView
     captured_amount: AmountView
     refunded_amount: AmountView
     disputed_amount: AmountView
-    """Withheld by the bank until a dispute is decided."""
 
     currency: str
     lines: list[LineView]
@@ -139,10 +138,9 @@ class EventView(View):
     summary: str
     reason: str | None
     reason_text: str | None
-    """`reason` as a sentence, in the language that the request prefers."""
+    """In the request's language."""
 
     note: str | None
-    """By staff."""
 
     @classmethod
     def of(cls, event: Event, order: Order, reader: Reader) -> Self:

@@ -1,4 +1,4 @@
-"""An order's events in plain words, for its timeline."""
+"""Order events in plain words, for the timeline."""
 
 from chassis.messaging.message import Message
 from contracts import money

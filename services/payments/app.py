@@ -1,4 +1,4 @@
-"""The payments service: its routes, message handlers, tasks and timers."""
+"""The payments service."""
 
 from typing import TYPE_CHECKING
 

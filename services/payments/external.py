@@ -1,6 +1,6 @@
-"""Money that moves at the provider without us: a refund in its dashboard, a dispute. Booked when a lookup shows it.
+"""Refunds and disputes made at the provider without us, booked when a lookup shows them.
 
-Callers hold the payment's lock, and have made sure that the ledger has not changed since the lookup.
+Callers hold the payment's lock, and the ledger has not changed since the lookup.
 """
 
 from uuid import UUID
@@ -21,11 +21,11 @@ FRAUD_WARNINGS = Counter("souk_payments_fraud_warnings_total", "Warnings of frau
 
 
 class Overtaken(Exception):
-    """The lookup may be older than what is recorded, or a refund in progress may explain what it shows: look again."""
+    """The lookup may be out of date, or a pending refund may explain it: look again."""
 
 
 def book(payment: Payment, charge: Charge) -> bool:
-    """Book what the ledger lacks, and notify the order. False if there is nothing. Raises Overtaken."""
+    """Book what the ledger lacks, and notify the order; False if nothing. Raises Overtaken."""
     if charge.gone is None or payment.status not in (Status.CAPTURED, Status.REFUNDED):
         return False
     before = payment.sums
@@ -44,9 +44,9 @@ def book(payment: Payment, charge: Charge) -> bool:
 
 
 def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
-    """The movements, with their amounts, that lead from the ledger's sums to the provider's.
+    """Movements and amounts from the ledger's sums to the provider's.
 
-    Never more than is there: what does not fit is left to reconciliation, as is a refund that the provider took back.
+    Limited to what is there; the rest, and refunds taken back, are left to reconciliation.
     """
     refunded = min(max(gone.refunded - booked.refunded, 0), booked.refundable)
     lost = max(gone.charged_back - booked.charged_back, 0)
@@ -63,7 +63,7 @@ def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
 
 
 def warn_of_fraud(payment: Payment) -> None:
-    """For staff: no money has moved yet."""
+    """Tells staff; no money has moved."""
     FRAUD_WARNINGS.inc()
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log.warning("provider warns of fraud", **ids, provider=payment.provider)

@@ -1,6 +1,6 @@
-"""Commands from orders: authorise, capture, void, refund. Tasks call the provider later.
+"""Commands from orders; tasks call the provider later.
 
-Commands may arrive twice, late or out of order. A repeat gets the same reply. A void is final: money captured meanwhile is refunded.
+Commands may come twice, late or out of order: a repeat gets the same reply, and a void is final.
 """
 
 from dataclasses import replace
@@ -67,14 +67,14 @@ def refund_payment(command: RefundPayment) -> None:
 
 
 def objection(payment: Payment) -> Reason | None:
-    """Why the payment is declined without asking the provider."""
+    """A reason to decline without asking the provider."""
     if not payment.payment_method:
         return Reason.INVALID_PAYMENT_METHOD
     return None if payment.currency in Settings.current().currencies else Reason.INVALID_CURRENCY
 
 
 def refund_objection(command: RefundPayment, payment: Payment | None) -> Reason | None:
-    """Why the refund is impossible, whatever the payment's status."""
+    """Whatever the payment's status."""
     if payment is None:
         return Reason.NOT_CAPTURED
     if command.amount <= 0:

@@ -1,4 +1,4 @@
-"""What follows from a provider's response, a webhook or a timeout: status, ledger, replies, next tasks.
+"""What follows from a response, webhook or timeout: status, ledger, replies, next tasks.
 
 Callers hold the payment's lock.
 """
@@ -17,20 +17,17 @@ from services.payments.providers.interface import Charge, Repayment
 log = get_logger(__name__)
 
 ADVANCE = "payments.advance"
-"""The task that does a payment's next step."""
 
 REFUND = "payments.refund"
-"""The task that requests a refund from the provider."""
 
 PROCESS_WEBHOOK = "payments.process_webhook"
-"""The task that looks up the charge that a webhook is about."""
 
 PAYMENTS = Counter("souk_payments_total", "Changes of payments at the provider, by new status.", ["status"])
 REFUNDS = Counter("souk_refunds_total", "Finished refunds, by status.", ["status"])
 
 
 def record_charge(payment: Payment, charge: Charge) -> None:
-    """Record the charge as the provider has it. FAILED: the provider will neither capture nor void it."""
+    """FAILED: the provider will neither capture nor void it."""
     was_pending = payment.status == Status.PENDING
     payment.provider_reference = charge.reference or payment.provider_reference
     payment.action_url = charge.action_url
@@ -46,13 +43,13 @@ def record_charge(payment: Payment, charge: Charge) -> None:
             _emit(replies.authorization(payment))
         if Status.CAPTURED in (payment.status, payment.goal):
             _emit(replies.capture(payment))
-    # Before the next step: a refund begun first could explain what moved.
+    # Before the next step: a new refund could explain what moved.
     external.book(payment, charge)
     continue_payment(payment)
 
 
 def observe_charge(payment: Payment, charge: Charge) -> None:
-    """Record a charge looked up outside of any step, unless the payment is past it. Raises Overtaken."""
+    """Record a lookup outside any step, unless out of date. Raises Overtaken."""
     if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
         record_charge(payment, charge)
     elif external.book(payment, charge):
@@ -62,7 +59,7 @@ def observe_charge(payment: Payment, charge: Charge) -> None:
 
 
 def call_off(payment: Payment, reason: Reason) -> None:
-    """For a reason of ours: the order is notified at once, and what was held or captured goes back."""
+    """Notify the order at once, and return what was held or captured."""
     was_pending = payment.status == Status.PENDING
     payment.call_off(reason)
     log.warning("payment called off", payment_id=str(payment.id), order_id=str(payment.order_id), reason=reason)
@@ -72,7 +69,7 @@ def call_off(payment: Payment, reason: Reason) -> None:
 
 
 def continue_payment(payment: Payment) -> None:
-    """Start the next step, and refunds that waited for the capture."""
+    """Also starts refunds that waited for the capture."""
     if payment.is_unfinished:
         enqueue(ADVANCE, payment.id)
     if not payment.may_yet_be_captured:
@@ -85,7 +82,7 @@ def continue_payment(payment: Payment) -> None:
 
 
 def start_refund(refund: Refund, payment: Payment) -> None:
-    """Request a new refund, unless it was refused at once or waits."""
+    """Unless refused or waiting."""
     if refund.is_pending:
         enqueue(REFUND, refund.id)
     else:
@@ -93,7 +90,7 @@ def start_refund(refund: Refund, payment: Payment) -> None:
 
 
 def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, charge: Charge | None = None) -> None:
-    """Record the refund as the provider has it; after a refusal, also the charge, which may say why. Raises Overtaken."""
+    """`charge`, after a refusal, may explain it. Raises Overtaken."""
     if repayment.status == RefundStatus.PENDING:
         refund.provider_reference = repayment.reference
         return
@@ -110,7 +107,7 @@ def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, cha
 
 
 def _refund_capture(payment: Payment) -> None:
-    """Refund a payment that was captured although it had been called off."""
+    """It had been called off before."""
     if payment.status == Status.CAPTURED and (left := payment.sums.refundable):
         start_refund(Refund.of(payment, left, payment.reason, BY_US), payment)
 
@@ -123,7 +120,7 @@ def _report(payment: Payment) -> None:
 
 
 def _reply_to_refund(refund: Refund, payment: Payment) -> None:
-    """For our own refunds the reply to the void is enough."""
+    """Our own need none beyond the void's."""
     if payment.order_id is not None and refund.requested_by != BY_US:
         _emit(replies.refund(refund, payment))
 

@@ -1,7 +1,4 @@
-"""Compare our ledger with the provider's report. Nothing is repaired here.
-
-Money that moved in the last minutes may be booked on one side only; it is left for the next run.
-"""
+"""Compares our ledger with the provider's report; repairs nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -20,27 +17,27 @@ T = TypeVar("T")
 
 BATCH = 500
 SETTLED = timedelta(minutes=15)
-"""Money that moved more recently is not compared."""
+"""More recent movements may be booked on one side only, and are left for the next run."""
 
 DAYS = 30
-"""Longer than an authorisation is valid, and than most refunds take to be requested."""
+"""Longer than authorisations last and most refunds take."""
 
 
 @dataclass
 class Comparison:
-    """How many were compared, and a sentence for each difference."""
+    """Number compared, and a sentence per difference."""
 
     charges: int = 0
     payments: int = 0
     differences: list[str] = field(default_factory=list)
     payment_ids: set[UUID] = field(default_factory=set)
-    """Of the payments whose amounts differ."""
+    """With differing amounts."""
 
 
 def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
-    """Compare the provider's charges with our payments, both created since `since` and unchanged since `until`.
+    """Compare charges and payments created since `since` and unchanged since `until`.
 
-    Raises ProviderUnavailable. Calls the provider with no transaction open.
+    Raises ProviderUnavailable. Call with no transaction open.
     """
     result, seen = Comparison(), set[UUID]()
     for charges in _batches(provider.report(since, until + SETTLED)):

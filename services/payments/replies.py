@@ -1,4 +1,4 @@
-"""Replies to orders, derived from stored state alone, so that a repeated command gets the same one."""
+"""Replies to orders, from stored state alone, so that repeated commands get the same one."""
 
 from contracts.payments import (
     CaptureRefused,
@@ -32,7 +32,7 @@ def capture(payment: Payment) -> PaymentCaptured | CaptureRefused | None:
 
 
 def voided(payment: Payment) -> PaymentVoided | None:
-    """None while money is still held or captured."""
+    """None while money is held or captured."""
     assert payment.order_id is not None
     return PaymentVoided(payment.order_id, payment.id) if payment.is_over else None
 

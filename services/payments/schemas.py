@@ -25,7 +25,7 @@ class NewPayment(Body):
     currency: Currency
     payment_method: PaymentToken
     capture: bool = True
-    """False only authorises the payment; staff capture or void it later."""
+    """False only authorises; staff capture or void later."""
 
     @field_validator("amount")
     @classmethod
@@ -53,7 +53,7 @@ class PaymentView(View):
     captured_amount: AmountView
     refunded_amount: AmountView
     disputed_amount: AmountView
-    """Withheld by the bank until a dispute is decided."""
+    """Withheld until a dispute is decided."""
 
     charged_back_amount: AmountView
     """Lost in disputes."""
@@ -62,7 +62,7 @@ class PaymentView(View):
     status: str
     decline_reason: str | None
     decline_text: str | None
-    """`decline_reason` as a sentence, in the language that the request prefers."""
+    """`decline_reason` in the request's language."""
 
     action_url: str | None
     provider: str
@@ -96,7 +96,7 @@ class NewNote(Body):
 class NewRefund(Body):
     payment_id: UUID
     amount: Amount | None = None
-    """By default all that can still be refunded."""
+    """By default all that is refundable."""
 
     note: NewNote | None = None
 
@@ -111,7 +111,6 @@ class RefundView(View):
     reason: str
     reason_text: str
     note: str | None
-    """By staff."""
 
     refusal_reason: str | None
     refusal_text: str | None

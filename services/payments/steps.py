@@ -1,7 +1,6 @@
-"""The next call to the provider for a payment or a refund, made with no transaction open.
+"""The next provider call for a payment or refund, with no transaction open.
 
-A request without a response is looked up, and repeated only if the provider does not have it. A refusal counts only if a
-lookup shows no other outcome.
+Unanswered requests are looked up before they are repeated. A refusal counts only if a lookup shows no other outcome.
 """
 
 from datetime import datetime
@@ -12,9 +11,9 @@ from services.payments.providers import Charge, Provider, Refused, Repayment
 
 
 def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet_since: datetime) -> Charge | None:
-    """The payment's charge after its next step; None if nothing has changed. Raises ProviderUnavailable.
+    """None if nothing has changed. Raises ProviderUnavailable.
 
-    If a payment is called off, and its charge was last requested before `quiet_since` and is not found, there is none.
+    A called-off payment has no charge if none is found and it was last requested before `quiet_since`.
     """
     try:
         if payment.status != Status.PENDING:
@@ -34,7 +33,7 @@ def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet
 def next_refund(
     provider: Provider, refund: Refund, payment: Payment, was_requested: bool
 ) -> tuple[Repayment, Charge | None]:
-    """The refund as the provider has it; the charge too if it was refused. Raises ProviderUnavailable."""
+    """The charge too if refused. Raises ProviderUnavailable."""
     charge = str(payment.provider_reference)
     found = provider.find_refund(refund.id, charge) if was_requested else None
     if found is not None:
@@ -44,7 +43,7 @@ def next_refund(
     except Refused as refusal:
         found = provider.find_refund(refund.id, charge)
         refused = Repayment(None, RefundStatus.REFUSED, refusal.reason)
-        # Often the money is gone already.
+        # Often the money is gone.
         return (found, None) if found is not None else (refused, provider.find(payment.id, charge))
 
 

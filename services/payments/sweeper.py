@@ -1,4 +1,4 @@
-"""Picks up what tasks gave up, as in an outage of the provider, and what got lost."""
+"""Picks up work that tasks gave up or lost."""
 
 from datetime import datetime
 
@@ -14,7 +14,6 @@ EVERY_SECONDS = 30
 BATCH = 500
 
 RECONCILE = "payments.reconcile"
-"""The task that compares our ledger with the provider's report."""
 
 OVERDUE = Gauge(
     "souk_payments_overdue",
@@ -24,7 +23,7 @@ DISPUTED = Gauge("souk_payments_disputed", "Payments with money withheld in a di
 
 
 def sweep(now: datetime | None = None) -> None:
-    """Enqueue what is overdue. Workers share the work."""
+    """Workers share the work."""
     now = now or clock.now()
     count = 0
     for task, model in ((ADVANCE, Payment), (REFUND, Refund), (PROCESS_WEBHOOK, Webhook)):
@@ -37,7 +36,7 @@ def sweep(now: datetime | None = None) -> None:
 
 
 def reconcile_daily() -> None:
-    """Once a day, in the first worker that gets here."""
+    """In the first worker of the day."""
     today = Reconciliation.of_today(providers.default())
     if today is not None:
         enqueue(RECONCILE, today)

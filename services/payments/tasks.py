@@ -1,7 +1,6 @@
 """Tasks that call the provider, with no transaction open, and record its response.
 
-`advance` does whichever step of a payment is next. Tasks may run twice, concurrently or late: the provider gets the same
-idempotency key each time, and only the first response to a step is recorded.
+They may run twice, concurrently or late: the idempotency key is the same, and only a step's first response is recorded.
 """
 
 from datetime import timedelta
@@ -24,10 +23,10 @@ log = get_logger(__name__)
 
 DIFFERENCES = Gauge("souk_payments_differences", "Differences found by the last reconciliation.", ["provider"])
 LOOK_UP = "payments.look_up"
-"""The task that books what a lost webhook would have shown."""
+"""Books what a lost webhook would have shown."""
 
 MAX_LISTED = 1_000
-"""Differences recorded and logged for one reconciliation."""
+"""Differences per reconciliation."""
 
 tasks = Tasks("payments")
 
@@ -70,7 +69,7 @@ def refund(refund_id: UUID) -> None:
 
 @tasks.task()
 def process_webhook(webhook_id: UUID) -> None:
-    """Look up the charge that a webhook is about. Raises ProviderUnavailable and Overtaken to be retried."""
+    """Look up its charge. Raises ProviderUnavailable and Overtaken to be retried."""
     with store.transaction():
         webhook = Webhook.get_for_update(webhook_id)
         payment = Payment.find(webhook.payment_id) if webhook.payment_id is not None else None
@@ -91,7 +90,7 @@ def process_webhook(webhook_id: UUID) -> None:
 
 @tasks.task()
 def look_up(payment_id: UUID) -> None:
-    """Record a charge as the provider has it. Raises ProviderUnavailable and Overtaken to be retried."""
+    """Raises ProviderUnavailable and Overtaken to be retried."""
     _look_up(payment_id)
 
 
@@ -129,13 +128,13 @@ def _look_up(payment_id: UUID) -> None:
 
 
 def _require_unmoved(payment: Payment, position: int) -> None:
-    """Raises Overtaken if the ledger has changed since the lookup."""
+    """Raises Overtaken if the ledger changed since the lookup."""
     if ledger.last_position(payment.id) != position:
         raise Overtaken(f"Money of payment {payment.id} moved during the lookup.")
 
 
 def _timed_out(payment: Payment) -> bool:
-    """Call the payment off if the provider has left it open for too long."""
+    """Also calls the payment off."""
     settings = Settings.current()
     timeouts = (settings.authorize_timeout_seconds, settings.capture_timeout_seconds)
     reason = payment.timed_out(clock.now(), *(timedelta(seconds=seconds) for seconds in timeouts))

@@ -36,7 +36,7 @@ class Devices(Resource):
         if not push.is_allowed(body.endpoint, Settings.current()):
             raise Invalid.fields(("endpoint", "is not a known push service"))
         try:
-            # Locked, so that an account being deleted gets no new device.
+            # Locked: a deleted account gets no new device.
             if Contact.get_for_update(user_id).is_deleted:
                 raise NotFound("User not found.")
         except ContactUnknown as error:

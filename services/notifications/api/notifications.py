@@ -40,7 +40,7 @@ class UserNotification(Resource):
         return DeliveryView(**NotificationView.model_validate(notification).model_dump(), log=log)
 
 
-# Each message from staff is a new fact; the Idempotency-Key recognizes a repeated request.
+# Each message is a new fact; Idempotency-Key catches repeats.
 
 
 class Message(Resource):

@@ -1,4 +1,4 @@
-"""/notifications/{user_id}/preferences: what a user is notified about, where and when."""
+"""/notifications/{user_id}/preferences."""
 
 from datetime import time
 from uuid import UUID
@@ -37,7 +37,7 @@ class UserPreferences(Resource):
 
 
 def _contact(user_id: UUID) -> Contact:
-    """Raises NotFound for a user the caller may not see."""
+    """Raises NotFound for users hidden from the caller."""
     if auth.caller().owns(user_id):
         try:
             contact = Contact.get_for_update(user_id)

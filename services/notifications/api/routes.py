@@ -1,4 +1,4 @@
-"""The URLs of the notifications service."""
+"""Every URL of the notifications service."""
 
 from services.notifications.api.devices import Devices, OneDevice, PushKey
 from services.notifications.api.notifications import (

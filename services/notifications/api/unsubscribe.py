@@ -1,6 +1,6 @@
-"""/notifications/unsubscribe/{token}: unsubscribe by a mail's link, without a login.
+"""/notifications/unsubscribe/{token}: unsubscribe from a mail, without a login.
 
-GET changes nothing, as mail scanners follow links; the page's button or the mail program's own (RFC 8058) posts.
+Mail scanners follow links, so GET only asks; the page or the mail program (RFC 8058) posts.
 """
 
 from chassis.security import auth
@@ -32,14 +32,14 @@ class Unsubscribe(Resource):
 
 
 def _kinds(subscription: Subscription) -> list[str]:
-    """A digest stands for all the kinds it may contain."""
+    """A digest stands for all its possible kinds."""
     if subscription.kind in CHOOSABLE:
         return [subscription.kind]
     return [name for name, kind in CHOOSABLE.items() if kind.collectable]
 
 
 def _contact(subscription: Subscription) -> Contact | None:
-    """None for a deleted user."""
+    """None if deleted."""
     contact = Contact.find_for_update(subscription.user_id)
     return contact if contact is not None and not contact.is_deleted else None
 

@@ -1,1 +1,1 @@
-"""Mail, SMS and push providers behind one interface (`message.py`); `providers.py` chooses among those configured."""
+"""Mail, SMS and push providers behind one interface."""

@@ -16,18 +16,18 @@ from email_validator import EmailNotValidError, validate_email
 from services.notifications.channels.message import Message, NotTaken, Refused, Unknown
 from services.notifications.settings import Settings
 
-# Quoted-printable or base64: not every server supports 8BITMIME.
+# Not every server supports 8BITMIME.
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
-# Stricter than the standard, as in users: the policy alone accepts a line break at a header's end and an encoded word
-# within an address, and fails in many ways on invalid addresses.
+# Stricter than the standard, as in users: the policy alone accepts a trailing line break and an encoded word, and
+# fails in many ways on invalid addresses.
 _ADDRESS = re.compile(r"""(?!.*=\?)[^\s@"<>(),:;\[\]\\]+@[^\s@"<>(),:;\[\]\\]+""")
 
 
 def compose(message: Message, sender: str) -> EmailMessage:
-    """The mail in plain text and HTML; deterministic, so that a resent mail is recognized as a copy.
+    """Deterministic, so that a resent mail is recognized as a copy. Raises Refused for an invalid address.
 
-    To is the bare address: no name gets into a header. Raises Refused for an invalid address.
+    To is the bare address, as a name could inject headers.
     """
     if not (_ADDRESS.fullmatch(message.recipient) and message.recipient.isprintable()):
         raise Refused("The recipient is not a valid address.")
@@ -48,10 +48,7 @@ def compose(message: Message, sender: str) -> EmailMessage:
 
 
 def for_smtp(address: str) -> str:
-    """With the domain's A-label (RFC 5890), which every server understands, unless the local part needs SMTPUTF8 anyway.
-
-    Raises Refused for a domain that has none.
-    """
+    """With the domain's A-label (RFC 5890) unless the local part needs SMTPUTF8 anyway. Raises Refused without one."""
     local, _, domain = address.rpartition("@")
     if domain.isascii() or not local.isascii():
         return address
@@ -62,7 +59,7 @@ def for_smtp(address: str) -> str:
 
 
 class MailServer:
-    """One mail server. SMTP cannot look a mail up, so it is sent again with the same Message-ID."""
+    """SMTP has no lookups: a mail is sent again with the same Message-ID."""
 
     def __init__(self, url: str, settings: Settings) -> None:
         self._url, self._settings = urlsplit(url), settings
@@ -77,7 +74,7 @@ class MailServer:
             with closing(self._connect()) as server:
                 _secure(server, self._url)
                 self._hand_over(server, mail, for_smtp(message.recipient))
-                # The mail is accepted, whatever the response to QUIT.
+                # Accepted, whatever the response to QUIT.
                 with suppress(OSError):
                     server.quit()
         except Unknown:
@@ -101,7 +98,7 @@ class MailServer:
     def _connect(self) -> smtplib.SMTP:
         url = self._url
         assert url.hostname is not None
-        # Without a name smtplib would do a DNS lookup, which can take long.
+        # smtplib's default is a slow DNS lookup.
         local_hostname, timeout = _domain(self._settings.mail_from), self._settings.smtp_timeout_seconds
         if url.scheme == "smtps":
             context = ssl.create_default_context()
@@ -110,7 +107,7 @@ class MailServer:
 
 
 class _Client(smtplib.SMTP):
-    """Raises Unknown once a mail may have been accepted: from its first byte on, unless the server refuses it."""
+    """Raises Unknown from the mail's first byte on, unless the server refuses it."""
 
     def data(self, msg: Any) -> tuple[int, bytes]:
         try:
@@ -126,7 +123,7 @@ class _TLSClient(_Client, smtplib.SMTP_SSL):
 
 
 def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
-    """TLS where offered, and always with a password. Raises smtplib's errors."""
+    """TLS where offered, always with a password. Raises smtplib's errors."""
     server.ehlo_or_helo_if_needed()
     if url.scheme == "smtp" and (url.username or server.has_extn("starttls")):
         server.starttls(context=ssl.create_default_context())
@@ -135,7 +132,7 @@ def _secure(server: smtplib.SMTP, url: SplitResult) -> None:
 
 
 def _raise_if_permanent(code: int, reason: bytes | str) -> None:
-    """Raises Refused for a permanent failure (5yz, RFC 5321)."""
+    """Raises Refused for 5yz (RFC 5321)."""
     if 500 <= code < 600:
         text = reason.decode(errors="replace") if isinstance(reason, bytes) else reason
         raise Refused(f"{code} {text}")

@@ -1,4 +1,4 @@
-"""The interface of providers, and the outcomes of a delivery: taken, refused, not taken, unknown."""
+"""The interface of providers and the outcomes of a delivery."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,7 +8,7 @@ from uuid import UUID
 
 @dataclass(frozen=True)
 class Message:
-    """`subject` and `html` are empty where the channel has none; `unsubscribe` is a URL or empty."""
+    """`subject`, `html` and `unsubscribe` (a URL) may be empty."""
 
     id: UUID
     recipient: str
@@ -20,28 +20,28 @@ class Message:
 
 
 class Refused(Exception):
-    """Permanently refused."""
+    """Permanently."""
 
 
 class NotTaken(OSError):
-    """Certainly not taken: another provider may get it, or this one later."""
+    """Certainly not taken: retry here or elsewhere."""
 
 
 class Unknown(OSError):
-    """It may have been taken: the response was lost. Another provider could duplicate it."""
+    """It may have been taken; another provider could duplicate it."""
 
 
 class Provider(Protocol):
     name: str
-    """For the delivery log; constant for an account."""
+    """Constant per account, for the delivery log."""
 
     def send(self, message: Message) -> str:
-        """The provider's id of the message, or "". Raises Refused, NotTaken or Unknown."""
+        """The provider's id, or "". Raises Refused, NotTaken or Unknown."""
         ...
 
     def find(self, message: Message, since: datetime) -> str | None:
-        """After an unknown outcome: the provider's id of the message, if it took it since then.
+        """After an unknown outcome, its id if taken since then. Raises NotTaken if unavailable.
 
-        None if it did not or cannot tell; the message is then sent again. Raises NotTaken when it is unavailable.
+        None, also if the provider cannot tell, means to send it again.
         """
         ...

@@ -1,6 +1,6 @@
-"""HTTPS to public addresses only, for URLs that come from users.
+"""HTTPS to public addresses only, for URLs from users.
 
-The name is resolved here and only what was checked is connected to: a name of an allowed host may point anywhere.
+Resolves the name and connects only to checked addresses: an allowed name may point anywhere.
 """
 
 import socket
@@ -17,7 +17,7 @@ from urllib3.util.connection import create_connection
 
 def session() -> requests.Session:
     made = requests.Session()
-    # No proxy of the environment, which would resolve the name by itself, and no credentials of a .netrc.
+    # No proxy, which would resolve the name itself, and no .netrc credentials.
     made.trust_env = False
     made.mount("https://", _Adapter())
     return made

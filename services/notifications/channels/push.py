@@ -1,4 +1,4 @@
-"""Web Push (RFC 8030, 8291, 8292 "VAPID") by pywebpush: one call per device."""
+"""Web Push (RFC 8030, 8291, 8292 "VAPID"), one call per device."""
 
 import json
 import re
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from pywebpush import WebPushException
 
 KEPT_SECONDS = 24 * 3600
-"""How long the push service keeps it for an offline device."""
+"""For an offline device."""
 
 _ENDED = (404, 410)
 
-# So narrow that every parser reads the same host: no credentials, backslash, percent sign or fragment.
+# Every parser must read the same host: no credentials, backslash, percent sign or fragment.
 _ENDPOINT = re.compile(r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?/[A-Za-z0-9._~:/?&=+,;@!$'()*-]*")
 
 
 class SubscriptionEnded(Exception):
-    """The browser ended the subscription."""
+    """By the browser."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Subscription:
 
 
 def is_allowed(endpoint: str, settings: Settings) -> bool:
-    """Whether we may call this URL, which comes from a user."""
+    """Whether we may call this URL from a user."""
     parsed = _ENDPOINT.fullmatch(endpoint)
     if parsed is None:
         return False
@@ -53,8 +53,8 @@ def is_allowed(endpoint: str, settings: Settings) -> bool:
 
 
 def send(message: Message, subscription: Subscription, settings: Settings) -> str:
-    """The push service's id of the message. Raises SubscriptionEnded, Refused, NotTaken or Unknown."""
-    # 20 MB with its dependencies: only processes that push import it.
+    """Returns the push service's id. Raises SubscriptionEnded, Refused, NotTaken or Unknown."""
+    # 20 MB: import only in processes that push.
     import requests
     from pywebpush import WebPushException, webpush
 
@@ -62,11 +62,11 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
 
     if not is_allowed(subscription.endpoint, settings):
         raise Refused("Its push service is not allowed.")
-    # Topic replaces an undelivered copy at the service, tag a shown one in the browser: a push sent twice is seen once.
+    # Topic replaces an undelivered copy, tag a shown one: a push sent twice is seen once.
     tag = message.id.hex
     content = json.dumps({"title": message.subject, "body": message.text, "tag": tag})
     with public_https.session() as session:
-        # Push services do not redirect, and must not choose what we call.
+        # Push services must not choose what we call.
         session.max_redirects = 0
         try:
             response = webpush(
@@ -81,7 +81,7 @@ def send(message: Message, subscription: Subscription, settings: Settings) -> st
             )
         except WebPushException as error:
             raise _failure(error) from None
-        # Not chained: the errors contain the subscription's URL, which lets anyone send to it.
+        # Not chained: the errors contain the subscription's URL, with which anyone can push.
         except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError):
             raise NotTaken("Its push service cannot be reached.") from None
         except requests.TooManyRedirects:
@@ -100,7 +100,7 @@ def _failure(error: "WebPushException") -> Exception:
     if status in _ENDED:
         return SubscriptionEnded(f"{status}")
     if status is None or status == 429 or status in (401, 403):
-        # A problem with our key: the message waits until it is fixed.
+        # Our key's fault: wait until it is fixed.
         return NotTaken(f"{status}") if status else Refused("The message cannot be encrypted for this subscription.")
     return Unknown(f"{status}") if status >= 500 else Refused(f"{status}")
 
@@ -112,7 +112,7 @@ def _was_not_connected(error: Exception) -> bool:
 
 
 def public_key(settings: Settings) -> str:
-    """The `applicationServerKey` that browsers subscribe with, base64url."""
+    """`applicationServerKey`, base64url."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from py_vapid import Vapid
 

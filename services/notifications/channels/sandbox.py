@@ -1,4 +1,4 @@
-"""SMS for development: each is a mail to the development mailbox."""
+"""Development SMS, sent as mails to the development mailbox."""
 
 import smtplib
 from datetime import datetime
@@ -12,7 +12,6 @@ SENDER = "sms@sandbox.invalid"
 
 
 def mailbox_address(number: str) -> str:
-    """The mailbox's address for SMS to this number."""
     return f"{number}@sms.invalid"
 
 

@@ -1,7 +1,4 @@
-"""SMS by Twilio's library.
-
-Twilio has no idempotency keys: after a lost response we search its messages to that number before sending again.
-"""
+"""SMS by Twilio, which has no idempotency keys: after a lost response, search before sending again."""
 
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -13,7 +10,7 @@ if TYPE_CHECKING:
     from twilio.rest import Client
 
 MAX_CLOCK_SKEW = timedelta(minutes=2)
-"""How far Twilio's clock may be behind ours."""
+"""Twilio's clock behind ours."""
 
 _BUSY = 429
 
@@ -47,7 +44,7 @@ class Twilio:
             # NewConnectionError: nothing was sent.
             reason = getattr(error.args[0] if error.args else None, "reason", None)
             kind = NotTaken if isinstance(reason, NewConnectionError) else Unknown
-            # Not chained: the error may contain the phone number.
+            # Not chained: may contain the phone number.
             raise kind(type(error).__name__) from None
         return str(sent.sid)
 
@@ -56,7 +53,7 @@ class Twilio:
         from twilio.base.exceptions import TwilioRestException
 
         try:
-            # Newest first. Not by date_sent, which queued messages lack.
+            # Newest first. Queued messages lack date_sent.
             sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
         except (TwilioRestException, RequestException) as error:
             raise NotTaken(type(error).__name__) from None
@@ -68,13 +65,13 @@ class Twilio:
         from twilio.http.http_client import TwilioHttpClient
         from twilio.rest import Client
 
-        # One per message, as its session is not thread-safe.
+        # One per message: its session is not thread-safe.
         client = Client(self._account, self._token, http_client=TwilioHttpClient(timeout=self._timeout_seconds))
         client.api.base_url = self._base_url
         return client
 
 
 def _failure(status: int, code: int | None, message: str) -> Exception:
-    """With wrong credentials the message waits until they are fixed; anything else is the message's fault."""
+    """With wrong credentials the message waits; anything else is its own fault."""
     text = f"{status} {code} {message}"
     return NotTaken(text) if status in (401, 403, 404) else Refused(text)

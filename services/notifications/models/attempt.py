@@ -1,4 +1,4 @@
-"""The delivery log. Attempts are written before they are made, so that a crash leaves a trace."""
+"""The delivery log, written before each attempt so that crashes leave a trace."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     """Permanently."""
     NOT_TAKEN = "not taken"
-    """Certainly; another provider or a retry may succeed."""
+    """Certainly; a retry may succeed."""
     UNKNOWN = "unknown"
     """It may have been taken."""
 
@@ -32,10 +32,10 @@ class Attempt(Base):
     notification_id: Mapped[UUID] = mapped_column(ForeignKey("notifications.id"))
     provider: Mapped[str] = mapped_column(String(100))
     device_id: Mapped[UUID | None]
-    """For a push: the device."""
+    """For pushes."""
     outcome: Mapped[str] = mapped_column(String(20))
     reference: Mapped[str | None] = mapped_column(String(100))
-    """The provider's id of the message."""
+    """The provider's id."""
     error: Mapped[str | None] = mapped_column(String(500))
     started_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
@@ -66,12 +66,12 @@ class Attempt(Base):
 
     @classmethod
     def blank(cls, notification_ids: Any) -> None:
-        """Erase the errors of these notifications, which may name the user; `notification_ids` may be a query."""
+        """Erase errors, which may name the user. Accepts a query."""
         postgres.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
 
     @classmethod
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
-        """End as unknown, and return, the attempts whose process died."""
+        """Ends them as unknown: their process died."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
         ended = broken.values(outcome=Outcome.UNKNOWN, error=INTERRUPTED, ended_at=clock.now())
         return postgres.session().scalars(ended.returning(cls)).all()

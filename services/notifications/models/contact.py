@@ -1,4 +1,4 @@
-"""Contact data of users: a copy of what users publishes, so that sending needs no call."""
+"""A copy of users' contact data, so that sending needs no call."""
 
 from datetime import datetime
 from typing import Any
@@ -15,32 +15,32 @@ PERSONAL = ("email", "verified_email", "username", "first_name", "last_name", "l
 
 
 class ContactUnknown(Exception):
-    """The user's registration has not arrived yet; a retry helps."""
+    """Not registered here yet; a retry helps."""
 
 
 class Contact(Base):
-    """A deleted user's row stays as a tombstone without data, so that late events do not bring them back."""
+    """Deletion leaves a tombstone, so that late events do not restore the user."""
 
     __tablename__ = "contacts"
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     email: Mapped[str | None] = mapped_column(String(255))
     verified_email: Mapped[str | None] = mapped_column(String(255))
-    """The last address that its owner confirmed."""
+    """The last confirmed address."""
     username: Mapped[str | None] = mapped_column(String(100))
     first_name: Mapped[str | None] = mapped_column(String(100))
     last_name: Mapped[str | None] = mapped_column(String(100))
     updated_at: Mapped[datetime]
-    """By the clock of users."""
+    """By users' clock."""
     locale: Mapped[str | None] = mapped_column(String(20))
     time_zone: Mapped[str | None] = mapped_column(String(50))
     marketing_consent: Mapped[bool] = mapped_column(default=False)
     wishes_at: Mapped[datetime | None]
-    """When users published these three."""
+    """When users published these."""
 
     @classmethod
     def upsert(cls, user_id: UUID, email: str, username: str, first_name: str, last_name: str, at: datetime) -> None:
-        """Store this unless newer data is known. A deletion is final, whatever the clocks say."""
+        """Ignored if outdated. Deletion is final, whatever the clocks say."""
         fields = {"email": email, "username": username, "first_name": first_name, "last_name": last_name}
         row = insert(cls).values(user_id=user_id, updated_at=at, **fields)
         newer = (cls.updated_at < row.excluded.updated_at) & cls.email.is_not(None)
@@ -53,7 +53,7 @@ class Contact(Base):
 
     @classmethod
     def get_for_update(cls, user_id: UUID) -> "Contact":
-        """Locked, so that notifications to one user are decided one at a time. Raises ContactUnknown."""
+        """One decision per user at a time. Raises ContactUnknown."""
         contact = cls.find_for_update(user_id)
         if contact is None:
             raise ContactUnknown(f"User {user_id} is not registered here yet.")
@@ -64,7 +64,7 @@ class Contact(Base):
         return postgres.session().get(cls, user_id, with_for_update=True)
 
     def set_preferences(self, locale: str, time_zone: str, marketing_consent: bool, at: datetime) -> None:
-        """Store this unless newer preferences are known or the user is deleted."""
+        """Ignored if outdated or the user is deleted."""
         if self.is_deleted or (self.wishes_at or at) > at:
             return
         self.locale, self.time_zone, self.marketing_consent = locale, time_zone, marketing_consent
@@ -79,7 +79,7 @@ class Contact(Base):
             self.verified_email = email
 
     def name_for(self, email: str | None) -> str:
-        """For the salutation, one line; empty unless this address is verified, since anyone may register any address."""
+        """One line; empty for unverified addresses, since anyone may register those."""
         if email is None or email != self.verified_email:
             return ""
         return " ".join((self.first_name or self.username or "").split())

@@ -1,6 +1,6 @@
-"""One message to one user about one fact by one channel, and its progress.
+"""One message to one user about one fact by one channel.
 
-pending → sent, failed (permanently refused) or dead (given up; an operator may replay it). deferred → pending when due, or
+pending → sent, failed (permanently refused) or dead (given up; may be replayed). deferred → pending when due, or
 collected into a digest. suppressed: never sent, with a reason.
 """
 
@@ -24,23 +24,22 @@ from services.notifications.models.attempt import INTERRUPTED, Attempt, Outcome
 from services.notifications.models.base import Base
 
 SOONEST_SWEEP = timedelta(seconds=60)
-"""Time for the task and its own retries."""
+"""Leaves time for the task's retries."""
 
 LATEST_SWEEP = timedelta(minutes=10)
-"""The longest wait after a provider is back."""
+"""The longest wait once a provider is back."""
 
 GIVE_UP_AFTER = timedelta(days=3)
 
 MAX_CRASHES = 5
-"""A message that crashes the process this often is given up."""
+"""Then it is given up."""
 
 SWEPT_AT_ONCE = 500
 
 MAX_DEFERRAL = timedelta(days=8)
-"""The longest deferral."""
 
 DIGEST = "digest"
-"""The reason of notifications that wait for a digest."""
+"""A reason: waits for a digest."""
 
 
 class Status(StrEnum):
@@ -64,9 +63,9 @@ class Notification(Base):
     channel: Mapped[str] = mapped_column(String(20))
     kind: Mapped[str] = mapped_column(String(100))
     subject_id: Mapped[UUID]
-    """What it is about, e.g. the order."""
+    """E.g. the order."""
     fact_id: Mapped[UUID | None]
-    """The fact, where a subject may have several. Unique with kind, channel and user."""
+    """If a subject has several. Unique with kind, channel and user."""
     recipient: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
     text: Mapped[str] = mapped_column(Text)
@@ -74,26 +73,25 @@ class Notification(Base):
     locale: Mapped[str | None] = mapped_column(String(20))
     status: Mapped[str] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(String(50))
-    """Why it was deferred or suppressed."""
+    """For deferral or suppression."""
     attempts: Mapped[int] = mapped_column(default=0)
     error: Mapped[str | None] = mapped_column(String(500))
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     release_at: Mapped[datetime | None]
-    """Not sent before."""
+    """Earliest sending."""
     due_at: Mapped[datetime]
-    """When the sweeper retries it, if still pending."""
+    """Next retry by the sweeper."""
     give_up_at: Mapped[datetime | None]
     taken_until: Mapped[datetime | None]
-    """Owned by a task until then."""
+    """Owned by a task."""
     pinned_to: Mapped[str | None] = mapped_column(String(100))
-    """The provider that may have taken it: no other gets it, to avoid duplicates."""
+    """May have taken it: others would duplicate it."""
     digest_id: Mapped[UUID | None]
-    """The digest that contains it."""
 
     @classmethod
     def create(cls, content: Content, release_at: datetime | None = None, **values: object) -> "Notification | None":
-        """None if this fact has its notification already."""
+        """None if this fact has one."""
         now = clock.now()
         release_at = release_at or now
         row = {
@@ -112,14 +110,14 @@ class Notification(Base):
 
     @classmethod
     def page(cls, caller: Caller, user_id: UUID, page: Page) -> tuple[Sequence["Notification"], str | None]:
-        """A user's notifications, newest first. Raises NotFound for a user the caller may not see."""
+        """Newest first. Raises NotFound for users hidden from the caller."""
         if not caller.owns(user_id):
             raise NotFound("User not found.")
         return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":
-        """Raises NotFound unless it is the caller's or the caller is staff."""
+        """Raises NotFound for another user's, unless staff."""
         found = postgres.session().get(cls, notification_id) if caller.owns(user_id) else None
         if found is None or found.user_id != user_id:
             raise NotFound("Notification not found.")
@@ -127,7 +125,7 @@ class Notification(Base):
 
     @classmethod
     def take(cls, notification_id: UUID, lasts: timedelta) -> "Notification | None":
-        """Own the notification for this long; None if it needs no sending or is in progress."""
+        """None if done or in progress."""
         now = clock.now()
         notification = cls.get_for_update(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
@@ -145,7 +143,7 @@ class Notification(Base):
 
     @classmethod
     def overdue(cls, at: datetime) -> list["Notification"]:
-        """Pending and due, longest due first; a bounded number, locked."""
+        """Longest due first; limited, locked."""
         query = (
             select(cls)
             .where(cls.status == Status.PENDING, cls.due_at <= at)
@@ -157,7 +155,7 @@ class Notification(Base):
 
     @classmethod
     def released(cls, at: datetime) -> list["Notification"]:
-        """Deferred until now, other than for a digest, and made pending; a bounded number, locked."""
+        """Makes them pending, except for digests; limited, locked."""
         query = (
             select(cls)
             .where(cls.status == Status.DEFERRED, cls.release_at <= at, cls.reason != DIGEST)
@@ -173,14 +171,14 @@ class Notification(Base):
 
     @classmethod
     def nth_latest_release(cls, user_id: UUID, channel: str, nth: int, since: datetime) -> datetime | None:
-        """When the `nth` latest of the capped messages to this user was or will be released."""
+        """The `nth` latest release, past or planned, of capped messages."""
         uncapped = [kind.name for kind in KINDS.values() if not kind.is_capped]
         query = (
             select(cls.release_at)
             .where(cls.user_id == user_id, cls.channel == channel, cls.kind.not_in(uncapped))
             .where(cls.status.in_([Status.PENDING, Status.DEFERRED, Status.SENT, Status.FAILED, Status.DEAD]))
             .where(cls.reason.is_distinct_from(DIGEST), cls.release_at > since)
-            # Older ones were released long ago: bounds the index scan.
+            # Bounds the index scan: older ones were released long ago.
             .where(cls.created_at > since - MAX_DEFERRAL)
             .order_by(cls.release_at.desc())
             .offset(nth - 1)
@@ -200,7 +198,7 @@ class Notification(Base):
 
     @classmethod
     def erase(cls, user_id: UUID) -> None:
-        """Blank content and address of this user's notifications, and suppress unsent ones."""
+        """Blank content and addresses; suppress unsent ones."""
         of_user = update(cls).where(cls.user_id == user_id)
         postgres.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
         suppressed = of_user.where(cls.status.in_(UNSENT)).values(status=Status.SUPPRESSED, reason="deleted")
@@ -212,7 +210,7 @@ class Notification(Base):
         return self.fact_id or self.subject_id
 
     def pin_to_interrupted(self) -> None:
-        """The provider in use when our process died may have the message."""
+        """Our process died; that provider may have it."""
         for attempt in Attempt.interrupted(self.id):
             if attempt.device_id is None:
                 self.pinned_to = attempt.provider
@@ -223,7 +221,7 @@ class Notification(Base):
             self.give_up(f"The process died {len(crashes)} times while sending it.")
 
     def postpone(self, at: datetime) -> None:
-        """Back off: due again when the row's age has doubled, within bounds."""
+        """Due again when the row's age has doubled, within bounds."""
         age = at - (self.release_at or self.created_at)
         self.due_at = at + min(max(age, SOONEST_SWEEP), LATEST_SWEEP)
 
@@ -234,26 +232,23 @@ class Notification(Base):
         self.taken_until = None
 
     def suppress(self, reason: str) -> None:
-        """Never send it."""
         self._settle(Status.SUPPRESSED)
         self.reason = reason
 
     def fail(self, error: str) -> None:
-        """Permanently refused."""
         self._settle(Status.FAILED, error)
 
     def give_up(self, error: str) -> None:
-        """Leave it to an operator."""
         self._settle(Status.DEAD, error)
 
     def replay(self, at: datetime) -> None:
-        """Retry for as long as a new one. A provider that may have taken it stays pinned."""
+        """Retried for as long as a new one; stays pinned."""
         assert self.status == Status.DEAD
         self.status, self.error = Status.PENDING, None
         self.give_up_at, self.due_at = at + GIVE_UP_AFTER, at + SOONEST_SWEEP
 
     def retry_later(self, error: str, pinned_to: str | None = None) -> None:
-        """Wait for the next attempt, or give up after GIVE_UP_AFTER."""
+        """Until GIVE_UP_AFTER."""
         now = clock.now()
         self.pinned_to = pinned_to or self.pinned_to
         if now > (self.give_up_at or self.created_at + GIVE_UP_AFTER):

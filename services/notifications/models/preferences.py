@@ -26,21 +26,21 @@ class Preferences(Base):
 
     user_id: Mapped[UUID] = mapped_column(primary_key=True)
     choices: Mapped[dict[str, Any]]
-    """kind → channel → wanted; only what differs from the kind's defaults."""
+    """kind → channel → wanted; non-defaults only."""
     phone: Mapped[str | None] = mapped_column(String(20))
     """E.164."""
     quiet_from: Mapped[time | None]
     quiet_until: Mapped[time | None]
-    """Local times in `time_zone`, both or neither; may span midnight."""
+    """Local, both or neither; may span midnight."""
     time_zone: Mapped[str | None] = mapped_column(String(50))
-    """IANA name; defaults to the account's."""
+    """IANA; defaults to the account's."""
     digest: Mapped[str] = mapped_column(String(10))
     digest_hour: Mapped[int] = mapped_column(SmallInteger)
-    """Local hour of the daily digest."""
+    """Local."""
 
     @classmethod
     def of(cls, user_id: UUID) -> "Preferences":
-        """The user's preferences, else the defaults, which are not in the session."""
+        """Defaults are not in the session."""
         return postgres.session().get(cls, user_id) or cls(
             user_id=user_id, choices={}, digest=Digest.NONE, digest_hour=8
         )
@@ -67,7 +67,7 @@ class Preferences(Base):
         self.choices = {**self.choices, kind: of_kind}
 
     def zone(self, of_account: str | None) -> ZoneInfo:
-        """UTC if none is set or it is unknown here."""
+        """UTC if unset or unknown."""
         try:
             return ZoneInfo(self.time_zone or of_account or "UTC")
         except (ZoneInfoNotFoundError, ValueError):

@@ -31,7 +31,6 @@ class AnalyticsQuery(Query):
     until: Day | None = None
     currency: Currency | None = None
     top: int = Field(default=10, ge=1, le=100)
-    """Number of products."""
 
     @field_validator("until")
     @classmethod
@@ -57,7 +56,6 @@ class Sales(View):
     average_basket: AmountView | None
     """Revenue per confirmed order."""
     conversion: float | None
-    """Confirmed orders per placed order."""
 
     @classmethod
     def of(cls, placed: int, confirmed: int, revenue: int, refunded: int, **more: date) -> Self:
@@ -93,11 +91,9 @@ class AnalyticsView(View):
     currency: str
     total: Sales
     days: list[DaySales]
-    """Days with activity, oldest first."""
+    """Oldest first; only days with activity."""
     categories: list[CategorySales]
-    """By revenue, highest first."""
     products: list[ProductSales]
-    """The `top` products by revenue."""
 
 
 class Analytics(Resource):

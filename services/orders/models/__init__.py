@@ -1,4 +1,4 @@
-"""Orders are event-sourced: `events` holds what happened, `orders` the resulting state of each order."""
+"""Event-sourced orders: `events`, and the resulting state in `orders`."""
 
 from services.orders.models.events import Event
 from services.orders.models.order import Order

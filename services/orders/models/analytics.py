@@ -1,4 +1,4 @@
-"""Sales by day (UTC) and currency, category and product, in minor units. The order of events does not matter."""
+"""Sales by UTC day, currency, category and product, in minor units; independent of event order."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,6 @@ from contracts.orders import OrderConfirmed, OrderPlaced, OrderRefunded
 from services.orders.models.events import Base
 
 COUNTED: tuple[type[Message], ...] = (OrderPlaced, OrderConfirmed, OrderRefunded)
-"""The events that add to the sums."""
 
 
 def _table(name: str, keys: Iterable[Column[Any]], sums: Iterable[str]) -> Table:
@@ -39,7 +38,7 @@ products = _table(
     [_category(), Column("product_id", Uuid, primary_key=True), Column("name", String(200), primary_key=True)],
     ("quantity", "revenue"),
 )
-"""A product has one row per name and category that it has had."""
+"""One row for each name and category a product has had."""
 
 TABLES = (days, categories, products)
 
@@ -47,7 +46,7 @@ BATCH = 1_000
 
 
 class Sums:
-    """What a batch of events adds to the tables."""
+    """A batch's additions."""
 
     def __init__(self) -> None:
         self._sums: dict[Table, dict[tuple[Any, ...], Counter[str]]] = {table: {} for table in TABLES}
@@ -74,7 +73,7 @@ class Sums:
         self._sums[table].setdefault(key, Counter()).update(amounts)
 
     def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
-        """Upserts that add the sums, in key order so that two writers cannot deadlock."""
+        """Upserts in key order, to avoid deadlocks."""
         for table, sums in self._sums.items():
             target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
             row = insert(target)

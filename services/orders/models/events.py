@@ -1,4 +1,4 @@
-"""Append-only streams of events, one per order. This table is also the outbox."""
+"""Append-only event streams, one per order; also the outbox."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -20,9 +20,9 @@ class Base(DeclarativeBase):
 
 
 class Event(Base):
-    """A fact or command of an order's life. `version` counts from 1 within its stream, without gaps.
+    """`version` counts from 1 within its stream, without gaps.
 
-    As (stream, version) is unique, of two writers that read the same state the second one's transaction fails.
+    Its uniqueness makes the later of two concurrent writers fail.
     """
 
     __tablename__ = "events"
@@ -37,7 +37,7 @@ class Event(Base):
     meta: Mapped[dict[str, Any]]
     occurred_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
-    """When the broker confirmed it; for an event that is only stored, when it happened."""
+    """When the broker confirmed it, or when an unsent event happened."""
 
     @classmethod
     def of(cls, message: Message, stream: UUID, version: int, is_sent: bool) -> "Event":
@@ -59,7 +59,7 @@ class Event(Base):
 
     @classmethod
     def stream_of(cls, order_id: UUID, after: int = 0, limit: int | None = None) -> Sequence["Event"]:
-        """Events of the order after version `after`, oldest first."""
+        """Oldest first."""
         query = select(cls).where(cls.stream == order_id, cls.version > after).order_by(cls.version).limit(limit)
         return postgres.session().scalars(query).all()
 
@@ -69,5 +69,5 @@ class Event(Base):
 
 
 def read(type_: str, data: dict[str, Any], meta: dict[str, Any]) -> Message:
-    """The message in an event's row, in its current version."""
+    """Upgraded to the current version."""
     return messages.read(type_, data, relay.version(meta))

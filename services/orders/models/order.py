@@ -1,4 +1,4 @@
-"""An order: the state that its events lead to. Only events change it, in the same transaction."""
+"""An order's state, changed only by events, in the same transaction."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -40,18 +40,18 @@ class Order(Base):
     captured_amount: Mapped[int] = mapped_column(MinorUnits)
     refunded_amount: Mapped[int] = mapped_column(MinorUnits)
     disputed_amount: Mapped[int] = mapped_column(MinorUnits)
-    """Withheld by the bank until a dispute is decided."""
+    """Withheld until a dispute is decided."""
 
     external_amount: Mapped[int] = mapped_column(MinorUnits)
-    """The part of `refunded_amount` that went back without us: refunds made elsewhere, and disputes lost."""
+    """The part of `refunded_amount` refunded elsewhere or lost in disputes."""
 
     movement: Mapped[int] = mapped_column(BigInteger)
-    """Position of the newest PaymentMovedExternally."""
+    """Of the newest PaymentMovedExternally."""
 
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
-    """Of its cancellation: the code of a Reason."""
+    """Of its cancellation: a Reason's code."""
 
     lines: Mapped[list[Line]] = mapped_column(PydanticJSON(list[Line]))
     payment_method: Mapped[str] = mapped_column(String(100))
@@ -59,7 +59,7 @@ class Order(Base):
     """By `steps.key_of`."""
 
     due_at: Mapped[datetime | None]
-    """When the first missing reply is late."""
+    """When the first reply is late."""
 
     stuck_at: Mapped[datetime | None]
     stuck_reason: Mapped[str | None] = mapped_column(String(500))
@@ -79,7 +79,6 @@ class Order(Base):
 
     @classmethod
     def blank(cls, order_id: UUID) -> "Order":
-        """An order before its first event."""
         empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
         nothing = dict.fromkeys(
             ("captured_amount", "refunded_amount", "disputed_amount", "external_amount", "movement", "version"), 0
@@ -96,7 +95,7 @@ class Order(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, order_id: UUID, for_update: bool = False) -> "Order":
-        """Raises NotFound, also for someone else's unless the caller is staff."""
+        """Raises NotFound, also for another user's unless staff."""
         order = postgres.session().get(cls, order_id, with_for_update=for_update)
         if order is None or not caller.owns(order.user_id):
             raise NotFound("You have no order with this id.")
@@ -104,32 +103,32 @@ class Order(Base):
 
     @property
     def refundable(self) -> int:
-        """Captured, and neither refunded, being refunded nor disputed; in minor units."""
+        """In minor units: captured, and neither refunded, being refunded nor disputed."""
         being_refunded = sum(step.amount for step in self.open_steps.values())
         return max(self.captured_amount - self.refunded_amount - being_refunded - self.disputed_amount, 0)
 
     def newly_external(self, total: int) -> int:
-        """How much of the external `total` is not counted yet: staff may have settled it before it was reported."""
+        """How much of `total` is not counted yet: staff may have settled it first."""
         return max(total - self.external_amount, 0)
 
     @property
     def is_called_off(self) -> bool:
-        """Nothing will be delivered, so everything has to be undone."""
+        """Everything has to be undone."""
         return self.status == OrderStatus.CANCELLED or (self.status == OrderStatus.REFUNDED and self.shipped_at is None)
 
     @property
     def is_settled(self) -> bool:
-        """No reply is missing, and no refund is due."""
+        """No reply or refund is outstanding."""
         return not self.open_steps and not (self.is_called_off and self.refundable)
 
     @property
     def open_steps(self) -> dict[str, Step]:
-        """Steps without a reply, oldest request first. (JSONB sorts keys by length.)"""
+        """Unanswered, oldest request first. (JSONB sorts keys by length.)"""
         by_age = sorted(self.steps.items(), key=lambda item: item[1].version)
         return {key: step for key, step in by_age if step.is_open}
 
     def outcome(self, command: type[Message]) -> Outcome | None:
-        """How the step ended; None while it is open or was never requested."""
+        """None while open or never requested."""
         step = self.steps.get(command.type)
         return step.outcome if step is not None else None
 
@@ -140,14 +139,14 @@ class Order(Base):
         return command.type in self.open_steps
 
     def accept(self, reply: Message) -> bool:
-        """Record the reply if it is awaited; False if it is late or repeated."""
+        """False if the reply is late or repeated."""
         if _step_ended_by(reply, self.open_steps) is None:
             return False
         self.record(reply)
         return True
 
     def record_money(self, fact: PaymentCaptured | PaymentRefunded) -> bool:
-        """Record that money moved, requested or not; False if that is recorded already."""
+        """False if already recorded."""
         _, [command] = steps.REPLIES[type(fact)]
         step = self.steps.get(steps.key_of(fact, command))
         if step is not None and step.outcome == Outcome.DONE:
@@ -156,11 +155,11 @@ class Order(Base):
         return True
 
     def record(self, fact: Message) -> None:
-        """Append an event that is not sent. Raises InvalidTransition."""
+        """Append an unsent event. Raises InvalidTransition."""
         self._append(fact, is_sent=False)
 
     def emit(self, *messages: Message) -> None:
-        """Append events that are sent after the transaction. Raises InvalidTransition."""
+        """Append events to send. Raises InvalidTransition."""
         for message in messages:
             self._append(message, is_sent=True)
 
@@ -170,7 +169,7 @@ class Order(Base):
         postgres.session().add(event)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
-        """Depends on the order and the event alone, so that a rebuild gives the same row."""
+        """Deterministic, for rebuilds."""
         self.updated_at = occurred_at
         self.version = version
         match message:
@@ -223,7 +222,6 @@ class Order(Base):
         self.status = status
 
     def _update_steps(self, message: Message, version: int, occurred_at: datetime) -> None:
-        """A command begins a step, a reply ends one."""
         updated = dict(self.steps)
         if type(message) in steps.RETRY_POLICIES:
             key = steps.key_of(message)
@@ -252,7 +250,6 @@ class Order(Base):
 
 
 def _step_ended_by(reply: Message, among: dict[str, Step]) -> str | None:
-    """The key of the open step that the reply ends."""
     _, commands = steps.REPLIES[type(reply)]
     keys = (steps.key_of(reply, command) for command in commands)
     return next((key for key in keys if key in among and among[key].is_open), None)

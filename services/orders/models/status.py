@@ -1,4 +1,4 @@
-"""The statuses of an order, and the transitions between them."""
+"""Order statuses and their transitions."""
 
 from enum import StrEnum
 
@@ -12,7 +12,7 @@ class OrderStatus(StrEnum):
     DELIVERED = "delivered"
     CANCELLED = "cancelled"
     REFUNDED = "refunded"
-    """In full, whether or not the order was cancelled before."""
+    """In full, cancelled or not."""
 
 
 NEXT = {
@@ -22,7 +22,6 @@ NEXT = {
     OrderStatus.DELIVERED: {OrderStatus.REFUNDED},
     OrderStatus.CANCELLED: {OrderStatus.REFUNDED},
 }
-"""The transitions from each status; none from the others."""
 
 
 class InvalidTransition(Conflict):

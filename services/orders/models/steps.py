@@ -1,6 +1,6 @@
-"""The steps of the saga: the command that begins each, the replies that end it, and how long that may take.
+"""The saga's steps: commands, replies and time limits.
 
-The numbers are constants, not settings: an order's row, deadlines included, must follow from its events alone.
+Constants, not settings: an order's row must follow from its events alone.
 """
 
 from collections.abc import Mapping
@@ -42,35 +42,34 @@ class Outcome(StrEnum):
     DONE = "done"
     REFUSED = "refused"
     CALLED_OFF = "called off"
-    """Undone before there was a reply, which no longer matters."""
+    """Undone before the reply."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """The first attempt may take `first`, each further one twice as long; after `times` the step has failed."""
+    """The wait starts at `first` and doubles; after `times` the step fails."""
 
     first: timedelta
     times: int
 
     def after(self, attempts: int) -> timedelta:
-        """How long to wait for a reply to the last of so many attempts."""
+        """Time allowed for this attempt's reply."""
         return min(self.first * 2 ** min(attempts - 1, 20), MAX_WAIT)
 
 
 RETRY_POLICIES: Mapping[type[Message], RetryPolicy] = {
-    # The customer waits: 4 minutes for stock, 16 for a payment that the bank has them confirm.
+    # The customer waits: 4 minutes for stock, 16 to confirm with the bank.
     ReserveStock: RetryPolicy(timedelta(seconds=15), 4),
     AuthorizePayment: RetryPolicy(timedelta(seconds=30), 5),
-    # The order is confirmed: try for an hour before cancelling it.
+    # Confirmed: try for an hour before cancelling.
     CommitStock: RetryPolicy(timedelta(seconds=15), 8),
     CapturePayment: RetryPolicy(timedelta(seconds=15), 8),
-    # Compensations must happen: after 16 minutes the order is stuck, and repeats go on.
+    # Compensations must happen: stuck after 16 minutes, repeated for ever.
     ReleaseStock: RetryPolicy(timedelta(seconds=15), 6),
     VoidPayment: RetryPolicy(timedelta(seconds=15), 6),
     RestockStock: RetryPolicy(timedelta(seconds=15), 6),
     RefundPayment: RetryPolicy(timedelta(seconds=15), 6),
 }
-"""Every command of the saga."""
 
 FORWARD = {
     ReserveStock.type: Reason.RESERVATION_TIMED_OUT,
@@ -78,10 +77,10 @@ FORWARD = {
     CommitStock.type: Reason.COMMITMENT_TIMED_OUT,
     CapturePayment.type: Reason.CAPTURE_TIMED_OUT,
 }
-"""The commands that move an order forward, and why it is cancelled without a reply."""
+"""Forward commands, and the cancellation reason when unanswered."""
 
 CALLS_OFF: Mapping[type[Message], type[Message]] = {ReleaseStock: ReserveStock, VoidPayment: AuthorizePayment}
-"""Commands that make the reply to another one irrelevant."""
+"""Commands that make another's reply irrelevant."""
 
 REPLIES: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
     StockReserved: (Outcome.DONE, (ReserveStock,)),
@@ -97,19 +96,15 @@ REPLIES: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
     PaymentRefunded: (Outcome.DONE, (RefundPayment,)),
     RefundRefused: (Outcome.REFUSED, (RefundPayment,)),
 }
-"""How each reply ends the step that one of the commands began."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """Open while it has no outcome."""
-
     version: int
-    """Of the event with the last attempt."""
+    """Of the last attempt's event."""
 
     attempts: int
     due_at: datetime
-    """When the reply is late."""
 
     outcome: Outcome | None = None
     amount: int = 0
@@ -124,7 +119,7 @@ class Step:
 
 
 def key_of(message: Message, command: type[Message] | None = None) -> str:
-    """The key of the step that a command begins, or that a reply to `command` ends. An order may have several refunds."""
+    """Refunds get one key each."""
     name = (command or type(message)).type
     return (
         f"{name} {message.refund_id}" if isinstance(message, RefundPayment | PaymentRefunded | RefundRefused) else name
@@ -136,7 +131,6 @@ def command_of(key: str) -> type[Message]:
 
 
 def attempted(command: Message, version: int, occurred_at: datetime, previous: Step | None) -> Step:
-    """The step after another attempt."""
     attempts = previous.attempts + 1 if previous is not None else 1
     due_at = occurred_at + RETRY_POLICIES[type(command)].after(attempts)
     return Step(version, attempts, due_at, amount=command.amount if isinstance(command, RefundPayment) else 0)

@@ -6,7 +6,7 @@ from chassis.security import auth
 
 
 def user_id() -> UUID:
-    """Of the current request, on routes for users only."""
+    """Only on routes for users."""
     user_id = auth.caller().user_id
     assert user_id is not None
     return user_id

@@ -1,4 +1,4 @@
-"""/payments/methods: saved payment methods. Tokens come from the provider's page; we never see a card number."""
+"""/payments/methods: saved tokens from the provider's page, never card numbers."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""/payments: direct payments, their capture and void, and the payments of users."""
+"""/payments: direct payments and users' payments."""
 
 from uuid import UUID
 

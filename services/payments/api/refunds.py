@@ -27,10 +27,7 @@ class Refunds(Resource):
         raises=[NotFound],
     )
     def post(self, body: NewRefund) -> RefundView:
-        """Refund part of a payment, or all that is left. The refund is pending at first: follow its Location for the outcome.
-
-        The payment's order, if it has one, is notified.
-        """
+        """Refund part of a payment, or all that is left. Follow the Location for the outcome. Its order is notified."""
         payment = Payment.for_staff(body.payment_id)
         if payment.status != Status.CAPTURED:
             raise InvalidTransition(f"A {payment.status} payment cannot be refunded.", current=payment.status)

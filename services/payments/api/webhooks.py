@@ -1,4 +1,4 @@
-"""/payments/webhooks. Open to anyone: nothing unsigned is parsed, and a task looks the charge up instead of believing the event."""
+"""/payments/webhooks, open to anyone: nothing unsigned is parsed, and the charge is looked up, not believed."""
 
 from flask import request
 
@@ -13,7 +13,7 @@ from services.payments.providers.interface import Event
 from services.payments.providers.signature import Unverified
 
 MAX_BYTES = 524_288
-"""Stripe's events have been seen above 64 KiB, and it gives up on an endpoint that refuses them."""
+"""Stripe's events can exceed 64 KiB, and it gives up on an endpoint that refuses them."""
 
 
 class NotSigned(Problem):
@@ -29,7 +29,7 @@ class WebhookReceipt(View):
 
 
 def verified(provider: str) -> Event:
-    """The event in the request, its signature verified before it is parsed."""
+    """Verifies the signature before parsing."""
     if (request.content_length or 0) > MAX_BYTES or len(body := request.get_data()) > MAX_BYTES:
         raise TooLarge(f"A webhook may have at most {MAX_BYTES} bytes.")
     try:

@@ -1,4 +1,4 @@
-"""The tables of payments and the only ways to change them."""
+"""The payments tables."""
 
 from services.payments.models.method import PaymentMethod
 from services.payments.models.payment import Payment

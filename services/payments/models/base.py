@@ -1,4 +1,4 @@
-"""The declarative base of the payments tables."""
+"""The declarative base."""
 
 from sqlalchemy.orm import DeclarativeBase
 

@@ -1,7 +1,7 @@
 """The double-entry ledger: the only record of what is held, captured and refunded.
 
-A row is a movement between two accounts; the view `ledger_entries` shows both entries. The database refuses changes,
-deletions, duplicates, and a negative balance of any account but the customer's (migration 0002).
+A row moves money between two accounts; the view `ledger_entries` shows both entries. The database refuses changes,
+deletions, duplicates, and negative balances except the customer's (migration 0002).
 """
 
 from collections.abc import Iterable
@@ -21,14 +21,14 @@ from services.payments.models.base import Base
 class Account(StrEnum):
     CUSTOMER = "customer"
     HELD = "held"
-    """Authorised: neither the customer's to spend nor ours."""
+    """Authorised."""
 
     CAPTURED = "captured"
     REFUNDING = "refunding"
-    """Set aside for a refund in progress."""
+    """For a refund in progress."""
 
     DISPUTED = "disputed"
-    """Withheld by the bank until a dispute is decided."""
+    """Withheld until a dispute is decided."""
 
 
 class Move(StrEnum):
@@ -39,7 +39,7 @@ class Move(StrEnum):
     REFUNDED = "refunded"
     REFUND_REFUSED = "refund_refused"
 
-    # External movements: made at the provider without us.
+    # External: made at the provider without us.
     EXTERNAL_REFUND = "external_refund"
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
@@ -58,7 +58,7 @@ MOVES = {
     Move.DISPUTE_WON: (Account.DISPUTED, Account.CAPTURED),
     Move.DISPUTE_LOST: (Account.DISPUTED, Account.CUSTOMER),
 }
-"""From which account to which."""
+"""From, to."""
 
 
 class Entry(Base):
@@ -79,7 +79,7 @@ class Entry(Base):
 
 @dataclass(frozen=True)
 class Sums:
-    """Of one payment, in minor units. `captured` is before refunds; `refunded` includes `refunded_externally`."""
+    """In minor units. `captured` is before refunds; `refunded` includes `refunded_externally`."""
 
     held: int = 0
     captured: int = 0
@@ -92,12 +92,11 @@ class Sums:
 
     @property
     def refundable(self) -> int:
-        """Captured, and neither gone, nor set aside for a refund, nor withheld in a dispute."""
+        """Neither gone, set aside nor withheld."""
         return self.captured - self.refunding - self.refunded - self.disputed - self.charged_back
 
     @property
     def is_gone(self) -> bool:
-        """Everything captured went back to the customer."""
         return 0 < self.captured == self.refunded + self.charged_back
 
 
@@ -110,7 +109,7 @@ def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UU
 
 
 def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
-    """By payment id, for all of `payment_ids`."""
+    """Includes payments without movements."""
     moved: dict[UUID, dict[str, int]] = {payment_id: {} for payment_id in payment_ids}
     query = select(Entry.payment_id, Entry.move, func.sum(Entry.amount)).group_by(Entry.payment_id, Entry.move)
     for payment_id, move, amount in postgres.session().execute(query.where(Entry.payment_id.in_(moved))):
@@ -119,12 +118,12 @@ def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
 
 
 def last_position(payment_id: UUID) -> int:
-    """Of the payment's last movement, 0 without one."""
+    """0 without movements."""
     return postgres.session().scalar(select(func.max(Entry.position)).where(Entry.payment_id == payment_id)) or 0
 
 
 def open_disputes() -> int:
-    """Number of payments with money withheld in a dispute."""
+    """Number of payments."""
     withheld = func.sum(case((Entry.move == Move.DISPUTED, Entry.amount), else_=-Entry.amount))
     disputed = (
         select(Entry.payment_id)

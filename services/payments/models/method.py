@@ -1,4 +1,4 @@
-"""Saved payment methods: a provider's token and the user's label for it."""
+"""Saved payment methods: provider tokens with labels."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,7 +34,7 @@ class PaymentMethod(Base):
 
     @classmethod
     def save(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
-        """The user's method with this token, under its newest label. Raises TooManyMethods."""
+        """Updates the label of a known token. Raises TooManyMethods."""
         row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=clock.now())
         upsert = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(
             cls
@@ -53,7 +53,7 @@ class PaymentMethod(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, method_id: UUID) -> "PaymentMethod":
-        """Raises NotFound, also for someone else's."""
+        """Raises NotFound, also for another user's."""
         method = postgres.session().get(cls, method_id)
         if method is None or not caller.owns(method.user_id):
             raise NotFound("You have no payment method with this id.")

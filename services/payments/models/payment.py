@@ -1,6 +1,6 @@
-"""A payment: its state at the provider (`status`), and the state it should reach (`goal`).
+"""A payment: its `status` at the provider and its `goal`. While they differ, work remains.
 
-While they differ, work remains. A change of status that moves money also posts to the ledger.
+Status changes that move money also post to the ledger.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,7 +27,7 @@ from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
-"""ISO 4217 for "no currency": of a payment voided before it was requested."""
+"""ISO 4217 for "no currency": a payment voided before it was requested."""
 
 _MOVED = {
     (Status.PENDING, Status.AUTHORIZED): [Move.AUTHORIZED],
@@ -37,7 +37,7 @@ _MOVED = {
     (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
     (Status.FAILED, Status.VOIDED): [Move.RELEASED],
 }
-"""The movements at each change of status."""
+"""Movements at each change of status."""
 
 
 class Payment(Base):
@@ -47,49 +47,48 @@ class Payment(Base):
     """Also the idempotency key at the provider."""
 
     order_id: Mapped[UUID | None] = mapped_column(unique=True)
-    """Empty for a direct payment. Set by the saga alone, so that no caller can pre-empt an order's one payment."""
+    """Empty for direct payments. Set by the saga alone, so that no caller can pre-empt it."""
 
     user_id: Mapped[UUID | None]
-    """Empty for a payment voided before it was requested."""
+    """Empty if voided before it was requested."""
 
     amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
     payment_method: Mapped[str] = mapped_column(String(64))
-    """The provider's token; empty if we were given something else."""
+    """The provider's token; empty if it was not one."""
 
     status: Mapped[str] = mapped_column(String(50), default=Status.PENDING)
     goal: Mapped[str] = mapped_column(String(50))
-    """AUTHORIZED, CAPTURED, or VOIDED, which may take a refund."""
+    """AUTHORIZED, CAPTURED, or VOIDED (by refund if need be)."""
 
     decline_reason: Mapped[str | None] = mapped_column(String(100))
-    """Why it was declined or called off: the code of a Reason."""
+    """A Reason's code."""
 
     provider: Mapped[str] = mapped_column(String(50))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
-    """The provider's id of the charge."""
+    """The charge's id."""
 
     action_url: Mapped[str | None] = mapped_column(String(2_000))
-    """Where the customer has to confirm, while the payment waits for that."""
+    """Where the customer has to confirm."""
 
     captures_at_once: Mapped[bool]
-    """Whether authorisation also captures. Fixed, since a repeated request must be identical."""
+    """Fixed, since repeated requests must be identical."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
-    """When the current step was first requested; since then only the provider knows its outcome."""
+    """Of the current step; since then only the provider knows its outcome."""
 
     sent_at: Mapped[datetime | None]
-    """When the charge was last requested; it may appear later."""
+    """Last charge request, which may take effect later."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper picks it up; empty when nothing is to be done."""
+    """For the sweeper; empty when nothing remains."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
-    """When status or goal last changed."""
+    """Last change of status or goal."""
 
     @classmethod
     def direct(cls, terms: Terms, capture: bool, provider: str) -> "Payment":
-        """A new payment that belongs to no order."""
         values = _new(Status.CAPTURED if capture else Status.AUTHORIZED, provider)
         payment = cls(captures_at_once=capture, **values, **terms.columns())
         postgres.session().add(payment)
@@ -98,7 +97,7 @@ class Payment(Base):
 
     @classmethod
     def for_order(cls, order_id: UUID, terms: Terms, provider: str) -> "Payment":
-        """The order's payment, created if there is none; locked."""
+        """Created if missing; locked."""
         payment = cls._take(order_id, **_new(Status.AUTHORIZED, provider), **terms.columns())
         if payment.user_id is None:
             for name, value in terms.columns().items():
@@ -107,14 +106,14 @@ class Payment(Base):
 
     @classmethod
     def called_off(cls, order_id: UUID, provider: str) -> "Payment":
-        """The order's payment, created as voided if there is none; locked."""
+        """Created as voided if missing; locked."""
         nothing = {"amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
         voided = {"status": Status.VOIDED, "decline_reason": Reason.CANCELLED, "due_at": None}
         return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
 
     @classmethod
     def _take(cls, order_id: UUID, **values: Any) -> "Payment":
-        # Insert first: a concurrent message about the same order waits here for the commit.
+        # Insert first: concurrent messages about the order wait here.
         row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
         postgres.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
         return postgres.session().scalars(cls._select_for_update(order_id)).one()
@@ -143,7 +142,7 @@ class Payment(Base):
 
     @classmethod
     def for_staff(cls, payment_id: UUID) -> "Payment":
-        """Any payment, locked. Raises NotFound."""
+        """Locked. Raises NotFound."""
         payment = postgres.session().get(cls, payment_id, with_for_update=True)
         if payment is None:
             raise NotFound("There is no payment with this id.")
@@ -151,7 +150,7 @@ class Payment(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, payment_id: UUID) -> "Payment":
-        """Raises NotFound, also for someone else's unless the caller is staff."""
+        """Raises NotFound, also for another user's unless staff."""
         payment = cls.find(payment_id)
         if payment is None or not caller.owns(payment.user_id):
             raise NotFound("You have no payment with this id.")
@@ -159,30 +158,29 @@ class Payment(Base):
 
     @classmethod
     def page(cls, page: Page, user_id: UUID) -> tuple[Sequence["Payment"], str | None]:
-        """One user's payments, newest first."""
+        """Newest first."""
         return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Payment"]:
-        """Unfinished payments that are due, locked; locked ones are skipped."""
+        """Locked; skips locked ones."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
     def by_id(cls, payment_ids: Sequence[UUID], provider: str) -> dict[UUID, "Payment"]:
-        """The provider's payments with these ids."""
         query = select(cls).where(cls.id.in_(payment_ids), cls.provider == provider)
         return {payment.id: payment for payment in postgres.session().scalars(query)}
 
     @classmethod
     def created(cls, provider: str, since: datetime, until: datetime) -> Iterator["Payment"]:
-        """The provider's payments created in that time, read in batches."""
+        """Read in batches."""
         query = select(cls).where(cls.provider == provider, cls.created_at >= since, cls.created_at < until)
         yield from postgres.session().scalars(query.execution_options(yield_per=500))
 
     @property
     def is_unfinished(self) -> bool:
-        """The provider has a step to do; a refund is not one."""
+        """The provider has a step left; refunds do not count."""
         return self.status in (Status.PENDING, Status.AUTHORIZED) and self.status != self.goal
 
     @property
@@ -191,7 +189,7 @@ class Payment(Base):
 
     @property
     def is_over(self) -> bool:
-        """Nothing is held or captured, and nothing will be."""
+        """Nothing is, or will be, held or captured."""
         return self.status in (Status.DECLINED, Status.VOIDED, Status.REFUNDED)
 
     @property
@@ -200,7 +198,7 @@ class Payment(Base):
 
     @property
     def went_wrong(self) -> bool:
-        """It ended as nobody wanted: an operator has to look."""
+        """An operator has to look."""
         return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
@@ -213,7 +211,7 @@ class Payment(Base):
         return ledger.sums([self.id])[self.id]
 
     def transition_to(self, status: Status, reason: Reason | None = None, captured: int | None = None) -> None:
-        """`captured`: less than the amount for a part capture, whose rest is released. Raises InvalidTransition."""
+        """`captured`: for a part capture, whose rest is released. Raises InvalidTransition."""
         if status not in NEXT.get(Status(self.status), ()):
             raise InvalidTransition(f"A {self.status} payment cannot become {status}.", current=self.status)
         moves = _MOVED.get((Status(self.status), status), ())
@@ -229,12 +227,12 @@ class Payment(Base):
         self._changed()
 
     def settle(self) -> None:
-        """It is refunded once everything captured is gone."""
+        """Refunded once everything captured is gone."""
         if self.status == Status.CAPTURED and self.sums.is_gone:
             self.transition_to(Status.REFUNDED)
 
     def capture(self) -> None:
-        """Aim for capture; repeating it changes nothing. Raises InvalidTransition."""
+        """Repeating it changes nothing. Raises InvalidTransition."""
         if self.is_called_off or self.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
             state = "called off" if self.is_called_off else self.status
             raise InvalidTransition(f"This payment is {state} and cannot be captured.", current=self.status)
@@ -243,7 +241,7 @@ class Payment(Base):
             self._changed()
 
     def call_off(self, reason: Reason = Reason.CANCELLED) -> None:
-        """Make sure that in the end it costs nothing. Final, so that the order of commands does not matter."""
+        """In the end it costs nothing. Final, whatever the order of commands."""
         if self.is_called_off:
             return
         self.goal = Status.VOIDED
@@ -255,7 +253,7 @@ class Payment(Base):
             self.transition_to(Status.VOIDED)
 
     def timed_out(self, now: datetime, authorize_timeout: timedelta, capture_timeout: timedelta) -> Reason | None:
-        """Why to call it off, if its current step has been open for too long."""
+        """Set if the current step is open for too long."""
         if self.requested_at is None or self.is_called_off:
             return None
         timeout = authorize_timeout if self.status == Status.PENDING else capture_timeout
@@ -264,7 +262,7 @@ class Payment(Base):
         return Reason.NOT_CONFIRMED_IN_TIME if self.action_url else Reason.PROVIDER_UNAVAILABLE
 
     def begin_step(self) -> None:
-        """The provider is about to be called."""
+        """Before calling the provider."""
         now = clock.now()
         self.requested_at = self.requested_at or now
         if self.may_yet_be_captured and self.status == Status.PENDING:

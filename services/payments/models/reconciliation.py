@@ -1,4 +1,4 @@
-"""Reconciliations: one per provider and day, with what it found."""
+"""Reconciliations, one per provider and day."""
 
 from datetime import date, datetime
 from uuid import UUID, uuid4
@@ -23,11 +23,11 @@ class Reconciliation(Base):
 
     finished_at: Mapped[datetime | None]
     differences: Mapped[list[str] | None] = mapped_column(JSONB)
-    """One line each, as the command prints them; null until it has run."""
+    """One line each; null until it has run."""
 
     @classmethod
     def of_today(cls, provider: str) -> UUID | None:
-        """The id of today's new row; None if today has one already."""
+        """The new row's id; None if today has one."""
         row = insert(cls).values(id=uuid4(), provider=provider, day=clock.now().date())
         return postgres.session().scalar(
             row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id)

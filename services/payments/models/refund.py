@@ -1,4 +1,4 @@
-"""Refunds of captured payments. Changing one requires its payment's lock, so that refunds are decided one at a time."""
+"""Refunds. Changing one requires its payment's lock."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -19,7 +19,7 @@ from services.payments.models.status import RefundStatus
 from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
-"""Who requested a refund; "us": the capture of a payment that was called off."""
+"""Who requested it; "us": a called-off payment was captured."""
 
 
 class Refund(Base):
@@ -36,13 +36,13 @@ class Refund(Base):
     status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
     refusal_reason: Mapped[str | None] = mapped_column(String(100))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
-    """The provider's id of the refund."""
+    """The refund's id."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
-    """When it was first requested; since then only the provider knows its outcome."""
+    """Since then only the provider knows the outcome."""
 
     due_at: Mapped[datetime | None]
-    """When the sweeper picks it up; empty when nothing is to be done."""
+    """For the sweeper; empty when nothing remains."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -57,7 +57,7 @@ class Refund(Base):
         note: Note | None = None,
         refund_id: UUID | None = None,
     ) -> "Refund":
-        """Pending, refused, or waiting for the capture. `payment` is locked, `amount` above zero."""
+        """Pending, refused or waiting for capture. `payment` is locked, `amount` above zero."""
         refund = cls(
             id=refund_id or uuid4(),
             payment_id=payment.id,
@@ -79,7 +79,7 @@ class Refund(Base):
 
     @classmethod
     def get_for_update(cls, refund_id: UUID) -> tuple["Refund", Payment]:
-        """The refund, and its locked payment."""
+        """With its locked payment."""
         refund = postgres.session().get_one(cls, refund_id)
         payment = Payment.get_for_update(refund.payment_id)
         postgres.session().refresh(refund)
@@ -87,13 +87,13 @@ class Refund(Base):
 
     @classmethod
     def of_payment(cls, payment_id: UUID, *statuses: RefundStatus) -> Sequence["Refund"]:
-        """Oldest first; without `statuses`, in any."""
+        """Oldest first; by default in any status."""
         query = select(cls).where(cls.payment_id == payment_id).order_by(cls.created_at, cls.id)
         return postgres.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Refund"]:
-        """Pending refunds that are due, locked; locked ones are skipped."""
+        """Locked; skips locked ones."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
@@ -102,7 +102,7 @@ class Refund(Base):
         return self.status == RefundStatus.PENDING
 
     def begin(self, payment: Payment) -> None:
-        """Set the money aside in the ledger; refuse if there is not enough."""
+        """Set the money aside, or refuse if there is not enough."""
         if self.amount > payment.sums.refundable:
             self._transition_to(
                 RefundStatus.REFUSED, Reason.NOT_CAPTURED if payment.sums.captured == 0 else Reason.EXCEEDS_CAPTURED
@@ -112,7 +112,7 @@ class Refund(Base):
         self._transition_to(RefundStatus.PENDING)
 
     def begin_step(self) -> None:
-        """The provider is about to be called."""
+        """Before calling the provider."""
         now = clock.now()
         self.requested_at = self.requested_at or now
         self.postpone(now)
@@ -121,7 +121,6 @@ class Refund(Base):
         self.due_at = next_sweep(now, self.updated_at)
 
     def settle(self, payment: Payment, reference: str | None, refusal_reason: Reason | None) -> None:
-        """The provider has refunded the money, or has refused to."""
         self.provider_reference = reference
         self._post(Move.REFUND_REFUSED if refusal_reason else Move.REFUNDED, payment)
         self._transition_to(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)

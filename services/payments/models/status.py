@@ -1,4 +1,4 @@
-"""The statuses of payments and refunds, and the transitions between them."""
+"""Payment and refund statuses and their transitions."""
 
 from enum import StrEnum
 
@@ -10,22 +10,21 @@ class Status(StrEnum):
     AUTHORIZED = "authorized"
     CAPTURED = "captured"
     REFUNDED = "refunded"
-    """In full, by us or externally, disputes lost included."""
+    """In full, lost disputes included."""
 
     DECLINED = "declined"
     VOIDED = "voided"
     FAILED = "failed"
-    """Authorised, and then the provider would neither capture nor void it."""
+    """Authorised, but the provider would neither capture nor void it."""
 
 
 NEXT = {
     Status.PENDING: {Status.AUTHORIZED, Status.CAPTURED, Status.DECLINED, Status.VOIDED},
     Status.AUTHORIZED: {Status.CAPTURED, Status.VOIDED, Status.FAILED},
     Status.CAPTURED: {Status.REFUNDED},
-    # The provider may still capture it, or release it when it expires.
+    # It may still be captured, or expire.
     Status.FAILED: {Status.CAPTURED, Status.VOIDED},
 }
-"""The transitions from each status; none from the others."""
 
 
 class RefundStatus(StrEnum):
@@ -33,7 +32,7 @@ class RefundStatus(StrEnum):
     """For the capture."""
 
     PENDING = "pending"
-    """Set aside in the ledger, and requested from the provider."""
+    """Set aside and requested."""
 
     REFUNDED = "refunded"
     REFUSED = "refused"

@@ -1,14 +1,14 @@
-"""When the sweeper picks up unfinished work."""
+"""When unfinished work is swept."""
 
 from datetime import datetime, timedelta
 
 SWEEP_AFTER = timedelta(seconds=90)
-"""Longer than a task's longest wait between two attempts."""
+"""Longer than any wait between a task's attempts."""
 
 MAX_SWEEP_AFTER = timedelta(minutes=10)
-"""For work that has been unfinished for long, which must not crowd out the rest."""
+"""Old work must not crowd out the rest."""
 
 
 def next_sweep(now: datetime, changed_at: datetime) -> datetime:
-    """The later, the longer ago the work last changed."""
+    """Waits grow with time since the last change."""
     return now + min(max(SWEEP_AFTER, (now - changed_at) / 4), MAX_SWEEP_AFTER)

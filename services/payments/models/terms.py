@@ -1,4 +1,4 @@
-"""Who pays how much with what: the part of a payment that never changes."""
+"""The part of a payment that never changes."""
 
 import re
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from contracts import payment_tokens
 
 @dataclass(frozen=True)
 class Terms:
-    """`amount` in minor units. A payment method that is not a token is dropped: it might be a card number."""
+    """`amount` in minor units. A non-token payment method is dropped: it might be a card number."""
 
     user_id: UUID
     amount: int

@@ -14,7 +14,7 @@ from services.payments.models.base import Base
 from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 KEPT = timedelta(days=30)
-"""From receipt, once processed: far longer than a signature is accepted."""
+"""Once processed; far longer than signatures are accepted."""
 
 
 class Webhook(Base):
@@ -24,23 +24,23 @@ class Webhook(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     provider: Mapped[str] = mapped_column(String(50))
     event_id: Mapped[str] = mapped_column(String(255))
-    """The provider's id of the event, by which a repeat is recognised."""
+    """The provider's, to recognise repeats."""
 
     type: Mapped[str] = mapped_column(String(100))
     payment_id: Mapped[UUID | None]
-    """The payment that the event names, if it names one."""
+    """If the event names one."""
 
     reference: Mapped[str | None] = mapped_column(String(255))
-    """The charge that the event names, by an id of the provider's."""
+    """An id of the charge at the provider, if named."""
 
     body: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=clock.now)
     due_at: Mapped[datetime | None]
-    """When the sweeper picks it up; empty once it is processed."""
+    """For the sweeper; empty once processed."""
 
     @classmethod
     def store(cls, provider: str, body: str, **event: str | UUID | None) -> UUID | None:
-        """The id of the new webhook; None for a repeat. `event`: event_id, type, payment_id and reference."""
+        """None for a repeat. `event`: event_id, type, payment_id and reference."""
         now = clock.now()
         content = {"body": body, **event}
         row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + SWEEP_AFTER, **content)
@@ -53,7 +53,7 @@ class Webhook(Base):
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Webhook"]:
-        """Unprocessed webhooks that are due, locked; locked ones are skipped."""
+        """Locked; skips locked ones."""
         query = select(cls).where(cls.due_at <= now).order_by(cls.due_at).limit(limit)
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 

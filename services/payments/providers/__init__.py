@@ -1,4 +1,4 @@
-"""Payment providers behind one interface; Stripe's library is imported only where it is used."""
+"""Payment providers; Stripe's library is imported only when used."""
 
 from services.payments.providers.interface import Charge, Gone, Provider, ProviderUnavailable, Refused, Repayment
 from services.payments.settings import Settings
@@ -7,7 +7,7 @@ __all__ = ["Charge", "Gone", "Provider", "ProviderUnavailable", "Refused", "Repa
 
 
 def named(name: str) -> Provider:
-    """Raises KeyError for a provider that is not configured."""
+    """Raises KeyError if not configured."""
     settings = Settings.current()
     if name == "sandbox":
         from services.payments.providers.sandbox import SandboxProvider
@@ -21,5 +21,5 @@ def named(name: str) -> Provider:
 
 
 def default() -> str:
-    """Name of the provider for new payments."""
+    """For new payments."""
     return Settings.current().provider

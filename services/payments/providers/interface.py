@@ -1,7 +1,6 @@
 """The interface of payment providers.
 
-The outcome of a call without a response is unknown: it is looked up, and repeated only with the same idempotency key, which
-is the payment's id for its charge and the refund's id for the refund.
+A call without a response is looked up, and repeated only with the same idempotency key: the payment's or refund's id.
 """
 
 import hashlib
@@ -20,20 +19,20 @@ from services.payments.models import RefundStatus, Status
 log = get_logger(__name__)
 
 MAX_ID_CHARACTERS, MAX_TYPE_CHARACTERS = 255, 100
-"""Of an event, as its columns hold them."""
+"""As the columns hold them."""
 
 Path = tuple[str, ...]
-"""Names that lead to a value in nested objects."""
+"""Keys into nested objects."""
 
 _SAME: Mapping[str, Reason] = {}
 
 
 class ProviderUnavailable(Exception):
-    """Whether the request was carried out is unknown: look it up."""
+    """The outcome is unknown: look it up."""
 
 
 class Refused(Exception):
-    """The provider understood the request and will not carry it out."""
+    """Understood, and will not be done."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -42,7 +41,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Charge:
-    """`reference` is its id at the provider. While it is pending, the customer may have to confirm at `action_url`."""
+    """While pending, the customer may have to confirm at `action_url`."""
 
     reference: str | None
     status: Status
@@ -52,24 +51,24 @@ class Charge:
     """Before refunds, in minor units."""
 
     gone: "Gone | None" = field(default=None, compare=False)
-    """None where the response does not say; a lookup always does."""
+    """None if the response does not say; lookups always do."""
 
 
 @dataclass(frozen=True)
 class Gone:
-    """What has left the captured sum of a charge, whoever moved it; in minor units."""
+    """What left the captured sum, by whomever; in minor units."""
 
     refunded: int = 0
     disputed: int = 0
-    """Withheld by disputes that are not decided."""
+    """By undecided disputes."""
 
     charged_back: int = 0
-    """By disputes that were lost."""
+    """By lost disputes."""
 
 
 @dataclass(frozen=True)
 class Repayment:
-    """A refund at the provider: pending, refunded or refused."""
+    """Pending, refunded or refused."""
 
     reference: str | None
     status: RefundStatus
@@ -78,20 +77,20 @@ class Repayment:
 
 @dataclass(frozen=True)
 class Event:
-    """A webhook's event: only a hint to look the charge up."""
+    """Only a hint to look the charge up."""
 
     id: str
     type: str
     payment_id: UUID | None
-    """None if it names no payment of ours."""
+    """None if not ours."""
 
     reference: str | None = None
-    """The provider's id of the charge, or one that `charge_of` resolves."""
+    """The charge's id, or one that `charge_of` resolves."""
 
 
 @dataclass(frozen=True)
 class Reported:
-    """One charge in the provider's report, in minor units. `captured` is before refunds."""
+    """In minor units; `captured` is before refunds."""
 
     reference: str
     payment_id: UUID | None
@@ -102,54 +101,50 @@ class Reported:
 
 
 class Provider(Protocol):
-    """Calls raise ProviderUnavailable; those that move money also raise Refused. Amounts in minor units."""
+    """Calls raise ProviderUnavailable, and Refused if they move money. Amounts in minor units."""
 
     name: str
     signature_header: str
-    """The header of a webhook that holds its signature."""
+    """Holds a webhook's signature."""
 
     fraud_warning: str
-    """The type of the event that warns of fraud."""
+    """An event type."""
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
-        """Make the payment's one charge, which may be declined."""
+        """The payment's one charge, which may be declined."""
         ...
 
     def capture(self, payment_id: UUID, reference: str) -> Charge:
-        """Capture the whole authorised amount."""
+        """In full."""
         ...
 
     def void(self, payment_id: UUID, reference: str) -> Charge:
-        """Release an authorisation, or a charge that waits for the customer."""
+        """Also a charge that waits for the customer."""
         ...
 
-    def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        """The payment's charge, None if there is none."""
-        ...
+    def find(self, payment_id: UUID, reference: str | None) -> Charge | None: ...
 
     def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
-        """Refund all or part of the charge `reference`."""
+        """In full or in part."""
         ...
 
-    def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None:
-        """The refund of the charge `reference`, None if there is none."""
-        ...
+    def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None: ...
 
     def charge_of(self, reference: str) -> str | None:
-        """The charge's reference, from an id that events name it by."""
+        """From an id used in events."""
         ...
 
     def event(self, body: bytes, signature: str) -> Event:
-        """Verify and parse a webhook. Raises Unverified only for its signature: providers give up on an endpoint that refuses."""
+        """Raises Unverified only for the signature: providers give up on endpoints that refuse."""
         ...
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
-        """Every charge created in that time, in its current state."""
+        """Charges created in that time, as they are now."""
         ...
 
 
 def reason_of(provider: str, code: str | None, default: Reason, meanings: Mapping[str, Reason] = _SAME) -> Reason:
-    """Our reason for the provider's `code`, which is logged where it differs."""
+    """Our reason for `code`, which is logged if different."""
     code = (code or "")[:100]
     reason = meanings.get(code) or Reason.named(code, default)
     if code != reason:
@@ -158,7 +153,7 @@ def reason_of(provider: str, code: str | None, default: Reason, meanings: Mappin
 
 
 def payment_id_of(text: str | None) -> UUID | None:
-    """The payment id in a provider's reference or metadata, if there is one."""
+    """From a provider's reference or metadata."""
     try:
         return UUID(text or "")
     except ValueError:
@@ -166,9 +161,9 @@ def payment_id_of(text: str | None) -> UUID | None:
 
 
 def read_event(body: bytes, payment: Path, references: Sequence[Path]) -> Event:
-    """The event in a signed body; `payment` leads to our payment's id, the first of `references` that exists to the charge.
+    """`payment` leads to our payment's id, the first existing one of `references` to the charge.
 
-    An unreadable one is an event about no payment.
+    An unreadable body gives an event about no payment.
     """
     try:
         content = json.loads(body)
@@ -178,7 +173,7 @@ def read_event(body: bytes, payment: Path, references: Sequence[Path]) -> Event:
     named = (_text_at(content, *path)[:MAX_ID_CHARACTERS] for path in references)
     is_usable = 0 < len(event_id) <= MAX_ID_CHARACTERS and event_id.isprintable()
     return Event(
-        # Without a usable id, the same body is the same event.
+        # Without a usable id, the body identifies the event.
         event_id if is_usable else hashlib.sha256(body).hexdigest(),
         "".join(filter(str.isprintable, event_type))[:MAX_TYPE_CHARACTERS] or "unknown",
         payment_id_of(payment_id),

@@ -1,4 +1,4 @@
-"""The adapter to the sandbox provider, the bank of development and tests (`devservers.bank`)."""
+"""The adapter to the bank of development and tests (`devservers.bank`)."""
 
 import time
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ from services.payments.settings import Settings
 CONNECT_TIMEOUT_SECONDS = 2.0
 
 _REFUSALS = frozenset({400, 402, 404, 409, 422})
-"""Statuses that a repeat will not change. 401 is not one: the key can be corrected."""
+"""Permanent. Not 401: the key can be corrected."""
 
 _OUR_NAMES = {"source": "payment_method"}
 
@@ -94,7 +94,7 @@ class SandboxProvider:
         return _parsed(_Charge, self._request("POST", path, {"Idempotency-Key": key}, body)).charge()
 
     def _get(self, shape: type[M], path: str) -> M:
-        """A lookup moves nothing, so a refusal counts as no response."""
+        """A refused lookup counts as no response."""
         try:
             return _parsed(shape, self._request("GET", path, {}))
         except Refused as refusal:

@@ -1,6 +1,6 @@
-"""Signatures of the sandbox's webhooks: `t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>">`.
+"""Sandbox webhook signatures: `t=<seconds since 1970>,v1=<hex HMAC-SHA256 of "<t>.<body>">`.
 
-One of several `v1` has to match, so that the secret can be rotated. An old `t` is refused, to prevent replays.
+Any `v1` may match, for rotation of the secret. Old `t` are refused, to prevent replays.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ import hmac
 
 
 class Unverified(Exception):
-    """Not sent by the provider, or not recently."""
+    """Not from the provider, or too old."""
 
 
 def verify(body: bytes, header: str, secret: str, tolerance_seconds: float, now: float) -> None:

@@ -1,6 +1,6 @@
-"""The adapter to Stripe, through its library: one PaymentIntent per payment, found by its metadata.
+"""The Stripe adapter: one PaymentIntent per payment, found by its metadata.
 
-The library takes 35 MB of memory and is imported when first needed.
+The library takes 35 MB and is imported when first needed.
 """
 
 import time
@@ -61,17 +61,17 @@ _DECLINES = {
     "pickup_card": Reason.STOLEN_CARD,
     "withdrawal_count_limit_exceeded": Reason.LIMIT_EXCEEDED,
 }
-"""Decline codes with another name here: https://docs.stripe.com/declines/codes."""
+"""Those named differently here: https://docs.stripe.com/declines/codes."""
 
 _REFUND_FAILURES = {
     "insufficient_funds": Reason.REFUND_REFUSED,
     "lost_or_stolen_card": Reason.REFUND_TO_LOST_CARD,
 }
-"""Codes with another meaning for a refund: these funds are the shop's."""
+"""Different for refunds, which take the shop's funds."""
 
 _OPEN = ("needs_response", "under_review")
 _LOST = ("lost",)
-"""Statuses of disputes; inquiries ("warning_...") withhold no money."""
+"""Inquiries ("warning_...") withhold no money."""
 
 _OUR_FIELDS = ("amount", "currency", "payment_method")
 
@@ -103,7 +103,7 @@ class StripeProvider:
         except _Declined as declined:
             return Charge(declined.reference, Status.DECLINED, declined.reason)
 
-    # No idempotency key: Stripe would replay a failure for a day, and neither can be done twice.
+    # No idempotency key: Stripe would replay failures for a day, and neither can be done twice.
 
     def capture(self, payment_id: UUID, reference: str) -> Charge:
         with _errors_translated():
@@ -114,7 +114,7 @@ class StripeProvider:
             return _intent(self._intents.cancel(reference)).charge()
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None:
-        """Without its reference by search, which lags by about a minute."""
+        """Without `reference` by search, which lags by about a minute."""
         with _lookup():
             if reference is not None:
                 return self._with_gone(_intent(self._intents.retrieve(reference, {"expand": ["latest_charge"]})))
@@ -123,7 +123,7 @@ class StripeProvider:
             return self._with_gone(_intent(found[0])) if found else None
 
     def _with_gone(self, intent: "_Intent") -> Charge:
-        """Disputes are listed apart from charges."""
+        """Disputes are listed separately."""
         latest = intent.latest_charge if isinstance(intent.latest_charge, _LatestCharge) else _LatestCharge()
         disputes = self.disputes(intent.id) if latest.disputed else []
         sums = (sum(each.amount for each in disputes if each.status in chosen) for chosen in (_OPEN, _LOST))
@@ -155,12 +155,12 @@ class StripeProvider:
                     _content(self._client.v1.charges.retrieve(reference))
                 ).payment_intent
         except Refused:
-            return None  # The charge of another account.
+            return None  # Another account's charge.
 
     def event(self, body: bytes, signature: str) -> Event:
         settings = self._settings
         secret = settings.stripe_webhook_secret.get_secret_value()
-        # Its library would accept a signature from any time in the future.
+        # The library would accept signatures from the future.
         verify(body, signature, secret, settings.webhook_tolerance_seconds, time.time())
         subject = ("data", "object")
         references = [(*subject, name) for name in ("payment_intent", "charge")]
@@ -180,7 +180,7 @@ class StripeProvider:
             settings.stripe_key.get_secret_value(), settings.stripe_url, settings.provider_timeout_seconds
         )
 
-    # Untyped: the library has a parameter type for each call.
+    # Untyped: each call has its own parameter type.
 
     @property
     def _intents(self) -> Any:
@@ -196,12 +196,12 @@ def _client_of(key: str, url: str, timeout_seconds: float) -> "StripeClient":
     import stripe
 
     http = stripe.RequestsClient(timeout=(CONNECT_TIMEOUT_SECONDS, timeout_seconds))
-    # Our tasks retry: they wait longer between attempts, and survive restarts.
+    # Our tasks retry instead, and survive restarts.
     return stripe.StripeClient(key, base_addresses={"api": url}, max_network_retries=0, http_client=http)
 
 
 class _Declined(Refused):
-    """Declined by the card's bank; `reference` is the PaymentIntent."""
+    """By the card's bank; `reference` is the PaymentIntent."""
 
     def __init__(self, reason: Reason, reference: str) -> None:
         super().__init__(reason)
@@ -210,7 +210,7 @@ class _Declined(Refused):
 
 @contextmanager
 def _errors_translated() -> Iterator[None]:
-    """Raise Stripe's errors as those of the interface."""
+    """Translate to the interface's errors."""
     import stripe
 
     try:
@@ -232,7 +232,7 @@ def _errors_translated() -> Iterator[None]:
 
 @contextmanager
 def _lookup() -> Iterator[None]:
-    """A lookup moves nothing, so a refusal counts as no response."""
+    """A refused lookup counts as no response."""
     try:
         with _errors_translated():
             yield
@@ -331,5 +331,5 @@ def _refund(response: Any) -> _Refund:
 
 
 def _content(response: Any) -> Any:
-    """As a dict; anything else is left for the models to refuse."""
+    """Non-dicts are left for the models to refuse."""
     return response.to_dict() if hasattr(response, "to_dict") else response
