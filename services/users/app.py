@@ -1,4 +1,4 @@
-"""The users service: accounts, passwords, access tokens."""
+"""The users service: accounts, passwords, tokens."""
 
 from chassis.run.service import Routes, Service
 from services.users.settings import Settings

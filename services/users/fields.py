@@ -1,4 +1,4 @@
-"""The fields that users enter, validated and normalized."""
+"""User-entered fields, validated and normalized."""
 
 import re
 import unicodedata
@@ -15,10 +15,10 @@ from services.users.settings import Settings
 
 
 def _email_address(text: str) -> str:
-    """In lower case and Unicode NFC; does no DNS lookup."""
+    """Lower case, Unicode NFC; no DNS lookup."""
     try:
-        # Lower-casing can lengthen a string, so it precedes the length check. Pydantic's EmailStr would accept
-        # "Joe <joe@example.com>" and reject the `.test` domains of development.
+        # Lower-casing can lengthen a string, so it precedes the length check. EmailStr accepts "Joe <joe@example.com>"
+        # and rejects `.test`.
         development = Settings.current().environment == "development"
         valid = validate_email(text.lower(), check_deliverability=False, strict=True, test_environment=development)
     except EmailNotValidError as error:
@@ -33,7 +33,7 @@ EmailAddress = Annotated[
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
 
-# ASCII, so that no two usernames look alike; no "@", so that none looks like an e-mail address.
+# ASCII prevents lookalikes; without "@" none resembles an e-mail address.
 Username = Annotated[
     str,
     Field(min_length=3, max_length=100),
@@ -44,7 +44,7 @@ NAME_SIGNS = " .,'·-\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPH
 
 
 def _name(text: str) -> str:
-    """What people are called, on one line, and nothing that a mail program would make a link of."""
+    """One line, without anything a mail program would link."""
     allowed = all(
         unicodedata.category(character)[0] in "LM" or character.isdecimal() or character in NAME_SIGNS
         for character in text
@@ -55,14 +55,14 @@ def _name(text: str) -> str:
 
 
 _LINK = re.compile(r"\.\w{2}")
-"""As in example.com; not as in J.R.R. Tolkien."""
+"""Matches example.com, not J.R.R. Tolkien."""
 
 
 Name = Annotated[str, OneLine(100), AfterValidator(_name)]
 
 Role = Literal["customer", "staff", "admin"]
 
-# A single letter would match a third of all users.
+# A single letter would match a third of users.
 SearchPrefix = Annotated[str, Field(min_length=2, max_length=200)]
 
 

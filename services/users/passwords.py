@@ -1,6 +1,6 @@
-"""Accepted passwords, and their argon2id hashes (RFC 9106).
+"""Password rules and argon2id hashes (RFC 9106).
 
-Low-priority threads compute the hashes, so other requests and programs go first. A waiting request holds no connection and no lock.
+Hashing runs in low-priority threads; waiting requests hold no connection or lock.
 """
 
 import os
@@ -25,21 +25,21 @@ T = TypeVar("T")
 HASH_SECONDS = Histogram("souk_password_hash_seconds", "Time to compute a password hash, excluding the wait.")
 
 MIN_SCORE = 3
-"""Of zxcvbn's 0 to 4: at least 10^8 guesses."""
+"""zxcvbn's 0 to 4; 3 is at least 10^8 guesses."""
 
 MAX_JUDGED_CHARACTERS = 32
-"""zxcvbn's time grows with the square of the length: tenths of a second here, seconds at 200."""
+"""zxcvbn is quadratic: tenths of a second at 32, seconds at 200."""
 
 
 def hash_password(password: str) -> str:
-    """Takes tens of milliseconds, without the interpreter lock. Raises Unavailable when too many wait."""
+    """Tens of milliseconds, without the GIL. Raises Unavailable when too many wait."""
     return at_low_priority(lambda: _hasher().hash(_normalized(password)))
 
 
 def matches(password: str, stored: str | None) -> bool:
     """Raises Unavailable when too many wait.
 
-    Without a stored hash it does the same work: the response time must not reveal which accounts exist.
+    Works as long without a stored hash, to hide which accounts exist.
     """
     try:
         at_low_priority(lambda: _hasher().verify(stored or decoy(), _normalized(password)))
@@ -49,18 +49,18 @@ def matches(password: str, stored: str | None) -> bool:
 
 
 def decoy() -> str:
-    """A hash that no password matches, at the current cost."""
+    """Matches no password, at the current cost."""
     return _decoy_of(_hasher())
 
 
 def is_outdated(stored: str) -> bool:
-    """Whether the cost in the settings has changed since."""
+    """Whether the configured cost has changed."""
     return _hasher().check_needs_rehash(stored)
 
 
 def reject_weak(password: str, personal_terms: Sequence[str], field: str) -> None:
-    """Raises Invalid for a password that is leaked or as easy to guess."""
-    # zxcvbn's word lists take 9 MB, so only processes that see a new password load them.
+    """Raises Invalid if leaked or easy to guess."""
+    # zxcvbn's word lists take 9 MB.
     from zxcvbn import zxcvbn
 
     judged = zxcvbn(password[:MAX_JUDGED_CHARACTERS], user_inputs=list(personal_terms))
@@ -71,7 +71,7 @@ def reject_weak(password: str, personal_terms: Sequence[str], field: str) -> Non
 
 
 def _normalized(password: str) -> str:
-    # Keyboards differ in the code points they produce for the same password (NIST SP 800-63B, 5.1.1.2).
+    # Keyboards produce different code points for one password (NIST SP 800-63B, 5.1.1.2).
     return unicodedata.normalize("NFKC", password)
 
 
@@ -91,7 +91,7 @@ def _decoy_of(hasher: PasswordHasher) -> str:
 
 
 def at_low_priority(work: Callable[[], T]) -> T:
-    """Run `work` on a hashing thread. Raises Unavailable when too many wait."""
+    """Raises Unavailable when too many wait."""
     settings = Settings.current()
     slots = _slots(settings.max_waiting_hashes)
     if not slots.acquire(blocking=False):
@@ -114,6 +114,6 @@ def _pool(threads: int, niceness: int) -> ThreadPoolExecutor:
 
 
 def _lower_priority(niceness: int) -> None:
-    # On Linux each thread has its own priority, and lowering it needs no privilege.
+    # On Linux, priority is per thread and lowering it needs no privilege.
     thread = threading.get_native_id()
     os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + niceness)

@@ -29,7 +29,7 @@ from services.users.models.user import User
 
 
 class Profile(Body):
-    """What an owner may change. Names that are left out are removed."""
+    """Omitted names are removed."""
 
     email: EmailAddress
     username: Username
@@ -38,7 +38,7 @@ class Profile(Body):
 
 
 class NewUser(Profile):
-    """The password has 10 to 200 characters, is hard to guess and contains neither e-mail address nor username."""
+    """The password has 10 to 200 characters, is hard to guess, and excludes e-mail address and username."""
 
     password: NewPassword
 
@@ -65,7 +65,7 @@ class RefreshBody(Body):
 
 
 class PasswordChange(Body):
-    """The new password has 10 to 200 characters and is hard to guess."""
+    """Passwords have 10 to 200 characters and are hard to guess."""
 
     current_password: CurrentPassword
     new_password: NewPassword
@@ -76,7 +76,7 @@ class ForgottenPassword(Body):
 
 
 class PasswordReset(Body):
-    """The new password has 10 to 200 characters and is hard to guess."""
+    """Passwords have 10 to 200 characters and are hard to guess."""
 
     token: Annotated[str, Field(max_length=200)]
     new_password: NewPassword
@@ -96,8 +96,7 @@ class RolesBody(Body):
 
 
 class SearchQuery(Page):
-    """The beginning of a name, username or, for staff, e-mail address (`q`), or of one of them. Case and a name's accents do not
-    matter."""
+    """Prefixes; `q` is any of the others. Case is ignored, and accents in names. `email` is staff only."""
 
     q: SearchPrefix | None = None
     name: SearchPrefix | None = None
@@ -118,19 +117,18 @@ class PreferencesBody(Body):
     locale: Annotated[
         str, Matches("[a-z]{2,3}(-[A-Z]{2})?", "must be a language such as de or de-AT"), Field(examples=["de-AT"])
     ] = "en"
-    """A language, optionally with a region (RFC 5646)."""
+    """Language, optionally with region (RFC 5646)."""
     currency: CurrencyCode = "EUR"
     time_zone: TimeZone = "UTC"
     marketing_consent: bool = False
-    """Whether marketing mails may be sent."""
     notify_by: list[Channel] = Field(default_factory=by_email, max_length=3)
-    """Channels of notifications that have no preference of their own."""
+    """Default channels of notifications."""
     is_public: bool = False
     """Whether other customers can find this account."""
 
 
 class TokenView(View):
-    """`expires_in` is in seconds; `refresh_token` can be used once."""
+    """`expires_in`: seconds; `refresh_token`: single use."""
 
     access_token: str
     refresh_token: str
@@ -157,7 +155,7 @@ class UserPage(PageView):
 
 
 class UserSummary(View):
-    """`email`, `roles` and `is_active` are for staff, else null."""
+    """`email`, `roles`, `is_active`: staff only, else null."""
 
     id: UUID
     username: str

@@ -1,4 +1,4 @@
-"""Search for users. Every search is one range of an index, however many users there are."""
+"""User search; each search is one index range."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from services.users.models.user import User, searchable
 from services.users.schemas import SearchQuery
 
 LAST_CHARACTER = "\U0010ffff"
-"""A prefix followed by this sorts, by bytes, after everything that begins with the prefix."""
+"""Prefix plus this sorts after everything with the prefix."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Users whose term begins with `prefix`; `value` is a user's term as the column has it."""
+    """`value`: a user's term as stored."""
 
     column: ColumnElement[str]
     prefix: str
@@ -38,7 +38,7 @@ class Hit:
 
 
 def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
-    """A page, and the cursor of the next. Raises Invalid."""
+    """A page and the next cursor. Raises Invalid."""
     searched = ranges(query, only_public)
     after = _position(query.cursor)
     rows = [_hits(statement(each, after, query.limit + 1, only_public)) for each in searched]
@@ -49,7 +49,6 @@ def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]
 
 
 def statement(searched: Range, after: tuple[str, UUID] | None, limit: int, only_public: bool) -> Select[User, str]:
-    """The users in the range, after the position `after`."""
     by_bytes, prefix = collate(searched.column, "C"), searched.prefix
     query = select(User, by_bytes.label("term")).where(by_bytes >= prefix, by_bytes < prefix + LAST_CHARACTER)
     if only_public:
@@ -60,7 +59,7 @@ def statement(searched: Range, after: tuple[str, UUID] | None, limit: int, only_
 
 
 def ranges(query: SearchQuery, only_public: bool) -> list[Range]:
-    """Addresses only where not only public accounts are found: trying prefixes letter by letter would reveal any address."""
+    """Addresses for staff only: prefixes would reveal any address letter by letter."""
     found = []
     if (username := query.username or query.q) is not None:
         found.append(Range(func.lower(User.username), username.lower(), lambda user: user.username.lower()))
@@ -79,7 +78,7 @@ def _hits(query: Select[User, str]) -> Iterable[Hit]:
 
 
 def _distinct(hits: Iterable[Hit], searched: Iterable[Range]) -> Iterable[User]:
-    """A user who matches in several ranges is listed at the first, on whichever page that is."""
+    """Each user once, at the first range that matches."""
     last: Hit | None = None
     for hit in hits:
         terms = [term for each in searched if (term := each.value(hit.user)).startswith(each.prefix)]

@@ -1,7 +1,6 @@
-"""Limits on failed logins, by account and by address.
+"""Limits on failed logins, by account and address.
 
-The counts are in Redis, under digests. What Redis does not take (it is down, full or read-only), the instance counts on
-its own, and every login is checked against both.
+Counts are in Redis, under digests. While Redis fails, instances count locally; logins are checked against both.
 """
 
 import hashlib
@@ -28,7 +27,7 @@ T = TypeVar("T")
 Limiter = SlidingWindowCounterRateLimiter
 
 Counter = tuple[RateLimitItem, str]
-"""A limit and its key."""
+"""Limit and key."""
 
 
 class TooManyAttempts(Problem):
@@ -36,7 +35,7 @@ class TooManyAttempts(Problem):
 
 
 def check_login(email: str, address: str | None) -> None:
-    """Raises TooManyAttempts, whether or not there is such an account."""
+    """Raises TooManyAttempts, even without such an account."""
     counters = _login_counters(email, address)
 
     def reset_time(limiter: Limiter) -> float:
@@ -62,14 +61,14 @@ def login_failed(email: str, address: str | None) -> None:
 
 
 def login_succeeded(email: str, address: str | None) -> None:
-    """Reset the count for this account and address."""
+    """Resets this account and address."""
     (pair, *_) = _login_counters(email, address)
     _with_redis(lambda limiter: limiter.clear(*pair))
     _local().clear(*pair)
 
 
 def _with_redis(use: Callable[[Limiter], T]) -> T | None:
-    """Call `use` with the shared limiter. None without Redis, or when it refuses."""
+    """None if Redis is missing or refuses."""
     url = Settings.current().redis_url
     if url:
         try:

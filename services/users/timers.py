@@ -1,4 +1,4 @@
-"""The users worker's timers."""
+"""Worker timers."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from services.users.models.security_event import SecurityEvent
 from services.users.models.session import RefreshToken, Session
 
 USED_TOKENS_KEPT = timedelta(days=1)
-"""How long reuse counts as theft; afterwards the token is unknown."""
+"""How long reuse counts as theft."""
 
 
 def purge() -> None:

@@ -25,7 +25,7 @@ M = TypeVar("M", UserRegistered, UserUpdated)
 
 
 def hash_password(body: NewUser) -> str:
-    """Runs before the transaction, so that a slow hash holds no connection."""
+    """Outside the transaction, so a slow hash holds no connection."""
     password = body.password.get_secret_value()
     terms = [body.email, body.email.partition("@")[0], body.username, body.first_name, body.last_name]
     passwords.reject_weak(password, [term for term in terms if term], "password")
@@ -35,7 +35,7 @@ def hash_password(body: NewUser) -> str:
 class Registration(Resource):
     @endpoint(allow=auth.ANYONE, status=201, location="/users/{id}", idempotency="optional", before=hash_password)
     def post(self, body: NewUser, prepared: str) -> UserView:
-        """Register an account. If the address has one, the response is the same, and the owner gets a mail instead."""
+        """Register an account. For a known address the response is the same, and the owner gets a mail."""
         user = User.new(body.profile, hashed_password=prepared)
         if user.register():
             emit(_message(UserRegistered, user))
@@ -58,12 +58,12 @@ class Me(Resource):
 class OneUser(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID) -> UserView:
-        """One account: the caller's own, or any for staff."""
+        """An account: the caller's own, or any for staff."""
         return UserView.model_validate(User.visible_to(auth.caller(), user_id))
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: Profile) -> UserView:
-        """Replace the profile. Names that are left out are removed."""
+        """Replace the profile. Omitted names are removed."""
         user = User.changeable_by(auth.caller(), user_id)
         previous_email = user.email
         if user.update_profile(body.model_dump()):
@@ -75,7 +75,7 @@ class OneUser(Resource):
 
     @endpoint(allow=auth.OWNER, status=204)
     def delete(self, user_id: UUID) -> None:
-        """Close the account for good and erase its personal data."""
+        """Close the account for good and erase personal data."""
         user = User.changeable_by(auth.caller(), user_id, include_closed=True)
         if user.close():
             Session.end_all(user.id, "closed")
@@ -94,7 +94,7 @@ class Users(Resource):
 
 
 def _notify_owner(email: str) -> None:
-    """At most once a day, so that nobody can be flooded with these mails."""
+    """At most once a day per owner."""
     owner = User.by_email(email)
     if owner is not None:
         if not SecurityEvent.has_recent(owner.id, "registration.repeated", timedelta(days=1)):

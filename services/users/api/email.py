@@ -1,4 +1,4 @@
-"""Verification of e-mail addresses."""
+"""E-mail verification."""
 
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from services.users.schemas import EmailVerification, RequestView
 
 
 def request_verification(user: User) -> None:
-    """Have a verification mail sent, unless too many were."""
+    """Unless too many were sent."""
     request = Request.create("email", user.id, user.email)
     if request is not None:
         emit(EmailVerificationRequested(user.id, request.id))
@@ -25,7 +25,7 @@ def request_verification(user: User) -> None:
 class Verification(Resource):
     @endpoint(allow=auth.CUSTOMER, status=202, raises=[NotFound])
     def post(self) -> None:
-        """Send the verification mail again, unless the caller's address is verified."""
+        """Resend the verification mail, unless already verified."""
         caller = auth.caller()
         assert caller.user_id is not None
         user = User.visible_to(caller, caller.user_id)
@@ -36,7 +36,7 @@ class Verification(Resource):
 class Verify(Resource):
     @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused])
     def post(self, body: EmailVerification) -> None:
-        """Verify an address with the token from the mail, once."""
+        """Verify an address with the mailed token, once."""
         request = Request.by_token(body.token, "email", lock=True)
         request.used_at = clock.now()
         user = User.get_for_update(request.user_id)
@@ -49,7 +49,7 @@ class Verify(Resource):
 class OneRequest(Resource):
     @endpoint(allow=auth.service("notifications"))
     def get(self, request_id: UUID) -> RequestView:
-        """A request's token, and the address to mail it to. 404 once it is used, replaced or expired."""
+        """A request's token and recipient. 404 once used, replaced or expired."""
         request = Request.find_open(request_id)
         user = postgres.session().get(User, request.user_id) if request is not None else None
         if request is None or user is None or not user.is_active:

@@ -9,5 +9,5 @@ from services.users.settings import Settings
 class KeySet(Resource):
     @endpoint(allow=auth.ANYONE)
     def get(self) -> KeySetView:
-        """The public keys of access tokens; empty while they are signed with HS256."""
+        """Public keys of access tokens; empty with HS256."""
         return KeySetView.model_validate(keys.jwks(keys.keyring(Settings.current()).now()))

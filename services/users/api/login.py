@@ -1,4 +1,4 @@
-"""Login. Every failure gets the same response after the same work."""
+"""Login. Every failure takes the same work and gives the same response."""
 
 from dataclasses import dataclass
 from typing import NoReturn
@@ -22,7 +22,7 @@ class WrongCredentials(Unauthorized):
 
 @dataclass(frozen=True)
 class Verified:
-    """`new_hash` is set where the cost of `checked_hash` is outdated."""
+    """`new_hash`: set if the cost of `checked_hash` is outdated."""
 
     user: User
     checked_hash: str
@@ -30,7 +30,7 @@ class Verified:
 
 
 def verify(email: str, password: str) -> Verified:
-    """Raises WrongCredentials, TooManyAttempts or Unavailable. Hashes outside any transaction."""
+    """Raises WrongCredentials, TooManyAttempts, Unavailable. Runs outside any transaction."""
     address = forwarded.client_address(Settings.current())
     throttle.check_login(email, address)
     with store.transaction():

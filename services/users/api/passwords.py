@@ -1,4 +1,4 @@
-"""Change and reset of passwords."""
+"""Password change and reset."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -49,17 +49,17 @@ class OwnPassword(Resource):
         raises=[WrongCredentials, throttle.TooManyAttempts, NotFound],
     )
     def put(self, body: PasswordChange, prepared: NewHash) -> None:
-        """Change the password. Every session but this one ends."""
+        """Change the password. All other sessions end."""
         _set(prepared, "password.changed", keep_session=auth.caller().session_id)
 
 
 class Forgotten(Resource):
     @endpoint(allow=auth.ANYONE, status=202)
     def post(self, body: ForgottenPassword) -> None:
-        """Request a mail to reset the password. The response does not reveal whether there is an account."""
+        """Request a password reset mail. The response does not reveal whether an account exists."""
         user = User.by_email(body.email)
         user_id = user.id if user is not None and user.is_active else None
-        # Create a request without an account too, so that the response time reveals next to nothing.
+        # Also without an account, to equalize response times.
         request = Request.create("password", user_id, None)
         if request is not None and user_id is not None:
             emit(PasswordResetRequested(user_id, request.id))
@@ -69,7 +69,7 @@ class Forgotten(Resource):
 class Reset(Resource):
     @endpoint(allow=auth.ANYONE, status=204, before=verify_token, raises=[TokenRefused])
     def post(self, body: PasswordReset, prepared: NewHash) -> None:
-        """Set a new password with the token from the mail, once. Every session ends."""
+        """Set a password with the mailed token, once. All sessions end."""
         request = Request.by_token(body.token, "password", lock=True)
         request.used_at = clock.now()
         _set(prepared, "password.reset", keep_session=None)

@@ -1,4 +1,4 @@
-"""A user's preferences."""
+"""User preferences."""
 
 from uuid import UUID
 
@@ -14,12 +14,12 @@ from services.users.schemas import PreferencesBody, PreferencesView
 class UserPreferences(Resource):
     @endpoint(allow=auth.OWNER)
     def get(self, user_id: UUID) -> PreferencesView:
-        """The user's preferences."""
+        """A user's preferences."""
         return _view(User.visible_to(auth.caller(), user_id))
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: PreferencesBody) -> PreferencesView:
-        """Replace the preferences. Fields that are left out return to their defaults."""
+        """Replace the preferences. Omitted fields return to their defaults."""
         user = User.changeable_by(auth.caller(), user_id)
         user.require_open()
         user.set_public(body.is_public)

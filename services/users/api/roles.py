@@ -13,7 +13,7 @@ from services.users.schemas import RolesBody, UserView
 class Roles(Resource):
     @endpoint(allow=auth.ADMIN)
     def put(self, user_id: UUID, body: RolesBody) -> UserView:
-        """Replace a user's roles. Tokens with the old roles are refused within seconds."""
+        """Replace a user's roles. Old tokens are refused within seconds."""
         admins = User.lock_admins()
         user = User.changeable_by(auth.caller(), user_id)
         before = list(user.roles)

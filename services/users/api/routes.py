@@ -1,4 +1,4 @@
-"""The URLs of the users service."""
+"""URLs of the users service."""
 
 from services.users.api.accounts import Me, OneUser, Registration, Users
 from services.users.api.email import OneRequest, Verification, Verify

@@ -1,4 +1,4 @@
-"""Search for users."""
+"""User search."""
 
 from chassis.base.problems import Forbidden
 from chassis.security import auth
@@ -10,9 +10,9 @@ from services.users.schemas import SearchQuery, UserSummary, UserSummaryPage
 class Search(Resource):
     @endpoint(allow=auth.CUSTOMER)
     def get(self, query: SearchQuery) -> UserSummaryPage:
-        """Accounts by the beginning of a name, a username or, for staff, an e-mail address. Customers find public accounts only.
+        """Accounts by prefix of name, username or, for staff, e-mail address. Customers find public accounts only.
 
-        A page may hold fewer than `limit` although more follow; the last one has a null `next`.
+        A page may hold fewer than `limit`; the last has a null `next`.
         """
         is_staff = auth.caller().is_staff
         if query.email is not None and not is_staff:

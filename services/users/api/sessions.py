@@ -24,7 +24,7 @@ def start(user: User) -> TokenView:
 
 
 def refresh(body: RefreshBody) -> TokenView:
-    """Commits on its own, so that a theft is recorded although the request is refused. Raises RefreshRefused."""
+    """Commits itself, so a theft is recorded despite the refusal. Raises RefreshRefused."""
     with store.transaction():
         exchanged = _exchange(body.refresh_token.get_secret_value())
     if exchanged is None:
@@ -35,14 +35,14 @@ def refresh(body: RefreshBody) -> TokenView:
 class Refresh(Resource):
     @endpoint(allow=auth.ANYONE, before=refresh, raises=[RefreshRefused])
     def post(self, body: RefreshBody, prepared: TokenView) -> TokenView:
-        """Exchange a refresh token for new tokens, the same ones if repeated at once. Using it again later ends its session."""
+        """Exchange a refresh token for new tokens, the same if repeated at once. Later reuse ends the session."""
         return prepared
 
 
 class Logout(Resource):
     @endpoint(allow=auth.CUSTOMER, status=204)
     def post(self) -> None:
-        """End this session. Its tokens are refused everywhere within two seconds."""
+        """End this session. Tokens are refused within two seconds."""
         caller = auth.caller()
         if caller.session_id is not None:
             session = postgres.session().get(Session, caller.session_id, with_for_update=True)

@@ -1,4 +1,4 @@
-"""The tables. Rows change only through the methods of their models."""
+"""The tables, changed only by their models' methods."""
 
 from sqlalchemy.orm import DeclarativeBase
 

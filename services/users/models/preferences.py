@@ -1,4 +1,4 @@
-"""A user's preferences."""
+"""User preferences."""
 
 from datetime import datetime
 from typing import Any, Self
@@ -13,7 +13,7 @@ from services.users.models import Base
 
 
 class Preferences(Base):
-    """Without a row the defaults apply, which consent to nothing."""
+    """Without a row the defaults apply: no consent."""
 
     __tablename__ = "preferences"
 
@@ -23,13 +23,13 @@ class Preferences(Base):
     time_zone: Mapped[str] = mapped_column(String(64))
     marketing_consent: Mapped[bool]
     marketing_consent_at: Mapped[datetime | None]
-    """The law requires proof of consent."""
+    """Proof of consent, required by law."""
     notify_by: Mapped[list[str]] = mapped_column(ARRAY(String(10)))
     updated_at: Mapped[datetime]
 
     @classmethod
     def of(cls, user_id: UUID) -> Self:
-        """The defaults are not stored."""
+        """Defaults are not stored."""
         return postgres.session().get(cls, user_id) or cls(
             user_id=user_id,
             locale="en",
@@ -40,7 +40,7 @@ class Preferences(Base):
         )
 
     def update(self, values: dict[str, Any]) -> bool:
-        """Returns whether anything changed."""
+        """Whether anything changed."""
         changes = {name: value for name, value in values.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
             self.marketing_consent_at = clock.now() if changes["marketing_consent"] else None

@@ -1,6 +1,6 @@
-"""Requests confirmed by mail: to verify an address or reset a password.
+"""Mail-confirmed requests: verify an address, reset a password.
 
-The token is derived from the row's id and a secret, and stored nowhere: notifications fetches it before it sends the mail.
+Tokens derive from the row's id and a secret and are never stored; notifications fetches them before mailing.
 """
 
 import base64
@@ -33,7 +33,7 @@ class TokenRefused(Problem):
 
 
 class Request(Base):
-    """`user_id` is null where the address has no account."""
+    """`user_id` is null if the address has no account."""
 
     __tablename__ = "requests"
 
@@ -49,7 +49,7 @@ class Request(Base):
 
     @classmethod
     def create(cls, purpose: Purpose, user_id: UUID | None, email: str | None) -> Self | None:
-        """Replaces earlier requests. None once the account has reached MAX_PER_HOUR."""
+        """Replaces earlier requests. None beyond MAX_PER_HOUR."""
         now = clock.now()
         same = (cls.user_id == user_id) & (cls.purpose == purpose)
         recent = select(cls.id).where(same, cls.created_at > now - timedelta(hours=1)).limit(MAX_PER_HOUR)
@@ -63,7 +63,7 @@ class Request(Base):
 
     @classmethod
     def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
-        """None if it has no account, is used or expired."""
+        """None if used, expired or without account."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
         if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= clock.now():
             return None
@@ -89,7 +89,7 @@ class Request(Base):
 
 
 def _verified_id(token: str) -> UUID | None:
-    """None for a token that is not ours."""
+    """None for foreign tokens."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):

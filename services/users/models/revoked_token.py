@@ -1,4 +1,4 @@
-"""Revoked access tokens, published to Redis for every service to check."""
+"""Revoked access tokens, published to Redis for all services."""
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
@@ -17,14 +17,14 @@ from services.users.settings import Settings
 log = get_logger(__name__)
 
 PUBLISHED_UNTIL = "souk:revoked-until"
-"""The Redis key of the time up to which everything is published; lost when Redis loses the rest."""
+"""Redis key: published up to this time. Lost together with the rest."""
 
 OVERLAP = timedelta(minutes=1)
-"""Longer than any transaction, because one may commit after a later revocation was published."""
+"""Longer than any transaction: a revocation may commit after a later one was published."""
 
 
 class RevokedToken(Base):
-    """`id` is the token's `jti`."""
+    """`id`: the token's `jti`."""
 
     __tablename__ = "revoked_tokens"
 
@@ -34,7 +34,7 @@ class RevokedToken(Base):
 
     @classmethod
     def add(cls, tokens: Mapping[str, datetime]) -> None:
-        """`tokens`: expiry by `jti`. They are published after the commit."""
+        """`tokens`: expiry by `jti`. Published after the commit."""
         if not tokens:
             return
         now = clock.now()
@@ -56,11 +56,11 @@ def _publish(tokens: Mapping[str, datetime]) -> None:
 
 
 def publish_missing() -> None:
-    """Publish what Redis missed or lost. Raises RedisError."""
+    """What Redis missed or lost. Raises RedisError."""
     settings, now = Settings.current(), clock.now()
     valid = select(RevokedToken.id, RevokedToken.ends_at).where(RevokedToken.ends_at > now - LEEWAY)
     if not settings.redis_url or postgres.session().execute(valid.limit(1)).first() is None:
-        # Usually there is nothing to publish, which spares the worker the memory of the Redis client.
+        # Spares the worker the Redis client's memory.
         return
     from chassis.security import revocations
     from chassis.storage import redis

@@ -1,4 +1,4 @@
-"""The audit trail. It holds no secret and no e-mail address."""
+"""The audit trail, without secrets or e-mail addresses."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,7 +18,7 @@ KEPT = timedelta(days=365)
 
 
 class SecurityEvent(Base):
-    """`user_id` is the account, `actor_id` the logged-in user who acted; either may be null."""
+    """`actor_id`: the logged-in user who acted. Either id may be null."""
 
     __tablename__ = "security_events"
 
@@ -42,7 +42,7 @@ class SecurityEvent(Base):
 
 
 def record(kind: str, user_id: UUID | None, **details: Any) -> None:
-    """`details` are JSON values and hold no secret."""
+    """`details`: JSON values, no secrets."""
     event = SecurityEvent(
         id=uuid4(),
         occurred_at=clock.now(),

@@ -1,7 +1,7 @@
-"""Sessions, extended by refresh tokens that work once.
+"""Sessions, extended by single-use refresh tokens.
 
-A client that lost the response, or two tabs at once, present a used token again within minutes and get the same successor.
-Later, or once that successor was used, it proves that a thief has a copy, and the session ends.
+Reuse within REPEAT_WINDOW gives the same successor, for lost responses and parallel tabs. Later, or once the successor
+was used, it proves theft and ends the session.
 """
 
 import base64
@@ -24,14 +24,15 @@ from services.users.models.revoked_token import RevokedToken
 from services.users.settings import Settings
 
 MAX_IDLE = timedelta(days=30)
-"""From the last refresh."""
+"""Since the last refresh."""
 
 MAX_LENGTH = timedelta(days=180)
-"""From the login, however often the session is used."""
+"""Since login."""
 
 REPEAT_WINDOW = timedelta(seconds=90)
-"""How long a used token gives its successor again. Longer than a client's timeout (60 s in browsers) and the edge's (10 s)
-together: shorter logs people out whose response was lost, longer gives a thief of one token more time to go unnoticed."""
+"""How long a used token gives its successor again. Exceeds client (60 s in browsers) plus edge timeout (10 s): shorter
+logs out clients whose response was lost, longer helps thieves.
+"""
 
 
 class Session(Base):
@@ -75,7 +76,7 @@ class Session(Base):
 
     @classmethod
     def revoke_access(cls, user_id: UUID) -> None:
-        """Void access tokens, so that the next refresh brings the current roles."""
+        """So that the next refresh brings current roles."""
         _revoke_access(
             postgres.session().scalars(select(cls.id).where(cls.user_id == user_id, cls.ended_at.is_(None))).all()
         )
@@ -85,7 +86,7 @@ class Session(Base):
 
 
 class RefreshToken(Base):
-    """`parent` is the digest of the token it replaced; `access_token_id` the `jti` issued with it."""
+    """`parent`: digest of the token it replaced; `access_token_id`: `jti` issued with it."""
 
     __tablename__ = "refresh_tokens"
 
@@ -95,7 +96,7 @@ class RefreshToken(Base):
     created_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     is_superseded: Mapped[bool] = mapped_column(default=False)
-    """Written by earlier releases, which gave a repeated token another successor."""
+    """Set by earlier releases, which gave repeated tokens another successor."""
     access_token_id: Mapped[str] = mapped_column(String(64))
     access_ends_at: Mapped[datetime]
 
@@ -107,7 +108,7 @@ class RefreshToken(Base):
 
     @classmethod
     def issue(cls, session_id: UUID, access: AccessToken, predecessor: str | None = None) -> str:
-        """A new token, or the one that follows `predecessor`; only its digest is stored."""
+        """Follows `predecessor` if given; only the digest is stored."""
         value = secrets.token_urlsafe(32) if predecessor is None else successor_of(predecessor)
         token = cls(
             digest=digest_of(value),
@@ -126,12 +127,12 @@ class RefreshToken(Base):
 
     def lock_session(self) -> Session:
         session = postgres.session().get_one(Session, self.session_id, with_for_update=True)
-        # A concurrent request may have used this token while we waited for the lock.
+        # A concurrent request may have used it while we waited for the lock.
         postgres.session().refresh(self)
         return session
 
     def was_stolen(self, now: datetime) -> bool:
-        """Whether presenting this token now proves that two parties hold it."""
+        """Whether presenting it now proves that two parties hold it."""
         if self.is_superseded:
             return True
         if self.used_at is None:
@@ -143,14 +144,14 @@ class RefreshToken(Base):
 
 
 def successor_of(token: str) -> str:
-    """The token that replaces this one: always the same, so that it can be given again though only digests are stored."""
+    """Deterministic, so it can be given again though only digests are stored."""
     secret = Settings.current().request_secret.get_secret_value().encode()
     mac = hmac.new(secret, b"refresh token\0" + token.encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(mac.digest()).decode().rstrip("=")
 
 
 def digest_of(token: str) -> str:
-    # A slow hash would protect nothing: 256 random bits cannot be guessed.
+    # A slow hash is unnecessary for 256 random bits.
     return hashlib.sha256(token.encode()).hexdigest()
 
 

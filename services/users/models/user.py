@@ -37,7 +37,7 @@ class AccountClosed(Conflict):
 
 
 class User(Base):
-    """`email` is stored in lower case, `username` as typed; both are unique in any case. A closed account has no names and no password."""
+    """`email` (lower case) and `username` (as typed) are unique in any case. A closed account has no names or password."""
 
     __tablename__ = "users"
 
@@ -51,10 +51,10 @@ class User(Base):
     is_active: Mapped[bool]
     email_verified_at: Mapped[datetime | None]
     is_public: Mapped[bool]
-    """Whether other customers can find the account."""
+    """Whether other customers can find it."""
     first_last: Mapped[str] = mapped_column(Text)
     last_first: Mapped[str] = mapped_column(Text)
-    """The names as a search compares them."""
+    """Normalized for search."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -73,7 +73,7 @@ class User(Base):
 
     @classmethod
     def new(cls, profile: dict[str, str | None], hashed_password: str) -> Self:
-        """Not stored yet. `profile` has email, username, first_name and last_name."""
+        """Not stored yet. `profile`: email, username, first_name, last_name."""
         now = clock.now()
         user = cls(
             id=uuid4(),
@@ -90,7 +90,7 @@ class User(Base):
 
     def register(self) -> bool:
         """False if the address has an account. Raises AlreadyTaken for the username, which is public."""
-        # Not an INSERT that fails: PostgreSQL would log it, with the hash of the password.
+        # PostgreSQL would log a failed INSERT, with the password hash.
         values = {column.key: getattr(self, column.key) for column in User.__table__.columns}
         inserted = insert(User).values(values).on_conflict_do_nothing().returning(User.id)
         if postgres.session().scalar(inserted) is not None:
@@ -116,7 +116,7 @@ class User(Base):
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False, lock: bool = False) -> Self:
-        """For the owner and staff; closed accounts for staff only, unless `include_closed`. Raises NotFound."""
+        """Owner and staff; closed accounts staff only, unless `include_closed`. Raises NotFound."""
         user = postgres.session().get(cls, user_id, with_for_update=lock) if caller.owns(user_id) else None
         if user is None or not (user.is_active or include_closed or caller.is_staff):
             raise NotFound(f"There is no user {user_id}.")
@@ -124,15 +124,15 @@ class User(Base):
 
     @classmethod
     def changeable_by(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False) -> Self:
-        """Locked: one's own, a customer's for staff, any for admins. Raises NotFound or Forbidden."""
+        """Locked: one's own, a customer's for staff, any for admins. Raises NotFound, Forbidden."""
         user = cls.visible_to(caller, user_id, include_closed=include_closed, lock=True)
-        # Setting the e-mail address is enough to take over an account: staff could make themselves admins.
+        # Changing the e-mail address can take over an account: staff could become admins.
         if user.roles != ["customer"] and user_id != caller.user_id and "admin" not in caller.roles:
             raise Forbidden("Only admins can change the accounts of staff.")
         return user
 
     def update_profile(self, profile: dict[str, str | None]) -> bool:
-        """Returns whether anything changed. Raises AccountClosed or AlreadyTaken."""
+        """Whether anything changed. Raises AccountClosed, AlreadyTaken."""
         self.require_open()
         changes: dict[str, Any] = {field: value for field, value in profile.items() if getattr(self, field) != value}
         if "email" in changes:
@@ -143,11 +143,11 @@ class User(Base):
         return bool(changes)
 
     def close(self) -> bool:
-        """Erase the personal data and keep the id, which orders refer to. Returns whether the account was open."""
+        """Erases personal data, keeps the id for orders. Returns whether it was open."""
         if not self.is_active:
             return False
         self._set(
-            # Registration accepts neither of these, so they cannot be taken in advance.
+            # Registration accepts neither, so nobody can take them first.
             email=f"{self.id}@deleted.invalid",
             username=f"deleted:{self.id}",
             hashed_password=None,
@@ -161,7 +161,6 @@ class User(Base):
         return True
 
     def require_open(self) -> None:
-        """Raises AccountClosed."""
         if not self.is_active:
             raise AccountClosed("A closed account cannot be changed.")
 
@@ -180,9 +179,9 @@ class User(Base):
             self._set(is_public=is_public)
 
     def set_roles(self, roles: Sequence[str], admins: Collection[UUID]) -> bool:
-        """Returns whether anything changed. Raises AccountClosed or LastAdmin.
+        """Whether anything changed. Raises AccountClosed, LastAdmin.
 
-        Lock `admins` before this account, or two admins could demote each other at once.
+        Lock `admins` first, or two admins could demote each other at once.
         """
         self.require_open()
         if set(roles) == set(self.roles):
@@ -198,14 +197,14 @@ class User(Base):
         self._set(hashed_password=hashed_password)
 
     def grant(self, role: str) -> bool:
-        """Returns whether the role is new. It takes effect at the next login."""
+        """Whether it is new. Takes effect at the next login."""
         if role in self.roles:
             return False
         self._set(roles=[*self.roles, role])
         return True
 
     def rehash(self, hashed_password: str) -> None:
-        """Keep the same password under a new hash, unless it was changed in the meantime."""
+        """Unless the password changed meanwhile."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
         postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
@@ -221,7 +220,7 @@ class User(Base):
 
 
 def searchable(*names: str | None) -> str:
-    """In lower case and without accents: "emile" finds "Émile"."""
+    """Lower case, no accents: "emile" finds "Émile"."""
     decomposed = unicodedata.normalize("NFKD", " ".join(name for name in names if name))
     plain = "".join(character for character in decomposed if not unicodedata.combining(character))
     return " ".join(plain.casefold().split())[:MAX_SEARCHABLE]
@@ -229,7 +228,7 @@ def searchable(*names: str | None) -> str:
 
 @contextmanager
 def _unique() -> Iterator[None]:
-    """Flush the changes. Raises AlreadyTaken; the transaction goes on."""
+    """Flush. Raises AlreadyTaken; the transaction survives."""
     try:
         with postgres.session().begin_nested():
             yield
