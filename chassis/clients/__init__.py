@@ -1,9 +1,9 @@
-"""Reads from one service to another: found by discovery, bounded in time, retried where that helps.
+"""Reads from one service to another; changes are messages.
 
     products = Client("products")
     quotes = products.get("/internal/products", {"ids": "1,2"}, settings)
 
-A service only reads from another; what changes something there is a message. For what can go wrong, see `failures`.
+For errors, see `failures`.
 """
 
 from chassis.clients.client import Client

@@ -1,4 +1,4 @@
-"""Circuit breaker (Nygard, "Release It!", 2007). Calls run outside of its lock, between `admit` and `record`."""
+"""Circuit breaker (Nygard, "Release It!", 2007)."""
 
 import threading
 import time
@@ -12,10 +12,10 @@ log = get_logger(__name__)
 
 
 class Breaker:
-    """Closed: every call passes. Open, after failures in a row: none. Half-open, after `open_seconds`: one, whose outcome decides."""
+    """Open after failures in a row; half-open after `open_seconds`: one call decides."""
 
     def __init__(self, upstream: str, scope: str, name: str, failures_to_open: int, open_seconds: float) -> None:
-        """scope: "instance" or "service"; name: which one, for the log."""
+        """scope: "instance" or "service"; name: for the log."""
         self._upstream, self._scope, self._name = upstream, scope, name
         self._failures_to_open, self._open_seconds = failures_to_open, open_seconds
         self._failures = 0
@@ -28,7 +28,7 @@ class Breaker:
         return self._open_until is None
 
     def admit(self) -> "Admission | None":
-        """Permission for one call, which must `record`; None: do not call."""
+        """None: do not call. The call must `record`."""
         with self._lock:
             if self._open_until is None:
                 return Admission(self, is_probe=False)

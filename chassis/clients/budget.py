@@ -1,11 +1,11 @@
-"""Limits retries, so that they do not make an outage worse."""
+"""Limits retries: they must not worsen an outage."""
 
 import random
 import threading
 
 
 class RetryBudget:
-    """Each call earns a share of a retry, up to `reserve`: at worst an upstream gets (1 + share) times the calls.
+    """Each call earns `share` of a retry, up to `reserve`.
 
     Source: Finagle's RetryBudget and gRPC's retry throttling (proposal A6).
     """
@@ -20,7 +20,7 @@ class RetryBudget:
             self._saved = min(self._saved + self._share, self._reserve)
 
     def spend(self) -> bool:
-        """Pay for a retry. False: there is none left."""
+        """False: no retry left."""
         with self._lock:
             if self._saved < 1:
                 return False

@@ -22,7 +22,7 @@ log = get_logger(__name__)
 
 
 class Client:
-    """Calls to one upstream. Connects at first use."""
+    """Connects at first use."""
 
     def __init__(self, service: str, policy: Policy | None = None) -> None:
         self.service = service
@@ -31,10 +31,10 @@ class Client:
         self._lock = threading.Lock()
 
     def get(self, path: str, query: Mapping[str, Any], settings: Settings, **headers: str) -> Any:
-        """The JSON of the response, if any. Raises the Problems in `failures`."""
+        """The response's JSON, if any. Raises the Problems in `failures`."""
         api_key = credentials.api_key(settings)
         sent = {
-            # An empty key would be refused where no key is welcome.
+            # An empty key would be refused.
             **({"X-API-Key": api_key} if api_key else {}),
             "traceparent": telemetry.traceparent(),
             "Accept": "application/json",

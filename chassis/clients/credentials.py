@@ -1,4 +1,4 @@
-"""The API key that this process shows to other services."""
+"""This process's API key."""
 
 from chassis.base.parsing import parse_json
 from chassis.base.settings import Settings
@@ -6,7 +6,7 @@ from chassis.base.watched_file import WatchedFile
 
 
 def api_key(settings: Settings) -> str:
-    """The current key; "" where the process has none."""
+    """Empty if there is none."""
     if settings.keys_file is None:
         return settings.api_key.get_secret_value()
     return settings.once(_file).now()

@@ -1,9 +1,9 @@
 """Problems that a call may raise:
 
-- Unavailable (503 with Retry-After): the upstream is down or failing, or calls to it are held back.
-- TooSlow (504), an Unavailable too: it did not respond in time.
-- Refused (502): it rejected our request, which is our bug; NotThere where it found nothing.
-- BadResponse (502): its response makes no sense.
+- Unavailable (503 with Retry-After): the upstream is failing, or calls are held back.
+- TooSlow (504), an Unavailable too.
+- Refused (502): it rejected our request, our bug; NotThere if it found nothing.
+- BadResponse (502): unreadable.
 """
 
 from chassis.base.problems import Problem, Unavailable
@@ -18,7 +18,7 @@ class Refused(BadResponse):
 
 
 class NotThere(Refused):
-    """404 or 410, which some callers expect."""
+    """404 or 410."""
 
 
 class TooSlow(Unavailable):
@@ -26,7 +26,7 @@ class TooSlow(Unavailable):
 
 
 class TryFailed(Exception):
-    """One try failed. was_sent: it may have cost the upstream work."""
+    """was_sent: the upstream may have worked."""
 
     def __init__(
         self, reason: str, *, was_sent: bool = True, is_slow: bool = False, retry_after_seconds: int = 2

@@ -1,4 +1,4 @@
-"""Metrics of calls. Instances come and go, so they are not labels."""
+"""Metrics of calls, not by instance: instances come and go."""
 
 from prometheus_client import Counter, Gauge, Histogram
 

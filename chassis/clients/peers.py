@@ -39,7 +39,7 @@ class Response:
 
 
 class Peer:
-    """One instance, with its connections and its breaker."""
+    """One instance."""
 
     def __init__(self, upstream: str, instance: Instance, policy: Policy, connections: int) -> None:
         self.upstream, self.instance = upstream, instance
@@ -54,7 +54,7 @@ class Peer:
         return self._in_flight / self.instance.weight
 
     def send(self, request: Request, seconds: float) -> Response:
-        """One try. Raises TryFailed."""
+        """Raises TryFailed."""
         with self._lock:
             self._in_flight += 1
         try:
@@ -96,7 +96,7 @@ class Peer:
 
 
 def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
-    """The body, read in time: a socket's timeout restarts with each byte. Raises BadResponse if too long."""
+    """A socket's timeout restarts with each byte. Raises BadResponse if too long."""
     blocks, size = [], 0
     while block := response.read1(_BLOCK_BYTES):
         blocks.append(block)
@@ -112,14 +112,14 @@ def _read(response: urllib3.BaseHTTPResponse, end: float) -> bytes:
 
 
 def retry_after(headers: Mapping[str, str], default_seconds: int = 2) -> int:
-    """In seconds, at most an hour."""
+    """Seconds, at most an hour."""
     value = headers.get("Retry-After", "")
     return min(int(value), 3_600) if value.isascii() and value.isdecimal() else default_seconds
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Permission to try one instance once."""
+    """One try of one instance."""
 
     peer: Peer
     admission: Admission
@@ -140,7 +140,7 @@ class Turn:
 
 
 class Peers:
-    """Follows discovery, and chooses which instance to call."""
+    """Chooses which instance to call."""
 
     def __init__(self, upstream: str, policy: Policy, connections: int) -> None:
         self._upstream, self._policy, self._connections = upstream, policy, connections
@@ -163,7 +163,7 @@ class Peers:
                 before[gone].close()
 
     def choose(self, tried: Collection[Peer] = ()) -> Turn | None:
-        """Of the instances whose breakers admit a call, one; of `tried` only if there is no other."""
+        """Of `tried` only if no other."""
         peers = list(self._peers.values())
         for candidates in ([peer for peer in peers if peer not in tried], [peer for peer in peers if peer in tried]):
             while candidates:

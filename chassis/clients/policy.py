@@ -1,4 +1,4 @@
-"""Timeouts, retries and limits of calls to one upstream."""
+"""Limits of calls to one upstream."""
 
 from dataclasses import dataclass
 
@@ -6,11 +6,11 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Policy:
     timeout_seconds: float = 5.0
-    """With all tries; less if the current request has less left."""
+    """For all tries, within the request's deadline."""
 
     connect_seconds: float = 0.5
     try_seconds: float = 2.0
-    """Longer than the slowest good response; short enough to try another instance."""
+    """Above the slowest good response; leaves time for another try."""
 
     tries: int = 3
     wait_base_seconds: float = 0.05
@@ -18,19 +18,19 @@ class Policy:
     """See `budget.wait_before`."""
 
     retry_share: float = 0.1
-    """Retries as a share of calls."""
+    """Of calls."""
 
     retry_reserve: float = 10
-    """Retries available before any calls have earned them."""
+    """Retries available at start."""
 
     failures_to_open: int = 5
-    """Failures in a row that open a circuit breaker, of an instance or of the service."""
+    """In a row, of an instance or the service."""
 
     open_seconds: float = 5.0
-    """How long a breaker stays open before a probe."""
+    """Before a probe."""
 
     concurrency: int | None = None
-    """Calls in flight. None: half the process's threads."""
+    """None: half the threads."""
 
     slot_seconds: float = 0.25
-    """How long further calls queue while none of those returns."""
+    """How long further calls queue while none returns."""

@@ -1,4 +1,4 @@
-"""Calls to one upstream: slots, breaker, retries."""
+"""Slots, breaker and retries of calls to an upstream."""
 
 import threading
 import time
@@ -24,7 +24,7 @@ class Upstream:
         slots = policy.concurrency or max(1, settings.threads // 2)
         self._slots = threading.BoundedSemaphore(slots)
         self._in_flight: dict[int, float] = {}
-        """Start of each thread's call."""
+        """Start by thread."""
         self._responded_at = 0.0
         self._provider = discovery.provider(settings)
         self._peers = Peers(service, policy, connections=slots)
@@ -33,7 +33,7 @@ class Upstream:
         metrics.BREAKERS_OPEN.labels(service, "service").set_function(lambda: not self._breaker.is_closed)
 
     def call(self, request: Request) -> Response:
-        """The upstream's response, its status below 500. Raises Unavailable or TooSlow."""
+        """A response below 500. Raises Unavailable, TooSlow."""
         with deadline.within(self._policy.timeout_seconds), self._slot():
             instances = self._provider.instances(self._service)
             if not instances:
@@ -53,10 +53,7 @@ class Upstream:
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
-        """Limit the calls in flight, so that one upstream never takes all our threads.
-
-        Callers queue while responses come back; once none has for a while, they are turned away at once.
-        """
+        """Keeps one upstream from taking all our threads. Queues only while responses arrive."""
         while not self._slots.acquire(timeout=min(self._queueing_seconds(), self._left())):
             if not self._queueing_seconds() or not self._left():
                 raise Unavailable(f"Too many calls to the {self._service} service are in flight.")
@@ -69,7 +66,7 @@ class Upstream:
             self._slots.release()
 
     def _queueing_seconds(self) -> float:
-        """Counted from the last response, or from the start of the oldest call in flight."""
+        """From the last response, or the oldest call in flight."""
         oldest = min(list(self._in_flight.values()), default=time.monotonic())
         return max(0.0, max(oldest, self._responded_at) + self._policy.slot_seconds - time.monotonic())
 
@@ -89,7 +86,7 @@ class Upstream:
                     raise self._failed(failure.is_slow, failure.retry_after_seconds) from failure
 
     def _may_retry(self, failure: TryFailed, tries: int) -> bool:
-        """Whether to retry; pauses first. A request that was never sent costs no budget."""
+        """Pauses first. An unsent request costs no budget."""
         if tries >= self._policy.tries:
             return False
         if failure.was_sent and not self._budget.spend():

@@ -1,1 +1,1 @@
-"""A service and its processes; dead letters; several services in one process for tests."""
+"""A service, its processes and its dead letters."""

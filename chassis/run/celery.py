@@ -1,4 +1,4 @@
-"""A service's Celery process: one process, a pool of threads, health and metrics beside it."""
+"""A service's Celery process: a pool of threads."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from chassis.run.service import Service
 
 
 def run(service: Service) -> None:
-    """Work until SIGTERM, then finish the tasks in progress."""
+    """On SIGTERM, finishes tasks in progress."""
     assert service.celery is not None, f"{service.name} has no tasks."
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
@@ -30,7 +30,7 @@ def run(service: Service) -> None:
         consumer = None
 
     def check() -> None:
-        # Celery signals readiness once; afterwards only its connection shows it.
+        # Celery signals readiness only once.
         connection = consumer and consumer.connection
         if connection is None or not connection.connected:
             raise ConnectionError("Celery does not consume.")

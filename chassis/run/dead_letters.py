@@ -1,12 +1,6 @@
 """Dead letters, for operators: list, show and replay messages, tasks and rows that were given up, and unrouted messages.
 
-    python -m chassis.run.dead_letters services.orders list
-    python -m chassis.run.dead_letters services.orders show ID
-    python -m chassis.run.dead_letters services.orders replay ID... | --all [--dry-run]
-    python -m chassis.run.dead_letters unrouted list
-
-Prints one JSON object per line; listing consumes nothing. The broker confirms a replayed copy before the original is
-removed: a crash between them leaves two, of which the inbox absorbs one.
+Prints one JSON object per line. A crash during replay may leave two copies; the inbox absorbs one.
 """
 
 import argparse
@@ -30,7 +24,7 @@ UNROUTED = "unrouted"
 
 
 class Rows:
-    """A service's rows that were given up."""
+    """A service's abandoned rows."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -47,7 +41,7 @@ class Rows:
         return [replace(letter, details=details) for letter in chosen if dry_run or self._replay_one(letter)]
 
     def _replay_one(self, letter: Letter) -> bool:
-        """False when it is no longer dead."""
+        """False: no longer dead."""
         try:
             with store.active(self._service.store), store.transaction():
                 self._rows.replay(UUID(letter.id))
@@ -61,7 +55,7 @@ def _row_letter(row: DeadRow) -> Letter:
 
 
 def sources(package: str) -> list[DeadLetterQueue | Rows]:
-    """Where a service's dead letters are; for "unrouted", the messages that no queue was bound for."""
+    """For "unrouted": messages no queue was bound for."""
     if package == UNROUTED:
         settings = Settings.current()
         settings.require("broker_url")

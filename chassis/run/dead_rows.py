@@ -1,4 +1,4 @@
-"""Rows whose work was abandoned, which operators list and replay beside dead letters."""
+"""Rows whose work was abandoned."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ class DeadRow:
 
 
 class DeadRows(Protocol):
-    """A module may be one. Each call runs in a transaction."""
+    """Each call runs in a transaction."""
 
     def rows(self, limit: int) -> Sequence[DeadRow]:
         """Oldest first."""
         ...
 
     def replay(self, row_id: UUID) -> None:
-        """Have it tried again. Raises NotFound when it is no longer dead."""
+        """Raises NotFound when it is no longer dead."""
         ...

@@ -1,7 +1,4 @@
-"""A service's table of contents, from which its processes are made.
-
-Memory is paid per process: what only some of them need is imported there.
-"""
+"""What a service consists of. To save memory, processes import lazily."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +23,7 @@ Routes: TypeAlias = "Mapping[str, type[Resource]]"
 
 @dataclass(frozen=True)
 class Timer:
-    """Periodic work of a worker, in a transaction of its own."""
+    """Periodic work, in its own transaction."""
 
     every_seconds: float
     run: Callable[[], None]
@@ -34,11 +31,7 @@ class Timer:
 
 @dataclass
 class Service:
-    """`routes`, `tasks` and `dead_rows` import what they return.
-
-    events: the table that serves as outbox, instead of one of its own.
-    collections: those in MongoDB that carry unsent messages; without any, the service is on PostgreSQL.
-    """
+    """events: the outbox table. collections: MongoDB's, with unsent messages; if none, the store is PostgreSQL."""
 
     name: str
     settings_class: type[Settings]
@@ -56,7 +49,6 @@ class Service:
 
     @cached_property
     def celery(self) -> "Tasks | None":
-        """The tasks, bound to store and broker."""
         if self.tasks is None:
             return None
         tasks = self.tasks()
@@ -74,5 +66,5 @@ class Service:
         return PostgresStore(self.settings.database_url, self.settings.threads, self.name, self.events)
 
     def require_settings(self, *more: str) -> None:
-        """End the process with a line per missing setting: the store's URL, and `more`."""
+        """Exits unless the store's URL and `more` are set."""
         self.settings.require("mongo_url" if self.collections else "database_url", *more)

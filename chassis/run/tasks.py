@@ -1,6 +1,6 @@
-"""Celery for slow work with third parties. Tasks are entered through the outbox only, never with `.delay()`.
+"""Celery for slow work with third parties. Tasks are sent through the outbox, never with `.delay()`.
 
-A task takes the id of its row, is idempotent by it, and opens its own transactions: none is open during a third party's call.
+A task is idempotent by row id, and holds no transaction during a third party's call.
 """
 
 import random
@@ -25,7 +25,7 @@ RETRY_CAP_SECONDS = 60
 
 
 class Tasks:
-    """The Celery tasks of one service, and their queue."""
+    """One service's Celery tasks."""
 
     def __init__(self, service: str) -> None:
         self.service = service
@@ -33,8 +33,7 @@ class Tasks:
         self.functions: dict[str, Callable[[UUID], None]] = {}
         self.app = Celery(service)
         self.app.conf.update(
-            # Classic queues: on quorum queues Celery's delayed retry can form a dead-letter cycle that the broker drops
-            # (celery issue 9867). Durable and acknowledged late, they lose nothing either.
+            # A classic queue: on quorum queues delayed retries can form a dead-letter cycle (celery issue 9867).
             task_default_queue=self.queue,
             task_acks_late=True,
             task_reject_on_worker_lost=True,
@@ -46,7 +45,7 @@ class Tasks:
             worker_send_task_events=False,
             worker_cancel_long_running_tasks_on_connection_loss=False,
             broker_connection_retry_on_startup=True,
-            # Retry for ever: the broker may be unavailable for hours.
+            # The broker may be unavailable for hours.
             broker_connection_max_retries=None,
             broker_heartbeat=10,
             task_publish_retry=False,
@@ -55,11 +54,7 @@ class Tasks:
     def task(
         self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
     ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
-        """Register a function of a row's id as a task, retried up to `retries` times with back-off.
-
-        After the last, `on_exhausted` records the failure in the row, in a transaction. It is not called when our own database
-        was unavailable: the row stays unfinished, for a sweeper to enqueue again.
-        """
+        """on_exhausted: records the failure, in a transaction; not called when our database was unavailable: a sweeper retries."""
 
         def register(function: Callable[[UUID], None]) -> Callable[[UUID], None]:
             name = f"{self.service}.{function.__name__}"
@@ -84,7 +79,7 @@ class Tasks:
                             raise
                         raise _retry(task, error) from error
                     telemetry.TASKS_HANDLED.labels(name, "done").inc()
-                    # Celery acknowledges once this has returned.
+                    # Celery acknowledges on return.
                     failpoints.point("acknowledge")
 
             return function
@@ -100,7 +95,7 @@ class Tasks:
     def bind(self, store: store.Store, broker_url: str) -> None:
         self.store = store
         self.app.conf.broker_url = broker_url
-        # A message that is not a known task becomes a dead letter instead of being dropped.
+        # Unknown tasks become dead letters.
         arguments = {
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": broker.dead_letter_queue(self.service).name,
@@ -111,12 +106,11 @@ class Tasks:
             self.app.conf.broker_transport_options = {"confirm_publish": True}
 
     def run(self, name: str, row_id: UUID) -> None:
-        """Run the task `name` in this thread."""
         with store.active(self.store):
             self.functions[name](row_id)
 
     def send(self, envelope: Envelope, publisher: Publisher) -> None:
-        """Publish an outbox row as a task; its subject is the row's id. Raises ConnectionError when not confirmed."""
+        """Raises ConnectionError when not confirmed."""
         name = envelope.type.removeprefix(TASK_PREFIX)
         failpoints.point(f"send {name}")
         with publisher.confirming() as (producer, options):
@@ -133,9 +127,9 @@ class Tasks:
 
 
 def _retry(task: Task, error: Exception) -> Retry:
-    """Publish the task again, to run later; gives the exception that ends this run and acknowledges it."""
+    """The exception ends this run."""
     longest = min(2.0**task.request.retries, RETRY_CAP_SECONDS)
-    # Celery's own jitter begins at 0: all retries could be over before a mail server has restarted.
+    # Celery's jitter begins at 0, too soon for a restarting server.
     wait = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
     failpoints.point("retry")
     retry: Retry = task.retry(exc=error, countdown=wait, throw=False, confirm_timeout=CONFIRM_TIMEOUT_SECONDS)

@@ -1,7 +1,4 @@
-"""Services in one process for tests: real stores and handlers, an in-memory broker.
-
-`System` moves messages and tasks from the outboxes to their handlers, in order, through the same code as a worker.
-"""
+"""Services in one process for tests: real stores and handlers, an in-memory broker."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +13,7 @@ from chassis.security import tokens
 
 
 class System:
-    """Services that exchange messages. `sent` holds every envelope so far, tasks included, oldest first."""
+    """`sent`: every envelope, tasks included, oldest first."""
 
     def __init__(self, services: Sequence[Service]) -> None:
         self.services = services
@@ -24,27 +21,25 @@ class System:
         self.dead_letters: list[tuple[str, Envelope, str]] = []
         self.retried: list[tuple[str, Envelope]] = []
         self.in_flight: deque[tuple[Service, Envelope]] = deque()
-        """Deliveries: the service, and what it receives."""
+        """With the receiving service."""
 
     def drain(self) -> None:
-        """Send and handle until every outbox is empty. What is to be retried waits for `redrain`."""
+        """Until every outbox is empty; retries wait for `redrain`."""
         while self.collect():
             while self.in_flight:
                 self.deliver(*self.in_flight.popleft())
 
     def collect(self, *services: Service) -> int:
-        """Put what is in the outboxes of these services, or of all, in flight; gives the number."""
+        """Returns the number put in flight."""
         return sum(self._collect(service) for service in services or self.services)
 
     def redrain(self) -> None:
-        """Retry, then drain."""
         waiting, self.retried = self.retried, []
         for name, envelope in waiting:
             self.deliver(next(service for service in self.services if service.name == name), envelope)
         self.drain()
 
     def deliver(self, service: Service, envelope: Envelope) -> None:
-        """Deliver `envelope` to `service` as its worker would receive it."""
         if envelope.type.startswith(TASK_PREFIX):
             assert service.celery is not None
             service.celery.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
@@ -70,6 +65,6 @@ class System:
 
 
 def bearer(service: Service, user_id: UUID, *roles: str) -> dict[str, str]:
-    """The headers of a request by this user; a customer by default."""
+    """Headers; the role defaults to customer."""
     token = tokens.sign(user_id, roles or ["customer"], service.settings).text
     return {"Authorization": f"Bearer {token}"}

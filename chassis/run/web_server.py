@@ -1,4 +1,4 @@
-"""A service's web process: granian as a thread of one process."""
+"""A service's web process."""
 
 import os
 import time
@@ -13,24 +13,20 @@ from chassis.base.health import InFlight
 from chassis.base.settings import Settings
 
 MAX_CONNECTIONS = 1024
-"""More are left in the socket's backlog."""
+"""The rest wait in the socket's backlog."""
 
 POLL_SECONDS = 0.01
 
 
 class Server(MTServer):
-    """Granian's threaded server, on any Python.
-
-    Granian intends it for Python without the GIL. Its usual server keeps a parent beside each worker: 30 MB per service, and
-    a killed parent leaves its worker behind, still holding the port.
-    """
+    """Allows the GIL. Granian's usual server keeps a 30 MB parent; killed, it leaves its worker holding the port."""
 
     def _check_gil(self) -> None:
         pass
 
 
 def run(application: Any, settings: Settings) -> NoReturn:
-    """Serve until SIGTERM, then finish the requests in flight. Clears the environment, see `_hide_environment`."""
+    """On SIGTERM, finishes requests in flight. Clears the environment."""
     _hide_environment()
     in_flight = InFlight()
 
@@ -39,13 +35,13 @@ def run(application: Any, settings: Settings) -> NoReturn:
             return application(environ, start_response)
 
     server = Server(
-        str(Path(__file__)),  # only for granian's logs: the loader below returns the application
+        str(Path(__file__)),  # for granian's logs only
         address=settings.host,
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=1,
         blocking_threads=settings.threads,
-        # Counts idle connections too: pooled ones must not keep a health check waiting.
+        # Includes idle connections: pooled ones must not hold up health checks.
         backpressure=MAX_CONNECTIONS,
         backlog=1024,
         log_level=LogLevels.error,
@@ -55,11 +51,7 @@ def run(application: Any, settings: Settings) -> NoReturn:
 
 
 def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
-    """End the process once no request is in flight.
-
-    Granian waits for requests only as long as their clients do. The interpreter is not ended: that would unwind granian's Rust
-    threads and abort.
-    """
+    """Granian does not wait for requests whose clients left, and aborts on a normal exit."""
     deadline = time.monotonic() + timeout_seconds
     while in_flight.count and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -67,7 +59,7 @@ def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
 
 
 def _hide_environment() -> None:
-    """Remove what granian would copy into every WSGI environment: secrets, and names that look like headers."""
+    """Granian copies it into every WSGI environment."""
     for name in list(os.environ):
         if name.startswith(("HTTP_", "SOUK_")) or name in ("REQUEST_URI", "CONTENT_LENGTH", "CONTENT_TYPE"):
             del os.environ[name]

@@ -1,4 +1,4 @@
-"""A service's worker: consumes its queue, relays its outbox and runs its timers until SIGTERM, then finishes what is in progress."""
+"""A service's worker: consumes its queue, relays its outbox, runs its timers."""
 
 import signal
 import threading
@@ -25,16 +25,16 @@ from chassis.storage import store
 log = get_logger(__name__)
 
 MAX_BLAMELESS_ATTEMPT = DELAYS_MILLISECONDS.index(5_000)
-"""Caps the delay where the failure is not the message's, so that it does not wait for minutes once the cause is gone."""
+"""Caps the delay where the failure is not the message's own."""
 
 RETENTION = timedelta(days=2)
-"""How long inbox, outbox and idempotency keys are kept: longer than anything is repeated."""
+"""Of inbox, outbox and idempotency keys: outlasts any repetition."""
 
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
 
 def handle(service: Service, envelope: Envelope) -> bool:
-    """Run the handler in one transaction. False for a duplicate."""
+    """In one transaction. False for a duplicate."""
     assert service.handlers is not None
     if envelope.type not in service.handlers.by_type:
         raise UnknownType(f"{service.name} has no handler for {envelope.type}.")
@@ -55,7 +55,6 @@ def handle(service: Service, envelope: Envelope) -> bool:
 
 
 def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
-    """Handle one delivery."""
     type_, is_new = "unknown", True
     verdict: Verdict = None
     try:
@@ -63,17 +62,17 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
         type_ = _label(service, envelope)
         is_new = handle(service, envelope)
     except NewerVersion as newer:
-        # Two releases run side by side: an instance of the newer one will receive it, or this one's successor.
+        # An instance of the newer release will receive it.
         log.warning("message waits for a newer release", type=type_, reason=newer.detail)
         verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Problem as problem:
         log.error("message is a dead letter", type=type_, reason=problem.detail)
         verdict = DeadLetter(f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
-        # No message becomes a dead letter because our own database is unavailable, however long that takes.
+        # Never a dead letter, however long that takes.
         log.warning("message waits for the database", type=type_, error=type(error).__name__)
         verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
-    except Exception as error:  # what it depends on may be back later
+    except Exception as error:  # perhaps temporary
         attempt = _attempt(headers)
         log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
         verdict = Retry(attempt) if attempt < len(DELAYS_MILLISECONDS) else DeadLetter(repr(error))
@@ -82,19 +81,18 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
 
 
 def _label(service: Service, envelope: Envelope) -> str:
-    """The type as a metric's label: only types that are handled, as an envelope may hold any."""
+    """A metric's label: an envelope may hold any type."""
     assert service.handlers is not None
     return envelope.type if envelope.type in service.handlers.by_type else "unknown"
 
 
 def _attempt(headers: dict[str, Any]) -> int:
-    """The number of earlier failures. An unreadable one counts as the last, or a message could be retried without end."""
+    """Earlier failures. Unreadable counts as the last, to end retries."""
     value = headers.get(ATTEMPT_HEADER, 0)
     return value if isinstance(value, int) and value >= 0 else len(DELAYS_MILLISECONDS)
 
 
 def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]:
-    """Sends a relay's rows: tasks to Celery's queue, messages to the exchange."""
 
     def send(envelope: Envelope) -> None:
         if envelope.type.startswith(TASK_PREFIX):
@@ -125,7 +123,7 @@ def _run(service: Service, timer: Timer) -> None:
         try:
             with service.store.transaction():
                 timer.run()
-        except Exception as error:  # the timer fires again anyway
+        except Exception as error:  # it fires again anyway
             log.warning("timer failed", exc_info=error)
 
 
@@ -135,7 +133,7 @@ def _title(timer: Timer) -> str:
 
 
 def run(service: Service) -> None:
-    """Work until SIGTERM or SIGINT."""
+    """On SIGTERM or SIGINT, finishes work in progress."""
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
     stopping = threading.Event()
@@ -155,7 +153,7 @@ def run(service: Service) -> None:
     signal.signal(signal.SIGINT, stop)
 
     def ending_all(work: Callable[[], None]) -> Callable[[], None]:
-        """End the process when this part of it ends: a restart is noticed, a missing part is not."""
+        """A restart is noticed, a missing part is not."""
 
         def run_part() -> None:
             try:

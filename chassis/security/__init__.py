@@ -1,1 +1,1 @@
-"""Authentication and authorization: tokens, API keys, keyrings, revocation."""
+"""Authentication and authorization."""

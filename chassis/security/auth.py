@@ -1,4 +1,4 @@
-"""Authentication and permissions. Every service verifies tokens and keys itself."""
+"""Callers and their permissions."""
 
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from chassis.security import keys, tokens
 
 @dataclass(frozen=True)
 class Caller:
-    """A user, a service, a service on behalf of a user, or an anonymous caller."""
+    """A user, a service, or a service for a user."""
 
     user_id: UUID | None = None
     roles: frozenset[str] = frozenset()
     service: str | None = None
     token_id: str | None = None
     session_id: UUID | None = None
-    """The login that the user's token comes from."""
+    """The token's login."""
 
     @property
     def is_staff(self) -> bool:
         return not self.roles.isdisjoint({"staff", "admin"})
 
     def owns(self, user_id: UUID | None) -> bool:
-        """Whether the caller is that user, or staff. For None, only staff."""
+        """Also true for staff. None: only staff."""
         _ownership_checked.set(True)
         return (user_id is not None and self.user_id == user_id) or self.is_staff
 
@@ -36,10 +36,7 @@ ANONYMOUS = Caller()
 
 @dataclass(frozen=True)
 class Permission:
-    """Who may use a route: anyone, users with one of `roles`, or the named services.
-
-    With `owner`, only what is their own: the endpoint must check `Caller.owns`.
-    """
+    """One of `anyone`, `roles`, `services` suffices. owner: the endpoint must check `Caller.owns`."""
 
     name: str
     anyone: bool = False
@@ -48,7 +45,7 @@ class Permission:
     owner: bool = False
 
     def described(self) -> dict[str, Any]:
-        """As shown in the OpenAPI document."""
+        """For the OpenAPI document."""
         return {
             "anyone": self.anyone,
             "roles": sorted(self.roles),
@@ -57,7 +54,7 @@ class Permission:
         }
 
     def check(self, caller: Caller) -> None:
-        """Raises Unauthorized for an anonymous caller, Forbidden for another."""
+        """Raises Unauthorized if anonymous, else Forbidden."""
         if self.anyone or caller.service in self.services or self.roles & caller.roles:
             return
         if caller == ANONYMOUS:
@@ -82,17 +79,16 @@ _ownership_checked: ContextVar[bool] = ContextVar("ownership_checked", default=F
 
 
 def caller() -> Caller:
-    """The caller of the current request; ANONYMOUS outside of one."""
+    """ANONYMOUS outside of a request."""
     return _caller.get()
 
 
 def has_checked_ownership() -> bool:
-    """Whether the current request has called `Caller.owns`."""
     return _ownership_checked.get()
 
 
 def admit(permission: Permission, authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """Authenticate the `caller()`. Raises Unauthorized, Forbidden; on a route for anyone, invalid credentials count as none."""
+    """Sets `caller()`. Raises Unauthorized, Forbidden; on a route for anyone, invalid credentials count as none."""
     try:
         found = _authenticate(authorization, api_key, settings)
     except Unauthorized:
@@ -106,16 +102,16 @@ def admit(permission: Permission, authorization: str | None, api_key: str | None
 
 
 def _authenticate(authorization: str | None, api_key: str | None, settings: Settings) -> Caller:
-    """A service that acts for a user sends its key and the user's token."""
+    """A service acting for a user sends both."""
     service_name = None if api_key is None else _service_of(api_key, settings)
     if authorization is None:
         return Caller(service=service_name)
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer":
         raise tokens.invalid("Only the Bearer scheme is supported.")
-    # Exactly one space (RFC 6750): the edge limits rates by this header's text.
+    # Exactly one space: the edge limits rates by this text.
     claims = tokens.verify(token, settings)
-    # Imported here because only web processes see tokens.
+    # Only web processes see tokens.
     from chassis.security import revocations
 
     if revocations.is_revoked(claims.token_id, settings):

@@ -1,7 +1,6 @@
-"""The keys that sign and verify tokens, and those that identify callers.
+"""Token and API keys, from the settings or SOUK_KEYS_FILE.
 
-From SOUK_KEYS_FILE, reloaded when it changes, or from the settings. An unknown key triggers a reload at once: a new key that
-reaches the verifiers' files first drops no request.
+The file is reloaded when it changes, and on an unknown key: rotation drops no request.
 """
 
 import hashlib
@@ -22,7 +21,7 @@ from chassis.base.watched_file import WatchedFile
 log = get_logger(__name__)
 
 MIN_SECRET_BYTES = 32
-"""Of an HS256 secret (RFC 7518, 3.2)."""
+"""HS256 (RFC 7518, 3.2)."""
 
 MIN_RSA_BITS = 2048
 
@@ -32,7 +31,7 @@ class InvalidKeys(ValueError):
 
 
 class Material(BaseModel):
-    """A secret or PEM, and when it expires."""
+    """A secret or PEM."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -41,7 +40,7 @@ class Material(BaseModel):
 
 
 class KeyFile(BaseModel):
-    """SOUK_KEYS_FILE. The first of `jwt_keys` signs; `api_callers` has SHA-256 digests and their expiry, by caller."""
+    """The first of `jwt_keys` signs. `api_callers`: expiry by SHA-256 digest, by caller."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -52,7 +51,7 @@ class KeyFile(BaseModel):
 
 @dataclass(frozen=True)
 class JWTKey:
-    """`algorithm` is the key's; a token's header is not trusted with it."""
+    """`algorithm`: the key's; the token's header is not trusted."""
 
     id: str
     algorithm: str
@@ -64,7 +63,7 @@ class JWTKey:
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one moment."""
+    """A snapshot."""
 
     jwt: Mapping[str, JWTKey]
     callers: Mapping[str, tuple[str, datetime | None]]
@@ -75,13 +74,13 @@ class Keys:
         return key if key is not None and _is_current(key.expires_at) else None
 
     def caller(self, api_key: str) -> str | None:
-        """Whose key this is. Looked up by digest, so that timing reveals nothing."""
+        """Looked up by digest: timing reveals nothing."""
         name, until = self.callers.get(hashlib.sha256(api_key.encode()).hexdigest(), (None, None))
         return name if _is_current(until) else None
 
     @property
     def signing(self) -> JWTKey:
-        """Raises InvalidKeys where there is none."""
+        """Raises InvalidKeys if none."""
         for key in self.jwt.values():
             if key.signing is not None and _is_current(key.expires_at):
                 return key
@@ -101,7 +100,7 @@ class Keys:
 
 
 class Keyring:
-    """The current keys. Raises InvalidKeys when made."""
+    """The current keys. Making one raises InvalidKeys."""
 
     def __init__(self, settings: Settings) -> None:
         self._file: WatchedFile[Keys] | None = None
@@ -127,7 +126,7 @@ class Keyring:
 
 
 def keyring(settings: Settings) -> Keyring:
-    """The process's keyring. Ends the process when it is invalid."""
+    """Exits when invalid."""
     try:
         return settings.once(Keyring)
     except InvalidKeys as error:
@@ -187,14 +186,14 @@ def public_pem(key: JWTKey) -> str:
 
 
 def jwks(keys: Keys) -> dict[str, Any]:
-    """The public keys (RFC 7517), without HS256 secrets."""
+    """RFC 7517, without HS256 secrets."""
     from jwt.algorithms import get_default_algorithms
 
     algorithms: dict[str, Any] = get_default_algorithms()
 
     def shown(key: JWTKey) -> dict[str, str]:
         public = algorithms[key.algorithm].to_jwk(key.verifying, as_dict=True)
-        public.pop("key_ops", None)  # redundant beside `use` (RFC 7517, 4.3)
+        public.pop("key_ops", None)  # `use` suffices (RFC 7517, 4.3)
         return {**public, "kid": key.id, "alg": key.algorithm, "use": "sig"}
 
     return {

@@ -1,7 +1,6 @@
-"""Revoked access tokens, by `jti`, in Redis, where each entry expires with its token.
+"""Revoked access tokens, by `jti`, in Redis, cached for CACHE_SECONDS.
 
-A process looks a token up at most once per CACHE_SECONDS. While Redis is unavailable, tokens pass, which is counted: they expire
-within a quarter of an hour, and refusing every customer would do more harm. The publisher repeats itself once Redis is back.
+While Redis is unavailable, tokens pass, and are counted: refusing every customer would do more harm.
 """
 
 import time
@@ -20,10 +19,10 @@ log = get_logger(__name__)
 
 CACHE_SECONDS = 1.0
 BACKOFF_SECONDS = 1.0
-"""After an error, so that not every request waits for a timeout."""
+"""After an error, without waiting for timeouts."""
 
 MAX_CACHED = 10_000
-"""Of some 150 bytes each."""
+"""150 bytes each."""
 
 UNCHECKED = Counter("souk_revocations_unchecked_total", "Tokens accepted unchecked while Redis was unavailable.")
 
@@ -62,7 +61,7 @@ def publish(revoked: Mapping[str, datetime], settings: Settings) -> None:
     now = clock.now()
     with redis.client(settings.redis_url).pipeline(transaction=False) as pipeline:
         for token_id, expires_at in revoked.items():
-            # As long as another machine's clock may accept the token, and a second for the way there.
+            # As long as any clock accepts the token, plus transit.
             valid_for = expires_at + LEEWAY - now
             milliseconds = int(valid_for.total_seconds() * 1000) + 1000
             if milliseconds > 0:

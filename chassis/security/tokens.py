@@ -1,4 +1,4 @@
-"""Access tokens: short-lived JWTs, which every service verifies by itself."""
+"""Access tokens (JWTs)."""
 
 import secrets
 from collections.abc import Sequence
@@ -15,20 +15,20 @@ from chassis.security.keys import keyring
 LIFETIME = timedelta(minutes=15)
 
 LEEWAY = timedelta(seconds=10)
-"""By which the clocks of two machines may differ: a token is valid this much earlier and later than it says."""
+"""Clock skew, either way."""
 
 
 @dataclass(frozen=True)
 class AccessToken:
     text: str
     id: str
-    """Its `jti`, for revocation."""
+    """`jti`, for revocation."""
     expires_at: datetime
 
 
 @dataclass(frozen=True)
 class Claims:
-    """The claims of a valid token."""
+    """Of a valid token."""
 
     user_id: UUID
     roles: frozenset[str]
@@ -43,7 +43,7 @@ def sign(
     session_id: UUID | None = None,
     repeated: tuple[str, datetime] | None = None,
 ) -> AccessToken:
-    """repeated: id and expiry of an earlier one, to be issued once more."""
+    """repeated: id and expiry of a token to reissue."""
     import jwt
 
     key = keyring(settings).now().signing
@@ -64,8 +64,8 @@ def sign(
 
 
 def verify(token: str, settings: Settings) -> Claims:
-    """Raises Unauthorized unless it is valid; revocation is checked elsewhere."""
-    # PyJWT brings cryptography, 5 MB, which workers do not need.
+    """Raises Unauthorized. Does not check revocation."""
+    # Brings cryptography, 5 MB.
     import jwt
 
     try:

@@ -1,1 +1,1 @@
-"""The HTTP edge of a service: endpoints, schemas, errors, the OpenAPI document."""
+"""A service's HTTP edge."""

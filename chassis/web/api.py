@@ -1,8 +1,4 @@
-"""The HTTP edge: one Resource per URL, one endpoint per method, one transaction per request.
-
-Authorization, validation, the idempotency record and the OpenAPI document follow from the endpoint. A method that is not
-one fails at start.
-"""
+"""One Resource per URL, one endpoint per method, one transaction per request."""
 
 import functools
 import re
@@ -36,11 +32,11 @@ METHODS = ("get", "post", "put", "patch", "delete")
 
 
 class Resource(flask_restful.Resource):
-    """One URL. Its methods are endpoints."""
+    """Its methods are endpoints."""
 
 
 class Api(flask_restful.Api):
-    """Flask-RESTful turns exceptions that have a Flask handler into a bare 500; this one does not."""
+    """Leaves errors to Flask's handlers."""
 
     def error_router(self, original_handler: Callable[[Exception], Any], e: Exception) -> Any:
         return original_handler(e)
@@ -49,7 +45,7 @@ class Api(flask_restful.Api):
 def mount(
     app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
 ) -> Callable[[], dict[str, Any]]:
-    """Serve `routes`; returns what writes their OpenAPI document. Raises TypeError, see `Endpoint.of`."""
+    """Returns the OpenAPI document's writer. Raises TypeError, see `Endpoint.of`."""
     api = Api(app, catch_all_404s=False)
     endpoints: dict[tuple[str, str], Endpoint] = {}
     for url, resource in routes.items():
@@ -75,7 +71,7 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         arguments = {**path, **_arguments(endpoint)}
         result: StoredResponse | Response | None = None
         if endpoint.before is not None:
-            # A repeated request gets its response even if `before` would fail now.
+            # A repeated request gets its response even if `before` would now fail.
             result = _find(record)
             if result is None:
                 arguments["prepared"] = endpoint.before(**arguments)
@@ -95,7 +91,7 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
 
 
 def _expect_uncompressed() -> None:
-    """A few compressed kilobytes may become gigabytes."""
+    """Kilobytes may become gigabytes."""
     if request.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise UnsupportedMedia("Send the body uncompressed.", {"Accept-Encoding": "identity"})
 
@@ -120,7 +116,7 @@ def _find(record: "Record | None") -> StoredResponse | None:
 
 
 def _run(endpoint: Endpoint, record: "Record | None", call: Callable[[], Any]) -> StoredResponse | Response:
-    """A Response of the method's own is sent as it is, and not stored."""
+    """Does not store a Response."""
     if record is not None and (stored := record.claim()):
         return stored
     view = call()

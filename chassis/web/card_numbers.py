@@ -1,9 +1,9 @@
-"""Recognizes card numbers in text, so that they are rejected and stored nowhere."""
+"""Recognizes card numbers in text."""
 
 import re
 
 _CANDIDATE = re.compile(r"(?<![\d+])[2-6](?:[ .\-_/]?\d){12,18}(?!\d)")
-"""13 to 19 digits, grouped or not, that begin like a card network's (ISO/IEC 7812). A plus marks a telephone number."""
+"""13 to 19 digits, maybe grouped (ISO/IEC 7812). A plus marks a telephone number."""
 
 
 def has_number(text: str) -> bool:
@@ -15,7 +15,7 @@ def without_numbers(text: str) -> str:
 
 
 def _is_valid(text: str) -> bool:
-    """Luhn's check, which one in ten other numbers passes."""
+    """Luhn's check; one in ten other numbers passes."""
     digits = [int(character) for character in text if character.isdigit()][::-1]
     doubled = [sum(divmod(2 * digit, 10)) for digit in digits[1::2]]
     return (sum(digits[::2]) + sum(doubled)) % 10 == 0

@@ -1,4 +1,4 @@
-"""Who may call a Resource's method, what it takes and returns, and how it fails."""
+"""What a Resource's method admits, takes and returns."""
 
 import inspect
 import typing
@@ -27,21 +27,20 @@ class Endpoint:
     view: type[BaseModel] | None
     before: Callable[..., Any] | None
     raises: frozenset[int]
-    """Statuses of the problems in the decorator's `raises`."""
+    """Statuses."""
     documentation: str
 
     ATTRIBUTE: ClassVar[str] = "__endpoint__"
 
     @classmethod
     def of(cls, function: Callable[..., Any], url: str) -> "Endpoint":
-        """Raises TypeError for a function without `@endpoint`."""
+        """Raises TypeError without `@endpoint`."""
         found: Endpoint | None = getattr(function, cls.ATTRIBUTE, None)
         if found is None:
             raise TypeError(f"{function.__qualname__} ({url}) is not an endpoint: decorate it with @endpoint.")
         return found
 
     def error_statuses(self, method: str, url: str) -> set[int]:
-        """Every status with which a request may fail."""
         statuses = {400, 503, 504} | self.raises
         if not self.allow.anyone:
             statuses |= {401, 403}
@@ -65,13 +64,12 @@ def endpoint(
     before: Callable[..., Any] | None = None,
     raises: Sequence[type[Problem]] = (),
 ) -> Callable[[F], F]:
-    """Make a Resource's method an endpoint. Its annotations name the models of `body`, `query` and the response.
+    """Annotations name the models of `body`, `query` and the response.
 
-    location: of the new resource, with fields of the response: "/orders/{id}".
-    idempotency: with "own" the method handles the key, for a store without transactions.
-    before: slow work (an upstream, a hash) ahead of the transaction, called with the method's arguments; its result becomes
-    `prepared`.
-    raises: problems whose status `Endpoint.error_statuses` cannot infer.
+    location: with fields of the response: "/orders/{id}".
+    idempotency: "own": the method handles the key.
+    before: slow work ahead of the transaction; its result becomes `prepared`.
+    raises: what `Endpoint.error_statuses` cannot infer.
     """
 
     def decorate(function: F) -> F:

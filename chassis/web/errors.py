@@ -1,4 +1,4 @@
-"""Renders every error as problem+json: a Problem, Werkzeug's, an unavailable database, a bug."""
+"""Renders every error as problem+json."""
 
 import json
 from collections.abc import Iterable
@@ -38,7 +38,7 @@ def _database_unavailable(error: Exception) -> Response:
     if deadline.is_over():
         log.warning("request ran out of time", error=type(error).__name__)
         return _problem(deadline.DeadlineExceeded("The request ran out of time. Nothing was changed."))
-    # The driver's text only: SQLAlchemy's would show the statement.
+    # SQLAlchemy's text would show the statement.
     log.error("database unavailable", error=str(getattr(error, "orig", error)))
     return _problem(Unavailable("The database did not respond in time."))
 

@@ -1,4 +1,4 @@
-"""Types of fields that many requests have."""
+"""Field types of requests."""
 
 import re
 from collections.abc import Callable
@@ -9,8 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-# Line breaks, other controls, and invisible characters that reorder or hide text. The joiners U+200C and U+200D stay: words of
-# several languages and emoji need them.
+# Controls and invisible characters. The joiners U+200C and U+200D stay: some languages and emoji need them.
 _NOT_IN_A_LINE = (
     "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb"
 )
@@ -19,7 +18,7 @@ _LINE = re.compile(f"[^{_NOT_IN_A_LINE}]*")
 
 @dataclass(frozen=True)
 class OneLine:
-    """A text of one line, stripped: `Annotated[str, OneLine(100)]`. It may end up in a mail's header, a log or a table."""
+    """A line of text, stripped: `Annotated[str, OneLine(100)]`."""
 
     max_length: int
 
@@ -85,10 +84,10 @@ _MOMENT_SCHEMA = WithJsonSchema(
 Day = Annotated[
     date, BeforeValidator(_day), WithJsonSchema({"type": "string", "format": "date", "examples": ["2030-01-31"]})
 ]
-"""A day of UTC."""
+"""In UTC."""
 
 Since = Annotated[datetime, BeforeValidator(_moment(_start)), _MOMENT_SCHEMA]
-"""From this moment, or from the start of this day of UTC."""
+"""Inclusive; a day from its start in UTC."""
 
 Until = Annotated[datetime, BeforeValidator(_moment(lambda day: _start(day) + timedelta(days=1))), _MOMENT_SCHEMA]
-"""Before this moment, or to the end of this day of UTC."""
+"""Exclusive; a day to its end in UTC."""

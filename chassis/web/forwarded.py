@@ -1,8 +1,4 @@
-"""The client's address, behind the edge.
-
-Each proxy appends its peer's address to X-Forwarded-For. Only the entry that our edge appended is trusted: the client may
-have sent the others.
-"""
+"""The client's address, as our edge appended it; the client may forge other entries."""
 
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
@@ -11,8 +7,8 @@ from chassis.base.settings import Settings
 
 
 def client_address(settings: Settings) -> str | None:
-    """None outside of a request, or where it is not an IP address."""
-    # Models use this module, and workers have no Flask.
+    """None outside of a request, or if invalid."""
+    # Workers have no Flask.
     from flask import has_request_context, request
 
     if not has_request_context():

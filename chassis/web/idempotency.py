@@ -1,4 +1,4 @@
-"""The `Idempotency-Key` header: a repeated POST gets the first response (see `chassis/storage/idempotency_keys.py`)."""
+"""The `Idempotency-Key` header (see `chassis/storage/idempotency_keys.py`)."""
 
 from chassis.base.problems import Malformed, Problem
 from chassis.storage.responses import HEADER
@@ -12,7 +12,7 @@ class KeyMissing(Problem):
 
 
 def checked(key: str | None, is_required: bool) -> str | None:
-    """Raises KeyMissing; Malformed when it is empty, too long or not printable ASCII."""
+    """Raises KeyMissing, Malformed."""
     if key is None:
         if is_required:
             raise KeyMissing(f"Send {HEADER} with a value that is unique to each new request.", field=HEADER)

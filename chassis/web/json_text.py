@@ -8,9 +8,7 @@ from chassis.base.validation import shortened
 
 
 def check(raw: bytes) -> None:
-    """Raises Malformed for a repeated key, of which every reader takes another value, and Invalid for NUL in a text, which no
-    database column accepts. What is not JSON passes.
-    """
+    """Raises Malformed for a repeated key, Invalid for NUL, which databases reject. Passes what is not JSON."""
     try:
         remaining = [json.loads(raw, object_pairs_hook=_unique)]
     except (ValueError, RecursionError):

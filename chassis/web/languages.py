@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 
 def preferred(offered: Sequence[str]) -> str:
-    """The request's best language among those offered (Accept-Language), else the first. The response will vary by it."""
-    # Workers import modules that name this function, and have no Flask.
+    """By Accept-Language, else the first. Sets Vary."""
+    # Workers have no Flask.
     from flask import Response, after_this_request, request
 
     def vary(response: Response) -> Response:

@@ -1,8 +1,4 @@
-"""The OpenAPI 3.1 document of a service, written from its endpoints.
-
-`x-souk-allow` says who may call: `anyone`, users with one of `roles`, the named `services`. With `owner`, another user's data is
-a 404 to all but staff.
-"""
+"""A service's OpenAPI 3.1 document. `x-souk-allow`: who may call, see `Permission`."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +16,7 @@ from chassis.web.endpoint import Endpoint
 ALLOW = "x-souk-allow"
 
 Endpoints = Mapping[tuple[str, str], Endpoint]
-"""By method in lower case and URL as Flask writes it."""
+"""By lower-case method and Flask URL."""
 
 _JSON = "application/json"
 _PROBLEM = "application/problem+json"
@@ -47,7 +43,7 @@ class ProblemView(BaseModel):
     detail: str = ""
     errors: list[FieldError] = []
     more_errors: int = 0
-    """Errors beyond the ten that are listed."""
+    """Beyond the ten listed."""
 
 
 def document(title: str, endpoints: Endpoints) -> dict[str, Any]:
@@ -69,8 +65,6 @@ def serve(content: Callable[[], dict[str, Any]]) -> Callable[[], Response]:
 
 
 class _Schemas:
-    """The models of all endpoints, each written once."""
-
     def __init__(self, endpoints: Endpoints) -> None:
         requests = {model for each in endpoints.values() for model in (each.body, each.query) if model is not None}
         responses = {each.view for each in endpoints.values() if each.view is not None} | {ProblemView}
@@ -88,7 +82,6 @@ class _Schemas:
         return self._references[model, "serialization"]
 
     def query(self, model: type[BaseModel]) -> dict[str, Any]:
-        """Its properties are the parameters."""
         return self.components[self.request(model)["$ref"].rpartition("/")[2]]
 
 
@@ -101,7 +94,7 @@ def _operation(method: str, url: str, endpoint: Endpoint, schemas: _Schemas) -> 
         "description": description,
         "parameters": list(_parameters(url, endpoint, schemas)),
         "responses": _responses(method, url, endpoint, schemas),
-        # Either scheme is enough by itself.
+        # Either scheme is enough.
         "security": [{scheme: []} for scheme, callers in schemes.items() if callers],
         ALLOW: endpoint.allow.described(),
     }

@@ -36,11 +36,11 @@ def encode(*values: Any) -> str:
 
 
 def decode(cursor: str, length: int) -> list[str]:
-    """The `length` strings that `encode` was given. Raises Invalid."""
+    """The `length` strings encoded. Raises Invalid."""
     try:
         values = parse_json(base64.urlsafe_b64decode(cursor.encode()))
         if isinstance(values, list) and len(values) == length and all(isinstance(value, str) for value in values):
-            # No database accepts a lone surrogate, which Python does.
+            # Databases reject lone surrogates.
             "".join(values).encode()
             return values
     except ValueError:
@@ -58,7 +58,7 @@ def newest_first(
     row_id: "InstrumentedAttribute[UUID]",
     page: Page,
 ) -> tuple[Sequence[T], str | None]:
-    """A page and the next one's cursor. Needs an index that ends in (created_at, id)."""
+    """A page and the next cursor. Needs an index ending in (created_at, id)."""
     from sqlalchemy import tuple_
 
     from chassis.storage import postgres

@@ -1,4 +1,4 @@
-"""`If-Match`: change only the version that the caller has seen."""
+"""`If-Match`: change only the version seen."""
 
 from flask import request
 
@@ -10,7 +10,7 @@ class PreconditionRequired(Problem):
 
 
 def seen_versions() -> list[int] | None:
-    """The versions in `If-Match`; None without the header or for `*`."""
+    """None without `If-Match`, or for `*`."""
     if "If-Match" not in request.headers or request.if_match.star_tag:
         return None
     return [

@@ -1,4 +1,4 @@
-"""Base models of requests and responses: bounded, strict, without unknown fields."""
+"""Base models of requests and responses."""
 
 import re
 from typing import Any, ClassVar, get_args
@@ -12,12 +12,12 @@ _LENIENT = re.compile(r"[\s_+]")
 
 
 class Body(BaseModel):
-    """The JSON of a request. Card numbers in it are rejected."""
+    """A request's JSON. Card numbers are rejected."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
 
     may_hold_numbers: ClassVar[frozenset[str]] = frozenset()
-    """Fields with other long numbers (an EAN), which may look like card numbers."""
+    """Fields with other long numbers, e.g. EANs."""
 
     @field_validator("*")
     @classmethod
@@ -28,14 +28,14 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """The query string, converted from text."""
+    """A request's query string."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_max_length=1_000)
 
     @field_validator("*", mode="before")
     @classmethod
     def is_strictly_an_integer(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic would take "5\\n" and "1_0" too."""
+        """Pydantic takes "5\\n" and "1_0"."""
         if isinstance(value, str) and _LENIENT.search(value):
             annotation = cls.model_fields[info.field_name or ""].annotation
             if annotation is int or int in get_args(annotation):
@@ -44,7 +44,7 @@ class Query(BaseModel):
 
 
 class View(BaseModel):
-    """The body of a response."""
+    """A response's body."""
 
     model_config = ConfigDict(from_attributes=True, frozen=True)
 
@@ -54,12 +54,12 @@ class View(BaseModel):
         return self.model_dump_json().encode()
 
     def etag(self) -> str | None:
-        """The version shown, for `If-Match` (RFC 9110); None where changes take no such condition."""
+        """The version, for `If-Match`; None where unsupported."""
         return None
 
 
 class HTMLPage(View):
-    """For the few responses that a browser shows."""
+    """For browsers."""
 
     content_type: ClassVar[str] = "text/html; charset=utf-8"
 
