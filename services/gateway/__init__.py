@@ -1,1 +1,1 @@
-"""The edge without Kong: a Flask application that executes the same `kong/kong.yml` with the same results."""
+"""The edge without Kong: executes the same `kong/kong.yml` with the same results."""

@@ -1,7 +1,6 @@
-"""The gateway's Flask application. Kong's router decides about every request, so Flask's has no rules.
+"""The gateway's Flask application, without rules: Kong's router decides.
 
-Requests come from `wire`, not through WSGI, which hides their original form and holds a thread for each. Every one still runs in
-the context and under the error handlers of this application.
+Requests come from `wire`, not WSGI, which hides their original form and holds a thread for each.
 """
 
 import ipaddress
@@ -26,7 +25,7 @@ log = get_logger(__name__)
 
 
 class Gateway(Flask):
-    """Runs one Edge at a time. A new one serves new requests; those in progress finish under the old one."""
+    """Runs one Edge at a time; requests in progress finish under the old one."""
 
     def __init__(self, edge: Edge, trusted_ips: Sequence[str] = (), real_ip_header: str = "X-Real-IP") -> None:
         super().__init__("gateway", static_folder=None)
@@ -37,7 +36,7 @@ class Gateway(Flask):
         self._is_trusted = lru_cache(1024)(lambda ip: any(ipaddress.ip_address(ip) in network for network in networks))
 
     def create_url_adapter(self, request: Request | None) -> None:
-        """None: Flask has nothing to match, and must not reject `//` or an unusual Host."""
+        """Flask must not reject `//` or an unusual Host."""
 
     def switch_to(self, edge: Edge, resources: Resources) -> None:
         """Call in the loop."""
@@ -48,7 +47,7 @@ class Gateway(Flask):
             before.stop()
 
     async def serve(self, head: Head, body: Stream | None, connection: ClientConnection) -> None:
-        """Handle one request of `connection`, from its head to its log line."""
+        """Handle one request, from its head to its log line."""
         self.total_requests += 1
         exchange = self._exchange(head, body, connection)
         pipeline = Pipeline(self.edge, exchange)
@@ -70,11 +69,11 @@ class Gateway(Flask):
     def _log(self, pipeline: Pipeline, response: Response) -> None:
         try:
             pipeline.log(response)
-        except Exception as failure:  # the client already has its response
+        except Exception as failure:  # the client has its response
             log.exception("exchange not logged", exc_info=failure)
 
     def handle_user_exception(self, e: Exception) -> Response:  # type: ignore[override]  # for wire, not for WSGI
-        """Report an error of our own in Kong's words."""
+        """In Kong's words."""
         log.exception("unhandled error", exc_info=e)
         exchange: Exchange = request.environ["gateway.exchange"]
         response = responses.error(exchange, responses.UNEXPECTED)

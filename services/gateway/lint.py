@@ -1,6 +1,6 @@
-"""Check whether the gateway can execute a file, without running it: `python -m services.gateway.lint kong/kong.yml`.
+"""Check a file without running it: `python -m services.gateway.lint kong/kong.yml`.
 
-A template is rendered first, and lines are those of the rendered file: so each error is printed with its line's text.
+Lines are those of the rendered template.
 """
 
 import sys
@@ -25,7 +25,7 @@ def errors_in(text: str) -> list[ConfigError]:
 
 
 def main(path: str) -> int:
-    """Print each error with the text of its line. Return the exit code."""
+    """Return the exit code."""
     try:
         text = render(Path(path), values_of(RenderSettings.current()))
     except TemplateError as error:

@@ -1,4 +1,4 @@
-"""The running gateway: sockets, names, connections, and reloads."""
+"""The running gateway."""
 
 import asyncio
 import signal
@@ -30,18 +30,18 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FINISH_SECONDS = 15.0
-"""For requests in progress, after SIGTERM."""
+"""For requests in progress after SIGTERM."""
 
 
 def follow(agent: Agent, dns_server: str, name: str) -> AsyncIterator[list[Address]]:
-    """From Consul for its services, if configured; otherwise from DNS."""
+    """Consul for its services, else DNS."""
     if agent.url and name.endswith(consul.DOMAIN):
         return consul.follow(agent, name)
     return dns.follow(dns_server, name)
 
 
 class Runtime:
-    """Create and use in the loop; `reload` and `in_loop` are for other threads."""
+    """Create and use in the loop; other threads use `reload` and `in_loop`."""
 
     def __init__(self, gateway: Gateway, settings: GatewaySettings) -> None:
         self.gateway = gateway
@@ -61,7 +61,7 @@ class Runtime:
             await self.server.listen(https, _tls(self.settings))
 
     async def run_until_signalled(self) -> None:
-        """Stop on SIGTERM or SIGINT, reload the file on SIGHUP."""
+        """SIGTERM and SIGINT stop, SIGHUP reloads."""
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             self.loop.add_signal_handler(number, ended.set)
@@ -70,13 +70,13 @@ class Runtime:
         await self.server.stop(FINISH_SECONDS)
 
     def reload(self, text: str) -> Edge:
-        """Load a file and switch to it, from another thread. Raises InvalidConfiguration and keeps the previous one."""
+        """From another thread. Raises InvalidConfiguration and keeps the previous file."""
         edge = Edge(configuration.load(text))
         self.in_loop(self.gateway.switch_to, edge, self.resources)
         return edge
 
     def in_loop(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        """Call `function` in the loop, from another thread."""
+        """From another thread."""
 
         async def call() -> R:
             return function(*arguments, **named)

@@ -1,1 +1,1 @@
-"""The admin port: the configuration and its replacement, health, metrics, and the API documentation."""
+"""The admin port."""

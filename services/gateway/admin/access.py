@@ -1,4 +1,4 @@
-"""Who may use the admin port: only a holder of the token may write, or read secrets."""
+"""Access to the admin port: writing and reading secrets need the token."""
 
 import hmac
 import ipaddress
@@ -16,13 +16,13 @@ TOKEN_HEADER = "Kong-Admin-Token"  # noqa: S105 - a header's name
 BLANK = "(secret)"
 
 _SECRETS = {"secret", "password", "client_secret", "http_endpoint"}
-"""Fields of entities and of plugins' configurations; an endpoint may hold a password."""
+"""An endpoint may hold a password."""
 
 _SECRET_LISTS = {"keyauth_credentials": "key"}
 
 
 class Access:
-    """Without a token in the settings the port is as open as Kong's, except to web pages."""
+    """Without a token, open like Kong's, except to web pages."""
 
     def __init__(self, settings: GatewaySettings) -> None:
         self._token = settings.admin_token.get_secret_value() if settings.admin_token else None
@@ -40,7 +40,7 @@ class Access:
         return hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), self._token.encode())
 
     def shown(self, content: Any) -> Any:
-        """`content` as the sender of the current request may see it."""
+        """As the sender of the current request may see it."""
         return content if self.sees_secrets else blanked(content)
 
     def _refuse(self) -> tuple[dict[str, str], int] | None:
@@ -53,7 +53,7 @@ class Access:
         return None if self.sees_secrets else ({"message": f"{TOKEN_HEADER} required"}, 401)
 
     def _is_ours(self, host: str) -> bool:
-        """A web page reaches this port by a name of its own that resolves to our address (DNS rebinding), not by address."""
+        """Against DNS rebinding: a web page reaches this port by name, not by address."""
         name = host.rpartition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
         try:
             return name in self._names or bool(ipaddress.ip_address(name))
@@ -62,7 +62,7 @@ class Access:
 
 
 def blanked(content: Any, secret: str = "") -> Any:
-    """`content` without secrets; `secret` is one more field that holds one."""
+    """`secret`: one more field to blank."""
     if isinstance(content, dict):
         return {name: _blanked_field(name, value, secret) for name, value in content.items()}
     if isinstance(content, list):
@@ -79,6 +79,6 @@ def _blanked_field(name: str, value: Any, secret: str) -> Any:
 
 
 def _credentials_blanked(headers: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Of a log collector's headers and a route's: credentials are plain text, values to match are lists."""
+    """Lists are a route's values to match, not credentials."""
     for name, value in headers.items():
         yield name, BLANK if isinstance(value, str) else value

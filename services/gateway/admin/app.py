@@ -1,4 +1,4 @@
-"""The admin port's Flask application, and the threads that serve it beside the gateway's loop."""
+"""The admin port's Flask application and its threads."""
 
 import threading
 from typing import Any
@@ -17,24 +17,24 @@ from services.gateway.runtime import Runtime
 
 MAX_CONFIG_BYTES = 16 * 2**20
 
-# The last would default to this port's own address, which is not public.
+# The default is this port's own address, which is not public.
 PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
 
 
 class Quiet(WSGIRequestHandler):
-    # Limits how long an idle client holds a thread.
+    # Seconds an idle client may hold a thread.
     timeout = 10
 
     def version_string(self) -> str:
-        """Hide the libraries: the edge exposes two pages of this port."""
+        """The edge exposes two pages: hide the libraries."""
         return SERVER
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Do not log: most requests are probes."""
+        """Most requests are probes."""
 
 
 def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
-    """`services` has the base URL of each service whose OpenAPI document is joined."""
+    """`services`: base URLs of the OpenAPI documents to join, by name."""
     app = Flask("gateway-admin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_CONFIG_BYTES
     app.url_map.strict_slashes = False
@@ -87,15 +87,14 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
 def _as_kong_error(error: HTTPException) -> tuple[dict[str, str], int]:
     code = error.code or 500
     if code == 405 and request.method in ("GET", "HEAD"):
-        code = 404  # only the rejection of writes has such a path
+        code = 404  # only rejected writes have such a path
     return {"message": {404: "Not found", 405: "Method not allowed"}.get(code, error.name)}, code
 
 
 def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:
-    """Bind the port. Exits with a message when it is in use."""
+    """Exits with a message when the port is in use."""
     return make_server(host, port, admin, threaded=True, request_handler=Quiet)
 
 
 def start(server: BaseWSGIServer) -> None:
-    """Serve from daemon threads."""
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -1,4 +1,4 @@
-"""/config: show the current file, or replace it as a whole."""
+"""/config: show or replace the current file."""
 
 import json
 from typing import Any
@@ -42,7 +42,7 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
 
 
 def _sent() -> str | None:
-    """The file from `{"config": "<yaml>"}`, a form field or upload, or the body itself as JSON or YAML."""
+    """From `{"config": "<yaml>"}`, a form field or upload, or a JSON or YAML body."""
     if "form" in (request.content_type or ""):
         upload = request.files.get("config")
         return upload.read().decode(errors="replace") if upload else request.form.get("config")
@@ -58,7 +58,7 @@ def _sent() -> str | None:
 
 
 def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, Any]:
-    """In Kong's format, to which we add `lines`."""
+    """Kong's format, plus `lines`."""
     outside = [error for error in invalid.errors if not (flat and _entity_of(error))]
     fields = as_tree([_as_entity_error(error) for error in outside])
     body: dict[str, Any] = {
@@ -74,7 +74,7 @@ def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, 
 
 
 def _as_entity_error(error: ConfigError) -> ConfigError:
-    """File errors of an entity as a whole under `@entity`, unless the entity itself is not wanted."""
+    """Put errors of a whole entity under `@entity`, unless the entity itself is unwanted."""
     is_whole = bool(error.location) and isinstance(error.location[-1], int) and _is_entity(error.location)
     if is_whole and not error.message.startswith(("uniqueness", "expected")):
         return ConfigError((*error.location, "@entity", 0), error.message, error.line)
@@ -87,13 +87,13 @@ def _is_entity(location: tuple[str | int, ...]) -> bool:
 
 
 def _entity_of(error: ConfigError) -> tuple[str | int, ...]:
-    """The location of the innermost entity that it is in; empty outside of any."""
+    """The innermost enclosing entity's location; empty outside any."""
     ends = [end for end in range(2, len(error.location) + 1) if _is_entity(error.location[:end])]
     return error.location[: max(ends, default=0)]
 
 
 def _flattened(errors: list[ConfigError], text: str) -> list[dict[str, Any]]:
-    """Grouped by entity; places inside of it are counted from 1."""
+    """Grouped by entity; places inside are counted from 1."""
     document, found = yaml.safe_load(text), dict[tuple[str | int, ...], dict[str, Any]]()
     for error in errors:
         place = _entity_of(error)

@@ -1,4 +1,4 @@
-"""The current entities, read-only: without a database, a new configuration is sent to /config as a whole."""
+"""Current entities, read-only; /config replaces them as a whole."""
 
 import hashlib
 import json
@@ -32,7 +32,7 @@ PATHS = {
 """Kind by path."""
 
 INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials", "basic-auth": "basicauth_credentials"}
-"""Nested paths that differ from their kind."""
+"""Nested paths unlike their kind."""
 
 MODELS: dict[str, type[Entity]] = {
     "services": schema.Service,
@@ -56,14 +56,14 @@ KEYS = {
     "basicauth_credentials": "username",
     "acls": "group",
 }
-"""The field that names an entity in a path, where it is not `name`."""
+"""Field that names an entity in a path, if not `name`."""
 
 ABSENT: dict[str, dict[str, None]] = {
     "services": dict.fromkeys(("client_certificate", "ca_certificates", "tls_verify_depth")),
     "routes": dict.fromkeys(("snis", "sources", "destinations")),
     "upstreams": dict.fromkeys(("client_certificate",)),
 }
-"""Fields of Kong's that are never set here."""
+"""Kong's fields that are never set here."""
 
 UPDATED = ("services", "routes", "consumers", "plugins", "upstreams", "targets")
 
@@ -78,14 +78,14 @@ EMPTY = (
     "oauth2",
     "filter-chains",
 )
-"""Kinds of Kong's that a file here cannot have, but that tools list."""
+"""Kong's kinds that tools list but a file here cannot have."""
 
 MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, Any]:
-    """In Kong's format: without children, references as `{"id": ...}`."""
+    """In Kong's format: no children; references as `{"id": ...}`."""
     fields = entity.model_dump(mode="json", by_alias=True, exclude=set(CHILDREN.get(kind, {})))
     for name, value in fields.items():
         if value in ([], {}) and name not in entity.model_fields_set:
@@ -97,7 +97,7 @@ def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, 
     if isinstance(entity, schema.Plugin):
         fields["config"] = _with_defaults(entity, configuration)
     if isinstance(entity, schema.BasicAuthCredential):
-        # As Kong keeps it: salted with the consumer's id.
+        # Like Kong, salt with the consumer's id.
         salted = f"{entity.password}{entity.consumer}".encode()
         fields["password"] = hashlib.sha1(salted, usedforsecurity=False).hexdigest()
     fields["created_at"] = configuration.loaded_at
@@ -173,7 +173,7 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
 
 
 def _violations(kind: str) -> dict[str, Any]:
-    """What is wrong with the sent entity: Kong validates it before it refuses the write."""
+    """Kong validates an entity before it refuses the write."""
     sent = request.get_json(silent=True) if request.is_json else request.form.to_dict()
     try:
         MODELS[kind].model_validate(sent or {})
@@ -189,7 +189,7 @@ def _schema_violation(fields: dict[str, Any]) -> dict[str, Any]:
 
 
 def _no_database(kind: str, reference: str) -> dict[str, Any]:
-    """Of an entity addressed by its name or, as a UUID, by its id."""
+    """`reference`: the name, or the id if a UUID."""
     by_name = reference and not _is_uuid(reference)
     by = f" by '{KEYS.get(kind, 'name')}'" if by_name else ""
     verb = {"POST": "create", "DELETE": "remove", "PUT": "create or update"}.get(request.method, "update")
@@ -211,7 +211,7 @@ def _find(configuration: Configuration, path: str, reference: str) -> tuple[str,
 
 
 def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, path: str) -> dict[str, Any]:
-    """Filtered by `?tags=a,b` (all of them) or `?tags=a/b` (any), paged by `?size=` and `?offset=`."""
+    """Filtered by `?tags=a,b` (all) or `?tags=a/b` (any), paged by `?size=` and `?offset=`."""
     wanted = request.args.get("tags", "")
     chosen = [entity for entity in entities if _has_tags(entity, wanted)]
     size, start = request.args.get("size", "100"), request.args.get("offset", 0, type=int)

@@ -1,4 +1,4 @@
-"""One OpenAPI document for the platform, joined from the services' own and limited to what the edge routes."""
+"""The services' OpenAPI documents joined, limited to what the edge routes."""
 
 import copy
 import re
@@ -26,7 +26,7 @@ Document = dict[str, Any]
 
 
 class JoinedDocument:
-    """`services`: base URL by name; `router` returns the current configuration's."""
+    """`services`: base URL by name."""
 
     def __init__(self, services: Mapping[str, str], router: Callable[[], Router]) -> None:
         self._services, self._router = services, router
@@ -36,7 +36,7 @@ class JoinedDocument:
         self._expires = 0.0
 
     def get(self) -> Document:
-        """Cached for CACHE_SECONDS, for less while a service is missing."""
+        """Cached for CACHE_SECONDS, less while a service is missing."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 found = {name: self._fetch(name, url) for name, url in sorted(self._services.items())}
@@ -47,7 +47,7 @@ class JoinedDocument:
             return self._document
 
     def _fetch(self, name: str, url: str) -> Document | None:
-        """None when the service has no document or does not respond."""
+        """None without a document or a response."""
         try:
             response = self._pool.request("GET", f"{url.rstrip('/')}/openapi.json", timeout=_TIMEOUT)
             document: Document = parse_json(response.data) if response.status == 200 else {}
@@ -58,7 +58,7 @@ class JoinedDocument:
 
 
 def join(documents: Mapping[str, Document], router: Router) -> Document:
-    """Prefix components and operations with their service's name; share security schemes."""
+    """Prefix components and operations with their service; share security schemes."""
     joined: Document = {
         "openapi": max((str(document.get("openapi", "")) for document in documents.values()), default="3.0.3"),
         "info": {"title": "Souk", "version": "1", "description": "Every public operation, as the edge serves it."},
@@ -88,7 +88,7 @@ def _is_routed(router: Router, method: str, path: str) -> bool:
 
 
 def _label(item: Document, service: str) -> None:
-    """Group operations by service, and make their ids unique."""
+    """Group operations by service; make ids unique."""
     for operation in (item[method] for method in METHODS if method in item):
         operation["tags"] = [service]
         if "operationId" in operation:
@@ -96,7 +96,6 @@ def _label(item: Document, service: str) -> None:
 
 
 def _renamed(content: Any, service: str) -> Any:
-    """`content` with references to the renamed components."""
     if isinstance(content, dict):
         return {key: _renamed(value, service) for key, value in content.items()}
     if isinstance(content, list):

@@ -1,4 +1,4 @@
-"""/status in Kong's format, and /metrics under Kong's names."""
+"""/status and /metrics, like Kong's."""
 
 import os
 import resource
@@ -17,7 +17,6 @@ from services.gateway.plugins.registry import PLUGINS
 from services.gateway.runtime import Runtime
 
 KONG_VERSION = "3.9.3"
-"""Whose Admin API this is."""
 
 _NODE = "00000000-0000-0000-0000-000000000000"
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
@@ -42,7 +41,7 @@ def status(runtime: Runtime) -> dict[str, Any]:
 
 
 def node() -> dict[str, Any]:
-    """Of Kong's, what tools read before anything else."""
+    """What tools read first."""
     return {
         "version": KONG_VERSION,
         "edition": "community",
@@ -60,7 +59,7 @@ def metrics(runtime: Runtime) -> bytes:
 
 
 def _lines(family: Metric) -> Iterator[str]:
-    """In Kong's notation: labels in their order, and whole numbers without a fraction."""
+    """Kong's notation: labels in order, whole numbers without a fraction."""
     name = f"{family.name}_total" if family.type == "counter" else family.name
     yield f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"
     for sample in family.samples:
@@ -84,7 +83,7 @@ def _number(value: float) -> str:
 
 
 class _State(Collector):
-    """Metrics that are read at collection time."""
+    """Read at collection time."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime

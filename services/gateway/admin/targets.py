@@ -1,4 +1,4 @@
-"""The health of an upstream's targets: shown, and set by hand."""
+"""Health of an upstream's targets, shown and set by hand."""
 
 from typing import Any
 

@@ -1,1 +1,1 @@
-"""Which target of an upstream gets the next try, and which are healthy."""
+"""Choice of an upstream's target, and targets' health."""

@@ -1,4 +1,4 @@
-"""Kong's algorithms for choosing among available nodes; rebuilt when these change, with the turn carried over."""
+"""Kong's algorithms for choosing a node; rebuilt when nodes change, keeping the turn."""
 
 import bisect
 import hashlib
@@ -10,14 +10,14 @@ from typing import Protocol
 from services.gateway.balancing.nodes import Node
 
 POINTS_PER_WEIGHT = 1.6
-"""160 for the usual weight of 100, which keeps shares within a few percent."""
+"""160 for the usual weight of 100: shares are exact within a few percent."""
 
 MAX_POINTS = 100_000
 
 
 class Algorithm(Protocol):
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """`tried` have failed this request; `key` is hashed. There is at least one node."""
+        """`tried` failed this request; `key` is hashed. At least one node exists."""
 
 
 class RoundRobin:
@@ -54,7 +54,7 @@ class LeastConnections:
 
 
 class ConsistentHashing:
-    """Each node owns points on a ring, and a key belongs to the next point. Removing a node moves only its own keys."""
+    """A key belongs to the next point on a ring: removing a node moves only its own keys."""
 
     def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
         scale = min(POINTS_PER_WEIGHT, MAX_POINTS / sum(node.weight for node in nodes))
@@ -68,7 +68,7 @@ class ConsistentHashing:
         self._owners = [node for _, node in points]
 
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """The owner even after it has failed: as in Kong, only a health check removes it."""
+        """The owner even after a failure: as in Kong, only health checks remove it."""
         place = bisect.bisect(self._positions, _position(key or ""))
         return self._owners[place % len(self._owners)]
 

@@ -1,4 +1,4 @@
-"""The part of a request that is hashed, so that equal requests reach the same target."""
+"""The part of a request that is hashed."""
 
 import uuid
 
@@ -7,7 +7,7 @@ from services.gateway.exchange.exchange import Exchange
 
 
 def key_of(exchange: Exchange, upstream: Upstream) -> str:
-    """ "" for a request with neither what `hash_on` nor what `hash_fallback` names."""
+    """Empty if neither `hash_on` nor `hash_fallback` applies."""
     return _value(exchange, upstream, upstream.hash_on, "hash_on") or (
         _value(exchange, upstream, upstream.hash_fallback, "hash_fallback") or ""
     )
@@ -40,7 +40,7 @@ def _cookie(exchange: Exchange, upstream: Upstream) -> str:
     if found:
         return found
     value = str(uuid.uuid4())
-    # Kong writes Same-Site with a hyphen; browsers then apply their default, which is Lax too.
+    # Kong's hyphen: browsers fall back to their default, also Lax.
     cookie = f"{name}={value}; Path={upstream.hash_on_cookie_path}; Same-Site=Lax; HttpOnly"
     exchange.response_headers.append(("Set-Cookie", cookie))
     return value

@@ -1,4 +1,4 @@
-"""The health of a target's address: consecutive successes and failures, of real traffic and probes."""
+"""Health of an address: consecutive successes and failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ Failure = Literal["http_failures", "tcp_failures", "timeouts"]
 
 
 class Thresholds(Protocol):
-    """The `unhealthy` part of active or passive checks; 0 disables a count."""
+    """The `unhealthy` part of checks; 0 disables a count."""
 
     @property
     def http_failures(self) -> int: ...
@@ -35,7 +35,7 @@ class Health:
     timeouts: int = 0
 
     def succeeded(self, needed: int) -> None:
-        """`needed` successes in a row make it healthy again; with 0 it never recovers by itself."""
+        """Healthy again after `needed` in a row; 0: never."""
         self._reset_failures()
         if not self.is_healthy and needed:
             self.successes += 1
@@ -71,5 +71,4 @@ class HealthRegistry:
         return self._health_by_key.setdefault((upstream, address), Health(upstream, address))
 
     def retain(self, upstreams: Sequence[str]) -> None:
-        """Drop the targets of removed upstreams."""
         self._health_by_key = {key: health for key, health in self._health_by_key.items() if key[0] in upstreams}

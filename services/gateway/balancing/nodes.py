@@ -1,4 +1,4 @@
-"""One address of one target, with its connections and its health."""
+"""One address of a target."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from services.gateway.wire.pool import Pool
 @dataclass(slots=True, eq=False)
 class Node:
     target: str
-    """The target as in the file."""
+    """As in the file."""
     host: str
     """For the Host header and TLS."""
     pool: Pool

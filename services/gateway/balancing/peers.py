@@ -1,4 +1,4 @@
-"""The targets of one upstream: resolved, weighted, with their health, and chosen from."""
+"""One upstream's targets."""
 
 import itertools
 from collections.abc import Collection, Sequence
@@ -14,15 +14,15 @@ from services.gateway.discovery.names import Resolution
 from services.gateway.exchange.exchange import Exchange
 
 DEFAULT_TARGET_PORT = 8000
-"""Kong's, for a target without a port."""
+"""Kong's."""
 
 FIRST_ADDRESS_SECONDS = 3.0
-"""How long a request waits for the first resolution of a name."""
+"""A request's wait for a name's first resolution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A target with the current addresses of its name."""
+    """A target and its name's addresses."""
 
     target: str
     host: str
@@ -47,14 +47,14 @@ class Peers:
         self._make: Make = RoundRobin if nothing_to_hash else ALGORITHMS[upstream.algorithm]
 
     def start(self) -> None:
-        """Start watching the targets' names; call in the loop."""
+        """Call in the loop."""
         for target in self.targets:
             host, port = address_of(target.target)
             self._named.append(Named(target.target, host, port, target.weight, self._resources.names.watch(host)))
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, available or not."""
+        """Including unavailable ones."""
         versions = tuple(named.resolution.version for named in self._named)
         if versions != self._seen:
             self._seen, self._algorithm = versions, None
@@ -66,7 +66,7 @@ class Peers:
         return any(named.resolution.addresses for named in self._named)
 
     async def choose(self, exchange: Exchange, tried: Collection[Node]) -> Node | None:
-        """The node for the next try; None when none is available."""
+        """None when no node is available."""
         for named in self._named:
             if named.resolution.version == 0:
                 await named.resolution.first(FIRST_ADDRESS_SECONDS)
@@ -76,7 +76,6 @@ class Peers:
         return algorithm.choose(tried, key_of(exchange, self.upstream) if self._is_hashed else None)
 
     def is_available(self) -> bool:
-        """Whether any node is available."""
         return self._current() is not None
 
     def _current(self) -> Algorithm | None:
@@ -89,7 +88,7 @@ class Peers:
         return self._algorithm
 
     def responded(self, node: Node, status: int) -> None:
-        """Count a response to a real request."""
+        """For real requests, not probes."""
         passive = self.upstream.healthchecks.passive
         if status in passive.healthy.http_statuses:
             node.health.succeeded(passive.healthy.successes)
@@ -125,7 +124,7 @@ class Peers:
 
 
 def single_target(service: Service) -> tuple[Upstream, list[Target]]:
-    """A service whose host names no upstream: one target, balanced over its name's addresses."""
+    """For a host that names no upstream: one target, balanced over its addresses."""
     host = f"[{service.host}]" if ":" in service.host else service.host
     return Upstream(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
 

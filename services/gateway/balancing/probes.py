@@ -1,4 +1,4 @@
-"""Active health checks, with separate intervals for healthy and unhealthy targets."""
+"""Active health checks."""
 
 import asyncio
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from services.gateway.wire.pools import unverified, verified
 
 
 class Probes:
-    """The probes of one upstream."""
+    """One upstream's probes."""
 
     def __init__(self, peers: Peers) -> None:
         self._peers = peers

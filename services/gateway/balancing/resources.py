@@ -1,4 +1,4 @@
-"""What outlives a configuration: connections, the health of targets, the addresses of names."""
+"""What outlives a configuration."""
 
 from dataclasses import dataclass
 

@@ -1,1 +1,1 @@
-"""The declarative file: its template, its schema, its entities and its errors."""
+"""The declarative file."""

@@ -1,4 +1,4 @@
-"""Loads a declarative file into entities with resolved references, or reports every error in it."""
+"""Loads a declarative file, or reports every error in it."""
 
 import hashlib
 import time
@@ -38,7 +38,7 @@ CHILDREN = {
     },
     "upstreams": {"targets": "upstream"},
 }
-"""Lists nested in each kind of entity, and the field by which a member refers to its parent."""
+"""Lists nested in each kind, and a member's field for its parent."""
 
 REFERENCES = {"service": "services", "route": "routes", "consumer": "consumers", "upstream": "upstreams"}
 
@@ -76,12 +76,12 @@ class Configuration:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     text: str = ""
-    """The file as loaded."""
+    """As loaded."""
     hash: str = ""
-    """32 hex digits that change with the file."""
+    """32 hex digits."""
     loaded_at: int = field(default_factory=lambda: int(time.time()))
     locations: dict[str, Location] = field(default_factory=dict)
-    """Place in the file by entity id."""
+    """By entity id."""
     lines: Lines = field(default_factory=lambda: Lines(None))
 
     def of(self, kind: str) -> dict[str, Entity]:
@@ -89,20 +89,20 @@ class Configuration:
         return entities
 
     def find(self, kind: str, reference: str) -> str | None:
-        """The id of the entity with this id or name."""
+        """`reference`: id or name."""
         entities = self.of(kind)
         if reference in entities:
             return reference
         return next((id_ for id_, entity in entities.items() if entity.natural_key == reference), None)
 
     def error(self, entity: Entity, message: str, *inside: str | int) -> ConfigError:
-        """An error in this entity, or at a place inside it."""
+        """`inside`: a place in the entity."""
         location = (*self.locations[entity.id], *inside)
         return ConfigError(location, message, self.lines.of(location))
 
 
 def load(text: str) -> Configuration:
-    """Raises InvalidConfiguration with every error found."""
+    """Raises InvalidConfiguration with every error."""
     document, lines = _parsed(text)
     digest = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
     configuration = Configuration(text=text, hash=digest, lines=lines)
@@ -155,7 +155,7 @@ def _flattened(document: Document) -> Iterator[tuple[str, Entity, Location]]:
 
 
 def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[str, Entity, Location]]:
-    """Yield the entity, with an id, then those nested in it with their reference set."""
+    """The entity, given an id, then those nested in it, given their reference."""
     if not entity.id:
         namespace = uuid5(_ID_NAMESPACE, kind)
         name = entity.natural_key or "/".join(map(str, location))
@@ -169,7 +169,7 @@ def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[s
 
 
 def _named(entity: Entity) -> str:
-    """For messages, which may be logged: a key-auth credential's key is a secret."""
+    """For logs: a key-auth credential's key is secret."""
     return entity.id if isinstance(entity, KeyAuthCredential) else entity.natural_key or entity.id
 
 
@@ -186,7 +186,7 @@ def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigE
 
 
 def _doubled_plugins(configuration: Configuration) -> list[ConfigError]:
-    """At most one instance of a plugin for each combination of service, route and consumer."""
+    """At most one entry per plugin, service, route and consumer."""
     seen, errors = set(), []
     for plugin in configuration.plugins.values():
         scope = (plugin.name, plugin.service, plugin.route, plugin.consumer)

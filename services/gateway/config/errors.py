@@ -1,4 +1,4 @@
-"""Errors in a declarative file: each with its place, its line, and Kong's message."""
+"""Errors in a declarative file: place, line, Kong's message."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 Location = tuple[str | int, ...]
-"""Path to a place in the file: `("services", 0, "routes", 1, "paths")`."""
+"""Like `("services", 0, "routes", 1, "paths")`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class ConfigError:
     location: Location
     message: str
     line: int = 0
-    """From 1; 0 when unknown."""
+    """From 1; 0: unknown."""
 
     @property
     def place(self) -> str:
@@ -33,13 +33,13 @@ class InvalidConfiguration(Exception):
 
 
 class Lines:
-    """The line of each place in a document."""
+    """Line of each place in a document."""
 
     def __init__(self, root: yaml.Node | None) -> None:
         self._root = root
 
     def of(self, location: Location) -> int:
-        """The line of that place, or of the nearest enclosing one in the text."""
+        """Falls back to the nearest enclosing place."""
         node, line = self._root, self._root.start_mark.line + 1 if self._root else 0
         for part in location:
             entry = _entry(node, part)
@@ -50,7 +50,7 @@ class Lines:
         return line
 
     def duplicate_keys(self) -> Iterator[ConfigError]:
-        """Keys repeated in one mapping, of which YAML silently keeps the last."""
+        """YAML silently keeps the last."""
         return _duplicate_keys(self._root, (), set())
 
 
@@ -72,7 +72,7 @@ def _duplicate_keys(node: yaml.Node | None, location: Location, seen: set[int]) 
 
 
 def _entry(node: yaml.Node | None, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    """The node that carries the line, and the value."""
+    """The node with the line, and the value."""
     if isinstance(node, yaml.MappingNode):
         return next(((key, value) for key, value in node.value if key.value == part), None)
     if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
@@ -95,7 +95,7 @@ _MESSAGES = {
 
 
 def message_of(error: Any) -> str:
-    """Kong's message for one of pydantic's errors, where Kong has one."""
+    """Kong's message for a pydantic error, where it has one."""
     if error["type"] in _MESSAGES:
         return _MESSAGES[error["type"]]
     if error["type"] == "literal_error":
@@ -106,7 +106,7 @@ def message_of(error: Any) -> str:
 
 
 def as_tree(errors: Sequence[ConfigError]) -> dict[str, Any]:
-    """The errors in the structure of the file, as Kong returns them: lists with null where nothing is wrong."""
+    """In the file's structure, as in Kong: lists with null where nothing is wrong."""
     root: dict[str, Any] = {}
     for error in errors:
         _insert(root, error.location, error.message)

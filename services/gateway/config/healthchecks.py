@@ -1,4 +1,4 @@
-"""Settings of health checks, with Kong's names and defaults."""
+"""Health check settings, with Kong's names and defaults."""
 
 from typing import Annotated, Literal
 
@@ -15,14 +15,14 @@ class _Record(BaseModel):
 
 class ActiveHealthy(_Record):
     interval: Seconds = 0
-    """0: healthy targets are not probed."""
+    """0: no probes of healthy targets."""
     http_statuses: Statuses = [200, 302]
     successes: Count = 0
 
 
 class ActiveUnhealthy(_Record):
     interval: Seconds = 0
-    """0: unhealthy targets are not probed."""
+    """0: no probes of unhealthy targets."""
     http_statuses: Statuses = [429, 404, 500, 501, 502, 503, 504, 505]
     tcp_failures: Count = 0
     timeouts: Count = 0
@@ -72,7 +72,7 @@ class HealthChecks(_Record):
     active: Active = Active()
     passive: Passive = Passive()
     threshold: Annotated[float, Field(ge=0, le=100, strict=False)] = 0
-    """Percent of the total weight that must be available, or the upstream takes no traffic."""
+    """Percent of total weight that must be available for any traffic."""
 
     @property
     def is_on(self) -> bool:

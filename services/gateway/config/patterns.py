@@ -1,4 +1,4 @@
-"""Kong's regular expressions (Rust's dialect), translated to Python's."""
+"""Kong's regular expressions (Rust's dialect) in Python's."""
 
 import re
 
@@ -6,9 +6,9 @@ _NAMED_GROUP = re.compile(r"\(\?<(?![=!])")
 
 
 def compile_path(pattern: str) -> re.Pattern[str]:
-    """Compile a path's pattern (without its `~`), to be matched from the start. Raises re.error."""
+    """`pattern`: without its `~`, matched from the start. Raises re.error."""
     pattern = _NAMED_GROUP.sub("(?P<", pattern)
     if pattern.endswith("$") and not pattern.endswith(r"\$"):
-        # Python's `$` also matches before a final line feed, which %0A could smuggle in.
+        # `$` also matches before a final line feed, which %0A could smuggle in.
         pattern = pattern[:-1] + r"\Z"
     return re.compile(pattern)

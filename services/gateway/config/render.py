@@ -1,7 +1,6 @@
-"""Renders `kong.yml` with the installation's secrets and addresses: `python -m services.gateway.config.render kong/kong.yml`.
+"""Renders `kong.yml`: `python -m services.gateway.config.render kong/kong.yml`.
 
-The file is a Jinja2 template over `values_of`. Every value is written through `tojson`, so none can break out of its YAML
-string.
+A Jinja2 template over `values_of`; `tojson` keeps each value inside its YAML string.
 """
 
 import itertools
@@ -18,15 +17,15 @@ from chassis.security.keys import JWTKey, keyring, public_pem
 from services.gateway.settings import RenderSettings
 
 INSIDE_HEADERS = ("X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestate")
-"""What our services tell each other; the edge removes them from requests."""
+"""Between our services; the edge removes them from requests."""
 
 
 class MissingValue(Exception):
-    """The template uses a value that was not given; the message names it."""
+    """The message names the missing value."""
 
 
 def render(file: Path, values: Mapping[str, Any]) -> str:
-    """The template `file` filled in, with the routes of every service in `routes/` beside it. Raises MissingValue."""
+    """With the routes in `routes/` beside the file. Raises MissingValue."""
     services = sorted(path.stem for path in file.parent.glob("routes/*.yml"))
     environment = Environment(
         loader=FileSystemLoader(file.parent),
@@ -43,7 +42,7 @@ def render(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def _line(error: UndefinedError) -> int:
-    """From the traceback, where Jinja2 puts the template's lines."""
+    """From the traceback, where Jinja2 puts it."""
     frames = extract_tb(error.__traceback__)
     return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == "<template>"), 0)
 
@@ -51,9 +50,8 @@ def _line(error: UndefinedError) -> int:
 def values_of(settings: RenderSettings) -> dict[str, Any]:
     """The template's values.
 
-    `jwt_keys`: {key, algorithm} with either `secret` or `public_key`. `targets`: host:port by upstream; `docs` is the gateway's
-    admin port, a service is its Consul name or else its one known address. `redis`: as Kong's plugins take it. `limits`: requests
-    per minute. The rest as kong.yml describes it.
+    `jwt_keys`: {key, algorithm} with `secret` or `public_key`. `targets`: host:port by upstream; `docs` is the admin
+    port, a service its Consul name or only address. `redis`: as in Kong's plugins. `limits`: requests per minute.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
@@ -77,14 +75,14 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
 
 
 def _spellings(name: str) -> list[str]:
-    """With each hyphen as such or as an underscore, which WSGI does not tell apart."""
+    """Each hyphen also as an underscore: WSGI does not tell them apart."""
     first, *rest = name.split("-")
     joints = itertools.product("-_", repeat=len(rest))
     return [first + "".join(map("".join, zip(joint, rest, strict=True))) for joint in joints]
 
 
 def _redis(url: str) -> dict[str, Any]:
-    """With the field names of Kong's plugins."""
+    """With Kong's field names."""
     parts = urlsplit(url)
     return {
         "host": parts.hostname or "127.0.0.1",
@@ -103,7 +101,7 @@ def _credential(key: JWTKey) -> dict[str, str]:
 
 
 def main(path: str) -> int:
-    """Print the rendered file, or one line on what is wrong. Return the exit code."""
+    """Return the exit code."""
     try:
         sys.stdout.write(render(Path(path), values_of(RenderSettings.current())))
     except (OSError, MissingValue, TemplateError) as error:

@@ -1,7 +1,4 @@
-"""The part of Kong's declarative format that this gateway executes, with Kong's names and defaults. All else is rejected.
-
-Nested lists hold entities that refer to the enclosing one.
-"""
+"""The part of Kong's declarative format executed here; all else is rejected."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -18,7 +15,7 @@ Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 2)]
 Method = Annotated[str, Field(pattern=r"^[A-Z]+$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!#$%&'*+.^`|~-]+$")]
 Reference = str
-"""The name or the id of another entity; once loaded, always the id."""
+"""Name or id of an entity; once loaded, always the id."""
 
 
 def _path(path: str) -> str:
@@ -45,12 +42,11 @@ RouteHost = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 
 
 class Entity(BaseModel):
-    """Common fields. A missing id is derived from the natural key, so it is stable across reloads."""
+    """A missing id is derived from the natural key: stable across reloads."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     id: EntityID = ""
-    """A UUID; assigned on loading if the file has none."""
     tags: list[str] = []
 
     @property
@@ -60,7 +56,7 @@ class Entity(BaseModel):
 
 
 class Plugin(Entity):
-    """`name` is the plugin's, not a natural key: one plugin may be configured in many places."""
+    """`name` is not a natural key: one plugin may be configured in many places."""
 
     name: str
     instance_name: str | None = None
@@ -120,7 +116,7 @@ class Service(Entity):
     @model_validator(mode="before")
     @classmethod
     def _expand_url(cls, fields: Any) -> Any:
-        """`url` is shorthand for protocol, host, port and path; https has its own default port."""
+        """`url` is shorthand; https has its own default port."""
         if not isinstance(fields, dict):
             return fields
         fields = dict(fields)
@@ -166,7 +162,7 @@ class JWTSecret(Entity):
 
     @property
     def identifier(self) -> str:
-        """Sent to the upstream to identify the credential."""
+        """Identifies the credential to the upstream."""
         return self.key
 
 
@@ -274,7 +270,7 @@ class Upstream(Entity):
 
 
 class Document(BaseModel):
-    """One declarative file. `format_version` must be quoted: like Kong, reject a number."""
+    """`format_version` must be quoted: like Kong, reject a number."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 

@@ -1,1 +1,1 @@
-"""The current addresses of a target's name: literal, from Consul, or from DNS."""
+"""A target's current addresses."""

@@ -1,4 +1,4 @@
-"""Healthy instances from Consul's health API, by blocking queries, which report changes at once."""
+"""Healthy instances from Consul, by blocking queries."""
 
 import asyncio
 import time
@@ -23,10 +23,10 @@ RETRY_SECONDS = 1.0
 
 
 async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
-    """`name` is `<service>.service.consul`.
+    """`name`: `<service>.service.consul`.
 
-    The last addresses stay valid while Consul is unavailable, and for a while when Consul suddenly has none: a wiped one is empty
-    until all instances have registered again.
+    Addresses stay valid while Consul is unavailable, and for a while when it has none: a wiped one is empty until
+    instances register.
     """
     service = name.removesuffix(DOMAIN)
     tls, index = agent.tls(), 0
@@ -51,7 +51,7 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
 
 
 async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:
-    """The addresses, and the index for the next blocking query."""
+    """Addresses, and the next query's index."""
     base = urlsplit(agent.url)
     path = f"/v1/health/service/{quote(service, safe='')}?index={index}&wait={WAIT_SECONDS}s"
     response = await fetch(
@@ -69,7 +69,7 @@ async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int)
 
 
 def _next_index(before: int, sent: str | None) -> int:
-    """Start over when the index goes backwards or is missing, as Consul requires of its clients."""
+    """As Consul requires: start over when the index goes backwards or is missing."""
     index = int(sent) if sent and sent.isdecimal() else 0
     return index if index >= before else 0
 
@@ -81,6 +81,6 @@ def _address(entry: dict[str, dict[str, object]]) -> Address:
     return Address(
         str(service["Address"] or node["Address"]),
         int(str(service["Port"])),
-        # 1 is Consul's default: use the target's own weight.
+        # Consul's default: use the target's own weight.
         int(weight) if weight is not None and int(weight) != 1 else None,
     )

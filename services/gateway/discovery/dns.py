@@ -1,4 +1,4 @@
-"""Addresses from DNS: SRV records, which have ports and weights, else address records; looked up again after their TTL."""
+"""Addresses from DNS: SRV records, else address records; renewed after their TTL."""
 
 import asyncio
 import socket
@@ -14,11 +14,11 @@ log = get_logger(__name__)
 MIN_SECONDS, MAX_SECONDS = 1.0, 60.0
 QUERY_SECONDS = 2.0
 HOSTS_SECONDS = 30.0
-"""For the system's resolver, which reports no TTL."""
+"""The system's resolver reports no TTL."""
 
 
 async def follow(server: str, name: str) -> AsyncIterator[list[Address]]:
-    """`server` is host:port of a name server, empty for the system's. An unknown name is retried."""
+    """`server`: host:port, or empty for the system's. Retries unknown names."""
     while True:
         addresses, seconds = await _lookup(server, name)
         if addresses is None:
@@ -28,7 +28,7 @@ async def follow(server: str, name: str) -> AsyncIterator[list[Address]]:
 
 
 async def _lookup(server: str, name: str) -> tuple[list[Address] | None, float]:
-    """The addresses (None for an unknown name) and their TTL in seconds."""
+    """Addresses (None for an unknown name) and TTL in seconds."""
     if "." in name:
         found = await _records(server, name)
         if found is not None:
@@ -43,7 +43,7 @@ async def _lookup(server: str, name: str) -> tuple[list[Address] | None, float]:
 
 
 async def _records(server: str, name: str) -> tuple[list[Address], float] | None:
-    # Imported here because most installations need no DNS.
+    # Most installations need no DNS.
     import dns.asyncresolver
     import dns.exception
     import dns.resolver

@@ -1,4 +1,4 @@
-"""Watched names. A task keeps the addresses of each up to date while a configuration needs them."""
+"""Watched names, kept up to date while a configuration needs them."""
 
 import asyncio
 import ipaddress
@@ -20,7 +20,7 @@ class Address:
 
 
 class Resolution:
-    """The addresses of one name; `version` counts changes, and is 0 before the first lookup."""
+    """One name's addresses; `version` counts changes, 0 before the first lookup."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -29,7 +29,7 @@ class Resolution:
         self._resolved = asyncio.Event()
 
     def update(self, addresses: Iterable[Address]) -> None:
-        """Sort, so that the order of records does not affect balancing."""
+        """Sorted: record order must not affect balancing."""
         found = tuple(sorted(addresses, key=lambda address: (address.ip, address.port or 0)))
         if found != self.addresses or self.version == 0:
             self.version += 1
@@ -46,7 +46,7 @@ class Resolution:
 
 
 Follow = Callable[[str], AsyncIterator[list[Address]]]
-"""Yields a name's addresses, now and on every change, without end."""
+"""Yields addresses now and on every change."""
 
 
 class Names:

@@ -1,1 +1,1 @@
-"""One request and its response, on which proxy, plugins and balancing work."""
+"""One request and its response."""

@@ -1,4 +1,4 @@
-"""Request bodies: kept whole, as Kong does, so that a failed try can be repeated; or passed on unbuffered."""
+"""Request bodies: kept whole, to repeat failed tries, or unbuffered."""
 
 import asyncio
 import tempfile
@@ -8,7 +8,7 @@ from typing import IO
 from services.gateway.wire.stream import Stream
 
 IN_MEMORY_BYTES = 256 * 1024
-"""Larger bodies go to a temporary file, so that memory stays bounded."""
+"""Larger ones go to a temporary file."""
 
 BLOCK_BYTES = 64 * 1024
 
@@ -18,7 +18,7 @@ class BodyTooLarge(Exception):
 
 
 class KeptBody:
-    """A whole body, in memory or in a file."""
+    """In memory or in a file."""
 
     def __init__(self) -> None:
         self._blocks: list[bytes] = []
@@ -52,7 +52,7 @@ class KeptBody:
 
     @property
     def in_memory(self) -> bytes | None:
-        """The whole body; None when it is in a file."""
+        """None when it is in a file."""
         if self._file is not None:
             return None
         self._blocks = [b"".join(self._blocks)]
@@ -65,7 +65,7 @@ class KeptBody:
         self._file.seek(0)
         while block := self._file.read(BLOCK_BYTES):
             yield block
-            # Reading a file never suspends: let other tasks run.
+            # File reads never suspend: let other tasks run.
             await asyncio.sleep(0)
 
     def replace(self, content: bytes) -> None:
@@ -79,7 +79,7 @@ class KeptBody:
 
 
 async def unbuffered(stream: Stream, is_chunked: bool) -> AsyncIterator[bytes]:
-    """The body without keeping it, chunked again where its length is unknown."""
+    """Chunked again where the length is unknown."""
     while block := await stream.read():
         yield chunk(block) if is_chunked else block
     if is_chunked:

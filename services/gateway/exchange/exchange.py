@@ -1,4 +1,4 @@
-"""One request on its way through the gateway: what came in, what was decided, what to send to either side."""
+"""One request on its way through the gateway."""
 
 import re
 import secrets
@@ -20,7 +20,7 @@ _COOKIE = re.compile(r"\s*([^=;]+?)\s*=\s*([^;]*?)\s*(?:;|$)")
 
 @dataclass(slots=True)
 class Try:
-    """One attempt at an upstream, for the logs."""
+    """One attempt at an upstream."""
 
     ip: str
     port: int
@@ -29,11 +29,11 @@ class Try:
     seconds: float = 0.0
     """Until the connection was open."""
     failure: int | None = None
-    """The status to respond with if no other try follows."""
+    """The status if no other try follows."""
 
 
 class Exchange:
-    """The state of one request; `set_header` overrides what the upstream gets from the client, None removes it."""
+    """State of one request; `set_header` overrides the client's header, None removes it."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Exchange:
         is_trusted: bool,
         send_continue: Callable[[], None] | None = None,
     ) -> None:
-        """`send_continue`: called before the body is read, for a client that sent Expect."""
+        """`send_continue`: called before reading the body of a client that sent Expect."""
         self.started = time.perf_counter()
         self.started_at = time.time()
         self.head = head
@@ -52,37 +52,36 @@ class Exchange:
         authority, target = _split(head.target)
         self.raw_path, separator, self.query = target.partition("?")
         self.has_query = bool(separator)
-        """True also for a bare `?`."""
+        """True for a bare `?`."""
         self.path = "/"
-        """Normalised, once the request has been validated."""
+        """Normalised once validated."""
         self.headers = Fields(head.headers)
         self._first = _first_values(head.headers)
         if authority is not None and "host" in self._first:
             self._first["host"] = authority
         self.client_ip = client_ip
         self.is_trusted = is_trusted
-        """Whether the peer is a proxy of ours, whose X-Forwarded-* count."""
+        """Whether the peer is our proxy, whose X-Forwarded-* count."""
         self.match: Match | None = None
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
         self.groups: tuple[str, ...] | None = None
         self.correlation_id: str | None = None
-        """For the logs."""
         self.upstream_headers: dict[str, tuple[str, str | None]] = {}
         self.response_headers: list[tuple[str, str]] = []
-        """Decided before there is a response, and added to whichever is sent."""
+        """Added to whichever response is sent."""
         self.reshape: Callable[[Fields], None] | None = None
-        """Last change to the headers for the upstream."""
+        """Last change to the upstream's headers."""
         self.upstream_method: str | None = None
         self.upstream_path: str | None = None
-        """Overrides the path that the route yields."""
+        """Overrides the route's path."""
         self.upstream_uri = ""
         self.tries: list[Try] = []
         self.upstream_statuses: list[str] = []
         self.tried_at: float | None = None
-        """Start of the first try at an upstream."""
+        """Start of the first try."""
         self.upstream_seconds: float | None = None
-        """From sending the request until the response's head came; None without one."""
+        """From sending the request to the response's head."""
         self.from_upstream = False
         self.sent_bytes = 0
         self.finished: float | None = None
@@ -100,7 +99,7 @@ class Exchange:
 
     @property
     def scheme(self) -> str:
-        """The client's, as a trusted proxy reports it."""
+        """As a trusted proxy reports it."""
         forwarded = self.header("x-forwarded-proto") if self.is_trusted else None
         return forwarded if forwarded in ("http", "https") else self.head.scheme
 
@@ -113,11 +112,11 @@ class Exchange:
         return self.credential is not None
 
     def header(self, name: str) -> str | None:
-        """The first of that name, as the client sent it."""
+        """First of that name, from the client."""
         return self._first.get(name.lower())
 
     def current_header(self, name: str) -> str | None:
-        """The first of that name, as plugins have changed it so far."""
+        """First of that name, after plugins so far."""
         decided = self.upstream_headers.get(name.lower())
         return decided[1] if decided else self.header(name)
 
@@ -146,7 +145,6 @@ class Exchange:
         return head + fields + (self._stream.received if self._stream is not None else 0)
 
     def headers_after_plugins(self) -> Fields:
-        """The client's headers with the plugins' overrides."""
         overridden = self.upstream_headers
         kept = [(name, value) for name, value in self.headers if name.lower() not in overridden]
         return Fields([*kept, *((name, value) for name, value in overridden.values() if value is not None)])
@@ -167,20 +165,20 @@ class Exchange:
         return self._stream is not None
 
     async def body(self, limit_bytes: int | None = None) -> KeptBody | None:
-        """Read once and kept. Raises BodyTooLarge, ClientGone, ClientTooSlow, BadBody."""
+        """Raises BodyTooLarge, ClientGone, ClientTooSlow, BadBody."""
         if self._kept is None and self._stream is not None:
             self._accept()
             self._kept = await KeptBody.read(self._stream, limit_bytes)
         return self._kept
 
     def set_body(self, content: bytes) -> None:
-        """Replace the body for the upstream."""
+        """For the upstream."""
         if self._kept is None:
             self._kept = KeptBody()
         self._kept.replace(content)
 
     def stream(self) -> AsyncIterator[bytes] | None:
-        """The body as it arrives; None when there is none or it has been kept."""
+        """As it arrives; None when absent or already kept."""
         if self._stream is None or self._kept is not None:
             return None
         self._accept()
@@ -196,11 +194,11 @@ class Exchange:
             self._kept.close()
 
     def seconds(self, since: float | None = None) -> float:
-        """Elapsed since the request came in, or since `since`."""
+        """By default, since the request came in."""
         return time.perf_counter() - (self.started if since is None else since)
 
     def environ(self) -> dict[str, Any]:
-        """For Flask's request; without the body, which no plugin reads through Flask."""
+        """For Flask's request, without the body."""
         head = self.head
         environ: dict[str, Any] = {
             "REQUEST_METHOD": head.method,
@@ -220,7 +218,7 @@ class Exchange:
 
 
 def _split(target: str) -> tuple[str | None, str]:
-    """Authority and path; the authority of an absolute target overrides the Host header (RFC 9112, 3.2.2)."""
+    """Authority and path; an absolute target overrides Host (RFC 9112, 3.2.2)."""
     for scheme in ("http://", "https://"):
         if target.lower().startswith(scheme):
             authority, slash, path = target[len(scheme) :].partition("/")

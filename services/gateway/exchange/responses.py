@@ -1,4 +1,4 @@
-"""Responses of the gateway's own: Kong's error bodies and headers, in the format that the client accepts."""
+"""The gateway's own responses, in Kong's format."""
 
 import json
 from email.utils import formatdate
@@ -19,7 +19,7 @@ NO_WEBSOCKET = (501, "WebSocket is not supported")
 UNEXPECTED = (500, "An unexpected error occurred")
 
 _PLAIN_BY_DEFAULT = frozenset({400, 405, 408, 414, 502, 504, 505})
-"""Written as text when the client sends no Accept."""
+"""As text without an Accept header."""
 
 _JSON = "application/json; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
@@ -37,17 +37,17 @@ _BODIES = {
 
 
 class Blocks(Protocol):
-    """A body that is read block by block."""
+    """A body read in blocks."""
 
     async def read(self) -> bytes:
-        """b"" at the end. Raises what the upstream failed with."""
+        """Empty at the end. Raises the upstream's failure."""
 
     def close(self) -> None:
-        """Release the connection, read to the end or not."""
+        """Release the connection, even unread."""
 
 
 class Response:
-    """Goes to the client with exactly these headers, plus the framing that `respond` adds."""
+    """Sent with exactly these headers, plus framing."""
 
     __slots__ = ("body", "headers", "reason", "status")
 
@@ -58,7 +58,7 @@ class Response:
 
 
 def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Response:
-    """Kong's common format, negotiated by Accept."""
+    """Kong's format, negotiated by Accept."""
     status, message = kind
     content_type = _accepted(exchange.header("accept"), status)
     text = json.dumps(message) if content_type == _JSON else message
@@ -67,7 +67,7 @@ def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | N
 
 
 def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    """The compact format of the jwt plugin: never negotiated, without request_id."""
+    """The jwt plugin's format: not negotiated, no request_id."""
     body = json.dumps(content, separators=(",", ":")).encode()
     return build(status, _JSON, body, headers)
 

@@ -1,4 +1,4 @@
-"""Which route a request takes: all criteria of a route must match, and the strongest such route wins."""
+"""Routing: all criteria of a route must match; the strongest route wins."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -8,7 +8,7 @@ from services.gateway.config.patterns import compile_path
 from services.gateway.config.schema import Route, Service
 
 Headers = Callable[[str], Sequence[str]]
-"""The values of a request header by name."""
+"""Values by header name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,13 +16,13 @@ class Match:
     route: Route
     service: Service | None
     matched: str
-    """What the route's path matched, which strip_path strips."""
+    """What strip_path strips."""
     captures: dict[str, str] = field(default_factory=dict)
-    """Groups of the regular expression, by number and name."""
+    """Groups by number and name."""
 
 
 class Rule:
-    """One route with one of its paths: like Kong, rank each path of a route by itself."""
+    """A route with one of its paths, ranked by itself as in Kong."""
 
     def __init__(self, route: Route, service: Service | None, path: str | None) -> None:
         self.route, self.service = route, service
@@ -35,10 +35,10 @@ class Rule:
         self.priority = self._priority(path)
 
     def _priority(self, path: str | None) -> tuple[object, ...]:
-        """Kong 3.9's actual order, which differs from the documented one (kong/router/transform.lua).
+        """Kong 3.9's actual order, not the documented one (kong/router/transform.lua).
 
-        Four kinds of criteria, then plain hosts, regular expressions, number of kinds, number of headers, regex_priority or
-        length of the prefix, then the greatest id.
+        Four kinds of criteria, then plain hosts, regular expressions, number of kinds, of headers, regex_priority or
+        prefix length, greatest id.
         """
         route = self.route
         kinds = sum(map(bool, (route.methods, route.hosts, route.headers, path)))
@@ -75,7 +75,7 @@ class Router:
         }
 
     def match(self, method: str, path: str, host: str, headers: Headers) -> Match | None:
-        """`path` normalised; `host` as in the Host header."""
+        """`path`: normalised; `host`: the Host header."""
         for rule in self._by_method.get(method, self._any_method):
             found = rule.match(path, host, headers)
             if found is not None:
@@ -92,7 +92,7 @@ def _rules(route: Route, service: Service | None) -> list[Rule]:
 
 
 def _host_test(pattern: str) -> Callable[[str], bool]:
-    """Compare the port only when the route names one; case-sensitive, as in Kong."""
+    """Case-sensitive, as in Kong; the port counts only when the route names one."""
     name, _, port = pattern.partition(":")
     regex = re.escape(name).replace(r"\*", ".+") + (f":{port}" if port else r"(:\d+)?")
     fits = re.compile(regex).fullmatch
@@ -100,7 +100,7 @@ def _host_test(pattern: str) -> Callable[[str], bool]:
 
 
 def _header_test(values: list[str]) -> Callable[[Sequence[str]], bool]:
-    """One of the values, in any case; a single value starting with `~*` is a regular expression."""
+    """Any of the values, in any case; a single `~*...` is a regular expression."""
     if len(values) == 1 and values[0].startswith("~*"):
         pattern = re.compile(values[0][2:], re.IGNORECASE)
         return lambda sent: any(pattern.search(value) for value in sent)

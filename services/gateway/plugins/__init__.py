@@ -1,1 +1,1 @@
-"""Kong's plugins, one module each, and which of them run for an exchange."""
+"""Kong's plugins, one module each."""

@@ -1,4 +1,4 @@
-"""Shared by the authenticating plugins: set the consumer, and the headers that identify it to the upstream."""
+"""Shared by the authenticating plugins."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Fallback = Callable[[Exchange], None]
 
 
 def identify(exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
-    """Attribute the exchange to `consumer`, anonymously without a credential; overrides such headers from the client."""
+    """Anonymous without a credential; overrides identifying headers of the client's."""
     exchange.consumer, exchange.credential = consumer, credential
     exchange.set_header("X-Consumer-ID", consumer.id)
     exchange.set_header("X-Consumer-Username", consumer.username)
@@ -21,9 +21,9 @@ def identify(exchange: Exchange, consumer: Consumer, credential: Credential | No
 
 
 def anonymous_fallback(reference: str | None, configuration: Configuration) -> Fallback | None:
-    """How to attribute requests without a valid credential to the consumer that `anonymous` names, by id or username.
+    """`reference`: id or username of the consumer for requests without a valid credential.
 
-    Raises Misconfigured when there is no such consumer (Kong finds out at the first request, and responds 500).
+    Raises Misconfigured when there is none (Kong responds 500 at the first request).
     """
     if reference is None:
         return None

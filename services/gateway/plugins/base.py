@@ -1,4 +1,4 @@
-"""The interface of a plugin: its name, Kong's priority, its configuration, and its phases."""
+"""The interface of a plugin."""
 
 from collections.abc import Awaitable
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ class PluginConfig(BaseModel):
 
 
 class Misconfigured(Exception):
-    """A plugin's configuration does not fit the rest of the file; `place` is the field inside `config`."""
+    """The configuration does not fit the file; `place` is the field inside `config`."""
 
     def __init__(self, message: str, *place: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class Misconfigured(Exception):
 
 
 class Unusable(Exception):
-    """A plugin cannot process the upstream's response; `kind` is the error for the client."""
+    """The upstream's response cannot be processed; `kind` is the client's error."""
 
     def __init__(self, kind: tuple[int, str]) -> None:
         super().__init__(kind)
@@ -34,34 +34,34 @@ class Unusable(Exception):
 
 
 class Plugin:
-    """Made once per entry of the file and shared by concurrent exchanges, so it holds no state of one."""
+    """Made per entry, shared by concurrent exchanges: holds no state of one."""
 
     name: ClassVar[str]
     priority: ClassVar[int]
-    """Kong's; higher runs first."""
+    """Higher runs first."""
 
     takes_consumer: ClassVar[bool] = True
-    """Whether an entry may be for one consumer."""
+    """Whether an entry may name a consumer."""
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
-        """Raises pydantic's ValidationError or Misconfigured."""
+        """Raises ValidationError or Misconfigured."""
 
     @property
     def config(self) -> dict[str, Any]:
-        """As the file has it, with defaults: each plugin keeps it as `_config`."""
+        """The plugin's `_config`, with defaults."""
         config: PluginConfig = vars(self)["_config"]
         return config.model_dump(by_alias=True)
 
     def access(self, exchange: Exchange) -> Access:
-        """Run before the request is forwarded; a response ends the phase and is sent instead of forwarding.
+        """Run before forwarding; a response is sent instead.
 
         Called in the loop: return a coroutine to wait.
         """
         return None
 
     def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
-        """Change the response's headers. Raises Unusable: then all plugins run again on the error response."""
+        """Raises Unusable: then all plugins run again on the error response."""
         return None
 
     def log(self, exchange: Exchange, response: Response) -> None:
-        """Run after the response has been sent."""
+        """Run after the response was sent."""

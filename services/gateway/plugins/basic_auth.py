@@ -1,4 +1,4 @@
-"""Requires a consumer's user name and password (RFC 7617)."""
+"""Requires user name and password (RFC 7617)."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ from services.gateway.plugins.authentication import anonymous_fallback, identify
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 HEADERS = ("Proxy-Authorization", "Authorization")
-"""Where credentials are looked for, in order."""
+"""In the order tried."""
 
 _BASIC = re.compile(r"[Bb]asic\s*(.+)")
 _PAIR = re.compile(r"([^:]+):(.*)")
@@ -38,7 +38,7 @@ class BasicAuth(Plugin):
 
     def access(self, exchange: Exchange) -> Response | None:
         if self._fallback is not None and exchange.is_authenticated:
-            return None  # another plugin has authenticated it
+            return None  # already authenticated
         credential = self._valid(exchange)
         if credential is not None:
             identify(exchange, self._consumers[credential.consumer or ""], credential)
@@ -50,7 +50,7 @@ class BasicAuth(Plugin):
         return responses.error(exchange, (401, "Unauthorized"), challenge)
 
     def _valid(self, exchange: Exchange) -> BasicAuthCredential | None:
-        """Like Kong, look into the second header only when the first names no known user."""
+        """Like Kong, read the second header only if the first names no known user."""
         for header in HEADERS:
             name, password = _sent(exchange.header(header) or "")
             if self._config.hide_credentials:

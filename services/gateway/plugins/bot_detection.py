@@ -1,4 +1,4 @@
-"""Refuses clients whose User-Agent is a crawler's or another robot's."""
+"""Refuses crawlers and other robots by User-Agent."""
 
 import re
 from typing import Annotated
@@ -13,12 +13,12 @@ from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
 ROBOTS = (
-    r"[a-z0-9_-]*(?<!cu)bot\b",  # Googlebot, bingbot, Twitterbot; not the telephones called CUBOT
+    r"[a-z0-9_-]*(?<!cu)bot\b",  # not the CUBOT telephones
     r"spider|crawl|scrape|scrapy|slurp|archiver",
     r"facebookexternalhit|pingdom|favicon|webzip|nutch|heritrix|htdig|mediapartners-google|newsgator|wordpress",
     r"google-http-java-client|apache-httpclient|http%20client|python-urllib|httpmonitor|tlsprober|winhttp|jnlp",
 )
-"""Kong's defaults: search engines and previews, archives, and bare HTTP clients."""
+"""Kong's defaults."""
 
 
 def _pattern(text: str) -> str:
@@ -47,10 +47,10 @@ class BotDetection(Plugin):
         self._robots = re.compile("|".join(ROBOTS), re.IGNORECASE)
 
     def access(self, exchange: Exchange) -> Response | None:
-        """`allow` overrides `deny`, and both override ROBOTS."""
+        """`allow` overrides `deny`; both override ROBOTS."""
         agents = exchange.headers.all("user-agent")
         if len(agents) != 1:
-            # Like Kong, let a request without the header pass but refuse a repeated one.
+            # Like Kong, refuse a repeated header but not a missing one.
             return responses.error(exchange, (400, "Bad request")) if agents else None
         agent = agents[0]
         if any(pattern.search(agent) for pattern in self._allow):

@@ -1,4 +1,4 @@
-"""Which plugins run for an exchange: the most specific entry of each name, in Kong's fixed order."""
+"""Which plugins run: the most specific entry of each name, in Kong's order."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from services.gateway.plugins.base import Plugin
 from services.gateway.plugins.registry import ORDER, build
 
 Chain = tuple[Plugin | None, ...]
-"""One place per name in ORDER, so that a chain can be swapped half way for a consumer's own."""
+"""One place per name in ORDER, so that a consumer's chain can take over half way."""
 
-# Whether an entry names a consumer, route, service; most specific first.
+# Consumer, route, service; most specific first.
 _SPECIFICITY = [
     (True, True, True),
     (True, True, False),
@@ -42,7 +42,7 @@ class Entry:
 
 class Chains:
     def __init__(self, configuration: Configuration) -> None:
-        """Raises InvalidConfiguration with the errors of all plugins."""
+        """Raises InvalidConfiguration with all plugins' errors."""
         self._entries: list[Entry] = []
         self._chosen: dict[tuple[str | None, str | None], Chain] = {}
         errors: list[ConfigError] = []
@@ -62,7 +62,7 @@ class Chains:
         return [entry.plugin for entry in self._entries]
 
     def choose(self, match: Match | None, consumer: Consumer | None) -> Chain:
-        """The global plugins without a match."""
+        """Without a match, the global plugins."""
         route = match.route.id if match else None
         consumer_id = consumer.id if consumer else None
         chain = self._chosen.get((route, consumer_id))

@@ -1,4 +1,4 @@
-"""Gives each request without an id one, and passes it to the upstream and, if configured, to the client."""
+"""Gives each request an id, for the upstream and, if configured, the client."""
 
 import itertools
 import os
@@ -40,13 +40,13 @@ class CorrelationID(Plugin):
             response.headers.set(self._config.header_name, self._id(exchange))
 
     def _id(self, exchange: Exchange) -> str:
-        """The id set earlier, the client's, or a new one."""
+        """Set earlier, the client's, or new."""
         name = self._config.header_name
         decided = exchange.upstream_headers.get(name.lower())
         chosen = (decided and decided[1]) or exchange.header(name) or self._generate(exchange)
         exchange.set_header(name, chosen)
         if chosen != exchange.header(name) or _UUID.fullmatch(chosen):
-            # Any other text of the client's may be a secret.
+            # Other text of the client's may be secret.
             exchange.correlation_id = chosen
         return chosen
 
@@ -62,5 +62,5 @@ def _generator(kind: str) -> Callable[[Exchange], str]:
 
 
 def _tracked(exchange: Exchange, number: int) -> str:
-    """ip-port-pid-connection-request-time, where connection and request share one number here."""
+    """ip-port-pid-connection-request-time; connection and request share a number."""
     return f"127.0.0.1-{exchange.head.port}-{os.getpid()}-{number}-1-{exchange.started_at:.3f}"

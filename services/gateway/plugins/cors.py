@@ -1,4 +1,4 @@
-"""Cross-origin requests from browsers: responds to the preflight before authentication, and labels every response."""
+"""Cross-origin requests: responds to the preflight before authentication."""
 
 import re
 from typing import Annotated
@@ -65,7 +65,7 @@ class CORS(Plugin):
             response.headers.set("Access-Control-Expose-Headers", ",".join(self._config.exposed_headers))
 
     def _label(self, exchange: Exchange, response: Response) -> None:
-        """Access-Control-Allow-Origin and -Credentials, and Vary where the response depends on Origin."""
+        """Vary, where the response depends on Origin."""
         origin = exchange.header("Origin")
         allowed = self._allowed_origin(origin)
         if allowed is None:
@@ -79,7 +79,7 @@ class CORS(Plugin):
 
     def _allowed_origin(self, origin: str | None) -> str | None:
         if self._allows_any or (origin is not None and "*" in self._config.origins):
-            # Browsers reject credentials with "*", so name the requesting origin.
+            # Browsers reject credentials with "*".
             return origin if self._config.credentials and origin is not None else "*"
         if len(self._origins) == 1 and self._origins[0].pattern is None:
             return self._config.origins[0]
@@ -90,7 +90,7 @@ class CORS(Plugin):
 
 
 class _OriginTest:
-    """One configured origin: plain, or a regular expression for the whole origin (for its host, if it has no colon)."""
+    """One origin: plain, or a regular expression for it (for its host, without a colon)."""
 
     def __init__(self, origin: str) -> None:
         self.plain = _normalised(origin)

@@ -1,4 +1,4 @@
-"""Counters of rate limits: in this process, or in a Redis shared by several gateways."""
+"""Rate limit counters, local or in Redis."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from redis.commands.core import AsyncScript
 
 Counter = tuple[str, str, int]
-"""Key (`route:service:identifier`), window, and its start in seconds since the epoch."""
+"""Key (`route:service:identifier`), window, start in seconds since the epoch."""
 
 PRUNED_ABOVE = 100_000
-"""Number of local counters above which those of past windows are dropped."""
+"""Above this number, drop those of past windows."""
 
 
 class LocalCounters:
-    """Counters of this process, kept over reloads. Checks all windows before counting in any, in one step, so it is exact."""
+    """Kept over reloads. Exact: checks all windows before counting in any."""
 
     def __init__(self) -> None:
         self._counts: dict[Counter, int] = {}
 
     def used(self, counters: Sequence[Counter], limits: Sequence[int], now: float) -> list[int]:
-        """Counts before this request, which is counted unless it exceeds a limit."""
+        """Counts before this request, counted unless over a limit."""
         used = [self._counts.get(counter, 0) for counter in counters]
         if all(count < limit for count, limit in zip(used, limits, strict=True)):
             for counter, count in zip(counters, used, strict=True):
@@ -42,7 +42,7 @@ class LocalCounters:
 LOCAL = LocalCounters()
 
 MAX_CONCURRENT = 256
-"""Requests per round trip: a script blocks all other clients of that Redis while it runs."""
+"""Per round trip: a script blocks the server's other clients."""
 
 _COUNT = """
 local counts = {}
@@ -57,10 +57,7 @@ return counts
 
 
 class RedisCounters:
-    """Counts requests that arrive during a round trip together in the next.
-
-    A call of the client costs more than the rest of a request, so it is made once per batch.
-    """
+    """Counts requests in batches: a call costs more than the rest of a request."""
 
     def __init__(self, client: "Redis") -> None:
         self._script: AsyncScript = client.register_script(_COUNT)
@@ -68,7 +65,7 @@ class RedisCounters:
         self._sender: asyncio.Task[None] | None = None
 
     async def used(self, counters: Sequence[Counter]) -> list[int]:
-        """Counts before this request, which is counted regardless of limits. Raises RedisError, OSError."""
+        """Counts before this request, counted regardless. Raises RedisError, OSError."""
         loop = asyncio.get_running_loop()
         counted: asyncio.Future[list[int]] = loop.create_future()
         self._waiting.append((counters, counted))
@@ -103,7 +100,7 @@ _CLIENTS: dict[tuple[object, ...], RedisCounters] = {}
 def redis_counters(
     host: str, port: int, database: int, username: str | None, password: str | None, tls: bool, timeout_seconds: float
 ) -> RedisCounters:
-    """One per server, kept over reloads. Call in the loop."""
+    """One per server. Call in the loop."""
     from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
     from redis.asyncio.connection import Connection
 

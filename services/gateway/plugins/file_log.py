@@ -1,4 +1,4 @@
-"""Appends one line of JSON per exchange to a file or to the process's own output."""
+"""Appends one JSON line per exchange to a file or the process's output."""
 
 import os
 from typing import Annotated
@@ -41,10 +41,10 @@ class FileLog(Plugin):
 
 
 _OWN = {"/dev/stdout": 1, "/dev/stderr": 2}
-"""Not opened by name, which fails where a supervisor has put a socket there."""
+"""Opening by name fails where a supervisor has put a socket."""
 
 _FILES: dict[str, int] = {}
-"""Descriptors by path, kept open over reloads."""
+"""By path, kept open over reloads."""
 
 
 def _opened(path: str) -> int:

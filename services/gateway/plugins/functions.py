@@ -1,4 +1,4 @@
-"""pre-function and post-function: the first and the last plugin. Kong runs any Lua; here, only what `lua` supports."""
+"""pre-function and post-function, with only the Lua that `lua` supports."""
 
 from typing import Annotated, Self
 
@@ -16,7 +16,7 @@ class FunctionConfig(PluginConfig):
     access: list[Annotated[lua.Access, BeforeValidator(lua.access)]] = Field(default=[])
     header_filter: list[Annotated[lua.HeaderFilter, BeforeValidator(lua.header_filter)]] = Field(default=[])
     body_filter: list[Annotated[str, AfterValidator(lua.send_body)]] = Field(default=[])
-    """Accepted for Kong, which sends a replaced body here; `header_filter` has replaced it already."""
+    """For Kong only: `header_filter` has already replaced the body."""
 
     @model_validator(mode="after")
     def _has_a_function(self) -> Self:

@@ -1,4 +1,4 @@
-"""Sends each exchange as JSON to a log collector, in the background."""
+"""Sends exchanges as JSON to a collector, in the background."""
 
 import asyncio
 from typing import Annotated, Literal
@@ -63,7 +63,6 @@ class HTTPLog(Plugin):
             self._sender = asyncio.get_running_loop().create_task(self._send())
 
     async def _send(self) -> None:
-        """Send until the queue is empty."""
         while not self._waiting.empty():
             batch = [self._waiting.get_nowait()]
             if self._config.queue.max_batch_size > 1:

@@ -70,7 +70,7 @@ class JWT(Plugin):
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
         if self._fallback is not None and exchange.is_authenticated:
-            return None  # another plugin has authenticated it
+            return None  # already authenticated
         found = self._sent_tokens(exchange)
         try:
             credential = self._verify(found)
@@ -84,7 +84,7 @@ class JWT(Plugin):
         return None
 
     def _sent_tokens(self, exchange: Exchange) -> set[str]:
-        """All tokens in the configured places."""
+        """From all configured places."""
         config = self._config
         found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
         if config.cookie_names:
@@ -95,7 +95,7 @@ class JWT(Plugin):
         return set(found)
 
     def _verify(self, found: set[str]) -> JWTSecret:
-        """The credential of the token. Raises Refused."""
+        """Raises Refused."""
         if len(found) != 1:
             raise Refused("Multiple tokens provided" if found else "Unauthorized")
         token, credential = self._verify_cached(next(iter(found)))
@@ -103,7 +103,7 @@ class JWT(Plugin):
         return credential
 
     def _verify_signature(self, text: str) -> tuple[Token, JWTSecret]:
-        """The checks that do not depend on time, and so can be cached. Raises Refused."""
+        """Independent of time, so cacheable. Raises Refused."""
         token = tokens.decode(text)
         credential, key = self._credentials.get(self._key_of(token), (None, None))
         if credential is None or key is None:

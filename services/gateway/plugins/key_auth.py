@@ -1,4 +1,4 @@
-"""Requires a consumer's key in a header, the query or the body."""
+"""Requires a key in header, query or body."""
 
 import json
 from typing import Annotated, Any
@@ -42,7 +42,7 @@ class KeyAuth(Plugin):
         if exchange.method == "OPTIONS" and not self._config.run_on_preflight:
             return None
         if self._fallback is not None and exchange.is_authenticated:
-            return None  # another plugin has authenticated it
+            return None  # already authenticated
         if self._config.key_in_body and exchange.has_body:
             return self._with_body(exchange)
         return self._check(exchange, {})
@@ -66,7 +66,7 @@ class KeyAuth(Plugin):
         return responses.error(exchange, (401, _refusal(keys)), {"WWW-Authenticate": self._challenge})
 
     def _sent_keys(self, exchange: Exchange, body: dict[str, Any]) -> tuple[str, list[str]]:
-        """The name under which the key was sent, and the key; several if repeated."""
+        """The name it was sent under, and the key; several if repeated."""
         for name in self._config.key_names:
             keys = exchange.headers.all(name) if self._config.key_in_header else []
             if not keys and self._config.key_in_query:
@@ -97,7 +97,7 @@ def _refusal(keys: list[str]) -> str:
 
 
 def _parsed(content_type: str, content: bytes) -> dict[str, Any]:
-    """The fields of a JSON object or form, else none."""
+    """Empty unless a JSON object or form."""
     try:
         if content_type.startswith("application/json"):
             found = json.loads(content)

@@ -1,6 +1,6 @@
-"""What the loggers write about an exchange: Kong's fields, except those the file removes. No body, no token.
+"""A log entry: Kong's fields, except those the file removes. No body, no token.
 
-A field is named by its path, such as `request.uri`. A removed field is not computed.
+Fields are named by path, like `request.uri`.
 """
 
 import json
@@ -24,11 +24,11 @@ REDACTED = frozenset({"authorization", "proxy-authorization"})
 
 class LogConfig(PluginConfig):
     custom_fields_by_lua: dict[str, Annotated[str, AfterValidator(lua.nothing)]] = Field(default={})
-    """Each removes the field of its key."""
+    """Each removes its key's field."""
 
 
 class LogEntries:
-    """Builds the entries of one logger."""
+    """Entries of one logger."""
 
     def __init__(self, config: LogConfig) -> None:
         removed = config.custom_fields_by_lua.keys()
@@ -39,7 +39,7 @@ class LogEntries:
         self._records: dict[str, dict[str, Any]] = {}
 
     def line(self, exchange: Exchange, response: Response) -> str:
-        """One entry as JSON."""
+        """As JSON."""
         made: dict[str, Any] = {}
         for record, name, make in self._fields:
             into = made.setdefault(record, {}) if record else made
@@ -52,7 +52,6 @@ class LogEntries:
         return _encoded(made)
 
     def _matched(self, exchange: Exchange) -> dict[str, Any]:
-        """The entities that took part in the exchange."""
         made: dict[str, Any] = {}
         match = exchange.match
         if match is not None:
@@ -71,7 +70,7 @@ class LogEntries:
         return made
 
     def _record(self, entity: Route | Service) -> dict[str, Any]:
-        """Computed once: entities do not change during the life of a logger."""
+        """Cached: entities do not change during a logger's life."""
         if entity.id not in self._records:
             record = entity.model_dump(mode="json", exclude={"plugins", "routes"}, exclude_none=True)
             if "service" in record:
@@ -100,7 +99,7 @@ def _url(exchange: Exchange) -> str:
 
 
 def _headers(fields: Fields) -> dict[str, Any]:
-    """By lower-case name, lists for repeated ones, credentials redacted."""
+    """By lower-case name; lists if repeated; credentials redacted."""
     found: dict[str, list[str]] = defaultdict(list)
     for name, value in fields:
         lower = name.lower()
@@ -109,7 +108,7 @@ def _headers(fields: Fields) -> dict[str, Any]:
 
 
 def _latencies(exchange: Exchange) -> dict[str, int]:
-    """Milliseconds; `proxy` is -1 without a response from an upstream."""
+    """Milliseconds; `proxy` is -1 without an upstream's response."""
     whole = exchange.finished or exchange.seconds()
     waited = exchange.upstream_seconds
     before = (exchange.tried_at - exchange.started) if exchange.tried_at is not None else whole

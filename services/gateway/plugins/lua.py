@@ -1,4 +1,4 @@
-"""The Lua that a file may contain: a few texts, known word for word apart from whitespace. Any other is rejected on loading."""
+"""The Lua a file may contain: fixed texts, apart from whitespace."""
 
 import base64
 import hashlib
@@ -81,14 +81,14 @@ def header_filter(expression: object) -> HeaderFilter:
 
 
 def send_body(expression: str) -> str:
-    """The expression that sends what a header filter decided. Raises ValueError."""
+    """Sends what a header filter decided. Raises ValueError."""
     if _words(expression) != SEND_BODY:
         raise ValueError(f"the only Lua supported here is: {SEND_BODY}")
     return expression
 
 
 def nothing(expression: str) -> str:
-    """The expression that removes a field. Raises ValueError."""
+    """Removes a field. Raises ValueError."""
     if _words(expression) != "return nil":
         raise ValueError("the only Lua supported here is: return nil")
     return expression

@@ -1,4 +1,4 @@
-"""The gateway's metrics, under Kong's names. Series are cached: a lookup costs more than counting."""
+"""The gateway's metrics. Series are cached: lookups cost more than counting."""
 
 from functools import lru_cache
 
@@ -14,7 +14,7 @@ REQUESTS = Counter(
     "HTTP status codes per consumer/service/route in Kong.",
     ("service", "route", "code", "source", "workspace", "consumer"),
 )
-# A counter in Kong, but without `_total`, which Counter would append.
+# A counter in Kong; Counter would append `_total`.
 BANDWIDTH = Gauge(
     "kong_bandwidth_bytes",
     "Total bandwidth (ingress/egress) throughput in bytes.",

@@ -1,4 +1,4 @@
-"""Counts and times exchanges under Kong's metric names, for /metrics on the admin port."""
+"""Kong's metrics of exchanges, for /metrics."""
 
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration

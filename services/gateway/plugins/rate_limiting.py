@@ -1,4 +1,4 @@
-"""Limits requests per window, by consumer, address or the like."""
+"""Limits requests per window."""
 
 import hashlib
 import time
@@ -21,13 +21,13 @@ from services.gateway.plugins.windows import SECONDS, start_of
 log = get_logger(__name__)
 
 UNSCOPED = "00000000-0000-0000-0000-000000000000"
-"""In a counter's key, for a route or service that the plugin is not scoped to."""
+"""Key part when not scoped to a route or service."""
 
 CREDENTIALS = frozenset({"authorization", "proxy-authorization", "cookie"})
-"""Headers counted by their digest, as a counter's key is readable in Redis. Kong writes their text."""
+"""Counted by digest: keys are readable in Redis."""
 
 LOG_SECONDS = 1.0
-"""Minimum time between log lines about an unavailable Redis, which every request notices."""
+"""Between log lines about an unavailable Redis."""
 
 Limit = Annotated[int, Field(gt=0)] | None
 
@@ -153,7 +153,7 @@ class RateLimiting(Plugin):
         return found or exchange.client_ip
 
     def _check(self, exchange: Exchange, used: Sequence[int], now: float) -> Response | None:
-        """`used`: counts before this request."""
+        """`used`: before this request."""
         over = next((place for place, count in enumerate(used) if count >= self._limits[place]), None)
         headers, tightest = [], None
         for place, (window, limit, count) in enumerate(zip(self._windows, self._limits, used, strict=True)):

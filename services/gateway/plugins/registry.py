@@ -1,4 +1,4 @@
-"""The plugins of this gateway. A new one is a module here with a subclass of Plugin, and its line below."""
+"""The gateway's plugins. A new one needs a line below."""
 
 from pydantic import ValidationError
 
@@ -49,11 +49,11 @@ PLUGINS: dict[str, type[Plugin]] = {
 }
 
 ORDER = tuple(sorted(PLUGINS, key=lambda name: -PLUGINS[name].priority))
-"""Names in the order in which they run."""
+"""In running order."""
 
 
 def build(entry: schema.Plugin, configuration: Configuration) -> Plugin:
-    """The plugin for an entry of the file. Raises InvalidConfiguration."""
+    """Raises InvalidConfiguration."""
     plugin = PLUGINS.get(entry.name)
     if plugin is None:
         message = f"plugin '{entry.name}' is not supported; there are {', '.join(sorted(PLUGINS))}"

@@ -42,7 +42,7 @@ class RequestSizeLimiting(Plugin):
         return self._counted(exchange) if is_chunked else None
 
     async def _counted(self, exchange: Exchange) -> Response | None:
-        """Read a chunked body up to the limit."""
+        """For chunked bodies."""
         try:
             await exchange.body(self._limit_bytes)
         except BodyTooLarge:

@@ -1,4 +1,4 @@
-"""Responds without an upstream: for what is closed or does not exist."""
+"""Responds without an upstream."""
 
 from typing import Literal, Self
 
@@ -18,7 +18,7 @@ class RequestTerminationConfig(PluginConfig):
     body: str | None = None
     content_type: str | None = None
     trigger: str | None = None
-    """Only requests with a header or query parameter of this name."""
+    """Header or query parameter that a request must have."""
     echo: Literal[False] = False
 
     @model_validator(mode="after")

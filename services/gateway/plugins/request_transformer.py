@@ -1,4 +1,4 @@
-"""Changes a request for the upstream: headers, query, body, method and path."""
+"""Changes requests for the upstream."""
 
 import json
 import re
@@ -23,7 +23,7 @@ _SOURCES = ("headers", "query_params", "uri_captures")
 
 
 def _template(text: str) -> str:
-    """Kong runs any Lua in `$(...)`; here, it names a header, a parameter or a capture."""
+    """Only a header, parameter or capture, where Kong runs any Lua."""
     if dashed := _DASHED.search(text):
         source, name = dashed.groups()
         raise ValueError(f"{dashed[0]} subtracts, as it is Lua: write $({source}.{name.replace('-', '_')})")
@@ -95,7 +95,7 @@ class RequestTransformer(Plugin):
         return body
 
     def _shape(self, exchange: Exchange, fields: Fields) -> None:
-        """Change headers, except those that frame the message."""
+        """Except framing headers."""
         host = fields.get("Host") or ""
         change_headers(fields, self._config, lambda value: _render(value, exchange))
         if "Host" not in fields:
@@ -136,7 +136,7 @@ def _form(text: str) -> dict[str, Any]:
 
 
 def _render(text: str, exchange: Exchange) -> str | None:
-    """None when the result is empty."""
+    """None if empty."""
     if "$(" not in text:
         return text
 
@@ -150,7 +150,7 @@ def _render(text: str, exchange: Exchange) -> str | None:
 
 def _value(exchange: Exchange, source: str, name: str) -> str | None:
     if source == "headers":
-        # Lua's names have no hyphens: like Kong, read $(headers.x_y) as X-Y.
+        # Like Kong, read $(headers.x_y) as X-Y: Lua's names have no hyphens.
         return exchange.header(name) or exchange.header(name.replace("_", "-"))
     if source == "query_params":
         return next(iter(exchange.query_values(name)), None)

@@ -1,4 +1,4 @@
-"""Changes a response for the client: headers, and members of a JSON object."""
+"""Changes response headers, and members of a JSON object."""
 
 import json
 from collections.abc import Awaitable
@@ -16,7 +16,7 @@ from services.gateway.plugins.transforming import change_headers, change_record
 from services.gateway.wire.upstream import BadResponse
 
 MAX_BODY_BYTES = 8 * 2**20
-"""A larger body would have to be held in memory to be changed, and must not pass unchanged: it is an error."""
+"""Larger bodies are an error: they must not pass unchanged."""
 
 
 def _with_value(text: str) -> str:
@@ -84,7 +84,7 @@ class ResponseTransformer(Plugin):
         response.headers.set("Content-Length", str(len(content)))
 
     def _value(self, step: str, value: str, place: int) -> Any:
-        """A string, unless its type is given."""
+        """A string unless typed."""
         types = getattr(self._config, step).json_types
         kind = types[place] if place < len(types) else "string"
         if kind == "boolean":

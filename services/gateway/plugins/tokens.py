@@ -1,4 +1,4 @@
-"""JSON Web Tokens as Kong reads them: decoded first to find the signer's key, then verified."""
+"""JSON Web Tokens: decoded to find the key, then verified."""
 
 import base64
 import binascii
@@ -19,7 +19,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 
 
 class Refused(Exception):
-    """`content` is the response's body."""
+    """`content`: the response's body."""
 
     def __init__(self, content: str | dict[str, str]) -> None:
         super().__init__(str(content))
@@ -35,7 +35,7 @@ class Token:
 
 
 def decode(text: str) -> Token:
-    """Decode without verifying. Raises Refused."""
+    """Without verifying. Raises Refused."""
     parts = text.split(".", 2)
     if len(parts) != 3:
         raise Refused("Bad token; invalid JSON")
@@ -67,7 +67,7 @@ def _base64url(text: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A credential's key, prepared once. `material` is None when the credential has no usable key."""
+    """A prepared key; `material` is None if unusable."""
 
     algorithm: str
     material: Any
@@ -77,7 +77,7 @@ class Key:
 
 
 def prepare(algorithm: str, secret: str | None, public_key: str | None, secret_is_base64: bool) -> Key:
-    """Raises InvalidKeyError or ValueError for a key that does not fit its algorithm."""
+    """Raises InvalidKeyError or ValueError if the key does not fit its algorithm."""
     if algorithm not in ALGORITHMS:
         raise InvalidKeyError(f"the algorithm {algorithm} is not supported")
     verifier = ALGORITHMS[algorithm]
@@ -89,7 +89,7 @@ def prepare(algorithm: str, secret: str | None, public_key: str | None, secret_i
 
 
 def check_claims(claims: dict[str, Any], names: Iterable[str], maximum_expiration: float) -> None:
-    """Check those of `exp` and `nbf` that are named, without leeway. Raises Refused with every failed claim."""
+    """`names`: of `exp` and `nbf`, without leeway. Raises Refused with every failed claim."""
     now, failures = time.time(), {}
     for name in names:
         value = claims.get(name)

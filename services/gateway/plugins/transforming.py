@@ -1,4 +1,4 @@
-"""Shared by the two transformers: Kong's order of changes, and the notation `name:value`."""
+"""Shared by both transformers: Kong's order of changes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ from services.gateway.wire.fields import Fields
 
 Change = tuple[str, str]
 Render = Callable[[str], str | None]
-"""Turns a configured value into the actual one, or None."""
+"""The actual value of a configured one, or None."""
 
 
 def pairs(items: Sequence[str]) -> list[Change]:
-    """Split `name:value`."""
+    """From `name:value`."""
     return [(name, value) for name, _, value in (item.partition(":") for item in items)]
 
 
@@ -41,7 +41,7 @@ def change_headers(fields: Fields, config: Any, render: Render = unchanged) -> N
 
 
 def change_record(record: dict[str, Any], config: Any, kind: str, render: Callable[[str, str, int], Any]) -> None:
-    """The same for the members of `record`, from the configured lists named `kind`. `render` gets step, value and index."""
+    """The same, from the lists named `kind`. `render` gets step, value and index."""
 
     def changes(step: str) -> list[tuple[str, Any]]:
         listed = pairs(getattr(getattr(config, step), kind))

@@ -1,13 +1,13 @@
-"""The fixed windows of rate limits, aligned to the UTC calendar."""
+"""Fixed windows of rate limits, aligned to the UTC calendar."""
 
 from datetime import UTC, datetime
 
 SECONDS = {"second": 1, "minute": 60, "hour": 3600, "day": 86_400, "month": 2_592_000, "year": 31_536_000}
-"""Length by name, shortest first. Months count as 30 days and years as 365, but begin on calendar dates."""
+"""Shortest first. Months (30 days) and years (365) begin on calendar dates."""
 
 
 def start_of(window: str, now: float) -> int:
-    """Start of the window that contains `now`, in seconds since the epoch."""
+    """Seconds since the epoch."""
     if window == "month" or window == "year":
         moment = datetime.fromtimestamp(now, UTC)
         first = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)

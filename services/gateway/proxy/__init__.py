@@ -1,1 +1,1 @@
-"""The path of a request: refused or routed, through the plugins, to an upstream and back."""
+"""The path of a request."""

@@ -1,4 +1,4 @@
-"""A configuration made ready to run: its routes, its plugins, and the upstreams behind them."""
+"""A configuration ready to run."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ from services.gateway.proxy.forward import Backend
 
 
 class Edge:
-    """Immutable: another configuration is another Edge. Call `start` and `stop` in the loop that serves it."""
+    """Immutable. Call `start` and `stop` in the loop."""
 
     def __init__(self, configuration: Configuration) -> None:
         """Raises InvalidConfiguration."""
@@ -26,7 +26,7 @@ class Edge:
         self._probes: list[Probes] = []
 
     def start(self, resources: Resources) -> None:
-        """Take over what outlives a configuration, and drop what only the previous one needed."""
+        """Take over what outlives a configuration; drop the rest."""
         for service in self.configuration.services.values():
             self.backends[service.id] = self._backend(service, resources)
         for upstream in self.configuration.upstreams.values():
@@ -49,7 +49,7 @@ class Edge:
         return self.chains.plugins
 
     def peers(self, upstream: str) -> Peers:
-        """By the upstream's id."""
+        """By id."""
         return next(peers for (id_, _), peers in self._peers.items() if id_ == upstream)
 
     def _retain(self, resources: Resources) -> None:
@@ -69,7 +69,7 @@ class Edge:
         return Backend(service, self._peers[key], is_upstream=False)
 
     def _peers_of(self, id_: str, protocol: str, resources: Resources) -> Peers:
-        """Shared by all services of the upstream, so that they balance together."""
+        """Shared by the upstream's services, which balance together."""
         if protocol == "http":
             protocol = next((other for upstream, other in self._peers if upstream == id_), protocol)
         if (id_, protocol) not in self._peers:

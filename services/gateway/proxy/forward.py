@@ -1,4 +1,4 @@
-"""Sends an exchange to its service and returns the response: tries, timeouts, streamed bodies."""
+"""Sends an exchange to its service: tries, timeouts, streaming."""
 
 import time
 from collections.abc import AsyncIterator
@@ -19,24 +19,24 @@ from services.gateway.wire.upstream import BadResponse, UpstreamConnection, Upst
 log = get_logger(__name__)
 
 NOT_IDEMPOTENT = frozenset({"POST", "PATCH", "LOCK"})
-"""Not repeated once sent: another try could double their effect."""
+"""Not repeated once sent."""
 
 SMALL_RESPONSE_BYTES = 64 * 1024
-"""Smaller responses are read whole, which frees the connection at once."""
+"""Below this, read whole to free the connection at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """A service with its targets."""
+    """A service and its targets."""
 
     service: Service
     peers: Peers
     is_upstream: bool
-    """Whether the service's host names an upstream rather than a host."""
+    """Whether the host names an upstream."""
 
 
 class Failed(Exception):
-    """One try failed; `kind` is the error for the client if it was the last."""
+    """One try failed; `kind` is the error if it was the last."""
 
     def __init__(self, reason: BaseException, was_sent: bool) -> None:
         super().__init__(repr(reason))
@@ -46,7 +46,7 @@ class Failed(Exception):
 
 
 class Download:
-    """An upstream's body on its way to the client; returns its connection to the pool."""
+    """An upstream's body on its way to the client."""
 
     def __init__(
         self, response: UpstreamResponse, connection: UpstreamConnection, node: Node, read_timeout: float
@@ -58,13 +58,13 @@ class Download:
         return await self._response.body.read(self._read_timeout)
 
     def close(self) -> None:
-        """The pool closes a connection whose response was not read to its end."""
+        """The pool closes a connection with an unread response."""
         self._node.active -= 1
         self._node.pool.release(self._connection)
 
 
 async def forward(exchange: Exchange, backend: Backend) -> Response:
-    """The upstream's response, or an error of the gateway's. Raises what reading the client's body may raise."""
+    """Raises what reading the client's body raises."""
     match, service = exchange.match, backend.service
     assert match is not None
     if match.route.request_buffering:
@@ -89,7 +89,7 @@ async def forward(exchange: Exchange, backend: Backend) -> Response:
             if failed.was_sent and (exchange.method in NOT_IDEMPOTENT or exchange.stream() is not None):
                 break
             if len(exchange.tries) <= service.retries:
-                # Like Kong, count a failure only when choosing the next target.
+                # Like Kong, count only when choosing the next target.
                 backend.peers.failed(node, "timeouts" if failed.is_timeout else "tcp_failures")
             tried.append(node)
     return responses.error(exchange, failure)
@@ -148,7 +148,7 @@ async def _send(
 
 
 async def _framed_body(exchange: Exchange, fields: Fields) -> bytes | AsyncIterator[bytes] | None:
-    """The body; adds its framing header to `fields`."""
+    """Adds the framing header to `fields`."""
     if headers.names_length(exchange):
         return None
     stream = exchange.stream()
@@ -188,7 +188,7 @@ async def _body(
     try:
         content = await body.until_whole(read_timeout)
     except (OSError, BadResponse):
-        # The status is known: pass it on, and let the client see the body break off.
+        # Pass on the status, and let the body break off.
         return Download(response, connection, node, read_timeout)
     node.active -= 1
     node.pool.release(connection)

@@ -1,4 +1,4 @@
-"""Headers across the gateway: those for the upstream, those for the client, and hop-by-hop ones."""
+"""Headers for the upstream and the client."""
 
 from collections.abc import Iterable
 
@@ -24,15 +24,15 @@ _HOP_BY_HOP_RESPONSE = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", 
 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
-    """The request's headers for `host`, without framing."""
-    # Of two Connection headers Kong reads the first.
+    """Without framing."""
+    # Kong reads the first of two Connection headers.
     dropped = _HOP_BY_HOP | _named_by(exchange.header("connection"))
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
     forwarded_for, via = [], []
     for name, value in exchange.headers:
         lower = name.lower()
-        # WSGI servers read X_Real_IP as X-Real-IP: do not let the other spelling override our own headers.
+        # WSGI servers read X_Real_IP as X-Real-IP: do not let it override ours.
         canonical = lower.replace("_", "-") if "_" in lower else lower
         if canonical in overrides or canonical in dropped or (canonical in _REPLACED and canonical is not lower):
             continue
@@ -57,12 +57,12 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
 
 
 def names_length(exchange: Exchange) -> bool:
-    """Whether the client's Connection header names Content-Length: like Kong, forward the request without its body."""
+    """Connection names Content-Length: like Kong, forward without the body."""
     return "content-length" in _named_by(exchange.header("connection"))
 
 
 def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
-    """X-Forwarded-*, unless a trusted proxy has already set them."""
+    """X-Forwarded-*, unless set by a trusted proxy."""
     forwarded = (
         ("X-Forwarded-Proto", exchange.head.scheme),
         ("X-Forwarded-Host", exchange.hostname),
@@ -75,14 +75,13 @@ def _forwarded(exchange: Exchange) -> Iterable[tuple[str, str]]:
 
 
 def _named_by(connection: str | None) -> frozenset[str]:
-    """Headers that Connection declares hop-by-hop."""
     if connection is None or connection.lower() in ("", "keep-alive", "close"):
         return _NONE
     return frozenset(name.strip() for name in connection.lower().split(","))
 
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The upstream's headers for the client, with the gateway's own."""
+    """With the gateway's own."""
     connection = ",".join(value for name, value in upstream if name.lower() == "connection")
     dropped = _HOP_BY_HOP_RESPONSE | _named_by(connection)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]

@@ -1,4 +1,4 @@
-"""What happens to an exchange, from its route to the response's last header and the log."""
+"""An exchange, from route to log."""
 
 import inspect
 
@@ -17,7 +17,7 @@ from services.gateway.wire.head import BAD_REQUEST, TOO_SLOW, BadBody, ClientGon
 
 
 class Pipeline:
-    """One exchange under one Edge, whichever Edge serves the next."""
+    """One exchange under one Edge."""
 
     __slots__ = ("_chain", "_edge", "_exchange")
 
@@ -49,7 +49,7 @@ class Pipeline:
         return _stamped(exchange, response)
 
     def log(self, response: Response) -> None:
-        """Call once the response has been sent."""
+        """Call once the response was sent."""
         for plugin in self._chain:
             if plugin is not None:
                 plugin.log(self._exchange, response)
@@ -94,7 +94,7 @@ class Pipeline:
         return await forward(exchange, self._edge.backends[match.service.id])
 
     async def _filter(self, response: Response) -> None:
-        """Raises Unusable, but never for a response of our own."""
+        """Raises Unusable, never for our own response."""
         for name, value in self._exchange.response_headers:
             response.headers.add(name, value)
         for plugin in self._chain:
@@ -115,7 +115,7 @@ def _require_https(exchange: Exchange, match: Match) -> Response:
 
 
 def _stamped(exchange: Exchange, response: Response) -> Response:
-    """Add Kong's own headers: its latencies and the request's id."""
+    """With latencies and request id."""
     fields = response.headers
     if exchange.tried_at is not None and (exchange.from_upstream or response.status in (502, 504)):
         upstream_seconds = exchange.upstream_seconds

@@ -1,4 +1,4 @@
-"""Well-formed but ambiguous or unwanted requests, refused before routing."""
+"""Ambiguous or unwanted requests, refused before routing."""
 
 import re
 
@@ -9,18 +9,18 @@ from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_VERSION
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 _SINGLE = ("host", "authorization", "content-length", "transfer-encoding")
-"""Must not be repeated: one reader would use the first, another the last."""
+"""If repeated, one reader takes the first, another the last."""
 
 
 def refusal(exchange: Exchange) -> tuple[int, str] | None:
-    """The error for a request to refuse, else None; also sets the normalised path."""
+    """Also sets the normalised path."""
     head = exchange.head
     if head.refusal is not None:
         return head.refusal
     if head.version not in ("1.0", "1.1"):
         return UNKNOWN_VERSION
     if head.method in ("CONNECT", "TRACE"):
-        # No tunnels, and no echo of the headers that proxies add.
+        # No tunnels, no echo of proxies' headers.
         return NOT_ALLOWED
     if not _has_one_host(exchange) or _has_ambiguous_length(exchange) or _repeats_header(exchange):
         return BAD_REQUEST
@@ -39,7 +39,7 @@ def _has_one_host(exchange: Exchange) -> bool:
 
 
 def _has_ambiguous_length(exchange: Exchange) -> bool:
-    """Content-Length with Transfer-Encoding, or an encoding other than chunked, allows request smuggling."""
+    """Two framings or an unknown encoding allow request smuggling."""
     encoding = exchange.header("transfer-encoding")
     if encoding is not None:
         return (

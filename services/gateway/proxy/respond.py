@@ -1,4 +1,4 @@
-"""Writes a response to its client, framed for the client's HTTP version, in bounded memory."""
+"""Writes a response in the client's framing, in bounded memory."""
 
 import http
 
@@ -13,7 +13,7 @@ _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 async def respond(exchange: Exchange, response: Response, connection: ClientConnection, stream: Stream | None) -> None:
-    """Leave the response visibly unfinished if the upstream fails half way. Raises ClientGone."""
+    """If the upstream fails, leave it visibly unfinished. Raises ClientGone."""
     head, status, body = exchange.head, response.status, response.body
     has_body = head.method != "HEAD" and status >= 200 and status not in (204, 304)
     is_framed = not has_body or "Content-Length" in response.headers

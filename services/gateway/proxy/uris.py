@@ -1,13 +1,10 @@
-"""Paths as Kong treats them: normalised for matching, joined to the service's path, escaped for sending.
-
-The path that is matched is the one that is sent, so route and service cannot read it differently.
-"""
+"""Paths as Kong treats them: the matched path is the one sent."""
 
 import re
 from urllib.parse import quote
 
 _RESERVED = "!*'();:@&=+$,/?%#[]"
-"""Escapes of these are kept, as they differ in meaning from the character; all others are decoded."""
+"""Kept escaped, as their meaning differs."""
 
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%00|\x00")
@@ -19,9 +16,9 @@ class BadPath(ValueError):
 
 
 def normalise(path: str) -> str:
-    """Decode escapes except those of reserved characters, resolve `.` and `..`, merge `//`. Raises BadPath.
+    """Decode all but reserved characters, resolve `.` and `..`, merge `//`. Raises BadPath.
 
-    Bytes that are not UTF-8 become surrogates, which `escape` reverses.
+    Non-UTF-8 bytes become surrogates, which `escape` reverses.
     """
     if not path.startswith("/") or "#" in path:
         raise BadPath("not an absolute path without a fragment")
@@ -52,19 +49,19 @@ def _resolve(path: str) -> str:
 
 
 def escape(path: str) -> str:
-    """A normalised path for the wire."""
+    """For the wire."""
     if _SENDABLE.fullmatch(path):
         return path
     return quote(path, safe=_RESERVED, errors="surrogateescape")
 
 
 def query_suffix(query: str, has_query: bool) -> str:
-    """`?` and the query unchanged; a bare `?` is kept."""
+    """Keeps a bare `?`."""
     return "?" + query if has_query else ""
 
 
 def join(service_path: str, path: str, matched: str, strip: bool) -> str:
-    """The service's path, a slash, and `path` without what the route strips (path handling v0)."""
+    """Kong's path handling v0."""
     base = service_path or "/"
     if not strip:
         return base if path == "/" and not base.endswith("/") else base.rstrip("/") + path

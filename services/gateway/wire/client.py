@@ -1,4 +1,4 @@
-"""One client's connection: requests in, each with a deadline, and responses out in order."""
+"""One client's connection: requests in, responses out in order."""
 
 import asyncio
 from collections import deque
@@ -11,36 +11,35 @@ from services.gateway.wire.stream import Stream
 
 MAX_DISCARDED_BYTES = 8 * 2**20
 DISCARD_SECONDS = 5.0
-"""Limits for reading and discarding input before a close: closing with unread bytes resets the connection, and the client may
-lose its response."""
+"""Before a close: unread bytes would reset the connection and lose the response."""
 
 NEVER = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
 class ClientTimeouts:
-    """Seconds that a client may take."""
+    """Seconds."""
 
     head: float = 10.0
-    """For a request's head, from its first byte."""
+    """From a request's first byte."""
     body: float = 10.0
-    """For a body: this plus its bytes at `bytes_per_second`; also the longest pause within it."""
+    """Plus its bytes at `bytes_per_second`; also the longest pause."""
     bytes_per_second: float = 1000.0
     response: float = 60.0
-    """To read what was written to it."""
+    """To read what was written."""
     idle: float = 75.0
-    """Between two requests; Kong's."""
+    """Between requests; Kong's."""
 
 
 class Server(Protocol):
-    """What a connection needs from its server."""
+    """What a connection needs."""
 
     timeouts: ClientTimeouts
     is_stopping: bool
     connections: dict["ClientConnection", None]
 
     async def respond(self, head: Head, body: Stream | None, connection: "ClientConnection") -> None:
-        """Write one response to the connection."""
+        """Write one response."""
 
 
 class ClientConnection(asyncio.Protocol):
@@ -50,19 +49,17 @@ class ClientConnection(asyncio.Protocol):
         self._transport: asyncio.Transport = None  # type: ignore[assignment]  # made with the connection
         self._parser: RequestParser = None  # type: ignore[assignment]  # likewise
         self._incoming: Stream | None = None
-        """The body being received."""
         self._body_since = 0.0
         self._waiting: deque[tuple[Head, Stream | None]] = deque()
         self._task: asyncio.Task[None] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._is_writable = True
         self._discards = False
-        """Whether input is discarded."""
         self._discarded_bytes = 0
         self._closes = False
-        """Whether to close after the current response."""
+        """After the current response."""
         self.deadline = NEVER
-        """On the loop's clock. The server's sweep then calls `expire`: one timer for all, instead of two per request."""
+        """On the loop's clock; the server's sweep calls `expire`: one timer for all."""
 
     # --- called by the server
 
@@ -75,7 +72,6 @@ class ClientConnection(asyncio.Protocol):
         return self._task is not None
 
     def expire(self) -> None:
-        """Act on the passed deadline."""
         self.deadline = NEVER
         if self._discards or not self._is_writable:
             self._transport.abort()
@@ -94,7 +90,7 @@ class ClientConnection(asyncio.Protocol):
     # --- called by the responding task
 
     def decide_keep_alive(self, head: Head, body: Stream | None) -> bool:
-        """Whether another request may follow this one."""
+        """Whether another request may follow."""
         keeps = head.keeps_alive and (body is None or body.whole) and not self._server.is_stopping
         self._closes = self._closes or not keeps
         return not self._closes
@@ -103,7 +99,7 @@ class ClientConnection(asyncio.Protocol):
         self._transport.write(data)
 
     async def drain(self) -> None:
-        """Wait until the client has read most of what was written. Raises ClientGone."""
+        """Wait until most is read. Raises ClientGone."""
         if not self._is_writable:
             self._drained = self._loop.create_future()
             await self._drained
@@ -139,12 +135,12 @@ class ClientConnection(asyncio.Protocol):
             return
         try:
             if not self._parser.feed(data):
-                self._discards = True  # other protocols are not supported
+                self._discards = True  # no other protocols
         except Refused as refused:
             self._refuse(refused.kind)
 
     def eof_received(self) -> bool:
-        """Keep a half-closed connection open until the response is sent."""
+        """Keep a half-closed connection until the response is sent."""
         self._closes = True
         if self._incoming is not None:
             self._incoming.fail(ClientGone())
@@ -193,7 +189,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = min(whole, self._loop.time() + timeouts.body)
 
     def _pause_reading(self) -> None:
-        """Suspend the deadline too: the reader is slow, not the client."""
+        """Suspends the deadline too: the client is not the slow one."""
         self._transport.pause_reading()
         self.deadline = NEVER
 
@@ -217,7 +213,7 @@ class ClientConnection(asyncio.Protocol):
         if self._task is None:
             self._next()
         else:
-            # Pause, so that a client cannot pile up requests.
+            # A client must not pile up requests.
             self._transport.pause_reading()
 
     def _next(self) -> None:
@@ -233,7 +229,7 @@ class ClientConnection(asyncio.Protocol):
         except ClientGone:
             self._transport.abort()
         except BaseException:
-            self._transport.abort()  # its response may be half sent
+            self._transport.abort()  # response may be half sent
             raise
         finally:
             self._task = None

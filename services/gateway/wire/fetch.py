@@ -1,4 +1,4 @@
-"""One small request of the gateway's own: a probe, a Consul query, a log entry."""
+"""One small request of the gateway's own."""
 
 import asyncio
 import ssl
@@ -35,7 +35,7 @@ async def fetch(
     server_name: str | None = None,
     version: str = "1.1",
 ) -> Fetched:
-    """Request over a new connection. Raises FETCH_FAILURES (TimeoutError is an OSError)."""
+    """Over a new connection. Raises FETCH_FAILURES."""
     loop = asyncio.get_running_loop()
     fields = Fields([("Host", host if port in (80, 443) else f"{host}:{port}")])
     for name, value in headers or []:

@@ -1,4 +1,4 @@
-"""Header fields as on the wire: ordered, repeatable, with case-insensitive names."""
+"""Header fields: ordered, repeatable, names case-insensitive."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ class Fields:
         return self.get(name) is not None
 
     def get(self, name: str) -> str | None:
-        """The first of that name."""
+        """First of that name."""
         wanted = name.lower()
         for key, value in self._items:
             if key.lower() == wanted:
@@ -34,7 +34,7 @@ class Fields:
         self._items.append((name, value))
 
     def set(self, name: str, value: str) -> None:
-        """Replace all of that name."""
+        """Replaces all of that name."""
         if name in self:
             self.remove(name)
         self._items.append((name, value))
@@ -48,10 +48,9 @@ class Fields:
         self._items = [(new if key.lower() == wanted else key, value) for key, value in self._items]
 
     def head(self, first_line: str) -> bytes:
-        """`first_line` and the fields as bytes, with the empty line.
+        """`first_line`, the fields and an empty line.
 
-        Values are from the wire (latin-1) or from a configuration (then UTF-8). A line break in one becomes a space, so that it
-        cannot start another header.
+        Values are latin-1 (wire) or UTF-8 (configuration). Line breaks become spaces: none can start another header.
         """
         lines = [first_line, *[f"{name}: {value}" for name, value in self._items], "", ""]
         text = "\r\n".join(lines)

@@ -1,9 +1,9 @@
-"""A request without its body, and the errors for which it is refused."""
+"""A request's head, and errors that refuse it."""
 
 from dataclasses import dataclass
 
 MAX_LINE_LENGTH = 8 * 1024
-"""Bytes of a request target or of one header; Kong's limit (nginx's large_client_header_buffers)."""
+"""Bytes of a target or header; Kong's (nginx's large_client_header_buffers)."""
 
 MAX_HEAD = 4 * MAX_LINE_LENGTH
 
@@ -22,7 +22,7 @@ class Head:
     """As sent."""
     version: str
     headers: list[tuple[str, str]]
-    """As sent, in order, decoded as latin-1."""
+    """As sent, decoded as latin-1."""
     scheme: str
     peer: tuple[str, int]
     port: int
@@ -30,7 +30,7 @@ class Head:
     keeps_alive: bool = False
     wants_upgrade: bool = False
     refusal: tuple[int, str] | None = None
-    """Status and message of a malformed request."""
+    """Status and message if malformed."""
 
     @property
     def has_body(self) -> bool:
@@ -42,11 +42,11 @@ class Head:
 
 
 class ClientGone(Exception):
-    """The client closed its connection before the exchange was complete."""
+    """The client closed before the exchange was complete."""
 
 
 class ClientTooSlow(Exception):
-    """The body did not arrive in time."""
+    """The body came too late."""
 
 
 class BadBody(Exception):

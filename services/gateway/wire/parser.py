@@ -1,4 +1,4 @@
-"""Parses requests with llhttp, within Kong's limits, and refuses ambiguous ones."""
+"""Parses requests with llhttp, within Kong's limits."""
 
 from typing import Protocol
 
@@ -8,7 +8,7 @@ from services.gateway.wire.head import BAD_REQUEST, MAX_HEAD, MAX_LINE_LENGTH, T
 
 
 class Refused(Exception):
-    """A malformed request or body; `kind` is the error for the client."""
+    """`kind`: the error for the client."""
 
     def __init__(self, kind: tuple[int, str]) -> None:
         super().__init__(kind)
@@ -16,7 +16,7 @@ class Refused(Exception):
 
 
 class Receiver(Protocol):
-    """Receives what was parsed, in this order for each request."""
+    """Called in this order for each request."""
 
     def head_began(self) -> None: ...
 
@@ -37,7 +37,7 @@ class RequestParser:
         self.is_in_head = False
 
     def feed(self, data: bytes) -> bool:
-        """False once the client has switched to another protocol. Raises Refused."""
+        """False after a switch to another protocol. Raises Refused."""
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -52,7 +52,7 @@ class RequestParser:
         return True
 
     def head(self, refusal: tuple[int, str] | None = None) -> Head:
-        """The head, as far as it was parsed."""
+        """As far as parsed."""
         return Head(
             self._llhttp.get_method().decode(),
             self._target.decode("latin-1"),
@@ -82,7 +82,7 @@ class RequestParser:
         self._fields_bytes += size
         if size > MAX_LINE_LENGTH or self._fields_bytes > MAX_HEAD:
             raise Refused(TOO_LARGE_HEAD)
-        if self.is_in_head:  # trailers are not passed on
+        if self.is_in_head:  # drop trailers
             self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:

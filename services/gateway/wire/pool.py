@@ -1,4 +1,4 @@
-"""Connections to one address: kept open between requests, and limited in number."""
+"""Kept-open connections to one address, limited in number."""
 
 import asyncio
 import ssl
@@ -12,9 +12,9 @@ IDLE_SECONDS = 60.0
 
 
 class Pool:
-    """Connections to `host`:`port`. The idle one last used is taken first, so that superfluous ones age and are closed.
+    """The last used idle connection goes first, so that superfluous ones age.
 
-    A request that would exceed `max_in_use` waits here: in the server's backlog it would hold up health checks too.
+    Above `max_in_use` requests wait here: in the server's backlog they would hold up health checks.
     """
 
     def __init__(self, host: str, port: int, max_idle: int, max_in_use: int, tls: ssl.SSLContext | None = None) -> None:
@@ -28,7 +28,7 @@ class Pool:
     async def acquire(
         self, connect_timeout_seconds: float, wait_timeout_seconds: float, server_name: str | None = None
     ) -> UpstreamConnection:
-        """An open connection, to be released or dropped. Raises OSError (TimeoutError, ssl.SSLError)."""
+        """To be released or dropped. Raises OSError (TimeoutError, ssl.SSLError)."""
         if self._in_use < self._max_in_use:
             self._in_use += 1
         else:
@@ -40,7 +40,7 @@ class Pool:
             raise
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Keep the connection if its response was read to the end, else close it."""
+        """Close it unless its response was read to the end."""
         if connection.is_usable and len(self._idle) < self._max_idle:
             self._idle.append((connection, asyncio.get_running_loop().time()))
         else:
@@ -48,12 +48,12 @@ class Pool:
         self._free_slot()
 
     def drop(self, connection: UpstreamConnection) -> None:
-        """Close a failed connection."""
+        """After a failure."""
         connection.close()
         self._free_slot()
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Idle ones only."""
         while self._idle:
             self._idle.pop()[0].close()
 
@@ -75,7 +75,7 @@ class Pool:
         return connection
 
     async def _wait(self, timeout_seconds: float) -> None:
-        """Wait for a released slot, first come, first served."""
+        """First come, first served."""
         loop = asyncio.get_running_loop()
         slot: asyncio.Future[None] = loop.create_future()
         self._waiting.append(slot)
@@ -84,7 +84,7 @@ class Pool:
             await slot
         except BaseException:
             if slot.done() and not slot.cancelled() and slot.exception() is None:
-                self._free_slot()  # the slot was handed over while the waiter was cancelled
+                self._free_slot()  # waiter cancelled after the handover
             raise
         finally:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""All connections to upstreams, kept over reloads."""
+"""Connections to upstreams, kept over reloads."""
 
 import ssl
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from functools import cache
 from services.gateway.wire.pool import Pool
 
 Address = tuple[str, str, int]
-"""Protocol (http, https, or https! to verify the certificate), IP and port."""
+"""Protocol (http, https, https! to verify), IP, port."""
 
 
 @cache
@@ -17,7 +17,7 @@ def verified() -> ssl.SSLContext:
 
 @cache
 def unverified() -> ssl.SSLContext:
-    """Kong verifies an upstream's certificate only with tls_verify."""
+    """Kong verifies certificates only with tls_verify."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
@@ -36,7 +36,7 @@ class Pools:
         return self._pools[key]
 
     def retain(self, pools: Iterable[Pool]) -> None:
-        """Close idle connections of all others; requests in progress keep theirs."""
+        """Close idle connections of all others."""
         kept = {id(pool) for pool in pools}
         for key, pool in list(self._pools.items()):
             if id(pool) not in kept:

@@ -1,4 +1,4 @@
-"""Listening sockets, the sweep over connections' deadlines, and a graceful stop."""
+"""Listening sockets, deadlines, graceful stop."""
 
 import asyncio
 import contextlib
@@ -18,14 +18,14 @@ Respond = Callable[[Head, Stream | None, ClientConnection], Awaitable[None]]
 
 
 class HTTPServer:
-    """Serves any number of sockets; `respond` writes the response to each request."""
+    """Serves any number of sockets."""
 
     def __init__(self, respond: Respond, timeouts: ClientTimeouts) -> None:
         self._respond = respond
         self.timeouts = timeouts
         self.is_stopping = False
         self.connections: dict[ClientConnection, None] = {}
-        """All open ones, oldest first."""
+        """Oldest first."""
         self.accepted = 0
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
@@ -44,7 +44,7 @@ class HTTPServer:
             return ClientConnection(self, scheme, port)
 
         loop = asyncio.get_running_loop()
-        # A connection has a deadline of ours only after its handshake.
+        # Our deadline starts after the handshake.
         handshake = self.timeouts.head if tls else None
         server = await loop.create_server(
             connect, sock=listening, ssl=tls, backlog=BACKLOG, ssl_handshake_timeout=handshake
@@ -54,7 +54,7 @@ class HTTPServer:
             self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, within_seconds: float) -> None:
-        """Accept no new connections, and let requests in progress finish within this time."""
+        """Refuse new connections; let requests in progress finish."""
         self.is_stopping = True
         for server in self._servers:
             server.close()
@@ -76,21 +76,21 @@ class HTTPServer:
                 connection.expire()
 
     def _make_room(self) -> None:
-        """Close the connection that has been idle longest, as nginx does."""
+        """Like nginx, close the longest idle connection."""
         idle = next((connection for connection in self.connections if connection.is_idle), None)
         if idle is not None:
             idle.close_if_idle()
 
 
 def _max_connections() -> int:
-    """Leave room for upstream connections: a request in progress may need a second descriptor."""
+    """A request in progress may need a second descriptor, upstream."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard * 3 // 4
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Raises OSError when the port is in use."""
+    """Raises OSError when in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

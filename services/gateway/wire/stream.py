@@ -1,11 +1,11 @@
-"""A body passing through: blocks from one connection, in order, until they are read."""
+"""A body passing through, in blocks."""
 
 import asyncio
 from collections.abc import Callable
 from typing import Any
 
 MAX_BUFFERED_BYTES = 256 * 1024
-"""Above this the source connection pauses, which bounds the memory of a body of any size."""
+"""Above this the source pauses, which bounds memory."""
 
 
 class Stream:
@@ -32,9 +32,8 @@ class Stream:
         self._waiter: asyncio.Future[None] | None = None
         self._failure: BaseException | None = None
         self.received = 0
-        """Bytes so far."""
+        """Bytes."""
         self.whole = False
-        """Whether all of it has been received."""
         self.discarded = False
 
     @property
@@ -57,18 +56,18 @@ class Stream:
         self._wake()
 
     def fail(self, failure: BaseException) -> None:
-        """Make reads raise this, unless the body is complete."""
+        """Reads raise this, unless the body is complete."""
         if not self.whole and self._failure is None:
             self._failure = failure
             self._wake()
 
     def discard(self) -> None:
-        """Drop what is still to come."""
+        """Drop the rest."""
         self.discarded = True
         self._take()
 
     async def read(self, timeout_seconds: float | None = None) -> bytes:
-        """All that has arrived; b"" at the end. Raises the connection's failure, or TimeoutError."""
+        """What has arrived; empty at the end. Raises the connection's failure, or TimeoutError."""
         while not self._blocks:
             if self.whole:
                 return b""
@@ -78,7 +77,7 @@ class Stream:
         return self._take()
 
     async def until_whole(self, timeout_seconds: float) -> bytes:
-        """The rest of a body known to be small. Raises like `read`."""
+        """For a body known to be small. Raises like `read`."""
         while not self.whole:
             if self._failure is not None:
                 raise self._failure

@@ -1,4 +1,4 @@
-"""One connection to an upstream: a request out, the response's head and body back."""
+"""One connection to an upstream."""
 
 import asyncio
 import select
@@ -14,7 +14,7 @@ MAX_HEAD_BYTES = 64 * 1024
 
 
 class BadResponse(Exception):
-    """The upstream closed the connection before it responded, or its response is not valid HTTP."""
+    """No response, or invalid HTTP."""
 
 
 @dataclass(slots=True)
@@ -24,11 +24,11 @@ class UpstreamResponse:
     headers: list[tuple[str, str]]
     body: Stream
     length: int | None
-    """Content-Length, if any."""
+    """Content-Length."""
 
 
 class UpstreamConnection(asyncio.Protocol):
-    """Carries one request at a time; kept by its pool in between."""
+    """One request at a time; pooled in between."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,24 +47,24 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason = ""
         self._headers: list[tuple[str, str]] = []
         self._unfinished_bytes = 0
-        """Received before the head was complete."""
+        """Before the head was complete."""
 
     # --- called by its user
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can carry another request."""
+        """For another request."""
         return not (self._is_busy or self._must_close or self._transport.is_closing())
 
     @property
     def is_stale(self) -> bool:
-        """Whether the peer has closed it or sent unexpected data, of which the loop has not yet notified us."""
+        """Closed by the peer, or with unexpected data, not yet noticed by the loop."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
 
     async def send(self, method: str, head: bytes, body: bytes | AsyncIterator[bytes] | None, timeout: float) -> None:
-        """Raises TimeoutError. `response` reports a connection that breaks meanwhile."""
+        """Raises TimeoutError; `response` reports a broken connection."""
         self._method, self._is_busy = method, True
         self._head = self._loop.create_future()
         if body is None or isinstance(body, bytes):
@@ -76,12 +76,12 @@ class UpstreamConnection(asyncio.Protocol):
             if not self._is_writable:
                 await self._drain(timeout)
             if self._head.done() or self._transport.is_closing():
-                # It responded before it had read the whole request.
+                # It responded before reading the whole request.
                 self._must_close = True
                 return
 
     async def response(self, timeout: float) -> UpstreamResponse:
-        """The head; the body follows in its stream. Raises TimeoutError, BadResponse."""
+        """The head. Raises TimeoutError, BadResponse."""
         timer = self._loop.call_later(timeout, expire, self._head)
         try:
             return await self._head
@@ -141,7 +141,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._must_close = True
         if self._is_busy and not self._head.done():
             self._head.set_exception(failure)
-            # Mark it as retrieved: its user may have been cancelled.
+            # Mark as retrieved: its user may have been cancelled.
             self._head.exception()
         if self._body is not None:
             self._body.fail(failure)
@@ -152,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._reason += reason.decode("latin-1")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._body is None:  # trailers are not passed on
+        if self._body is None:  # drop trailers
             self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
@@ -177,7 +177,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self._body is None:
-            self._reset()  # 100 Continue: the response is still to come
+            self._reset()  # 100 Continue: the response follows
             return
         if not self._parser.should_keep_alive():
             self._must_close = True
