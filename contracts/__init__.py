@@ -1,4 +1,4 @@
-"""What services share, as they never import each other.
+"""What services share.
 
 To change a message: change its fields, add an upcaster, and run `python -m tests.contract.recorded`.
 """

@@ -11,7 +11,6 @@ _SCHEMA = WithJsonSchema({"type": "string", "pattern": f"^{_TEXT}$", "examples":
 
 
 def to_minor(amount: Decimal) -> int:
-    """12.50 is 1250."""
     return int(amount.scaleb(2))
 
 
@@ -21,7 +20,7 @@ def from_minor(amount: int) -> Decimal:
 
 
 def text(amount: int, currency: str) -> str:
-    """1250 and EUR are "12.50 EUR"."""
+    """Like "12.50 EUR"."""
     return f"{from_minor(amount)} {currency}"
 
 
@@ -49,4 +48,4 @@ AmountView = Annotated[int, PlainSerializer(lambda amount: str(from_minor(amount
 DecimalAmount = Annotated[
     Decimal, BeforeValidator(_parse_decimal), Field(gt=0, max_digits=10, decimal_places=2), _SCHEMA
 ]
-"""In a request, for a store with a decimal type."""
+"""For a store with a decimal type."""

@@ -14,7 +14,7 @@ _with_categories = each("lines", added(category=UNKNOWN_CATEGORY))
 
 
 def _with_a_step(data: Data) -> Data:
-    """The reason used to be a sentence naming the step."""
+    """The reason was a sentence naming the step."""
     silence = re.match("Nobody has answered (.+), asked for", data["reason"])
     if silence is not None:
         return {**data, "reason": Reason.NO_REPLY, "step": silence[1]}
@@ -74,7 +74,7 @@ class OrderDelivered(Message, type="order.delivered"):
 
 @dataclass(frozen=True)
 class OrderRefunded(Message, type="order.refunded", upcasters=(coded(Reason.REFUNDED_BY_SHOP),)):
-    """`amount` is of this refund; there may be several."""
+    """One of possibly several refunds."""
 
     order_id: UUID
     user_id: UUID
@@ -96,7 +96,7 @@ class OrderStuck(Message, type="order.stuck", upcasters=(_with_a_step,)):
 
 @dataclass(frozen=True)
 class OrderSettledExternally(Message, type="order.settled_externally"):
-    """Staff returned `amount` outside the payments service."""
+    """Staff returned `amount` by other means."""
 
     order_id: UUID
     amount: int

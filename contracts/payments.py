@@ -54,7 +54,7 @@ class CaptureRefused(Message, type="payment.capture_refused", upcasters=(coded()
 
 @dataclass(frozen=True)
 class VoidPayment(Message, type="payment.void"):
-    """In the end the order has cost nothing, whatever was or is being paid."""
+    """In the end the order has cost nothing."""
 
     order_id: UUID
 
@@ -90,7 +90,7 @@ class PaymentRefunded(Message, type="payment.refunded"):
 
 @dataclass(frozen=True)
 class PaymentMovedExternally(Message, type="payment.moved_externally"):
-    """Sums moved at the provider without us; the highest `position` is the newest."""
+    """Sums so far; the highest `position` is the newest."""
 
     order_id: UUID
     payment_id: UUID
@@ -99,7 +99,6 @@ class PaymentMovedExternally(Message, type="payment.moved_externally"):
     """Without our own refunds."""
 
     charged_back: int
-    """Lost in disputes."""
 
     disputed: int
     """Withheld during disputes."""

@@ -1,6 +1,6 @@
 """Why an order, payment or refund failed: codes, and their words by audience and language.
 
-Messages and rows hold the code; people read it through a `Reader`, so a customer never sees that a card is known to be stolen.
+Codes are shown through a `Reader`: a customer must not learn that a card is known to be stolen.
 """
 
 import re
@@ -28,7 +28,7 @@ LANGUAGES = Text._fields
 
 
 class Reason(StrEnum):
-    """`customer`: their words, or the code they see instead. `staff`: words if different."""
+    """`customer`: words, or the code shown instead."""
 
     customer: Text | str
     staff: Text
@@ -226,7 +226,7 @@ class Reason(StrEnum):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: object, handler: object) -> dict[str, str]:
-        """A string, so that a new code makes no new message versions."""
+        """A new code makes no new message version."""
         return {"type": "string"}
 
     @classmethod
@@ -242,7 +242,6 @@ class Reason(StrEnum):
         return Reason(self.customer) if audience is Audience.CUSTOMER and isinstance(self.customer, str) else self
 
     def text(self, audience: Audience, language: str = "en") -> str:
-        """`language`: one of LANGUAGES."""
         told = self.shown_to(audience)
         words = told.customer if audience is Audience.CUSTOMER else told.staff
         assert isinstance(words, Text)
@@ -264,7 +263,7 @@ class Reader:
 
     @classmethod
     def of(cls, caller: "Caller") -> Self:
-        """In the language that the current request prefers."""
+        """In the request's preferred language."""
         from chassis.web import languages
 
         return cls(Audience.STAFF if caller.is_staff else Audience.CUSTOMER, languages.preferred(LANGUAGES))

@@ -64,7 +64,7 @@ class StockRestocked(Message, type="stock.restocked"):
 
 @dataclass(frozen=True)
 class StockLow(Message, type="stock.low"):
-    """Published once per fall to the threshold or below."""
+    """Once per fall to the threshold or below."""
 
     product_id: UUID
     sku: str

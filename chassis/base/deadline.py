@@ -30,7 +30,7 @@ _deadline: ContextVar[_Deadline | None] = ContextVar("deadline", default=None)
 
 @contextmanager
 def within(seconds: float, is_callers: bool = False) -> Iterator[None]:
-    """Limit the block, unless it has less time already."""
+    """Never extends an earlier deadline."""
     current = _deadline.get()
     new = _Deadline(time.monotonic() + seconds, is_callers)
     token = _deadline.set(new if current is None or new.at < current.at else current)

@@ -19,7 +19,7 @@ CACHE_SECONDS = 1.0
 
 
 class Health:
-    """Checks raise when their dependency is unavailable, and bound their own time."""
+    """Checks raise, and bound their own time."""
 
     def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
         self._checks, self._in_flight = checks, in_flight
@@ -28,7 +28,7 @@ class Health:
         self._report: dict[str, str] = {}
 
     def report(self) -> dict[str, str]:
-        """ "ok" or the error's name, by dependency."""
+        """By dependency: "ok" or the error's name."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 self._report = {name: _outcome(check) for name, check in self._checks.items()}
@@ -77,7 +77,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The base class prints a traceback."""
+        """The base class would print a traceback."""
         log.warning("health request failed", error=repr(sys.exception()))
 
 
@@ -89,7 +89,7 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve(health: Health, host: str, port: int) -> WSGIServer:
-    """Serve health checks and /metrics from a thread."""
+    """Health checks and /metrics, from a thread."""
     metrics = make_wsgi_app()
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -102,7 +102,7 @@ def serve(health: Health, host: str, port: int) -> WSGIServer:
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return respond(environ, start_response)
-        except Exception as error:  # wsgiref would print it
+        except Exception as error:  # wsgiref would print a traceback
             log.error("health request failed", exc_info=error)
             start_response("500 -", [("Content-Type", "application/json")])
             return [b"{}"]

@@ -51,13 +51,13 @@ class UnsupportedMedia(Problem):
 
 
 class Invalid(Problem):
-    """`errors` lists {field, message}; a field is a dotted path or query parameter."""
+    """`errors`: {field, message}; a dotted path or query parameter."""
 
     type, status, title = "/problems/invalid", 422, "Invalid request"
 
     @classmethod
     def fields(cls, *errors: tuple[str, str]) -> Self:
-        """Takes (field, message). Lists MAX_ERRORS and counts the rest in `more_errors`."""
+        """Of (field, message). Beyond MAX_ERRORS, only counts in `more_errors`."""
         listed = [{"field": field, "message": message} for field, message in errors[:MAX_ERRORS]]
         detail = "; ".join(f"{each['field']}: {each['message']}" for each in listed)
         if more := len(errors) - len(listed):

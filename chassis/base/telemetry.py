@@ -48,7 +48,7 @@ _SECRET_FIELDS = frozenset(
 
 
 def configure_logging(service: str, level: str) -> None:
-    """JSON lines to standard output, including those of libraries."""
+    """JSON lines to standard output, libraries' too."""
 
     def name_service(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return {"service": service, **event}
@@ -116,7 +116,7 @@ def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
 
 
 def traceparent() -> str:
-    """ "" outside a trace."""
+    """Empty outside a trace."""
     return str(get_contextvars().get("traceparent", ""))
 
 

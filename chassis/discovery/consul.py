@@ -1,7 +1,4 @@
-"""Consul's catalogue, by blocking queries. Needs Consul 1.8.
-
-One request needs no client library: docs/decisions/0025.
-"""
+"""Consul's catalogue, by blocking queries. Needs Consul 1.8 or later. Why no client library: docs/decisions/0025."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -26,7 +23,6 @@ CONNECT_SECONDS, RESPONSE_SECONDS = 1.0, 5.0
 
 @lru_cache
 def catalogue(agent: Agent) -> Watches:
-    """One for the process."""
     return Watches(lambda service: Query(agent, service).fetch, WAIT_SECONDS)
 
 
@@ -51,7 +47,7 @@ class Query:
             raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
         found = [_instance(entry) for entry in usable(parse_json(response.data))]
         following = int(response.headers.get("X-Consul-Index", 0))
-        # Consul advises to start over when the index decreases.
+        # Consul's advice: start over when the index decreases.
         self._index = following if following >= index else 0
         return found
 

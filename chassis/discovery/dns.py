@@ -27,7 +27,7 @@ class Names:
         self._lock = threading.Lock()
 
     def instances(self, service: str) -> Sequence[Instance]:
-        # One thread resolves; others use the last addresses.
+        # Only one thread resolves.
         if self._clock() >= self._due.get(service, 0.0) and self._lock.acquire(blocking=service not in self._instances):
             try:
                 self._refresh(service)

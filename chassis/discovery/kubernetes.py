@@ -1,7 +1,4 @@
-"""Watches the EndpointSlices of a Kubernetes Service.
-
-The service account must be allowed to list and watch endpointslices. The `dns` provider saves the client's 20 MB.
-"""
+"""Kubernetes EndpointSlices; the service account must be allowed to list and watch them."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -18,7 +15,7 @@ WAIT_SECONDS = 60.0
 
 RESPONSE_SECONDS = 5.0
 PORT_NAME = "http"
-"""A single port may have any name."""
+"""Unless there is a single port."""
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
@@ -36,8 +33,6 @@ def endpoint_slices(namespace: str) -> Watches:
 
 
 class Slices:
-    """Listed again after each change."""
-
     def __init__(self, api: Any, namespace: str, service: str) -> None:
         self._api = api
         self._query = {"namespace": namespace, "label_selector": f"kubernetes.io/service-name={service}"}

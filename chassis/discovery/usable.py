@@ -1,17 +1,17 @@
 """The instances to call, by Consul's health checks: ready ones, else live ones.
 
-If none is ready, a shared dependency is down; live ones still do what they can without it.
+If none is ready, a shared dependency is down, and live ones still do what they can.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 EXPIRED = "TTL expired"
-"""Consul's output when a heartbeat is missing."""
+"""Begins Consul's output when a heartbeat is missing."""
 
 
 def usable(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Never includes critical entries: dead or terminating."""
+    """Never critical ones, which are dead or terminating."""
     ready, alive = [], []
     for entry in entries:
         states = {_state(check, entry) for check in entry.get("Checks", [])}
@@ -23,7 +23,7 @@ def usable(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _state(check: dict[str, Any], entry: dict[str, Any]) -> str:
-    """If Consul reaches the instance, a missing heartbeat only means a hung sidecar."""
+    """If Consul reaches the instance, only the sidecar hangs."""
     status: str = check["Status"]
     if status == "critical" and check.get("Output", "").startswith(EXPIRED):
         others = [each for each in entry["Checks"] if each.get("ServiceID") and each is not check]

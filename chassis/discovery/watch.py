@@ -1,4 +1,4 @@
-"""Watches instances; keeps the last good result while the source is unavailable."""
+"""Watches instances, keeping the last good result during outages."""
 
 import random
 import threading
@@ -12,18 +12,17 @@ from chassis.discovery.instance import Instance
 log = get_logger(__name__)
 
 FIRST_RESULT_SECONDS = 1.0
-"""How long a first lookup waits."""
 
 EMPTY_GRACE_SECONDS = 15.0
-"""A restarted catalogue is empty until all have registered again."""
+"""A restarted catalogue is empty until services re-register."""
 
 RETRY_SECONDS = (0.2, 1.0)
-"""Range of the random pause between tries."""
+"""Range, for jitter."""
 
 EMPTY_POLL_SECONDS = 0.5
 
 Fetch = Callable[[float], Sequence[Instance]]
-"""Takes the seconds to wait for a change. Raises when the source is unavailable."""
+"""Takes the seconds to wait for a change. Raises on an outage."""
 
 
 class Watches:

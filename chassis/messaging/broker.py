@@ -10,13 +10,13 @@ from typing import Any
 from kombu import Connection, Exchange, Queue, binding
 
 DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
-"""Before each retry; after the last comes the dead-letter queue."""
+"""Before each retry; then the dead-letter queue."""
 
 ATTEMPT_HEADER = "x-souk-attempt"
 ERROR_HEADER = "x-souk-error"
 DIED_AT_HEADER = "x-souk-died-at"
 
-# The broker would drop unroutable messages.
+# Keeps unroutable messages, which the broker would drop.
 UNROUTED = "souk.unrouted"
 _QUORUM = {"x-queue-type": "quorum"}
 EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
@@ -39,7 +39,7 @@ def is_amqp(url: str) -> bool:
 
 
 def service_queue(service: str, types: list[str]) -> Queue:
-    """One queue with many bindings: kombu keeps only the last of several queues of one name."""
+    """Many bindings: kombu keeps only the last of several queues of one name."""
     arguments = {
         **_QUORUM,
         # Dead-letter a message that keeps crashing the worker.
@@ -95,7 +95,7 @@ def declare_on(channel: Any, service: str, types: list[str], with_delays: bool) 
 
 
 def depth(channel: Any, queue: str) -> int:
-    """Messages in the queue. If there is none, raises amqp's NotFound and closes the channel."""
+    """Without the queue, raises amqp's NotFound and closes the channel."""
     return int(channel.queue_declare(queue, passive=True).message_count)
 
 

@@ -19,7 +19,7 @@ MAX_LETTERS = 10_000
 """Per run; held in memory."""
 
 MAX_RETURNS = 10
-"""Then a fresh copy replaces the letter: since RabbitMQ 4 a quorum queue drops it at the 21st return."""
+"""Then send a fresh copy: RabbitMQ 4's quorum queues drop a message at its 21st return."""
 
 _BROKER_HEADERS = (
     "x-delivery-count",
@@ -80,7 +80,7 @@ class DeadLetterQueue:
 
     @contextmanager
     def _held(self) -> Iterator[Iterator[Any]]:
-        """Current messages; those not acknowledged return to their places."""
+        """Unacknowledged messages return to their places."""
         with broker.connect(self._url) as connection:
             self._publisher = Publisher(self._url)
             channel = connection.default_channel

@@ -16,7 +16,7 @@ from chassis.messaging.message import Message, read
 
 @dataclass(frozen=True)
 class Envelope:
-    """CloudEvents 1.0 in structured JSON, with the extensions traceparent and dataversion."""
+    """CloudEvents 1.0, structured JSON; extensions traceparent and dataversion."""
 
     id: UUID
     source: str

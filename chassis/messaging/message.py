@@ -18,7 +18,7 @@ _ADAPTERS: dict[type["Message"], TypeAdapter[Any]] = {}
 
 
 class UnknownType(Exception):
-    """No such message in this release, or no handler."""
+    """Unknown to this release, or without a handler."""
 
 
 class NewerVersion(Unavailable):

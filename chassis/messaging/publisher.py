@@ -1,4 +1,4 @@
-"""Publishing with confirms: once a method returns, the broker has stored the message."""
+"""Publishing with confirms: methods return once the broker has the message."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +39,7 @@ class Publisher:
         self._send(body, exchange=exchange, routing_key=routing_key, **properties)
 
     def probe(self) -> None:
-        """Whether the broker accepts messages: it does not when memory or disk run out."""
+        """Raises when the broker blocks publishing: its memory or disk runs out."""
         with self.confirming() as (producer, options):
             if options:
                 producer.publish(b"", exchange="", routing_key=PROBE, **options)
@@ -53,7 +53,7 @@ class Publisher:
 
     @contextmanager
     def confirming(self) -> Iterator[tuple[Producer, dict[str, Any]]]:
-        """Drops the connection after any error: a late confirm must not pass for the next message's."""
+        """Reconnects after errors: a late confirm must not pass for the next message's."""
         try:
             if self._producer is None:
                 broker.declare_exchange(self._connection.default_channel, broker.is_amqp(self._url))

@@ -1,4 +1,4 @@
-"""Publishes a store's unsent messages at least once: confirm, then mark as sent."""
+"""Publishes unsent messages at least once: confirm, then mark."""
 
 import threading
 import time
@@ -46,7 +46,7 @@ class Batch:
 
 class Source(Protocol):
     def unsent(self) -> AbstractContextManager[Batch]:
-        """Up to BATCH envelopes. On exit, even by an exception, marks those in `sent`."""
+        """Up to BATCH. On exit, even by an exception, marks `sent`."""
         ...
 
     def wait(self, timeout_seconds: float) -> None:
@@ -104,7 +104,7 @@ class Relay:
                 else:
                     self.source.wait(self.poll_seconds)
                 self._error = None
-            except Exception as error:  # broker or database unavailable: keep trying
+            except Exception as error:  # keep trying
                 self._error, self._probe_at = error, 0.0
                 log.warning("relay failed", error=repr(error))
                 stopping.wait(self.poll_seconds)

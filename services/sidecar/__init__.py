@@ -1,1 +1,1 @@
-"""Keeps one instance's Consul entry current. Standard library only: every instance has a sidecar."""
+"""Keeps an instance's Consul entry current. Standard library only: every instance has one."""

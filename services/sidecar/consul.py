@@ -38,7 +38,6 @@ class Agent:
             raise Unavailable("no leader yet")
 
     def services(self) -> dict[str, Any]:
-        """By id."""
         found: dict[str, Any] = self._request("GET", "/v1/agent/services") or {}
         return found
 

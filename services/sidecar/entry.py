@@ -18,7 +18,6 @@ def check_id(settings: Settings) -> str:
 
 
 def describe(settings: Settings, status: Status) -> dict[str, Any]:
-    """A registration body."""
     host, port = settings.address
     scheme = settings.instance_url.partition(":")[0]
     version = [f"v{settings.version}"] if settings.version else []
@@ -36,7 +35,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
                 "Name": "Readiness, reported by the sidecar",
                 "TTL": f"{settings.ttl_seconds:g}s",
                 "Status": status,
-                # Only Consul's probe removes the entry: with a hung sidecar, the instance still serves.
+                # No removal: if the sidecar hangs, the instance still serves.
             },
             {
                 "CheckID": f"{settings.instance}:live",
@@ -53,7 +52,7 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
 
 
 def stale_ids(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
-    """Left by a crash: this instance under another id, or its service at this address."""
+    """This instance under another id, or its service at this address."""
     stale = []
     for id_, entry in entries.items():
         same_address = (entry.get("Address"), entry.get("Port")) == settings.address

@@ -15,7 +15,7 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """The base class prints a traceback."""
+        """The base class would print a traceback."""
         log("health request failed", "warning", error=repr(sys.exception()))
 
 
@@ -41,7 +41,7 @@ def serve(sidecar: Sidecar, settings: Settings) -> ThreadingHTTPServer:
 
 
 def respond(sidecar: Sidecar, settings: Settings, path: str) -> tuple[int, str, str]:
-    """Status, content type and text."""
+    """Status, type, text."""
     match path:
         case "/health/live":
             return 200, "application/json", '{"status": "alive"}'

@@ -29,7 +29,7 @@ def probe(url: str) -> Condition:
     try:
         status, body = exchange("GET", url + READINESS, TIMEOUT_SECONDS)
     except (OSError, http.client.HTTPException) as error:
-        # The readiness check may be waiting for a slow dependency.
+        # It may be waiting for a slow dependency.
         reason = f"no response from {READINESS}: {type(error).__name__}"
         return Condition("warning" if _is_alive(url) else "critical", None, reason)
     try:

@@ -1,4 +1,4 @@
-"""Registers the instance, renews its entry, and drains and deregisters it."""
+"""Registers, renews, drains and deregisters the instance."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from services.sidecar.log import log
 from services.sidecar.settings import Settings
 
 IDLE_SECONDS = 1.0
-"""Callers need a moment to notice that the instance is leaving."""
+"""Callers need a moment to notice."""
 
 
 class Sidecar:
@@ -65,7 +65,7 @@ class Sidecar:
         if not self._is_registered and status == "critical":
             self._transition_to("waiting", self.condition.reason)
             return
-        # Register a recovered instance anew: the old entry stays critical until Consul's next check.
+        # After recovery the old entry would stay critical until Consul's next check.
         if self._is_registered and not recovered:
             try:
                 self._agent.renew(entry.check_id(self._settings), status, self.condition.reason[:200])
@@ -88,7 +88,7 @@ class Sidecar:
         log("registered", name=self._settings.instance, url=self._settings.instance_url)
 
     def _wait_until_idle(self) -> None:
-        """Wait for IDLE_SECONDS without requests, at most `drain_seconds`."""
+        """For IDLE_SECONDS, at most `drain_seconds`."""
         end = time.monotonic() + self._settings.drain_seconds
         idle_since = None
         while (now := time.monotonic()) < end:
