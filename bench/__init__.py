@@ -1,7 +1,4 @@
-"""Benchmarks, one per module: `./souk bench NAME` runs `python -m bench.NAME` on temporary servers.
-
-Each measures a baseline and our code in one run, and prints both with their ratio. None asserts a time.
-"""
+"""Benchmarks: `./souk bench NAME` runs `python -m bench.NAME` on temporary servers."""
 
 ON_INSTALLATION = frozenset({"orders"})
-"""Those that need a whole installation."""
+"""They need a whole installation."""

@@ -1,4 +1,4 @@
-"""What the gateway is compared with: `python -m bench._edges service|naive PORT [UPSTREAM]`, and how to start each."""
+"""The edges compared: `python -m bench._edges service|naive PORT [UPSTREAM]`."""
 
 import json
 import os
@@ -24,7 +24,6 @@ END_SECONDS = 10.0
 
 
 def service() -> Flask:
-    """/count returns the number of requests for /."""
     app, lock, count = Flask("service"), Lock(), [0]
 
     @app.get("/")
@@ -38,7 +37,7 @@ def service() -> Flask:
 
 
 def naive(upstream: str) -> Flask:
-    """The obvious proxy in Flask and requests; it does reuse connections."""
+    """The obvious proxy; it does reuse connections."""
     app, session = Flask("naive"), requests.Session()
     session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
 
@@ -56,7 +55,7 @@ def naive(upstream: str) -> Flask:
 
 @contextmanager
 def program(port: int, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[int]:
-    """Run until exit; yield the process id once it responds on `port`."""
+    """Yields the process id."""
     command = [sys.executable, "-m", *arguments]
     with subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL) as process:
         try:
@@ -72,7 +71,7 @@ def program(port: int, *arguments: str, environment: dict[str, str] | None = Non
 
 @contextmanager
 def gateway(document: str) -> Iterator[tuple[int, int, int]]:
-    """Run a gateway on this document; yield its port, admin port and process id."""
+    """Yields port, admin port and process id."""
     port, admin_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kong.yml"
@@ -91,7 +90,6 @@ def free_port() -> int:
 
 
 def memory_megabytes(pid: int) -> float:
-    """Resident memory."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024

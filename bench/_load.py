@@ -1,6 +1,6 @@
-"""A load generator: `python -m bench._load '{"port": 8000, ...}'` prints its measurements as JSON.
+"""A load generator: `python -m bench._load '{"port": 8000, ...}'` prints measurements as JSON.
 
-Each client sends its next request on a keep-alive connection as soon as it has the response, of which it parses only the length.
+Of a response it parses only the length.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ class Plan:
     path: str = "/"
     headers: dict[str, str] = field(default_factory=dict)
     idle: int = 0
-    """Connections that send one request before and one after, and are idle in between."""
+    """Connections that are idle between a first and a last request."""
 
 
 @dataclass
@@ -88,7 +88,7 @@ async def run(plan: Plan) -> Outcome:
     request = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in plan.headers.items()), "", ""]).encode()
     idle = list[Client]()
     while len(idle) < plan.idle:
-        # They send at once, as the gateway closes silent connections.
+        # Send at once: the gateway closes silent connections.
         some = await _connect(plan, request, min(100, plan.idle - len(idle)))
         for client in some:
             client.repeats = False
@@ -116,7 +116,7 @@ async def run(plan: Plan) -> Outcome:
 
 
 async def _send_each(clients: list[Client]) -> None:
-    """In batches, as these clients are for being idle, not for load."""
+    """In batches: idle connections are not for load."""
     for start in range(0, len(clients), 100):
         some = clients[start : start + 100]
         for client in some:
@@ -134,7 +134,6 @@ async def _connect(plan: Plan, request: bytes, count: int) -> list[Client]:
 
 
 def drive(plan: Plan) -> Outcome:
-    """Run the load in another process."""
     command = [sys.executable, "-m", "bench._load", json.dumps(asdict(plan))]
     printed = subprocess.run(command, capture_output=True, check=True).stdout
     content: Mapping[str, object] = json.loads(printed)

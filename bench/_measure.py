@@ -1,4 +1,4 @@
-"""Measures latencies and rates, and prints them as a table with ratios."""
+"""Latencies and rates, printed as a table with ratios."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +11,7 @@ from rich.table import Table
 
 @dataclass
 class Series:
-    """Measurements of one subject. milliseconds: one per call. seconds: in total."""
+    """milliseconds: one per call. seconds: in total."""
 
     name: str
     milliseconds: list[float] = field(default_factory=list)
@@ -19,18 +19,15 @@ class Series:
 
     @property
     def rate(self) -> float:
-        """Calls per second."""
         return len(self.milliseconds) / self.seconds if self.seconds else 0.0
 
     def percentile(self, percent: float) -> float:
-        """In milliseconds (nearest rank)."""
+        """Milliseconds (nearest rank)."""
         ordered = sorted(self.milliseconds)
         return ordered[min(len(ordered) - 1, int(len(ordered) * percent / 100))]
 
 
 def measure(name: str, call: Callable[[], object], count: int, clients: int = 1) -> Series:
-    """Time `count` calls by `clients` threads."""
-
     def work(times: int) -> list[float]:
         taken = []
         for _ in range(times):
@@ -47,7 +44,7 @@ def measure(name: str, call: Callable[[], object], count: int, clients: int = 1)
 
 
 def show(title: str, series: Sequence[Series], notes: Iterable[str] = ()) -> None:
-    """Print a row per series; the last column is the rate relative to the first, the baseline."""
+    """The last column is the rate relative to the first row."""
     table = Table("what", "calls/s", "p50 ms", "p95 ms", "p99 ms", "ratio", title=title, title_justify="left")
     for each in series:
         numbers = [f"{each.percentile(percent):.2f}" for percent in (50, 95, 99)]
@@ -59,5 +56,5 @@ def show(title: str, series: Sequence[Series], notes: Iterable[str] = ()) -> Non
 
 
 def _brief(number: float) -> str:
-    """Three digits, as some ratios are below a hundredth."""
+    """Three digits: some ratios are below a hundredth."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

@@ -1,7 +1,4 @@
-"""The cost of a call to an upstream: three bare HTTP libraries and chassis.clients.
-
-The server is bare Flask on granian in another process, with a small JSON response; connections are kept open.
-"""
+"""The cost of a call: three bare HTTP libraries and chassis.clients."""
 
 import json
 import sys
@@ -21,7 +18,7 @@ from chassis.clients import Client
 from chassis.run import web_server
 
 CALLS, ROUNDS = 100, 30
-"""The subjects alternate, so that a busy moment of the machine affects all of them."""
+"""Alternating, so that other load affects all alike."""
 
 PATH, QUERY = "/products", {"ids": "1,2"}
 

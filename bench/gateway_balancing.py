@@ -1,7 +1,4 @@
-"""Shares and health over real HTTP: 10,000 requests to targets of weight 90 and 10, then one target killed and restarted.
-
-The baseline of the shares is the configured weights; of the health, a responding target. The argument `N` sets the requests.
-"""
+"""10,000 requests (or `N`) to targets of weight 90 and 10, then one target killed and restarted."""
 
 import json
 import os
@@ -96,8 +93,6 @@ def health() -> None:
 
 
 class Load:
-    """Sends requests continuously from a few threads."""
-
     def __init__(self, port: int) -> None:
         self._port, self._ended = port, threading.Event()
         self.sent = self.failed = 0

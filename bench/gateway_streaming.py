@@ -1,7 +1,4 @@
-"""1 GB up and 1 GB down through the gateway, and the memory this takes. The argument `MEGABYTES` sets another size.
-
-The baseline is the same transfer without the gateway, which, like Kong, buffers uploads in a temporary file.
-"""
+"""1 GB (or `MEGABYTES`) up and down through the gateway, and the memory this takes."""
 
 import hashlib
 import socket
@@ -17,13 +14,12 @@ from typing import Any
 from bench._edges import gateway, memory_megabytes
 
 BLOCK = bytes(range(256)) * 4096
-"""One megabyte."""
 
 TIMEOUT_SECONDS = 600
 
 
 class Storage(BaseHTTPRequestHandler):
-    """Responds to POST with the SHA-256 of the body, and to GET /N with N megabytes."""
+    """POST returns the SHA-256, GET /N returns N megabytes."""
 
     protocol_version = "HTTP/1.1"
 
@@ -51,8 +47,6 @@ class Storage(BaseHTTPRequestHandler):
 
 
 class PeakMemory:
-    """Samples a process's memory and keeps the maximum."""
-
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ended = threading.Event()
@@ -100,7 +94,6 @@ def storage() -> Iterator[int]:
 
 
 def transfer(name: str, port: int, megabytes: int, digest: str) -> None:
-    """Transfer both ways and verify the content."""
     connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT_SECONDS)
     connection.connect()
     connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -1,8 +1,6 @@
-"""Latency of reading products while clients log in continuously.
+"""Latency of reading products while clients log in: none, and under different hashing settings, in alternating rounds.
 
-Variants: idle; our settings for password hashing; as many logins with almost free hashes, which shows what a login costs beside
-its hash; and hashing without limits or niceness. All run in alternating rounds on one machine, whose cores the clients share. Then the
-time of refused logins, which must not reveal whether an account exists, and the cost of checking for a revoked token.
+Then the time of refused logins, which must not reveal whether an account exists, and of a revocation check.
 """
 
 import json
@@ -95,7 +93,6 @@ def _run(series: list[Series], logins: dict[str, int], products: str, users: dic
 
 
 def _refusals(users: str) -> list[Series]:
-    """Alternating between an existing account and none."""
     pool = urllib3.PoolManager(timeout=30, retries=False)
     bodies = {name: {"email": email, "password": "wrong " + PASSWORD} for name, email in ACCOUNTS.items()}
     series = {name: Series(name) for name in bodies}
@@ -121,7 +118,7 @@ def _revocations() -> list[Series]:
 
 @contextmanager
 def _logging_in(users: str | None, pause_seconds: float) -> Iterator[Callable[[], int]]:
-    """Client processes that log in during the block, at full speed or with a pause. Yields a function that counts logins."""
+    """Yields a function that counts logins."""
     if users is None:
         yield lambda: 0
         return
@@ -144,7 +141,7 @@ def _logging_in(users: str | None, pause_seconds: float) -> Iterator[Callable[[]
 
 
 def _log_in(users: str, number: int, pause_seconds: float, done: "Synchronized[int]", stopping: "Event") -> None:
-    # A new pool: the connections of the parent process are shared by all forked clients.
+    # Forked clients would share the parent's connections.
     pool = urllib3.PoolManager(timeout=30, retries=False)
     body = {name: _person(number)[name] for name in ("email", "password")}
     while not stopping.is_set():
@@ -185,7 +182,7 @@ def _database() -> Iterator[str]:
 
 @contextmanager
 def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
-    """The service's web process on a fresh schema; yields its base URL."""
+    """Yields its base URL, on a fresh schema."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -30,8 +30,6 @@ _pool = urllib3.PoolManager(maxsize=CLIENTS * 2, retries=False, timeout=30)
 
 
 class Customer:
-    """A new user, registered and logged in."""
-
     def __init__(self, gateway_url: str) -> None:
         self._url = gateway_url
         self._headers: dict[str, str] = {}
@@ -54,7 +52,7 @@ class Customer:
         return order_id
 
     def paid(self, order_id: str) -> float:
-        """Wait until the order is paid; returns the milliseconds from placed to confirmed, by the service's clock."""
+        """Milliseconds from placed to confirmed, by the service's clock."""
         until = time.monotonic() + DEADLINE_SECONDS
         while True:
             order = self.call("GET", f"/orders/{order_id}")
@@ -92,7 +90,7 @@ def _alone(customer: Customer, products: Any, count: int) -> Series:
 
 
 def _together(customers: list[Customer], products: Any, count: int) -> Series:
-    """Placed at full speed, timed until the last one is paid."""
+    """Timed until the last one is paid."""
     shares = [[next(products) for _ in range(count // len(customers))] for _ in customers]
 
     def shop(customer: Customer, wanted: list[str]) -> list[str]:
@@ -109,7 +107,6 @@ def _together(customers: list[Customer], products: Any, count: int) -> Series:
 
 
 def _commit() -> Callable[[], object]:
-    """One row in one transaction."""
     connection = psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"])
     connection.autocommit = True
     cursor = connection.cursor()
@@ -118,7 +115,7 @@ def _commit() -> Callable[[], object]:
 
 
 def _publish() -> Callable[[], object]:
-    """One unrouted message, confirmed by the broker."""
+    """Unrouted, confirmed by the broker."""
     publisher = Publisher(os.environ["SOUK_TEST_BROKER_URL"])
     return lambda: publisher.publish(Envelope(uuid.uuid4(), "bench", "bench.nothing", "", clock.now(), {}))
 

@@ -1,7 +1,4 @@
-"""What reads of the catalogue cost as it grows: 1,000 and 100,000 products in one run, and the ratio.
-
-Every read goes through the service's HTTP edge in one process, without the cache. `--size N` replaces the 100,000.
-"""
+"""Uncached reads of the catalogue over HTTP, with 1,000 and 100,000 products (or `--size N`)."""
 
 import argparse
 import os
@@ -38,7 +35,7 @@ ROUNDS = 5
 WARMUP_CALLS = 2
 BATCH = 1_000
 SETUP_TIMEOUT_SECONDS = 300
-"""For one operation of set-up or clean-up."""
+"""For each operation."""
 _WORDS = (
     "copper tin silk woollen blue green red carved painted woven small large old round smoked dried",
     "kettle bowl scarf rug lamp cup plate teapot candle notebook ring necklace drum board basket vase towel jug",
@@ -50,10 +47,7 @@ console = Console(highlight=False)
 
 
 def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
-    """Documents with frequent words, one that ten products share, and one of their own.
-
-    So the vocabulary grows with the catalogue, more than a real one would.
-    """
+    """Each has frequent words, one shared by ten, and one of its own: more vocabulary than a real catalogue's."""
     price, stock = Decimal(1), 3
     pattern = Product.new(uuid.uuid4(), sku="", name="", category="", price=price, currency="EUR", stock_quantity=stock)
     document = pattern.to_mongo().to_dict()
@@ -76,7 +70,6 @@ def catalogue(size: int, chance: random.Random) -> Iterator[dict[str, Any]]:
 
 
 def _rare(number: int) -> str:
-    """A word of five letters, different for each number."""
     letters = []
     for _ in range(5):
         number, letter = divmod(number * 7 + 3, 23)
@@ -86,7 +79,7 @@ def _rare(number: int) -> str:
 
 
 class Shop:
-    """A database of its own with `size` products, and its search index."""
+    """A database and search index."""
 
     def __init__(self, size: int, directory: str) -> None:
         self._url = f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"
@@ -96,7 +89,7 @@ class Shop:
         self.reads = reads(web_app.build(service).test_client(), random.Random(2))
 
     def open(self) -> None:
-        """Make the service of this process this shop's."""
+        """Point this process's service at this shop."""
         mongoengine.disconnect()
         for name in ("store", "settings"):
             service.__dict__.pop(name, None)
@@ -137,7 +130,6 @@ def _is_built() -> bool:
 
 
 def reads(client: FlaskClient, chance: random.Random) -> dict[str, Callable[[], object]]:
-    """By what a customer does."""
     first: Any = client.get("/products/?limit=100").json
     ids = [product["id"] for product in first["items"]]
     rare = [product["name"].split()[-1] for product in first["items"]]
@@ -163,7 +155,7 @@ def reads(client: FlaskClient, chance: random.Random) -> dict[str, Callable[[], 
 
 
 def compare(shops: Sequence[Shop], calls: int) -> list[list[Series]]:
-    """What each read takes, in each shop. Rounds alternate, so that other load on the machine affects all of them."""
+    """Rounds alternate, so that other load affects all."""
     results = [[Series(name) for name in shop.reads] for shop in shops]
     for _ in range(ROUNDS):
         for shop, series in zip(shops, results, strict=True):

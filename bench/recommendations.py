@@ -40,12 +40,11 @@ OCCASION_SIZE = 6
 class Order:
     customer: uuid.UUID
     products: tuple[uuid.UUID, ...]
-    """Two or more."""
 
 
 @dataclass(frozen=True)
 class Shop:
-    """The generated world: products with their categories, and orders, oldest first."""
+    """Generated; orders oldest first."""
 
     categories: dict[uuid.UUID, str]
     orders: list[Order]
@@ -85,7 +84,7 @@ def shop(products: int, orders: int, seed: int) -> Shop:
 
 @dataclass
 class Result:
-    """How many questions there were, and for how many each method had the product among its first AT."""
+    """Number of questions, and by method those with the product among its first AT."""
 
     questions: int
     hits: dict[str, int]
@@ -95,7 +94,7 @@ class Result:
 
 
 def learn(world: Shop, progress: Callable[[Sequence[Order]], Iterable[Order]] = iter) -> Counter[uuid.UUID]:
-    """Put the products on sale and learn what is not held out; gives how many orders each product is in."""
+    """Learn what is not held out; returns orders by product."""
     sold = Counter(product for order in world.learned for product in order.products)
     for product, category in world.categories.items():
         _save(product, category, sold[product])
@@ -113,7 +112,7 @@ def _save(product_id: uuid.UUID, category: str, sold: int) -> None:
 
 
 def beside_products(world: Shop, sold: Counter[uuid.UUID], dice: random.Random) -> Result:
-    """One product of an order is shown: is another one of it recommended?"""
+    """Is another product of the order recommended?"""
     ranked = [product for product, _ in sold.most_common()]
 
     def best_of_category(shown: uuid.UUID) -> list[uuid.UUID]:
@@ -137,7 +136,7 @@ def beside_products(world: Shop, sold: Counter[uuid.UUID], dice: random.Random) 
 
 
 def for_customers(world: Shop, sold: Counter[uuid.UUID]) -> Result:
-    """A customer returns: is something of the next order, never bought before, recommended?"""
+    """Is a new product of the next order recommended?"""
     bought: dict[uuid.UUID, set[uuid.UUID]] = {}
     for order in world.learned:
         bought.setdefault(order.customer, set()).update(order.products)

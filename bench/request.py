@@ -1,4 +1,4 @@
-"""The chassis's overhead for a read: a handler in bare Flask, and as an endpoint with its checks and transaction."""
+"""The chassis's overhead for a read, against bare Flask."""
 
 import os
 import uuid

@@ -1,4 +1,4 @@
-"""Latency of a web process's other routes while one of its upstreams takes 10 s to respond."""
+"""Latency of other routes while one upstream takes 10 s to respond."""
 
 import json
 import os
@@ -20,11 +20,10 @@ from chassis.security.auth import ANYONE
 from chassis.web.api import Resource, View, endpoint
 
 CALLS, CALLERS = 500, 12
-"""More callers of the slow upstream than the process has threads."""
+"""More callers than threads."""
 
 HANGS_SECONDS = 10
 BREAKER_SECONDS = 8
-"""Long enough for the breaker to open."""
 
 upstream = Client("upstream")
 pool = urllib3.PoolManager(maxsize=64, timeout=60, retries=False)
@@ -37,14 +36,12 @@ class Text(View):
 class Dependent(Resource):
     @endpoint(allow=ANYONE, before=lambda: upstream.get("/slow", {}, Settings.current()))
     def get(self, prepared: object) -> Text:
-        """The upstream's response."""
         return Text(text=str(prepared))
 
 
 class Own(Resource):
     @endpoint(allow=ANYONE)
     def get(self) -> Text:
-        """Without a call to another service."""
         return Text(text="here")
 
 
@@ -84,7 +81,6 @@ def _run(url: str) -> None:
 
 
 def _call(url: str, dependent: Series, stopping: threading.Event) -> None:
-    """With a pause, as customers make."""
     while not stopping.wait(0.2):
         began = time.perf_counter()
         pool.request("GET", url)
