@@ -1,1 +1,1 @@
-"""Starts, supervises and stops all of Souk on one machine. It imports no service, and no service imports it."""
+"""Starts, supervises and stops all of Souk on one machine; imports no service."""

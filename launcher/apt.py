@@ -1,4 +1,4 @@
-"""Installs Debian packages, as root, without starting their system services."""
+"""Installs Debian packages, as root, without starting their services."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from pathlib import Path
 from launcher.errors import LaunchError
 
 POLICY = Path("/usr/sbin/policy-rc.d")
-"""Package scripts run it before they start a service; exit code 101 forbids that."""
+"""Asked before a package starts a service; exit code 101 forbids it."""
 
 _OURS = "#!/bin/sh\n# Written by Souk's launcher while it installs packages.\nexit 101\n"
 _one_at_a_time = threading.Lock()
@@ -22,13 +22,13 @@ def is_available() -> bool:
 
 
 def install(packages: Sequence[str], units: Sequence[str]) -> None:
-    """Install packages; their system services (`units`) start neither now nor at the next boot."""
+    """`units`, their services, start neither now nor at boot."""
     with _one_at_a_time, no_service_starts():
         if _apt_get("install", "--no-install-recommends", *packages).returncode:
             # A fresh machine often has no package lists, or old ones.
             update, install = _apt_get("update"), _apt_get("install", "--no-install-recommends", *packages)
             if install.returncode:
-                # A package is often missing only because a list could not be fetched.
+                # The cause is often a list that could not be fetched.
                 reason = _line(update, "Failed to fetch") or _line(install, "E:") or "no reason given"
                 raise LaunchError(
                     f"apt-get could not install {' '.join(packages)} ({reason}): fix apt or the network and try again."
@@ -49,14 +49,13 @@ def _apt_get(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def _line(outcome: "subprocess.CompletedProcess[str]", mark: str) -> str:
-    """apt's first error line that contains `mark`, without apt's prefix."""
+    """The first line with `mark`, without apt's prefix."""
     found = next((line for line in outcome.stderr.splitlines() if mark in line), "")
     return found.removeprefix("E:").removeprefix("W:").strip()
 
 
 @contextmanager
 def no_service_starts(policy: Path = POLICY) -> Iterator[None]:
-    """Forbid service starts during the block, and restore `policy` afterwards."""
     found = policy.read_text() if policy.exists() else None
     mode = policy.stat().st_mode if found is not None else 0
     try:

@@ -1,4 +1,4 @@
-"""Consul's catalogue: the instances of our services and their health."""
+"""Consul's catalogue: instances and their health."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +16,15 @@ class Entry:
     address: str
     version: str
     failing: Sequence[str]
-    """Name and output of each failing check."""
+    """Name and output of each."""
 
     is_alive: bool
-    """False with a critical check: it gets no calls."""
+    """False with a critical check."""
 
 
 def read(url: str, environment: Mapping[str, str]) -> list[Entry]:
-    """Every instance of our services. Raises LaunchError when Consul is unavailable."""
-    # It imports requests and takes half a second: too slow for every other command.
+    """Raises LaunchError when Consul is unavailable."""
+    # Its import takes half a second.
     import consul
 
     parts = urlsplit(url)

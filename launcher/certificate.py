@@ -1,4 +1,4 @@
-"""The edge's TLS certificate: yours, or a self-signed one for this machine in the state folder."""
+"""The edge's TLS certificate: yours, or a self-signed one."""
 
 import socket
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ ADDRESSES = ("127.0.0.1", "::1")
 
 
 def paths(state: StateFolder, environment: Mapping[str, str]) -> tuple[Path, Path]:
-    """Certificate and key: those named by SOUK_TLS_CERTIFICATE and SOUK_TLS_KEY, or our own. Raises LaunchError."""
+    """Certificate and key, given or our own. Raises LaunchError."""
     given = [environment.get(name, "") for name in ("SOUK_TLS_CERTIFICATE", "SOUK_TLS_KEY")]
     if any(given):
         missing = [path or "(nothing)" for path in given if not Path(path).is_file()]
@@ -31,14 +31,13 @@ def paths(state: StateFolder, environment: Mapping[str, str]) -> tuple[Path, Pat
 
 
 def ensure(state: StateFolder, environment: Mapping[str, str]) -> None:
-    """Create our own if none is given, and renew it before it expires."""
     certificate, key = paths(state, environment)
     if certificate.is_relative_to(state.path) and not (key.exists() and _is_valid(certificate)):
         _make(state)
 
 
 def _is_valid(certificate: Path) -> bool:
-    # Slow to import, and most commands do not need it.
+    # Slow to import.
     from cryptography import x509
 
     try:

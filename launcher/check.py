@@ -26,7 +26,7 @@ def _command(*command: str) -> Callable[[], Outcome]:
 
 
 def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
-    """Resolve again from the lock, which changes only if pyproject.toml has."""
+    """Resolving changes the lock only if pyproject.toml has changed."""
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / LOCK
         shutil.copy(project / LOCK, copy)
@@ -40,7 +40,7 @@ def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
 
 
 def compile_arguments(target: Path) -> list[str]:
-    """Arguments of the uv command that writes the lock, for every platform and Python version, without index addresses."""
+    """For every platform and Python version, without index addresses."""
     groups = [argument for group in ("launcher", "dev") for argument in ("--group", group)]
     flags = ["--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
     return ["pip", "compile", "pyproject.toml", *groups, *flags, "--output-file", str(target)]

@@ -1,4 +1,4 @@
-"""The Typer application of `./souk`, its consoles, and error handling."""
+"""The Typer application of `./souk`."""
 
 import subprocess
 from collections.abc import Callable
@@ -29,7 +29,7 @@ Name = Annotated[
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Print a LaunchError as one line, with log lines if it has any, and exit with 1."""
+    """Print a LaunchError with its log lines, and exit with 1."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -48,7 +48,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def operate(service: str, *arguments: str) -> None:
-    """Run `python -m ARGUMENTS` in the service's environment, and exit with its code."""
+    """Exits with its code."""
     stack = Stack()
     running.ensure_up(stack)
     command_line, environment = stack.services.one_shot(service, *arguments)

@@ -1,8 +1,4 @@
-"""supervisord, which also ends the children of a killed program.
-
-A server killed by SIGKILL leaves its children (granian's workers, for one) holding its port. Each program leads a process
-group, so the rest of the group is killed before the program restarts.
-"""
+"""supervisord, which also ends a killed program's process group: granian's workers would hold the port."""
 
 import os
 import signal

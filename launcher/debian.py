@@ -1,4 +1,4 @@
-"""Unpacks single Debian packages from this machine's mirror without installing them."""
+"""Unpacks single Debian packages without installing them."""
 
 import hashlib
 import os
@@ -27,33 +27,33 @@ class Package:
 
 
 def architecture() -> str | None:
-    """Debian's name for this machine's architecture; None outside Debian."""
+    """None outside Debian."""
     if not shutil.which("dpkg-deb"):
         return None
     return subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def mirrors(apt: Path) -> list[str]:
-    """Roots of Debian's main archive, in apt's order."""
+    """Roots of the main archive, in apt's order."""
     found = dict.fromkeys(uri.rstrip("/") for file in _source_files(apt) for uri in _uris(file.read_text()))
     return [uri for uri in found if uri.startswith(("http://", "https://")) and uri.endswith("/debian")]
 
 
 def unpack(package: Package, files: Mapping[str, Path], apt: Path = APT) -> None:
-    """Fetch and verify a package, and copy files out of it: {path inside it: target}."""
+    """`files`: {path in the package: target}."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = _fetch(package, apt)
         subprocess.run(["dpkg-deb", "-x", str(archive), str(folder)], check=True, capture_output=True)
         for path, target in files.items():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Renamed at the end, so that an interrupted copy is not taken for a whole one.
+            # A partial copy must never look complete.
             shutil.copy2(folder / path, target.with_suffix(".new"))
             target.with_suffix(".new").replace(target)
 
 
 def _fetch(package: Package, apt: Path) -> Path:
-    """The verified archive, cached or from the first mirror that has it."""
+    """Verified, maybe cached."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "souk"
     archive = cache / f"{package.sha256}.deb"
     if archive.exists() and _sha256(archive) == package.sha256:
@@ -93,7 +93,7 @@ def _source_files(folder: Path) -> Iterator[Path]:
 
 
 def _uris(text: str) -> Iterator[str]:
-    """From one-line sources (`deb [options] URI suite component...`) and deb822's `URIs:` fields."""
+    """From one-line and deb822 sources."""
     for line in text.splitlines():
         one_line = re.match(r"deb\s+(?:\[[^\]]*\]\s+)?(\S+)\s", line)
         if one_line:

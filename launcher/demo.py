@@ -1,4 +1,4 @@
-"""A demo order: a new customer registers, orders and pays through the gateway."""
+"""A demo order through the gateway, by a new customer."""
 
 import json
 import secrets
@@ -36,14 +36,11 @@ class Order:
 
 
 class Customer:
-    """A client of the public API with an access token."""
-
     def __init__(self, gateway_url: str) -> None:
         self._url = gateway_url
         self._token = ""
 
     def sign_up(self) -> dict[str, Any]:
-        """Register and log in a new user."""
         name = f"mina.{secrets.token_hex(4)}"
         email, password = f"{name}@example.com", secrets.token_urlsafe(16)
         names = {"first_name": "Mina", "last_name": "Okafor"}
@@ -54,11 +51,10 @@ class Customer:
 
     @property
     def authorization(self) -> str:
-        """The Authorization header's value."""
         return f"Bearer {self._token}"
 
     def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """The JSON response. Raises LaunchError with the API's error."""
+        """Raises LaunchError with the API's error."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": str(uuid.uuid4())}
         if self._token:
             headers["Authorization"] = self.authorization
@@ -75,7 +71,7 @@ class Customer:
 
 
 def place_order(gateway_url: str) -> Order:
-    """Register, log in, order, and wait until it is paid and its mail is sent. Raises LaunchError if it fails."""
+    """Wait until it is paid and mailed. Raises LaunchError."""
     customer = Customer(gateway_url)
     user = customer.sign_up()
     product = _something_in_stock(customer)
@@ -92,7 +88,7 @@ def place_order(gateway_url: str) -> Order:
 
 
 def _timeline(moments: list[tuple[str, datetime]]) -> tuple[list[Hop], float]:
-    """The hops in order, and the milliseconds from placed to confirmed."""
+    """The hops, and the milliseconds in total."""
     moments = sorted(moments, key=lambda moment: moment[1])
     start = moments[0][1]
     confirmed = next(at for title, at in moments if title == "order.confirmed")
@@ -128,7 +124,6 @@ def _mailed(customer: Customer, user_id: str, order_id: str) -> dict[str, Any] |
 
 
 def _until(seen: Callable[[], dict[str, Any] | None], what: str, service: str) -> dict[str, Any]:
-    """Poll until it is there."""
     deadline = time.monotonic() + FOLLOW_SECONDS
     while (found := seen()) is None:
         if time.monotonic() > deadline:

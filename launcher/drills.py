@@ -1,7 +1,6 @@
-"""Drills: break something in the running installation under load, and count the failures that callers see.
+"""Drills: break something under load, and count the failures that callers see.
 
-Half of the load goes through the gateway, as customers' does, half through `chassis.clients`, as services' does. All requests
-are reads, which are idempotent, so none may fail.
+Half of the load uses the gateway, half `chassis.clients`. All are reads, so none may fail.
 """
 
 import itertools
@@ -47,7 +46,7 @@ class Outcome:
 
 
 def kill_an_instance(stack: Stack, rate: float) -> Outcome:
-    """Kill one of three instances under load. rate: requests per second."""
+    """rate: requests per second."""
     _expect_instances(stack, 3)
     victim = instance_names(SERVICE, 3)[1]
     with _under_load(stack, rate) as load:
@@ -60,7 +59,7 @@ def kill_an_instance(stack: Stack, rate: float) -> Outcome:
 
 
 def roll(stack: Stack, rate: float) -> Outcome:
-    """Restart all three instances under load, one after the other."""
+    """One after the other."""
     _expect_instances(stack, 3)
     with _under_load(stack, rate) as load:
         began = time.monotonic()
@@ -71,7 +70,7 @@ def roll(stack: Stack, rate: float) -> Outcome:
 
 
 def lose_consul(stack: Stack, rate: float, seconds: float) -> Outcome:
-    """Kill Consul under load, and after `seconds` start it again without its data."""
+    """After `seconds`, start it again without its data."""
     before = len(_healthy(stack))
     server = stack.servers["consul"]
     if server.given:
@@ -97,7 +96,7 @@ def _expect_instances(stack: Stack, count: int) -> None:
 
 
 def _healthy(stack: Stack) -> set[str]:
-    """Instances of all services that pass Consul's checks; none while Consul is unavailable."""
+    """None while Consul is unavailable."""
     try:
         entries = catalogue.read(stack.url("consul"), stack.installation.environment)
     except LaunchError:
@@ -106,7 +105,7 @@ def _healthy(stack: Stack) -> set[str]:
 
 
 def _until(condition: Callable[[], bool]) -> float:
-    """Seconds until the condition held."""
+    """Seconds it took."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > DEADLINE_SECONDS:
@@ -117,7 +116,7 @@ def _until(condition: Callable[[], bool]) -> float:
 
 @contextmanager
 def _under_load(stack: Stack, rate: float) -> Iterator[Load]:
-    """Send `rate` requests per second during the block and for a second before and after it."""
+    """During the block, and for a second before and after."""
     load, stopping, customer = Load(), threading.Event(), Customer(stack.gateway_url)
     customer.sign_up()
     clients = itertools.cycle(

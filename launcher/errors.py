@@ -1,11 +1,11 @@
-"""Errors that are reported to the user."""
+"""Errors reported to the user."""
 
 import errno
 from collections.abc import Sequence
 
 
 class LaunchError(Exception):
-    """One line on what is wrong and what to do, and the last log lines of a program that exited."""
+    """What is wrong and what to do, with a program's last log lines."""
 
     def __init__(self, message: str, last_lines: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -17,7 +17,7 @@ class Cancelled(Exception):
 
 
 def from_os_error(error: OSError) -> LaunchError:
-    """A full disk, missing permission and the like, in one line."""
+    """A full disk, missing permission and the like."""
     where = f" ({error.filename})" if error.filename else ""
     advice = _ADVICE.get(error.errno or 0, "fix that")
     return LaunchError(f"{error.strerror or error}{where}: {advice} and try again.")

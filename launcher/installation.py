@@ -1,4 +1,4 @@
-"""What all parts of one installation share: state folder, secrets, ports, supervisor, progress."""
+"""What all parts of an installation share."""
 
 import os
 import threading
@@ -27,7 +27,7 @@ class Installation:
 
     @property
     def replicas(self) -> dict[str, int]:
-        """Number of instances by service; one if missing."""
+        """One if missing."""
         return {name: count for name, count in self.state.read_json(REPLICAS).items() if isinstance(count, int)}
 
     @replicas.setter

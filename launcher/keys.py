@@ -1,8 +1,7 @@
-"""The keys of one installation, for tokens and for calls between services, and their rotation.
+"""An installation's keys, for tokens and for calls between services, and their rotation.
 
-`keys.json` has all of them. Each service gets a file with only what it needs (`keys/<service>.json`), which it reads again
-when it changes. A rotation distributes every new key to those who verify before anything is signed with it, and keeps the
-old one valid until what it signed has expired. It can be interrupted anywhere; running it again completes it.
+Each service rereads its own `keys/<service>.json`. Verifiers get a new key before it signs; old keys stay valid until what
+they signed expires. An interrupted rotation can be run again.
 """
 
 import hashlib
@@ -19,10 +18,10 @@ from launcher.state import StateFolder
 ALGORITHMS = ("HS256", "RS256", "EdDSA")
 
 TOKEN_LIFETIME = timedelta(minutes=15)
-"""That of an access token, see chassis/security/tokens.py."""
+"""As in chassis/security/tokens.py."""
 
 OLD_API_KEY_LIFETIME = timedelta(minutes=1)
-"""A service uses its new key within a second."""
+"""A service rereads its keys within a second."""
 
 _FILE = "keys.json"
 _GRACE = timedelta(minutes=1)
@@ -32,7 +31,7 @@ Key = dict[str, Any]
 
 
 class InstallationKeys:
-    """`callers`: by service, who may call it with an API key. `verifiers` only verify tokens."""
+    """`callers`: by service, who may call it. `verifiers` only verify tokens."""
 
     def __init__(
         self,
@@ -48,11 +47,10 @@ class InstallationKeys:
         return self._state.path / "keys" / f"{service}.json"
 
     def ensure(self) -> None:
-        """Create missing keys and every service's file."""
         self._write(self._read())
 
     def jwt_keys(self) -> list[Key]:
-        """`id`, `algorithm` and `expires_at` of the valid keys; the first signs."""
+        """Valid keys without their material; the first signs."""
         keys = _without_expired(self._read(), datetime.now(UTC))["jwt"]
         return [
             {"id": key["id"], "expires_at": key["expires_at"], "algorithm": _algorithm(key["material"])} for key in keys
@@ -61,10 +59,9 @@ class InstallationKeys:
     def rotate(
         self, algorithm: str, update_edge: Callable[[], None], drop_old: bool = False, now: datetime | None = None
     ) -> str:
-        """Replace every key; returns the id of the new signing key.
+        """Returns the new signing key's id.
 
-        `update_edge` returns once the edge uses the keys in its file. With `drop_old`, for stolen keys, the old ones stop being
-        valid at once, and clients have to refresh their tokens.
+        update_edge: returns once the edge uses its file. drop_old: for stolen keys, which stop being valid at once.
         """
         now = now or datetime.now(UTC)
         keys = _without_expired(self._read(), now)
@@ -98,7 +95,7 @@ class InstallationKeys:
         return found
 
     def _write(self, keys: dict[str, Any]) -> None:
-        """Verifiers before signers: users, which issues the tokens, comes last."""
+        """Verifiers before signers: users, the issuer, comes last."""
         if self._state.read_json(_FILE) != keys:
             self._state.write_json(_FILE, keys)
         for service in sorted([*self._callers, *self._verifiers], key=lambda name: name == "users"):
@@ -135,7 +132,6 @@ def _without_expired(keys: dict[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def _expiring(key: Key, now: datetime, after: timedelta, at_once: bool) -> Key:
-    """The key, expiring `after` now unless it expires earlier."""
     end = (now if at_once else now + after).isoformat()
     return {**key, "expires_at": end if at_once or key["expires_at"] is None else min(end, key["expires_at"])}
 
@@ -170,7 +166,7 @@ def _algorithm(material: str) -> str:
 
 
 def _public(material: str) -> str:
-    """What verifies signatures of `material`: a key pair's public half, else the secret itself."""
+    """A key pair's public half, else the secret."""
     if not material.startswith("-----BEGIN"):
         return material
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key

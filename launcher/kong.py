@@ -1,20 +1,20 @@
-"""The whole environment in which real Kong serves Souk; docs/kong.md says why."""
+"""Real Kong's environment; see docs/kong.md."""
 
 from pathlib import Path
 
 STATUS = "127.0.0.1:8100"
-"""Where Kong tells its own state, which the edge shows as /operations/status."""
+"""The edge shows it as /operations/status."""
 
 
 def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str, str]:
-    """`listen`: as KONG_PROXY_LISTEN. `dns`: Consul's, host:port; empty where targets are addresses."""
+    """`dns`: Consul's host:port, or empty."""
     return {
         "KONG_DATABASE": "off",
         "KONG_DECLARATIVE_CONFIG": str(file),
         "KONG_PROXY_LISTEN": listen,
         "KONG_ADMIN_LISTEN": "off",
         "KONG_STATUS_LISTEN": STATUS,
-        # nginx's access log has whole URLs, and its error log those of failed requests from level `error` down.
+        # nginx logs whole URLs, in the error log at `error` and below.
         "KONG_PROXY_ACCESS_LOG": "off",
         "KONG_STATUS_ACCESS_LOG": "off",
         "KONG_PROXY_ERROR_LOG": "/dev/stderr",
@@ -27,7 +27,7 @@ def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str
 
 
 def _dns(server: str) -> dict[str, str]:
-    """With Kong's defaults an instance that paused for 43 s came back after 80 s, and a restart cost 33 s of errors."""
+    """Kong's defaults cost 33 s of errors at a restart, and 80 s until a paused instance was back."""
     if not server:
         return {}
     return {

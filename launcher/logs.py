@@ -18,7 +18,7 @@ def last_lines(log: Path, count: int = 15) -> list[str]:
 
 
 def lines(files: Mapping[str, Path], count: int, follow: bool) -> Iterator[str]:
-    """The last `count` lines of each file, then with `follow` new ones for ever; prefixed if there are several files."""
+    """The last `count` lines of each; `follow`: then new ones for ever."""
     ends = {name: _size(path) for name, path in files.items()}
     for name, path in files.items():
         yield from (_prefixed(name, line, files) for line in last_lines(path, count))
@@ -30,7 +30,7 @@ def lines(files: Mapping[str, Path], count: int, follow: bool) -> Iterator[str]:
 
 
 def _read_from(path: Path, start: int) -> tuple[list[str], int]:
-    """New complete lines and their end. A file that has shrunk was rotated, and is read from its beginning."""
+    """Complete lines and their end. A shrunk file was rotated."""
     size = _size(path)
     start = start if size >= start else 0
     if size == start:

@@ -1,4 +1,4 @@
-"""Memory of each program with its children; shared pages are divided among those that share them (PSS)."""
+"""Memory by program with its children, as PSS: shared pages are divided."""
 
 from collections.abc import Collection, Iterator, Mapping
 
@@ -9,14 +9,14 @@ LIMIT_BYTES = 1_200_000_000
 
 
 def by_program(pids: Mapping[str, int]) -> dict[str, int]:
-    """Proportional set size in bytes of each running program, largest first."""
+    """Bytes, largest first."""
     leaders = {pid for pid in pids.values() if pid}
     sizes = {name: sum(map(_size, _tree(pid, leaders))) for name, pid in pids.items() if pid}
     return dict(sorted(sizes.items(), key=lambda item: -item[1]))
 
 
 def _tree(pid: int, leaders: Collection[int]) -> Iterator[psutil.Process]:
-    """A process and its descendants, without other programs."""
+    """With descendants, without other programs."""
     try:
         process = psutil.Process(pid)
         children = process.children()
@@ -33,5 +33,5 @@ def _size(process: psutil.Process) -> int:
         memory = process.memory_full_info()
     except psutil.Error:
         return 0
-    # Only Linux has the proportional size; elsewhere shared pages count fully.
+    # Only Linux has PSS.
     return int(getattr(memory, "pss", memory.rss))

@@ -1,4 +1,4 @@
-"""Writes a new service: `templates/service/`, a complete service called reviews, with its names replaced."""
+"""Writes a new service from the complete one in `templates/service/`."""
 
 import keyword
 import re
@@ -16,10 +16,7 @@ TEMPLATES = Path(__file__).parent / "templates" / "service"
 
 
 def write(name: str, record: str = "") -> list[Path]:
-    """Write the service, record its message's first version and list its settings; returns the files, relative to the repository.
-
-    name: plural, also its URL and its table. record: the singular, derived from `name` if empty. Raises LaunchError.
-    """
+    """Returns the files. name: plural. record: singular, derived if empty. Raises LaunchError."""
     record = record or _singular(name)
     _check(name, record)
     names = {"reviews": name, "Reviews": name.title(), "review": record, "Review": record.title()}
@@ -57,7 +54,6 @@ def _check(name: str, record: str) -> None:
 
 
 def _run(*command: str) -> str:
-    """Its output."""
     outcome = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if outcome.returncode:
         raise LaunchError(f"{' '.join(command[:3])} failed:", (outcome.stdout + outcome.stderr).splitlines()[-15:])

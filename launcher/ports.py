@@ -1,4 +1,4 @@
-"""The port of each program: chosen once, kept, and replaced when something else has taken it."""
+"""Each program's port, kept until something else takes it."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from launcher.errors import LaunchError
 from launcher.state import StateFolder
 
-# Below Linux's range for outgoing connections, any of which could take our port while a program restarts.
+# Below Linux's range for outgoing connections.
 FREE_RANGE = range(20_000, 32_000)
 
 _FILE = "ports.json"
@@ -15,7 +15,7 @@ _FILE = "ports.json"
 
 def is_free(port: int, host: str = "127.0.0.1") -> bool:
     with socket.socket() as probe:
-        # As servers do, so that closed connections in TIME_WAIT do not count.
+        # Connections in TIME_WAIT do not count.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
@@ -31,11 +31,7 @@ def recorded(state: StateFolder) -> dict[str, int]:
 def choose(
     state: StateFolder, preferred: Mapping[str, int], held: Collection[int] = (), standard: bool = True
 ) -> dict[str, int]:
-    """A port for each name of `preferred` (0: no preference).
-
-    held: ports on which our own programs listen already.
-    standard: use the preferred ports; otherwise random free ones.
-    """
+    """preferred: 0 for none. held: by our own programs. standard: False for random ports."""
     ports_before = recorded(state)
     ports = {name: port for name, port in ports_before.items() if name in preferred and (port in held or is_free(port))}
     for name, port in preferred.items():

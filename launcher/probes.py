@@ -1,4 +1,4 @@
-"""Readiness probes in each server's own protocol, with a timeout. They raise unless the server is ready."""
+"""Readiness probes by protocol. They raise unless the server is ready."""
 
 import json
 import socket

@@ -1,8 +1,4 @@
-"""Finds and ends the processes of an installation, supervised or orphaned.
-
-Every process inherits the installation's token from the supervisor's environment. Unlike a name or a recorded pid, it never
-matches an unrelated process, and it finds children of children.
-"""
+"""Finds and ends an installation's processes by the token in their environment, which orphans keep."""
 
 from contextlib import suppress
 
@@ -16,7 +12,7 @@ def find(token: str) -> list[psutil.Process]:
 
 
 def end(token: str, timeout_seconds: float = 10.0) -> None:
-    """Terminate all of them; kill those that remain."""
+    """Kills those that remain."""
     processes = find(token)
     for process in processes:
         with suppress(psutil.Error):
@@ -30,7 +26,6 @@ def end(token: str, timeout_seconds: float = 10.0) -> None:
 
 
 def listening_ports(token: str) -> set[int]:
-    """TCP ports on which they listen."""
     ports = set()
     for process in find(token):
         with suppress(psutil.Error):

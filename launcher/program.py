@@ -1,4 +1,4 @@
-"""A supervised program: its script and its section of the supervisor's configuration."""
+"""A supervised program."""
 
 import hashlib
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 from launcher.state import REPOSITORY, StateFolder
 
 LOG_BYTES = 5_000_000
-"""A log file is rotated at this size; one old file is kept."""
+"""Per log file; one old file is kept."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path = REPOSITORY
     reads: Sequence[Path] = ()
-    """Configuration files; a change of one restarts the program."""
+    """A change of one restarts the program."""
 
     stop_signal: str = "TERM"
     stop_seconds: int = 15
-    """Time to stop before it is killed."""
+    """Before it is killed."""
 
     def script(self) -> str:
-        """A shell script, which also runs the program in the foreground by hand."""
+        """Also for running it by hand."""
         exports = [f"export {name}={shlex.quote(value)}" for name, value in sorted(self.environment.items())]
         command = shlex.join(str(part) for part in self.command)
         return "\n".join(
@@ -34,7 +34,7 @@ class Program:
         )
 
     def section(self, state: StateFolder) -> str:
-        """The supervisor's configuration; its digest changes with the script and the files read."""
+        """Its digest covers the script and the files read."""
         return f"""[program:{self.name}]
 command=/bin/sh {shlex.quote(_escaped(state.programs / self.name))}
 environment=SOUK_PROGRAM="{self._digest()}"
@@ -61,5 +61,5 @@ stdout_logfile_backups=1
 
 
 def _escaped(path: Path) -> str:
-    # The supervisor expands %(name)s in its configuration.
+    # The supervisor expands %(name)s.
     return str(path).replace("%", "%%")

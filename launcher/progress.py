@@ -1,4 +1,4 @@
-"""Reports progress: a live list of steps on a terminal, plain lines elsewhere, nothing in tests."""
+"""A live list on a terminal, plain lines elsewhere, nothing in tests."""
 
 import sys
 import threading
@@ -15,7 +15,7 @@ from rich.text import Text
 
 
 class Progress:
-    """Silent; the base of the others. Thread-safe."""
+    """Silent. Thread-safe."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -30,7 +30,7 @@ class Progress:
 
 
 class PlainProgress(Progress):
-    """One line per finished step, for log files and CI."""
+    """For log files and CI."""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -39,13 +39,13 @@ class PlainProgress(Progress):
         self.report(f"{title} ({time.monotonic() - started:.1f} s)")
 
     def report(self, line: str) -> None:
-        # A closed pipe is no reason to stop half-way.
+        # A closed pipe must not stop us half-way.
         with suppress(BrokenPipeError):
             print(line, flush=True)
 
 
 class LiveProgress(Progress):
-    """Spinners for the steps in progress; finished ones scroll up with their duration."""
+    """Finished steps scroll up with their duration."""
 
     def __init__(self, console: Console) -> None:
         self._console = console

@@ -1,4 +1,4 @@
-"""What commands print: the demo order, addresses, memory, status, catalogue, coverage."""
+"""What commands print."""
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -61,7 +61,6 @@ def status(console: Console, stack: Stack, ready: Mapping[str, bool]) -> None:
 
 
 def catalogue(console: Console, stack: Stack) -> None:
-    """Consul's catalogue, if there is a Consul."""
     if not stack.has("consul"):
         return
     console.print("\n[bold]Catalogue[/] (from Consul)")

@@ -1,4 +1,4 @@
-"""Inspects, restarts and scales the programs of a running installation."""
+"""Inspects, restarts and scales a running installation."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +9,13 @@ from launcher.stack import Stack
 
 
 def pids(stack: Stack) -> dict[str, int]:
-    """By program, including the supervisor."""
+    """Including the supervisor."""
     found = {name: status.pid for name, status in stack.supervisor.statuses().items()}
     return found | {"supervisor": stack.supervisor.pid() or 0}
 
 
 def readiness(stack: Stack) -> dict[str, bool]:
-    """Whether each program is ready now; empty when nothing runs."""
+    """Empty when nothing runs."""
     statuses = stack.supervisor.statuses()
 
     def is_ready(name: str) -> bool:
@@ -35,7 +35,7 @@ def ensure_up(stack: Stack) -> None:
 
 
 def named(stack: Stack, service: str) -> list[str]:
-    """The program of this name, or all programs of the service. Raises LaunchError if there is none."""
+    """A program, or all of a service. Raises LaunchError."""
     known = sorted(file.stem for file in stack.state.programs.glob("*.conf"))
     found = [name for name in known if service == name or name.partition("-")[0] == service]
     if not found:
@@ -44,7 +44,7 @@ def named(stack: Stack, service: str) -> list[str]:
 
 
 def restart(stack: Stack, service: str) -> list[str]:
-    """Restart, and wait until all are ready. Instances restart one after the other, each drained first."""
+    """Instances are drained and restarted one by one; returns once all are ready."""
     ensure_up(stack)
     names = named(stack, service)
     webs = [name for name in names if "-web" in name]
@@ -61,7 +61,7 @@ def restart(stack: Stack, service: str) -> list[str]:
 
 
 def _roll(stack: Stack, web: str) -> None:
-    """Take the instance out of the catalogue, restart it, and register it again once it is ready."""
+    """Out of the catalogue until ready again."""
     sidecar = sidecar_of(web)
     has_sidecar = sidecar in stack.supervisor.statuses()
     if has_sidecar:
@@ -74,7 +74,7 @@ def _roll(stack: Stack, web: str) -> None:
 
 
 def scale(stack: Stack, service: str, count: int) -> None:
-    """Run `count` instances of `service`. Surplus ones are drained before they stop."""
+    """Surplus instances are drained."""
     ensure_up(stack)
     if service not in SERVICES:
         raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(SERVICES)}.")
@@ -90,7 +90,7 @@ def scale(stack: Stack, service: str, count: int) -> None:
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:
-    """Title and address of everything with a user interface or API."""
+    """Title and address."""
     ports, programs = stack.installation.ports, stack.supervisor.statuses()
     found = [
         ("API", stack.gateway_url),

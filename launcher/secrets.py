@@ -1,4 +1,4 @@
-"""Passwords and keys of one installation: generated at its first start, readable by the owner only."""
+"""Generated passwords and keys, readable by the owner only."""
 
 import secrets
 import threading
@@ -15,7 +15,7 @@ class Secrets:
         self._values: dict[str, str] = state.read_json(_FILE)
 
     def __getitem__(self, name: str) -> str:
-        """The secret of this name, generated at first use. Safe in URLs and shell quotes."""
+        """Safe in URLs and shell quotes."""
         with self._lock:
             if name not in self._values:
                 self._values[name] = secrets.token_urlsafe(32)

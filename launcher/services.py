@@ -1,4 +1,4 @@
-"""Souk's own programs: what runs each, where it listens, and its environment."""
+"""Souk's own programs: command, port, environment."""
 
 import dataclasses
 import importlib
@@ -19,7 +19,6 @@ from launcher.state import REPOSITORY
 
 
 def discover() -> dict[str, Manifest]:
-    """Every service of the repository, by name."""
     names = sorted(path.parent.name for path in REPOSITORY.glob("services/*/manifest.py"))
     return {name: importlib.import_module(f"services.{name}.manifest").manifest for name in names}
 
@@ -39,13 +38,12 @@ PORTS: dict[str, int] = {
     **{f"{service}-{role}": 0 for service in SERVICES for role in ("web", "sidecar", "worker")},
     **{f"{service}-celery": 0 for service in WITH_CELERY},
 }
-"""Preferred port by name, 0 for any; the first instance of each service."""
+"""Preferred ports, 0 for any."""
 
 WITHOUT_METRICS = ("gateway", "gateway-tls", "mailbox", "mailbox-smtp", "bank")
-"""Ports without /metrics; the gateway serves its own on the admin port."""
+"""The gateway's are on the admin port."""
 
 OURS = frozenset(name.partition("-")[0] for name in PORTS)
-"""Prefixes of our own programs' names."""
 
 CALLERS = {name: manifest.called_by for name, manifest in SERVICES.items()}
 
@@ -58,30 +56,30 @@ def instance_names(service: str, count: int) -> list[str]:
 
 
 def sidecar_of(web: str) -> str:
-    """The program that registers this instance in Consul: users-sidecar-2 for users-web-2."""
+    """users-sidecar-2 for users-web-2."""
     return web.replace("-web", "-sidecar", 1)
 
 
 def ports_of(replicas: Mapping[str, int]) -> dict[str, int]:
-    """PORTS, and those of additional instances."""
+    """With additional instances."""
     more = [name for service, count in replicas.items() for name in instance_names(service, count)]
     return {**PORTS, **{name: 0 for web in more for name in (web, sidecar_of(web))}}
 
 
 @dataclass(frozen=True)
 class Backing:
-    """Addresses of the servers behind the services."""
+    """Addresses of the servers."""
 
     databases: Mapping[str, str]
-    """PostgreSQL URL by service."""
+    """By service."""
 
     mongo: Mapping[str, str]
-    """MongoDB URL by service."""
+    """By service."""
 
     redis: str
     broker: str
     consul: str
-    """Empty where there is none."""
+    """Empty if none."""
 
 
 class Services:
@@ -92,7 +90,7 @@ class Services:
 
     @property
     def kong_file(self) -> Path:
-        """`kong/kong.yml` rendered for this installation before the gateway starts."""
+        """Rendered before the gateway starts."""
         return self._installation.state.path / "kong.yml"
 
     def programs(self) -> list[Program]:
@@ -107,21 +105,20 @@ class Services:
         ]
 
     def instances(self, service: str) -> list[str]:
-        """Names of its web programs."""
         return instance_names(service, self._installation.replicas.get(service, 1))
 
     def one_shot(self, service: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
-        """Command and environment of a one-off command of `service`."""
+        """Its command and environment."""
         return [sys.executable, "-m", *arguments], {**os.environ, **self.environment(service, port=0)}
 
     def health_url(self, program: str) -> str:
-        """URL that returns 200 once the program is ready."""
+        """200 once it is ready."""
         if program == "gateway":
             return f"http://127.0.0.1:{self._port('gateway-admin')}/status"
         return f"http://127.0.0.1:{self._port(program)}/health/ready"
 
     def environment(self, service: str, port: int) -> dict[str, str]:
-        """service: a service, or gateway, bank or mailbox."""
+        """service: also gateway, bank or mailbox."""
         environment = {**self._defaults(service), **self._given(service), **self._common(port)}
         if service in (*SERVICES, "gateway"):
             environment["SOUK_KEYS_FILE"] = str(self.keys.file(service))
@@ -138,7 +135,7 @@ class Services:
         return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20)
 
     def _sidecar(self, web: str) -> Program:
-        """Without any of its service's secrets."""
+        """Without its service's secrets."""
         name = sidecar_of(web)
         environment = {
             **self._given("sidecar"),
@@ -162,7 +159,7 @@ class Services:
             "SOUK_HOST": "127.0.0.1",
             "SOUK_PORT": str(port),
             "PYTHONUNBUFFERED": "1",
-            # By default glibc keeps freed memory in 8 heaps per core: too much for 20 processes.
+            # By default glibc keeps freed memory in 8 heaps per core.
             "MALLOC_ARENA_MAX": "1",
             "MALLOC_TRIM_THRESHOLD_": "65536",
         }
@@ -178,25 +175,25 @@ class Services:
 
     @property
     def _finds_by_consul(self) -> bool:
-        """Then another instance changes no program's environment."""
+        """Then scaling changes no environment."""
         return bool(self._backing.consul) and self._installation.environment.get("SOUK_DISCOVERY", "") in ("", "consul")
 
     def _addresses(self) -> str:
-        """SOUK_SERVICES: base URL of one instance of each service."""
+        """SOUK_SERVICES: one instance of each."""
         return json.dumps({service: self._url(f"{service}-web") for service in SERVICES})
 
     def _given(self, program: str) -> dict[str, str]:
-        """Of the installation's environment, the settings that this program knows."""
+        """The installation's settings that the program knows."""
         given = self._installation.environment
         return {name: given[name] for name in settings.names(program) if name in given}
 
     def _defaults(self, program: str) -> dict[str, str]:
-        """Settings that the installation's environment may replace."""
+        """The installation's environment may replace them."""
         state, secrets = self._installation.state, self._installation.secrets
         match program:
             case "bank":
                 return {
-                    # Through the edge, as a provider's webhooks come from outside.
+                    # From outside, as a provider's webhooks come.
                     "SOUK_BANK_WEBHOOK_URL": f"{self._url('gateway')}/payments/webhooks/sandbox",
                     "SOUK_BANK_DIRECTORY": str(state.data / "bank"),
                     "SOUK_SANDBOX_KEY": secrets["sandbox-key"],
@@ -207,14 +204,13 @@ class Services:
             case "gateway":
                 return {
                     "SOUK_PARTNER_KEYS": json.dumps([secrets["partner-key"]]),
-                    # Browsers apply HSTS to every port of a host name, and most of this machine's are not ours: one hour.
+                    # One hour, as HSTS covers every port of a host.
                     "SOUK_HSTS_SECONDS": "3600",
                 }
         places = {"secret": secrets, "port": self._installation.ports, "data": state.data}
         return {name: value.format_map(places) for name, value in SERVICES[program].settings.items()}
 
     def _development(self, program: str) -> dict[str, str]:
-        """Settings of the gateway and the mailbox that only the launcher can choose."""
         state, given = self._installation.state, self._installation.environment
         match program:
             case "mailbox":

@@ -1,6 +1,6 @@
-"""Starts and stops everything on one machine: servers, schemas, services, concurrently where possible.
+"""Starts and stops everything on one machine, concurrently where possible.
 
-`./souk up` uses it for the installation in `.souk/`, tests for one of their own:
+Tests use one of their own:
 
     stack = Stack(temporary_folder, standard_ports=False)
     stack.up()
@@ -29,7 +29,7 @@ from launcher.state import REPOSITORY
 from launcher.together import Together
 
 READY_SECONDS = 180.0
-"""Until one of our own programs is ready, on a busy machine. One that keeps exiting is reported sooner."""
+"""For our own programs, on a busy machine."""
 
 
 class Stack:
@@ -42,7 +42,7 @@ class Stack:
         standard_ports: bool = True,
         progress: Progress | None = None,
     ) -> None:
-        """path: the state folder. servers: names in SERVERS. services: False for the servers alone."""
+        """servers: names in SERVERS. services: False for servers alone."""
         self.installation = Installation.at(path, progress or Progress())
         self.state, self.supervisor = self.installation.state, self.installation.supervisor
         self.progress = self.installation.progress
@@ -51,7 +51,7 @@ class Stack:
         self._started: list[str] = []
 
     def up(self) -> list[str]:
-        """Start what is not running, and return its names. On failure, stop what was started."""
+        """Returns what it started. On failure, stops it."""
         self._started = []
         self.installation.cancelled.clear()
         try:
@@ -67,7 +67,7 @@ class Stack:
         return sorted(self._started)
 
     def down(self, wipe: bool = False) -> None:
-        """Stop everything; with `wipe` also delete everything."""
+        """wipe: also delete everything."""
         with self.state.lock():
             self.supervisor.shut_down()
             if wipe:
@@ -79,7 +79,6 @@ class Stack:
 
     @property
     def backing(self) -> Backing:
-        """The addresses of the servers."""
         postgres = self.servers["postgres"]
         assert isinstance(postgres, Postgres)
         return Backing(
@@ -95,16 +94,16 @@ class Stack:
         return Services(self.installation, self.backing)
 
     def url(self, server: str) -> str:
-        """Empty for a server that this installation lacks."""
+        """Empty if missing."""
         return self.servers[server].url if server in self.servers else ""
 
     def probe_of(self, program: str) -> Callable[[], None]:
-        """A function that raises unless the program is ready."""
+        """A function that raises unless it is ready."""
         if program in self.servers:
             return functools.partial(self.servers[program].probe, self.url(program))
         if program.partition("-")[0] in OURS:
             return functools.partial(probes.http, self.services.health_url(program))
-        # A server's helper process: ready when it listens.
+        # A helper process is ready when it listens.
         return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
 
     def wait_ready(self, program: str) -> None:
@@ -112,7 +111,7 @@ class Stack:
         self.supervisor.wait_until(program, self.probe_of(program), seconds, self.installation.cancelled)
 
     def rescale(self, service: str) -> list[str]:
-        """Match the instances of `service` to `installation.replicas`; returns the programs started."""
+        """Match `installation.replicas`; returns what it started."""
         self._started = []
         self._choose_ports()
         wanted = self.services.instances(service)
@@ -127,18 +126,17 @@ class Stack:
         return self._started
 
     def has(self, server: str) -> bool:
-        """Whether this server is external or running."""
+        """External or running."""
         return bool(self.url(server)) and (bool(self.servers[server].given) or server in self.supervisor.statuses())
 
     def migrate(self) -> None:
-        """Migrate every schema; the servers must be running."""
         together = Together(self.installation.cancelled)
         for service in WITH_POSTGRES:
             together.start(self._run_once, service, "chassis", "migrate", f"services.{service}")
         together.finish()
 
     def rotate_keys(self, algorithm: str, drop_old: bool = False) -> str:
-        """See `InstallationKeys.rotate`. Needs PostgreSQL, for the audit trail."""
+        """Needs PostgreSQL, for the audit trail."""
         with self.state.lock():
             key_id = self.services.keys.rotate(algorithm, self._update_edge, drop_old)
             self._run_once("users", "services.users.commands", "keys-rotated", key_id)
@@ -147,7 +145,6 @@ class Stack:
     # --- inside
 
     def _update_edge(self) -> None:
-        """Load the current keys into the running gateway."""
         self._write_kong_file()
         status = self.supervisor.statuses().get("gateway")
         if status is None or status.state != "RUNNING":
@@ -198,7 +195,7 @@ class Stack:
             del self.servers[server.name]
 
     def _unwanted(self) -> set[str]:
-        """Servers excluded by SOUK_WITHOUT=consul,prometheus."""
+        """From SOUK_WITHOUT=consul,prometheus."""
         unwanted = {name for name in self.installation.environment.get("SOUK_WITHOUT", "").split(",") if name}
         optional = {name for name, server in SERVERS.items() if server.without}
         if unwanted - optional:
@@ -251,7 +248,7 @@ class Stack:
             self._started.append(program.name)
 
     def _run_once(self, service: str, *arguments: str) -> str:
-        """Run a command of a service; returns its output."""
+        """Its output."""
         command, environment = self.services.one_shot(service, *arguments)
         outcome = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)
         if outcome.returncode:
@@ -260,7 +257,7 @@ class Stack:
         return outcome.stdout
 
     def _settle(self) -> None:
-        """Remove programs that are no longer wanted, and update Prometheus's targets."""
+        """Remove unwanted programs, update Prometheus."""
         programs = self.services.programs() if self._with_services else []
         programs += [program for server in self.servers.values() if not server.given for program in server.programs()]
         self.supervisor.keep_only(program.name for program in programs)

@@ -1,4 +1,4 @@
-"""The state folder of one installation (`.souk/`), readable by its owner only."""
+"""An installation's state folder (`.souk/`), readable by its owner only."""
 
 import fcntl
 import hashlib
@@ -14,11 +14,11 @@ from launcher.errors import LaunchError
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# PostgreSQL's files when the launcher is root; see `servers/postgres.py`.
+# For root; see `servers/postgres.py`.
 SYSTEM_ROOT = Path("/var/lib/souk")
 
 ROOM_BYTES = 400_000_000
-"""Fresh data, logs and unpacked programs (100 MB), plus the free space that RabbitMQ requires to accept messages."""
+"""Our files (100 MB), plus the free space that RabbitMQ requires."""
 
 
 class StateFolder:
@@ -31,10 +31,7 @@ class StateFolder:
 
     @property
     def token(self) -> str:
-        """Identifies the installation's processes by their environment.
-
-        Derived from path and owner, so it survives the loss of the folder.
-        """
+        """Marks our processes; survives the loss of the folder."""
         return hashlib.sha256(f"{os.getuid()}:{self.path.resolve()}".encode()).hexdigest()[:32]
 
     def make(self) -> None:
@@ -51,7 +48,7 @@ class StateFolder:
             )
 
     def write(self, name: str, text: str) -> Path:
-        """Replace a file atomically; only the owner can read it."""
+        """Atomic, readable by the owner only."""
         target = self.path / name
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fresh = target.with_name(target.name + ".new")
@@ -65,7 +62,7 @@ class StateFolder:
         return self.write(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Empty when the file is missing or invalid."""
+        """Empty when missing or invalid."""
         try:
             value = json.loads((self.path / name).read_text())
         except (FileNotFoundError, json.JSONDecodeError):
@@ -82,7 +79,7 @@ class StateFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Held while the installation is changed. Raises LaunchError when another command holds it."""
+        """Raises LaunchError when another command holds it."""
         self.make()
         with open(self.path / "lock", "a+") as file:
             try:

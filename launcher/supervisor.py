@@ -23,18 +23,18 @@ from launcher.program import Program
 from launcher.state import REPOSITORY, StateFolder
 
 RUNNING_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
-"""States in which the supervisor keeps a program up."""
+"""States in which a program is kept up."""
 
 UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
-"""Raised when the supervisor is not running, or is shutting down."""
+"""Raised when it is not running, or is shutting down."""
 
 MAX_EXITS = 3
-"""How often a program may exit before it becomes ready."""
+"""Before the program is ready."""
 
-# A socket's path has at most 107 characters, and the supervisor creates it with a dot and its pid appended.
+# A socket's path has at most 107 characters, with the dot and pid that the supervisor appends.
 SOCKET_PATH_LIMIT = 95
 
-# The rest of the user's environment (server URLs with passwords, for example) must not leak into every service.
+# Nothing else of the user's environment, which may have secrets, such as URLs with passwords.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
@@ -43,7 +43,7 @@ class Status:
     state: str
     pid: int
     started_at: int
-    """Unix time of the last start."""
+    """Unix time."""
 
 
 class Supervisor:
@@ -65,7 +65,7 @@ class Supervisor:
             return None
 
     def start(self, seconds: float = 15.0) -> None:
-        """Start it unless it runs, after ending what a killed one left behind."""
+        """Ends what a killed one left behind."""
         if self.is_running():
             return
         processes.end(self._state.token)
@@ -90,7 +90,7 @@ class Supervisor:
             time.sleep(0.05)
 
     def shut_down(self, seconds: float = 20.0) -> None:
-        """Stop all programs at once, then the supervisor, then any process that remains."""
+        """Programs first, then what remains."""
         with suppress(*UNREACHABLE):
             self.stop(self.statuses())
             with self._api() as api:
@@ -104,7 +104,7 @@ class Supervisor:
     # --- its programs
 
     def statuses(self) -> dict[str, Status]:
-        """By program; empty when no supervisor runs."""
+        """Empty when no supervisor runs."""
         try:
             with self._api() as api:
                 return {each["name"]: _status(each) for each in api.getAllProcessInfo()}
@@ -112,7 +112,7 @@ class Supervisor:
             return {}
 
     def ensure(self, program: Program) -> bool:
-        """Have it running as described. True if it had to be started."""
+        """True if it had to be started."""
         with self._configuring, self._api() as api:
             program.write(self._state)
             ((added, changed, _),) = api.reloadConfig()
@@ -127,7 +127,7 @@ class Supervisor:
             return True
 
     def keep_only(self, names: Iterable[str]) -> None:
-        """Stop and remove all other programs."""
+        """Stop and remove the others."""
         gone = set(self.statuses()) - set(names)
         self.stop(gone)
         for name in gone:
@@ -145,7 +145,7 @@ class Supervisor:
             api.startProcess(name, False)
 
     def stop(self, names: Iterable[str]) -> None:
-        """Stop all at once; the supervisor kills each after its `stop_seconds`."""
+        """All at once."""
         names = list(names)
         with self._api() as api:
             for name in names:
@@ -160,7 +160,7 @@ class Supervisor:
     def wait_until(
         self, name: str, probe: Callable[[], None], seconds: float, cancelled: threading.Event | None = None
     ) -> None:
-        """Wait until `probe` no longer raises. Raises LaunchError early when the program keeps exiting."""
+        """Raises LaunchError, early when the program keeps exiting."""
         cancelled = cancelled or threading.Event()
         deadline = time.monotonic() + seconds
         starts: set[int] = set()
@@ -189,7 +189,7 @@ class Supervisor:
     def _api(self) -> Iterator[Any]:
         transport = SupervisorTransport(None, None, f"unix://{self.socket}")
         try:
-            # The transport has the socket; the address is unused.
+            # The address is unused.
             yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
         finally:
             transport.close()

@@ -1,4 +1,4 @@
-"""Temporary servers for tests and benchmarks, and `./souk test` with its coverage per package."""
+"""Temporary servers for tests and benchmarks, and `./souk test`."""
 
 import json
 import os
@@ -18,13 +18,13 @@ PACKAGES = {
     "chassis": "chassis/",
     **{path.parent.name: f"services/{path.parent.name}/" for path in sorted(REPOSITORY.glob("services/*/__init__.py"))},
 }
-"""Folder by package; each has to be covered."""
+"""Folder by package."""
 
 SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
 
 
 def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, float | None]]:
-    """pytest's exit code, and coverage in percent by package (None without any file)."""
+    """Exit code, and coverage in percent by package (None without files)."""
     with servers(progress) as (folder, urls):
         environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
         command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
@@ -33,14 +33,14 @@ def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, fl
 
 
 def on_servers(progress: Progress, arguments: Sequence[str], services: bool = False) -> int:
-    """Exit code of `python ARGUMENTS` with temporary servers, and with `services` a whole installation."""
+    """Exit code of `python ARGUMENTS`."""
     with servers(progress, services) as (_, environment):
         return subprocess.run([sys.executable, *arguments], cwd=REPOSITORY, env=environment, check=False).returncode
 
 
 @contextmanager
 def servers(progress: Progress, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Fresh servers during the block: a temporary folder, and the environment with their URLs."""
+    """Yields a temporary folder and the servers' URLs."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         chosen = {} if services else {"servers": SERVERS}
         stack = Stack(Path(name) / "state", services=services, standard_ports=False, progress=progress, **chosen)
@@ -70,7 +70,7 @@ def _coverage(folder: Path, environment: Mapping[str, str]) -> dict[str, float |
 
 
 def percentages(files: Mapping[str, Mapping[str, Mapping[str, int]]]) -> dict[str, float | None]:
-    """Line and branch coverage of each package, from coverage.py's `files`."""
+    """Line and branch coverage, from coverage.py's `files`."""
     found: dict[str, float | None] = {}
     for package, folder in PACKAGES.items():
         summaries = [file["summary"] for path, file in files.items() if path.startswith(folder)]

@@ -1,4 +1,4 @@
-"""Runs the parts of a start concurrently, each after its prerequisites, and cancels the rest once one has failed."""
+"""Runs the parts of a start concurrently, each after its prerequisites."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -19,8 +19,6 @@ class Together:
     def start(
         self, part: Callable[..., Result], *arguments: object, after: Iterable[Future[Any]] = ()
     ) -> Future[Result]:
-        """Call `part` once all of `after` are done."""
-
         def run() -> Result:
             for each in after:
                 each.result()
@@ -33,7 +31,7 @@ class Together:
         return future
 
     def finish(self) -> None:
-        """Wait for all. Raises the first failure, after the others have stopped."""
+        """Raises the first failure, after all have stopped."""
         try:
             wait(self._parts, return_when=FIRST_EXCEPTION)
         finally:
@@ -42,6 +40,6 @@ class Together:
                 self._cancelled.set()
             self._pool.shutdown(wait=True, cancel_futures=True)
         errors = [error for part in self._parts if not part.cancelled() and (error := part.exception())]
-        # Cancelled parts only follow from another's failure.
+        # A cancellation follows from another failure.
         for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
             raise error

@@ -1,1 +1,1 @@
-"""Golden cases: how an edge must behave, as data in kong/golden/, and the runner that checks any edge, real Kong or ours."""
+"""Golden cases (kong/golden/): how an edge must behave, and their runner for real Kong or ours."""

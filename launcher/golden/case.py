@@ -1,8 +1,7 @@
-"""A golden case, as in its file: a request, and what the client and the upstream must get of it.
+"""A golden case: a request, and what the client and the upstream must get.
 
-In a file, each of `groups` has a `config` (declarative, without its head) for the edge, and `cases` to run in order. In any text
-`${one}`, `${two}`, `${three}` stand for the addresses of three upstreams, `${closed}` for one that refuses connections, `${long}`
-for 9,000 letters, and `${token:name}` for a JWT built from the group's `tokens`.
+A file has `groups`, each with a `config` (declarative, without its head) and ordered `cases`. `${one}`, `${two}`, `${three}`
+are upstreams, `${closed}` refuses connections, `${long}` is 9,000 letters, `${token:name}` a JWT from `tokens`.
 """
 
 from pathlib import Path
@@ -19,7 +18,7 @@ class Strict(BaseModel):
 
 
 class Token(Strict):
-    """A JWT. Numeric `exp` and `nbf` claims are seconds from now."""
+    """Numeric `exp` and `nbf` claims are seconds from now."""
 
     claims: dict[str, Any] = {}
     headers: dict[str, Any] = {}
@@ -36,21 +35,19 @@ class Request(Strict):
 
     body: str = ""
     chunks: list[str] | None = None
-    """The body in parts, sent chunked."""
+    """The body, sent chunked."""
 
     size: int = 0
-    """Bytes of a generated body, instead of `body`."""
+    """Bytes of a generated body."""
 
     raw: str | None = None
-    """The whole request as Latin-1, instead of all else."""
+    """The whole request as Latin-1."""
 
     times: int = Field(default=1, ge=1, le=500)
-    """How often it is sent; the last response is checked."""
+    """The last response is checked."""
 
 
 class Response(Strict):
-    """An upstream's response."""
-
     status: int = 200
     headers: list[tuple[str, str]] = []
     body: str = "{}"
@@ -60,7 +57,7 @@ class Response(Strict):
 
 
 class Seen(Strict):
-    """The last request that an upstream received. Header values as in `Expected`."""
+    """The last request at an upstream."""
 
     by: str = "one"
     method: str | None = None
@@ -69,13 +66,13 @@ class Seen(Strict):
     body: str | None = None
     size: int | None = None
     requests: int | None = None
-    """How many reached all upstreams in total."""
+    """How many, on all upstreams."""
 
 
 class Expected(Strict):
     status: int | list[int]
     headers: dict[str, str | list[str] | None] = {}
-    """By name: the value, `~` and a regular expression for the whole value, a list of all values, or null for none."""
+    """The value, `~` and a regular expression, a list of all values, or null for none."""
 
     json_: dict[str, Any] | None = Field(default=None, alias="json")
     """Members of the body."""
@@ -85,16 +82,15 @@ class Expected(Strict):
 
     upstream: Seen | None = None
     unseen: bool = False
-    """No upstream received a request."""
 
     statuses: list[int] | None = None
-    """Of every response, when a request is sent several times."""
+    """Of every response."""
 
     served_by: list[str] | None = None
     """The upstream of each request, in order."""
 
     served: dict[str, int] | None = None
-    """How many requests each upstream got, in any order."""
+    """Requests by upstream."""
 
     one_target: bool = False
     """One upstream served every request."""
@@ -103,14 +99,14 @@ class Expected(Strict):
 class Case(Strict):
     name: str
     section: str = Field(pattern=r"^\d+$")
-    """The section of the description of Kong's behaviour that the case comes from."""
+    """In the description of Kong's behaviour."""
 
     known: Literal["observed", "sources"]
-    """How: observed on Kong 3.9.3, or read in its sources."""
+    """Observed on Kong 3.9.3, or read in its sources."""
 
     request: Request = Request()
     responses: list[Response] = [Response()]
-    """Of the upstreams, in order; the last one repeats."""
+    """The last one repeats."""
 
     expect: Expected
 
@@ -126,11 +122,11 @@ class _File(Strict):
 
 
 class InvalidCase(Exception):
-    """A golden file is malformed; the message names the file and the place."""
+    """The message names the file and the place."""
 
 
 def groups(folder: Path = FOLDER) -> list[tuple[str, Group]]:
-    """Every group with the name of its file. Raises InvalidCase."""
+    """By file name. Raises InvalidCase."""
     return [(path.stem, group) for path in sorted(folder.glob("*.yaml")) for group in _read(path)]
 
 

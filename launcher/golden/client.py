@@ -1,4 +1,4 @@
-"""The client of golden cases: sends requests unchanged, each over a new connection."""
+"""Sends a golden case's request over a new connection."""
 
 import http.client
 import socket
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 15.0
 
 @dataclass
 class Reply:
-    """`status` is 0 when the edge closed the connection without a response."""
+    """`status` is 0 without a response."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -27,7 +27,7 @@ CLOSED = Reply(0, [], b"")
 def send(host: str, port: int, request: Request) -> Reply:
     with socket.create_connection((host, port), TIMEOUT_SECONDS) as connection:
         try:
-            # A server that refuses may close while we are still sending; its response can be read anyway.
+            # A refusing server may close early; its response can be read anyway.
             _send(connection, bytes_of(request, f"{host}:{port}"))
             response = http.client.HTTPResponse(connection, method=request.method)
             response.begin()
@@ -40,7 +40,6 @@ def send(host: str, port: int, request: Request) -> Reply:
 
 
 def bytes_of(request: Request, host: str) -> bytes:
-    """The request on the wire."""
     if request.raw is not None:
         return request.raw.encode("latin-1")
     headers = list(request.headers)

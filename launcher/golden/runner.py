@@ -1,8 +1,4 @@
-"""Runs every golden case against an edge and reports the differences.
-
-The upstreams run in this process, which records what they receive. The edge gets their addresses in a configuration through its
-admin port (`POST /config`), so it must be able to reach this host as `upstream_host`.
-"""
+"""Runs golden cases against an edge, which must reach this process's upstreams as `upstream_host`."""
 
 import json
 import re
@@ -27,7 +23,7 @@ from launcher.golden.upstream import Upstream
 
 HEAD = '_format_version: "3.0"\n'
 APPLY_SECONDS = 10.0
-"""How long an edge may take to apply a configuration that it has accepted."""
+"""Until an accepted configuration is in use."""
 
 
 class Refused(Exception):
@@ -36,13 +32,12 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Edge:
-    """Address for requests, and the base URL of the admin port."""
+    """Addresses of the proxy and the admin port."""
 
     host: str
     port: int
     admin: str
     token: str = ""
-    """For the admin port; empty where it needs none."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -59,7 +54,7 @@ class Edge:
 class Outcome:
     case: Case
     wrong: list[str]
-    """One line per difference; empty when the case holds."""
+    """One line per difference."""
 
 
 class Runner:
@@ -70,7 +65,7 @@ class Runner:
         self._addresses["closed"] = f"{upstream_host}:{self._closed}"
 
     def run(self, group: Group) -> Iterator[Outcome]:
-        """Raises Refused when the edge rejects the group's configuration."""
+        """Raises Refused if the edge rejects its configuration."""
         self._load(group)
         for case in group.cases:
             yield Outcome(case, self._run(case, group.tokens))
@@ -140,12 +135,12 @@ class Runner:
 
 
 def _is_before(response: urllib3.BaseHTTPResponse) -> bool:
-    """Whether the previous configuration, without the marker, responded: with 404 or through a route for all paths."""
+    """Whether the previous configuration responded: with 404 or through a route for all paths."""
     return response.status == 404 or "X-Kong-Upstream-Latency" in response.headers
 
 
 def _identify(config: dict[str, Any]) -> None:
-    """Give routes and services new ids: an edge counts requests by id, and may still hold the counters of an earlier run."""
+    """New ids: the edge may still hold an earlier run's counters."""
     services = config.get("services", [])
     for entity in [*services, *config["routes"], *(route for each in services for route in each.get("routes", []))]:
         entity.setdefault("id", str(uuid4()))
@@ -153,7 +148,6 @@ def _identify(config: dict[str, Any]) -> None:
 
 @contextmanager
 def running(edge: Edge, upstream_host: str = "127.0.0.1") -> Iterator[Runner]:
-    """A runner with its upstreams."""
     with ExitStack() as stack:
         upstreams = {name: stack.enter_context(upstream.running(Upstream())) for name in ("one", "two", "three")}
         yield Runner(edge, upstreams, upstream_host)

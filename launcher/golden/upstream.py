@@ -29,18 +29,17 @@ class Response:
     body: bytes = b"{}"
     pause_seconds: float = 0.0
     chunks: list[bytes] | None = None
-    """Sent one by one, chunked, instead of the body."""
+    """Sent chunked, instead of the body."""
     missing_bytes: int = 0
-    """Bytes that Content-Length announces but that are not sent before the connection is closed."""
+    """Announced by Content-Length but not sent."""
     hang_up: bool = False
-    """Close without a response."""
 
 
 class Upstream:
-    """Sends `responses` in order, repeating the last. A chunked one pauses after each chunk while `between_chunks` is not set."""
+    """Repeats the last response; pauses after each chunk until `between_chunks` is set."""
 
     def __init__(self, ignores_probes: bool = False) -> None:
-        """`ignores_probes`: respond to an edge's health checks with 200, without recording them."""
+        """`ignores_probes`: health checks get 200, unrecorded."""
         self.seen: list[Seen] = []
         self.responses = [Response()]
         self.connections = 0

@@ -1,4 +1,4 @@
-"""Consul: the machine's own, else Debian's package, unpacked for this installation only."""
+"""Consul: the machine's own, else Debian's package, unpacked."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.servers.server import Server
 
-# Debian 12 has no Consul; the package of Debian 11 needs only libc and runs there too.
+# Debian 12 has no Consul; Debian 11's needs only libc.
 PACKAGES = {
     "amd64": debian.Package(
         "pool/main/c/consul/consul_1.8.7+dfsg1-2+b3_amd64.deb",
@@ -59,7 +59,7 @@ class Consul(Server):
             },
             "ui": True,
             "disable_update_check": True,
-            # Elect a leader at once: there is only one candidate.
+            # The only candidate need not wait.
             "performance": {"raft_multiplier": 1},
             "log_level": "WARN",
         }
@@ -79,7 +79,7 @@ class Consul(Server):
         probes.consul_leader(url)
 
     def binary(self) -> Path | None:
-        """The executable, after `find`."""
+        """Known after `find`."""
         found = shutil.which("consul")
         return Path(found) if found else self._unpacked if self._unpacked.exists() else None
 

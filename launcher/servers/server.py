@@ -9,12 +9,12 @@ from launcher.program import Program
 
 
 class Server(ABC):
-    """A backing server, external or run here."""
+    """External or run here."""
 
     name: ClassVar[str]
     title: ClassVar[str]
     variable: ClassVar[str]
-    """Environment variable with the URL of an external server, which is used instead."""
+    """Environment variable with an external server's URL."""
 
     ports: ClassVar[Mapping[str, int]]
     """Preferred port by name."""
@@ -22,7 +22,7 @@ class Server(ABC):
     start_seconds: ClassVar[float] = 30.0
 
     without: ClassVar[str] = ""
-    """Reported when an optional server is missing; empty for a required one."""
+    """Reported when missing; empty if required."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -30,15 +30,15 @@ class Server(ABC):
         self.given = installation.environment.get(self.variable, "").rstrip("/")
 
     def find(self) -> bool:
-        """Find the program, or install it. False if the server is unavailable here."""
+        """Find or install it. False if unavailable."""
         return True
 
     def prepare(self) -> None:  # noqa: B027 - some have nothing to prepare
-        """Write the configuration and create the data folder, once the ports are chosen."""
+        """Write its configuration, once the ports are chosen."""
 
     @abstractmethod
     def programs(self) -> list[Program]:
-        """In starting order; the last one is the server itself."""
+        """In starting order, the server last."""
 
     @abstractmethod
     def own_url(self) -> str:
@@ -46,7 +46,7 @@ class Server(ABC):
 
     @abstractmethod
     def probe(self, url: str) -> None:
-        """Raises unless the server at `url` is ready."""
+        """Raises unless it is ready."""
 
     @property
     def url(self) -> str:
