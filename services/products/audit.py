@@ -19,7 +19,6 @@ T = TypeVar("T")
 
 BATCH = 200
 SETTLE_TIMEOUT_SECONDS = 20.0
-"""Differences that last longer are reported."""
 PAUSE_SECONDS = 0.5
 
 
@@ -44,7 +43,6 @@ def audit(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> Audit:
 
 
 def _differences_of(product: Product, entries: Sequence[Entry]) -> Iterator[str]:
-    """`entries`: the product's, in order."""
     numbers = [entry.number for entry in entries]
     if numbers != list(range(1, product.movement_count + 1)):
         missing = sorted({*range(1, product.movement_count + 1)} - {*numbers})
@@ -76,7 +74,6 @@ def _count(counts: Counter[str], product: Product) -> None:
 
 def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
     """By product id, in order; includes those waiting when the product was read."""
-    # Movements posted since the read are in the ledger under the same id.
     by_id = {entry.id: entry for product in products for entry in ledger.waiting(product)}
     counts = {product.id: product.movement_count for product in products}
     for entry in Entry.objects(product_id__in=list(counts)).exclude("unsent"):
@@ -98,7 +95,6 @@ def _lasting(reservations: Sequence[Reservation], timeout_seconds: float) -> lis
 
 
 def _differing(reservations: Iterable[Reservation]) -> dict[str, list[str]]:
-    """By order id."""
     moved = _moved(list(reservations))
     differing = defaultdict(list)
     for reservation in reservations:
@@ -115,7 +111,6 @@ def _differing(reservations: Iterable[Reservation]) -> dict[str, list[str]]:
 
 
 def _moved(reservations: Sequence[Reservation]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Units held and sold by order and product."""
     product_ids = {line.product_id for reservation in reservations for line in reservation.lines}
     orders = {reservation.order_id for reservation in reservations}
     waiting = (entry for product in Product.stock_of(id__in=list(product_ids)) for entry in ledger.waiting(product))

@@ -36,7 +36,6 @@ LOCK_MILLISECONDS = 5_000
 """Longer than any of our operations."""
 
 WAIT_SECONDS = 1.0
-"""For another reader's value."""
 
 POLL_SECONDS = 0.01
 REST_SECONDS = 1.0
@@ -96,7 +95,6 @@ class Cache:
         self._try(lambda: redis.client(self._url).delete(*names))
 
     def generation(self, name: str) -> str:
-        """Part of the keys that `start_generation` invalidates."""
         value = self._try(lambda: redis.client(self._url).get(self._key(name)))
         return value.decode() if isinstance(value, bytes) else ""
 
@@ -136,7 +134,6 @@ class Cache:
         return cast("Cached | None", self._try(get))
 
     def _wait(self, key: str, fresh_seconds: float) -> Cached | None:
-        """None when it takes too long."""
         deadline = time.monotonic() + WAIT_SECONDS
         while self._has_redis() and time.monotonic() < deadline:
             found = self._find(key)
@@ -146,7 +143,6 @@ class Cache:
         return None
 
     def _lock(self, key: str) -> str | None:
-        """The lock's token; None when taken."""
         token = secrets.token_hex(8)
         name = self._key(key, "lock")
         is_ours = self._try(lambda: redis.client(self._url).set(name, token, nx=True, px=LOCK_MILLISECONDS))
@@ -198,5 +194,4 @@ def invalidate_products(*product_ids: object) -> None:
 
 
 def invalidate_lists() -> None:
-    """Lists, searches and categories."""
     catalogue().start_generation(LISTS)

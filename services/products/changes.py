@@ -13,6 +13,6 @@ from services.products.search.finder import finder
 def publish(product_ids: Sequence[UUID]) -> None:
     cache.invalidate_products(*product_ids)
     cache.invalidate_lists()
-    # The change is already made; the index catches up later.
+    # The change is made; the index catches up later.
     with suppress(Unavailable, *MongoStore.unavailable):
         finder().refresh(is_changed=True)

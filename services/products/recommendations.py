@@ -22,7 +22,6 @@ SHRINKAGE = 3.0
 """Common orders at which likeness counts half: one coincidence proves little."""
 
 LATEST = 20
-"""Purchases that represent a customer's taste."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
 
 
 def for_product(finder: Finder, product_id: str, category: str, limit: int) -> list[Recommendation]:
-    """Best first."""
     return _chosen(finder, _alike([product_id]), [category], {product_id}, limit)
 
 
@@ -91,7 +89,6 @@ def _chosen(
 def _candidates(
     finder: Finder, alike: Sequence[str], categories: Sequence[str], limit: int
 ) -> Iterator[tuple[str, list[Product]]]:
-    """Reasons and products, best first, read lazily."""
     yield BOUGHT_TOGETHER, current(alike, Filters(in_stock=True))
     for category in categories:
         yield POPULAR_IN_CATEGORY, _best_sellers(finder, Filters(category, in_stock=True), limit)

@@ -35,7 +35,6 @@ EXPIRY_BATCH = 100
 
 
 def reserve(order_id: UUID, quantities: Mapping[UUID, int], stock: Stock = STOCK) -> None:
-    """Raises what Reservation.begin and Stock.hold raise."""
     reservation = Reservation.begin(order_id, quantities, hold_time())
     if reservation.state == RESERVING:
         hold_all(reservation, stock)
@@ -44,7 +43,6 @@ def reserve(order_id: UUID, quantities: Mapping[UUID, int], stock: Stock = STOCK
 
 
 def commit(order_id: UUID, stock: Stock = STOCK) -> None:
-    """Raises what Reservation.commit and Stock.hold raise."""
     reservation = Reservation.commit(order_id, hold_time())
     if reservation.state == RECLAIMING:
         hold_all(reservation, stock)
@@ -57,7 +55,6 @@ def release(order_id: UUID, stock: Stock = STOCK) -> None:
 
 
 def restock(order_id: UUID, stock: Stock = STOCK) -> None:
-    """Raises what Reservation.restock and Stock.restock raise."""
     settle(Reservation.restock(order_id), stock)
 
 
@@ -73,7 +70,6 @@ def expire(stock: Stock = STOCK) -> None:
 
 
 def hold_all(reservation: Reservation, stock: Stock) -> None:
-    """All lines or none."""
     refusal = hold(reservation, stock)
     if refusal is None:
         if reservation.confirm() and reservation.state == RESERVING:
@@ -85,7 +81,6 @@ def hold_all(reservation: Reservation, stock: Stock) -> None:
 
 
 def hold(reservation: Reservation, stock: Stock) -> tuple[str, str] | None:
-    """Product and reason of the first line that cannot be held."""
     for line in reservation.lines:
         reason = stock.hold(line.product_id, reservation.order_id, reservation.attempt, line.quantity)
         if reason is not None:

@@ -49,12 +49,10 @@ def matches(password: str, stored: str | None) -> bool:
 
 
 def decoy() -> str:
-    """Matches no password, at the current cost."""
     return _decoy_of(_hasher())
 
 
 def is_outdated(stored: str) -> bool:
-    """Whether the configured cost has changed."""
     return _hasher().check_needs_rehash(stored)
 
 

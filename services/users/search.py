@@ -19,8 +19,6 @@ LAST_CHARACTER = "\U0010ffff"
 
 @dataclass(frozen=True)
 class Range:
-    """`value`: a user's term as stored."""
-
     column: ColumnElement[str]
     prefix: str
     value: Callable[[User], str]
@@ -38,7 +36,6 @@ class Hit:
 
 
 def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
-    """A page and the next cursor. Raises Invalid."""
     searched = ranges(query, only_public)
     after = _position(query.cursor)
     rows = [_hits(statement(each, after, query.limit + 1, only_public)) for each in searched]
@@ -78,7 +75,6 @@ def _hits(query: Select[User, str]) -> Iterable[Hit]:
 
 
 def _distinct(hits: Iterable[Hit], searched: Iterable[Range]) -> Iterable[User]:
-    """Each user once, at the first range that matches."""
     last: Hit | None = None
     for hit in hits:
         terms = [term for each in searched if (term := each.value(hit.user)).startswith(each.prefix)]

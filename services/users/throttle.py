@@ -27,7 +27,6 @@ T = TypeVar("T")
 Limiter = SlidingWindowCounterRateLimiter
 
 Counter = tuple[RateLimitItem, str]
-"""Limit and key."""
 
 
 class TooManyAttempts(Problem):
@@ -61,7 +60,6 @@ def login_failed(email: str, address: str | None) -> None:
 
 
 def login_succeeded(email: str, address: str | None) -> None:
-    """Resets this account and address."""
     (pair, *_) = _login_counters(email, address)
     _with_redis(lambda limiter: limiter.clear(*pair))
     _local().clear(*pair)

@@ -33,7 +33,7 @@ Notify = Callable[..., None]
 
 
 def seed(path: Path = CATALOGUE) -> int:
-    """Number of products added. Raises Invalid for a bad line."""
+    """Products added. Raises Invalid for a bad line."""
     with path.open("rb") as lines, pymongo.timeout(SEED_TIMEOUT_SECONDS):
         return add_missing(Rows(lines, format_of(path)))
 
@@ -103,7 +103,7 @@ def _as_json(row: Row) -> str:
 
 
 def export_file(path: Path, notify: Notify) -> int:
-    """Number of products written. The file appears only when complete."""
+    """Products written. The file appears only when complete."""
     part = path.with_name(f"{path.name}.part")
     written = 0
 

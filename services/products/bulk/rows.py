@@ -48,7 +48,7 @@ class Row:
 
 
 class Rows:
-    """Rows of a file, counted. Iterating raises Invalid for another format or other columns."""
+    """Iterating raises Invalid for another format or other columns."""
 
     def __init__(self, file: BinaryIO, format_: Format) -> None:
         self._file = file
@@ -67,7 +67,6 @@ class Rows:
             yield text.lstrip("\ufeff") if self.lines == 1 else text
 
     def _read(self) -> bytes:
-        """Cut if too long."""
         line = part = self._file.readline(_CUT_BYTES)
         self.read_bytes += len(part)
         while part and not part.endswith(b"\n"):
@@ -159,7 +158,6 @@ class _Records:
         self._number = record.number + 1
 
     def _next_lines(self, taken: list[str]) -> Iterator[str]:
-        """Until the record is longer than any product."""
         length = 0
         while length <= MAX_LINE_LENGTH:
             line = self._again.popleft() if self._again else next(self._lines, None)
@@ -171,7 +169,6 @@ class _Records:
 
 
 def _parsed(lines: Iterable[str]) -> tuple[list[str], str]:
-    """Cells, and what is wrong."""
     try:
         return next(csv.reader(lines, strict=True), []), ""
     except csv.Error as error:
@@ -192,7 +189,7 @@ def _wrong_shape(record: _Record, header: list[str]) -> str:
 
 
 def _has_swallowed(record: _Record, header: list[str]) -> bool:
-    """Whether a line inside is a product by itself, so the quote was closed by another row's."""
+    """Whether a line inside is itself a product: another row closed the quote."""
     # The last line of a description in the first column looks like a row.
     behind = record.lines[1:-1] if header[0] == "description" else record.lines[1:]
     return any(_is_product(line, header) for line in behind)

@@ -19,17 +19,14 @@ DUPLICATE_KEY = 11000
 
 ADDED, UPDATED, UNCHANGED, REFUSED = "added", "updated", "unchanged", "refused"
 STOCK_IGNORED = "stock_ignored"
-"""Rows whose stock differs: only counts and orders change stock."""
+"""Only counts and orders change stock."""
 
 
 @dataclass
 class Report:
-    """Row counts by outcome, and the refused rows."""
-
     counts: "Counter[str]" = field(default_factory=Counter)
     refused: list[Row] = field(default_factory=list)
     product_ids: list[UUID] = field(default_factory=list)
-    """Added or updated."""
 
     def refuse(self, row: Row) -> None:
         self.counts[REFUSED] += 1
@@ -67,7 +64,6 @@ def add_missing(rows: Iterable[Row]) -> int:
 
 
 def _insert(products: Sequence[NewProduct]) -> tuple[list[UUID], list[int]]:
-    """Ids of new products, indexes of existing ones."""
     if not products:
         return [], []
     documents = [Product.new(_id_of(product.sku), **product.model_dump()) for product in products]

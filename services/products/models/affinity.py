@@ -17,7 +17,7 @@ ATTEMPTS = 100
 
 
 class Changing(Exception):
-    """Every attempt met a concurrent change; retried later."""
+    """Retried later."""
 
 
 class Neighbour(EmbeddedDocument):
@@ -27,7 +27,6 @@ class Neighbour(EmbeddedDocument):
 
     @property
     def certain(self) -> int:
-        """Lower bound of orders with both."""
         return self.count - self.error
 
 
@@ -35,11 +34,9 @@ class Affinity(Document):
     meta: ClassVar[dict[str, Any]] = {"collection": "affinities", "auto_create_index": False, "strict": False}
 
     id = StringField(primary_key=True)
-    """The product's."""
     orders = IntField(required=True, default=0)
     neighbours = EmbeddedDocumentListField(Neighbour)
     counted = ListField(StringField())
-    """Latest order ids."""
 
     @classmethod
     def count(cls, product_id: str, others: Iterable[str], order_id: str) -> None:
@@ -68,7 +65,6 @@ class Affinity(Document):
 def counted_with(
     neighbours: Iterable[Neighbour], others: Iterable[str], limit: int = MAX_NEIGHBOURS
 ) -> list[Neighbour]:
-    """`neighbours` after one more order."""
     by_id = {each.product_id: each for each in neighbours}
     for other in others:
         if other in by_id:

@@ -17,8 +17,6 @@ MAX_BOUGHT = 50
 
 
 class Basket(Document):
-    """An order counted or being counted."""
-
     meta: ClassVar[dict[str, Any]] = {
         "collection": "baskets",
         "auto_create_index": False,
@@ -38,7 +36,6 @@ class Basket(Document):
             return cls.objects.get(order_id=str(order_id))
 
     def close(self) -> None:
-        """Every product is counted."""
         Basket.objects(order_id=self.order_id).update_one(set__is_counted=True)
 
 
@@ -53,7 +50,6 @@ class Taste(Document):
 
     @classmethod
     def add(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
-        # A concurrent delivery may create it.
         with suppress(NotUniqueError):
             cls.objects(user_id=str(user_id)).update_one(upsert=True, set_on_insert__is_erased=False)
         pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MAX_BOUGHT}}}

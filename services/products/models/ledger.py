@@ -21,7 +21,6 @@ from services.products.models.product import Product
 
 DUPLICATE_KEY = 11000
 BATCH = 100
-"""Products per `post`."""
 
 WAITING = {"movements.at": {"$gt": mongo.BEGINNING}}
 
@@ -72,7 +71,7 @@ def _number(cursor: str) -> int:
 
 
 def waiting(product: Product) -> list[Entry]:
-    """Movements not yet posted, oldest first, computed back from current stock."""
+    """Unposted, oldest first, computed back from current stock."""
     on_hand, held, sold = product.stock_quantity, product.held_quantity, product.sold_quantity
     entries = []
     for number, movement in zip(count(product.movement_count, -1), reversed(product.movements)):
@@ -118,7 +117,7 @@ def post_of(products: Sequence[Product]) -> None:
     try:
         Entry._get_collection().insert_many(rows, ordered=False)
     except BulkWriteError as error:
-        # Another worker posted it and has not removed the movement yet.
+        # Another worker posted it.
         if any(wrong["code"] != DUPLICATE_KEY for wrong in error.details["writeErrors"]):
             raise
     Product._get_collection().bulk_write([_removal(product) for product in products], ordered=False)

@@ -8,7 +8,6 @@ from mongoengine import DateTimeField, EmbeddedDocument, IntField, StringField
 from chassis.storage import mongo
 
 RECEIPT = "receipt"
-"""Initial stock."""
 COUNT = "count"
 """Staff counted the shelf."""
 ADJUSTMENT = "adjustment"
@@ -17,7 +16,6 @@ RELEASE = "release"
 """Hold cancelled, refused or expired."""
 SALE = "sale"
 RESTOCK = "restock"
-"""Sold units came back."""
 
 RECEIVED = (RECEIPT, COUNT, ADJUSTMENT)
 """Kinds that change units received."""

@@ -38,7 +38,7 @@ INTERNAL = ("holds", "movements")
 """Fields that grow with open orders."""
 
 SHELVES = 256
-"""Equal parts in which the catalogue is read, as it may not fit into memory."""
+"""Parts read one by one, as the catalogue may not fit into memory."""
 
 
 class Hold(EmbeddedDocument):
@@ -80,7 +80,6 @@ class Product(Document):
     movements = EmbeddedDocumentListField(Movement)
     """Not yet in the ledger, oldest first."""
     movement_count = IntField(required=True, default=0)
-    """Includes posted ones."""
     low_stock_threshold = IntField(required=True, default=LOW_STOCK)
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)
@@ -93,7 +92,6 @@ class Product(Document):
 
     @classmethod
     def new(cls, product_id: UUID, **fields: Any) -> "Product":
-        """Not saved yet."""
         moment = mongo.now()
         shelf = product_id.bytes[0] * SHELVES // 256
         product = cls(id=str(product_id), shelf=shelf, created_at=moment, updated_at=moment, **_exact(fields))
@@ -125,7 +123,6 @@ class Product(Document):
 
     @classmethod
     def stock_of(cls, **condition: Any) -> "QuerySet":
-        """Stock fields only."""
         return cls.objects(**condition).only("sku", "version", *STOCK)
 
     @classmethod
@@ -191,7 +188,7 @@ class Product(Document):
 
     @classmethod
     def _count(cls, product_id: UUID, seen: Sequence[int], quantity: int) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The condition that stock is unchanged since it was counted, and the movement."""
+        """Condition (stock unchanged since the count) and movement."""
         counted = cls.objects(id=str(product_id), version__in=seen).only("version", "stock_quantity").first()
         if counted is None:
             cls._raise_unchanged(product_id)

@@ -40,7 +40,6 @@ RELEASED = "released"
 RESTOCKED = "restocked"
 
 HOLDING = (RESERVING, RESERVED, RECLAIMING)
-"""Units are, or may be, held."""
 
 
 class AlreadySold(Conflict):
@@ -52,11 +51,11 @@ class AlreadyReleased(Conflict):
 
 
 class TooEarly(Exception):
-    """A message overtook its predecessor; retried later."""
+    """Message out of order; retried later."""
 
 
 class Overtaken(Exception):
-    """A concurrent delivery took over; retried later."""
+    """By a concurrent delivery; retried later."""
 
 
 class Line(EmbeddedDocument):
@@ -105,7 +104,6 @@ class Reservation(Document):
 
     @classmethod
     def _create(cls, order_id: UUID, state: str, **fields: Any) -> "Reservation | None":
-        """None if it exists."""
         moment = mongo.now()
         reservation = cls(
             order_id=str(order_id), state=state, attempt=1, created_at=moment, updated_at=moment, **fields
@@ -136,13 +134,13 @@ class Reservation(Document):
         return self
 
     def confirm(self) -> bool:
-        """Every line is held. False if another handler decided first."""
+        """False if another handler decided first."""
         if self.state == RECLAIMING:
             return self._decide(StockCommitted(UUID(self.order_id)), set__state=COMMITTED, unset__expires_at=1)
         return self._decide(StockReserved(UUID(self.order_id)), set__state=RESERVED)
 
     def refuse(self, product_id: str, reason: str) -> bool:
-        """A line cannot be held. False if another handler decided first."""
+        """False if another handler decided first."""
         reply = StockRefused(UUID(self.order_id), UUID(product_id), Reason(reason))
         why = {"set__refused_product_id": product_id, "set__reason": reason}
         return self._decide(reply, set__state=REFUSED, unset__expires_at=1, **why)
@@ -199,11 +197,9 @@ class Reservation(Document):
 
     @classmethod
     def overdue(cls, limit: int) -> QuerySet:
-        """Oldest first."""
         return cls.objects(expires_at__lte=mongo.now()).order_by("expires_at").limit(limit)
 
     def expire(self) -> bool:
-        """False if it changed meanwhile."""
         unchanged = Reservation.objects(
             order_id=self.order_id, state=self.state, attempt=self.attempt, expires_at=self.expires_at
         )
@@ -226,6 +222,5 @@ class Reservation(Document):
 
 
 def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> bool:
-    """Whether a reservation matched."""
     replied = {"push__unsent": mongo.unsent(reply)} if reply else {}
     return matching.update_one(**replied, **changes, set__updated_at=mongo.now()) == 1

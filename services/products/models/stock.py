@@ -59,7 +59,6 @@ class Stock:
         return _move(product_id, free, movement, push__holds=hold)
 
     def _adopt(self, product_id: str, order_id: str, attempt: int) -> bool:
-        """Take over an unfinished attempt's hold."""
         held = Product.objects(id=product_id, holds__match={"order_id": order_id, "attempt__lte": attempt})
         return held.update_one(set__holds__S__attempt=attempt) == 1
 
@@ -97,7 +96,6 @@ def _once(product_id: str, movement: Movement) -> Entry:
 
 
 def _move(product_id: str, condition: dict[str, Any], movement: Movement, **changes: Any) -> bool:
-    """Whether the condition held."""
     moved = Product.objects(id=product_id, **condition).update_one(
         inc__stock_quantity=movement.on_hand,
         inc__sold_quantity=movement.sold,

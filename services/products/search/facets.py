@@ -46,7 +46,6 @@ class Facets(View):
 
 
 def facets_of(finder: Finder, query: TextQuery | None, filters: Filters) -> Facets:
-    """Of all products without a query."""
     counted: dict[Filters, list[Count]] = {}
 
     def without(**own: Any) -> list[Count]:

@@ -52,7 +52,6 @@ class Match:
 class Count:
     category: str
     price_step: Decimal
-    """Largest step the price reaches."""
     is_in_stock: bool
     products: int
 
@@ -114,7 +113,6 @@ class Finder:
             found.setdefault(product_id, Match(Place(from_column(field, value), product_id), Texts(*texts)))
 
     def counts(self, query: TextQuery | None, filters: Filters) -> list[Count]:
-        """Of at most MAX_COUNTED matches."""
         if query is None:
             conditions, values = conditions_of(filters)
             select = f"SELECT {_COUNTED} FROM products p WHERE {' AND '.join(conditions)} LIMIT ?"  # noqa: S608 - names of ours
@@ -132,7 +130,6 @@ class Finder:
         ]
 
     def _some_of(self, query: TextQuery) -> str:
-        """Any terms but the most frequent."""
         rarest_first = sorted(query.terms, key=lambda term: -term.weight)
         kept, found = rarest_first[:1], self._products_with(rarest_first[0])
         for term in rarest_first[1:]:

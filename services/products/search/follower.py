@@ -32,13 +32,10 @@ MAX_AT_ONCE = timedelta(minutes=10)
 """More is read shelf by shelf, as it may not fit into memory."""
 
 BUILD_TIMEOUT_SECONDS = 1.0
-"""A request's wait for a building index."""
 
 SAMPLE_SHELVES = 4
-"""Sampled to estimate the catalogue's size."""
 
 SMALL = 5_000
-"""Products read at once."""
 
 _NAMES = "sku name description category price stock_quantity sold_quantity is_active version created_at"
 FIELDS = dict.fromkeys(_NAMES.split(), 1)
@@ -63,7 +60,6 @@ class Follower:
         if not is_changed and started - self._looked < MAX_LAG_SECONDS:
             return
         with self._lock:
-            # Another thread may have looked while this one waited.
             if self._looked < started and not self._is_building():
                 looked = time.monotonic()
                 self._look()
@@ -126,7 +122,6 @@ def _products() -> "Collection[Any]":
 
 
 def _identity() -> str:
-    """Created at the first call."""
     marks: Collection[Any] = mongoengine.get_db()["catalogue"]
     found = marks.find_one({"_id": "catalogue"})
     if found is None:

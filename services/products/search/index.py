@@ -56,7 +56,6 @@ class Entry:
 
 
 def length_word(count: int) -> str:
-    """The token for a name of `count` words."""
     return f"w{count}"
 
 
@@ -166,7 +165,6 @@ def _write_texts(
     fields = (texts.name, texts.category, texts.description)
     if not is_new:
         before = writer.execute("SELECT name, category, description FROM texts WHERE rowid = ?", (row_id,)).fetchone()
-        # Most changes only affect stock.
         if before == fields:
             return
         words_moved.subtract(set(" ".join(before).split()))

@@ -27,7 +27,6 @@ class Results:
     products: list[Product]
     next: str | None
     query: TextQuery | None
-    """As understood; None without text."""
 
 
 def list_page(finder: Finder, page: Page, filters: Filters, order: Order) -> tuple[list[Product], str | None]:
@@ -79,7 +78,6 @@ def _place_of(match: Match, query: TextQuery, order: str) -> Place | None:
 
 
 def _resumed(cursor: str, order: str) -> tuple[TextQuery, Place]:
-    """Where the last page ended."""
     *place, query = pagination.decode(cursor, 4)
     try:
         return TextQuery.from_text(query), _place(place, order)
@@ -93,7 +91,6 @@ def _cursor(order: str, last: Place) -> tuple[str, str, str]:
 
 
 def _place(texts: Sequence[str], expected: str) -> Place:
-    """Reverse `_cursor`. Raises Invalid."""
     order, value, product_id = texts
     try:
         if order == expected:

@@ -16,16 +16,12 @@ MAX_WORDS = 24
 MAX_WORDS_PER_TERM = 8
 
 NO_WORD = "0"
-"""For a text without words."""
 
 EXACT, COMPLETED, CORRECTED = 1.0, 0.6, 0.5
-"""Certainty of a word."""
 
 
 class Vocabulary(Protocol):
-    def share(self, word: str) -> float:
-        """Of products with the word."""
-        ...
+    def share(self, word: str) -> float: ...
 
     def completions(self, prefix: str, limit: int) -> list[str]:
         """Most frequent first."""
@@ -38,8 +34,6 @@ class Vocabulary(Protocol):
 
 @dataclass(frozen=True)
 class Term:
-    """Meanings of a typed word with certainties, and its weight."""
-
     words: tuple[tuple[str, float], ...]
     weight: float
 
@@ -50,7 +44,6 @@ class TextQuery:
 
     @property
     def corrected(self) -> str | None:
-        """None without typos."""
         best = [term.words[0] for term in self.terms]
         return " ".join(word for word, _ in best) if any(certainty == CORRECTED for _, certainty in best) else None
 
@@ -100,5 +93,4 @@ def _term(typed: str, vocabulary: Vocabulary, limit: int) -> Term:
     if not words:
         words = [(word, CORRECTED) for word in vocabulary.similar(typed, limit)]
     share = max((vocabulary.share(word) for word, _ in words), default=0.0)
-    # Words most products have distinguish poorly.
     return Term(tuple(words) or ((typed, EXACT),), round(max(0.1, 1.0 - share), 3))

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from services.products.search.query import Term, TextQuery
 
 NAME, CATEGORY, DESCRIPTION = 1.0, 0.7, 0.3
-"""Word weight by field."""
 
 SCALE = 10_000
 """Integer scores survive a cursor exactly."""
@@ -32,14 +31,12 @@ def texts(name: list[str], category: list[str], description: list[str]) -> Texts
 
 
 def score(query: TextQuery, product: Texts) -> int:
-    """0 without a match."""
     worths = [_worth(term, product) for term in query.terms]
     total = sum(term.weight for term in query.terms)
     if not any(worths) or not total:
         return 0
     found = sum(worth * term.weight for worth, term in zip(worths, query.terms, strict=True)) / total
     matched = sum(1 for worth in worths if worth) / len(worths)
-    # Full matches precede partial ones.
     return round(SCALE * (matched**2 * found + 0.25 * matched * _aptness(query, product)))
 
 
@@ -57,7 +54,7 @@ def _worth(term: Term, product: Texts) -> float:
 
 
 def _aptness(query: TextQuery, product: Texts) -> float:
-    """Share of the name's words in the query, more for a phrase."""
+    """Share of the name's words found, more for a phrase."""
     name = product.name.split()
     meant = {term.words[0][0] for term in query.terms}
     share = sum(1 for word in name if word in meant) / len(name) if name else 0.0

@@ -27,7 +27,7 @@ def best_first(query: TextQuery) -> Iterator[str]:
 
 
 def newest(columns: str, table: str, expression: str, filters: Filters) -> tuple[str, list[Any]]:
-    """Values exclude the limit. CROSS JOIN makes the text decide which rows are read."""
+    """Values exclude the limit. CROSS JOIN makes SQLite start from the text."""
     conditions, values = conditions_of(filters)
     query = (
         f"SELECT {columns} FROM {table} m CROSS JOIN products p ON p.row = m.rowid"  # noqa: S608 - names of ours

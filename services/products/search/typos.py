@@ -6,7 +6,6 @@ from typing import Any
 
 MAX_TYPOS = 2
 PREFIX_LENGTH = 7
-"""Letters used for keys."""
 
 
 def max_typos(word: str) -> int:
@@ -40,7 +39,6 @@ def _deletions(word: str, typos: int) -> set[str]:
 
 def closest(typed: str, candidates: Iterable[tuple[Any, ...]], limit: int) -> list[str]:
     """From (word, product count): fewest typos, then same first letter, then most products."""
-    # Most processes never meet a typo.
     from rapidfuzz import process
     from rapidfuzz.distance import OSA
 

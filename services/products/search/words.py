@@ -4,7 +4,6 @@ import re
 import unicodedata
 
 MAX_LENGTH = 24
-"""Longer words are cut."""
 
 _WORD = re.compile(r"[^\W_]+")
 _APOSTROPHES = str.maketrans("", "", "'\u2019\u02bc`")
@@ -35,5 +34,4 @@ def _singular(word: str) -> str:
 
 
 def distinct(text: str) -> list[str]:
-    """In order of first use."""
     return list(dict.fromkeys(words(text)))

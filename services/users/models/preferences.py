@@ -29,7 +29,6 @@ class Preferences(Base):
 
     @classmethod
     def of(cls, user_id: UUID) -> Self:
-        """Defaults are not stored."""
         return postgres.session().get(cls, user_id) or cls(
             user_id=user_id,
             locale="en",
@@ -40,7 +39,6 @@ class Preferences(Base):
         )
 
     def update(self, values: dict[str, Any]) -> bool:
-        """Whether anything changed."""
         changes = {name: value for name, value in values.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
             self.marketing_consent_at = clock.now() if changes["marketing_consent"] else None

@@ -63,7 +63,6 @@ class Request(Base):
 
     @classmethod
     def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
-        """None if used, expired or without account."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
         if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= clock.now():
             return None
@@ -89,7 +88,6 @@ class Request(Base):
 
 
 def _verified_id(token: str) -> UUID | None:
-    """None for foreign tokens."""
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     except (binascii.Error, ValueError):

@@ -27,7 +27,6 @@ MAX_IDLE = timedelta(days=30)
 """Since the last refresh."""
 
 MAX_LENGTH = timedelta(days=180)
-"""Since login."""
 
 REPEAT_WINDOW = timedelta(seconds=90)
 """How long a used token gives its successor again. Exceeds client (60 s in browsers) plus edge timeout (10 s): shorter
@@ -68,7 +67,6 @@ class Session(Base):
 
     @classmethod
     def end_all(cls, user_id: UUID, by: str, except_for: UUID | None = None) -> int:
-        """Returns how many ended."""
         query = select(cls.id).where(
             cls.user_id == user_id, cls.ended_at.is_(None), cls.id.is_distinct_from(except_for)
         )
@@ -127,12 +125,11 @@ class RefreshToken(Base):
 
     def lock_session(self) -> Session:
         session = postgres.session().get_one(Session, self.session_id, with_for_update=True)
-        # A concurrent request may have used it while we waited for the lock.
+        # Another request may have used it while we waited for the lock.
         postgres.session().refresh(self)
         return session
 
     def was_stolen(self, now: datetime) -> bool:
-        """Whether presenting it now proves that two parties hold it."""
         if self.is_superseded:
             return True
         if self.used_at is None:

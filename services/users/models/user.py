@@ -21,7 +21,6 @@ from services.users.models import Base
 UNIQUE_FIELDS = {"users_email_key": "email", "users_username_key": "username"}
 
 MAX_SEARCHABLE = 200
-"""Characters of a name that are compared."""
 
 
 class AlreadyTaken(Conflict):
@@ -51,10 +50,8 @@ class User(Base):
     is_active: Mapped[bool]
     email_verified_at: Mapped[datetime | None]
     is_public: Mapped[bool]
-    """Whether other customers can find it."""
     first_last: Mapped[str] = mapped_column(Text)
     last_first: Mapped[str] = mapped_column(Text)
-    """Normalized for search."""
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
 
@@ -166,7 +163,6 @@ class User(Base):
 
     @property
     def personal_terms(self) -> list[str]:
-        """Easy guesses for this user's password."""
         terms = (self.email, self.email.partition("@")[0], self.username, self.first_name, self.last_name)
         return [term for term in terms if term]
 
@@ -204,7 +200,6 @@ class User(Base):
         return True
 
     def rehash(self, hashed_password: str) -> None:
-        """Unless the password changed meanwhile."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
         postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
