@@ -1,7 +1,4 @@
-"""Shared by stand-ins: a small Flask app, problem+json and graceful shutdown.
-
-Independent of the chassis, as they play other companies' systems, and light on memory.
-"""
+"""Shared by stand-ins; independent of the chassis, and light on memory."""
 
 import logging
 import os
@@ -28,7 +25,6 @@ class InvalidField(UnprocessableEntity):
 
 
 def create_app(import_name: str, is_ready: Callable[[], bool]) -> Flask:
-    """With health endpoints and problem+json errors."""
     app = Flask(import_name, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 16 * 1024
     app.register_error_handler(HTTPException, as_problem)
@@ -70,7 +66,6 @@ def listening(app: Flask, host: str, port: int) -> Iterator[int]:
 
 
 def stop_signal() -> threading.Event:
-    """Set by SIGTERM and SIGINT."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

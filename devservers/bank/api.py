@@ -28,7 +28,7 @@ def create_app(
     slow_seconds: float = 3.0,
     webhooks: Endpoint | None = None,
 ) -> Flask:
-    """`store_path`: SQLite file, None for memory. `stopping` ends slow responses and webhook delivery."""
+    """`store_path`: SQLite file, None for memory."""
     ledger = Ledger(store_path)
     stop = stopping or threading.Event()
     app = standin.create_app(__name__, ledger.is_open)
@@ -51,8 +51,6 @@ def create_app(
 
 
 def _add_commands(app: Flask, ledger: Ledger, delay: Callable[[], object]) -> None:
-    """Routes that move money. `delay` holds back slow responses."""
-
     @app.post("/charges")
     def charge() -> Response:
         order = fields.charge_order(fields.body(), tokens.TOKENS)

@@ -1,7 +1,4 @@
-"""The merchant's dashboard; its effects reach the shop by webhook.
-
-Forms post `action`, and an `amount` in minor units for some. The password is the merchant's key.
-"""
+"""The merchant's dashboard. Amounts are in minor units; the password is the merchant's key."""
 
 import hmac
 from collections.abc import Callable

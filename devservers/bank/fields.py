@@ -13,7 +13,7 @@ from devservers.bank.ledger import timestamp
 from devservers.standin import InvalidField, whole_number
 
 MAX_AMOUNT = 99_999_999
-"""In minor units, as at large providers."""
+"""In minor units."""
 
 MAX_PAGE_SIZE = 100
 REFERENCE = re.compile(r"[A-Za-z0-9 ._:/#-]{1,200}")
@@ -34,7 +34,6 @@ class ChargeOrder:
 
 
 def body() -> Body:
-    """The request's JSON object; {} without a body."""
     try:
         sent = request.get_json(force=True) if request.get_data() else {}
     except RecursionError:
@@ -63,7 +62,6 @@ def optional_amount(sent: Body) -> int | None:
 
 
 def refund_order(sent: Body) -> tuple[int, str]:
-    """Amount and optional reference."""
     _only(sent, ("amount", "reference"))
     named = "reference" in sent
     return _amount(sent), _text(sent, "reference", REFERENCE, REFERENCE_RULE) if named else ""

@@ -133,7 +133,6 @@ class Ledger:
         return refund, charge
 
     def dispute(self, charge_id: str, disputed: int, charged_back: int) -> Row:
-        """Add to the amounts withheld and lost."""
         return self._write(
             "update charges set amount_disputed = amount_disputed + ?, amount_charged_back = amount_charged_back + ?"
             " where id = ? returning *",
@@ -141,7 +140,6 @@ class Ledger:
         )
 
     def queue_webhook(self, event_type: str, charge: Row, is_news: bool = False) -> None:
-        """Queue a webhook if the source has them or the merchant cannot know."""
         if not self.has_endpoint or not (is_news or charge["source"] in WITH_WEBHOOKS):
             return
         event_id = _new_id("evt")
@@ -160,7 +158,7 @@ class Ledger:
         return next(iter(self._read(query, (now,))), None)
 
     def webhook_sent(self, webhook: Row) -> None:
-        """Count a copy as sent, and release the webhook held back for it."""
+        """Releases the webhook held back for it."""
         self._write("update webhooks set copies = copies - 1 where id = ? returning *", (webhook["id"],))
         self._read("update webhooks set is_held = 0 where charge_id = ?", (webhook["charge_id"],))
 
@@ -179,7 +177,7 @@ class Ledger:
         return self._read("select * from refunds where charge_id = ? order by position", (charge_id,))
 
     def charges(self, filters: dict[str, str], after: int, limit: int) -> list[Row]:
-        """Oldest first, so that pages are stable. `filters`: reference, since, until."""
+        """Oldest first. `filters`: reference, since, until."""
         conditions = "".join(f"{FILTERS[name]} and " for name in filters)
         return self._read(
             f"select * from charges where {conditions} position > :after order by position limit :limit",  # noqa: S608

@@ -40,7 +40,6 @@ def signature(secret: str, moment: int, body: str) -> str:
 
 
 def _send(endpoint: Endpoint, webhook: Row) -> bool:
-    """Whether it was accepted."""
     signed = signature(endpoint.secret, int(time.time()), webhook["body"])
     headers = {"Content-Type": "application/json", SIGNATURE: signed}
     # The merchant configures this http(s) URL.

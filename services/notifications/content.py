@@ -35,7 +35,7 @@ NO_CONTENT = Content("", "")
 
 
 def render(kind: str, channel: str = EMAIL, locale: str | None = None, time_zone: str = "UTC", **facts: Any) -> Content:
-    """Raises jinja2's errors for a missing template or fact."""
+    """Raises jinja2's errors."""
     where = parse_locale(locale)
 
     def part(ending: str) -> str:

@@ -1,4 +1,4 @@
-"""Lists and replays notifications that were given up."""
+"""Notifications that were given up."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -17,7 +17,7 @@ def rows(limit: int) -> Sequence[DeadRow]:
 
 
 def replay(row_id: UUID) -> None:
-    """Retried for as long as a new one. Raises NotFound unless given up."""
+    """Raises NotFound unless given up."""
     notification = postgres.session().get(Notification, row_id, with_for_update=True)
     if notification is None or notification.status != Status.DEAD:
         raise NotFound("No notification with this id was given up.")
@@ -26,7 +26,6 @@ def replay(row_id: UUID) -> None:
 
 
 def _shown(notification: Notification) -> DeadRow:
-    # Neither content nor recipient.
     log = [
         f"{each.started_at:%Y-%m-%d %H:%M:%S} {each.provider}: {each.outcome} {each.error or ''}".strip()
         for each in Attempt.of(notification.id)

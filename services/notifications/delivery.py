@@ -1,6 +1,6 @@
 """One delivery attempt, logged before and after each provider call, outside any transaction.
 
-A crash before the response is recorded may cause a duplicate at the same provider, never at a second one.
+A crash may cause a duplicate at the same provider, never at a second one.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def deliver(notification: Notification) -> None:
 
 
 def _message(notification: Notification) -> Message:
-    """Raises RequestExpired or NotTaken if it needs a token."""
+    """Raises RequestExpired or NotTaken."""
     kind = KINDS[notification.kind]
     message = Message(
         notification.id,
@@ -75,7 +75,6 @@ def _message(notification: Notification) -> Message:
 
 
 def _send_to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
-    """Moves on only if the message was not taken."""
     failure = NotTaken("No provider is configured for this channel.")
     for provider in alternatives:
         try:
@@ -93,7 +92,6 @@ def _send_to_one_of(alternatives: list[Provider], notification: Notification, me
 
 
 def _was_taken(provider: Provider, notification: Notification, message: Message) -> bool:
-    """Asks a provider that may have it."""
     reference = provider.find(message, _first_attempt(notification.id))
     if reference is None:
         return False
@@ -109,7 +107,6 @@ def _first_attempt(notification_id: UUID) -> datetime:
 
 
 def _push(notification: Notification, message: Message) -> None:
-    """To each device that does not have it yet."""
     settings = Settings.current()
     with store.transaction():
         done = {each.device_id for each in Attempt.of(notification.id) if each.outcome == Outcome.SENT}
@@ -165,7 +162,7 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
         row = Notification.get_for_update(notification.id)
         change(row)
         if not row.recipient:
-            # Deleted meanwhile; the errors may name the user.
+            # The errors may name the deleted user.
             Attempt.blank([row.id])
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     log.info(

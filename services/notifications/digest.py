@@ -1,4 +1,4 @@
-"""Digests: one mail of collected notifications, at the user's hour."""
+"""Digests: one mail of collected notifications."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,7 +25,7 @@ def send_due(at: datetime | None = None) -> None:
 
 
 def _people(at: datetime) -> Sequence[UUID]:
-    # Ordered, as each contact gets locked.
+    # Ordered, as contacts get locked.
     due = select(Notification.user_id).where(*_due(at)).distinct().order_by(Notification.user_id)
     return postgres.session().scalars(due.limit(PEOPLE_AT_ONCE)).all()
 

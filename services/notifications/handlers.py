@@ -1,4 +1,4 @@
-"""Reactions to the events of users, orders and stock."""
+"""Reactions to events."""
 
 from chassis.messaging.handlers import Handlers, event_id, occurred_at
 from contracts.orders import OrderCancelled, OrderConfirmed, OrderDelivered, OrderRefunded, OrderShipped
@@ -54,7 +54,7 @@ def user_preferences_updated(event: UserPreferencesUpdated) -> None:
     contact.set_preferences(event.locale, event.time_zone, event.marketing_consent, at=occurred_at())
 
 
-# The token is fetched from users just before sending.
+# The token is fetched just before sending.
 
 
 @handlers.on(EmailVerificationRequested)

@@ -11,7 +11,6 @@ class Kind:
     name: str
     offered: frozenset[str]
     on: frozenset[str]
-    """On by default."""
 
     fixed: frozenset[str] = frozenset()
     """Cannot be turned off: security, and what customers are entitled to in writing."""
@@ -23,13 +22,13 @@ class Kind:
     """For e-mail digests."""
 
     wants_consent: bool = False
-    """Marketing: needs consent, and is dropped at the rate cap."""
+    """Marketing, which is dropped at the rate cap."""
 
     is_capped: bool = True
     """Not security, or an attacker could silence it by filling the cap."""
 
     is_internal: bool = False
-    """For staff, or digests: ignores preferences."""
+    """Ignores preferences."""
 
 
 def _kind(name: str, on: str, offered: str = "email sms push", fixed: str = "", **rules: bool) -> Kind:

@@ -17,7 +17,7 @@ class Subscription:
 
 
 def unsubscribe_url(user_id: UUID, kind: Kind) -> str:
-    """Empty if they cannot be turned off. Deterministic, so that retried mails are identical."""
+    """Empty if they cannot be turned off. Deterministic."""
     if EMAIL in kind.fixed or (kind.is_internal and kind.name != "digest"):
         return ""
     token = _signer().dumps([str(user_id), kind.name])

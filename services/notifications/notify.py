@@ -34,7 +34,7 @@ def notify(
     channels: Iterable[str] | None = None,
     **facts: Any,
 ) -> Sequence[Notification]:
-    """Notify once about `subject_id`; returns the new notifications, one per channel.
+    """Once about `subject_id`: one new notification per channel.
 
     Suppressed mails leave a row with a reason. Other channels get one only if available and wanted, or in `channels`.
     """
@@ -50,7 +50,6 @@ def notify(
             plan = timing.Plan(Status.SUPPRESSED, plan.reason or "no address")
         unsubscribe = links.unsubscribe_url(contact.user_id, kind) if channel == EMAIL else ""
         facts_and_links = {"name": contact.name_for(contact.email), "unsubscribe": unsubscribe, **facts}
-        # Digests show the short form.
         form = PUSH if plan.reason == DIGEST else channel
         content = NO_CONTENT if contact.is_deleted else render(kind_name, form, contact.locale, zone, **facts_and_links)
         notification = Notification.create(

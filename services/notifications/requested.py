@@ -1,7 +1,4 @@
-"""Mails with an account token, fetched from users just before sending.
-
-So the token is stored nowhere here, and expired requests are not mailed.
-"""
+"""Mails with an account token, fetched just before sending so that it is stored nowhere here."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -30,11 +27,11 @@ class Request(BaseModel):
 
 
 class RequestExpired(Exception):
-    """Or was used."""
+    """Or already used."""
 
 
 def complete(message: Message, kind: str, user_id: UUID, request_id: UUID) -> Message:
-    """Adds link and address. Raises RequestExpired, and NotTaken when users is unavailable."""
+    """Raises RequestExpired, and NotTaken when users is unavailable."""
     settings = Settings.current()
     try:
         request = Request.model_validate(_users.get(f"/internal/requests/{request_id}", {}, settings))

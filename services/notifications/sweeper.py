@@ -1,4 +1,4 @@
-"""Releases deferred notifications, and retries those whose task gave up or was lost."""
+"""Releases deferred notifications and retries unsent ones."""
 
 from datetime import datetime
 

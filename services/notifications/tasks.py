@@ -14,7 +14,7 @@ tasks = Tasks("notifications")
 
 
 def _exhausted(notification_id: UUID, error: Exception) -> None:
-    """Unavailable providers are the sweeper's; other errors are bugs."""
+    """The sweeper retries unavailable providers; other errors are bugs."""
     if not isinstance(error, OSError):
         Notification.get_for_update(notification_id).give_up(repr(error))
 
@@ -29,7 +29,7 @@ def deliver(notification_id: UUID) -> None:
     if notification is None:
         return
     with ExitStack() as on_error:
-        # Otherwise retries would find the row taken, and never be exhausted.
+        # Otherwise retries would find the row taken.
         on_error.callback(_release, notification_id)
         delivery.deliver(notification)
         on_error.pop_all()

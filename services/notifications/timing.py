@@ -1,4 +1,4 @@
-"""Whether and when to send: consent, preferences, quiet hours, digest, rate cap."""
+"""Whether and when to send."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from services.notifications.settings import Settings
 
 CAP_WINDOW = timedelta(hours=1)
 MAX_WAIT = timedelta(days=1)
-"""What the cap would delay for longer is dropped."""
+"""Dropped if the cap delays it for longer."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ def plan(contact: Contact, preferences: Preferences, kind: Kind, channel: str, a
 
 
 def after_quiet_hours(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datetime:
-    """`at`, or the end of its quiet hours."""
     begin, end = preferences.quiet_from, preferences.quiet_until
     if begin is None or end is None:
         return at
@@ -73,7 +72,6 @@ def next_digest(preferences: Preferences, zone: ZoneInfo, at: datetime) -> datet
 
 
 def _under_cap(contact: Contact, channel: str, release: datetime) -> datetime:
-    """From `release` on, when CAP_WINDOW has room."""
     maximum = Settings.current().max_per_hour[channel]
     earlier = Notification.nth_latest_release(contact.user_id, channel, maximum, release - CAP_WINDOW)
     return max(release, earlier + CAP_WINDOW) if earlier is not None else release

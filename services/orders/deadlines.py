@@ -1,7 +1,4 @@
-"""Late replies: repeat the command, then fail the step.
-
-A failed step cancels the order. A compensation never fails: the order is marked as stuck and the command repeated.
-"""
+"""Late replies: repeat the command, then fail the step. A compensation never fails: its order is marked as stuck."""
 
 import time
 from collections.abc import Sequence
@@ -38,7 +35,6 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 
 
 def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None:
-    """Process at least one late order."""
     now = now or clock.now()
     late = now - timedelta(seconds=Settings.current().reply_grace_seconds)
     session = postgres.session()
@@ -96,7 +92,6 @@ def _remind(order: Order, request: Event) -> None:
 
 
 def resume(order: Order, by: str) -> None:
-    """Repeat unanswered commands at once, and request what is owed."""
     order.record(OrderResumed(order.id, by))
     for step in order.open_steps.values():
         order.emit(Event.at(order.id, step.version).message)

@@ -27,7 +27,7 @@ class AllOrdersQuery(OrderQuery):
 
 
 def page(query: OrderQuery, user_id: UUID | None = None, stuck: bool = False) -> tuple[Sequence[Order], str | None]:
-    """The page and the next cursor."""
+    """With the next cursor."""
     return newest_first(selection(query, user_id, stuck), Order.created_at, Order.id, query)
 
 

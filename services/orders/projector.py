@@ -1,7 +1,7 @@
 """Adds each event to the analytics exactly once: sums and position share a transaction.
 
-Positions are assigned at insert but visible at commit, so events are read in transaction order, up to the oldest
-running one. A long transaction anywhere on the server delays analytics.
+Positions become visible out of order, so events are read up to the oldest running transaction. A long one anywhere on
+the server delays analytics.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ _MARK = text(
 
 
 def project() -> None:
-    """Count new events, in one worker at a time."""
+    """One worker at a time."""
     postgres.session().execute(_BEGIN)
     position = postgres.session().execute(_POSITION).one_or_none()
     if position is None:
@@ -63,7 +63,6 @@ def project() -> None:
 
 
 def _count_after(position: Any) -> Any:
-    """Returns the new position."""
     session = postgres.session()
     after = {"transaction_id": position.transaction_id, "position": position.position}
     types = [message.type for message in COUNTED]

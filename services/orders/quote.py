@@ -1,4 +1,4 @@
-"""Prices, names and availability from the products service, never from the client."""
+"""Prices, names and availability, never from the client."""
 
 from dataclasses import dataclass
 from uuid import UUID

@@ -1,7 +1,4 @@
-"""Rebuild every projection from the events while orders go on.
-
-One transaction fills new tables and swaps them in. Only the swap, which rereads streams that have grown, blocks orders.
-"""
+"""Rebuild every projection from the events; only the final swap of tables blocks orders."""
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -91,7 +88,6 @@ def _rows(events: Iterable[Any]) -> Iterator[dict[str, Any]]:
 
 
 def _count(connection: Connection, seen: str) -> None:
-    """Count transactions that ended before the rebuild."""
     sums = Sums()
     events = connection.execute(
         _streamed(

@@ -1,4 +1,4 @@
-"""Full or partial refunds of an order that is not called off."""
+"""Full or partial refunds."""
 
 from uuid import uuid4
 

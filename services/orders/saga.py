@@ -1,7 +1,4 @@
-"""The life of an order, top to bottom: place, reserve, authorise, confirm, commit and capture; then undo.
-
-Only replies that the order awaits have an effect. A failed or refused step cancels the order.
-"""
+"""The life of an order, top to bottom. A failed or refused step cancels it; unawaited replies have no effect."""
 
 from uuid import uuid4
 
@@ -64,7 +61,6 @@ def stock_reserved(event: StockReserved) -> None:
 
 @handlers.on(StockRefused)
 def stock_refused(event: StockRefused) -> None:
-    """Unavailable, or the hold expired before its commit."""
     order = Order.get_for_update(event.order_id)
     if order.accept(event):
         cancel(order, event.reason)
@@ -123,7 +119,7 @@ def deliver(order: Order) -> None:
     order.emit(OrderDelivered(order.id, order.user_id))
 
 
-# Undo each part once, when it is known whether there is anything to undo.
+# Undo, once it is known whether there is anything to undo.
 
 
 def cancel(order: Order, reason: Reason, note: Note | None = None) -> None:
@@ -134,7 +130,7 @@ def cancel(order: Order, reason: Reason, note: Note | None = None) -> None:
 
 
 def undo(order: Order) -> None:
-    """Request back, once, what a called-off order has or may still get."""
+    """Once."""
     if order.is_called_off:
         _undo_stock(order)
         _undo_payment(order)
@@ -179,7 +175,6 @@ def payment_voided(event: PaymentVoided) -> None:
 
 @handlers.on(PaymentRefunded)
 def payment_refunded(event: PaymentRefunded) -> None:
-    """Requested by us or by staff."""
     order = Order.get_for_update(event.order_id)
     reason, note = _refund_reason(order, event)
     if order.record_money(event):
@@ -189,7 +184,7 @@ def payment_refunded(event: PaymentRefunded) -> None:
 
 @handlers.on(PaymentMovedExternally)
 def payment_moved_externally(event: PaymentMovedExternally) -> None:
-    """An order fully refunded is over; a dispute only holds it back."""
+    """A dispute only holds the order back."""
     order = Order.get_for_update(event.order_id)
     if event.position <= order.movement:
         return
@@ -215,7 +210,6 @@ def settle_externally(order: Order, by: str) -> None:
 
 
 def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Note | None]:
-    """As requested."""
     step = order.steps.get(key_of(refunded, RefundPayment))
     request = Event.at(order.id, step.version).message if step is not None and step.attempts else None
     return (request.reason, request.note) if isinstance(request, RefundPayment) else (Reason.REFUNDED_BY_SHOP, None)
@@ -223,7 +217,7 @@ def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Not
 
 @handlers.on(RefundRefused)
 def refund_refused(event: RefundRefused) -> None:
-    """Not repeated: it would be refused again. An operator settles what a called-off order owes."""
+    """Not repeated: it would be refused again."""
     order = Order.get_for_update(event.order_id)
     if order.accept(event) and order.is_called_off and not order.is_settled:
         order.record(OrderStuck(order.id, event.reason, key_of(event, RefundPayment)))

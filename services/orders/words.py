@@ -1,4 +1,4 @@
-"""Order events in plain words, for the timeline."""
+"""Order events in plain words."""
 
 from chassis.messaging.message import Message
 from contracts import money

@@ -1,6 +1,6 @@
-"""Refunds and disputes made at the provider without us, booked when a lookup shows them.
+"""Refunds and disputes made at the provider without us, booked after a lookup.
 
-Callers hold the payment's lock, and the ledger has not changed since the lookup.
+Callers hold the payment's lock; the ledger is unchanged since the lookup.
 """
 
 from uuid import UUID
@@ -21,11 +21,11 @@ FRAUD_WARNINGS = Counter("souk_payments_fraud_warnings_total", "Warnings of frau
 
 
 class Overtaken(Exception):
-    """The lookup may be out of date, or a pending refund may explain it: look again."""
+    """The lookup may be out of date: look again."""
 
 
 def book(payment: Payment, charge: Charge) -> bool:
-    """Book what the ledger lacks, and notify the order; False if nothing. Raises Overtaken."""
+    """False if nothing is missing. Raises Overtaken."""
     if charge.gone is None or payment.status not in (Status.CAPTURED, Status.REFUNDED):
         return False
     before = payment.sums
@@ -44,10 +44,7 @@ def book(payment: Payment, charge: Charge) -> bool:
 
 
 def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
-    """Movements and amounts from the ledger's sums to the provider's.
-
-    Limited to what is there; the rest, and refunds taken back, are left to reconciliation.
-    """
+    """From the ledger's sums to the provider's. Excess, and refunds taken back, are left to reconciliation."""
     refunded = min(max(gone.refunded - booked.refunded, 0), booked.refundable)
     lost = max(gone.charged_back - booked.charged_back, 0)
     withheld = gone.disputed + lost - booked.disputed
@@ -63,7 +60,6 @@ def missing(booked: Sums, gone: Gone) -> list[tuple[Move, int]]:
 
 
 def warn_of_fraud(payment: Payment) -> None:
-    """Tells staff; no money has moved."""
     FRAUD_WARNINGS.inc()
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log.warning("provider warns of fraud", **ids, provider=payment.provider)

@@ -1,7 +1,4 @@
-"""Commands from orders; tasks call the provider later.
-
-Commands may come twice, late or out of order: a repeat gets the same reply, and a void is final.
-"""
+"""Commands from orders, which may come twice, late or out of order. A void is final."""
 
 from dataclasses import replace
 
@@ -67,14 +64,13 @@ def refund_payment(command: RefundPayment) -> None:
 
 
 def objection(payment: Payment) -> Reason | None:
-    """A reason to decline without asking the provider."""
+    """Found without asking the provider."""
     if not payment.payment_method:
         return Reason.INVALID_PAYMENT_METHOD
     return None if payment.currency in Settings.current().currencies else Reason.INVALID_CURRENCY
 
 
 def refund_objection(command: RefundPayment, payment: Payment | None) -> Reason | None:
-    """Whatever the payment's status."""
     if payment is None:
         return Reason.NOT_CAPTURED
     if command.amount <= 0:

@@ -1,7 +1,4 @@
-"""What follows from a response, webhook or timeout: status, ledger, replies, next tasks.
-
-Callers hold the payment's lock.
-"""
+"""What follows from a response, webhook or timeout. Callers hold the payment's lock."""
 
 from prometheus_client import Counter
 from structlog import get_logger
@@ -27,7 +24,6 @@ REFUNDS = Counter("souk_refunds_total", "Finished refunds, by status.", ["status
 
 
 def record_charge(payment: Payment, charge: Charge) -> None:
-    """FAILED: the provider will neither capture nor void it."""
     was_pending = payment.status == Status.PENDING
     payment.provider_reference = charge.reference or payment.provider_reference
     payment.action_url = charge.action_url
@@ -49,7 +45,7 @@ def record_charge(payment: Payment, charge: Charge) -> None:
 
 
 def observe_charge(payment: Payment, charge: Charge) -> None:
-    """Record a lookup outside any step, unless out of date. Raises Overtaken."""
+    """Unless out of date. Raises Overtaken."""
     if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
         record_charge(payment, charge)
     elif external.book(payment, charge):
@@ -59,7 +55,7 @@ def observe_charge(payment: Payment, charge: Charge) -> None:
 
 
 def call_off(payment: Payment, reason: Reason) -> None:
-    """Notify the order at once, and return what was held or captured."""
+    """Notifies the order at once."""
     was_pending = payment.status == Status.PENDING
     payment.call_off(reason)
     log.warning("payment called off", payment_id=str(payment.id), order_id=str(payment.order_id), reason=reason)
@@ -82,7 +78,6 @@ def continue_payment(payment: Payment) -> None:
 
 
 def start_refund(refund: Refund, payment: Payment) -> None:
-    """Unless refused or waiting."""
     if refund.is_pending:
         enqueue(REFUND, refund.id)
     else:
@@ -90,7 +85,7 @@ def start_refund(refund: Refund, payment: Payment) -> None:
 
 
 def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, charge: Charge | None = None) -> None:
-    """`charge`, after a refusal, may explain it. Raises Overtaken."""
+    """Raises Overtaken."""
     if repayment.status == RefundStatus.PENDING:
         refund.provider_reference = repayment.reference
         return
@@ -107,7 +102,6 @@ def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, cha
 
 
 def _refund_capture(payment: Payment) -> None:
-    """It had been called off before."""
     if payment.status == Status.CAPTURED and (left := payment.sums.refundable):
         start_refund(Refund.of(payment, left, payment.reason, BY_US), payment)
 

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 BATCH = 500
 SETTLED = timedelta(minutes=15)
-"""More recent movements may be booked on one side only, and are left for the next run."""
+"""More recent movements may be booked on one side only."""
 
 DAYS = 30
 """Longer than authorisations last and most refunds take."""
@@ -25,20 +25,14 @@ DAYS = 30
 
 @dataclass
 class Comparison:
-    """Number compared, and a sentence per difference."""
-
     charges: int = 0
     payments: int = 0
     differences: list[str] = field(default_factory=list)
     payment_ids: set[UUID] = field(default_factory=set)
-    """With differing amounts."""
 
 
 def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
-    """Compare charges and payments created since `since` and unchanged since `until`.
-
-    Raises ProviderUnavailable. Call with no transaction open.
-    """
+    """Created since `since`, unchanged since `until`. Raises ProviderUnavailable. Call with no transaction open."""
     result, seen = Comparison(), set[UUID]()
     for charges in _batches(provider.report(since, until + SETTLED)):
         result.charges += len(charges)

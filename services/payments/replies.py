@@ -1,4 +1,4 @@
-"""Replies to orders, from stored state alone, so that repeated commands get the same one."""
+"""Replies to orders, from stored state alone, so that repeats get the same one."""
 
 from contracts.payments import (
     CaptureRefused,

@@ -1,4 +1,4 @@
-"""The next provider call for a payment or refund, with no transaction open.
+"""The next provider call, with no transaction open.
 
 Unanswered requests are looked up before they are repeated. A refusal counts only if a lookup shows no other outcome.
 """
@@ -33,7 +33,7 @@ def next_charge(provider: Provider, payment: Payment, was_requested: bool, quiet
 def next_refund(
     provider: Provider, refund: Refund, payment: Payment, was_requested: bool
 ) -> tuple[Repayment, Charge | None]:
-    """The charge too if refused. Raises ProviderUnavailable."""
+    """With the charge if refused. Raises ProviderUnavailable."""
     charge = str(payment.provider_reference)
     found = provider.find_refund(refund.id, charge) if was_requested else None
     if found is not None:

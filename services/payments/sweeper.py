@@ -23,7 +23,6 @@ DISPUTED = Gauge("souk_payments_disputed", "Payments with money withheld in a di
 
 
 def sweep(now: datetime | None = None) -> None:
-    """Workers share the work."""
     now = now or clock.now()
     count = 0
     for task, model in ((ADVANCE, Payment), (REFUND, Refund), (PROCESS_WEBHOOK, Webhook)):

@@ -1,6 +1,6 @@
-"""Tasks that call the provider, with no transaction open, and record its response.
+"""Tasks that call the provider, with no transaction open.
 
-They may run twice, concurrently or late: the idempotency key is the same, and only a step's first response is recorded.
+They may run twice, concurrently or late: only a step's first response is recorded.
 """
 
 from datetime import timedelta
@@ -26,7 +26,6 @@ LOOK_UP = "payments.look_up"
 """Books what a lost webhook would have shown."""
 
 MAX_LISTED = 1_000
-"""Differences per reconciliation."""
 
 tasks = Tasks("payments")
 
@@ -69,7 +68,7 @@ def refund(refund_id: UUID) -> None:
 
 @tasks.task()
 def process_webhook(webhook_id: UUID) -> None:
-    """Look up its charge. Raises ProviderUnavailable and Overtaken to be retried."""
+    """Raises ProviderUnavailable and Overtaken to be retried."""
     with store.transaction():
         webhook = Webhook.get_for_update(webhook_id)
         payment = Payment.find(webhook.payment_id) if webhook.payment_id is not None else None
@@ -128,7 +127,7 @@ def _look_up(payment_id: UUID) -> None:
 
 
 def _require_unmoved(payment: Payment, position: int) -> None:
-    """Raises Overtaken if the ledger changed since the lookup."""
+    """Raises Overtaken."""
     if ledger.last_position(payment.id) != position:
         raise Overtaken(f"Money of payment {payment.id} moved during the lookup.")
 

@@ -19,13 +19,12 @@ from services.notifications.settings import Settings
 # Not every server supports 8BITMIME.
 _POLICY = SMTP_POLICY.clone(cte_type="7bit")
 
-# Stricter than the standard, as in users: the policy alone accepts a trailing line break and an encoded word, and
-# fails in many ways on invalid addresses.
+# Stricter than the standard: the policy alone accepts a trailing line break and an encoded word.
 _ADDRESS = re.compile(r"""(?!.*=\?)[^\s@"<>(),:;\[\]\\]+@[^\s@"<>(),:;\[\]\\]+""")
 
 
 def compose(message: Message, sender: str) -> EmailMessage:
-    """Deterministic, so that a resent mail is recognized as a copy. Raises Refused for an invalid address.
+    """Deterministic, so that a resent mail is recognized as a copy. Raises Refused.
 
     To is the bare address, as a name could inject headers.
     """
@@ -74,7 +73,6 @@ class MailServer:
             with closing(self._connect()) as server:
                 _secure(server, self._url)
                 self._hand_over(server, mail, for_smtp(message.recipient))
-                # Accepted, whatever the response to QUIT.
                 with suppress(OSError):
                     server.quit()
         except Unknown:

@@ -28,20 +28,17 @@ class NotTaken(OSError):
 
 
 class Unknown(OSError):
-    """It may have been taken; another provider could duplicate it."""
+    """It may have been taken."""
 
 
 class Provider(Protocol):
     name: str
-    """Constant per account, for the delivery log."""
+    """Constant per account."""
 
     def send(self, message: Message) -> str:
         """The provider's id, or "". Raises Refused, NotTaken or Unknown."""
         ...
 
     def find(self, message: Message, since: datetime) -> str | None:
-        """After an unknown outcome, its id if taken since then. Raises NotTaken if unavailable.
-
-        None, also if the provider cannot tell, means to send it again.
-        """
+        """Its id if taken since then; None means to send it again. Raises NotTaken if unavailable."""
         ...

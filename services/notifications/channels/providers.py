@@ -1,4 +1,4 @@
-"""The providers of a channel: the first, then its standby, never both if the first may have the message."""
+"""A channel's provider, then its standby, but never both if the first may have the message."""
 
 import time
 from urllib.parse import urlsplit
@@ -11,13 +11,13 @@ from services.notifications.kinds import EMAIL
 from services.notifications.settings import Settings
 
 UNAVAILABLE_SECONDS = 30.0
-"""An unavailable provider is tried last for this long, so that not every message waits for it."""
+"""Tried last for this long, so that not every message waits for its timeout."""
 
 _unavailable_until: dict[str, float] = {}
 
 
 def alternatives(channel: str, pinned_to: str | None, settings: Settings) -> list[Provider]:
-    """In order of preference; only `pinned_to`, which may have the message, if set."""
+    """Only `pinned_to`, if set: it may have the message."""
     by_mail, by_sms = (settings.smtp_url, settings.smtp_fallback_url), (settings.sms_url, settings.sms_fallback_url)
     configured = [_provider(url, settings) for url in (by_mail if channel == EMAIL else by_sms) if url]
     pinned = [provider for provider in configured if provider.name == pinned_to]

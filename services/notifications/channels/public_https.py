@@ -1,7 +1,4 @@
-"""HTTPS to public addresses only, for URLs from users.
-
-Resolves the name and connects only to checked addresses: an allowed name may point anywhere.
-"""
+"""HTTPS to public addresses only, for URLs from users: even an allowed name may point anywhere."""
 
 import socket
 from ipaddress import ip_address

@@ -41,7 +41,7 @@ class Subscription:
 
 
 def is_allowed(endpoint: str, settings: Settings) -> bool:
-    """Whether we may call this URL from a user."""
+    """`endpoint` comes from a user."""
     parsed = _ENDPOINT.fullmatch(endpoint)
     if parsed is None:
         return False

@@ -72,6 +72,6 @@ class Twilio:
 
 
 def _failure(status: int, code: int | None, message: str) -> Exception:
-    """With wrong credentials the message waits; anything else is its own fault."""
+    """With wrong credentials the message waits."""
     text = f"{status} {code} {message}"
     return NotTaken(text) if status in (401, 403, 404) else Refused(text)

@@ -1,4 +1,4 @@
-"""Contacts, preferences, devices, notifications and delivery attempts."""
+"""The notifications tables."""
 
 from services.notifications.models.attempt import Attempt, Outcome
 from services.notifications.models.contact import Contact, ContactUnknown

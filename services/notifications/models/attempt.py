@@ -1,4 +1,4 @@
-"""The delivery log, written before each attempt so that crashes leave a trace."""
+"""The delivery log, written before each attempt."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -32,7 +32,6 @@ class Attempt(Base):
     notification_id: Mapped[UUID] = mapped_column(ForeignKey("notifications.id"))
     provider: Mapped[str] = mapped_column(String(100))
     device_id: Mapped[UUID | None]
-    """For pushes."""
     outcome: Mapped[str] = mapped_column(String(20))
     reference: Mapped[str | None] = mapped_column(String(100))
     """The provider's id."""
@@ -66,12 +65,12 @@ class Attempt(Base):
 
     @classmethod
     def blank(cls, notification_ids: Any) -> None:
-        """Erase errors, which may name the user. Accepts a query."""
+        """The errors may name the user."""
         postgres.session().execute(update(cls).where(cls.notification_id.in_(notification_ids)).values(error=None))
 
     @classmethod
     def interrupted(cls, notification_id: UUID) -> Sequence["Attempt"]:
-        """Ends them as unknown: their process died."""
+        """Their process died: ends them as unknown."""
         broken = update(cls).where(cls.notification_id == notification_id, cls.outcome == Outcome.STARTED)
         ended = broken.values(outcome=Outcome.UNKNOWN, error=INTERRUPTED, ended_at=clock.now())
         return postgres.session().scalars(ended.returning(cls)).all()

@@ -1,4 +1,4 @@
-"""A copy of users' contact data, so that sending needs no call."""
+"""A copy of contact data from users, so that sending needs no call."""
 
 from datetime import datetime
 from typing import Any
@@ -19,7 +19,7 @@ class ContactUnknown(Exception):
 
 
 class Contact(Base):
-    """Deletion leaves a tombstone, so that late events do not restore the user."""
+    """Deletion leaves a tombstone, against late events."""
 
     __tablename__ = "contacts"
 
@@ -31,16 +31,15 @@ class Contact(Base):
     first_name: Mapped[str | None] = mapped_column(String(100))
     last_name: Mapped[str | None] = mapped_column(String(100))
     updated_at: Mapped[datetime]
-    """By users' clock."""
+    """By the clock of users."""
     locale: Mapped[str | None] = mapped_column(String(20))
     time_zone: Mapped[str | None] = mapped_column(String(50))
     marketing_consent: Mapped[bool] = mapped_column(default=False)
     wishes_at: Mapped[datetime | None]
-    """When users published these."""
 
     @classmethod
     def upsert(cls, user_id: UUID, email: str, username: str, first_name: str, last_name: str, at: datetime) -> None:
-        """Ignored if outdated. Deletion is final, whatever the clocks say."""
+        """Ignored if outdated. Deletion is final."""
         fields = {"email": email, "username": username, "first_name": first_name, "last_name": last_name}
         row = insert(cls).values(user_id=user_id, updated_at=at, **fields)
         newer = (cls.updated_at < row.excluded.updated_at) & cls.email.is_not(None)
@@ -64,7 +63,7 @@ class Contact(Base):
         return postgres.session().get(cls, user_id, with_for_update=True)
 
     def set_preferences(self, locale: str, time_zone: str, marketing_consent: bool, at: datetime) -> None:
-        """Ignored if outdated or the user is deleted."""
+        """Ignored if outdated or deleted."""
         if self.is_deleted or (self.wishes_at or at) > at:
             return
         self.locale, self.time_zone, self.marketing_consent = locale, time_zone, marketing_consent

@@ -28,7 +28,7 @@ class Device(Base):
 
     @classmethod
     def register(cls, user_id: UUID, endpoint: str, p256dh: str, auth: str) -> "Device":
-        """A browser whose user changed moves to the new user. Raises Conflict when there are too many."""
+        """A browser whose user changed moves to the new user. Raises Conflict."""
         values = {"user_id": user_id, "p256dh": p256dh, "auth": auth}
         new = insert(cls).values(id=uuid4(), endpoint=endpoint, created_at=clock.now(), **values)
         registered = new.on_conflict_do_update(index_elements=["endpoint"], set_=values).returning(cls)
@@ -53,7 +53,6 @@ class Device(Base):
 
     @classmethod
     def drop(cls, device_id: UUID) -> None:
-        """The subscription has ended."""
         postgres.session().execute(delete(cls).where(cls.id == device_id))
 
     @classmethod

@@ -1,7 +1,7 @@
 """One message to one user about one fact by one channel.
 
-pending → sent, failed (permanently refused) or dead (given up; may be replayed). deferred → pending when due, or
-collected into a digest. suppressed: never sent, with a reason.
+pending → sent, failed (permanently refused) or dead (given up). deferred → pending, or collected into a digest.
+suppressed: never sent.
 """
 
 from collections.abc import Sequence
@@ -32,14 +32,13 @@ LATEST_SWEEP = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=3)
 
 MAX_CRASHES = 5
-"""Then it is given up."""
 
 SWEPT_AT_ONCE = 500
 
 MAX_DEFERRAL = timedelta(days=8)
 
 DIGEST = "digest"
-"""A reason: waits for a digest."""
+"""A reason for deferral."""
 
 
 class Status(StrEnum):
@@ -65,7 +64,7 @@ class Notification(Base):
     subject_id: Mapped[UUID]
     """E.g. the order."""
     fact_id: Mapped[UUID | None]
-    """If a subject has several. Unique with kind, channel and user."""
+    """Unique with kind, channel and user."""
     recipient: Mapped[str] = mapped_column(String(255))
     subject: Mapped[str] = mapped_column(String(255))
     text: Mapped[str] = mapped_column(Text)
@@ -79,12 +78,10 @@ class Notification(Base):
     created_at: Mapped[datetime]
     sent_at: Mapped[datetime | None]
     release_at: Mapped[datetime | None]
-    """Earliest sending."""
     due_at: Mapped[datetime]
-    """Next retry by the sweeper."""
+    """For the sweeper."""
     give_up_at: Mapped[datetime | None]
     taken_until: Mapped[datetime | None]
-    """Owned by a task."""
     pinned_to: Mapped[str | None] = mapped_column(String(100))
     """May have taken it: others would duplicate it."""
     digest_id: Mapped[UUID | None]
@@ -171,14 +168,14 @@ class Notification(Base):
 
     @classmethod
     def nth_latest_release(cls, user_id: UUID, channel: str, nth: int, since: datetime) -> datetime | None:
-        """The `nth` latest release, past or planned, of capped messages."""
+        """Of capped messages, past or planned."""
         uncapped = [kind.name for kind in KINDS.values() if not kind.is_capped]
         query = (
             select(cls.release_at)
             .where(cls.user_id == user_id, cls.channel == channel, cls.kind.not_in(uncapped))
             .where(cls.status.in_([Status.PENDING, Status.DEFERRED, Status.SENT, Status.FAILED, Status.DEAD]))
             .where(cls.reason.is_distinct_from(DIGEST), cls.release_at > since)
-            # Bounds the index scan: older ones were released long ago.
+            # Bounds the index scan.
             .where(cls.created_at > since - MAX_DEFERRAL)
             .order_by(cls.release_at.desc())
             .offset(nth - 1)
@@ -198,7 +195,7 @@ class Notification(Base):
 
     @classmethod
     def erase(cls, user_id: UUID) -> None:
-        """Blank content and addresses; suppress unsent ones."""
+        """Suppresses unsent ones."""
         of_user = update(cls).where(cls.user_id == user_id)
         postgres.session().execute(of_user.values(recipient="", subject="", text="", html="", error=None))
         suppressed = of_user.where(cls.status.in_(UNSENT)).values(status=Status.SUPPRESSED, reason="deleted")
@@ -242,7 +239,7 @@ class Notification(Base):
         self._settle(Status.DEAD, error)
 
     def replay(self, at: datetime) -> None:
-        """Retried for as long as a new one; stays pinned."""
+        """Stays pinned."""
         assert self.status == Status.DEAD
         self.status, self.error = Status.PENDING, None
         self.give_up_at, self.due_at = at + GIVE_UP_AFTER, at + SOONEST_SWEEP

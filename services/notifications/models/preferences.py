@@ -1,4 +1,4 @@
-"""Notification preferences: channels per kind, quiet hours, digests."""
+"""Channels per kind, quiet hours, digests."""
 
 from datetime import time
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""Event-sourced orders: `events`, and the resulting state in `orders`."""
+"""Event-sourced orders."""
 
 from services.orders.models.events import Event
 from services.orders.models.order import Order

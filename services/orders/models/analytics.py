@@ -1,4 +1,4 @@
-"""Sales by UTC day, currency, category and product, in minor units; independent of event order."""
+"""Sales by UTC day, currency, category and product, in minor units."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -46,8 +46,6 @@ BATCH = 1_000
 
 
 class Sums:
-    """A batch's additions."""
-
     def __init__(self) -> None:
         self._sums: dict[Table, dict[tuple[Any, ...], Counter[str]]] = {table: {} for table in TABLES}
 
@@ -73,7 +71,7 @@ class Sums:
         self._sums[table].setdefault(key, Counter()).update(amounts)
 
     def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
-        """Upserts in key order, to avoid deadlocks."""
+        """In key order, to avoid deadlocks."""
         for table, sums in self._sums.items():
             target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
             row = insert(target)

@@ -20,10 +20,7 @@ class Base(DeclarativeBase):
 
 
 class Event(Base):
-    """`version` counts from 1 within its stream, without gaps.
-
-    Its uniqueness makes the later of two concurrent writers fail.
-    """
+    """`version` counts from 1 without gaps; its uniqueness makes the later of two writers fail."""
 
     __tablename__ = "events"
     __table_args__ = (UniqueConstraint("stream", "version"),)
@@ -69,5 +66,4 @@ class Event(Base):
 
 
 def read(type_: str, data: dict[str, Any], meta: dict[str, Any]) -> Message:
-    """Upgraded to the current version."""
     return messages.read(type_, data, relay.version(meta))

@@ -1,4 +1,4 @@
-"""An order's state, changed only by events, in the same transaction."""
+"""An order's state, changed only by events."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -40,10 +40,9 @@ class Order(Base):
     captured_amount: Mapped[int] = mapped_column(MinorUnits)
     refunded_amount: Mapped[int] = mapped_column(MinorUnits)
     disputed_amount: Mapped[int] = mapped_column(MinorUnits)
-    """Withheld until a dispute is decided."""
 
     external_amount: Mapped[int] = mapped_column(MinorUnits)
-    """The part of `refunded_amount` refunded elsewhere or lost in disputes."""
+    """Refunded elsewhere or lost in disputes; part of `refunded_amount`."""
 
     movement: Mapped[int] = mapped_column(BigInteger)
     """Of the newest PaymentMovedExternally."""
@@ -51,7 +50,7 @@ class Order(Base):
     currency: Mapped[str] = mapped_column(String(3))
     status: Mapped[str] = mapped_column(String(50))
     reason: Mapped[str | None] = mapped_column(String(500))
-    """Of its cancellation: a Reason's code."""
+    """Of its cancellation."""
 
     lines: Mapped[list[Line]] = mapped_column(PydanticJSON(list[Line]))
     payment_method: Mapped[str] = mapped_column(String(100))
@@ -59,7 +58,6 @@ class Order(Base):
     """By `steps.key_of`."""
 
     due_at: Mapped[datetime | None]
-    """When the first reply is late."""
 
     stuck_at: Mapped[datetime | None]
     stuck_reason: Mapped[str | None] = mapped_column(String(500))
@@ -68,7 +66,6 @@ class Order(Base):
     confirmed_at: Mapped[datetime | None]
     shipped_at: Mapped[datetime | None]
     version: Mapped[int]
-    """Of the last event applied."""
 
     @classmethod
     def place(cls, message: OrderPlaced) -> "Order":
@@ -103,22 +100,20 @@ class Order(Base):
 
     @property
     def refundable(self) -> int:
-        """In minor units: captured, and neither refunded, being refunded nor disputed."""
+        """In minor units."""
         being_refunded = sum(step.amount for step in self.open_steps.values())
         return max(self.captured_amount - self.refunded_amount - being_refunded - self.disputed_amount, 0)
 
     def newly_external(self, total: int) -> int:
-        """How much of `total` is not counted yet: staff may have settled it first."""
+        """Staff may have settled some of `total` before it was reported."""
         return max(total - self.external_amount, 0)
 
     @property
     def is_called_off(self) -> bool:
-        """Everything has to be undone."""
         return self.status == OrderStatus.CANCELLED or (self.status == OrderStatus.REFUNDED and self.shipped_at is None)
 
     @property
     def is_settled(self) -> bool:
-        """No reply or refund is outstanding."""
         return not self.open_steps and not (self.is_called_off and self.refundable)
 
     @property

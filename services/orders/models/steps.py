@@ -1,7 +1,4 @@
-"""The saga's steps: commands, replies and time limits.
-
-Constants, not settings: an order's row must follow from its events alone.
-"""
+"""The saga's steps. Constants, not settings: an order's row must follow from its events alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -53,7 +50,6 @@ class RetryPolicy:
     times: int
 
     def after(self, attempts: int) -> timedelta:
-        """Time allowed for this attempt's reply."""
         return min(self.first * 2 ** min(attempts - 1, 20), MAX_WAIT)
 
 
@@ -77,7 +73,7 @@ FORWARD = {
     CommitStock.type: Reason.COMMITMENT_TIMED_OUT,
     CapturePayment.type: Reason.CAPTURE_TIMED_OUT,
 }
-"""Forward commands, and the cancellation reason when unanswered."""
+"""With the cancellation reason when unanswered."""
 
 CALLS_OFF: Mapping[type[Message], type[Message]] = {ReleaseStock: ReserveStock, VoidPayment: AuthorizePayment}
 """Commands that make another's reply irrelevant."""
@@ -101,7 +97,6 @@ REPLIES: Mapping[type[Message], tuple[Outcome, tuple[type[Message], ...]]] = {
 @dataclass(frozen=True)
 class Step:
     version: int
-    """Of the last attempt's event."""
 
     attempts: int
     due_at: datetime

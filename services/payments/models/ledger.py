@@ -1,7 +1,6 @@
 """The double-entry ledger: the only record of what is held, captured and refunded.
 
-A row moves money between two accounts; the view `ledger_entries` shows both entries. The database refuses changes,
-deletions, duplicates, and negative balances except the customer's (migration 0002).
+The database refuses changes, deletions, duplicates, and negative balances except the customer's (migration 0002).
 """
 
 from collections.abc import Iterable
@@ -21,11 +20,9 @@ from services.payments.models.base import Base
 class Account(StrEnum):
     CUSTOMER = "customer"
     HELD = "held"
-    """Authorised."""
 
     CAPTURED = "captured"
     REFUNDING = "refunding"
-    """For a refund in progress."""
 
     DISPUTED = "disputed"
     """Withheld until a dispute is decided."""
@@ -39,7 +36,7 @@ class Move(StrEnum):
     REFUNDED = "refunded"
     REFUND_REFUSED = "refund_refused"
 
-    # External: made at the provider without us.
+    # Made at the provider without us.
     EXTERNAL_REFUND = "external_refund"
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
@@ -79,7 +76,7 @@ class Entry(Base):
 
 @dataclass(frozen=True)
 class Sums:
-    """In minor units. `captured` is before refunds; `refunded` includes `refunded_externally`."""
+    """In minor units. `captured` is before refunds; `refunded` includes external ones."""
 
     held: int = 0
     captured: int = 0
@@ -92,7 +89,6 @@ class Sums:
 
     @property
     def refundable(self) -> int:
-        """Neither gone, set aside nor withheld."""
         return self.captured - self.refunding - self.refunded - self.disputed - self.charged_back
 
     @property
@@ -123,7 +119,6 @@ def last_position(payment_id: UUID) -> int:
 
 
 def open_disputes() -> int:
-    """Number of payments."""
     withheld = func.sum(case((Entry.move == Move.DISPUTED, Entry.amount), else_=-Entry.amount))
     disputed = (
         select(Entry.payment_id)

@@ -1,4 +1,4 @@
-"""Saved payment methods: provider tokens with labels."""
+"""Saved payment methods."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -34,7 +34,7 @@ class PaymentMethod(Base):
 
     @classmethod
     def save(cls, user_id: UUID, token: str, label: str) -> "PaymentMethod":
-        """Updates the label of a known token. Raises TooManyMethods."""
+        """Raises TooManyMethods."""
         row = insert(cls).values(id=uuid4(), user_id=user_id, token=token, label=label, created_at=clock.now())
         upsert = row.on_conflict_do_update(index_elements=[cls.user_id, cls.token], set_={"label": label}).returning(
             cls

@@ -1,7 +1,4 @@
-"""A payment: its `status` at the provider and its `goal`. While they differ, work remains.
-
-Status changes that move money also post to the ledger.
-"""
+"""A payment: its `status` at the provider and its `goal`. While they differ, work remains."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -27,7 +24,7 @@ from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 from services.payments.models.terms import Terms
 
 NO_CURRENCY = "XXX"
-"""ISO 4217 for "no currency": a payment voided before it was requested."""
+"""ISO 4217 for "no currency"."""
 
 _MOVED = {
     (Status.PENDING, Status.AUTHORIZED): [Move.AUTHORIZED],
@@ -37,7 +34,6 @@ _MOVED = {
     (Status.FAILED, Status.CAPTURED): [Move.CAPTURED],
     (Status.FAILED, Status.VOIDED): [Move.RELEASED],
 }
-"""Movements at each change of status."""
 
 
 class Payment(Base):
@@ -50,7 +46,7 @@ class Payment(Base):
     """Empty for direct payments. Set by the saga alone, so that no caller can pre-empt it."""
 
     user_id: Mapped[UUID | None]
-    """Empty if voided before it was requested."""
+    """Empty if voided before requested."""
 
     amount: Mapped[int] = mapped_column(MinorUnits)
     currency: Mapped[str] = mapped_column(String(3))
@@ -66,26 +62,23 @@ class Payment(Base):
 
     provider: Mapped[str] = mapped_column(String(50))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
-    """The charge's id."""
 
     action_url: Mapped[str | None] = mapped_column(String(2_000))
-    """Where the customer has to confirm."""
 
     captures_at_once: Mapped[bool]
     """Fixed, since repeated requests must be identical."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
-    """Of the current step; since then only the provider knows its outcome."""
+    """Since then only the provider knows the current step's outcome."""
 
     sent_at: Mapped[datetime | None]
-    """Last charge request, which may take effect later."""
+    """The last charge request may take effect later."""
 
     due_at: Mapped[datetime | None]
-    """For the sweeper; empty when nothing remains."""
+    """For the sweeper."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
-    """Last change of status or goal."""
 
     @classmethod
     def direct(cls, terms: Terms, capture: bool, provider: str) -> "Payment":
@@ -180,7 +173,6 @@ class Payment(Base):
 
     @property
     def is_unfinished(self) -> bool:
-        """The provider has a step left; refunds do not count."""
         return self.status in (Status.PENDING, Status.AUTHORIZED) and self.status != self.goal
 
     @property
@@ -189,7 +181,6 @@ class Payment(Base):
 
     @property
     def is_over(self) -> bool:
-        """Nothing is, or will be, held or captured."""
         return self.status in (Status.DECLINED, Status.VOIDED, Status.REFUNDED)
 
     @property
@@ -198,12 +189,10 @@ class Payment(Base):
 
     @property
     def went_wrong(self) -> bool:
-        """An operator has to look."""
         return self.status == Status.FAILED or (self.is_called_off and self.status == Status.CAPTURED)
 
     @property
     def reason(self) -> Reason:
-        """Why it will not be paid."""
         return Reason.named(self.decline_reason or self.status, Reason.DECLINED)
 
     @property
@@ -227,12 +216,11 @@ class Payment(Base):
         self._changed()
 
     def settle(self) -> None:
-        """Refunded once everything captured is gone."""
         if self.status == Status.CAPTURED and self.sums.is_gone:
             self.transition_to(Status.REFUNDED)
 
     def capture(self) -> None:
-        """Repeating it changes nothing. Raises InvalidTransition."""
+        """Raises InvalidTransition."""
         if self.is_called_off or self.status in (Status.DECLINED, Status.VOIDED, Status.FAILED):
             state = "called off" if self.is_called_off else self.status
             raise InvalidTransition(f"This payment is {state} and cannot be captured.", current=self.status)
@@ -241,7 +229,7 @@ class Payment(Base):
             self._changed()
 
     def call_off(self, reason: Reason = Reason.CANCELLED) -> None:
-        """In the end it costs nothing. Final, whatever the order of commands."""
+        """Final, whatever the order of commands."""
         if self.is_called_off:
             return
         self.goal = Status.VOIDED
@@ -253,7 +241,6 @@ class Payment(Base):
             self.transition_to(Status.VOIDED)
 
     def timed_out(self, now: datetime, authorize_timeout: timedelta, capture_timeout: timedelta) -> Reason | None:
-        """Set if the current step is open for too long."""
         if self.requested_at is None or self.is_called_off:
             return None
         timeout = authorize_timeout if self.status == Status.PENDING else capture_timeout
@@ -262,7 +249,6 @@ class Payment(Base):
         return Reason.NOT_CONFIRMED_IN_TIME if self.action_url else Reason.PROVIDER_UNAVAILABLE
 
     def begin_step(self) -> None:
-        """Before calling the provider."""
         now = clock.now()
         self.requested_at = self.requested_at or now
         if self.may_yet_be_captured and self.status == Status.PENDING:

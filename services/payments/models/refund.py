@@ -19,7 +19,7 @@ from services.payments.models.status import RefundStatus
 from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 BY_ORDER, BY_STAFF, BY_US = "order", "staff", "us"
-"""Who requested it; "us": a called-off payment was captured."""
+""""us": a called-off payment was captured."""
 
 
 class Refund(Base):
@@ -36,13 +36,12 @@ class Refund(Base):
     status: Mapped[str] = mapped_column(String(50), default=RefundStatus.WAITING)
     refusal_reason: Mapped[str | None] = mapped_column(String(100))
     provider_reference: Mapped[str | None] = mapped_column(String(255))
-    """The refund's id."""
 
     requested_at: Mapped[datetime | None] = mapped_column("asked_at")
     """Since then only the provider knows the outcome."""
 
     due_at: Mapped[datetime | None]
-    """For the sweeper; empty when nothing remains."""
+    """For the sweeper."""
 
     created_at: Mapped[datetime] = mapped_column(default=clock.now)
     updated_at: Mapped[datetime] = mapped_column(default=clock.now)
@@ -57,7 +56,7 @@ class Refund(Base):
         note: Note | None = None,
         refund_id: UUID | None = None,
     ) -> "Refund":
-        """Pending, refused or waiting for capture. `payment` is locked, `amount` above zero."""
+        """`payment` is locked, `amount` in minor units above zero."""
         refund = cls(
             id=refund_id or uuid4(),
             payment_id=payment.id,
@@ -87,7 +86,7 @@ class Refund(Base):
 
     @classmethod
     def of_payment(cls, payment_id: UUID, *statuses: RefundStatus) -> Sequence["Refund"]:
-        """Oldest first; by default in any status."""
+        """Oldest first."""
         query = select(cls).where(cls.payment_id == payment_id).order_by(cls.created_at, cls.id)
         return postgres.session().scalars(query.where(cls.status.in_(statuses)) if statuses else query).all()
 
@@ -102,7 +101,7 @@ class Refund(Base):
         return self.status == RefundStatus.PENDING
 
     def begin(self, payment: Payment) -> None:
-        """Set the money aside, or refuse if there is not enough."""
+        """Refused if there is not enough."""
         if self.amount > payment.sums.refundable:
             self._transition_to(
                 RefundStatus.REFUSED, Reason.NOT_CAPTURED if payment.sums.captured == 0 else Reason.EXCEEDS_CAPTURED
@@ -112,7 +111,6 @@ class Refund(Base):
         self._transition_to(RefundStatus.PENDING)
 
     def begin_step(self) -> None:
-        """Before calling the provider."""
         now = clock.now()
         self.requested_at = self.requested_at or now
         self.postpone(now)

@@ -15,7 +15,7 @@ class Status(StrEnum):
     DECLINED = "declined"
     VOIDED = "voided"
     FAILED = "failed"
-    """Authorised, but the provider would neither capture nor void it."""
+    """The provider would neither capture nor void it."""
 
 
 NEXT = {
@@ -32,7 +32,6 @@ class RefundStatus(StrEnum):
     """For the capture."""
 
     PENDING = "pending"
-    """Set aside and requested."""
 
     REFUNDED = "refunded"
     REFUSED = "refused"

@@ -10,5 +10,4 @@ MAX_SWEEP_AFTER = timedelta(minutes=10)
 
 
 def next_sweep(now: datetime, changed_at: datetime) -> datetime:
-    """Waits grow with time since the last change."""
     return now + min(max(SWEEP_AFTER, (now - changed_at) / 4), MAX_SWEEP_AFTER)

@@ -11,7 +11,7 @@ from contracts import payment_tokens
 
 @dataclass(frozen=True)
 class Terms:
-    """`amount` in minor units. A non-token payment method is dropped: it might be a card number."""
+    """`amount` in minor units. Non-token payment methods are dropped: they might be card numbers."""
 
     user_id: UUID
     amount: int

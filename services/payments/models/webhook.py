@@ -14,7 +14,7 @@ from services.payments.models.base import Base
 from services.payments.models.sweeping import SWEEP_AFTER, next_sweep
 
 KEPT = timedelta(days=30)
-"""Once processed; far longer than signatures are accepted."""
+"""Once processed."""
 
 
 class Webhook(Base):
@@ -24,23 +24,21 @@ class Webhook(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid4)
     provider: Mapped[str] = mapped_column(String(50))
     event_id: Mapped[str] = mapped_column(String(255))
-    """The provider's, to recognise repeats."""
 
     type: Mapped[str] = mapped_column(String(100))
     payment_id: Mapped[UUID | None]
-    """If the event names one."""
 
     reference: Mapped[str | None] = mapped_column(String(255))
-    """An id of the charge at the provider, if named."""
+    """An id of the charge at the provider."""
 
     body: Mapped[str] = mapped_column(Text)
     received_at: Mapped[datetime] = mapped_column(default=clock.now)
     due_at: Mapped[datetime | None]
-    """For the sweeper; empty once processed."""
+    """For the sweeper."""
 
     @classmethod
     def store(cls, provider: str, body: str, **event: str | UUID | None) -> UUID | None:
-        """None for a repeat. `event`: event_id, type, payment_id and reference."""
+        """None for a repeat."""
         now = clock.now()
         content = {"body": body, **event}
         row = insert(cls).values(id=uuid4(), provider=provider, received_at=now, due_at=now + SWEEP_AFTER, **content)

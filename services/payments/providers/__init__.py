@@ -21,5 +21,4 @@ def named(name: str) -> Provider:
 
 
 def default() -> str:
-    """For new payments."""
     return Settings.current().provider

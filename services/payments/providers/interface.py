@@ -22,7 +22,6 @@ MAX_ID_CHARACTERS, MAX_TYPE_CHARACTERS = 255, 100
 """As the columns hold them."""
 
 Path = tuple[str, ...]
-"""Keys into nested objects."""
 
 _SAME: Mapping[str, Reason] = {}
 
@@ -32,7 +31,7 @@ class ProviderUnavailable(Exception):
 
 
 class Refused(Exception):
-    """Understood, and will not be done."""
+    """Understood, but permanently refused."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason)
@@ -41,8 +40,6 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Charge:
-    """While pending, the customer may have to confirm at `action_url`."""
-
     reference: str | None
     status: Status
     decline_reason: Reason | None = None
@@ -68,8 +65,6 @@ class Gone:
 
 @dataclass(frozen=True)
 class Repayment:
-    """Pending, refunded or refused."""
-
     reference: str | None
     status: RefundStatus
     refusal_reason: Reason | None = None
@@ -105,18 +100,14 @@ class Provider(Protocol):
 
     name: str
     signature_header: str
-    """Holds a webhook's signature."""
 
     fraud_warning: str
-    """An event type."""
 
     def authorize(self, payment_id: UUID, amount: int, currency: str, method: str, capture: bool) -> Charge:
-        """The payment's one charge, which may be declined."""
+        """May be declined."""
         ...
 
-    def capture(self, payment_id: UUID, reference: str) -> Charge:
-        """In full."""
-        ...
+    def capture(self, payment_id: UUID, reference: str) -> Charge: ...
 
     def void(self, payment_id: UUID, reference: str) -> Charge:
         """Also a charge that waits for the customer."""
@@ -124,27 +115,23 @@ class Provider(Protocol):
 
     def find(self, payment_id: UUID, reference: str | None) -> Charge | None: ...
 
-    def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment:
-        """In full or in part."""
-        ...
+    def refund(self, refund_id: UUID, payment_id: UUID, reference: str, amount: int) -> Repayment: ...
 
     def find_refund(self, refund_id: UUID, reference: str) -> Repayment | None: ...
 
-    def charge_of(self, reference: str) -> str | None:
-        """From an id used in events."""
-        ...
+    def charge_of(self, reference: str) -> str | None: ...
 
     def event(self, body: bytes, signature: str) -> Event:
         """Raises Unverified only for the signature: providers give up on endpoints that refuse."""
         ...
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
-        """Charges created in that time, as they are now."""
+        """In their current state."""
         ...
 
 
 def reason_of(provider: str, code: str | None, default: Reason, meanings: Mapping[str, Reason] = _SAME) -> Reason:
-    """Our reason for `code`, which is logged if different."""
+    """Logged if it differs from `code`."""
     code = (code or "")[:100]
     reason = meanings.get(code) or Reason.named(code, default)
     if code != reason:
@@ -153,7 +140,6 @@ def reason_of(provider: str, code: str | None, default: Reason, meanings: Mappin
 
 
 def payment_id_of(text: str | None) -> UUID | None:
-    """From a provider's reference or metadata."""
     try:
         return UUID(text or "")
     except ValueError:
@@ -161,10 +147,7 @@ def payment_id_of(text: str | None) -> UUID | None:
 
 
 def read_event(body: bytes, payment: Path, references: Sequence[Path]) -> Event:
-    """`payment` leads to our payment's id, the first existing one of `references` to the charge.
-
-    An unreadable body gives an event about no payment.
-    """
+    """An unreadable body gives an event about no payment."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""The adapter to the bank of development and tests (`devservers.bank`)."""
+"""The adapter to `devservers.bank`."""
 
 import time
 from collections.abc import Iterator

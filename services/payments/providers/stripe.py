@@ -61,13 +61,13 @@ _DECLINES = {
     "pickup_card": Reason.STOLEN_CARD,
     "withdrawal_count_limit_exceeded": Reason.LIMIT_EXCEEDED,
 }
-"""Those named differently here: https://docs.stripe.com/declines/codes."""
+"""Named differently here: https://docs.stripe.com/declines/codes."""
 
 _REFUND_FAILURES = {
     "insufficient_funds": Reason.REFUND_REFUSED,
     "lost_or_stolen_card": Reason.REFUND_TO_LOST_CARD,
 }
-"""Different for refunds, which take the shop's funds."""
+"""Refunds take the shop's funds."""
 
 _OPEN = ("needs_response", "under_review")
 _LOST = ("lost",)
@@ -180,8 +180,6 @@ class StripeProvider:
             settings.stripe_key.get_secret_value(), settings.stripe_url, settings.provider_timeout_seconds
         )
 
-    # Untyped: each call has its own parameter type.
-
     @property
     def _intents(self) -> Any:
         return self._client.v1.payment_intents
@@ -210,7 +208,6 @@ class _Declined(Refused):
 
 @contextmanager
 def _errors_translated() -> Iterator[None]:
-    """Translate to the interface's errors."""
     import stripe
 
     try:
@@ -331,5 +328,5 @@ def _refund(response: Any) -> _Refund:
 
 
 def _content(response: Any) -> Any:
-    """Non-dicts are left for the models to refuse."""
+    """Anything else is left for the models to refuse."""
     return response.to_dict() if hasattr(response, "to_dict") else response
