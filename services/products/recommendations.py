@@ -43,6 +43,7 @@ def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
 
 
 def for_product(finder: Finder, product_id: str, category: str, limit: int) -> list[Recommendation]:
+    """Best first."""
     return _chosen(finder, _alike([product_id]), [category], {product_id}, limit)
 
 

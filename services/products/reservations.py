@@ -35,6 +35,7 @@ EXPIRY_BATCH = 100
 
 
 def reserve(order_id: UUID, quantities: Mapping[UUID, int], stock: Stock = STOCK) -> None:
+    """Raises what Reservation.begin and Stock.hold raise."""
     reservation = Reservation.begin(order_id, quantities, hold_time())
     if reservation.state == RESERVING:
         hold_all(reservation, stock)
@@ -43,6 +44,7 @@ def reserve(order_id: UUID, quantities: Mapping[UUID, int], stock: Stock = STOCK
 
 
 def commit(order_id: UUID, stock: Stock = STOCK) -> None:
+    """Raises what Reservation.commit and Stock.hold raise."""
     reservation = Reservation.commit(order_id, hold_time())
     if reservation.state == RECLAIMING:
         hold_all(reservation, stock)
@@ -55,6 +57,7 @@ def release(order_id: UUID, stock: Stock = STOCK) -> None:
 
 
 def restock(order_id: UUID, stock: Stock = STOCK) -> None:
+    """Raises what Reservation.restock and Stock.restock raise."""
     settle(Reservation.restock(order_id), stock)
 
 

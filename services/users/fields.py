@@ -33,7 +33,7 @@ EmailAddress = Annotated[
     WithJsonSchema({"type": "string", "format": "email", "maxLength": 254}),
 ]
 
-# ASCII prevents lookalikes; without "@" none resembles an e-mail address.
+# ASCII prevents lookalikes; no "@", so none resembles an e-mail address.
 Username = Annotated[
     str,
     Field(min_length=3, max_length=100),

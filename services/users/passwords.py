@@ -32,7 +32,7 @@ MAX_JUDGED_CHARACTERS = 32
 
 
 def hash_password(password: str) -> str:
-    """Tens of milliseconds, without the GIL. Raises Unavailable when too many wait."""
+    """Releases the GIL. Raises Unavailable when too many wait."""
     return at_low_priority(lambda: _hasher().hash(_normalized(password)))
 
 

@@ -36,6 +36,7 @@ class Hit:
 
 
 def find(query: SearchQuery, only_public: bool) -> tuple[list[User], str | None]:
+    """Raises Invalid."""
     searched = ranges(query, only_public)
     after = _position(query.cursor)
     rows = [_hits(statement(each, after, query.limit + 1, only_public)) for each in searched]
@@ -56,7 +57,7 @@ def statement(searched: Range, after: tuple[str, UUID] | None, limit: int, only_
 
 
 def ranges(query: SearchQuery, only_public: bool) -> list[Range]:
-    """Addresses for staff only: prefixes would reveal any address letter by letter."""
+    """Addresses for staff only: prefixes would reveal them letter by letter."""
     found = []
     if (username := query.username or query.q) is not None:
         found.append(Range(func.lower(User.username), username.lower(), lambda user: user.username.lower()))

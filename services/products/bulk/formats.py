@@ -52,6 +52,7 @@ def _recognized(head: bytes, format_: Format) -> str:
 
 
 def header(line: str) -> list[str]:
+    """Raises Invalid."""
     if line.lower().startswith("sep="):
         _refuse("begins with the line sep=, which only Excel understands; remove it")
     if "\udc80" <= max(line, default="") <= "\udcff":

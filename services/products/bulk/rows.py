@@ -107,7 +107,6 @@ def _from_csv(lines: Iterable[str]) -> Iterator[Row]:
 
 
 def _strings(cells: list[str], header: list[str]) -> tuple[Callable[[], NewProduct], str]:
-    """An empty cell is a missing field."""
     given = {name: _without_apostrophe(cell) for name, cell in zip(header, cells, strict=True) if cell}
     return partial(_from_strings, given), given.get("sku", "")
 

@@ -12,7 +12,6 @@ from mongoengine.errors import NotUniqueError
 
 MAX_NEIGHBOURS = 100
 MAX_COUNTED = 50
-"""Recent orders kept to recognize redelivery."""
 ATTEMPTS = 100
 
 

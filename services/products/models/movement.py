@@ -18,7 +18,6 @@ SALE = "sale"
 RESTOCK = "restock"
 
 RECEIVED = (RECEIPT, COUNT, ADJUSTMENT)
-"""Kinds that change units received."""
 
 
 class Movement(EmbeddedDocument):

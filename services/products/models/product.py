@@ -32,10 +32,8 @@ log = get_logger(__name__)
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
-"""Default threshold, in units on hand."""
 STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
 INTERNAL = ("holds", "movements")
-"""Fields that grow with open orders."""
 
 SHELVES = 256
 """Parts read one by one, as the catalogue may not fit into memory."""

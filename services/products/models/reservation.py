@@ -197,9 +197,11 @@ class Reservation(Document):
 
     @classmethod
     def overdue(cls, limit: int) -> QuerySet:
+        """Oldest first."""
         return cls.objects(expires_at__lte=mongo.now()).order_by("expires_at").limit(limit)
 
     def expire(self) -> bool:
+        """False if it changed meanwhile."""
         unchanged = Reservation.objects(
             order_id=self.order_id, state=self.state, attempt=self.attempt, expires_at=self.expires_at
         )

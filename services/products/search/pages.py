@@ -91,6 +91,7 @@ def _cursor(order: str, last: Place) -> tuple[str, str, str]:
 
 
 def _place(texts: Sequence[str], expected: str) -> Place:
+    """Raises Invalid."""
     order, value, product_id = texts
     try:
         if order == expected:

@@ -12,7 +12,6 @@ from services.products.search.query import Term, TextQuery
 from services.products.search.words import words
 
 SHORT = 3
-"""Extra words that make a name long."""
 
 
 def best_first(query: TextQuery) -> Iterator[str]:

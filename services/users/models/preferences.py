@@ -39,6 +39,7 @@ class Preferences(Base):
         )
 
     def update(self, values: dict[str, Any]) -> bool:
+        """Whether anything changed."""
         changes = {name: value for name, value in values.items() if getattr(self, name) != value}
         if "marketing_consent" in changes:
             self.marketing_consent_at = clock.now() if changes["marketing_consent"] else None

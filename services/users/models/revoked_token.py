@@ -17,15 +17,13 @@ from services.users.settings import Settings
 log = get_logger(__name__)
 
 PUBLISHED_UNTIL = "souk:revoked-until"
-"""Redis key: published up to this time. Lost together with the rest."""
+"""Redis key: published up to this time."""
 
 OVERLAP = timedelta(minutes=1)
-"""Longer than any transaction: a revocation may commit after a later one was published."""
+"""Longer than any transaction: revocations may commit out of order."""
 
 
 class RevokedToken(Base):
-    """`id`: the token's `jti`."""
-
     __tablename__ = "revoked_tokens"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)

@@ -94,7 +94,7 @@ class RefreshToken(Base):
     created_at: Mapped[datetime]
     used_at: Mapped[datetime | None]
     is_superseded: Mapped[bool] = mapped_column(default=False)
-    """Set by earlier releases, which gave repeated tokens another successor."""
+    """Set by earlier releases only."""
     access_token_id: Mapped[str] = mapped_column(String(64))
     access_ends_at: Mapped[datetime]
 
@@ -130,6 +130,7 @@ class RefreshToken(Base):
         return session
 
     def was_stolen(self, now: datetime) -> bool:
+        """Whether presenting it now proves that two parties hold it."""
         if self.is_superseded:
             return True
         if self.used_at is None:
@@ -141,7 +142,7 @@ class RefreshToken(Base):
 
 
 def successor_of(token: str) -> str:
-    """Deterministic, so it can be given again though only digests are stored."""
+    """Deterministic, as only digests are stored."""
     secret = Settings.current().request_secret.get_secret_value().encode()
     mac = hmac.new(secret, b"refresh token\0" + token.encode(), hashlib.sha256)
     return base64.urlsafe_b64encode(mac.digest()).decode().rstrip("=")

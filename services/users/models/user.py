@@ -36,7 +36,7 @@ class AccountClosed(Conflict):
 
 
 class User(Base):
-    """`email` (lower case) and `username` (as typed) are unique in any case. A closed account has no names or password."""
+    """`email` and `username` are unique in any case. Closed accounts have no names or password."""
 
     __tablename__ = "users"
 
@@ -121,9 +121,9 @@ class User(Base):
 
     @classmethod
     def changeable_by(cls, caller: Caller, user_id: UUID, *, include_closed: bool = False) -> Self:
-        """Locked: one's own, a customer's for staff, any for admins. Raises NotFound, Forbidden."""
+        """Locked. One's own; staff any customer's, admins anyone's. Raises NotFound, Forbidden."""
         user = cls.visible_to(caller, user_id, include_closed=include_closed, lock=True)
-        # Changing the e-mail address can take over an account: staff could become admins.
+        # By changing an admin's e-mail address, staff could become admins.
         if user.roles != ["customer"] and user_id != caller.user_id and "admin" not in caller.roles:
             raise Forbidden("Only admins can change the accounts of staff.")
         return user
@@ -140,7 +140,7 @@ class User(Base):
         return bool(changes)
 
     def close(self) -> bool:
-        """Erases personal data, keeps the id for orders. Returns whether it was open."""
+        """Erases personal data, keeps the id for orders."""
         if not self.is_active:
             return False
         self._set(
@@ -200,6 +200,7 @@ class User(Base):
         return True
 
     def rehash(self, hashed_password: str) -> None:
+        """Unless the password changed meanwhile."""
         unchanged = (User.id == self.id) & (User.hashed_password == self.hashed_password)
         postgres.session().execute(update(User).where(unchanged).values(hashed_password=hashed_password))
 
