@@ -47,7 +47,6 @@ class Gateway(Flask):
             before.stop()
 
     async def serve(self, head: Head, body: Stream | None, connection: ClientConnection) -> None:
-        """Handle one request, from its head to its log line."""
         self.total_requests += 1
         exchange = self._exchange(head, body, connection)
         pipeline = Pipeline(self.edge, exchange)
@@ -73,7 +72,6 @@ class Gateway(Flask):
             log.exception("exchange not logged", exc_info=failure)
 
     def handle_user_exception(self, e: Exception) -> Response:  # type: ignore[override]  # for wire, not for WSGI
-        """In Kong's words."""
         log.exception("unhandled error", exc_info=e)
         exchange: Exchange = request.environ["gateway.exchange"]
         response = responses.error(exchange, responses.UNEXPECTED)

@@ -1,4 +1,4 @@
-"""Access to the admin port: writing and reading secrets need the token."""
+"""The admin port's token: needed to write and to read secrets."""
 
 import hmac
 import ipaddress
@@ -40,7 +40,6 @@ class Access:
         return hmac.compare_digest(request.headers.get(TOKEN_HEADER, "").encode(), self._token.encode())
 
     def shown(self, content: Any) -> Any:
-        """As the sender of the current request may see it."""
         return content if self.sees_secrets else blanked(content)
 
     def _refuse(self) -> tuple[dict[str, str], int] | None:

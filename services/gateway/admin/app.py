@@ -1,4 +1,4 @@
-"""The admin port's Flask application and its threads."""
+"""The admin port's Flask application."""
 
 import threading
 from typing import Any
@@ -17,7 +17,7 @@ from services.gateway.runtime import Runtime
 
 MAX_CONFIG_BYTES = 16 * 2**20
 
-# The default is this port's own address, which is not public.
+# The default is this port's address, which is not public.
 PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
 
 
@@ -34,7 +34,7 @@ class Quiet(WSGIRequestHandler):
 
 
 def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
-    """`services`: base URLs of the OpenAPI documents to join, by name."""
+    """`services`: base URL by name."""
     app = Flask("gateway-admin", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_CONFIG_BYTES
     app.url_map.strict_slashes = False

@@ -74,7 +74,7 @@ def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, 
 
 
 def _as_entity_error(error: ConfigError) -> ConfigError:
-    """Put errors of a whole entity under `@entity`, unless the entity itself is unwanted."""
+    """Errors of a whole entity go under `@entity`."""
     is_whole = bool(error.location) and isinstance(error.location[-1], int) and _is_entity(error.location)
     if is_whole and not error.message.startswith(("uniqueness", "expected")):
         return ConfigError((*error.location, "@entity", 0), error.message, error.line)
@@ -87,13 +87,13 @@ def _is_entity(location: tuple[str | int, ...]) -> bool:
 
 
 def _entity_of(error: ConfigError) -> tuple[str | int, ...]:
-    """The innermost enclosing entity's location; empty outside any."""
+    """The innermost; empty outside any."""
     ends = [end for end in range(2, len(error.location) + 1) if _is_entity(error.location[:end])]
     return error.location[: max(ends, default=0)]
 
 
 def _flattened(errors: list[ConfigError], text: str) -> list[dict[str, Any]]:
-    """Grouped by entity; places inside are counted from 1."""
+    """By entity; places inside count from 1."""
     document, found = yaml.safe_load(text), dict[tuple[str | int, ...], dict[str, Any]]()
     for error in errors:
         place = _entity_of(error)

@@ -29,10 +29,8 @@ PATHS = {
     "basic-auths": "basicauth_credentials",
     "acls": "acls",
 }
-"""Kind by path."""
 
 INSIDE = {"jwt": "jwt_secrets", "key-auth": "keyauth_credentials", "basic-auth": "basicauth_credentials"}
-"""Nested paths unlike their kind."""
 
 MODELS: dict[str, type[Entity]] = {
     "services": schema.Service,
@@ -56,14 +54,14 @@ KEYS = {
     "basicauth_credentials": "username",
     "acls": "group",
 }
-"""Field that names an entity in a path, if not `name`."""
+"""The naming field, if not `name`."""
 
 ABSENT: dict[str, dict[str, None]] = {
     "services": dict.fromkeys(("client_certificate", "ca_certificates", "tls_verify_depth")),
     "routes": dict.fromkeys(("snis", "sources", "destinations")),
     "upstreams": dict.fromkeys(("client_certificate",)),
 }
-"""Kong's fields that are never set here."""
+"""Never set here."""
 
 UPDATED = ("services", "routes", "consumers", "plugins", "upstreams", "targets")
 
@@ -78,7 +76,7 @@ EMPTY = (
     "oauth2",
     "filter-chains",
 )
-"""Kong's kinds that tools list but a file here cannot have."""
+"""Kinds that tools list but no file here has."""
 
 MAX_PAGE_SIZE = 1000
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -173,7 +171,7 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
 
 
 def _violations(kind: str) -> dict[str, Any]:
-    """Kong validates an entity before it refuses the write."""
+    """Kong validates before it refuses."""
     sent = request.get_json(silent=True) if request.is_json else request.form.to_dict()
     try:
         MODELS[kind].model_validate(sent or {})

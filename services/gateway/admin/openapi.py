@@ -1,4 +1,4 @@
-"""The services' OpenAPI documents joined, limited to what the edge routes."""
+"""The services' OpenAPI documents, limited to what the edge routes."""
 
 import copy
 import re
@@ -88,7 +88,6 @@ def _is_routed(router: Router, method: str, path: str) -> bool:
 
 
 def _label(item: Document, service: str) -> None:
-    """Group operations by service; make ids unique."""
     for operation in (item[method] for method in METHODS if method in item):
         operation["tags"] = [service]
         if "operationId" in operation:

@@ -41,7 +41,6 @@ def status(runtime: Runtime) -> dict[str, Any]:
 
 
 def node() -> dict[str, Any]:
-    """What tools read first."""
     return {
         "version": KONG_VERSION,
         "edition": "community",

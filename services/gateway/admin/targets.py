@@ -1,4 +1,4 @@
-"""Health of an upstream's targets, shown and set by hand."""
+"""Targets' health, shown and set by hand."""
 
 from typing import Any
 

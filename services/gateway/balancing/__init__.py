@@ -1,1 +1,1 @@
-"""Choice of an upstream's target, and targets' health."""
+"""Load balancing and health checks."""

@@ -1,4 +1,4 @@
-"""Kong's algorithms for choosing a node; rebuilt when nodes change, keeping the turn."""
+"""Kong's algorithms, rebuilt when nodes change."""
 
 import bisect
 import hashlib
@@ -10,7 +10,7 @@ from typing import Protocol
 from services.gateway.balancing.nodes import Node
 
 POINTS_PER_WEIGHT = 1.6
-"""160 for the usual weight of 100: shares are exact within a few percent."""
+"""Keeps shares within a few percent."""
 
 MAX_POINTS = 100_000
 
@@ -54,7 +54,7 @@ class LeastConnections:
 
 
 class ConsistentHashing:
-    """A key belongs to the next point on a ring: removing a node moves only its own keys."""
+    """Removing a node moves only its own keys."""
 
     def __init__(self, nodes: Sequence[Node], turn: "itertools.count[int]") -> None:
         scale = min(POINTS_PER_WEIGHT, MAX_POINTS / sum(node.weight for node in nodes))
@@ -68,7 +68,7 @@ class ConsistentHashing:
         self._owners = [node for _, node in points]
 
     def choose(self, tried: Collection[Node], key: str | None) -> Node:
-        """The owner even after a failure: as in Kong, only health checks remove it."""
+        """As in Kong, only health checks remove a failed owner."""
         place = bisect.bisect(self._positions, _position(key or ""))
         return self._owners[place % len(self._owners)]
 

@@ -34,7 +34,6 @@ def _value(exchange: Exchange, upstream: Upstream, kind: HashInput, role: str) -
 
 
 def _cookie(exchange: Exchange, upstream: Upstream) -> str:
-    """The client's, or a new one that the response sets."""
     name = upstream.hash_on_cookie or ""
     found = exchange.cookies().get(name)
     if found:

@@ -9,7 +9,6 @@ from services.gateway.wire.pool import Pool
 @dataclass(slots=True, eq=False)
 class Node:
     target: str
-    """As in the file."""
     host: str
     """For the Host header and TLS."""
     pool: Pool

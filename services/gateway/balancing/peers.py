@@ -17,7 +17,7 @@ DEFAULT_TARGET_PORT = 8000
 """Kong's."""
 
 FIRST_ADDRESS_SECONDS = 3.0
-"""A request's wait for a name's first resolution."""
+"""A request's wait for the first resolution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Peers:
 
 
 def single_target(service: Service) -> tuple[Upstream, list[Target]]:
-    """For a host that names no upstream: one target, balanced over its addresses."""
+    """For a host that names no upstream."""
     host = f"[{service.host}]" if ":" in service.host else service.host
     return Upstream(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
 

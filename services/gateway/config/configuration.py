@@ -1,4 +1,4 @@
-"""Loads a declarative file, or reports every error in it."""
+"""Loads a declarative file."""
 
 import hashlib
 import time
@@ -38,7 +38,7 @@ CHILDREN = {
     },
     "upstreams": {"targets": "upstream"},
 }
-"""Lists nested in each kind, and a member's field for its parent."""
+"""Nested lists, and the field for the parent."""
 
 REFERENCES = {"service": "services", "route": "routes", "consumer": "consumers", "upstream": "upstreams"}
 
@@ -76,9 +76,7 @@ class Configuration:
     upstreams: dict[str, Upstream] = field(default_factory=dict)
     targets: dict[str, Target] = field(default_factory=dict)
     text: str = ""
-    """As loaded."""
     hash: str = ""
-    """32 hex digits."""
     loaded_at: int = field(default_factory=lambda: int(time.time()))
     locations: dict[str, Location] = field(default_factory=dict)
     """By entity id."""
@@ -155,7 +153,7 @@ def _flattened(document: Document) -> Iterator[tuple[str, Entity, Location]]:
 
 
 def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[str, Entity, Location]]:
-    """The entity, given an id, then those nested in it, given their reference."""
+    """Assigns ids and references."""
     if not entity.id:
         namespace = uuid5(_ID_NAMESPACE, kind)
         name = entity.natural_key or "/".join(map(str, location))
@@ -186,7 +184,7 @@ def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigE
 
 
 def _doubled_plugins(configuration: Configuration) -> list[ConfigError]:
-    """At most one entry per plugin, service, route and consumer."""
+    """One entry per plugin, service, route and consumer."""
     seen, errors = set(), []
     for plugin in configuration.plugins.values():
         scope = (plugin.name, plugin.service, plugin.route, plugin.consumer)

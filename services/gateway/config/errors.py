@@ -1,4 +1,4 @@
-"""Errors in a declarative file: place, line, Kong's message."""
+"""Errors in a declarative file."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ _MESSAGES = {
 
 
 def message_of(error: Any) -> str:
-    """Kong's message for a pydantic error, where it has one."""
+    """Kong's message, where it has one."""
     if error["type"] in _MESSAGES:
         return _MESSAGES[error["type"]]
     if error["type"] == "literal_error":
@@ -106,7 +106,7 @@ def message_of(error: Any) -> str:
 
 
 def as_tree(errors: Sequence[ConfigError]) -> dict[str, Any]:
-    """In the file's structure, as in Kong: lists with null where nothing is wrong."""
+    """The file's structure, with null where nothing is wrong."""
     root: dict[str, Any] = {}
     for error in errors:
         _insert(root, error.location, error.message)

@@ -72,7 +72,7 @@ class HealthChecks(_Record):
     active: Active = Active()
     passive: Passive = Passive()
     threshold: Annotated[float, Field(ge=0, le=100, strict=False)] = 0
-    """Percent of total weight that must be available for any traffic."""
+    """Percent of total weight needed for any traffic."""
 
     @property
     def is_on(self) -> bool:

@@ -42,7 +42,6 @@ def render(file: Path, values: Mapping[str, Any]) -> str:
 
 
 def _line(error: UndefinedError) -> int:
-    """From the traceback, where Jinja2 puts it."""
     frames = extract_tb(error.__traceback__)
     return next((frame.lineno or 0 for frame in reversed(frames) if frame.filename == "<template>"), 0)
 
@@ -75,14 +74,13 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
 
 
 def _spellings(name: str) -> list[str]:
-    """Each hyphen also as an underscore: WSGI does not tell them apart."""
+    """WSGI does not tell hyphens from underscores."""
     first, *rest = name.split("-")
     joints = itertools.product("-_", repeat=len(rest))
     return [first + "".join(map("".join, zip(joint, rest, strict=True))) for joint in joints]
 
 
 def _redis(url: str) -> dict[str, Any]:
-    """With Kong's field names."""
     parts = urlsplit(url)
     return {
         "host": parts.hostname or "127.0.0.1",

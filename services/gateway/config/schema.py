@@ -1,4 +1,4 @@
-"""The part of Kong's declarative format executed here; all else is rejected."""
+"""Kong's declarative format, as far as executed here."""
 
 import re
 from typing import Annotated, Any, Literal, Self
@@ -42,7 +42,7 @@ RouteHost = Annotated[str, Field(min_length=1), AfterValidator(_host)]
 
 
 class Entity(BaseModel):
-    """A missing id is derived from the natural key: stable across reloads."""
+    """A missing id is derived from the natural key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -56,7 +56,7 @@ class Entity(BaseModel):
 
 
 class Plugin(Entity):
-    """`name` is not a natural key: one plugin may be configured in many places."""
+    """`name` is not a natural key."""
 
     name: str
     instance_name: str | None = None

@@ -69,7 +69,7 @@ async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int)
 
 
 def _next_index(before: int, sent: str | None) -> int:
-    """As Consul requires: start over when the index goes backwards or is missing."""
+    """As Consul requires, start over when it goes backwards."""
     index = int(sent) if sent and sent.isdecimal() else 0
     return index if index >= before else 0
 

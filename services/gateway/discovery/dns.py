@@ -1,4 +1,4 @@
-"""Addresses from DNS: SRV records, else address records; renewed after their TTL."""
+"""Addresses from DNS: SRV records, else address records."""
 
 import asyncio
 import socket

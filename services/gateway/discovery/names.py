@@ -1,4 +1,4 @@
-"""Watched names, kept up to date while a configuration needs them."""
+"""Names watched while a configuration needs them."""
 
 import asyncio
 import ipaddress
@@ -20,7 +20,7 @@ class Address:
 
 
 class Resolution:
-    """One name's addresses; `version` counts changes, 0 before the first lookup."""
+    """`version` counts changes, 0 before the first lookup."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -37,7 +37,6 @@ class Resolution:
         self._resolved.set()
 
     async def first(self, timeout_seconds: float) -> None:
-        """Wait for the first lookup."""
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._resolved.wait()
@@ -66,7 +65,6 @@ class Names:
         return self._watched[name][0]
 
     def retain(self, names: Iterable[str]) -> None:
-        """Stop watching all others."""
         for name in self._watched.keys() - set(names):
             task = self._watched.pop(name)[1]
             if task is not None:

@@ -1,4 +1,4 @@
-"""Request bodies: kept whole, to repeat failed tries, or unbuffered."""
+"""Request bodies, kept to repeat failed tries, or unbuffered."""
 
 import asyncio
 import tempfile

@@ -1,4 +1,4 @@
-"""One request on its way through the gateway."""
+"""One request."""
 
 import re
 import secrets
@@ -29,11 +29,10 @@ class Try:
     seconds: float = 0.0
     """Until the connection was open."""
     failure: int | None = None
-    """The status if no other try follows."""
 
 
 class Exchange:
-    """State of one request; `set_header` overrides the client's header, None removes it."""
+    """`set_header` overrides the client's header; None removes it."""
 
     def __init__(
         self,
@@ -43,7 +42,7 @@ class Exchange:
         is_trusted: bool,
         send_continue: Callable[[], None] | None = None,
     ) -> None:
-        """`send_continue`: called before reading the body of a client that sent Expect."""
+        """`send_continue`: called before the body is read."""
         self.started = time.perf_counter()
         self.started_at = time.time()
         self.head = head
@@ -61,7 +60,7 @@ class Exchange:
             self._first["host"] = authority
         self.client_ip = client_ip
         self.is_trusted = is_trusted
-        """Whether the peer is our proxy, whose X-Forwarded-* count."""
+        """Whether the peer's X-Forwarded-* count."""
         self.match: Match | None = None
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
@@ -69,17 +68,15 @@ class Exchange:
         self.correlation_id: str | None = None
         self.upstream_headers: dict[str, tuple[str, str | None]] = {}
         self.response_headers: list[tuple[str, str]] = []
-        """Added to whichever response is sent."""
+        """Added to any response."""
         self.reshape: Callable[[Fields], None] | None = None
         """Last change to the upstream's headers."""
         self.upstream_method: str | None = None
         self.upstream_path: str | None = None
-        """Overrides the route's path."""
         self.upstream_uri = ""
         self.tries: list[Try] = []
         self.upstream_statuses: list[str] = []
         self.tried_at: float | None = None
-        """Start of the first try."""
         self.upstream_seconds: float | None = None
         """From sending the request to the response's head."""
         self.from_upstream = False
@@ -112,7 +109,6 @@ class Exchange:
         return self.credential is not None
 
     def header(self, name: str) -> str | None:
-        """First of that name, from the client."""
         return self._first.get(name.lower())
 
     def current_header(self, name: str) -> str | None:
@@ -172,7 +168,6 @@ class Exchange:
         return self._kept
 
     def set_body(self, content: bytes) -> None:
-        """For the upstream."""
         if self._kept is None:
             self._kept = KeptBody()
         self._kept.replace(content)

@@ -58,7 +58,6 @@ class Response:
 
 
 def error(exchange: Exchange, kind: tuple[int, str], headers: dict[str, str] | None = None) -> Response:
-    """Kong's format, negotiated by Accept."""
     status, message = kind
     content_type = _accepted(exchange.header("accept"), status)
     text = json.dumps(message) if content_type == _JSON else message

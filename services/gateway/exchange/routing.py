@@ -1,4 +1,4 @@
-"""Routing: all criteria of a route must match; the strongest route wins."""
+"""Routing: the strongest match wins."""
 
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -92,7 +92,7 @@ def _rules(route: Route, service: Service | None) -> list[Rule]:
 
 
 def _host_test(pattern: str) -> Callable[[str], bool]:
-    """Case-sensitive, as in Kong; the port counts only when the route names one."""
+    """Case-sensitive, as in Kong."""
     name, _, port = pattern.partition(":")
     regex = re.escape(name).replace(r"\*", ".+") + (f":{port}" if port else r"(:\d+)?")
     fits = re.compile(regex).fullmatch

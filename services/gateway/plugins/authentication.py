@@ -11,7 +11,7 @@ Fallback = Callable[[Exchange], None]
 
 
 def identify(exchange: Exchange, consumer: Consumer, credential: Credential | None) -> None:
-    """Anonymous without a credential; overrides identifying headers of the client's."""
+    """Anonymous without a credential."""
     exchange.consumer, exchange.credential = consumer, credential
     exchange.set_header("X-Consumer-ID", consumer.id)
     exchange.set_header("X-Consumer-Username", consumer.username)

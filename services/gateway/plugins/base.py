@@ -18,7 +18,7 @@ class PluginConfig(BaseModel):
 
 
 class Misconfigured(Exception):
-    """The configuration does not fit the file; `place` is the field inside `config`."""
+    """`place`: the field inside `config`."""
 
     def __init__(self, message: str, *place: str) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class Misconfigured(Exception):
 
 
 class Unusable(Exception):
-    """The upstream's response cannot be processed; `kind` is the client's error."""
+    """`kind`: the error for the client."""
 
     def __init__(self, kind: tuple[int, str]) -> None:
         super().__init__(kind)
@@ -34,7 +34,7 @@ class Unusable(Exception):
 
 
 class Plugin:
-    """Made per entry, shared by concurrent exchanges: holds no state of one."""
+    """Shared by concurrent exchanges: holds no state of one."""
 
     name: ClassVar[str]
     priority: ClassVar[int]
@@ -48,7 +48,6 @@ class Plugin:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The plugin's `_config`, with defaults."""
         config: PluginConfig = vars(self)["_config"]
         return config.model_dump(by_alias=True)
 

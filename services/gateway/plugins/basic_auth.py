@@ -50,7 +50,7 @@ class BasicAuth(Plugin):
         return responses.error(exchange, (401, "Unauthorized"), challenge)
 
     def _valid(self, exchange: Exchange) -> BasicAuthCredential | None:
-        """Like Kong, read the second header only if the first names no known user."""
+        """Like Kong, try the second header only if the first names no known user."""
         for header in HEADERS:
             name, password = _sent(exchange.header(header) or "")
             if self._config.hide_credentials:

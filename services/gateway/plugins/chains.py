@@ -1,4 +1,4 @@
-"""Which plugins run: the most specific entry of each name, in Kong's order."""
+"""The most specific entry of each plugin, in Kong's order."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from services.gateway.plugins.base import Plugin
 from services.gateway.plugins.registry import ORDER, build
 
 Chain = tuple[Plugin | None, ...]
-"""One place per name in ORDER, so that a consumer's chain can take over half way."""
+"""One place per name in ORDER: a consumer's chain can take over."""
 
 # Consumer, route, service; most specific first.
 _SPECIFICITY = [

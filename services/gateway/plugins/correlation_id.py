@@ -1,4 +1,4 @@
-"""Gives each request an id, for the upstream and, if configured, the client."""
+"""Gives each request an id."""
 
 import itertools
 import os
@@ -40,7 +40,6 @@ class CorrelationID(Plugin):
             response.headers.set(self._config.header_name, self._id(exchange))
 
     def _id(self, exchange: Exchange) -> str:
-        """Set earlier, the client's, or new."""
         name = self._config.header_name
         decided = exchange.upstream_headers.get(name.lower())
         chosen = (decided and decided[1]) or exchange.header(name) or self._generate(exchange)

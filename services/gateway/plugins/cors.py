@@ -1,4 +1,4 @@
-"""Cross-origin requests: responds to the preflight before authentication."""
+"""Cross-origin requests; preflights come before authentication."""
 
 import re
 from typing import Annotated
@@ -90,7 +90,7 @@ class CORS(Plugin):
 
 
 class _OriginTest:
-    """One origin: plain, or a regular expression for it (for its host, without a colon)."""
+    """Plain, or a regular expression (for the host, without a colon)."""
 
     def __init__(self, origin: str) -> None:
         self.plain = _normalised(origin)

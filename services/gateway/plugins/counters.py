@@ -57,7 +57,7 @@ return counts
 
 
 class RedisCounters:
-    """Counts requests in batches: a call costs more than the rest of a request."""
+    """Batches: a call costs more than the rest of a request."""
 
     def __init__(self, client: "Redis") -> None:
         self._script: AsyncScript = client.register_script(_COUNT)

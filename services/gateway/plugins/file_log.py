@@ -1,4 +1,4 @@
-"""Appends one JSON line per exchange to a file or the process's output."""
+"""Appends one JSON line per exchange."""
 
 import os
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Sends exchanges as JSON to a collector, in the background."""
+"""Sends exchanges to a collector, in the background."""
 
 import asyncio
 from typing import Annotated, Literal

@@ -84,7 +84,6 @@ class JWT(Plugin):
         return None
 
     def _sent_tokens(self, exchange: Exchange) -> set[str]:
-        """From all configured places."""
         config = self._config
         found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
         if config.cookie_names:

@@ -39,7 +39,6 @@ class LogEntries:
         self._records: dict[str, dict[str, Any]] = {}
 
     def line(self, exchange: Exchange, response: Response) -> str:
-        """As JSON."""
         made: dict[str, Any] = {}
         for record, name, make in self._fields:
             into = made.setdefault(record, {}) if record else made

@@ -1,4 +1,4 @@
-"""The gateway's metrics. Series are cached: lookups cost more than counting."""
+"""Series are cached: lookups cost more than counting."""
 
 from functools import lru_cache
 

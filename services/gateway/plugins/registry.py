@@ -49,7 +49,6 @@ PLUGINS: dict[str, type[Plugin]] = {
 }
 
 ORDER = tuple(sorted(PLUGINS, key=lambda name: -PLUGINS[name].priority))
-"""In running order."""
 
 
 def build(entry: schema.Plugin, configuration: Configuration) -> Plugin:

@@ -42,7 +42,6 @@ class RequestSizeLimiting(Plugin):
         return self._counted(exchange) if is_chunked else None
 
     async def _counted(self, exchange: Exchange) -> Response | None:
-        """For chunked bodies."""
         try:
             await exchange.body(self._limit_bytes)
         except BodyTooLarge:

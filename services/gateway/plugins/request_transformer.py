@@ -95,7 +95,6 @@ class RequestTransformer(Plugin):
         return body
 
     def _shape(self, exchange: Exchange, fields: Fields) -> None:
-        """Except framing headers."""
         host = fields.get("Host") or ""
         change_headers(fields, self._config, lambda value: _render(value, exchange))
         if "Host" not in fields:

@@ -84,7 +84,6 @@ class ResponseTransformer(Plugin):
         response.headers.set("Content-Length", str(len(content)))
 
     def _value(self, step: str, value: str, place: int) -> Any:
-        """A string unless typed."""
         types = getattr(self._config, step).json_types
         kind = types[place] if place < len(types) else "string"
         if kind == "boolean":

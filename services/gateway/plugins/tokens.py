@@ -1,4 +1,4 @@
-"""JSON Web Tokens: decoded to find the key, then verified."""
+"""JSON Web Tokens."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""Shared by both transformers: Kong's order of changes."""
+"""Shared by both transformers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,7 +11,6 @@ Render = Callable[[str], str | None]
 
 
 def pairs(items: Sequence[str]) -> list[Change]:
-    """From `name:value`."""
     return [(name, value) for name, _, value in (item.partition(":") for item in items)]
 
 
@@ -20,7 +19,6 @@ def unchanged(value: str) -> str | None:
 
 
 def change_headers(fields: Fields, config: Any, render: Render = unchanged) -> None:
-    """Remove, rename, replace existing, add missing, append."""
     for name in config.remove.headers:
         fields.remove(name.partition(":")[0])
     for old, new in pairs(config.rename.headers):

@@ -1,4 +1,4 @@
-"""Fixed windows of rate limits, aligned to the UTC calendar."""
+"""Fixed windows, aligned to the UTC calendar."""
 
 from datetime import UTC, datetime
 

@@ -26,7 +26,7 @@ class Edge:
         self._probes: list[Probes] = []
 
     def start(self, resources: Resources) -> None:
-        """Take over what outlives a configuration; drop the rest."""
+        """Drops what only the previous one needed."""
         for service in self.configuration.services.values():
             self.backends[service.id] = self._backend(service, resources)
         for upstream in self.configuration.upstreams.values():
@@ -49,7 +49,6 @@ class Edge:
         return self.chains.plugins
 
     def peers(self, upstream: str) -> Peers:
-        """By id."""
         return next(peers for (id_, _), peers in self._peers.items() if id_ == upstream)
 
     def _retain(self, resources: Resources) -> None:
@@ -69,7 +68,7 @@ class Edge:
         return Backend(service, self._peers[key], is_upstream=False)
 
     def _peers_of(self, id_: str, protocol: str, resources: Resources) -> Peers:
-        """Shared by the upstream's services, which balance together."""
+        """Shared, so that services balance together."""
         if protocol == "http":
             protocol = next((other for upstream, other in self._peers if upstream == id_), protocol)
         if (id_, protocol) not in self._peers:

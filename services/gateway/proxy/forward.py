@@ -1,4 +1,4 @@
-"""Sends an exchange to its service: tries, timeouts, streaming."""
+"""Sends an exchange to its service."""
 
 import time
 from collections.abc import AsyncIterator
@@ -36,7 +36,7 @@ class Backend:
 
 
 class Failed(Exception):
-    """One try failed; `kind` is the error if it was the last."""
+    """`kind`: the error if this try was the last."""
 
     def __init__(self, reason: BaseException, was_sent: bool) -> None:
         super().__init__(repr(reason))

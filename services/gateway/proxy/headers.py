@@ -81,7 +81,6 @@ def _named_by(connection: str | None) -> frozenset[str]:
 
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """With the gateway's own."""
     connection = ",".join(value for name, value in upstream if name.lower() == "connection")
     dropped = _HOP_BY_HOP_RESPONSE | _named_by(connection)
     headers = [(name, value) for name, value in upstream if name.lower() not in dropped]

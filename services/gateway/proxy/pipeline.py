@@ -49,7 +49,6 @@ class Pipeline:
         return _stamped(exchange, response)
 
     def log(self, response: Response) -> None:
-        """Call once the response was sent."""
         for plugin in self._chain:
             if plugin is not None:
                 plugin.log(self._exchange, response)
@@ -115,7 +114,6 @@ def _require_https(exchange: Exchange, match: Match) -> Response:
 
 
 def _stamped(exchange: Exchange, response: Response) -> Response:
-    """With latencies and request id."""
     fields = response.headers
     if exchange.tried_at is not None and (exchange.from_upstream or response.status in (502, 504)):
         upstream_seconds = exchange.upstream_seconds

@@ -1,4 +1,4 @@
-"""Ambiguous or unwanted requests, refused before routing."""
+"""Requests refused before routing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Writes a response in the client's framing, in bounded memory."""
+"""Writes responses, in bounded memory."""
 
 import http
 

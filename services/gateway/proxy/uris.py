@@ -49,7 +49,6 @@ def _resolve(path: str) -> str:
 
 
 def escape(path: str) -> str:
-    """For the wire."""
     if _SENDABLE.fullmatch(path):
         return path
     return quote(path, safe=_RESERVED, errors="surrogateescape")

@@ -1,4 +1,4 @@
-"""One client's connection: requests in, responses out in order."""
+"""One client's connection."""
 
 import asyncio
 from collections import deque
@@ -26,7 +26,6 @@ class ClientTimeouts:
     """Plus its bytes at `bytes_per_second`; also the longest pause."""
     bytes_per_second: float = 1000.0
     response: float = 60.0
-    """To read what was written."""
     idle: float = 75.0
     """Between requests; Kong's."""
 
@@ -57,7 +56,6 @@ class ClientConnection(asyncio.Protocol):
         self._discards = False
         self._discarded_bytes = 0
         self._closes = False
-        """After the current response."""
         self.deadline = NEVER
         """On the loop's clock; the server's sweep calls `expire`: one timer for all."""
 
@@ -90,7 +88,6 @@ class ClientConnection(asyncio.Protocol):
     # --- called by the responding task
 
     def decide_keep_alive(self, head: Head, body: Stream | None) -> bool:
-        """Whether another request may follow."""
         keeps = head.keeps_alive and (body is None or body.whole) and not self._server.is_stopping
         self._closes = self._closes or not keeps
         return not self._closes
@@ -189,7 +186,7 @@ class ClientConnection(asyncio.Protocol):
         self.deadline = min(whole, self._loop.time() + timeouts.body)
 
     def _pause_reading(self) -> None:
-        """Suspends the deadline too: the client is not the slow one."""
+        """Suspends the deadline: the client is not slow."""
         self._transport.pause_reading()
         self.deadline = NEVER
 

@@ -1,4 +1,4 @@
-"""Kept-open connections to one address, limited in number."""
+"""Connections to one address."""
 
 import asyncio
 import ssl
@@ -40,7 +40,6 @@ class Pool:
             raise
 
     def release(self, connection: UpstreamConnection) -> None:
-        """Close it unless its response was read to the end."""
         if connection.is_usable and len(self._idle) < self._max_idle:
             self._idle.append((connection, asyncio.get_running_loop().time()))
         else:
@@ -48,7 +47,6 @@ class Pool:
         self._free_slot()
 
     def drop(self, connection: UpstreamConnection) -> None:
-        """After a failure."""
         connection.close()
         self._free_slot()
 

@@ -54,7 +54,7 @@ class HTTPServer:
             self._sweeper = loop.create_task(self._sweep())
 
     async def stop(self, within_seconds: float) -> None:
-        """Refuse new connections; let requests in progress finish."""
+        """Let requests in progress finish."""
         self.is_stopping = True
         for server in self._servers:
             server.close()

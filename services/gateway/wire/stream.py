@@ -62,7 +62,6 @@ class Stream:
             self._wake()
 
     def discard(self) -> None:
-        """Drop the rest."""
         self.discarded = True
         self._take()
 

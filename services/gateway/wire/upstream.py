@@ -53,12 +53,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     @property
     def is_usable(self) -> bool:
-        """For another request."""
         return not (self._is_busy or self._must_close or self._transport.is_closing())
 
     @property
     def is_stale(self) -> bool:
-        """Closed by the peer, or with unexpected data, not yet noticed by the loop."""
+        """Closed by the peer or sent unexpected data, unnoticed by the loop."""
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         return bool(poll.poll(0))
