@@ -71,7 +71,7 @@ class TableSource:
     @contextmanager
     def unsent(self) -> Iterator[Batch]:
         table = self.table
-        # Not "after the last position": positions commit out of order.
+        # Not "after the last position": positions commit out of order. SKIP LOCKED lets several relays share the work.
         query = (
             sql_select(table)
             .where(table.c.sent_at.is_(None))

@@ -1,6 +1,6 @@
 """PostgreSQL 18 from a wheel.
 
-It refuses to run as root: then a system user runs a copy, with data under /var/lib/souk.
+It refuses to run as root: then a system user runs a copy, with data under /var/lib/souk; `down --wipe` removes both.
 """
 
 import importlib.metadata
