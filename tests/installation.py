@@ -1,6 +1,7 @@
 """A whole installation for tests, as `./souk up` starts it, on free ports."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 DEADLINE_SECONDS = 60
 POLL_SECONDS = 0.05
 ATTEMPT_SECONDS = 5
+RENEWAL_SECONDS = 60
 PASSWORD = "correct horse battery"
 FAILPOINTS = "failpoints"
 FAILPOINTS_VARIABLE = "SOUK_FAILPOINTS_DIRECTORY"
@@ -40,15 +42,18 @@ def until(condition: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> An
 
 
 class Person:
-    """A client of the gateway, with a token after `sign_up`."""
+    """A client of the gateway, with a token after `sign_up` that is renewed before it expires."""
 
     def __init__(self, gateway_url: str) -> None:
         self.url = gateway_url
         self.headers: dict[str, str] = {}
         self.id = ""
         self.email = f"{uuid4().hex[:12]}@example.com"
+        self.renew_at = math.inf
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> urllib3.BaseHTTPResponse:
+        if time.monotonic() > self.renew_at:
+            self.log_in()
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **self.headers, **headers}
         return _pool.request(method, self.url + path, body=data, headers=sent)
@@ -67,10 +72,11 @@ class Person:
         return self.log_in()
 
     def log_in(self) -> "Person":
-        """Get a token with the current roles, for 15 minutes."""
-        self.headers = {}
-        token = self.call("POST", "/users/login", {"email": self.email, "password": PASSWORD})["access_token"]
-        self.headers = {"Authorization": f"Bearer {token}"}
+        """Get a token with the current roles."""
+        self.headers, self.renew_at = {}, math.inf
+        tokens = self.call("POST", "/users/login", {"email": self.email, "password": PASSWORD})
+        self.headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        self.renew_at = time.monotonic() + tokens["expires_in"] - RENEWAL_SECONDS
         return self
 
     def order(self, product_id: str, quantity: int = 1, payment_method: str = "tok_success", key: str = "") -> Any:
