@@ -138,8 +138,11 @@ class TokenView(View):
 
 
 class UserView(View):
+    """`pending_email` replaces `email` once the token mailed there is used."""
+
     id: UUID
     email: str
+    pending_email: str | None
     username: str
     first_name: str | None
     last_name: str | None

@@ -3,6 +3,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from chassis.run.testing import bearer
+from contracts.users import EmailVerificationRequested, RegistrationRepeated
 
 from .conftest import person
 
@@ -55,7 +56,8 @@ def test_a_put_replaces_the_whole_profile(http, ada):
     response = http.put(f"/users/{account['id']}", json=body, headers=headers)
     assert response.status_code == 200
     changed = {name: response.json[name] for name in ("email", "username", "first_name", "last_name")}
-    assert changed == {"email": "countess@example.com", "username": "countess", "first_name": None, "last_name": None}
+    assert changed == {"email": "ada@example.com", "username": "countess", "first_name": None, "last_name": None}
+    assert response.json["pending_email"] == "countess@example.com"
     assert response.json["updated_at"] > account["updated_at"]
     assert response.json["created_at"] == account["created_at"]
     assert http.get("/users/me", headers=headers).json == response.json
@@ -77,13 +79,41 @@ def test_a_profile_contains_neither_roles_nor_password(http, ada, changes, field
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
-@pytest.mark.parametrize(("field", "value"), [("email", "BOB@example.com"), ("username", "Bob")])
-def test_a_profile_cannot_take_another_accounts_email_or_username(http, ada, register, field, value):
+def test_a_profile_cannot_take_another_accounts_username(http, ada, register):
     account, headers = ada
     register("bob")
-    response = http.put(f"/users/{account['id']}", json=profile(**{field: value}), headers=headers)
-    assert (response.status_code, response.json["errors"][0]["field"]) == (409, field)
+    response = http.put(f"/users/{account['id']}", json=profile(username="Bob"), headers=headers)
+    assert (response.status_code, response.json["errors"][0]["field"]) == (409, "username")
     assert http.get("/users/me", headers=headers).json == account
+
+
+def test_a_profile_with_a_taken_address_gets_the_response_of_a_free_one(http, ada, users, register, system):
+    account, headers = ada
+    bob = register("bob")
+    relayed = system(users)
+    relayed.drain()
+    before = len(relayed.sent)
+    seen = []
+    for address in ("free@example.com", "bob@example.com"):
+        response = http.put(f"/users/{account['id']}", json=profile(email=address.upper()), headers=headers)
+        assert response.json.pop("pending_email") == address
+        assert response.json.pop("updated_at")
+        me = http.get("/users/me", headers=headers).json
+        assert me.pop("pending_email") == address
+        again = http.post("/users/email/verification", headers=headers)
+        seen.append((response.status_code, response.json["email"], me.keys(), again.status_code, again.data))
+    assert seen[0] == seen[1] == (200, "ada@example.com", account.keys() - {"pending_email"}, 202, b"")
+    relayed.drain()
+    messages = [each.message() for each in relayed.sent[before:]]
+    assert [type(message) for message in messages] == [EmailVerificationRequested] * 2 + [RegistrationRepeated]
+    assert messages[-1] == RegistrationRepeated(UUID(bob["id"]))
+
+
+def test_a_pending_address_is_dropped_with_the_current_one(http, ada):
+    account, headers = ada
+    for address, pending in (("countess@example.com", "countess@example.com"), ("ada@example.com", None)):
+        response = http.put(f"/users/{account['id']}", json=profile(email=address), headers=headers)
+        assert (response.json["email"], response.json["pending_email"]) == ("ada@example.com", pending)
 
 
 def test_a_closed_account_is_anonymous(http, ada, users):
@@ -95,6 +125,7 @@ def test_a_closed_account_is_anonymous(http, ada, users):
     assert left == {
         "id": account["id"],
         "email": f"{account['id']}@deleted.invalid",
+        "pending_email": None,
         "username": f"deleted:{account['id']}",
         "first_name": None,
         "last_name": None,

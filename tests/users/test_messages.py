@@ -30,7 +30,7 @@ def test_changes_to_an_account_are_published(http, register, users, published):
 
     body = {"email": "countess@example.com", "username": "ada", "first_name": "Ada", "last_name": "King"}
     http.put(url, json=body, headers=headers)
-    assert published() == [UserUpdated(user_id, "countess@example.com", "ada", "Ada", "King")]
+    assert published() == [UserUpdated(user_id, "ada@example.com", "ada", "Ada", "King")]
 
     http.delete(url, headers=headers)
     assert published() == [UserDeleted(user_id)]

@@ -11,7 +11,13 @@ from sqlalchemy import update
 from chassis.base import clock
 from chassis.run.testing import bearer
 from chassis.storage import postgres
-from contracts.users import EmailVerificationRequested, EmailVerified, PasswordChanged, PasswordResetRequested
+from contracts.users import (
+    EmailVerificationRequested,
+    EmailVerified,
+    PasswordChanged,
+    PasswordResetRequested,
+    UserUpdated,
+)
 from services.users.models.request import Request
 
 from .conftest import PASSWORD
@@ -180,7 +186,9 @@ def test_an_address_is_verified_once_per_token(register, http, users, verify, ma
     assert verify(token).status_code == 422
 
 
-def test_a_new_address_needs_verification_and_an_old_mail_does_not_verify_it(register, http, users, verify, mailed):
+def test_a_new_address_needs_verification_and_an_old_mail_does_not_verify_it(
+    register, http, users, verify, mailed, system
+):
     account = register()
     old = mailed(EmailVerificationRequested).json["token"]
     body = {"email": "countess@example.com", "username": "ada"}
@@ -188,9 +196,36 @@ def test_a_new_address_needs_verification_and_an_old_mail_does_not_verify_it(reg
     request = mailed(EmailVerificationRequested).json
     assert request["email"] == "countess@example.com"
     assert verify(old).status_code == 422
-    assert account_of(http, users, account)["email_verified"] is False
+    assert account_of(http, users, account)["email"] == "ada@example.com"
+    relayed = system(users)
     assert verify(request["token"]).status_code == 204
-    assert account_of(http, users, account)["email_verified"] is True
+    relayed.drain()
+    assert [each.message() for each in relayed.sent] == [
+        UserUpdated(UUID(account["id"]), "countess@example.com", "ada", "", ""),
+        EmailVerified(UUID(account["id"]), "countess@example.com"),
+    ]
+    changed = account_of(http, users, account)
+    assert (changed["email"], changed["pending_email"], changed["email_verified"]) == (
+        "countess@example.com", None, True,
+    )  # fmt: skip
+
+
+def test_an_address_taken_before_it_was_verified_is_refused(register, http, users, verify, mailed):
+    account = register()
+    body = {"email": "bob@example.com", "username": "ada"}
+    http.put(f"/users/{account['id']}", json=body, headers=bearer(users, UUID(account["id"])))
+    token = mailed(EmailVerificationRequested).json["token"]
+    register("bob")
+    assert (verify(token).status_code, verify(token).json["type"]) == (409, "/problems/already-taken")
+    assert account_of(http, users, account)["email"] == "ada@example.com"
+
+
+def test_a_token_for_a_dropped_address_is_refused(register, http, users, verify, mailed):
+    account = register()
+    headers = bearer(users, UUID(account["id"]))
+    for email in ("countess@example.com", "ada@example.com"):
+        http.put(f"/users/{account['id']}", json={"email": email, "username": "ada"}, headers=headers)
+    assert verify(mailed(EmailVerificationRequested).json["token"]).status_code == 422
 
 
 def test_the_verification_mail_can_be_requested_five_times_an_hour(register, http, users, mailed):

@@ -1,7 +1,5 @@
 """Accounts: register, read, change, close."""
 
-from datetime import timedelta
-from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import select
@@ -11,17 +9,15 @@ from chassis.security import auth
 from chassis.storage.outbox import emit
 from chassis.web import pagination
 from chassis.web.api import Resource, endpoint
-from contracts.users import RegistrationRepeated, UserDeleted, UserRegistered, UserUpdated
+from contracts.users import UserDeleted, UserRegistered
 from services.users import passwords
-from services.users.api.email import request_verification
+from services.users.api.email import notify_owner, request_verification, updated
 from services.users.models.preferences import Preferences
 from services.users.models.request import Request
-from services.users.models.security_event import SecurityEvent, record
+from services.users.models.security_event import record
 from services.users.models.session import Session
 from services.users.models.user import User
 from services.users.schemas import NewUser, Profile, UserPage, UserView
-
-M = TypeVar("M", UserRegistered, UserUpdated)
 
 
 def hash_password(body: NewUser) -> str:
@@ -38,11 +34,12 @@ class Registration(Resource):
         """Register an account. For a known address the response is the same, and the owner gets a mail."""
         user = User.new(body.profile, hashed_password=prepared)
         if user.register():
-            emit(_message(UserRegistered, user))
+            names = user.first_name or "", user.last_name or ""
+            emit(UserRegistered(user.id, user.email, user.username, *names))
             request_verification(user)
             record("registered", user.id)
-        else:
-            _notify_owner(user.email)
+        elif (owner := User.by_email(user.email)) is not None:
+            notify_owner(owner)
         return UserView.model_validate(user)
 
 
@@ -63,13 +60,13 @@ class OneUser(Resource):
 
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID, body: Profile) -> UserView:
-        """Replace the profile. Omitted names are removed."""
+        """Replace the profile; omitted names are removed. A new address is pending until its mailed token is used."""
         user = User.changeable_by(auth.caller(), user_id)
-        previous_email = user.email
+        previous = user.pending_email
         if user.update_profile(body.model_dump()):
-            emit(_message(UserUpdated, user))
-        if user.email != previous_email:
-            record("email.changed", user.id)
+            emit(updated(user))
+        if user.pending_email not in (None, previous):
+            record("email.change_requested", user.id)
             request_verification(user)
         return UserView.model_validate(user)
 
@@ -91,16 +88,3 @@ class Users(Resource):
         """All accounts, newest first."""
         users, cursor = pagination.newest_first(select(User), User.created_at, User.id, query)
         return UserPage(items=[UserView.model_validate(user) for user in users], next=cursor)
-
-
-def _notify_owner(email: str) -> None:
-    """At most once a day per owner."""
-    owner = User.by_email(email)
-    if owner is not None:
-        if not SecurityEvent.has_recent(owner.id, "registration.repeated", timedelta(days=1)):
-            emit(RegistrationRepeated(owner.id))
-        record("registration.repeated", owner.id)
-
-
-def _message(message: type[M], user: User) -> M:
-    return message(user.id, user.email, user.username, user.first_name or "", user.last_name or "")

@@ -1,5 +1,6 @@
 """E-mail verification."""
 
+from datetime import timedelta
 from uuid import UUID
 
 from chassis.base import clock
@@ -8,18 +9,33 @@ from chassis.security import auth
 from chassis.storage import postgres
 from chassis.storage.outbox import emit
 from chassis.web.api import Resource, endpoint
-from contracts.users import EmailVerificationRequested, EmailVerified
-from services.users.models.request import Request, TokenRefused
-from services.users.models.security_event import record
-from services.users.models.user import User
+from contracts.users import EmailVerificationRequested, EmailVerified, RegistrationRepeated, UserUpdated
+from services.users.models.request import Request, TokenRefused, refused
+from services.users.models.security_event import SecurityEvent, record
+from services.users.models.user import AlreadyTaken, User
 from services.users.schemas import EmailVerification, RequestView
 
 
 def request_verification(user: User) -> None:
-    """Unless too many were sent."""
-    request = Request.create("email", user.id, user.email)
-    if request is not None:
+    """Of the pending address, else the current one. Unless too many were sent."""
+    address = user.pending_email or user.email
+    request = Request.create("email", user.id, address)
+    owner = User.by_email(address)
+    if owner is not None and owner.id != user.id:
+        notify_owner(owner)
+    elif request is not None:
         emit(EmailVerificationRequested(user.id, request.id))
+
+
+def notify_owner(owner: User) -> None:
+    """That someone else entered the address; at most once a day."""
+    if not SecurityEvent.has_recent(owner.id, "registration.repeated", timedelta(days=1)):
+        emit(RegistrationRepeated(owner.id))
+    record("registration.repeated", owner.id)
+
+
+def updated(user: User) -> UserUpdated:
+    return UserUpdated(user.id, user.email, user.username, user.first_name or "", user.last_name or "")
 
 
 class Verification(Resource):
@@ -29,21 +45,25 @@ class Verification(Resource):
         caller = auth.caller()
         assert caller.user_id is not None
         user = User.visible_to(caller, caller.user_id)
-        if user.email_verified_at is None:
+        if user.email_verified_at is None or user.pending_email is not None:
             request_verification(user)
 
 
 class Verify(Resource):
-    @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused])
+    @endpoint(allow=auth.ANYONE, status=204, raises=[TokenRefused, AlreadyTaken])
     def post(self, body: EmailVerification) -> None:
         """Verify an address with the mailed token, once."""
         request = Request.by_token(body.token, "email", lock=True)
         request.used_at = clock.now()
         user = User.get_for_update(request.user_id)
-        if user.email == request.email:
-            user.email_verified_at = clock.now()
-            record("email.verified", user.id)
-            emit(EmailVerified(user.id, user.email))
+        previous = user.email
+        if not user.verify_email(request.email):
+            raise refused()
+        if user.email != previous:
+            record("email.changed", user.id)
+            emit(updated(user))
+        record("email.verified", user.id)
+        emit(EmailVerified(user.id, user.email))
 
 
 class OneRequest(Resource):

@@ -75,8 +75,7 @@ class Request(Base):
         request_id = _verified_id(token)
         found = None if request_id is None else cls.find_open(request_id, lock)
         if found is None or found.purpose != purpose:
-            message = "is unknown, used or expired"
-            raise TokenRefused(f"token: {message}", errors=[{"field": "token", "message": message}])
+            raise refused()
         return found
 
     @property
@@ -86,6 +85,11 @@ class Request(Base):
     @classmethod
     def erase(cls, user_id: UUID) -> None:
         postgres.session().execute(delete(cls).where(cls.user_id == user_id))
+
+
+def refused() -> TokenRefused:
+    message = "is unknown, used or expired"
+    return TokenRefused(f"token: {message}", errors=[{"field": "token", "message": message}])
 
 
 def _verified_id(token: str) -> UUID | None:

@@ -42,6 +42,8 @@ class User(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     email: Mapped[str] = mapped_column(String(255), unique=True)
+    pending_email: Mapped[str | None] = mapped_column(String(255))
+    """Becomes `email` with the token mailed there. May belong to another account: only its owner learns that."""
     username: Mapped[str] = mapped_column(String(100))
     hashed_password: Mapped[str | None] = mapped_column(String(255))
     first_name: Mapped[str | None] = mapped_column(String(100))
@@ -129,15 +131,24 @@ class User(Base):
         return user
 
     def update_profile(self, profile: dict[str, str | None]) -> bool:
-        """Whether anything changed. Raises AccountClosed, AlreadyTaken."""
+        """Whether anything but the address changed; a new one is pending. Raises AccountClosed, AlreadyTaken."""
         self.require_open()
         changes: dict[str, Any] = {field: value for field, value in profile.items() if getattr(self, field) != value}
-        if "email" in changes:
-            changes["email_verified_at"] = None
+        pending = changes.pop("email", None)
         if changes:
             with _unique():
                 self._set(**changes)
+        if pending != self.pending_email:
+            self._set(pending_email=pending)
         return bool(changes)
+
+    def verify_email(self, address: str | None) -> bool:
+        """False if it is neither the account's address nor the pending one. Raises AlreadyTaken."""
+        if address is None or address not in (self.email, self.pending_email):
+            return False
+        with _unique():
+            self._set(email=address, pending_email=None, email_verified_at=clock.now())
+        return True
 
     def close(self) -> bool:
         """Erases personal data, keeps the id for orders."""
@@ -146,6 +157,7 @@ class User(Base):
         self._set(
             # Registration accepts neither, so nobody can take them first.
             email=f"{self.id}@deleted.invalid",
+            pending_email=None,
             username=f"deleted:{self.id}",
             hashed_password=None,
             first_name=None,
