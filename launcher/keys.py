@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from launcher.errors import LaunchError
 from launcher.secrets import Secrets
 from launcher.state import StateFolder
 
@@ -85,7 +86,13 @@ class InstallationKeys:
     # --- inside
 
     def _read(self) -> dict[str, Any]:
-        found = self._state.read_json(_FILE) or {
+        found = self._state.read_json(_FILE)
+        if not found and self.file("users").exists():
+            raise LaunchError(
+                f"{self._state.path / _FILE} is missing, though keys were made with it: put it back from a backup; or "
+                f"delete {self.file('users').parent}, and every session ends."
+            )
+        found = found or {
             "jwt": [{"id": "souk-1", "material": self._secrets["jwt-key"], "expires_at": None}],
             "api": {},
         }

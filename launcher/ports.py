@@ -25,7 +25,12 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def recorded(state: StateFolder) -> dict[str, int]:
-    return {name: port for name, port in state.read_json(_FILE).items() if isinstance(port, int)}
+    """Empty for a broken file: others can be chosen."""
+    try:
+        found = state.read_json(_FILE)
+    except LaunchError:
+        return {}
+    return {name: port for name, port in found.items() if isinstance(port, int)}
 
 
 def choose(

@@ -56,6 +56,7 @@ class Stack:
         self.installation.cancelled.clear()
         try:
             with self.state.lock(), self.progress.shown():
+                self.installation.secrets.ensure()
                 supervised = self.supervisor.is_running()
                 try:
                     self._up()
@@ -68,10 +69,13 @@ class Stack:
 
     def down(self, wipe: bool = False) -> None:
         """wipe: also delete everything."""
-        with self.state.lock():
-            self.supervisor.shut_down()
-            if wipe:
-                self.state.wipe()
+        try:
+            with self.state.lock():
+                self.supervisor.shut_down()
+                if wipe:
+                    self.state.wipe()
+        except OSError as error:
+            raise from_os_error(error) from error
 
     @property
     def gateway_url(self) -> str:

@@ -35,7 +35,11 @@ class StateFolder:
         return hashlib.sha256(f"{os.getuid()}:{self.path.resolve()}".encode()).hexdigest()[:32]
 
     def make(self) -> None:
-        for folder in (self.path, self.logs, self.data, self.programs):
+        """Raises LaunchError for a folder with other files."""
+        is_ours = self.programs.exists() or (self.path / "secrets.json").exists()
+        if self.path.exists() and not is_ours and any(self.path.iterdir()):
+            raise LaunchError(f"{self.path} holds files that are not Souk's: choose an empty folder as SOUK_STATE_DIR.")
+        for folder in (self.path, self.programs, self.logs, self.data):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             folder.chmod(0o700)
 
@@ -55,6 +59,8 @@ class StateFolder:
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(text)
+            file.flush()
+            os.fsync(descriptor)
         fresh.replace(target)
         return target
 
@@ -62,16 +68,30 @@ class StateFolder:
         return self.write(name, json.dumps(value, indent=2) + "\n")
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Empty when missing or invalid."""
+        """Empty when missing. Raises LaunchError when invalid."""
+        path = self.path / name
         try:
-            value = json.loads((self.path / name).read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
+            value = json.loads(path.read_text())
+        except FileNotFoundError:
             return {}
-        return value if isinstance(value, dict) else {}
+        except ValueError as error:
+            raise LaunchError(f"{path} is broken ({error}): repair it, or put it back from a backup.") from error
+        if not isinstance(value, dict):
+            raise LaunchError(f"{path} is broken (not a JSON object): repair it, or put it back from a backup.")
+        return value
+
+    def existing_data(self) -> Path | None:
+        """A file or folder with servers' data, if there is any."""
+        cluster = self.system_folder / "postgres"
+        if cluster.exists() and any(cluster.iterdir()):
+            return cluster
+        return next((path for path in self.data.rglob("*") if path.is_file()), None)
 
     def wipe(self) -> None:
-        shutil.rmtree(self.path, ignore_errors=True)
-        shutil.rmtree(self.system_folder, ignore_errors=True)
+        """Raises OSError for what cannot be deleted."""
+        for folder in (self.path.resolve(), self.system_folder):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     @property
     def system_folder(self) -> Path:

@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -58,7 +59,7 @@ class Postgres(Server):
     def prepare(self) -> None:
         if os.geteuid() == 0:
             self._move_in()
-        if not (self.data / "PG_VERSION").exists() or not self._made.exists():
+        if not self.data.exists() or not any(self.data.iterdir()):
             self._make_cluster()
 
     def programs(self) -> list[Program]:
@@ -108,11 +109,6 @@ class Postgres(Server):
         site_packages = self._home if os.geteuid() == 0 else _site_packages()
         return site_packages / PROGRAMS / "bin"
 
-    @property
-    def _made(self) -> Path:
-        """Marks the cluster as complete, with this folder's password."""
-        return self.state.data / "postgres.made"
-
     def _as_user(self) -> list[str]:
         if os.geteuid() != 0:
             return []
@@ -120,7 +116,7 @@ class Postgres(Server):
 
     def _move_in(self) -> None:
         """Create the system user and its copy of the wheel."""
-        user = _ensure_user()
+        _ensure_user()
         for folder in (self._home.parent, self._home):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
         stamp = self._home / "version"
@@ -130,45 +126,42 @@ class Postgres(Server):
                 if (_site_packages() / name).exists():
                     shutil.copytree(_site_packages() / name, self._home / name, dirs_exist_ok=True)
             stamp.write_text(version)
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        os.chown(self.data, user.pw_uid, user.pw_gid)
 
     def _make_cluster(self) -> None:
-        """Run initdb, after removing an interrupted run's files."""
-        _empty(self.data)
-        self.data.mkdir(mode=0o700, exist_ok=True)
-        password = self._home / "postgres.password"
-        password.unlink(missing_ok=True)
-        with os.fdopen(os.open(password, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(self.secret("postgres"))
-        if os.geteuid() == 0:
-            shutil.chown(password, SYSTEM_USER)
-        options = [
-            "--username=postgres",
-            "--auth=scram-sha-256",
-            f"--pwfile={password}",
-            "--encoding=UTF8",
-            "--no-sync",
-        ]
-        # The builtin locale sorts the same on every machine and version.
-        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
-        outcome = subprocess.run(
-            [*self._as_user(), self._bin / "initdb", "-D", self.data, *options, *locale],
-            cwd=self._home,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        password.unlink()
-        if outcome.returncode:
-            lines = (outcome.stdout + outcome.stderr).splitlines()
-            raise LaunchError("PostgreSQL's initdb failed; its last lines:", lines[-15:])
-        self.state.write("data/postgres.made", "")
+        """Run initdb aside: `data` is complete or absent."""
+        with tempfile.TemporaryDirectory(prefix="initdb-", dir=self._home) as name:
+            password, cluster = Path(name) / "password", Path(name) / "cluster"
+            password.write_text(self.secret("postgres"))
+            if os.geteuid() == 0:
+                for path in (password.parent, password):
+                    shutil.chown(path, SYSTEM_USER, SYSTEM_USER)
+            options = [
+                "--username=postgres",
+                "--auth=scram-sha-256",
+                f"--pwfile={password}",
+                "--encoding=UTF8",
+                "--no-sync",
+            ]
+            # The builtin locale sorts the same on every machine and version.
+            locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+            outcome = subprocess.run(
+                [*self._as_user(), self._bin / "initdb", "-D", cluster, *options, *locale],
+                cwd=self._home,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if outcome.returncode:
+                lines = (outcome.stdout + outcome.stderr).splitlines()
+                raise LaunchError("PostgreSQL's initdb failed; its last lines:", lines[-15:])
+            # Fails if files have appeared there.
+            cluster.rename(self.data)
 
 
-def _ensure_user() -> pwd.struct_passwd:
+def _ensure_user() -> None:
     try:
-        return pwd.getpwnam(SYSTEM_USER)
+        pwd.getpwnam(SYSTEM_USER)
+        return
     except KeyError:
         command = [
             "useradd",
@@ -187,7 +180,6 @@ def _ensure_user() -> pwd.struct_passwd:
             f"PostgreSQL cannot run as root, and the user {SYSTEM_USER} could not be created ({reason}): "
             "run ./souk as an ordinary user, or set SOUK_POSTGRES_URL."
         ) from error
-    return pwd.getpwnam(SYSTEM_USER)
 
 
 def _site_packages() -> Path:
@@ -196,11 +188,6 @@ def _site_packages() -> Path:
     assert found
     assert found.origin
     return Path(found.origin).parent.parent
-
-
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir() if folder.exists() else ():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _share(cursor: cursor, roles: int) -> int:

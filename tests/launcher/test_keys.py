@@ -11,6 +11,7 @@ import pytest
 from chassis.base.settings import Settings
 from chassis.security import tokens
 from chassis.security.keys import Keyring
+from launcher.errors import LaunchError
 from launcher.keys import InstallationKeys
 from launcher.secrets import Secrets
 from launcher.state import StateFolder
@@ -55,6 +56,17 @@ def test_a_service_accepts_the_keys_of_its_callers_only(
     assert Keyring(service("products")).caller(api_key(installed, "orders")) == "orders"
     assert Keyring(service("orders")).caller(api_key(installed, "orders")) is None
     assert Keyring(service("users")).caller(api_key(installed, "orders")) is None
+
+
+def test_lost_or_broken_keys_are_not_replaced(installed: InstallationKeys, tmp_path: Path) -> None:
+    file, before = tmp_path / "keys.json", installed.file("users").read_text()
+    file.write_text('{"jwt": [')
+    with pytest.raises(LaunchError, match=r"keys.json is broken"):
+        installed.ensure()
+    file.unlink()
+    with pytest.raises(LaunchError, match=r"keys.json is missing"):
+        installed.ensure()
+    assert installed.file("users").read_text() == before
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "EdDSA"])

@@ -1,6 +1,9 @@
 """The real servers, as `./souk up` starts them: what they keep, and who may enter."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg2
 import pymongo
@@ -9,6 +12,7 @@ import redis
 
 from chassis.messaging import broker
 from chassis.messaging.publisher import Publisher
+from launcher.errors import LaunchError
 from launcher.servers import Postgres
 from launcher.servers.postgres import RESERVED_CONNECTIONS, SETTINGS
 from launcher.stack import Stack
@@ -67,6 +71,21 @@ def test_every_server_keeps_its_data_until_it_is_wiped(
     assert redis.Redis.from_url(stack.url("redis")).get("kept") == b"a value"
     monkeypatch.setenv("SOUK_TEST_BROKER_URL", stack.url("rabbitmq"))
     assert taken_from("kept", envelope)
+
+
+def test_a_lost_state_folder_costs_no_data(stack: Stack, postgres: Postgres, tmp_path: Path) -> None:
+    run(postgres.database_url("alpha"), "CREATE TABLE precious AS SELECT 'a row' AS what")
+    stack.down()
+    backup = stack.state.path.rename(tmp_path / "backup")
+    if os.geteuid() != 0:
+        # The databases were in the folder; suppose that they were restored without the secrets.
+        shutil.copytree(backup / "data", stack.state.data)
+    with pytest.raises(LaunchError, match=r"secrets.json is missing, and .* put it back from a backup"):
+        Stack(stack.state.path, servers=SERVERS, services=False, standard_ports=False).up()
+    shutil.rmtree(stack.state.path)
+    backup.rename(stack.state.path)
+    stack.up()
+    assert run(postgres.database_url("alpha"), "SELECT what FROM precious") == [("a row",)]
 
 
 def test_a_role_cannot_enter_the_database_of_another(postgres: Postgres) -> None:

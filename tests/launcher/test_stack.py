@@ -56,6 +56,16 @@ def test_up_again_after_the_supervisor_was_killed(stack):
     probes.redis_ping(stack.url("redis"))
 
 
+def test_up_without_the_secrets_leaves_all_as_it_is(stack):
+    stack.up()
+    before = running.pids(stack)
+    (stack.state.path / "secrets.json").rename(stack.state.path / "elsewhere")
+    with pytest.raises(LaunchError, match="put it back"):
+        Stack(stack.state.path, servers=("redis",), services=False).up()
+    assert running.pids(stack) == before
+    assert not (stack.state.path / "secrets.json").exists()
+
+
 def test_a_port_taken_while_souk_is_down_is_replaced(stack):
     stack.up()
     port = stack.installation.ports["redis"]
@@ -76,8 +86,10 @@ def test_data_survives_down_but_not_wipe(stack):
 
 
 def test_a_failed_start_leaves_nothing_behind(stack):
+    stack.up()
+    stack.down()
     # Redis exits at start: its log is invalid.
-    (stack.state.data / "redis" / "appendonlydir").mkdir(parents=True)
+    (stack.state.data / "redis" / "appendonlydir").mkdir(parents=True, exist_ok=True)
     stack.state.write("data/redis/appendonlydir/appendonly.aof.manifest", "not a manifest\n")
     stack.state.write("data/redis/appendonly.aof", "not a log\n")
     with pytest.raises(LaunchError, match="redis exited at start") as failure:

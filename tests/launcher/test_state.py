@@ -2,8 +2,10 @@ import stat
 
 import pytest
 
+from launcher import ports
 from launcher.errors import LaunchError
 from launcher.secrets import Secrets
+from launcher.stack import Stack
 from launcher.state import StateFolder
 
 
@@ -43,9 +45,40 @@ def test_two_commands_do_not_run_at_once(state):
         pass
 
 
-def test_an_invalid_file_reads_as_empty(state):
+@pytest.mark.parametrize("content", ["", '{"postgres": "abc', "[]", "null"])
+def test_broken_secrets_are_refused_and_kept(state, content):
+    state.write("secrets.json", content)
+    with pytest.raises(LaunchError, match=r"secrets.json is broken .*: repair it"):
+        Secrets(state)["postgres"]
+    assert (state.path / "secrets.json").read_text() == content
+
+
+@pytest.mark.parametrize("rest", [None, "{}"])
+def test_lost_secrets_are_not_replaced_while_data_depends_on_them(state, rest):
+    Secrets(state)["postgres"]
+    state.write("data/redis/appendonly.aof", "an order")
+    (state.path / "secrets.json").unlink()
+    if rest is not None:
+        state.write("secrets.json", rest)
+    with pytest.raises(LaunchError, match=r"put it back from a backup, or delete all data with ./souk down --wipe"):
+        Secrets(state)["redis"]
+
+
+def test_broken_ports_are_chosen_anew(state):
     state.write("ports.json", '{"gateway": 80')
-    assert state.read_json("ports.json") == {}
+    assert ports.recorded(state) == {}
+
+
+def test_a_folder_with_other_files_is_neither_used_nor_wiped(tmp_path):
+    (tmp_path / "letter.txt").write_text("dear")
+    before = mode(tmp_path)
+    foreign = StateFolder(tmp_path)
+    with pytest.raises(LaunchError, match="files that are not Souk's"):
+        foreign.make()
+    with pytest.raises(LaunchError, match="files that are not Souk's"):
+        Stack(tmp_path).down(wipe=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+    assert mode(tmp_path) == before
 
 
 def test_a_full_disk_is_reported_at_once(state):
