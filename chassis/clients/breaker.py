@@ -27,23 +27,33 @@ class Breaker:
     def is_closed(self) -> bool:
         return self._open_until is None
 
-    def admit(self) -> "Admission | None":
-        """None: do not call. The call must `record`."""
+    def admit(self, has_full_time: bool = True) -> "Admission | None":
+        """None: do not call. The call must `record`.
+
+        has_full_time: a call cut short by its caller's deadline would prove little as a probe, so it is one only when no
+        other has come.
+        """
         with self._lock:
             if self._open_until is None:
                 return Admission(self, is_probe=False)
-            if self._is_probing or time.monotonic() < self._open_until:
+            due = self._open_until if has_full_time else self._open_until + self._open_seconds
+            if self._is_probing or time.monotonic() < due:
                 return None
             self._is_probing = True
             self._report("half-open")
             return Admission(self, is_probe=True)
 
-    def record(self, succeeded: bool, is_probe: bool) -> None:
+    def record(self, succeeded: bool | None, is_probe: bool) -> None:
+        """None: the call says nothing about the upstream."""
         with self._lock:
             if is_probe:
                 self._is_probing = False
             elif self._open_until is not None:
                 return  # it began before the breaker opened
+            if succeeded is None:
+                if is_probe:
+                    self._open_until = time.monotonic()
+                return
             self._failures = 0 if succeeded else self._failures + 1
             if is_probe and succeeded:
                 self._open_until = None
@@ -62,5 +72,5 @@ class Admission:
     breaker: Breaker
     is_probe: bool
 
-    def record(self, succeeded: bool) -> None:
+    def record(self, succeeded: bool | None) -> None:
         self.breaker.record(succeeded, self.is_probe)

@@ -26,10 +26,17 @@ class TooSlow(Unavailable):
 
 
 class TryFailed(Exception):
-    """was_sent: the upstream may have worked."""
+    """was_sent: the upstream may have worked. is_refusal: no time would have helped."""
 
     def __init__(
-        self, reason: str, *, was_sent: bool = True, is_slow: bool = False, retry_after_seconds: int = 2
+        self,
+        reason: str,
+        *,
+        was_sent: bool = True,
+        is_refusal: bool = False,
+        is_slow: bool = False,
+        retry_after_seconds: int = 2,
     ) -> None:
         super().__init__(reason)
-        self.was_sent, self.is_slow, self.retry_after_seconds = was_sent, is_slow, retry_after_seconds
+        self.was_sent, self.is_refusal, self.is_slow = was_sent, is_refusal, is_slow
+        self.retry_after_seconds = retry_after_seconds

@@ -83,7 +83,8 @@ class Peer:
             )
             response = Response(received.status, received.headers, _read(received, end))
         except (NewConnectionError, ConnectTimeoutError, ClosedPoolError) as error:
-            raise TryFailed(repr(error), was_sent=False) from error
+            is_refusal = isinstance(error, NewConnectionError)
+            raise TryFailed(repr(error), was_sent=False, is_refusal=is_refusal) from error
         except (HTTPError, OSError) as error:
             raise TryFailed(repr(error), is_slow=isinstance(error, ReadTimeoutError | TimeoutError)) from error
         if response.status >= 500:
@@ -123,10 +124,11 @@ class Turn:
 
     peer: Peer
     admission: Admission
+    has_full_time: bool
 
     def send(self, request: Request, seconds: float) -> Response:
         """Raises TryFailed."""
-        succeeded = False
+        succeeded: bool | None = False
         try:
             response = self.peer.send(request, seconds)
             succeeded = True
@@ -134,9 +136,14 @@ class Turn:
         except TryFailed as failure:
             name, instance = self.peer.upstream, self.peer.instance.id
             log.warning("try failed", upstream=name, instance=instance, error=str(failure))
+            succeeded = False if self.blames(failure) else None
             raise
         finally:
             self.admission.record(succeeded)
+
+    def blames(self, failure: TryFailed) -> bool:
+        """A try that its caller's deadline cut short says nothing about the upstream."""
+        return self.has_full_time or failure.is_refusal
 
 
 class Peers:
@@ -162,14 +169,14 @@ class Peers:
             for gone in before.keys() - self._peers.keys():
                 before[gone].close()
 
-    def choose(self, tried: Collection[Peer] = ()) -> Turn | None:
+    def choose(self, tried: Collection[Peer] = (), has_full_time: bool = True) -> Turn | None:
         """Of `tried` only if no other."""
         peers = list(self._peers.values())
         for candidates in ([peer for peer in peers if peer not in tried], [peer for peer in peers if peer in tried]):
             while candidates:
                 peer = _less_busy(candidates)
-                if (admission := peer.breaker.admit()) is not None:
-                    return Turn(peer, admission)
+                if (admission := peer.breaker.admit(has_full_time)) is not None:
+                    return Turn(peer, admission, has_full_time)
                 candidates.remove(peer)
         return None
 

@@ -12,7 +12,7 @@ from chassis.base.settings import Settings
 from chassis.clients import metrics
 from chassis.clients.breaker import Breaker
 from chassis.clients.budget import RetryBudget, wait_before
-from chassis.clients.failures import TooSlow, TryFailed
+from chassis.clients.failures import BadResponse, TooSlow, TryFailed
 from chassis.clients.peers import Peer, Peers, Request, Response
 from chassis.clients.policy import Policy
 
@@ -34,22 +34,24 @@ class Upstream:
 
     def call(self, request: Request) -> Response:
         """A response below 500. Raises Unavailable, TooSlow."""
+        callers = deadline.remaining()
+        is_cut = callers is not None and callers < self._policy.timeout_seconds
         with deadline.within(self._policy.timeout_seconds), self._slot():
             instances = self._provider.instances(self._service)
             if not instances:
                 raise Unavailable(f"The {self._service} service has no known instance.")
             self._peers.follow(instances)
-            admission = self._breaker.admit()
+            admission = self._breaker.admit(not is_cut or self._left() >= self._policy.try_seconds)
             if admission is None:
                 raise Unavailable(f"The {self._service} service is failing; calls to it are suspended.")
-            succeeded = False
+            verdict = _Verdict()
             try:
-                response = self._try(request)
-                succeeded = True
+                response = self._try(request, is_cut, verdict)
+                verdict.succeeded = True
                 self._responded_at = time.monotonic()
                 return response
             finally:
-                admission.record(succeeded)
+                admission.record(verdict.succeeded)
 
     @contextmanager
     def _slot(self) -> Iterator[None]:
@@ -70,20 +72,29 @@ class Upstream:
         oldest = min(list(self._in_flight.values()), default=time.monotonic())
         return max(0.0, max(oldest, self._responded_at) + self._policy.slot_seconds - time.monotonic())
 
-    def _try(self, request: Request) -> Response:
+    def _try(self, request: Request, is_cut: bool, verdict: "_Verdict") -> Response:
+        """is_cut: by the caller's deadline."""
         self._budget.earn()
         tried: list[Peer] = []
         while True:
             seconds = min(self._policy.try_seconds, self._left())
-            turn = self._peers.choose(tried) if seconds else None
+            if not seconds:
+                raise self._failed(is_slow=True)
+            turn = self._peers.choose(tried, not is_cut or seconds >= self._policy.try_seconds)
             if turn is None:
-                raise self._failed(is_slow=not seconds)
+                verdict.succeeded = False
+                raise self._failed(is_slow=False)
             tried.append(turn.peer)
             try:
                 return turn.send(request, seconds)
             except TryFailed as failure:
+                if turn.blames(failure):
+                    verdict.succeeded = False
                 if not self._may_retry(failure, len(tried)):
                     raise self._failed(failure.is_slow, failure.retry_after_seconds) from failure
+            except BadResponse:
+                verdict.succeeded = False
+                raise
 
     def _may_retry(self, failure: TryFailed, tries: int) -> bool:
         """Pauses first. An unsent request costs no budget."""
@@ -108,3 +119,9 @@ class Upstream:
         if is_slow:
             return TooSlow(f"The {self._service} service did not respond in time.")
         return Unavailable(f"The {self._service} service does not respond.", retry_after_seconds)
+
+
+class _Verdict:
+    """What a call says about the upstream; None: nothing."""
+
+    succeeded: bool | None = None

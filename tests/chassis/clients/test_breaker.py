@@ -10,10 +10,12 @@ from typing import TypeVar
 import pytest
 from prometheus_client import REGISTRY
 
+from chassis.base import deadline
 from chassis.base.problems import Unavailable
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.breaker import Admission, Breaker
 from tests.chassis.faulty import DEADLINE_SECONDS, PATIENT, QUICK, Faulty, settings_for
+from tests.conftest import free_port
 
 T = TypeVar("T")
 
@@ -99,6 +101,45 @@ def test_an_upstream_that_hangs_is_not_called_until_it_recovers(upstream: Faulty
     upstream.released.set()
     until(lambda: responds(client, settings))
     assert open_breakers() == 0
+
+
+def test_callers_with_hardly_any_time_do_not_open_it_for_others(upstream: Faulty) -> None:
+    client, settings = Client("upstream", Policy(tries=1, failures_to_open=2, open_seconds=60)), settings_for(upstream)
+    upstream.dribbles = True  # A response takes 1.3 s.
+
+    def hurried() -> None:
+        with deadline.within(0.02), pytest.raises(Unavailable):
+            client.get("/", {}, settings)
+
+    with ThreadPoolExecutor(4) as pool:
+        for call in [pool.submit(hurried) for _ in range(20)]:
+            call.result()
+    assert client.get("/", {}, settings) == {"well": True}
+
+
+def test_an_upstream_that_is_down_is_noticed_by_hurried_callers_too() -> None:
+    client = Client("upstream", Policy(tries=1, failures_to_open=2, open_seconds=60))
+    settings = settings_for(f"http://127.0.0.1:{free_port()}")
+    for _ in range(2):
+        with deadline.within(1), pytest.raises(Unavailable):
+            client.get("/", {}, settings)
+    with pytest.raises(Unavailable, match="suspended"):
+        client.get("/", {}, settings)
+
+
+def test_a_call_cut_short_neither_opens_closes_nor_blocks_it() -> None:
+    breaker = Breaker("x", "service", "x", failures_to_open=1, open_seconds=60)
+    admitted(breaker).record(None)
+    assert breaker.is_closed
+    breaker = Breaker("x", "service", "x", failures_to_open=1, open_seconds=0.05)
+    fail(breaker, 1)
+    admitted(breaker).record(None)
+    assert not breaker.is_closed
+    assert breaker.admit(has_full_time=False) is None
+    probe = breaker.admit()
+    assert probe is not None
+    probe.record(True)
+    assert breaker.is_closed
 
 
 def responds(client: Client, settings: object) -> bool:
