@@ -6,19 +6,14 @@ Then the time of refused logins, which must not reveal whether an account exists
 import json
 import multiprocessing
 import os
-import socket
-import subprocess
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import urllib3
-from sqlalchemy import create_engine, text
 
+from bench import _services
 from bench._measure import Series, measure, show
 from chassis.base.settings import Settings
 from chassis.security import revocations
@@ -52,10 +47,10 @@ def main() -> None:
     series = [Series(name) for name in ("idle", *VARIANTS)]
     logins = {each.name: 0 for each in series}
     with ExitStack() as stack:
-        products = stack.enter_context(_serving("products", _products_environment()))
-        database = stack.enter_context(_database())
+        products = stack.enter_context(_services.serving("products", _services.products_environment()))
+        database = stack.enter_context(_services.postgres())
         users = {
-            name: stack.enter_context(_serving("users", {**_users_environment(database), **settings}))
+            name: stack.enter_context(_services.serving("users", {**_users_environment(database), **settings}))
             for name, settings in VARIANTS.items()
         }
         ours = users[OURS]
@@ -130,7 +125,7 @@ def _logging_in(users: str | None, pause_seconds: float) -> Iterator[Callable[[]
     for client in clients:
         client.start()
     try:
-        _until(lambda: done.value >= LOGIN_CLIENTS)
+        _services.until(lambda: done.value >= LOGIN_CLIENTS)
         before = done.value
         yield lambda: done.value - before
     finally:
@@ -160,67 +155,8 @@ def _post(pool: urllib3.PoolManager, url: str, body: dict[str, str]) -> int:
     return pool.request("POST", url, body=json.dumps(body).encode(), headers=headers).status
 
 
-def _products_environment() -> dict[str, str]:
-    return {"SOUK_MONGO_URL": f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"}
-
-
 def _users_environment(database: str) -> dict[str, str]:
     return {"SOUK_DATABASE_URL": database, "SOUK_REQUEST_SECRET": "x" * 32, **NO_THROTTLE}
-
-
-@contextmanager
-def _database() -> Iterator[str]:
-    server = os.environ["SOUK_TEST_POSTGRES_URL"]
-    name = f"bench_{uuid.uuid4().hex[:8]}"
-    admin = create_engine(server.replace("postgresql://", "postgresql+psycopg2://", 1), isolation_level="AUTOCOMMIT")
-    with admin.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    yield urlsplit(server)._replace(path=f"/{name}").geturl()
-    with admin.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-
-
-@contextmanager
-def _serving(service: str, environment: dict[str, str]) -> Iterator[str]:
-    """Yields its base URL, on a fresh schema."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    settings = {
-        **os.environ,
-        "SOUK_PORT": str(port),
-        "SOUK_JWT_KEYS": json.dumps({"bench": "k" * 32}),
-        "SOUK_REDIS_URL": os.environ["SOUK_TEST_REDIS_URL"],
-        "SOUK_BROKER_URL": os.environ["SOUK_TEST_BROKER_URL"],
-        "SOUK_LOG_LEVEL": "warning",
-        **environment,
-    }
-    subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=settings, check=True)
-    if service == "products":
-        subprocess.run([sys.executable, "-m", "services.products.commands", "seed"], env=settings, check=True)
-    web = subprocess.Popen([sys.executable, "-m", "chassis", "web", f"services.{service}"], env=settings)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _until(lambda: _is_ready(url))
-        yield url
-    finally:
-        web.terminate()
-        web.wait()
-
-
-def _is_ready(url: str) -> bool:
-    try:
-        return urllib3.request("GET", f"{url}/health/ready", retries=False).status == 200
-    except urllib3.exceptions.HTTPError:
-        return False
-
-
-def _until(condition: Callable[[], bool], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise TimeoutError
-        time.sleep(0.05)
 
 
 if __name__ == "__main__":
