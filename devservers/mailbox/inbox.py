@@ -24,16 +24,20 @@ class Inbox:
         self._turn = threading.Lock()
         self._kept = kept
         self._folder = mailbox.Maildir(directory)
-        self._summaries = deque(self._summary(name) for name in sorted(self._folder.keys(), key=_age))
+        self._summaries = deque(
+            _summary(name, self._folder.get_bytes(name)) for name in sorted(self._folder.keys(), key=_age)
+        )
         self._drop_oldest()
 
     def add(self, sender: str, recipients: Sequence[str], content: bytes) -> None:
         """Durable on return."""
         # Before the mail's own headers, so that forged ones come second.
         envelope = f"X-Envelope-From: {_encoded(sender)}\r\nX-Envelope-To: {_encoded(', '.join(recipients))}\r\n"
+        mail = envelope.encode("ascii") + content
         with self._turn:
-            name = self._folder.add(envelope.encode("ascii") + content)
-            self._summaries.append(self._summary(name))
+            name = self._folder.add(mail)
+            # Not read back: looking up a new name scans the folder.
+            self._summaries.append(_summary(name, mail))
             self._drop_oldest()
 
     def latest(self, limit: int, recipient: str = "") -> list[Summary]:
@@ -48,13 +52,14 @@ class Inbox:
             summary = next((mail for mail in self._summaries if mail.id == mail_id), None)
             return read_letter(summary, self._folder.get_bytes(mail_id)) if summary else None
 
-    def _summary(self, name: str) -> Summary:
-        seconds, microseconds, _ = _age(name)
-        return read_summary(name, seconds + microseconds / 1e6, self._folder.get_bytes(name))
-
     def _drop_oldest(self) -> None:
         while len(self._summaries) > self._kept:
             self._folder.discard(self._summaries.popleft().id)
+
+
+def _summary(name: str, content: bytes) -> Summary:
+    seconds, microseconds, _ = _age(name)
+    return read_summary(name, seconds + microseconds / 1e6, content)
 
 
 def _age(name: str) -> tuple[int, int, int]:
