@@ -119,9 +119,10 @@ class Settings(BaseSettings):
 
     def once(self, make: Callable[[Self], T]) -> T:
         """`make(self)`, called once."""
-        if make not in self._made:
-            self._made[make] = make(self)
-        made: T = self._made[make]
+        all_made = self._made  # slow to get from a model
+        if make not in all_made:
+            all_made[make] = make(self)
+        made: T = all_made[make]
         return made
 
     @classmethod

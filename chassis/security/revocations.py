@@ -67,6 +67,8 @@ def publish(revoked: Mapping[str, datetime], settings: Settings) -> None:
             if milliseconds > 0:
                 pipeline.set(_key(token_id), "", px=milliseconds)
         pipeline.execute()
+    for token_id in revoked:
+        _cache.pop(token_id, None)
 
 
 def _key(token_id: str) -> str:

@@ -1,6 +1,10 @@
 """Access tokens (JWTs)."""
 
+import hashlib
 import secrets
+import threading
+import time
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,12 +14,15 @@ from uuid import UUID
 from chassis.base import clock
 from chassis.base.problems import Unauthorized
 from chassis.base.settings import Settings
-from chassis.security.keys import keyring
+from chassis.security.keys import JWTKey, keyring
 
 LIFETIME = timedelta(minutes=15)
 
 LEEWAY = timedelta(seconds=10)
 """Clock skew, either way."""
+
+MAX_VERIFIED = 10_000
+"""Remembered: 1 KB each."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +72,48 @@ def sign(
 
 def verify(token: str, settings: Settings) -> Claims:
     """Raises Unauthorized. Does not check revocation."""
+    return settings.once(Verifier).verify(token)
+
+
+class Verifier:
+    """Checks each token's signature once, while its key is valid."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._keyring = keyring(settings)
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        """By SHA-256 of the token, least recently used first."""
+        self._lock = threading.Lock()
+
+    def verify(self, token: str) -> Claims:
+        """Raises Unauthorized."""
+        digest = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
+        with self._lock:
+            verified = self._verified.get(digest)
+            if verified is not None:
+                self._verified.move_to_end(digest)
+        if verified is None or not self._is_valid(verified):
+            verified = _verified(token, self._settings)
+            with self._lock:
+                self._verified[digest] = verified
+                if len(self._verified) > MAX_VERIFIED:
+                    self._verified.popitem(last=False)
+        return verified.claims
+
+    def _is_valid(self, verified: "_Verified") -> bool:
+        return time.time() < verified.until and self._keyring.jwt_key(verified.key.id) == verified.key
+
+
+@dataclass(frozen=True)
+class _Verified:
+    claims: Claims
+    key: JWTKey
+    until: float
+    """Seconds since the epoch."""
+
+
+def _verified(token: str, settings: Settings) -> _Verified:
+    """Raises Unauthorized."""
     # Brings cryptography, 5 MB.
     import jwt
 
@@ -82,7 +131,9 @@ def verify(token: str, settings: Settings) -> Claims:
             options={"require": ["exp", "iat", "sub", "jti"]},
         )
         session_id = UUID(claims["sid"]) if "sid" in claims else None
-        return Claims(UUID(claims["sub"]), frozenset(map(str, claims.get("roles", []))), claims["jti"], session_id)
+        roles = frozenset(map(str, claims.get("roles", [])))
+        found = Claims(UUID(claims["sub"]), roles, claims["jti"], session_id)
+        return _Verified(found, key, int(claims["exp"]) + LEEWAY.total_seconds())
     except jwt.ExpiredSignatureError as error:
         raise invalid("The token has expired.") from error
     except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError, RecursionError) as error:
