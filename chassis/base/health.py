@@ -4,8 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -50,19 +49,19 @@ class Health:
 
 
 class InFlight:
+    """Counts the blocks being run."""
+
     def __init__(self) -> None:
         self.count = 0
         self._lock = threading.Lock()
 
-    @contextmanager
-    def one(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         with self._lock:
             self.count += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.count -= 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.count -= 1
 
 
 def _outcome(check: Callable[[], None]) -> str:

@@ -1,5 +1,6 @@
 """Logging, tracing and metrics."""
 
+import json
 import logging
 import re
 import secrets
@@ -10,7 +11,7 @@ from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import Counter, Gauge, Histogram
-from structlog.contextvars import bound_contextvars, get_contextvars
+from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
 
 OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest unsent message.")
 MESSAGES_SENT = Counter("souk_messages_sent_total", "Messages confirmed by the broker.", ["type"])
@@ -47,6 +48,9 @@ _SECRET_FIELDS = frozenset(
 )
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def configure_logging(service: str, level: str) -> None:
     """JSON lines to standard output, libraries' too."""
 
@@ -64,10 +68,10 @@ def configure_logging(service: str, level: str) -> None:
         processors=[
             *shared,
             structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
+            structlog.processors.JSONRenderer(_json),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Output())),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, _Output())),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler(cast(TextIO, _Output()))
@@ -77,13 +81,21 @@ def configure_logging(service: str, level: str) -> None:
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
-                structlog.processors.JSONRenderer(),
+                structlog.processors.JSONRenderer(_json),
             ],
         )
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+
+
+_encoder = json.JSONEncoder(default=repr)
+
+
+def _json(event: dict[str, Any], **_: Any) -> str:
+    """`json.dumps` would make an encoder for each line."""
+    return _encoder.encode(event)
 
 
 class _Output:
@@ -99,7 +111,10 @@ class _Output:
 
 
 def redact(_logger: Any, _method: str, event: dict[str, Any]) -> dict[str, Any]:
-    return {name: blanked(value, name) for name, value in event.items()}
+    for name, value in event.items():
+        if type(value) not in _PLAIN or name.lower() in _SECRET_FIELDS:
+            return {name: blanked(value, name) for name, value in event.items()}
+    return event
 
 
 def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
@@ -126,5 +141,8 @@ def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
     continued = TRACEPARENT.fullmatch(incoming)
     trace_id = continued[1] if continued else secrets.token_hex(16)
     context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
-    with bound_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields):
+    bound = bind_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields)
+    try:
         yield
+    finally:
+        reset_contextvars(**bound)

@@ -1,10 +1,11 @@
 """A service's web application."""
 
+import functools
 import time
 from typing import Any
 
-from flask import Flask, Response, g, request
-from prometheus_client import REGISTRY, CollectorRegistry
+from flask import Flask, Response, request
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 from structlog import get_logger
 
@@ -33,6 +34,8 @@ SECURITY_HEADERS = {
 }
 """Defaults."""
 
+_SECURITY = [(name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items()]
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _BLOCK_BYTES = 65_536
 _UNLOGGED = ("/health/", "/metrics")
 
@@ -45,7 +48,6 @@ def build(service: Service) -> Flask:
     # A redirect to /orders/ would break a POST.
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)
-    _observe(app)
     document = api.mount(app, service.routes(), service.settings, title=service.name)
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
@@ -58,21 +60,64 @@ def build(service: Service) -> Flask:
 def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
     inner = app.wsgi_app
     timeout = service.settings.request_timeout_seconds
+    # Tests have several applications.
+    registry = CollectorRegistry()
+    registry.register(REGISTRY)
+    PrometheusMetrics(app, path="/metrics", export_defaults=False, registry=registry)
+    requests = Requests(registry)
 
     def activated(environ: Any, start_response: Any) -> Any:
+        started, status, route = time.perf_counter(), 0, "none"
+
+        def start(line: str, headers: list[tuple[str, str]], *error: Any) -> Any:
+            nonlocal status, route
+            status = int(line[:3])
+            # The path may hold a card number.
+            if rule := environ["werkzeug.request"].url_rule:
+                route = rule.rule
+            return start_response(line, _secured(headers), *error)
+
         if environ["PATH_INFO"].startswith(_UNLOGGED):
-            return inner(environ, start_response)
+            return inner(environ, start)
         with (
-            in_flight.one(),
+            in_flight,
             store.active(service.store),
             telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
             deadline.of_request(environ.get(deadline.ENVIRON), timeout),
         ):
-            response = inner(environ, start_response)
+            response = inner(environ, start)
             _drain(environ)
+            requests.record(environ["REQUEST_METHOD"], route, status, time.perf_counter() - started)
             return response
 
     app.wsgi_app = activated  # type: ignore[method-assign]
+
+
+def _secured(headers: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    present = {name.lower() for name, _ in headers}
+    return headers + [pair for name, pair in _SECURITY if name not in present]
+
+
+class Requests:
+    """Logs and counts them."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "url_rule", "status")
+        self._seconds = Histogram(
+            "flask_http_request_duration_seconds", "Duration of requests.", labels, registry=registry
+        )
+        self._total = Counter("flask_http_request_total", "Requests.", ("method", "status"), registry=registry)
+        # Binding labels takes longer than counting.
+        self._bound = functools.cache(self._bind)
+
+    def record(self, method: str, route: str, status: int, seconds: float) -> None:
+        duration, total = self._bound(method if method in _METHODS else "other", route, status)
+        duration.observe(seconds)
+        total.inc()
+        log.info("request", method=method, route=route, status=status, milliseconds=round(seconds * 1000, 1))
+
+    def _bind(self, method: str, route: str, status: int) -> tuple[Histogram, Counter]:
+        return self._seconds.labels(method, route, status), self._total.labels(method, status)
 
 
 def _drain(environ: Any) -> None:
@@ -91,30 +136,3 @@ def _probe(app: Flask, health: Health) -> None:
 
     app.add_url_rule("/health/live", view_func=probe, endpoint="live")
     app.add_url_rule("/health/ready", view_func=probe, endpoint="ready")
-
-
-def _observe(app: Flask) -> None:
-    # Tests have several applications.
-    registry = CollectorRegistry()
-    registry.register(REGISTRY)
-    PrometheusMetrics(app, path="/metrics", group_by="url_rule", registry=registry)
-
-    @app.before_request
-    def start() -> None:
-        g.started = time.perf_counter()
-
-    @app.after_request
-    def finish(response: Response) -> Response:
-        for name, value in SECURITY_HEADERS.items():
-            response.headers.setdefault(name, value)
-        if not request.path.startswith(_UNLOGGED):
-            milliseconds = round((time.perf_counter() - g.started) * 1000, 1)
-            log.info(
-                "request",
-                method=request.method,
-                # The path may hold a card number.
-                route=request.url_rule.rule if request.url_rule else "none",
-                status=response.status_code,
-                milliseconds=milliseconds,
-            )
-        return response

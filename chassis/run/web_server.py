@@ -31,7 +31,7 @@ def run(application: Any, settings: Settings) -> NoReturn:
     in_flight = InFlight()
 
     def counted(environ: Any, start_response: Any) -> Any:
-        with in_flight.one():
+        with in_flight:
             return application(environ, start_response)
 
     server = Server(
