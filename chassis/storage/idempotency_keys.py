@@ -1,16 +1,17 @@
 """The first response to each POST with an `Idempotency-Key`.
 
-There is no "in progress" state: a second request waits on the row until the first commits.
+There is no "in progress" state: of concurrent requests each does the work, and only the first to finish commits.
 """
 
 import hashlib
 import hmac
 from dataclasses import dataclass
 
-from sqlalchemy import Column, DateTime, Integer, LargeBinary, String, Table, select, update
+from sqlalchemy import Column, DateTime, Integer, LargeBinary, String, Table, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from chassis.base import clock
+from chassis.base.problems import Conflict
 from chassis.storage import postgres
 from chassis.storage.responses import HEADER, KeyReused, StoredResponse
 
@@ -28,6 +29,10 @@ idempotency_keys = Table(
 )
 
 
+class AlreadyProcessed(Conflict):
+    """Rolls back what was done twice."""
+
+
 @dataclass(frozen=True)
 class Record:
     """`caller` is "" if anonymous."""
@@ -36,13 +41,6 @@ class Record:
     route: str
     key: str
     body: bytes
-
-    def claim(self) -> StoredResponse | None:
-        """Take the key, or return its first response. Raises KeyReused."""
-        values = {**self._primary_key, "request_hash": self._hash, "created_at": clock.now()}
-        statement = insert(idempotency_keys).values(values).on_conflict_do_nothing()
-        claimed = postgres.session().execute(statement.returning(idempotency_keys.c.key_hash)).first()
-        return None if claimed is not None else self.find()
 
     def find(self) -> StoredResponse | None:
         """The first response, if any. Raises KeyReused if the bodies differ."""
@@ -54,8 +52,12 @@ class Record:
         return StoredResponse(first.status, first.headers, first.body)
 
     def save(self, response: StoredResponse) -> None:
+        """Waits for a concurrent request. Raises AlreadyProcessed if that commits."""
         values = {"status": response.status, "headers": response.headers, "body": response.body}
-        postgres.session().execute(update(idempotency_keys).filter_by(**self._primary_key).values(**values))
+        row = {**self._primary_key, **values, "request_hash": self._hash, "created_at": clock.now()}
+        statement = insert(idempotency_keys).values(row).on_conflict_do_nothing()
+        if postgres.session().execute(statement.returning(idempotency_keys.c.key_hash)).first() is None:
+            raise AlreadyProcessed("Another request with this key was processed in the meantime.", field=HEADER)
 
     @property
     def _primary_key(self) -> dict[str, str]:

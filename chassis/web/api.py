@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from structlog.contextvars import bind_contextvars
 
 from chassis.base import deadline, validation
-from chassis.base.problems import Invalid, Malformed, UnsupportedMedia
+from chassis.base.problems import Invalid, Malformed, Problem, UnsupportedMedia
 from chassis.base.settings import Settings
 from chassis.security import auth
 from chassis.security.auth import Caller
@@ -19,7 +19,8 @@ from chassis.storage import store
 from chassis.storage.responses import HEADER, StoredResponse
 from chassis.web import idempotency, json_text, openapi
 from chassis.web.endpoint import Endpoint, endpoint
-from chassis.web.schemas import Body, Query, View
+from chassis.web.preconditions import weak_etag
+from chassis.web.schemas import Body, Query, Rendered, View
 
 if TYPE_CHECKING:
     from chassis.storage.idempotency_keys import Record
@@ -29,6 +30,7 @@ __all__ = ["Body", "Query", "Resource", "View", "endpoint"]
 _CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 
 METHODS = ("get", "post", "put", "patch", "delete")
+_READS = ("GET", "HEAD")
 
 
 class Resource(flask_restful.Resource):
@@ -62,32 +64,38 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
     @functools.wraps(function)
     def edge(resource: Resource, **path: Any) -> Response:
         deadline.check()
-        credentials = request.headers.get("Authorization"), request.headers.get("X-API-Key")
-        caller = auth.admit(endpoint.allow, *credentials, settings)
-        bind_contextvars(work=f"{request.method} {url}")
-        if request.method != "GET":
+        # `request` is a proxy, slow to ask again and again.
+        environ = request.environ
+        method = environ["REQUEST_METHOD"]
+        caller = auth.admit(endpoint.allow, environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_API_KEY"), settings)
+        bind_contextvars(work=f"{method} {url}")
+        if method not in _READS:
             _expect_uncompressed()
         record = _idempotency_record(endpoint, caller)
         arguments = {**path, **_arguments(endpoint)}
-        result: StoredResponse | Response | None = None
-        if endpoint.before is not None:
-            # A repeated request gets its response even if `before` would now fail.
-            result = _find(record)
-            if result is None:
+
+        def work() -> StoredResponse | Response:
+            if endpoint.before is not None:
                 arguments["prepared"] = endpoint.before(**arguments)
-        if result is None:
             deadline.check()
             with store.transaction():
-                result = _run(endpoint, record, lambda: function(resource, **arguments))
+                return _run(endpoint, record, lambda: function(resource, **arguments))
+
+        result = work() if record is None else _once(record, work)
         if isinstance(result, Response):
             return result
-        response = Response(result.body, result.status, result.headers)
-        if request.method == "GET":
-            response.add_etag(weak=True)
-            response.make_conditional(request)
-        return response
+        return _read(result) if method in _READS else Response(result.body, result.status, result.headers)
 
     return edge
+
+
+def _read(result: StoredResponse) -> Response:
+    if "ETag" not in result.headers:
+        result.headers["ETag"] = weak_etag(result.body)
+    response = Response(result.body, result.status, result.headers)
+    if "HTTP_IF_NONE_MATCH" in request.environ:
+        response.make_conditional(request)
+    return response
 
 
 def _expect_uncompressed() -> None:
@@ -108,28 +116,38 @@ def _idempotency_record(endpoint: Endpoint, caller: Caller) -> "Record | None":
     return Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
 
 
-def _find(record: "Record | None") -> StoredResponse | None:
-    if record is None:
-        return None
+def _once(record: "Record", work: Callable[[], StoredResponse | Response]) -> StoredResponse | Response:
+    """The first response to this key, maybe a concurrent request's."""
+    if stored := _find(record):
+        return stored
+    try:
+        return work()
+    except Problem:
+        # That request may be the reason.
+        if stored := _find(record):
+            return stored
+        raise
+
+
+def _find(record: "Record") -> StoredResponse | None:
     with store.transaction():
         return record.find()
 
 
 def _run(endpoint: Endpoint, record: "Record | None", call: Callable[[], Any]) -> StoredResponse | Response:
     """Does not store a Response."""
-    if record is not None and (stored := record.claim()):
-        return stored
     view = call()
     if endpoint.allow.owner and not auth.has_checked_ownership():
         raise RuntimeError("This route is for owners, but its endpoint has not checked ownership.")
     if isinstance(view, Response):
         return view
-    headers = {"Content-Type": view.content_type} if view is not None else {}
+    headers, body = {}, b""
+    if view is not None:
+        rendered = view if isinstance(view, Rendered) else Rendered.of(view)
+        headers, body = rendered.headers, rendered.body
     if endpoint.location is not None:
         headers["Location"] = endpoint.location.format(**dict(view))
-    if view is not None and (etag := view.etag()) is not None:
-        headers["ETag"] = f'"{etag}"'
-    response = StoredResponse(endpoint.status, headers, view.content() if view is not None else b"")
+    response = StoredResponse(endpoint.status, headers, body)
     if record is not None:
         record.save(response)
     return response

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from chassis.base.problems import Problem
 from chassis.security.auth import Permission
+from chassis.web.schemas import Rendered
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -75,6 +76,8 @@ def endpoint(
     def decorate(function: F) -> F:
         hints = typing.get_type_hints(function)
         returned = hints.get("return")
+        if typing.get_origin(returned) is Rendered:
+            [returned] = typing.get_args(returned)
         made = Endpoint(
             allow=allow,
             status=status,

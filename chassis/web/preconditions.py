@@ -1,4 +1,6 @@
-"""`If-Match`: change only the version seen."""
+"""`If-Match`: change only the version seen. `If-None-Match`: send only what is new."""
+
+import hashlib
 
 from flask import request
 
@@ -7,6 +9,10 @@ from chassis.base.problems import PreconditionFailed, Problem
 
 class PreconditionRequired(Problem):
     type, status, title = "/problems/precondition-required", 428, "If-Match required"
+
+
+def weak_etag(body: bytes) -> str:
+    return f'W/"{hashlib.blake2b(body, digest_size=16).hexdigest()}"'
 
 
 def seen_versions() -> list[int] | None:

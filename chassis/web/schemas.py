@@ -1,7 +1,8 @@
 """Base models of requests and responses."""
 
 import re
-from typing import Any, ClassVar, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -56,6 +57,24 @@ class View(BaseModel):
     def etag(self) -> str | None:
         """The version, for `If-Match`; None where unsupported."""
         return None
+
+
+V = TypeVar("V", bound=View)
+
+
+@dataclass(frozen=True)
+class Rendered(Generic[V]):
+    """A view, ready to send."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    @classmethod
+    def of(cls, view: V) -> Self:
+        headers = {"Content-Type": view.content_type}
+        if (version := view.etag()) is not None:
+            headers["ETag"] = f'"{version}"'
+        return cls(view.content(), headers)
 
 
 class HTMLPage(View):

@@ -186,7 +186,7 @@ def catalogue() -> Cache:
 
 
 def product_key(product_id: object) -> str:
-    return f"product:{product_id}"
+    return f"one:{product_id}"
 
 
 def invalidate_products(*product_ids: object) -> None:

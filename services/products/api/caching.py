@@ -1,30 +1,43 @@
-"""Cached responses to customers; staff always read the database."""
+"""Cached responses to customers, sent as they are; staff always read the database."""
 
 import hashlib
 from collections.abc import Callable
-from typing import TypeVar
 
-from flask import Response, after_this_request, request
+from flask import request
 
 from chassis.security import auth
-from chassis.web.schemas import View
+from chassis.web.preconditions import weak_etag
+from chassis.web.schemas import Rendered, V, View
 from services.products import cache
 from services.products.search.finder import Finder, finder
-
-V = TypeVar("V", bound=View)
 
 _seen_generation = ""
 
 
-def cached(key: str, view: type[V], make: Callable[[], V]) -> V:
+def cached(key: str, make: Callable[[], V]) -> Rendered[V]:
+    """Raises what `make` raises, which is not cached."""
     if auth.caller().is_staff:
-        return make()
-    found = cache.catalogue().get(key, cache.FRESH_SECONDS, lambda: make().model_dump_json().encode())
-    _let_edge_cache(found.age_seconds)
-    return view.model_validate_json(found.body)
+        return Rendered.of(make())
+    found = cache.catalogue().get(key, cache.FRESH_SECONDS, lambda: _stored(make()))
+    etag, _, body = found.body.partition(b"\n")
+    headers = {
+        "Content-Type": View.content_type,
+        "ETag": etag.decode(),
+        "Cache-Control": f"public, max-age={cache.FRESH_SECONDS:.0f}",
+        "Age": str(round(found.age_seconds)),
+        "Vary": "Authorization",
+    }
+    return Rendered(body, headers)
 
 
-def cached_list(view: type[V], make: Callable[[Finder], V]) -> V:
+def _stored(view: V) -> bytes:
+    """The ETag in a line, then the body."""
+    rendered = Rendered.of(view)
+    etag = rendered.headers.get("ETag") or weak_etag(rendered.body)
+    return f"{etag}\n".encode() + rendered.body
+
+
+def cached_list(make: Callable[[Finder], V]) -> Rendered[V]:
     generation = cache.catalogue().generation(cache.LISTS)
 
     def made() -> V:
@@ -35,14 +48,4 @@ def cached_list(view: type[V], make: Callable[[Finder], V]) -> V:
         return make(current)
 
     digest = hashlib.sha256(request.full_path.encode()).hexdigest()
-    return cached(f"{generation}:{digest}", view, made)
-
-
-def _let_edge_cache(age_seconds: float) -> None:
-    @after_this_request
-    def add_headers(response: Response) -> Response:
-        if response.status_code < 400:
-            response.headers["Cache-Control"] = f"public, max-age={cache.FRESH_SECONDS:.0f}"
-            response.headers["Age"] = str(round(age_seconds))
-            response.vary.add("Authorization")
-        return response
+    return cached(f"list:{generation}:{digest}", made)

@@ -10,6 +10,7 @@ from chassis.security import auth
 from chassis.web import pagination
 from chassis.web.api import Resource, endpoint
 from chassis.web.preconditions import PreconditionRequired, seen_versions
+from chassis.web.schemas import Rendered
 from services.products import cache, changes
 from services.products.api.caching import cached, cached_list
 from services.products.api.ids import new_id
@@ -33,7 +34,7 @@ from services.products.search.pages import list_page, search_page
 
 class Products(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
-    def get(self, query: ProductQuery) -> ProductPage:
+    def get(self, query: ProductQuery) -> Rendered[ProductPage]:
         """The products on sale. Staff may also list those off sale."""
         _check_allowed(query)
 
@@ -41,7 +42,7 @@ class Products(Resource):
             products, next_ = list_page(finder, query, query.filters(), query.sort)
             return ProductPage(items=[ProductView.model_validate(each) for each in products], next=next_)
 
-        return cached_list(ProductPage, page)
+        return cached_list(page)
 
     @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
     def post(self, body: NewProduct) -> ProductView:
@@ -54,9 +55,9 @@ class Products(Resource):
 
 class OneProduct(Resource):
     @endpoint(allow=auth.ANYONE)
-    def get(self, product_id: UUID) -> ProductView:
+    def get(self, product_id: UUID) -> Rendered[ProductView]:
         """One product. Only staff see those off sale."""
-        return visible_product(product_id)
+        return cached(cache.product_key(product_id), lambda: ProductView.model_validate(visible_product(product_id)))
 
     @endpoint(allow=auth.STAFF, raises=[PreconditionRequired, PreconditionFailed])
     def put(self, product_id: UUID, body: ProductChange) -> ProductView:
@@ -79,7 +80,7 @@ class OneProduct(Resource):
 
 class Search(Resource):
     @endpoint(allow=auth.ANYONE, raises=[Forbidden])
-    def get(self, query: SearchQuery) -> SearchPage:
+    def get(self, query: SearchQuery) -> Rendered[SearchPage]:
         """Search name, category, SKU and description, best match first. Facets come with the first page."""
         _check_allowed(query)
 
@@ -92,12 +93,12 @@ class Search(Resource):
                 facets=None if query.cursor else facets_of(finder, found.query, query.filters()),
             )
 
-        return cached_list(SearchPage, page)
+        return cached_list(page)
 
 
 class Categories(Resource):
     @endpoint(allow=auth.ANYONE)
-    def get(self, query: CategoryQuery) -> CategoryPage:
+    def get(self, query: CategoryQuery) -> Rendered[CategoryPage]:
         """Categories with products on sale, by name, with counts."""
         last = pagination.decode(query.cursor, 1)[0] if query.cursor else ""
 
@@ -107,17 +108,15 @@ class Categories(Resource):
             next_ = pagination.encode(items[-1].category) if len(counts) > query.limit else None
             return CategoryPage(items=items, next=next_)
 
-        return cached_list(CategoryPage, page)
+        return cached_list(page)
 
 
-def visible_product(product_id: UUID) -> ProductView:
+def visible_product(product_id: UUID) -> Product:
     """Raises NotFound for products off sale, except for staff."""
-    view = cached(
-        cache.product_key(product_id), ProductView, lambda: ProductView.model_validate(Product.get(product_id))
-    )
-    if not (view.is_active or auth.caller().is_staff):
+    product = Product.get(product_id)
+    if not (product.is_active or auth.caller().is_staff):
         raise NotFound("Product not found.")
-    return view
+    return product
 
 
 def _check_allowed(query: ProductFilters) -> None:

@@ -5,23 +5,25 @@ from uuid import UUID
 
 from chassis.security import auth
 from chassis.web.api import Resource, endpoint
+from chassis.web.schemas import Rendered
 from services.products import recommendations
 from services.products.api.caching import cached_list
 from services.products.api.products import visible_product
 from services.products.recommendations import Recommendation
 from services.products.schemas import RecommendationQuery, RecommendationsView, RecommendationView
-from services.products.search.finder import finder
+from services.products.search.finder import Finder, finder
 
 
 class ProductRecommendations(Resource):
     @endpoint(allow=auth.ANYONE)
-    def get(self, product_id: UUID, query: RecommendationQuery) -> RecommendationsView:
+    def get(self, product_id: UUID, query: RecommendationQuery) -> Rendered[RecommendationsView]:
         """What others bought with this product, best first; then best sellers."""
-        shown = visible_product(product_id)
-        return cached_list(
-            RecommendationsView,
-            lambda finder: _view(recommendations.for_product(finder, str(product_id), shown.category, query.limit)),
-        )
+
+        def found(finder: Finder) -> RecommendationsView:
+            category = visible_product(product_id).category
+            return _view(recommendations.for_product(finder, str(product_id), category, query.limit))
+
+        return cached_list(found)
 
 
 class OwnRecommendations(Resource):

@@ -50,6 +50,10 @@ class Notes(Resource):
     def post(self, body: NewNote) -> NoteView:
         """Keep a note: a row, and a message about it."""
         note_id = uuid4()
+        if body.words == "unique":
+            postgres.session().execute(text("LOCK TABLE notes"))
+            if postgres.session().execute(text("SELECT 1 FROM notes WHERE words = 'unique'")).first():
+                raise Conflict("These words are taken.")
         postgres.session().execute(text("INSERT INTO notes VALUES (:id, :words)"), {"id": note_id, "words": body.words})
         outbox.emit(UserDeleted(note_id))
         if body.words == "explode":
@@ -355,16 +359,19 @@ def test_a_failed_request_does_not_use_up_its_key(service: Service, notes: Flask
     assert notes.post("/notes/", json={"words": "fine"}, headers=headers).status_code == 201
 
 
-def test_twenty_concurrent_requests_with_one_key_do_the_work_once(service: Service, notes: FlaskClient) -> None:
+@pytest.mark.parametrize("words", ["once", "unique"])
+def test_twenty_concurrent_requests_with_one_key_do_the_work_once(
+    service: Service, notes: FlaskClient, words: str
+) -> None:
     headers = bearer(service, ME) | {"Idempotency-Key": "many"}
 
     def send(_: int) -> bytes:
-        return client_of(service).post("/notes/", json={"words": "once"}, headers=headers).data
+        return client_of(service).post("/notes/", json={"words": words}, headers=headers).data
 
     with ThreadPoolExecutor(20) as pool:
         responses = set(pool.map(send, range(20)))
-    assert len(responses) == 1
-    assert count(service, "notes") == 1
+    assert [json.loads(response)["id"] for response in responses]
+    assert len(responses) == count(service, "notes") == 1
 
 
 _CLIENTS: dict[str, object] = {}
@@ -376,9 +383,15 @@ def client_of(service: Service) -> FlaskClient:
 
 
 def test_an_unchanged_response_is_not_sent_again(notes: FlaskClient) -> None:
-    first = notes.get("/notes/")
-    again = notes.get("/notes/", headers={"If-None-Match": first.headers["ETag"]})
-    assert (again.status_code, again.data) == (304, b"")
+    etag = notes.get("/notes/").headers["ETag"]
+    assert notes.head("/notes/").headers["ETag"] == etag
+    for condition in (etag, "*", f'"other", {etag}', etag.removeprefix("W/")):
+        again = notes.get("/notes/", headers={"If-None-Match": condition})
+        assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", etag)
+    for condition in ('"other"', 'W/"other"', ""):
+        again = notes.get("/notes/", headers={"If-None-Match": condition})
+        assert (again.status_code, again.json["words"]) == (200, "at most 10")
+    assert notes.get("/notes/?limit=5", headers={"If-None-Match": etag}).status_code == 200
 
 
 def test_the_openapi_document_describes_requests_and_credentials(notes: FlaskClient) -> None:
