@@ -178,6 +178,14 @@ def notifications(_notifications: Service) -> Iterator[Service]:
     empty(_notifications)
 
 
+def waiting_for_locks(service: Service) -> int:
+    """How many transactions on the service's database wait for another's lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    assert isinstance(service.store, PostgresStore)
+    with service.store.engine.connect() as connection:
+        return int(connection.scalar(text(waiting)))
+
+
 _APPS: dict[str, Flask] = {}
 
 

@@ -1,14 +1,14 @@
 """Requests confirmed by mail: address verification and password reset. A token is stored nowhere and works once."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
-from chassis.base import clock
 from chassis.run.testing import bearer
 from chassis.storage import postgres
 from contracts.users import (
@@ -20,6 +20,8 @@ from contracts.users import (
 )
 from services.users.models.request import Request
 
+from ..conftest import waiting_for_locks
+from ..installation import until
 from .conftest import PASSWORD
 
 NEW = "a whole new phrase of words"
@@ -58,6 +60,32 @@ def verify(http):
     return lambda token: http.post("/users/email/verify", json={"token": token})
 
 
+@pytest.fixture
+def move_address(http, users):
+    """Gives an account another e-mail address."""
+
+    def put(account: Any, email: str) -> None:
+        body = {"email": email, "username": account["username"]}
+        url = f"/users/{account['id']}"
+        assert http.put(url, json=body, headers=bearer(users, UUID(account["id"]))).status_code == 200
+
+    return put
+
+
+@pytest.fixture
+def age(users):
+    """Moves the moment of every request into the past."""
+
+    def by(period: timedelta) -> None:
+        with users.store.transaction():
+            moved = update(Request).values(
+                created_at=Request.created_at - period, expires_at=Request.expires_at - period
+            )
+            postgres.session().execute(moved)
+
+    return by
+
+
 def account_of(http, users, account) -> Any:
     return http.get("/users/me", headers=bearer(users, UUID(account["id"]))).json
 
@@ -74,6 +102,27 @@ def test_a_forgotten_password_can_be_reset_once_per_token(register, log_in, forg
         422, "/problems/token-refused", "token",
     )  # fmt: skip
     assert log_in(password=NEW).status_code == 200
+
+
+def test_of_two_resets_at_once_with_one_token_one_succeeds(register, log_in, forgot, mailed, client, users):
+    register()
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+
+    def reset(password: str) -> int:
+        body = {"token": token, "new_password": password}
+        return client(users).post("/users/password/reset", json=body).status_code
+
+    with ThreadPoolExecutor(2) as pool:
+        with users.store.transaction():
+            # Both wait for the request at once.
+            postgres.session().execute(select(Request).with_for_update())
+            resets = [pool.submit(reset, password) for password in (NEW, f"{NEW} again")]
+            until(lambda: waiting_for_locks(users) == 2)
+        statuses = [each.result() for each in resets]
+    assert sorted(statuses) == [204, 422]
+    winner = NEW if statuses[0] == 204 else f"{NEW} again"
+    assert log_in(password=winner).status_code == 200
 
 
 def test_a_reset_ends_every_session_and_notifies_the_owner(
@@ -123,13 +172,26 @@ def test_a_verified_address_is_published(register, verify, mailed, users, system
     assert [envelope.message() for envelope in relayed.sent] == [EmailVerified(UUID(account["id"]), "ada@example.com")]
 
 
-def test_a_token_expires(register, forgot, reset, mailed, users):
+def test_a_reset_token_expires_after_an_hour(register, forgot, reset, mailed, age):
     register()
     forgot()
     token = mailed(PasswordResetRequested).json["token"]
-    with users.store.transaction():
-        postgres.session().execute(update(Request).values(expires_at=clock.now() - timedelta(seconds=1)))
+    age(timedelta(minutes=55))
+    assert reset(token, "short").status_code == 422
+    age(timedelta(minutes=5))
     assert reset(token).status_code == 422
+
+
+def test_a_verification_token_expires_after_three_days(register, http, users, verify, mailed, age):
+    account = register()
+    token = mailed(EmailVerificationRequested).json["token"]
+    age(timedelta(days=3))
+    assert verify(token).status_code == 422
+    headers = bearer(users, UUID(account["id"]))
+    http.post("/users/email/verification", headers=headers)
+    token = mailed(EmailVerificationRequested).json["token"]
+    age(timedelta(days=3) - timedelta(minutes=5))
+    assert verify(token).status_code == 204
 
 
 def test_a_reset_to_a_weak_password_is_refused(register, forgot, reset, mailed):
@@ -228,12 +290,57 @@ def test_a_token_for_a_dropped_address_is_refused(register, http, users, verify,
     assert verify(mailed(EmailVerificationRequested).json["token"]).status_code == 422
 
 
-def test_the_verification_mail_can_be_requested_five_times_an_hour(register, http, users, mailed):
+def test_a_verified_address_that_changes_is_unverified(register, http, users, verify, mailed, move_address):
+    account = register()
+    verify(mailed(EmailVerificationRequested).json["token"])
+    move_address(account, "countess@example.com")
+    assert account_of(http, users, account)["email_verified"] is False
+
+
+def test_a_verified_address_stays_verified_when_only_names_change(register, http, users, verify, mailed):
+    account = register()
+    verify(mailed(EmailVerificationRequested).json["token"])
+    body = {"email": account["email"], "username": "countess"}
+    http.put(f"/users/{account['id']}", json=body, headers=bearer(users, UUID(account["id"])))
+    assert account_of(http, users, account)["email_verified"] is True
+
+
+def test_a_mail_to_an_earlier_address_does_not_verify_one_that_got_no_mail(
+    register, http, users, verify, mailed, move_address
+):
+    """After five mails in an hour none is sent, and so none replaced."""
+    account = register()
+    for number in range(4):
+        move_address(account, f"countess{number}@example.com")
+    fifth = mailed(EmailVerificationRequested).json
+    assert fifth["email"] == "countess3@example.com"
+    move_address(account, "countess4@example.com")
+    assert mailed(EmailVerificationRequested) is None
+    assert verify(fifth["token"]).status_code == 204
+    assert account_of(http, users, account)["email_verified"] is False
+
+
+def test_a_verified_account_gets_no_further_verification_mail(register, http, users, verify, mailed):
+    account = register()
+    verify(mailed(EmailVerificationRequested).json["token"])
+    assert http.post("/users/email/verification", headers=bearer(users, UUID(account["id"]))).status_code == 202
+    assert mailed(EmailVerificationRequested) is None
+
+
+def test_the_verification_mail_can_be_requested_five_times_an_hour(register, http, users, mailed, age):
     headers = bearer(users, UUID(register()["id"]))
-    for _ in range(10):
-        assert http.post("/users/email/verification", headers=headers).status_code == 202
-    with users.store.transaction():
-        assert postgres.session().query(Request).count() == 5
+
+    def sent() -> int:
+        for _ in range(10):
+            assert http.post("/users/email/verification", headers=headers).status_code == 202
+        with users.store.transaction():
+            return postgres.session().query(Request).count()
+
+    assert sent() == 5
+    age(timedelta(minutes=59))
+    assert sent() == 5
+    age(timedelta(minutes=2))
+    assert sent() == 10
 
 
 def test_a_closed_account_has_no_open_request(register, http, users, forgot, mailed, reset):

@@ -19,7 +19,7 @@ from chassis.run.testing import bearer
 from chassis.security import auth, revocations
 from chassis.storage import postgres, redis, store
 from services.users.models import revoked_token
-from services.users.models.session import REPEAT_WINDOW, RefreshToken, Session, digest_of
+from services.users.models.session import MAX_IDLE, MAX_LENGTH, REPEAT_WINDOW, RefreshToken, Session, digest_of
 from services.users.models.user import User
 from services.users.settings import Settings
 from services.users.timers import purge
@@ -181,6 +181,14 @@ def test_a_logout_ends_only_this_session(tokens, log_in, refresh, me, http):
     assert refresh(elsewhere["refresh_token"]).status_code == 200
 
 
+def test_a_token_without_a_session_is_refused_after_its_logout(tokens, http, users, me):
+    token = {"access_token": bearer(users, UUID(tokens["user_id"]))["Authorization"].removeprefix("Bearer ")}
+    assert me(token) == 200
+    assert http.post("/users/logout", headers=authorized(token)).status_code == 204
+    assert me(token) == 401
+    assert me(tokens) == 200
+
+
 def test_a_logout_everywhere_ends_all_sessions(tokens, log_in, refresh, me, http):
     elsewhere = log_in().json
     assert http.post("/users/logout/everywhere", headers=authorized(tokens)).status_code == 204
@@ -199,6 +207,23 @@ def test_an_expired_session_cannot_be_refreshed(tokens, refresh, users):
     with users.store.transaction():
         postgres.session().execute(update(Session).values(expires_at=clock.now()))
     assert refresh(tokens["refresh_token"]).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("age", "left"), [(timedelta(days=20), MAX_IDLE), (timedelta(days=179), timedelta(days=1)), (MAX_LENGTH, None)]
+)
+def test_a_refresh_keeps_a_session_for_another_thirty_days_but_not_beyond_180(tokens, refresh, users, age, left):
+    with users.store.transaction():
+        started = clock.now() - age
+        postgres.session().execute(
+            update(Session).values(
+                created_at=started, expires_at=min(started + MAX_LENGTH, clock.now() + timedelta(hours=1))
+            )
+        )
+    assert refresh(tokens["refresh_token"]).status_code == (401 if left is None else 200)
+    with users.store.transaction():
+        expires_at = postgres.session().scalars(select(Session.expires_at)).one()
+    assert abs(expires_at - clock.now() - (left or timedelta())) < timedelta(minutes=2)
 
 
 def test_every_service_refuses_a_revoked_token(tokens, http, client, products):
@@ -224,6 +249,28 @@ def test_revocations_are_published_again_to_an_emptied_redis(tokens, http, me, u
         revoked_token.publish_missing()
     for key in (*client.scan_iter("souk:revoked:*"), revoked_token.PUBLISHED_UNTIL):
         client.delete(key)
+    assert me(tokens) == 200
+    with store.active(users.store), users.store.transaction():
+        revoked_token.publish_missing()
+    assert me(tokens) == 401
+
+
+def test_a_revocation_that_commits_late_is_still_published(tokens, me, users):
+    """One that began before the last publication and committed after it is not older than the minute of overlap."""
+    client = redis.client(users.settings.redis_url)
+    token_id = jwt.decode(tokens["access_token"], options={"verify_signature": False})["jti"]
+    engine = users.store.engine
+    late = revoked_token.RevokedToken.__table__.insert().values(
+        id=token_id, ends_at=clock.now() + timedelta(minutes=5), revoked_at=clock.now()
+    )
+    other = late.values(id="another", ends_at=clock.now() + timedelta(minutes=5), revoked_at=clock.now())
+    with engine.begin() as connection:
+        connection.execute(other)
+    with engine.begin() as open_transaction:
+        open_transaction.execute(late)
+        with store.active(users.store), users.store.transaction():
+            revoked_token.publish_missing()
+    assert client.get(revoked_token.PUBLISHED_UNTIL) is not None
     assert me(tokens) == 200
     with store.active(users.store), users.store.transaction():
         revoked_token.publish_missing()
@@ -275,6 +322,15 @@ def test_expired_rows_are_purged(tokens, refresh, users, later):
         postgres.session().execute(update(Session).values(expires_at=clock.now()))
         purge()
         assert postgres.session().scalar(select(func.count()).select_from(Session)) == 0
+
+
+def test_a_token_used_a_day_ago_still_proves_theft(tokens, refresh, me, users, later):
+    owner = refresh(tokens["refresh_token"]).json
+    later(timedelta(hours=23))
+    with users.store.transaction():
+        purge()
+    assert refresh(tokens["refresh_token"]).status_code == 401
+    assert me(owner) == 401
 
 
 def test_a_password_changed_during_a_login_is_refused(register, users, http, settings):

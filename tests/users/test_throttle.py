@@ -43,6 +43,20 @@ def test_a_correct_password_resets_the_count(register, attempt, settings):
         assert attempt(password=PASSWORD).status_code == 200
 
 
+@pytest.mark.parametrize("count", ["max_failures_per_account", "max_failures_per_address"])
+def test_a_correct_password_resets_only_the_count_of_this_account_from_this_address(register, attempt, settings, count):
+    """Else a guesser would log in to an account of their own whenever the limit is near."""
+    settings(**{count: "3 per 1 minute"})
+    register()
+    if count == "max_failures_per_account":
+        guesses = iter([{"X-Forwarded-For": f"203.0.113.{number}"} for number in range(4)])
+    else:
+        guesses = iter([{"email": f"user{number}@example.com"} for number in range(4)])
+    assert [attempt(**next(guesses)).status_code for _ in range(2)] == [401, 401]
+    assert attempt(password=PASSWORD).status_code == 200
+    assert [attempt(**next(guesses)).status_code for _ in range(2)] == [401, 429]
+
+
 def test_failures_from_another_address_do_not_lock_the_owner_out(register, attempt, settings):
     settings(max_failures_per_account_and_address="2 per 1 minute")
     register()
