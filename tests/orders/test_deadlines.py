@@ -186,6 +186,8 @@ def test_a_resumed_order_is_no_longer_stuck_and_ends_with_its_replies(
     resume(orders, id_)
     assert stuck(id_) is None
     assert published(deliver()) == ["stock.release", "payment.void"]
+    miss_deadlines(5)
+    assert stuck(id_) is None, "not stuck before as many attempts as at first"
     deliver(StockReleased(id_), PaymentVoided(id_, None))
     assert miss_deadlines(3) == []
 
@@ -232,7 +234,31 @@ def test_a_command_that_was_not_sent_is_not_late(
     assert [envelope.type for envelope in system.sent] == ["stock.reserve"]
 
 
-def test_an_order_with_corrupt_steps_does_not_hold_up_the_others(
+def test_a_command_that_left_late_is_given_its_whole_time(orders: Service, placed: dict[str, Any]) -> None:
+    """The broker was unavailable for an hour."""
+    system = System([orders])
+    system.drain()
+    with orders.store.engine.begin() as connection:
+        connection.execute(text("UPDATE events SET sent_at = sent_at + interval '1 hour' WHERE type = 'stock.reserve'"))
+    system.sent.clear()
+    for seconds, repeated in ((10, []), (20, ["stock.reserve"])):
+        with store.active(orders.store), orders.store.transaction():
+            deadlines.watch(clock.now() + timedelta(hours=1, seconds=seconds))
+        system.drain()
+        assert [envelope.type for envelope in system.sent] == repeated
+
+
+CORRUPT_STEPS = "UPDATE orders SET steps = jsonb_set(steps, '{stock.reserve,version}', '99') WHERE id = :id"
+NEXT_VERSION_TAKEN = """
+    INSERT INTO events (id, stream, version, type, data, meta, occurred_at, sent_at)
+    SELECT gen_random_uuid(), stream, version + 1, type, data, meta, occurred_at, occurred_at
+    FROM events WHERE stream = :id ORDER BY version DESC LIMIT 1
+"""
+
+
+@pytest.mark.parametrize("damage", [CORRUPT_STEPS, NEXT_VERSION_TAKEN], ids=["our error", "the database's error"])
+def test_a_damaged_order_does_not_hold_up_the_others(
+    damage: str,
     orders: Service,
     product: Callable[..., dict[str, Any]],
     http: FlaskClient,
@@ -243,10 +269,7 @@ def test_an_order_with_corrupt_steps_does_not_hold_up_the_others(
     body = order_of((product(), 1))
     ids = [http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"] for _ in range(3)]
     with orders.store.engine.begin() as connection:
-        connection.execute(
-            text("UPDATE orders SET steps = jsonb_set(steps, '{stock.reserve,version}', '99') WHERE id = :id"),
-            {"id": ids[1]},
-        )
+        connection.execute(text(damage), {"id": ids[1]})
     miss_deadlines(4)
     assert [state(http, UUID(id_), staff)[0] for id_ in ids] == ["cancelled", "pending", "cancelled"]
 

@@ -133,12 +133,3 @@ def test_an_order_that_has_become_more_expensive_than_expected_is_refused(
     if status == 409:
         assert (response.json["type"], response.json["total"]) == ("/problems/price-risen", "25.00")
         assert response.json["detail"] == "The total is now 25.00 EUR."
-
-
-def test_an_order_above_what_providers_take_is_refused_with_the_limit(
-    http: FlaskClient, product: Callable[..., dict[str, Any]], customer: dict[str, str]
-) -> None:
-    body = order_of((product(price="99999999.99"), 1))
-    response = http.post("/orders/", json=body, headers=customer | fresh_key())
-    assert response.status_code == 422
-    assert "exceed the maximum amount of an order, 999999.99 EUR" in response.json["detail"]

@@ -82,11 +82,21 @@ def test_a_product_sold_in_another_currency_is_refused(
     assert response.json["errors"] == [{"field": "lines.0.product_id", "message": "is not sold in EUR"}]
 
 
-def test_an_order_above_the_maximum_amount_is_refused(
+def test_a_product_off_sale_is_refused_by_line(http: FlaskClient, product: Product, customer: dict[str, str]) -> None:
+    body = order_of((product(), 1), (product(is_active=False), 1))
+    response = http.post("/orders/", json=body, headers=customer | fresh_key())
+    assert response.status_code == 422
+    assert response.json["errors"] == [{"field": "lines.1.product_id", "message": "is not a product for sale"}]
+
+
+def test_an_order_above_the_maximum_amount_is_refused_with_the_limit(
     http: FlaskClient, product: Product, customer: dict[str, str]
 ) -> None:
-    response = http.post("/orders/", json=order_of((product(price="99999999.99"), 2)), headers=customer | fresh_key())
+    largest, mint = product(price="999999.99"), product(price="0.01")
+    assert http.post("/orders/", json=order_of((largest, 1)), headers=customer | fresh_key()).status_code == 201
+    response = http.post("/orders/", json=order_of((largest, 1), (mint, 1)), headers=customer | fresh_key())
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, "lines")
+    assert "exceed the maximum amount of an order, 999999.99 EUR" in response.json["detail"]
 
 
 def test_without_an_idempotency_key_nothing_is_ordered(

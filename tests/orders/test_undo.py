@@ -159,6 +159,14 @@ class TestRefunds:
         requests = [envelope.data for envelope in system.sent if envelope.type == "payment.refund"]
         return [(UUID(data["refund_id"]), data["amount"]) for data in requests]
 
+    def test_an_order_takes_fifty_refunds(
+        self, orders: Service, paid: UUID, deliver: Deliver, staff: dict[str, str]
+    ) -> None:
+        """All are in its row."""
+        statuses = [self.request(orders, staff, paid, amount="0.01") for _ in range(51)]
+        assert statuses == [201] * 50 + [409]
+        assert len(self.sent(deliver())) == 50
+
     def test_partial_refunds_until_nothing_is_left(
         self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
