@@ -10,6 +10,7 @@ import pytest
 import urllib3
 from flask.testing import FlaskClient
 from sqlalchemy import text
+from werkzeug.test import run_wsgi_app
 
 from chassis.base import clock
 from chassis.messaging.envelope import Envelope
@@ -19,6 +20,7 @@ from chassis.run.service import Service
 from chassis.run.testing import System, bearer
 from chassis.storage import postgres, store
 from contracts.payments import AuthorizePayment
+from devservers.bank import create_app
 from services.payments import sweeper
 from services.payments.settings import Settings
 
@@ -89,6 +91,22 @@ class Bank:
         assert response.status == 303, response.data
 
 
+class Interposed:
+    """A bank whose responses pass through `on_response` on their way to us."""
+
+    def __init__(self, bank: Any) -> None:
+        self._bank = bank
+        self.settings: dict[str, str] = {}
+        self.on_response: Callable[[str, str, tuple[int, bytes]], tuple[int, bytes]] = lambda method, path, sent: sent
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        body, status, _ = run_wsgi_app(self._bank, environ, buffered=True)
+        sent = int(status.partition(" ")[0]), b"".join(body)
+        code, data = self.on_response(environ["REQUEST_METHOD"], environ["PATH_INFO"], sent)
+        start_response(f"{code} Interposed", [("Content-Type", "application/json")])
+        return [data]
+
+
 class Staff:
     """Reads payments over the API."""
 
@@ -110,6 +128,13 @@ def orders(payments: Service, system: Callable[..., System]) -> Orders:
 @pytest.fixture
 def bank(bank_address: str) -> Bank:
     return Bank(bank_address)
+
+
+@pytest.fixture
+def interposed(serve: Callable[[Any], str]) -> Interposed:
+    interposed = Interposed(create_app(None, "sandbox-key"))
+    interposed.settings = {"sandbox_url": serve(interposed)}
+    return interposed
 
 
 @pytest.fixture

@@ -98,21 +98,43 @@ def test_every_kind_of_difference_is_listed_and_not_repaired(orders, payments, b
     assert sorted(compared(payments).differences) == listed
 
 
-def test_recent_movements_are_left_for_the_next_run(orders, payments, bank):
+def test_the_same_amounts_in_another_currency_differ(orders, payments, bank):
+    payment_id, _ = paid(orders)
+    with payments.store.engine.begin() as connection:
+        connection.execute(text("UPDATE payments SET currency = 'USD'"))
+    amounts, charge = "held 0, captured 1250, refunded 0", bank.charges(payment_id)[0]["id"]
+    expected = f"payment {payment_id}: {amounts} USD here, {amounts} EUR there ({charge})"
+    assert compared(payments).differences == [expected]
+
+
+@pytest.mark.parametrize("recent", ["payments SET updated_at", "ledger SET occurred_at"])
+def test_recent_movements_are_left_for_the_next_run(orders, payments, bank, recent):
+    """A partial refund changes the ledger only."""
     payment_id, _ = paid(orders)
     bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
+    an_hour_ago(payments)
+    assert len(compared(payments, minutes=15).differences) == 1
+    move_in_time(payments, recent, "now()")
     assert compared(payments, minutes=15).differences == []
     assert len(compared(payments).differences) == 1
+
+
+def an_hour_ago(payments):
+    for table in ("payments SET updated_at", "ledger SET occurred_at"):
+        move_in_time(payments, table, "now() - interval '1 hour'")
+
+
+def move_in_time(payments, assigned, moment):
+    with payments.store.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
+        connection.execute(text(f"UPDATE {assigned} = {moment}"))
+        connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
 
 
 def test_it_runs_once_a_day_and_records_its_result(orders, payments, bank, sweep):
     payment_id, _ = paid(orders)
     bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
-    with payments.store.engine.begin() as connection:
-        connection.execute(text("UPDATE payments SET updated_at = now() - interval '1 hour'"))
-        connection.execute(text("ALTER TABLE ledger DISABLE TRIGGER append_only"))
-        connection.execute(text("UPDATE ledger SET occurred_at = now() - interval '1 hour'"))
-        connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
+    an_hour_ago(payments)
     for _ in range(2):
         with store.active(payments.store), payments.store.transaction():
             sweeper.reconcile_daily()

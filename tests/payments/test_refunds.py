@@ -149,6 +149,18 @@ def test_a_refund_that_the_bank_refuses_can_be_requested_again(orders, paid, sta
     assert (books.kept(payments), books.contradictions(payments)) == (1250, [])
 
 
+def test_a_refusal_does_not_count_while_the_bank_has_the_refund(orders, interposed, settings, payments):
+    def refuse(method, path, sent):
+        return (422, b"{}") if method == "POST" and path.endswith("/refunds") else sent
+
+    order_id = uuid4()
+    interposed.on_response = refuse
+    with settings(**interposed.settings):
+        orders.send(orders.authorization(order_id), CapturePayment(order_id), refund(order_id, 400))
+    assert orders.reply_types[-1] == "payment.refunded"
+    assert (books.kept(payments), books.contradictions(payments)) == (850, [])
+
+
 def test_a_refund_without_a_bank_is_made_once_the_bank_is_back(orders, paid, bank, sweep, settings, payments):
     command = refund(paid(), 1250)
     with settings(sandbox_url="http://127.0.0.1:1"), pytest.raises(ProviderUnavailable):

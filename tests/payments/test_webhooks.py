@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from datetime import timedelta
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import urllib3
@@ -13,10 +13,18 @@ from werkzeug.wsgi import get_input_stream
 
 from chassis.base import clock
 from chassis.storage import postgres
-from contracts.payments import CapturePayment, PaymentAuthorized, PaymentDeclined, PaymentVoided, VoidPayment
+from contracts.payments import (
+    CapturePayment,
+    PaymentAuthorized,
+    PaymentDeclined,
+    PaymentVoided,
+    RefundPayment,
+    VoidPayment,
+)
 from contracts.reasons import Reason
 from devservers import bank
 from devservers.bank.webhooks import Endpoint, signature
+from services.payments.external import Overtaken
 from services.payments.models import Webhook
 from services.payments.providers import ProviderUnavailable
 from tests.conftest import app_of
@@ -174,6 +182,50 @@ def post(payments, client, settings):
 
     with settings(sandbox_webhook_secret=OUR_SECRET):
         yield send
+
+
+@pytest.mark.parametrize("moves", ["status", "money"])
+def test_a_webhook_is_processed_again_if_its_payment_moves_during_the_lookup(
+    post, payments, orders, staff, interposed, settings, moves
+):
+    """What the bank sent may be older than what we know."""
+    order_id = uuid4()
+    with settings(**interposed.settings, sandbox_webhook_secret=OUR_SECRET):
+        orders.send(orders.authorization(order_id))
+        payment_id = orders.payment_ids[0]
+        if moves == "money":
+            orders.send(CapturePayment(order_id))
+        command = CapturePayment(order_id) if moves == "status" else refund_of(order_id)
+        orders.deliver(command)
+        task, subject = waiting_task(payments)
+        post(data={"reference": payment_id})
+        with payments.store.engine.connect() as connection:
+            webhook_id = connection.scalar(text("SELECT id FROM webhooks"))
+
+        def overtake(method, path, sent):
+            interposed.on_response = lambda method, path, sent: sent
+            payments.celery.run(task, subject)
+            return sent
+
+        interposed.on_response = overtake
+        with pytest.raises(Overtaken):
+            payments.celery.run("payments.process_webhook", webhook_id)
+        assert webhooks(orders)[0].due_at is not None
+        payments.celery.run("payments.process_webhook", webhook_id)
+    assert webhooks(orders)[0].due_at is None
+    assert staff.get(payment_id)["status"] == "captured"
+    assert books.contradictions(payments) == []
+
+
+def refund_of(order_id):
+    return RefundPayment(order_id, uuid4(), 400, "EUR", Reason.REFUNDED_BY_SHOP)
+
+
+def waiting_task(payments):
+    """Name and subject of the one task that was not sent yet."""
+    with payments.store.engine.connect() as connection:
+        [(name, subject)] = connection.execute(text("SELECT type, subject FROM outbox WHERE sent_at IS NULL"))
+    return name.removeprefix("task."), UUID(subject)
 
 
 def test_a_repeated_event_changes_nothing(post, payments):
