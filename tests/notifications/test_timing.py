@@ -1,5 +1,6 @@
 """When messages are sent: quiet hours in local time, digests, and the hourly cap."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, time, timedelta
 from uuid import uuid4
 from zoneinfo import ZoneInfo
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from chassis.base import clock
 from chassis.run.testing import bearer
 from services.notifications.digest import send_due
-from services.notifications.models import Preferences
+from services.notifications.models import Contact, Preferences
 from services.notifications.timing import after_quiet_hours, next_digest
-from tests.notifications.conftest import ADDRESS, AMAL, confirmed, delivered, registered, shipped
+from tests.conftest import waiting_for_locks
+from tests.installation import until
+from tests.notifications.conftest import ADDRESS, AMAL, confirmed, delivered, envelope, registered, shipped
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -109,6 +112,8 @@ def test_a_digest_is_sent_once_as_one_mail(desk, prefer, mailbox):
     assert [row.status for row in desk.notifications()] == ["deferred", "deferred", "sent"]
     mailbox.empty()
     digest(desk, timedelta(0))
+    # The sweeper leaves to the digest what waits for it.
+    desk.sweep(after=timedelta(hours=2))
     assert mailbox.letters() == []
     for _ in range(2):
         digest(desk, timedelta(hours=1, minutes=1))
@@ -132,6 +137,18 @@ def test_messages_over_the_hourly_cap_are_sent_later(desk, prefer, settings, mai
     assert hours == [0, 0, 1, 1, 2]
     desk.sweep(after=timedelta(minutes=61))
     assert [row.status for row in desk.notifications()].count("sent") == 4
+
+
+def test_two_messages_at_once_do_not_exceed_the_cap(desk, prefer, settings, notifications):
+    settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
+    with ThreadPoolExecutor(2) as pool:
+        with desk.transaction():
+            Contact.get_for_update(AMAL)
+            handled = [pool.submit(desk.system.deliver, notifications, envelope(confirmed())) for _ in range(2)]
+            until(lambda: waiting_for_locks(notifications) == 2, 20)
+        for each in handled:
+            each.result()
+    assert sorted(row.status for row in desk.notifications()) == ["deferred", "pending"]
 
 
 def test_the_cap_drops_messages_that_would_wait_more_than_a_day(desk, prefer, settings, mailbox):

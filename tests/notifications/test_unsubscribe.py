@@ -4,6 +4,7 @@ import re
 from uuid import uuid4
 
 import pytest
+from itsdangerous import URLSafeSerializer
 
 from chassis.run.testing import bearer
 from contracts.users import UserPreferencesUpdated
@@ -59,6 +60,16 @@ def test_the_page_is_in_the_readers_language(desk, http, mailbox):
 def test_a_forged_link_unsubscribes_nobody(http, token):
     for send in (http.get, http.post):
         assert send(f"/notifications/unsubscribe/{token}").status_code == 404
+
+
+@pytest.mark.parametrize(("key", "salt"), [("another key", "unsubscribe"), ("a key for links", "another purpose")])
+def test_a_well_formed_link_that_is_not_signed_for_this_unsubscribes_nobody(desk, http, mailbox, key, salt):
+    desk.handle(registered())
+    token = URLSafeSerializer(key, salt=salt).dumps([str(AMAL), "order.shipped"])
+    for send in (http.get, http.post):
+        assert send(f"/notifications/unsubscribe/{token}").status_code == 404
+    desk.handle(shipped())
+    assert len(mailbox.letters(ADDRESS)) == 1
 
 
 def test_mandatory_mails_have_no_unsubscribe_link(desk, mailbox):
