@@ -13,8 +13,8 @@ from contracts.payments import MAX_PAYMENT
 from services.orders.schemas import NewOrder
 from services.orders.settings import Settings
 
-# Queue bursts instead of refusing them.
-products = Client("products", Policy(slot_seconds=0.5))
+# Queue bursts while products responds within a try's time.
+products = Client("products", Policy(slot_seconds=Policy.try_seconds))
 
 
 class PriceRisen(Conflict):

@@ -1,6 +1,8 @@
 """Placing orders while the products service is slow or returns invalid responses."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -46,6 +48,26 @@ def test_with_invalid_responses_from_products_nothing_is_ordered(
     response = http.post("/orders/", json=body(), headers=customer | fresh_key())
     assert (response.status_code, response.json["type"]) == (502, "/problems/bad-gateway")
     assert http.get("/orders/", headers=customer).json["items"] == []
+
+
+def test_a_burst_waits_for_slow_products(
+    faulty_products: Faulty, http: FlaskClient, orders: Service, customer: dict[str, str]
+) -> None:
+    wanted = body()
+    product = {"id": wanted["lines"][0]["product_id"], "name": "Tea", "category": "tea", "amount": 250}
+    faulty_products.respond_with({"items": [product | {"currency": "EUR", "is_active": True}]})
+    faulty_products.hangs = True
+
+    def place(_: int) -> int:
+        client = http.application.test_client()
+        return client.post("/orders/", json=wanted, headers=customer | fresh_key()).status_code
+
+    # As many as there are threads: twice the slots.
+    with ThreadPoolExecutor(orders.settings.threads) as pool:
+        placing = pool.map(place, range(orders.settings.threads))
+        faulty_products.wait_for(orders.settings.threads // 2)
+        threading.Timer(0.8, faulty_products.released.set).start()
+        assert list(placing) == [201] * orders.settings.threads
 
 
 def test_orders_calls_products_with_its_own_key(
