@@ -12,13 +12,14 @@ from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Access, Plugin, PluginConfig
-from services.gateway.plugins.transforming import change_headers, change_record
+from services.gateway.plugins.transforming import HeaderChanges, change_record
 from services.gateway.wire.fields import Fields
 
 MAX_BODY_BYTES = 8 * 2**20
 
 _TEMPLATE = re.compile(r"\$\((\w+)(?:\.(\w+)|\[\s*(?:\"([^\"]+)\"|'([^']+)'|(\d+))\s*\])\)")
 _DASHED = re.compile(r"\$\((\w+)\.(\w+(?:-\w+)+)\)")
+_FRAMING = frozenset({"transfer-encoding", "content-length"})
 _SOURCES = ("headers", "query_params", "uri_captures")
 
 
@@ -80,15 +81,18 @@ class RequestTransformer(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = RequestTransformerConfig.model_validate(entry.config or {})
+        self._header_changes = HeaderChanges(self._config)
+        self._changes_body = self._config.changes("body")
+        self._changes_query = self._config.changes("querystring")
 
     def access(self, exchange: Exchange) -> Access:
         config = self._config
-        if config.changes("headers"):
+        if self._header_changes:
             exchange.reshape = lambda fields: self._shape(exchange, fields)
         if config.replace.uri is not None:
             exchange.upstream_path = _render(config.replace.uri, exchange)
-        body = self._change_body(exchange) if config.changes("body") and exchange.has_body else None
-        if config.changes("querystring"):
+        body = self._change_body(exchange) if self._changes_body and exchange.has_body else None
+        if self._changes_query:
             self._change_query(exchange)
         if config.http_method is not None:
             exchange.upstream_method = config.http_method.upper()
@@ -96,11 +100,10 @@ class RequestTransformer(Plugin):
 
     def _shape(self, exchange: Exchange, fields: Fields) -> None:
         host = fields.get("Host") or ""
-        change_headers(fields, self._config, lambda value: _render(value, exchange))
+        self._header_changes.apply(fields, lambda value: _render(value, exchange))
         if "Host" not in fields:
             fields.add("Host", host)
-        for name in ("Transfer-Encoding", "Content-Length"):
-            fields.remove(name)
+        fields.remove_all(_FRAMING)
 
     def _change_query(self, exchange: Exchange) -> None:
         query: dict[str, Any] = {

@@ -12,7 +12,7 @@ from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig, Unusable
-from services.gateway.plugins.transforming import change_headers, change_record
+from services.gateway.plugins.transforming import HeaderChanges, change_record
 from services.gateway.wire.upstream import BadResponse
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -61,10 +61,12 @@ class ResponseTransformer(Plugin):
 
     def __init__(self, entry: schema.Plugin, configuration: Configuration) -> None:
         self._config = ResponseTransformerConfig.model_validate(entry.config or {})
+        self._header_changes = HeaderChanges(self._config)
+        self._changes_json = self._config.changes_json
 
     def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
-        change_headers(response.headers, self._config)
-        if self._config.changes_json and "application/json" in (response.headers.get("Content-Type") or "").lower():
+        self._header_changes.apply(response.headers)
+        if self._changes_json and "application/json" in (response.headers.get("Content-Type") or "").lower():
             return self._change_body(exchange, response)
         return None
 

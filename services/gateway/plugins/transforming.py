@@ -18,24 +18,35 @@ def unchanged(value: str) -> str | None:
     return value
 
 
-def change_headers(fields: Fields, config: Any, render: Render = unchanged) -> None:
-    for name in config.remove.headers:
-        fields.remove(name.partition(":")[0])
-    for old, new in pairs(config.rename.headers):
-        if old in fields:
-            values = fields.all(old)
-            fields.remove(old)
-            fields.remove(new)
-            for value in values:
-                fields.add(new, value)
-    for name, value in _rendered(config.replace.headers, render):
-        if name in fields:
-            fields.set(name, value)
-    for name, value in _rendered(config.add.headers, render):
-        if name not in fields:
+class HeaderChanges:
+    """A configuration's, prepared: requests are many."""
+
+    def __init__(self, config: Any) -> None:
+        self._removed = frozenset(name.partition(":")[0].lower() for name in config.remove.headers)
+        self._renamed, self._replaced = pairs(config.rename.headers), pairs(config.replace.headers)
+        self._added, self._appended = pairs(config.add.headers), pairs(config.append.headers)
+
+    def __bool__(self) -> bool:
+        return bool(self._removed or self._renamed or self._replaced or self._added or self._appended)
+
+    def apply(self, fields: Fields, render: Render = unchanged) -> None:
+        if self._removed:
+            fields.remove_all(self._removed)
+        for old, new in self._renamed:
+            if old in fields:
+                values = fields.all(old)
+                fields.remove(old)
+                fields.remove(new)
+                for value in values:
+                    fields.add(new, value)
+        for name, value in _rendered(self._replaced, render):
+            if name in fields:
+                fields.set(name, value)
+        for name, value in _rendered(self._added, render):
+            if name not in fields:
+                fields.add(name, value)
+        for name, value in _rendered(self._appended, render):
             fields.add(name, value)
-    for name, value in _rendered(config.append.headers, render):
-        fields.add(name, value)
 
 
 def change_record(record: dict[str, Any], config: Any, kind: str, render: Callable[[str, str, int], Any]) -> None:
@@ -66,6 +77,5 @@ def change_record(record: dict[str, Any], config: Any, kind: str, render: Callab
             record[name] = [before, value]
 
 
-def _rendered(items: Sequence[str], render: Render) -> list[Change]:
-    made = [(name, render(value)) for name, value in pairs(items)]
-    return [(name, value) for name, value in made if value is not None]
+def _rendered(changes: Sequence[Change], render: Render) -> list[Change]:
+    return [(name, value) for name, template in changes if (value := render(template)) is not None]

@@ -1,7 +1,5 @@
 """An exchange, from route to log."""
 
-import inspect
-
 from services.gateway.exchange import responses
 from services.gateway.exchange.bodies import BodyTooLarge
 from services.gateway.exchange.exchange import Exchange
@@ -75,7 +73,7 @@ class Pipeline:
             if plugin is None:
                 continue
             response = plugin.access(exchange)
-            if inspect.isawaitable(response):
+            if response is not None and not isinstance(response, Response):
                 response = await response
             if response is not None:
                 return response

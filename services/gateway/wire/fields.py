@@ -1,6 +1,6 @@
 """Header fields: ordered, repeatable, names case-insensitive."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 
 class Fields:
@@ -42,6 +42,10 @@ class Fields:
     def remove(self, name: str) -> None:
         wanted = name.lower()
         self._items = [item for item in self._items if item[0].lower() != wanted]
+
+    def remove_all(self, names: Set[str]) -> None:
+        """`names`: in lower case."""
+        self._items = [item for item in self._items if item[0].lower() not in names]
 
     def rename(self, old: str, new: str) -> None:
         wanted = old.lower()
