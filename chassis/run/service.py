@@ -26,7 +26,8 @@ class Timer:
     """Periodic work, in its own transaction."""
 
     every_seconds: float
-    run: Callable[[], None]
+    run: Callable[[], bool | None]
+    """True: run again at once."""
 
 
 @dataclass

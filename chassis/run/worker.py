@@ -104,8 +104,8 @@ def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]
     return send
 
 
-def purge(service: Service) -> None:
-    service.store.purge(clock.now() - RETENTION)
+def purge(service: Service) -> bool:
+    return service.store.purge(clock.now() - RETENTION)
 
 
 def run_timers(service: Service, stopping: threading.Event) -> None:
@@ -114,17 +114,20 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
     while not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
         for index, timer in enumerate(timers):
             if due[index] <= time.monotonic():
-                _run(service, timer)
+                while _run(service, timer) and not stopping.is_set():
+                    pass
                 due[index] = time.monotonic() + timer.every_seconds
 
 
-def _run(service: Service, timer: Timer) -> None:
+def _run(service: Service, timer: Timer) -> bool:
+    """Whether there is more to do."""
     with store.active(service.store), telemetry.trace(work=_title(timer)):
         try:
             with service.store.transaction():
-                timer.run()
+                return bool(timer.run())
         except Exception as error:  # it fires again anyway
             log.warning("timer failed", exc_info=error)
+            return False
 
 
 def _title(timer: Timer) -> str:

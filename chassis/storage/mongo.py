@@ -142,8 +142,9 @@ class MongoStore:
     def first_time(self, message_id: UUID) -> bool:
         return True
 
-    def purge(self, before: datetime) -> None:
+    def purge(self, before: datetime) -> bool:
         """Sent messages are removed at once."""
+        return False
 
     def check(self) -> None:
         with pymongo.timeout(CHECK_SECONDS):

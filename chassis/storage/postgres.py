@@ -4,12 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import DateTime, Engine, MetaData, Uuid, create_engine, text
+from sqlalchemy import (
+    ColumnElement,
+    CursorResult,
+    DateTime,
+    Engine,
+    MetaData,
+    Uuid,
+    any_,
+    create_engine,
+    delete,
+    func,
+    literal_column,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
@@ -96,6 +110,18 @@ def _limit_statements(opened: Session) -> None:
     seconds = deadline.callers_remaining()
     if seconds is not None:
         opened.execute(text(f"SET LOCAL statement_timeout = {max(1, int(seconds * 1000))}"))
+
+
+PURGE_BATCH = 5_000
+"""Well within the statement timeout, and short for other transactions."""
+
+
+def purge(table: Any, *old: ColumnElement[bool]) -> bool:
+    """Delete up to PURGE_BATCH rows; whether there may be more."""
+    ctid: ColumnElement[Any] = literal_column("ctid")
+    some = select(ctid).select_from(table).where(*old).limit(PURGE_BATCH)
+    deleted = session().execute(delete(table).where(ctid == any_(func.array(some.scalar_subquery()))))
+    return cast("CursorResult[Any]", deleted).rowcount == PURGE_BATCH
 
 
 _session: ContextVar[Session | None] = ContextVar("session", default=None)

@@ -4,7 +4,7 @@ from datetime import datetime
 from types import ModuleType
 from uuid import UUID
 
-from sqlalchemy import Table, delete
+from sqlalchemy import Table
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
@@ -32,9 +32,10 @@ class PostgresStore(Database):
     def first_time(self, message_id: UUID) -> bool:
         return inbox.first_time(message_id)
 
-    def purge(self, before: datetime) -> None:
-        session = postgres.session()
-        session.execute(delete(inbox.inbox).where(inbox.inbox.c.received_at < before))
-        session.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < before))
-        if self._has_outbox:
-            session.execute(delete(outbox.outbox).where(outbox.outbox.c.sent_at < before))
+    def purge(self, before: datetime) -> bool:
+        more = [
+            postgres.purge(inbox.inbox, inbox.inbox.c.received_at < before),
+            postgres.purge(idempotency_keys, idempotency_keys.c.created_at < before),
+            self._has_outbox and postgres.purge(outbox.outbox, outbox.outbox.c.sent_at < before),
+        ]
+        return any(more)

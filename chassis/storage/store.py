@@ -28,8 +28,8 @@ class Store(Protocol):
         """Whether this message is new."""
         ...
 
-    def purge(self, before: datetime) -> None:
-        """Delete old inbox, outbox and idempotency rows."""
+    def purge(self, before: datetime) -> bool:
+        """Delete some old inbox, outbox and idempotency rows; whether there may be more."""
         ...
 
     def check(self) -> None: ...

@@ -2,8 +2,6 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete
-
 from chassis.base import clock
 from chassis.run.service import Timer
 from chassis.security.tokens import LEEWAY
@@ -18,16 +16,17 @@ USED_TOKENS_KEPT = timedelta(days=1)
 """How long reuse counts as theft."""
 
 
-def purge() -> None:
+def purge() -> bool:
+    """Whether there may be more."""
     now = clock.now()
-    for expired in (
-        delete(RevokedToken).where(RevokedToken.ends_at < now - LEEWAY),
-        delete(Request).where(Request.expires_at < now),
-        delete(RefreshToken).where(RefreshToken.used_at < now - USED_TOKENS_KEPT),
-        delete(Session).where(Session.expires_at < now),
-        delete(SecurityEvent).where(SecurityEvent.occurred_at < now - security_event.KEPT),
-    ):
-        postgres.session().execute(expired)
+    more = [
+        postgres.purge(RevokedToken.__table__, RevokedToken.ends_at < now - LEEWAY),
+        postgres.purge(Request.__table__, Request.expires_at < now),
+        postgres.purge(RefreshToken.__table__, RefreshToken.used_at < now - USED_TOKENS_KEPT),
+        postgres.purge(Session.__table__, Session.expires_at < now),
+        postgres.purge(SecurityEvent.__table__, SecurityEvent.occurred_at < now - security_event.KEPT),
+    ]
+    return any(more)
 
 
 TIMERS = (Timer(2, publish_missing), Timer(600, purge))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import String, Text, UniqueConstraint, delete, select
+from sqlalchemy import String, Text, UniqueConstraint, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -56,8 +56,9 @@ class Webhook(Base):
         return postgres.session().scalars(query.with_for_update(skip_locked=True)).all()
 
     @classmethod
-    def purge(cls) -> None:
-        postgres.session().execute(delete(cls).where(cls.due_at.is_(None), cls.received_at < clock.now() - KEPT))
+    def purge(cls) -> bool:
+        """Whether there may be more."""
+        return postgres.purge(cls.__table__, cls.due_at.is_(None), cls.received_at < clock.now() - KEPT)
 
     def postpone(self, now: datetime) -> None:
         self.due_at = next_sweep(now, self.received_at)

@@ -239,6 +239,24 @@ def test_old_rows_are_purged(counting: Service) -> None:
     assert left == [1, 0]
 
 
+def test_old_rows_are_purged_in_bounded_batches(counting: Service) -> None:
+    more = 10
+    with engine(counting).begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO inbox SELECT gen_random_uuid(), now() - interval '3 days' FROM generate_series(1, :rows)"
+            ),
+            {"rows": 2 * postgres.PURGE_BATCH + more},
+        )
+    left = []
+    may_be_more = True
+    while may_be_more:
+        with counting.store.transaction():
+            may_be_more = worker.purge(counting)
+            left.append(postgres.session().execute(text("SELECT count(*) FROM inbox")).scalar_one())
+    assert left == [postgres.PURGE_BATCH + more, more, 0]
+
+
 def test_a_message_survives_its_envelope() -> None:
     order_id, product_id = uuid4(), uuid4()
     for message in (
