@@ -7,7 +7,8 @@ import sys
 import uvloop
 
 from chassis.base import telemetry
-from services.gateway.admin import app as admin
+from services.gateway.admin.app import create_admin
+from services.gateway.admin.server import AdminServer
 from services.gateway.app import Gateway
 from services.gateway.config import configuration
 from services.gateway.config.errors import InvalidConfiguration
@@ -36,14 +37,17 @@ def _bind(name: str, host: str, port: int) -> socket.socket:
 
 async def serve(settings: GatewaySettings, gateway: Gateway, http: socket.socket, https: socket.socket | None) -> None:
     runtime = Runtime(gateway, settings)
-    server = admin.listen(admin.create_admin(runtime, settings.services), settings.admin_host, settings.admin_port)
-    admin.start(server)
+    admin = AdminServer(create_admin(runtime, settings.services))
+    try:
+        await admin.listen(settings.admin_host, settings.admin_port)
+    except OSError as error:
+        sys.exit(f"SOUK_ADMIN_PORT: {settings.admin_host}:{settings.admin_port}: {error.strerror}")
     await runtime.listen(http, https)
     # Exempt what exists now, and stays, from garbage collection.
     gc.collect()
     gc.freeze()
     await runtime.run_until_signalled()
-    server.shutdown()
+    await admin.stop()
 
 
 def main() -> None:

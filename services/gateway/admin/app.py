@@ -1,42 +1,21 @@
 """The admin port's Flask application."""
 
-import threading
 from typing import Any
 
 from flask import Flask, Response, request
-from flask_swagger_ui import get_swaggerui_blueprint
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.access import Access
+from services.gateway.admin.docs import docs
 from services.gateway.admin.openapi import JoinedDocument
-from services.gateway.exchange.responses import SERVER
 from services.gateway.runtime import Runtime
-
-MAX_CONFIG_BYTES = 16 * 2**20
-
-# The default is this port's address, which is not public.
-PAGE = {"app_name": "Souk", "persistAuthorization": True, "oauth2RedirectUrl": "/docs/oauth2-redirect.html"}
-
-
-class Quiet(WSGIRequestHandler):
-    # Seconds an idle client may hold a thread.
-    timeout = 10
-
-    def version_string(self) -> str:
-        """The edge exposes two pages: hide the libraries."""
-        return SERVER
-
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Most requests are probes."""
 
 
 def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     """`services`: base URL by name."""
     app = Flask("gateway-admin", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_CONFIG_BYTES
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     document = JoinedDocument(services, lambda: runtime.gateway.edge.router)
@@ -46,8 +25,8 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     app.register_error_handler(HTTPException, _as_kong_error)
 
     @app.get("/openapi.json")
-    def openapi() -> dict[str, Any]:
-        return document.get()
+    def openapi() -> Response:
+        return Response(document.get(), content_type="application/json")
 
     @app.get("/status")
     def status() -> dict[str, Any]:
@@ -80,7 +59,7 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     config.register(app, runtime, access)
     targets.register(app, runtime)
     entities.register(app, runtime, access)
-    app.register_blueprint(get_swaggerui_blueprint("/docs", "/openapi.json", PAGE))
+    app.register_blueprint(docs)
     return app
 
 
@@ -89,12 +68,3 @@ def _as_kong_error(error: HTTPException) -> tuple[dict[str, str], int]:
     if code == 405 and request.method in ("GET", "HEAD"):
         code = 404  # only rejected writes have such a path
     return {"message": {404: "Not found", 405: "Method not allowed"}.get(code, error.name)}, code
-
-
-def listen(admin: Flask, host: str, port: int) -> BaseWSGIServer:
-    """Exits with a message when the port is in use."""
-    return make_server(host, port, admin, threaded=True, request_handler=Quiet)
-
-
-def start(server: BaseWSGIServer) -> None:
-    threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

@@ -1,6 +1,7 @@
 """The services' OpenAPI documents, limited to what the edge routes."""
 
 import copy
+import json
 import re
 import threading
 import time
@@ -32,19 +33,19 @@ class JoinedDocument:
         self._services, self._router = services, router
         self._pool = urllib3.PoolManager(retries=False)
         self._lock = threading.Lock()
-        self._document: Document = {}
+        self._text = b""
         self._expires = 0.0
 
-    def get(self) -> Document:
-        """Cached for CACHE_SECONDS, less while a service is missing."""
+    def get(self) -> bytes:
+        """As JSON, cached for CACHE_SECONDS, less while a service is missing."""
         with self._lock:
             if time.monotonic() >= self._expires:
                 found = {name: self._fetch(name, url) for name, url in sorted(self._services.items())}
                 documents = {name: document for name, document in found.items() if document is not None}
-                self._document = join(documents, self._router())
+                self._text = json.dumps(join(documents, self._router()), separators=(",", ":")).encode()
                 cached = CACHE_SECONDS if len(documents) == len(found) else 1.0
                 self._expires = time.monotonic() + cached
-            return self._document
+            return self._text
 
     def _fetch(self, name: str, url: str) -> Document | None:
         """None without a document or a response."""

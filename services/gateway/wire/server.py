@@ -13,6 +13,7 @@ from services.gateway.wire.stream import Stream
 
 SWEEP_SECONDS = 0.25
 BACKLOG = 4096
+MAX_UNSENT_BYTES = 128 * 1024
 
 Respond = Callable[[Head, Stream | None, ClientConnection], Awaitable[None]]
 
@@ -94,6 +95,8 @@ def bind(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Otherwise the kernel takes megabytes for a client that does not read.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, MAX_UNSENT_BYTES)
     try:
         listening.bind((host, port))
     except OSError:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from services.gateway.admin.app import create_admin, listen, start
+from services.gateway.admin.app import create_admin
+from services.gateway.admin.docs import OURS, PACKAGED
 from tests.gateway.conftest import InThread
 from tests.gateway.upstream import Client, Response, Upstream, running
 
@@ -78,9 +79,21 @@ def test_health_endpoints_report_ok(admin: FlaskClient, path: str) -> None:
 def test_the_page_loads_nothing_from_other_hosts(admin: FlaskClient, path: str) -> None:
     page = admin.get(path)
     assert page.status_code == 200
-    assert b"/openapi.json" in page.data
+    assert 'url: "/openapi.json"' in admin.get("/docs/page.js").text
     assert set(re.findall(rb'(?:src|href)="(/docs/|.{6})', page.data)) == {b"/docs/"}
     assert len(admin.get("/docs/swagger-ui-bundle.js").data) > 100_000
+    assert admin.get("/docs/../app.py").status_code == admin.get("/docs/index.html").status_code == 404
+
+
+def test_the_page_runs_only_its_own_files_and_keeps_the_token_in_memory(admin: FlaskClient) -> None:
+    for name in (*OURS, *PACKAGED):
+        policy = admin.get(f"/docs/{name}").headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self';")
+        assert "unsafe" not in policy
+    page, script = admin.get("/docs").text, admin.get("/docs/page.js").text
+    assert re.findall(r"<script[^>]*>([^<]*)</script>", page) == ["", ""]
+    assert not re.search(r"<style|\sstyle=|\son\w+=", page)
+    assert "persistAuthorization: false" in script
 
 
 def test_the_documents_of_all_services_are_joined(shop: Upstream, edge: InThread, client: Client) -> None:
@@ -126,11 +139,3 @@ def test_a_service_without_a_document_is_left_out(
     admin = create_admin(edge.runtime, {"shop": f"http://{shop.address}"}).test_client()
     reply = admin.get("/openapi.json")
     assert (reply.status_code, (reply.json or {})["paths"]) == (200, {})
-
-
-def test_the_admin_port_is_served_from_a_thread(edge: InThread, client: Client) -> None:
-    server = listen(create_admin(edge.runtime, {}), "127.0.0.1", 0)
-    start(server)
-    assert Client(server.server_port).get("/health/live").status == 200
-    server.shutdown()
-    server.server_close()
