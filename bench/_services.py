@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import urllib3
 from sqlalchemy import create_engine, text
@@ -42,7 +42,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def products_environment() -> dict[str, str]:
-    return {"SOUK_MONGO_URL": f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"}
+    return {"SOUK_MONGO_URL": mongo_database()}
 
 
 def migrate(service: str, settings: dict[str, str]) -> None:
@@ -91,3 +91,8 @@ def until(condition: Callable[[], bool], seconds: float = 120) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError
         time.sleep(0.05)
+
+
+def mongo_database() -> str:
+    """URL of an empty database."""
+    return urlunsplit(urlsplit(os.environ["SOUK_TEST_MONGO_URL"])._replace(path=f"/bench_{uuid.uuid4().hex[:8]}"))

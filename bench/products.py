@@ -1,7 +1,6 @@
 """Uncached reads of the catalogue over HTTP, with 1,000 and 100,000 products (or `--size N`)."""
 
 import argparse
-import os
 import random
 import tempfile
 import time
@@ -22,6 +21,7 @@ from rich.table import Table
 
 import services.products
 from bench._measure import Series, measure
+from bench._services import mongo_database
 from chassis.base.problems import Unavailable
 from chassis.run import web_app
 from services.products.app import service
@@ -82,7 +82,7 @@ class Shop:
     """A database and search index."""
 
     def __init__(self, size: int, directory: str) -> None:
-        self._url = f"{os.environ['SOUK_TEST_MONGO_URL'].rstrip('/')}/bench_{uuid.uuid4().hex[:8]}"
+        self._url = mongo_database()
         self._directory = directory
         self.open()
         _load(size)

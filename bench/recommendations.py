@@ -6,7 +6,6 @@ category.
 """
 
 import argparse
-import os
 import random
 import tempfile
 import uuid
@@ -22,6 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 import services.products
+from bench._services import mongo_database
 from services.products import recommendations
 from services.products.app import service
 from services.products.models import Product
@@ -163,9 +163,8 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=3_000)
     parser.add_argument("--seed", type=int, default=1)
     chosen = parser.parse_args()
-    url = os.environ["SOUK_TEST_MONGO_URL"].rstrip("/")
     with tempfile.TemporaryDirectory() as folder:
-        database = f"{url}/bench_{uuid.uuid4().hex[:12]}"
+        database = mongo_database()
         Settings.use(mongo_url=database, search_directory=folder, log_level="warning")
         service.store.migrate(services.products)
         world = shop(chosen.products, chosen.orders, chosen.seed)

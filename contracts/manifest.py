@@ -15,6 +15,12 @@ class Manifest:
     called_by: Sequence[str] = ()
     """Services that call this one over HTTP; only their API keys are accepted."""
 
+    redis: Mapping[str, str] = field(default_factory=dict)
+    """By process (`web`, `worker`), what it does in Redis beside looking up revocations: ACL rules of keys and commands."""
+
+    caches: Sequence[str] = ()
+    """Processes that use the cache, under keys `cache:<name>:`."""
+
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings that the launcher provides, by environment variable, each replaced by the installation's environment where that has it.
 

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher.errors import LaunchError
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
+from launcher.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,12 @@ class Entry:
     """False with a critical check."""
 
 
-def read(url: str, environment: Mapping[str, str]) -> list[Entry]:
+def read(stack: Stack) -> list[Entry]:
     """Raises LaunchError when Consul is unavailable."""
     # Its import takes half a second.
     import consul
+
+    url, environment = stack.url("consul"), {**stack.installation.environment, **stack.credentials("")}
 
     parts = urlsplit(url)
     certificate = (environment.get("SOUK_CONSUL_CERTIFICATE_FILE", ""), environment.get("SOUK_CONSUL_KEY_FILE", ""))

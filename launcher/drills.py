@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import urllib3
+from pydantic import SecretStr
 
 from chassis.base.problems import Problem
 from chassis.base.settings import Settings
@@ -98,7 +99,7 @@ def _expect_instances(stack: Stack, count: int) -> None:
 def _healthy(stack: Stack) -> set[str]:
     """None while Consul is unavailable."""
     try:
-        entries = catalogue.read(stack.url("consul"), stack.installation.environment)
+        entries = catalogue.read(stack)
     except LaunchError:
         return set()
     return {each.instance for each in entries if not each.failing}
@@ -161,5 +162,7 @@ def _through_gateway(stack: Stack, token: str) -> Callable[[], None]:
 
 
 def _through_clients(stack: Stack, token: str) -> Callable[[], None]:
-    settings, client = Settings(consul_url=stack.url("consul"), threads=2 * THREADS), Client(SERVICE)
+    token = stack.credentials("").get("SOUK_CONSUL_TOKEN", "")
+    settings = Settings(consul_url=stack.url("consul"), consul_token=SecretStr(token), threads=2 * THREADS)
+    client = Client(SERVICE)
     return lambda: client.get(PATH, {}, settings, Authorization=token)

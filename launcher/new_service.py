@@ -8,8 +8,9 @@ from pathlib import Path
 
 from launcher.check import BIN
 from launcher.errors import LaunchError
+from launcher.manifests import SERVICES
 from launcher.servers import SERVERS
-from launcher.services import OURS, SERVICES
+from launcher.services import OURS
 from launcher.state import REPOSITORY
 
 TEMPLATES = Path(__file__).parent / "templates" / "service"

@@ -58,3 +58,11 @@ def consul_leader(url: str) -> None:
     with urllib.request.urlopen(f"{url}/v1/status/leader", timeout=TIMEOUT_SECONDS) as response:
         if not json.load(response):
             raise ConnectionError("Consul has no leader yet.")
+
+
+def consul_node(url: str, node: str, token: str) -> None:
+    """Once the token is known, and the agent may register services."""
+    request = urllib.request.Request(f"{url}/v1/catalog/node/{node}", headers={"X-Consul-Token": token})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        if not json.load(response):
+            raise ConnectionError("Consul's agent is not registered yet.")

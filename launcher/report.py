@@ -65,7 +65,7 @@ def catalogue(console: Console, stack: Stack) -> None:
         return
     console.print("\n[bold]Catalogue[/] (from Consul)")
     table = _table("service", "instance", "address", "version", "health", right=())
-    for each in catalogue_of.read(stack.url("consul"), stack.installation.environment):
+    for each in catalogue_of.read(stack):
         colour = "red" if not each.is_alive else "yellow" if each.failing else "green"
         health = f"[{colour}]{escape('; '.join(each.failing)) or 'passing'}"
         table.add_row(each.service, each.instance, each.address, each.version, health)

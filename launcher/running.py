@@ -4,7 +4,8 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher.errors import LaunchError
-from launcher.services import MAX_INSTANCES, SERVICES, sidecar_of
+from launcher.manifests import SERVICES
+from launcher.services import MAX_INSTANCES, sidecar_of
 from launcher.stack import Stack
 
 

@@ -1,32 +1,20 @@
 """Souk's own programs: command, port, environment."""
 
 import dataclasses
-import importlib
 import json
 import os
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from contracts.manifest import Manifest
 from launcher import certificate, settings
 from launcher.installation import Installation
 from launcher.keys import InstallationKeys
+from launcher.manifests import ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
-
-
-def discover() -> dict[str, Manifest]:
-    names = sorted(path.parent.name for path in REPOSITORY.glob("services/*/manifest.py"))
-    return {name: importlib.import_module(f"services.{name}.manifest").manifest for name in names}
-
-
-SERVICES = discover()
-WITH_POSTGRES = [name for name, manifest in SERVICES.items() if manifest.store == "postgres"]
-WITH_MONGO = [name for name, manifest in SERVICES.items() if manifest.store == "mongo"]
-WITH_CELERY = [name for name, manifest in SERVICES.items() if manifest.has_celery]
 
 PORTS: dict[str, int] = {
     "gateway": 8000,
@@ -35,8 +23,7 @@ PORTS: dict[str, int] = {
     "mailbox": 8025,
     "mailbox-smtp": 2525,
     "bank": 0,
-    **{f"{service}-{role}": 0 for service in SERVICES for role in ("web", "sidecar", "worker")},
-    **{f"{service}-celery": 0 for service in WITH_CELERY},
+    **dict.fromkeys(ROLES, 0),
 }
 """Preferred ports, 0 for any."""
 
@@ -81,6 +68,9 @@ class Backing:
     consul: str
     """Empty if none."""
 
+    credentials: Callable[[str], Mapping[str, str]]
+    """As in `Stack`, by program."""
+
 
 class Services:
     def __init__(self, installation: Installation, backing: Backing) -> None:
@@ -109,7 +99,9 @@ class Services:
 
     def one_shot(self, service: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
         """Its command and environment."""
-        return [sys.executable, "-m", *arguments], {**os.environ, **self.environment(service, port=0)}
+        # An operator's, except for what is handed on to the edge.
+        own = self._backing.credentials("gateway" if service == "gateway" else "")
+        return [sys.executable, "-m", *arguments], {**os.environ, **self.environment(service, port=0), **own}
 
     def health_url(self, program: str) -> str:
         """200 once it is ready."""
@@ -131,7 +123,10 @@ class Services:
     # --- inside
 
     def _program(self, name: str, *arguments: str) -> Program:
-        environment = self.environment(name.partition("-")[0], self._port(name))
+        environment = {
+            **self.environment(name.partition("-")[0], self._port(name)),
+            **self._backing.credentials(role_of(name)),
+        }
         return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20)
 
     def _sidecar(self, web: str) -> Program:
@@ -140,6 +135,7 @@ class Services:
         environment = {
             **self._given("sidecar"),
             **self._process(self._port(name)),
+            **self._backing.credentials(role_of(name)),
             "SOUK_CONSUL_URL": self._backing.consul,
             "SOUK_SERVICE": web.partition("-")[0],
             "SOUK_INSTANCE": web,
@@ -168,8 +164,6 @@ class Services:
         return {
             **self._process(port),
             "SOUK_CONSUL_URL": self._backing.consul,
-            "SOUK_REDIS_URL": self._backing.redis,
-            "SOUK_BROKER_URL": self._backing.broker,
             "SOUK_SERVICES": "{}" if self._finds_by_consul else self._addresses(),
         }
 

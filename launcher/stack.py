@@ -21,10 +21,11 @@ from pathlib import Path
 from launcher import certificate, ports, probes, processes, settings
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
+from launcher.manifests import WITH_MONGO, WITH_POSTGRES
 from launcher.program import Program
 from launcher.progress import Progress
-from launcher.servers import SERVERS, Postgres, Prometheus, Server
-from launcher.services import OURS, WITH_MONGO, WITH_POSTGRES, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
+from launcher.servers import SERVERS, Mongo, Postgres, Prometheus, Server
+from launcher.services import OURS, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
 from launcher.together import Together
 
@@ -84,14 +85,24 @@ class Stack:
     @property
     def backing(self) -> Backing:
         postgres = self.servers["postgres"]
+        mongo = self.servers["mongo"]
         assert isinstance(postgres, Postgres)
+        assert isinstance(mongo, Mongo)
         return Backing(
             databases={name: postgres.database_url(name) for name in WITH_POSTGRES},
-            mongo={name: f"{self.url('mongo')}/{name}" for name in WITH_MONGO},
+            mongo={name: mongo.database_url(name) for name in WITH_MONGO},
             redis=self.url("redis"),
             broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
             consul=self.url("consul"),
+            credentials=self.credentials,
         )
+
+    def credentials(self, program: str) -> Mapping[str, str]:
+        """Settings for a program's own users on the servers; for "", the operator's."""
+        found: dict[str, str] = {}
+        for server in self.servers.values():
+            found |= server.credentials(program)
+        return found
 
     @property
     def services(self) -> Services:
@@ -230,7 +241,11 @@ class Stack:
             self.migrate()
 
     def _seed(self) -> None:
+        mongo = self.servers["mongo"]
+        assert isinstance(mongo, Mongo)
         with self.progress.step("Catalogue"):
+            if not mongo.given:
+                mongo.ensure_users(WITH_MONGO)
             self._run_once("products", "services.products.commands", "seed")
 
     def _write_kong_file(self) -> None:

@@ -28,7 +28,8 @@ from chassis.storage.postgres_store import PostgresStore
 from devservers.mailbox.inbox import KEPT_MAILS, Inbox
 from devservers.mailbox.letter import Letter
 from devservers.mailbox.smtp import receiving
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
+from launcher.servers.mongo import database_url
 from tests import documented
 
 pytest_plugins = ["tests.installation"]
@@ -76,7 +77,7 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
         jwt_keys=JWT_KEYS,
         api_key=API_KEYS[name],
         api_callers={caller: _sha256(API_KEYS[caller]) for caller in SERVICES[name].called_by},
-        mongo_url=f"{server_url('MONGO').rstrip('/')}/souk_{uuid.uuid4().hex[:12]}",
+        mongo_url=database_url(server_url("MONGO"), f"souk_{uuid.uuid4().hex[:12]}"),
         broker_url=server_url("BROKER"),
         redis_url=server_url("REDIS"),
         log_level="warning",

@@ -15,8 +15,9 @@ from uuid import uuid4
 import pytest
 import urllib3
 
+from launcher.manifests import SERVICES
 from launcher.progress import Progress
-from launcher.services import SERVICES, ports_of
+from launcher.services import ports_of
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
 

@@ -13,7 +13,7 @@ import hypothesis
 import schemathesis
 import urllib3
 
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from tests.installation import PASSWORD, Person, until
 

@@ -16,6 +16,9 @@ ATTEMPT_HEADER = "x-souk-attempt"
 ERROR_HEADER = "x-souk-error"
 DIED_AT_HEADER = "x-souk-died-at"
 
+KEY_PREFIX = "souk:messages:"
+"""Of all keys in Redis."""
+
 # Keeps unroutable messages, which the broker would drop.
 UNROUTED = "souk.unrouted"
 _QUORUM = {"x-queue-type": "quorum"}
@@ -24,8 +27,14 @@ EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-ex
 
 def connect(url: str, heartbeat: int = 10) -> Connection:
     """Enables publisher confirms, which kombu leaves off."""
-    options = {"confirm_publish": True} if is_amqp(url) else {"visibility_timeout": 60}
-    return Connection(url, transport_options=options, connect_timeout=5, heartbeat=heartbeat)
+    options = {} if is_amqp(url) else {"visibility_timeout": 60}
+    return Connection(
+        url, transport_options={**transport_options(url), **options}, connect_timeout=5, heartbeat=heartbeat
+    )
+
+
+def transport_options(url: str) -> dict[str, Any]:
+    return {"confirm_publish": True} if is_amqp(url) else {"global_keyprefix": KEY_PREFIX}
 
 
 def abandon(connection: Connection) -> None:

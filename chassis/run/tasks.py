@@ -102,8 +102,7 @@ class Tasks:
         }
         is_amqp = broker.is_amqp(broker_url)
         self.app.conf.task_queues = [Queue(self.queue, durable=True, queue_arguments=arguments if is_amqp else None)]
-        if is_amqp:
-            self.app.conf.broker_transport_options = {"confirm_publish": True}
+        self.app.conf.broker_transport_options = broker.transport_options(broker_url)
 
     def run(self, name: str, row_id: UUID) -> None:
         with store.active(self.store):

@@ -12,7 +12,7 @@ from rich.table import Table
 from launcher import running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
 

@@ -1,10 +1,16 @@
-"""Consul: the machine's own, else Debian's package, unpacked."""
+"""Consul: the machine's own, else Debian's package, unpacked. Nobody may read or write without a token."""
 
+import base64
+import hashlib
+import shlex
 import shutil
+import sys
+import uuid
 from pathlib import Path
 
 from launcher import debian, probes
 from launcher.errors import LaunchError
+from launcher.manifests import ROLES, SERVICES
 from launcher.program import Program
 from launcher.servers.server import Server
 
@@ -19,6 +25,24 @@ PACKAGES = {
         "7318cfa77a7ba6f71dd096e44353279de246ffc6561216ace42353685dcf8255",
     ),
 }
+
+
+AGENT = """
+node "souk" { policy = "write" }
+agent "souk" { policy = "write" }
+service_prefix "" { policy = "read" }
+"""
+
+READER = """
+service_prefix "" { policy = "read" }
+node_prefix "" { policy = "read" }
+"""
+
+SIDECAR = """
+service "%s" { policy = "write" }
+node_prefix "" { policy = "read" }
+agent_prefix "" { policy = "read" }
+"""
 
 
 class Consul(Server):
@@ -49,6 +73,13 @@ class Consul(Server):
             "node_name": "souk",
             "datacenter": "souk",
             "data_dir": str(self.state.data / "consul"),
+            # Who has no key may not join.
+            "encrypt": base64.b64encode(hashlib.sha256(self.secret("consul-gossip").encode()).digest()).decode(),
+            "acl": {
+                "enabled": True,
+                "default_policy": "deny",
+                "tokens": {"master": self._token("management"), "agent": self._token("agent")},
+            },
             "bind_addr": "127.0.0.1",
             "client_addr": "127.0.0.1",
             "ports": {
@@ -64,19 +95,40 @@ class Consul(Server):
             "log_level": "WARN",
         }
         self.state.write_json("consul.json", settings)
+        # The readers' token comes last: `probe` has it.
+        policies = {"agent": AGENT, **{f"{name}-sidecar": SIDECAR % name for name in SERVICES}, "readers": READER}
+        tokens = {name: [self._token(name), rules] for name, rules in policies.items()}
+        self.state.write_json(
+            "consul-acl.json", {"url": self.own_url(), "management": self._token("management"), "tokens": tokens}
+        )
 
     def programs(self) -> list[Program]:
         binary = self.binary()
         assert binary
-        configuration = self.state.path / "consul.json"
-        command = [str(binary), "agent", f"-config-file={configuration}"]
-        return [Program("consul", command, {"GOMAXPROCS": "1"}, self.state.data, reads=[configuration])]
+        configuration, tokens = self.state.path / "consul.json", self.state.path / "consul-acl.json"
+        give_tokens = shlex.join([sys.executable, "-m", "launcher.consul_acl", str(tokens)])
+        agent = shlex.join([str(binary), "agent", f"-config-file={configuration}"])
+        # A child of nobody, as Consul reaps none.
+        command = ["/bin/sh", "-c", f"({give_tokens} &) ; exec {agent}"]
+        return [Program("consul", command, {"GOMAXPROCS": "1"}, reads=[configuration, tokens])]
 
     def own_url(self) -> str:
         return f"http://127.0.0.1:{self.port('consul')}"
 
     def probe(self, url: str) -> None:
-        probes.consul_leader(url)
+        if self.given:
+            probes.consul_leader(url)
+        else:
+            probes.consul_node(url, "souk", self._token("readers"))
+
+    def credentials(self, program: str) -> dict[str, str]:
+        if self.given or program not in (*ROLES, "gateway", ""):
+            return {}
+        return {"SOUK_CONSUL_TOKEN": self._token(program if program.endswith("-sidecar") else "readers")}
+
+    def _token(self, name: str) -> str:
+        """Consul's have to be UUIDs."""
+        return str(uuid.UUID(bytes=hashlib.sha256(self.secret(f"consul-{name}").encode()).digest()[:16]))
 
     def binary(self) -> Path | None:
         """Known after `find`."""

@@ -48,6 +48,10 @@ class Server(ABC):
     def probe(self, url: str) -> None:
         """Raises unless it is ready."""
 
+    def credentials(self, program: str) -> dict[str, str]:
+        """Settings by which the program reaches it, as a user with no more rights than it needs; for "", the operator's."""
+        return {}
+
     @property
     def url(self) -> str:
         return self.given or self.own_url()

@@ -182,7 +182,8 @@ class Cache:
 
 @lru_cache
 def catalogue() -> Cache:
-    return Cache(Settings.current().redis_url, "products", MongoStore.unavailable, MAX_AGE_SECONDS)
+    settings = Settings.current()
+    return Cache(settings.cache_url or settings.redis_url, "products", MongoStore.unavailable, MAX_AGE_SECONDS)
 
 
 def product_key(product_id: object) -> str:

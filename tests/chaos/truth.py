@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, text
 from chassis.messaging import broker
 from chassis.messaging.dead_letters import DeadLetterQueue
 from contracts.orders import OrderConfirmed
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from services.orders.models.steps import RETRY_POLICIES
 from tests.installation import until

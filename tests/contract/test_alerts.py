@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY
 
 import launcher.commands  # noqa: F401 - importing registers the commands
 from launcher.cli import app
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "monitoring" / "rules").glob("*.yml"))

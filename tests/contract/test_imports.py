@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.services import WITH_POSTGRES
+from launcher.manifests import WITH_POSTGRES
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from chassis.messaging.message import read
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from tests.contract.recorded import DIRECTORY, file_of, messages, schema_of
 
 MESSAGES = messages()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from tests.installation import ROOT, planned
 
 

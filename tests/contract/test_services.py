@@ -5,7 +5,8 @@ import importlib
 import pytest
 
 from chassis.run.service import Service
-from launcher.services import REPOSITORY, SERVICES
+from launcher.manifests import SERVICES
+from launcher.state import REPOSITORY
 
 FILES = ("README.md", "api/routes.py", "app.py", "manifest.py", "models/__init__.py", "settings.py")
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from tests.gateway.upstream import DEADLINE_SECONDS, Client
 from tests.gateway.waiting import until
 

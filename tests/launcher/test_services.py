@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from launcher.manifests import SERVICES, WITH_POSTGRES
 from launcher.program import Program
-from launcher.services import PORTS, SERVICES, WITH_POSTGRES, instance_names, sidecar_of
+from launcher.services import PORTS, instance_names, sidecar_of
 from launcher.stack import Stack
 from tests.installation import planned
 
@@ -65,9 +66,8 @@ def test_without_consul_there_are_fixed_addresses_and_no_sidecars(tmp_path):
 
 
 def test_the_credentials_of_an_external_consul_are_passed_on(tmp_path):
-    stack = planned(tmp_path)
-    stack.installation.environment = {"SOUK_CONSUL_TOKEN": "t"}
-    programs = programs_of(stack)
+    given = {"SOUK_CONSUL_URL": "http://consul.test:8500", "SOUK_CONSUL_TOKEN": "t"}
+    programs = programs_of(planned(tmp_path, environment=given))
     assert {programs[name].environment["SOUK_CONSUL_TOKEN"] for name in ("users-sidecar", "orders-web")} == {"t"}
 
 

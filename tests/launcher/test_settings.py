@@ -10,8 +10,8 @@ import pytest
 
 from launcher import settings
 from launcher.errors import LaunchError
+from launcher.manifests import SERVICES
 from launcher.program import Program
-from launcher.services import SERVICES
 from launcher.state import REPOSITORY
 from tests.installation import planned
 
@@ -47,6 +47,7 @@ def test_every_documented_setting_arrives_at_each_program_that_reads_it(tmp_path
         (tmp_path / name).touch()
         given[name] = str(tmp_path / name)
     given["SOUK_DISCOVERY"] = "dns"
+    given["SOUK_MONGO_URL"] = "mongodb://given.test:27017"
     stack = planned(tmp_path, environment=given)
     programs = stack.services.programs()
     assert {family(program) for program in programs} == set(settings.PROGRAMS)

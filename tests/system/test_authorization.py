@@ -19,7 +19,7 @@ from rich.table import Table
 
 from chassis.base import clock
 from chassis.base.problems import Unauthorized
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, signing_key, until
 from tests.operations import Operation, Things, address, documents_of, operations_of

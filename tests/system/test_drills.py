@@ -26,7 +26,7 @@ def three(stack: Stack) -> Iterator[Stack]:
 
 
 def entries(stack: Stack) -> list[catalogue.Entry]:
-    return catalogue.read(stack.url("consul"), stack.installation.environment)
+    return catalogue.read(stack)
 
 
 def test_the_catalogue_has_every_instance_with_health_and_version(three: Stack) -> None:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from tests.installation import Person
 

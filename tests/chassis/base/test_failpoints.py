@@ -11,6 +11,7 @@ from sqlalchemy import create_engine, text
 
 from chassis.base import failpoints
 from chassis.base.settings import Settings
+from launcher.servers.mongo import database_url
 from tests.conftest import server_url
 
 WORK = """
@@ -40,7 +41,7 @@ def life(tmp_path: Path, make_database: Callable[[str], str]) -> Callable[..., t
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE kept (n int)"))
-    mongo_url = f"{server_url('MONGO').rstrip('/')}/{url.rsplit('/', 1)[1]}"
+    mongo_url = database_url(server_url("MONGO"), url.rsplit("/", 1)[1])
 
     def live(*points: str) -> tuple[int, int, int]:
         import pymongo

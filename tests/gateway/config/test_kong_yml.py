@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from launcher.services import SERVICES
+from launcher.manifests import SERVICES
 from services.gateway.config import configuration
 from services.gateway.config.render import MissingValue, main, render, values_of
 from services.gateway.exchange.routing import Router

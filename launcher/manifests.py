@@ -1,0 +1,29 @@
+"""The services' manifests: which programs there are."""
+
+import importlib
+import re
+
+from contracts.manifest import Manifest
+from launcher.state import REPOSITORY
+
+
+def discover() -> dict[str, Manifest]:
+    names = sorted(path.parent.name for path in REPOSITORY.glob("services/*/manifest.py"))
+    return {name: importlib.import_module(f"services.{name}.manifest").manifest for name in names}
+
+
+SERVICES = discover()
+WITH_POSTGRES = [name for name, manifest in SERVICES.items() if manifest.store == "postgres"]
+WITH_MONGO = [name for name, manifest in SERVICES.items() if manifest.store == "mongo"]
+WITH_CELERY = [name for name, manifest in SERVICES.items() if manifest.has_celery]
+
+ROLES = {
+    **{f"{service}-{role}": service for service in SERVICES for role in ("web", "sidecar", "worker")},
+    **{f"{service}-celery": service for service in WITH_CELERY},
+}
+"""The service of each of its programs."""
+
+
+def role_of(program: str) -> str:
+    """users-web for users-web-2."""
+    return re.sub(r"-\d+$", "", program)

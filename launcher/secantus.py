@@ -1,0 +1,55 @@
+"""SecantusDB with passwords: `python -m launcher.secantus USERS FOLDER PORT`.
+
+Its own command makes users only over the network, before anybody needs a password.
+"""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from secantus.auth import derive_credentials
+from secantus.server import SecantusDBServer
+
+MECHANISM = "SCRAM-SHA-256"
+
+
+def main(users: str, folder: str, port: str) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    server = SecantusDBServer(
+        "127.0.0.1",
+        int(port),
+        folder,
+        replica_set_name=None,
+        require_auth=True,
+        enable_test_commands=False,
+        cache_size="32M",
+        # A change stream that misses 1,000 writes can start over.
+        oplog_max_entries=1_000,
+    )
+    for name, password in json.loads(Path(users).read_text()).items():
+        server.storage.add_user("admin", name, _operator(name, password), replace=True)
+    server.start()
+    stopping.wait()
+    server.stop()
+
+
+def _operator(name: str, password: str) -> dict[str, object]:
+    """The record that createUser would store."""
+    return {
+        "_id": f"admin.{name}",
+        "user": name,
+        "db": "admin",
+        "credentials": derive_credentials(password, mechanism=MECHANISM, username=name).to_doc(),
+        "roles": [{"role": "root", "db": "admin"}],
+        "mechanisms": [MECHANISM],
+    }
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

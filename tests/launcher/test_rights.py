@@ -1,0 +1,186 @@
+"""What a program may do on the shared servers: its own work, and nothing in another's place."""
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+from urllib.error import HTTPError
+
+import pymongo
+import pytest
+import redis
+from pymongo.errors import OperationFailure
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.retry import Retry
+
+from launcher.manifests import ROLES, SERVICES
+from launcher.stack import Stack
+
+SERVERS = ("redis", "mongo", "consul")
+WEBS = [program for program in ROLES if program.endswith("-web")]
+CACHING = [f"{name}-{role}" for name, manifest in SERVICES.items() for role in manifest.caches]
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("rights") / "state", servers=SERVERS, services=False, standard_ports=False)
+    try:
+        stack.up()
+        yield stack
+    finally:
+        stack.down(wipe=True)
+
+
+def redis_of(stack: Stack, program: str, setting: str = "SOUK_REDIS_URL") -> redis.Redis:
+    return redis.Redis.from_url(stack.credentials(program)[setting])
+
+
+def test_a_stranger_cannot_enter_redis(stack):
+    for name in ("redis", "redis-cache"):
+        with pytest.raises(AuthenticationError):
+            redis.Redis(port=stack.installation.ports[name], retry=Retry(NoBackoff(), 0)).ping()
+
+
+@pytest.mark.parametrize("program", WEBS)
+def test_a_web_process_only_reads_whether_a_token_is_revoked(stack, program):
+    client = redis_of(stack, program)
+    assert not client.exists("souk:revoked:a-token")
+    for key in ("ratelimit:login", "souk:messages:orders", "cache:products:lists"):
+        with pytest.raises(NoPermissionError):
+            client.get(key)
+    if not SERVICES[ROLES[program]].redis:
+        with pytest.raises(NoPermissionError):
+            client.delete("souk:revoked:a-token")
+    for command in ("KEYS *", "FLUSHALL", "CONFIG GET *", "ACL LIST", "SCRIPT FLUSH"):
+        with pytest.raises(NoPermissionError):
+            client.execute_command(command)
+
+
+@pytest.mark.parametrize("program", sorted(set(ROLES) - {*WEBS, "users-worker"}))
+def test_workers_and_sidecars_have_no_user_in_redis(stack, program):
+    assert "SOUK_REDIS_URL" not in stack.credentials(program)
+
+
+def test_only_users_may_revoke_a_token(stack):
+    for program in ("users-web", "users-worker"):
+        assert redis_of(stack, program).set("souk:revoked:a-token", "", px=1)
+        with pytest.raises(NoPermissionError):
+            redis_of(stack, program).set("ratelimit:login", "0")
+
+
+def test_the_edge_counts_requests_and_cannot_unrevoke_a_token(stack):
+    client = redis_of(stack, "gateway")
+    assert client.eval("return redis.call('INCR', KEYS[1])", 1, "ratelimit:login") == 1
+    for command in ("GET souk:revoked:a-token", "EXPIRE souk:revoked:a-token 1"):
+        with pytest.raises(NoPermissionError):
+            client.execute_command(command)
+    with pytest.raises(redis.ResponseError, match="can't access"):
+        client.eval("return redis.call('EXPIRE', 'souk:revoked:a-token', 1)", 0)
+
+
+@pytest.mark.parametrize("program", CACHING)
+def test_the_cache_is_open_to_those_who_cache_under_their_own_keys(stack, program):
+    client = redis_of(stack, program, "SOUK_CACHE_URL")
+    assert client.set(f"cache:{ROLES[program]}:lists", "1")
+    with pytest.raises(NoPermissionError):
+        client.set("cache:orders:lists", "1")
+
+
+def test_others_have_no_user_in_the_cache(stack):
+    for program in {*ROLES, "gateway"} - {*CACHING}:
+        assert "SOUK_CACHE_URL" not in stack.credentials(program)
+
+
+def fill(client: redis.Redis, prefix: str) -> None:
+    for number in range(300):
+        assert client.set(f"{prefix}:{number}", "x" * 20_000, ex=300)
+
+
+def test_a_full_cache_evicts_while_limits_and_revocations_stay(stack):
+    url = stack.credentials("")
+    cache, state = (redis.Redis.from_url(url[name]) for name in ("SOUK_CACHE_URL", "SOUK_REDIS_URL"))
+    assert state.set("souk:revoked:kept", "", ex=600)
+    for client in (cache, state):
+        client.config_set("maxmemory", "3mb")
+    fill(cache, "cache:products")
+    assert cache.info("stats")["evicted_keys"] > 0
+    with pytest.raises(redis.ResponseError, match="maxmemory"):
+        fill(state, "ratelimit")
+    assert state.exists("souk:revoked:kept")
+
+
+def test_a_stranger_cannot_read_mongodb(stack):
+    port = stack.installation.ports["mongo"]
+    with pymongo.MongoClient("127.0.0.1", port) as client:
+        for attempt in (client.list_database_names, lambda: client.products.product.find_one({})):
+            with pytest.raises(OperationFailure, match="requires authentication"):
+                attempt()
+        with pytest.raises(OperationFailure):
+            client.admin.command("createUser", "stranger", pwd="p", roles=["root"])
+
+
+def test_a_service_has_its_own_mongodb_database_and_no_other(stack):
+    mongo = stack.servers["mongo"]
+    mongo.ensure_users(["alpha", "beta"])
+    mongo.ensure_users(["alpha", "beta"])
+    with pymongo.MongoClient(mongo.database_url("alpha")) as client:
+        assert client.alpha.things.insert_one({"what": "a document"}).acknowledged
+        with pytest.raises(OperationFailure, match="not authorized"):
+            client.beta.things.find_one({})
+
+
+def consul(stack: Stack, program: str | None, path: str, body: Any = None) -> Any:
+    """The JSON response to a program, or to a stranger without a token. Raises HTTPError."""
+    token = "" if program is None else stack.credentials(program)["SOUK_CONSUL_TOKEN"]
+    data = None if body is None else json.dumps(body).encode()
+    method = "GET" if body is None else "PUT"
+    request = urllib.request.Request(stack.url("consul") + path, data, {"X-Consul-Token": token}, method=method)
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return json.loads(response.read() or "null")
+
+
+def an_entry(service: str, id_: str) -> dict[str, Any]:
+    return {"Name": service, "ID": id_, "Address": "127.0.0.1", "Port": 1}
+
+
+A_FAKE_NODE = {"Node": "fake", "Address": "127.0.0.1", "Service": {"Service": "products", "Port": 1}}
+REGISTER, LOOK_UP = "/v1/agent/service/register", "/v1/health/service/"
+
+
+@pytest.mark.parametrize("program", [None, *sorted({*ROLES, "gateway"} - {"products-sidecar"})])
+def test_only_the_sidecars_of_products_may_register_products(stack, program):
+    with pytest.raises(HTTPError, match="403"):
+        consul(stack, program, REGISTER, an_entry("products", "fake"))
+    with pytest.raises(HTTPError, match="403"):
+        consul(stack, program, "/v1/catalog/register", A_FAKE_NODE)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_sidecar_registers_its_service_and_everyone_with_a_token_finds_it(stack, service):
+    consul(stack, f"{service}-sidecar", REGISTER, an_entry(service, f"{service}-web"))
+    for reader in ("orders-web", "notifications-worker", "gateway", ""):
+        [found] = consul(stack, reader, LOOK_UP + service)
+        assert found["Service"]["ID"] == f"{service}-web"
+    assert consul(stack, None, LOOK_UP + service) == []
+    with pytest.raises(HTTPError, match="403"):
+        consul(stack, None, f"/v1/agent/service/deregister/{service}-web", {})
+    consul(stack, f"{service}-sidecar", f"/v1/agent/service/deregister/{service}-web", {})
+
+
+def test_a_stranger_learns_nothing_from_consul(stack):
+    assert consul(stack, None, "/v1/catalog/services") == {}
+    assert consul(stack, None, "/v1/catalog/nodes") == []
+    for path in ("/v1/agent/self", "/v1/agent/metrics", "/v1/acl/tokens", "/v1/kv/?recurse"):
+        with pytest.raises(HTTPError, match=r"403|404"):
+            consul(stack, None, path)
+
+
+def test_a_consul_that_lost_its_data_has_its_tokens_again(stack):
+    stack.supervisor.stop(["consul"])
+    shutil.rmtree(stack.state.data / "consul")
+    stack.supervisor.start_program("consul")
+    stack.wait_ready("consul")
+    consul(stack, "users-sidecar", REGISTER, an_entry("users", "users-web"))
+    assert consul(stack, "gateway", LOOK_UP + "users")
