@@ -285,6 +285,23 @@ def test_a_wrong_line_costs_no_other_line(send, wrong, refused):
     assert (report["lines"], accounted(report)) == (31, 30 - blank)
 
 
+def test_a_line_of_more_than_65_536_characters_is_refused(send):
+    def padded(sku, length):
+        line = json.dumps(described(sku=sku))
+        return line + " " * (length - len(line) - 1) + "\n"
+
+    report = send(padded("K-1", 65_536) + padded("K-2", 65_537) + padded("K-3", 100), "application/x-ndjson").json
+    assert (report["lines"], report["added"]) == (3, 2)
+    assert [(row["line"], row["reason"]) for row in report["rows"]] == [(2, "is too long")]
+
+
+@pytest.mark.parametrize("cell", ["k" * 70_000, "k" * 300_000])
+def test_a_csv_row_of_more_than_65_536_characters_is_refused(send, cell):
+    report = send(csv_of(ROWS[0], f"K-9,Cup,,{cell},2.00,,1,", ROWS[1])).json
+    assert [(row["line"], row["reason"]) for row in report["rows"]] == [(3, "is too long")]
+    assert report["added"] == 2
+
+
 def test_a_refused_row_names_all_its_lines(send):
     report = send(csv_of('K-1,Cup,"One\ntwo\nthree.",kitchen,cheap,,1,', ROWS[1])).json
     assert [(row["line"], row["last_line"], row["field"]) for row in report["rows"]] == [(2, 4, "price")]

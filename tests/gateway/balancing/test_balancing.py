@@ -189,13 +189,14 @@ def test_without_healthy_targets_no_request_is_sent(serve: Serve, edge: InThread
     assert (whole["name"], whole["health"]) == (name, "UNHEALTHY")
 
 
-def test_too_little_remaining_weight_makes_the_upstream_unavailable(
-    serve: Serve, pair: tuple[Upstream, Upstream]
+@pytest.mark.parametrize(("threshold", "status"), [(50, 200), (51, 503)])
+def test_less_remaining_weight_than_the_threshold_makes_the_upstream_unavailable(
+    serve: Serve, pair: tuple[Upstream, Upstream], threshold: int, status: int
 ) -> None:
     pair[0].responses = [Response(500)]
-    client = balanced(serve, [each.address for each in pair], healthchecks=PASSIVE | {"threshold": 60})
+    client = balanced(serve, [each.address for each in pair], healthchecks=PASSIVE | {"threshold": threshold})
     statuses = [client.get("/").status for _ in range(6)]
-    assert statuses[-1] == 503
+    assert statuses[-2:] == [status, status]
 
 
 ACTIVE = {

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from tests.gateway.conftest import Serve
+from tests.gateway.conftest import InThread, Serve
 from tests.gateway.upstream import Client, Response, Upstream
 
 
@@ -40,6 +40,22 @@ def test_a_client_cannot_set_the_gateways_own_headers(
 ) -> None:
     open_client.get("/", {name: value})
     assert upstream.last.header(name) != value
+
+
+def test_what_a_trusted_proxy_forwards_is_kept_and_not_repeated(upstream: Upstream) -> None:
+    edge = InThread(trusted_ips=["127.0.0.0/8"])
+    client = edge.load(f"services: [{{url: 'http://{upstream.address}', routes: [{{paths: [/]}}]}}]")
+    sent = {
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "shop.example",
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Path": "/shop/a",
+        "X-Forwarded-Prefix": "/shop",
+    }
+    client.get("/a", sent)
+    edge.stop()
+    forwarded = [(name, value) for name, value in upstream.last.headers if name in sent]
+    assert sorted(forwarded) == sorted(sent.items())
 
 
 @pytest.mark.parametrize(
