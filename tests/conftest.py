@@ -37,6 +37,9 @@ pytest_plugins = ["tests.installation"]
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
 API_KEYS = {name: f"{name}-key" for name in SERVICES}
 
+# On a busy machine Redis may take longer than a request waits for it, and a revoked token then passes.
+PATIENT = "socket_timeout=30&socket_connect_timeout=30"
+
 
 def server_url(name: str) -> str:
     """URL of a server started by `./souk test`."""
@@ -79,7 +82,7 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
         api_callers={caller: _sha256(API_KEYS[caller]) for caller in SERVICES[name].called_by},
         mongo_url=database_url(server_url("MONGO"), f"souk_{uuid.uuid4().hex[:12]}"),
         broker_url=server_url("BROKER"),
-        redis_url=server_url("REDIS"),
+        redis_url=f"{server_url('REDIS')}?{PATIENT}",
         log_level="warning",
         **values,
     )
