@@ -196,7 +196,7 @@ def test_a_forged_query_in_a_cursor_is_refused(http, products, query):
     wrong = cursor("relevance", "100", str(uuid4()), query)
     response = http.get("/products/search", query_string={"q": "kettle", "cursor": wrong})
     assert response.status_code == 422, response.text
-    assert response.json["errors"][0]["field"] in ("cursor",)
+    assert response.json["errors"][0]["field"] == "cursor"
 
 
 @pytest.mark.parametrize("value", ["-1", "x", "1" * 30, ""])

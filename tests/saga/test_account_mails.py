@@ -22,6 +22,7 @@ def test_an_address_is_confirmed_by_the_registration_mail(
     platform.system.drain()
     token = code(mailbox, amal.email, "Confirm your e-mail address")
     platform.call("users", "POST", "/users/email/verify", {}, {"token": token})
+    assert platform.call("users", "GET", "/users/me", amal.headers)["email_verified"] is True
     again = app_of(platform.services["users"]).test_client().post("/users/email/verify", json={"token": token})
     assert again.status_code == 422
 

@@ -114,10 +114,12 @@ def test_a_client_that_expects_100_continue_gets_it(client: Client, upstream: Up
     assert (upstream.last.body, upstream.last.header("Expect")) == (b"abc", None)
 
 
-@pytest.mark.parametrize("head", [b"GET /%s HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX-A: %s\r\n"])
-def test_an_endless_head_is_not_buffered(client: Client, upstream: Upstream, head: bytes) -> None:
+@pytest.mark.parametrize(
+    ("head", "status"), [(b"GET /%s HTTP/1.1\r\n", b"414"), (b"GET / HTTP/1.1\r\nX-A: %s\r\n", b"400")]
+)
+def test_an_endless_head_is_not_buffered(client: Client, upstream: Upstream, head: bytes, status: bytes) -> None:
     response, _ = response_to(client, head % (b"x" * 60_000))
-    assert response[9:12] in (b"400", b"414")
+    assert response[9:12] == status
     many = b"".join(b"X-%d: %s\r\n" % (number, b"x" * 1000) for number in range(60))
     response, _ = response_to(client, b"GET / HTTP/1.1\r\nHost: a\r\n" + many)
     assert b"Request header or cookie too large" in response
