@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from amqp.exceptions import PreconditionFailed
 
 from chassis.base import clock
 from chassis.messaging import broker
@@ -49,6 +50,17 @@ def test_a_published_message_arrives_unchanged(name: str, publisher: Publisher, 
     envelope = an_envelope(name)
     publisher.publish(envelope)
     assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
+
+
+def test_a_published_message_survives_a_restart_of_the_broker(name: str, publisher: Publisher) -> None:
+    """A restart takes a minute: it keeps persistent messages in durable queues."""
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    queue = broker.service_queue(name, []).name
+    envelope = an_envelope(name)
+    publisher.publish(envelope)
+    assert taken_from(queue, envelope).properties["delivery_mode"] == 2
+    with broker.connect(server_url("BROKER")) as connection, pytest.raises(PreconditionFailed, match="durable"):
+        connection.default_channel.queue_declare(queue, durable=False)
 
 
 def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
