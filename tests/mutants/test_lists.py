@@ -1,6 +1,7 @@
 """The lists of `./souk mutants` name what exists."""
 
 import pytest
+import yaml
 
 from tests.mutants.__main__ import EQUIVALENT, FILES, ROOT
 
@@ -15,3 +16,10 @@ def test_an_equivalent_mistake_has_its_line_and_a_reason(mutant: dict[str, str])
     lines = [line.strip() for line in (ROOT / mutant["file"]).read_text().splitlines()]
     assert mutant["before"] in lines
     assert mutant["reason"]
+
+
+def test_the_weekly_workflow_runs_the_command() -> None:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/mutants.yml").read_text())
+    assert {"schedule", "workflow_dispatch"} == workflow[True].keys(), "YAML reads `on` as true"
+    steps = workflow["jobs"]["mutants"]["steps"]
+    assert [step["run"].split()[:2] for step in steps if "souk" in step.get("run", "")] == [["./souk", "mutants"]]
