@@ -50,6 +50,8 @@ class Exchange:
         self.method = head.method
         authority, target = _split(head.target)
         self.raw_path, separator, self.query = target.partition("?")
+        if "#" in self.query:
+            self.query = self.query.partition("#")[0]
         self.has_query = bool(separator)
         """True for a bare `?`."""
         self.path = "/"
@@ -91,8 +93,9 @@ class Exchange:
 
     @property
     def hostname(self) -> str:
-        """Without the port."""
-        return self.host if self.host.endswith("]") else self.host.rpartition(":")[0] or self.host
+        """In lower case, without the port."""
+        host = self.host.lower()
+        return host if host.endswith("]") else host.rpartition(":")[0] or host
 
     @property
     def scheme(self) -> str:
@@ -110,6 +113,10 @@ class Exchange:
 
     def header(self, name: str) -> str | None:
         return self._first.get(name.lower())
+
+    def ignore(self, name: str) -> None:
+        """As if the client had not sent this header."""
+        self._first.pop(name, None)
 
     def current_header(self, name: str) -> str | None:
         """First of that name, after plugins so far."""
@@ -216,8 +223,10 @@ def _split(target: str) -> tuple[str | None, str]:
     """Authority and path; an absolute target overrides Host (RFC 9112, 3.2.2)."""
     for scheme in ("http://", "https://"):
         if target.lower().startswith(scheme):
-            authority, slash, path = target[len(scheme) :].partition("/")
-            return authority, slash + path
+            rest = target[len(scheme) :]
+            authority = re.split("[/?#]", rest, maxsplit=1)[0]
+            path = rest[len(authority) :]
+            return authority, path if path.startswith("/") else "/" + path
     return None, target
 
 

@@ -1,5 +1,6 @@
 """The gateway's own responses, in Kong's format."""
 
+import http
 import json
 from email.utils import formatdate
 from typing import Any, Protocol
@@ -21,6 +22,11 @@ UNEXPECTED = (500, "An unexpected error occurred")
 _PLAIN_BY_DEFAULT = frozenset({400, 405, 408, 414, 502, 504, 505})
 """As text without an Accept header."""
 
+_LABELLED = frozenset(
+    {"text/html", "text/xml", "text/plain", "text/vnd.wap.wml", "application/javascript", "application/rss+xml"}
+)
+_STATUSES = frozenset(http.HTTPStatus)
+
 _JSON = "application/json; charset=utf-8"
 _PLAIN = "text/plain; charset=utf-8"
 _BODIES = {
@@ -31,7 +37,7 @@ _BODIES = {
         "  <body>\n    <h1>Error</h1>\n    <p>%s.</p>\n    <p>request_id: %s</p>\n  </body>\n</html>\n"
     ),
     "application/xml; charset=utf-8": (
-        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>%s</message>\n  <requestid>%s</requestid>\n</error>'
+        '<?xml version="1.0" encoding="UTF-8"?>\n<error>\n  <message>%s</message>\n  <requestid>%s</requestid>\n</error>\n'
     ),
 }
 
@@ -71,8 +77,23 @@ def plain_json(status: int, content: dict[str, Any], headers: dict[str, str] | N
     return build(status, _JSON, body, headers)
 
 
+def labelled(content_type: str) -> str:
+    """With the charset that nginx adds."""
+    return f"{content_type}; charset=UTF-8" if content_type.lower() in _LABELLED else content_type
+
+
+def page(status: int, headers: dict[str, str] | None = None) -> Response:
+    """nginx's, where Kong gives no message."""
+    title = f"{status} {http.HTTPStatus(status).phrase if status in _STATUSES else ''}".rstrip()
+    heading = f"<center><h1>{title}</h1></center>"
+    body = f"<html>\r\n<head><title>{title}</title></head>\r\n<body>\r\n{heading}\r\n</body>\r\n</html>\r\n"
+    return build(status, "text/html" if status in (301, 302) else "text/html; charset=UTF-8", body.encode(), headers)
+
+
 def build(status: int, content_type: str | None, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    fields = [("Date", formatdate(usegmt=True)), ("Server", SERVER), ("Content-Length", str(len(body)))]
+    fields = [("Date", formatdate(usegmt=True)), ("Server", SERVER)]
+    if status != 204:
+        fields.append(("Content-Length", str(len(body))))
     if content_type is not None:
         fields.append(("Content-Type", content_type))
     fields += (headers or {}).items()
@@ -85,7 +106,9 @@ def _accepted(accept: str | None, status: int) -> str:
     best, best_quality = _JSON, 0.0
     for part in accept.lower().split(","):
         media_type, _, parameters = part.strip().partition(";")
-        offered = next((each for each in _BODIES if each.startswith(media_type.strip() + ";")), None)
+        wanted = media_type.strip()
+        wanted = wanted[:-1] if wanted.endswith("/*") else wanted + ";"
+        offered = next((each for each in _BODIES if each.startswith(wanted)), None)
         quality = _quality(parameters)
         if offered is not None and quality > best_quality:
             best, best_quality = offered, quality

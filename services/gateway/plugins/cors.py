@@ -27,7 +27,6 @@ class CORSConfig(PluginConfig):
     credentials: bool = False
     private_network: bool = False
     preflight_continue: bool = False
-    allow_origin_absent: bool = True
 
 
 class CORS(Plugin):
@@ -57,8 +56,6 @@ class CORS(Plugin):
 
     def header_filter(self, exchange: Exchange, response: Response) -> None:
         if exchange.match is not None and _is_preflight(exchange):
-            return
-        if exchange.header("Origin") is None and not self._config.allow_origin_absent:
             return
         self._label(exchange, response)
         if self._config.exposed_headers:

@@ -85,7 +85,7 @@ class JWT(Plugin):
 
     def _sent_tokens(self, exchange: Exchange) -> set[str]:
         config = self._config
-        found = [value for name in config.uri_param_names for value in exchange.query_values(name)]
+        found = [value for name in config.uri_param_names for value in exchange.query_values(name) if value]
         if config.cookie_names:
             cookies = exchange.cookies()
             found += [cookies[name] for name in config.cookie_names if cookies.get(name)]

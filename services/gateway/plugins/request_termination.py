@@ -11,6 +11,16 @@ from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import Response
 from services.gateway.plugins.base import Plugin, PluginConfig
 
+_MESSAGES = {
+    401: "Unauthorized",
+    404: "Not found",
+    405: "Method not allowed",
+    500: "An unexpected error occurred",
+    502: "Bad Gateway",
+    503: "Service unavailable",
+}
+"""Unless configured; other statuses have nginx's page."""
+
 
 class RequestTerminationConfig(PluginConfig):
     status_code: int = Field(default=503, ge=100, le=599)
@@ -40,6 +50,11 @@ class RequestTermination(Plugin):
         config = self._config
         if config.trigger and exchange.header(config.trigger) is None and not exchange.query_values(config.trigger):
             return None
+        status = config.status_code
         if config.body is not None:
-            return responses.build(config.status_code, config.content_type, config.body.encode())
-        return responses.plain_json(config.status_code, {"message": config.message or "Service unavailable"})
+            content_type = config.content_type and responses.labelled(config.content_type)
+            return responses.build(status, content_type, config.body.encode())
+        message = config.message or _MESSAGES.get(status)
+        if message is not None:
+            return responses.plain_json(status, {"message": message})
+        return responses.page(status) if status >= 300 else responses.build(status, None, b"")

@@ -3,7 +3,7 @@
 import json
 import re
 from typing import Annotated, Any
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, quote, urlencode
 
 from pydantic import AfterValidator, Field
 
@@ -111,7 +111,7 @@ class RequestTransformer(Plugin):
             for name, values in parse_qs(exchange.query, keep_blank_values=True).items()
         }
         change_record(query, self._config, "querystring", lambda _, value, __: _render(value, exchange))
-        exchange.query = urlencode(query, doseq=True)
+        exchange.query = urlencode(query, doseq=True, quote_via=quote, safe="")
         exchange.has_query = bool(query)
 
     async def _change_body(self, exchange: Exchange) -> Response | None:
@@ -127,7 +127,11 @@ class RequestTransformer(Plugin):
             return None
         if isinstance(record, dict):
             change_record(record, self._config, "body", lambda _, value, __: _render(value, exchange))
-            text = json.dumps(record, separators=(",", ":")) if is_json else urlencode(record, doseq=True)
+            text = (
+                json.dumps(record, separators=(",", ":"))
+                if is_json
+                else urlencode(record, doseq=True, quote_via=quote, safe="")
+            )
             exchange.set_body(text.encode())
         return None
 
@@ -137,8 +141,7 @@ def _form(text: str) -> dict[str, Any]:
     return {name: values[0] if len(values) == 1 else values for name, values in fields.items()}
 
 
-def _render(text: str, exchange: Exchange) -> str | None:
-    """None if empty."""
+def _render(text: str, exchange: Exchange) -> str:
     if "$(" not in text:
         return text
 
@@ -146,8 +149,7 @@ def _render(text: str, exchange: Exchange) -> str | None:
         source, *names = found.groups()
         return _value(exchange, source, next(name for name in names if name is not None)) or ""
 
-    rendered = _TEMPLATE.sub(value, text)
-    return rendered or None
+    return _TEMPLATE.sub(value, text)
 
 
 def _value(exchange: Exchange, source: str, name: str) -> str | None:

@@ -1,6 +1,7 @@
 """Changes response headers, and members of a JSON object."""
 
 import json
+import re
 from collections.abc import Awaitable
 from typing import Annotated, Any, Literal
 
@@ -56,6 +57,22 @@ class ResponseTransformerConfig(PluginConfig):
         return any(step.json_ for step in (self.remove, self.rename, self.replace, self.add, self.append))
 
 
+_JSON = re.compile(r"application/(?:[^;]*\+)?json", re.IGNORECASE)
+
+
+class Whole:
+    """A body sent in chunks, as Kong's are whose length it cannot know."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def read(self) -> bytes:
+        content, self._content = self._content, b""
+        return content
+
+    def close(self) -> None: ...
+
+
 class ResponseTransformer(Plugin):
     name, priority = "response-transformer", 800
 
@@ -66,7 +83,7 @@ class ResponseTransformer(Plugin):
 
     def header_filter(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         self._header_changes.apply(response.headers)
-        if self._changes_json and "application/json" in (response.headers.get("Content-Type") or "").lower():
+        if self._changes_json and _JSON.match(response.headers.get("Content-Type") or ""):
             return self._change_body(exchange, response)
         return None
 
@@ -82,8 +99,8 @@ class ResponseTransformer(Plugin):
         if isinstance(record, dict):
             change_record(record, self._config, "json_", self._value)
             content = json.dumps(record, separators=(",", ":"), ensure_ascii=False).encode()
-        response.body = content
-        response.headers.set("Content-Length", str(len(content)))
+        response.body = Whole(content)
+        response.headers.remove("Content-Length")
 
     def _value(self, step: str, value: str, place: int) -> Any:
         types = getattr(self._config, step).json_types

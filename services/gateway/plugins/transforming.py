@@ -69,12 +69,11 @@ def change_record(record: dict[str, Any], config: Any, kind: str, render: Callab
         record.setdefault(name, value)
     for name, value in changes("append"):
         before = record.get(name)
-        if before is None:
-            record[name] = [value]
-        elif isinstance(before, list):
+        if isinstance(before, list):
             record[name] = [*before, value]
         else:
-            record[name] = [before, value]
+            # Like Kong, drop a number.
+            record[name] = [before, value] if isinstance(before, str) else [value]
 
 
 def _rendered(changes: Sequence[Change], render: Render) -> list[Change]:

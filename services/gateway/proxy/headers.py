@@ -3,12 +3,15 @@
 from collections.abc import Iterable
 
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.exchange.responses import SERVER
+from services.gateway.exchange.responses import SERVER, labelled
 from services.gateway.wire.fields import Fields
 
 VIA = f"1.1 {SERVER}"
 
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade"})
+
+_NOT_FORWARDED = _HOP_BY_HOP | {"proxy"}
+"""CGI programs take Proxy for HTTP_PROXY (httpoxy)."""
 
 _REPLACED = frozenset(
     {"host", "content-length", "expect", "http2-settings", "via", "x-forwarded-for", "x-real-ip", "x-kong-request-id"}
@@ -20,16 +23,27 @@ _FORWARDED = frozenset(
 
 _NONE = frozenset[str]()
 
-_HOP_BY_HOP_RESPONSE = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {"trailer", "x-kong-request-id", "via"}
+_NOT_RETURNED = (_HOP_BY_HOP - {"te", "proxy-connection"}) | {
+    "trailer",
+    "x-accel-buffering",
+    "x-accel-charset",
+    "x-accel-expires",
+    "x-accel-limit-rate",
+    "x-accel-redirect",
+    "x-kong-proxy-latency",
+    "x-kong-request-id",
+    "x-kong-upstream-latency",
+    "x-pad",
+}
 
 
 def to_upstream(exchange: Exchange, host: str) -> Fields:
     """Without framing."""
     # Kong reads the first of two Connection headers.
-    dropped = _HOP_BY_HOP | _named_by(exchange.header("connection"))
+    dropped = _NOT_FORWARDED | _named_by(exchange.header("connection"))
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
-    forwarded_for, via = [], []
+    via = []
     for name, value in exchange.headers:
         lower = name.lower()
         # WSGI servers read X_Real_IP as X-Real-IP: do not let it override ours.
@@ -38,22 +52,26 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
             continue
         if lower not in _REPLACED and (lower not in _FORWARDED or exchange.is_trusted):
             items.append((name, value))
-        elif lower == "x-forwarded-for":
-            forwarded_for.append(value)
         elif lower == "via":
             via.append(value)
     if "trailers" in (exchange.header("te") or "").lower():
         items.append(("TE", "trailers"))
-    items.append(("X-Forwarded-For", ", ".join([*forwarded_for, exchange.head.peer[0]])))
-    items.append(("X-Real-IP", exchange.client_ip))
-    items += _forwarded(exchange)
-    items.append(("Via", ", ".join([*via, VIA])))
-    items.append(("X-Kong-Request-Id", exchange.request_id))
+    # Kong reads the first of two.
+    before = exchange.header("x-forwarded-for")
+    own = [
+        ("X-Forwarded-For", f"{before}, {exchange.head.peer[0]}" if before else exchange.head.peer[0]),
+        ("X-Real-IP", exchange.client_ip),
+        *_forwarded(exchange),
+        ("Via", ", ".join([*via, VIA if exchange.head.version == "1.1" else f"1 {SERVER}"])),
+        ("X-Kong-Request-Id", exchange.request_id),
+    ]
     items += ((name, value) for name, value in overrides.values() if value is not None)
+    if exchange.reshape is None:
+        return Fields([*items, *own])
     fields = Fields(items)
-    if exchange.reshape is not None:
-        exchange.reshape(fields)
-    return fields
+    exchange.reshape(fields)
+    fields.remove_all({name.lower() for name, _ in own})
+    return Fields([*fields, *own])
 
 
 def names_length(exchange: Exchange) -> bool:
@@ -82,10 +100,9 @@ def _named_by(connection: str | None) -> frozenset[str]:
 
 def to_client(upstream: list[tuple[str, str]]) -> list[tuple[str, str]]:
     connection = ",".join(value for name, value in upstream if name.lower() == "connection")
-    dropped = _HOP_BY_HOP_RESPONSE | _named_by(connection)
-    headers = [(name, value) for name, value in upstream if name.lower() not in dropped]
-    via = [value for name, value in upstream if name.lower() == "via"]
-    headers.append(("Via", ", ".join([*via, VIA])))
-    if not any(name.lower() == "server" for name, _ in headers):
-        headers.append(("Server", SERVER))
-    return headers
+    dropped = _NOT_RETURNED | _named_by(connection)
+    return [
+        (name, labelled(value) if lower == "content-type" else value)
+        for name, value in upstream
+        if (lower := name.lower()) not in dropped
+    ]

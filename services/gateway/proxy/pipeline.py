@@ -108,15 +108,16 @@ def _require_https(exchange: Exchange, match: Match) -> Response:
         return responses.error(exchange, (426, "Please use HTTPS protocol"), upgrade)
     query = f"?{exchange.query}" if exchange.query else ""
     location = f"https://{exchange.hostname}{exchange.raw_path}{query}"
-    return responses.error(exchange, (status, "Please use HTTPS protocol"), {"Location": location})
+    return responses.page(status, {"Location": location})
 
 
 def _stamped(exchange: Exchange, response: Response) -> Response:
     fields = response.headers
+    if "Server" not in fields:
+        fields.add("Server", responses.SERVER)
     if exchange.tried_at is not None and (exchange.from_upstream or response.status in (502, 504)):
         upstream_seconds = exchange.upstream_seconds
-        if not exchange.from_upstream:
-            fields.add("Via", VIA)
+        fields.set("Via", ", ".join([*fields.all("Via"), VIA]))
         if upstream_seconds is None:
             upstream_seconds = exchange.seconds(since=exchange.tried_at)
         fields.add("X-Kong-Upstream-Latency", str(round(upstream_seconds * 1000)))

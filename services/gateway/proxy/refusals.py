@@ -4,12 +4,24 @@ import re
 
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.proxy import uris
-from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_VERSION
+from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_ENCODING, UNKNOWN_VERSION
 
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
-_SINGLE = ("host", "authorization", "content-length", "transfer-encoding")
-"""If repeated, one reader takes the first, another the last."""
+_SINGLE = (
+    "host",
+    "authorization",
+    "content-length",
+    "content-range",
+    "expect",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "transfer-encoding",
+)
+"""nginx's. If repeated, one reader takes the first, another the last."""
 
 
 def refusal(exchange: Exchange) -> tuple[int, str] | None:
@@ -19,14 +31,21 @@ def refusal(exchange: Exchange) -> tuple[int, str] | None:
         return head.refusal
     if head.version not in ("1.0", "1.1"):
         return UNKNOWN_VERSION
-    if head.method in ("CONNECT", "TRACE"):
-        # No tunnels, no echo of proxies' headers.
+    if head.method == "TRACE":
+        # No echo of proxies' headers.
         return NOT_ALLOWED
+    if head.method == "CONNECT":
+        return BAD_REQUEST
+    encoding = exchange.header("transfer-encoding")
+    if encoding is not None and encoding.lower() != "chunked":
+        return UNKNOWN_ENCODING
     if not _has_one_host(exchange) or _has_ambiguous_length(exchange) or _repeats_header(exchange):
         return BAD_REQUEST
     try:
         exchange.path = uris.normalise(exchange.raw_path)
     except uris.BadPath:
+        # nginx refuses a target before it reads Accept.
+        exchange.ignore("accept")
         return BAD_REQUEST
     return None
 
@@ -39,15 +58,10 @@ def _has_one_host(exchange: Exchange) -> bool:
 
 
 def _has_ambiguous_length(exchange: Exchange) -> bool:
-    """Two framings or an unknown encoding allow request smuggling."""
-    encoding = exchange.header("transfer-encoding")
-    if encoding is not None:
-        return (
-            encoding.lower() != "chunked"
-            or exchange.header("content-length") is not None
-            or exchange.head.version != "1.1"
-        )
-    return False
+    """Two framings allow request smuggling."""
+    if exchange.header("transfer-encoding") is None:
+        return False
+    return exchange.header("content-length") is not None or exchange.head.version != "1.1"
 
 
 def _repeats_header(exchange: Exchange) -> bool:

@@ -16,7 +16,7 @@ class BadPath(ValueError):
 
 
 def normalise(path: str) -> str:
-    """Decode all but reserved characters, resolve `.` and `..`, merge `//`. Raises BadPath.
+    """Decode all but reserved characters, resolve `.` and `..`, merge `//`. Raises BadPath, also above the root.
 
     Non-UTF-8 bytes become surrogates, which `escape` reverses.
     """
@@ -41,7 +41,9 @@ def _resolve(path: str) -> str:
     segments: list[str] = []
     for segment in path.split("/"):
         if segment == "..":
-            del segments[-1:]
+            if not segments:
+                raise BadPath("above the root")
+            segments.pop()
         elif segment not in ("", "."):
             segments.append(segment)
     ends_in_slash = path.endswith(("/", "/.", "/..")) and bool(segments)

@@ -8,6 +8,7 @@ MAX_LINE_LENGTH = 8 * 1024
 MAX_HEAD = 4 * MAX_LINE_LENGTH
 
 BAD_REQUEST = (400, "Bad request")
+UNKNOWN_ENCODING = (501, "Not implemented")
 TOO_LARGE_HEAD = (400, "Request header or cookie too large")
 TOO_LONG_TARGET = (414, "URI too long")
 TOO_SLOW = (408, "Request time-out")

@@ -82,8 +82,9 @@ class RequestParser:
         self._fields_bytes += size
         if size > MAX_LINE_LENGTH or self._fields_bytes > MAX_HEAD:
             raise Refused(TOO_LARGE_HEAD)
-        if self.is_in_head:  # drop trailers
-            self._headers.append((name.decode("latin-1"), value.decode("latin-1")))
+        # Drop trailers and, like nginx, other names than letters, digits, hyphens and underscores.
+        if self.is_in_head and (name.isalnum() or name.translate(None, b"-_").isalnum()):
+            self._headers.append((name.decode("latin-1"), value.rstrip(b" ").decode("latin-1")))
 
     def on_headers_complete(self) -> None:
         head = self.head()

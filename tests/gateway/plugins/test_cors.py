@@ -98,7 +98,6 @@ def test_a_preflight_may_be_left_to_the_upstream(serve: Serve, upstream: Upstrea
         ({"origins": [r"https://\w+\.test"]}, ORIGIN + ".evil", {}, True),
         ({"origins": [r"^\w+\.test$"]}, "http://shop.test:8000", {"allow-origin": "http://shop.test:8000"}, True),
         ({"exposed_headers": ["ETag", "X-A"]}, ORIGIN, {"allow-origin": "*", "expose-headers": "ETag,X-A"}, False),
-        ({"allow_origin_absent": False}, None, {}, False),
     ],
 )  # fmt: skip
 def test_every_response_names_the_allowed_origin(

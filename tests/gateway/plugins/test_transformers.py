@@ -69,7 +69,7 @@ def test_the_query_and_the_method_change(serve: Serve, upstream: Upstream) -> No
         "append": {"querystring": ["list:b"]},
     }
     serve(through(plugin("request-transformer", **config))).get("/p?gone=1&old=1&there=1&list=a")
-    assert (upstream.last.method, upstream.last.target) == ("PUT", "/p?there=2&list=a&list=b&new=1&added=x+y")
+    assert (upstream.last.method, upstream.last.target) == ("PUT", "/p?there=2&list=a&list=b&new=1&added=x%20y")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_json_in_a_response_changes(serve: Serve, upstream: Upstream, chunks: li
     client = serve(through(plugin("response-transformer", **config)))
     reply = client.get("/")
     assert reply.json == {"n": 2, "s": "1", "b": True, "list": ["a"]}
-    assert reply.header("Content-Length") == str(len(reply.body))
+    assert (reply.header("Content-Length"), reply.header("Transfer-Encoding")) == (None, "chunked")
     assert client.send("HEAD", "/").status == 200
 
 
