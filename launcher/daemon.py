@@ -1,13 +1,28 @@
-"""supervisord, which also ends a killed program's process group: granian's workers would hold the port."""
+"""supervisord for an installation:
+
+- Of a killed program it ends the whole process group: granian's workers would hold the port.
+- It never gives a program up, so that all come back once there is space on the disk.
+- It survives a log that cannot be written.
+- With a pipe as its input it ends when the pipe is closed, as its starter has then ended.
+"""
 
 import os
 import signal
+import stat
+import threading
 from contextlib import suppress
+from typing import Any
 
 from supervisor import supervisord
+from supervisor.loggers import Handler, RotatingFileHandler
 from supervisor.process import Subprocess
 
-_finish = Subprocess.finish
+STDIN = 0
+
+MAX_BACKOFF_SECONDS = 10
+"""Between starts. Less than `startretries`."""
+
+_finish, _transition, _emit = Subprocess.finish, Subprocess.transition, RotatingFileHandler.emit
 
 
 def finish(process: Subprocess, pid: int, status: int) -> None:
@@ -16,6 +31,32 @@ def finish(process: Subprocess, pid: int, status: int) -> None:
     _finish(process, pid, status)
 
 
+def transition(process: Subprocess) -> None:
+    process.backoff = min(process.backoff, MAX_BACKOFF_SECONDS)
+    _transition(process)
+
+
+def emit(handler: RotatingFileHandler, record: Any) -> None:
+    # A failed rotation leaves the file closed.
+    with suppress(OSError, ValueError):
+        if handler.stream.closed:
+            handler.reopen()
+        _emit(handler, record)
+
+
+def end_with_starter() -> None:
+    if stat.S_ISFIFO(os.fstat(STDIN).st_mode):
+        threading.Thread(target=_wait_for_starter, daemon=True).start()
+
+
+def _wait_for_starter() -> None:
+    while os.read(STDIN, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 if __name__ == "__main__":
-    Subprocess.finish = finish
+    Subprocess.finish, Subprocess.transition = finish, transition
+    RotatingFileHandler.emit, Handler.handleError = emit, lambda _: None
+    end_with_starter()
     supervisord.main()

@@ -6,9 +6,21 @@ import psutil
 
 TOKEN_VARIABLE = "SOUK_INSTALLATION"  # noqa: S105 - the name of a variable
 
+PROGRAM_VARIABLE = "SUPERVISOR_PROCESS_NAME"
+"""Set by the supervisor."""
+
 
 def find(token: str) -> list[psutil.Process]:
-    return [process for process in psutil.process_iter() if _token_of(process) == token]
+    return [process for process in psutil.process_iter() if _environment(process).get(TOKEN_VARIABLE) == token]
+
+
+def programs(token: str) -> dict[str, psutil.Process]:
+    """The first process of each, by the program's name."""
+    found: dict[str, psutil.Process] = {}
+    for process in sorted(find(token), key=lambda process: process.create_time(), reverse=True):
+        if name := _environment(process).get(PROGRAM_VARIABLE):
+            found[name] = process
+    return found
 
 
 def end(token: str, timeout_seconds: float = 10.0) -> None:
@@ -33,9 +45,10 @@ def listening_ports(token: str) -> set[int]:
     return ports
 
 
-def _token_of(process: psutil.Process) -> str | None:
+def _environment(process: psutil.Process) -> dict[str, str]:
+    """Empty for another user's process."""
     try:
         environment: dict[str, str] = process.environ()
     except (psutil.Error, OSError):
-        return None
-    return environment.get(TOKEN_VARIABLE)
+        return {}
+    return environment

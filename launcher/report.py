@@ -49,7 +49,7 @@ def memory_use(console: Console, stack: Stack) -> None:
 
 
 def status(console: Console, stack: Stack, ready: Mapping[str, bool]) -> None:
-    statuses, ports = stack.supervisor.statuses(), stack.installation.ports
+    statuses, ports = running.statuses(stack), stack.installation.ports
     sizes = memory.by_program({name: each.pid for name, each in statuses.items()})
     table = _table("program", "state", "ready", "pid", "port", "up for", "MB", right=(3, 4, 5, 6))
     for name, each in sorted(statuses.items()):

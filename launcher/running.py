@@ -7,6 +7,12 @@ from launcher.errors import LaunchError
 from launcher.manifests import SERVICES
 from launcher.services import MAX_INSTANCES, sidecar_of
 from launcher.stack import Stack
+from launcher.supervisor import Status
+
+
+def statuses(stack: Stack) -> dict[str, Status]:
+    """Also of programs that run without the supervisor."""
+    return stack.supervisor.statuses() or stack.supervisor.orphans()
 
 
 def pids(stack: Stack) -> dict[str, int]:
@@ -17,17 +23,17 @@ def pids(stack: Stack) -> dict[str, int]:
 
 def readiness(stack: Stack) -> dict[str, bool]:
     """Empty when nothing runs."""
-    statuses = stack.supervisor.statuses()
+    found = statuses(stack)
 
     def is_ready(name: str) -> bool:
         try:
             stack.probe_of(name)()
         except Exception:  # six protocols, each with its library's own errors
             return False
-        return statuses[name].pid > 0
+        return found[name].pid > 0
 
     with ThreadPoolExecutor() as pool:
-        return dict(zip(statuses, pool.map(is_ready, statuses), strict=True))
+        return dict(zip(found, pool.map(is_ready, found), strict=True))
 
 
 def ensure_up(stack: Stack) -> None:

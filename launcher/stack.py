@@ -14,7 +14,7 @@ import functools
 import json
 import subprocess
 import urllib.request
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -41,18 +41,19 @@ class Stack:
         servers: Collection[str] = tuple(SERVERS),
         services: bool = True,
         standard_ports: bool = True,
+        bound: bool = False,
         progress: Progress | None = None,
     ) -> None:
-        """servers: names in SERVERS. services: False for servers alone."""
+        """servers: names in SERVERS. services: False for servers alone. bound: all end with this process."""
         self.installation = Installation.at(path, progress or Progress())
         self.state, self.supervisor = self.installation.state, self.installation.supervisor
         self.progress = self.installation.progress
         self.servers = {name: SERVERS[name](self.installation) for name in servers}
-        self._with_services, self._standard_ports = services, standard_ports
+        self._with_services, self._standard_ports, self._bound = services, standard_ports, bound
         self._started: list[str] = []
 
     def up(self) -> list[str]:
-        """Returns what it started. On failure, stops it."""
+        """Returns what it started. What fails is reported, and all else runs; an interruption stops what it started."""
         self._started = []
         self.installation.cancelled.clear()
         try:
@@ -61,6 +62,10 @@ class Stack:
                 supervised = self.supervisor.is_running()
                 try:
                     self._up()
+                except (LaunchError, OSError):
+                    if not self.supervisor.statuses():
+                        self.supervisor.shut_down()
+                    raise
                 except BaseException:
                     self._undo(supervised)
                     raise
@@ -142,7 +147,7 @@ class Stack:
 
     def has(self, server: str) -> bool:
         """External or running."""
-        return bool(self.url(server)) and (bool(self.servers[server].given) or server in self.supervisor.statuses())
+        return server in self.servers and (bool(self.servers[server].given) or server in self.supervisor.statuses())
 
     def migrate(self) -> None:
         together = Together(self.installation.cancelled)
@@ -181,7 +186,7 @@ class Stack:
             settings.refuse_unknown(self.installation.environment)
         self.state.ensure_room()
         self._choose_ports()
-        self.supervisor.start()
+        self.supervisor.start(bound=self._bound)
         together = Together(self.installation.cancelled)
         ready = {name: together.start(self._serve, server) for name, server in [*self.servers.items()]}
         if self._with_services:
@@ -231,7 +236,7 @@ class Stack:
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)
         needed = [ready[name] for name in ready if name != "prometheus"]
-        together.start(self._run_services, after=[*needed, schemas, catalogue, edge])
+        together.start(self._run_services, needed, after=[schemas, edge], settled=[*needed, catalogue])
 
     def _make_databases(self) -> None:
         postgres = self.servers["postgres"]
@@ -253,13 +258,16 @@ class Stack:
             self.services.kong_file.name, self._run_once("gateway", "services.gateway.config.render", "kong/kong.yml")
         )
 
-    def _run_services(self) -> None:
+    def _run_services(self, servers: Sequence[Future[None]]) -> None:
+        """Without a server they serve what they can."""
+        is_whole = not any(server.exception() for server in servers)
         programs = self.services.programs()
         with self.progress.step(f"Souk's {len(programs)} programs"):
             together = Together(self.installation.cancelled)
             for program in programs:
                 self._run(program)
-                together.start(self.wait_ready, program.name)
+                if is_whole:
+                    together.start(self.wait_ready, program.name)
             together.finish()
 
     def _run(self, program: Program) -> None:

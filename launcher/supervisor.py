@@ -51,6 +51,7 @@ class Supervisor:
         self._state = state
         self._configuring = threading.Lock()
         self.socket = _socket_path(state)
+        self._daemon: subprocess.Popen[bytes] | None = None
 
     # --- the supervisor itself
 
@@ -64,8 +65,8 @@ class Supervisor:
         except UNREACHABLE:
             return None
 
-    def start(self, seconds: float = 15.0) -> None:
-        """Ends what a killed one left behind."""
+    def start(self, seconds: float = 15.0, bound: bool = False) -> None:
+        """Ends what a killed one left behind. bound: all end with this process, even if it is killed."""
         if self.is_running():
             return
         processes.end(self._state.token)
@@ -74,11 +75,11 @@ class Supervisor:
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
         environment[processes.TOKEN_VARIABLE] = self._state.token
         with open(log, "ab") as output:
-            daemon = subprocess.Popen(
+            self._daemon = daemon = subprocess.Popen(
                 [sys.executable, "-m", "launcher.daemon", "-n", "-c", self._write_configuration()],
                 cwd=REPOSITORY,
                 env=environment,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if bound else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -110,6 +111,13 @@ class Supervisor:
                 return {each["name"]: _status(each) for each in api.getAllProcessInfo()}
         except UNREACHABLE:
             return {}
+
+    def orphans(self) -> dict[str, Status]:
+        """Programs that outlived the supervisor."""
+        if self.is_running():
+            return {}
+        found = processes.programs(self._state.token).items()
+        return {name: Status("UNSUPERVISED", process.pid, int(process.create_time())) for name, process in found}
 
     def ensure(self, program: Program) -> bool:
         """True if it had to be started."""

@@ -43,7 +43,9 @@ def servers(progress: Progress, services: bool = False) -> Iterator[tuple[Path, 
     """Yields a temporary folder and the servers' URLs."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         chosen = {} if services else {"servers": SERVERS}
-        stack = Stack(Path(name) / "state", services=services, standard_ports=False, progress=progress, **chosen)
+        stack = Stack(
+            Path(name) / "state", services=services, standard_ports=False, bound=True, progress=progress, **chosen
+        )
         try:
             stack.up()
             gateway = {"SOUK_BENCH_GATEWAY_URL": stack.gateway_url} if services else {}

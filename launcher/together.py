@@ -2,10 +2,10 @@
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from launcher.errors import Cancelled
+from launcher.errors import Cancelled, LaunchError
 
 Result = TypeVar("Result")
 
@@ -17,9 +17,16 @@ class Together:
         self._parts: list[Future[Any]] = []
 
     def start(
-        self, part: Callable[..., Result], *arguments: object, after: Iterable[Future[Any]] = ()
+        self,
+        part: Callable[..., Result],
+        *arguments: object,
+        after: Iterable[Future[Any]] = (),
+        settled: Iterable[Future[Any]] = (),
     ) -> Future[Result]:
+        """after: must have succeeded. settled: may have failed."""
+
         def run() -> Result:
+            wait(settled)
             for each in after:
                 each.result()
             if self._cancelled.is_set():
@@ -31,15 +38,18 @@ class Together:
         return future
 
     def finish(self) -> None:
-        """Raises the first failure, after all have stopped."""
+        """Waits for all parts, then raises what failed. An interruption cancels them."""
         try:
-            wait(self._parts, return_when=FIRST_EXCEPTION)
+            wait(self._parts)
+        except BaseException:
+            self._cancelled.set()
+            raise
         finally:
-            failed = any(part.done() and part.exception() for part in self._parts)
-            if failed or not all(part.done() for part in self._parts):
-                self._cancelled.set()
             self._pool.shutdown(wait=True, cancel_futures=True)
-        errors = [error for part in self._parts if not part.cancelled() and (error := part.exception())]
-        # A cancellation follows from another failure.
-        for error in sorted(errors, key=lambda error: isinstance(error, Cancelled)):
-            raise error
+        # A part fails with the error of what it needed.
+        errors = list(dict.fromkeys(error for part in self._parts if (error := part.exception())))
+        errors.sort(key=lambda error: isinstance(error, LaunchError | Cancelled))
+        for first in errors:
+            if isinstance(first, LaunchError) and len(errors) > 1:
+                raise LaunchError(str(first), [*first.last_lines, *map(str, errors[1:])]) from first
+            raise first

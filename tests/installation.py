@@ -105,7 +105,7 @@ def _order_of(product_id: str, quantity: int, payment_method: str) -> dict[str, 
 @contextmanager
 def installed(folder: Path) -> Iterator[Stack]:
     """A whole installation that runs during the block."""
-    running = Stack(folder / "state", standard_ports=False)
+    running = Stack(folder / "state", standard_ports=False, bound=True)
     (folder / FAILPOINTS).mkdir()
     running.installation.environment = {
         **os.environ,

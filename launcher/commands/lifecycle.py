@@ -44,10 +44,13 @@ def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data
 def status() -> None:
     """Show every program and Consul's catalogue. Exits with 1 if a program is not ready."""
     stack = Stack()
-    running.ensure_up(stack)
     ready = running.readiness(stack)
+    if not ready:
+        running.ensure_up(stack)
     report.status(console, stack, ready)
     report.catalogue(console, stack)
+    if not stack.supervisor.is_running():
+        raise LaunchError("These run without their supervisor. ./souk up starts it, and restarts them.")
     if not all(ready.values()):
         raise typer.Exit(1)
 

@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from launcher import probes, processes, running
 from launcher.errors import LaunchError
 from launcher.stack import Stack
+from launcher.state import REPOSITORY
 from tests.installation import until
 
 
@@ -86,18 +89,61 @@ def test_data_survives_down_but_not_wipe(stack):
     assert not stack.state.path.exists()
 
 
-def test_a_failed_start_leaves_nothing_behind(stack):
-    stack.up()
-    stack.down()
-    # Redis exits at start: its log is invalid.
-    (stack.state.data / "redis" / "appendonlydir").mkdir(parents=True, exist_ok=True)
-    stack.state.write("data/redis/appendonlydir/appendonly.aof.manifest", "not a manifest\n")
-    stack.state.write("data/redis/appendonly.aof", "not a log\n")
-    with pytest.raises(LaunchError, match="redis exited at start") as failure:
+def test_a_failed_program_stops_no_other_and_comes_back_by_itself(tmp_path):
+    stack = Stack(tmp_path / "state", servers=("redis", "mongo"), services=False, standard_ports=False)
+    try:
         stack.up()
-    assert failure.value.last_lines
-    assert not stack.supervisor.is_running()
-    assert processes.find(stack.state.token) == []
+        stack.down()
+        # Redis exits at start: its log is invalid.
+        manifest = stack.state.data / "redis" / "appendonlydir" / "appendonly.aof.manifest"
+        log = stack.state.data / "redis" / "appendonly.aof"
+        sound = {file: file.read_bytes() if file.exists() else None for file in (manifest, log)}
+        for file in sound:
+            file.parent.mkdir(exist_ok=True)
+            file.write_text("not a log\n")
+        with pytest.raises(LaunchError, match="redis exited at start") as failure:
+            stack.up()
+        assert failure.value.last_lines
+        assert running.readiness(stack) == {"redis": False, "mongo": True}
+        for file, content in sound.items():
+            file.unlink() if content is None else file.write_bytes(content)
+        until(lambda: running.readiness(stack) == {"redis": True, "mongo": True})
+    finally:
+        stack.down(wipe=True)
+
+
+def test_all_ends_with_a_killed_starter_if_it_is_bound_to_it(stack):
+    program = (
+        "import sys; from pathlib import Path; from launcher.stack import Stack\n"
+        "stack = Stack(Path(sys.argv[1]), servers=('redis',), services=False, standard_ports=False, bound=True)\n"
+        "stack.up(); print('up', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(stack.state.path)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
+        assert starter.stdout.readline() == b"up\n"
+        starter.kill()
+    until(lambda: not processes.find(stack.state.token))
+
+
+def test_status_shows_what_outlived_the_supervisor(stack):
+    stack.up()
+    before = running.readiness(stack)
+    pid = running.statuses(stack)["redis"].pid
+    os.kill(stack.supervisor.pid(), signal.SIGKILL)
+    until(lambda: not stack.supervisor.is_running())
+    assert running.readiness(stack) == before == {"redis": True}
+    assert (running.statuses(stack)["redis"].state, running.statuses(stack)["redis"].pid) == ("UNSUPERVISED", pid)
+    outcome = subprocess.run(
+        [sys.executable, "-m", "launcher", "status"],
+        cwd=REPOSITORY,
+        env={**os.environ, "SOUK_STATE_DIR": str(stack.state.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 1
+    assert "unsupervised" in outcome.stdout
+    assert "./souk up starts it" in outcome.stderr
 
 
 def test_an_external_server_is_used_and_not_started(tmp_path, stack, monkeypatch):

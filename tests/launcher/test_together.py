@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from launcher.errors import Cancelled
+from launcher.errors import LaunchError
 from launcher.together import Together
 
 
@@ -16,21 +16,27 @@ def test_a_part_starts_after_its_prerequisites():
     assert order == ["first", "second", "third"]
 
 
-def test_a_failure_cancels_the_others_and_is_raised():
-    cancelled = threading.Event()
-    together = Together(cancelled)
+def fail(reason: str) -> None:
+    raise LaunchError(reason)
 
-    def wait() -> None:
-        assert cancelled.wait(10)
-        raise Cancelled
 
-    def fail() -> None:
-        raise ConnectionError("no")
-
+def test_a_failure_stops_only_what_needs_the_failed_part():
+    together = Together(threading.Event())
     reached: list[str] = []
-    together.start(wait)
-    failing = together.start(fail)
-    together.start(reached.append, "after", after=[failing])
-    with pytest.raises(ConnectionError, match="no"):
+    failing = together.start(fail, "no disk")
+    together.start(reached.append, "needs it", after=[failing])
+    together.start(reached.append, "waits for it", settled=[failing])
+    together.start(reached.append, "independent")
+    with pytest.raises(LaunchError, match=r"^no disk$") as failure:
         together.finish()
-    assert reached == []
+    assert sorted(reached) == ["independent", "waits for it"]
+    assert failure.value.last_lines == ()
+
+
+def test_every_failure_is_named():
+    together = Together(threading.Event())
+    together.start(fail, "no disk")
+    together.start(fail, "no port")
+    with pytest.raises(LaunchError, match="no disk") as failure:
+        together.finish()
+    assert failure.value.last_lines == ("no port",)
