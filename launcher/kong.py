@@ -19,6 +19,8 @@ def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str
         "KONG_STATUS_ACCESS_LOG": "off",
         "KONG_PROXY_ERROR_LOG": "/dev/stderr",
         "KONG_LOG_LEVEL": "crit",
+        # As services/gateway/proxy/forward.py.
+        "KONG_NGINX_PROXY_PROXY_NEXT_UPSTREAM_TIMEOUT": "3s",
         "KONG_ANONYMOUS_REPORTS": "off",
         "KONG_NGINX_DAEMON": "off",
         **_dns(dns),

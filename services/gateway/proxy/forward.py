@@ -21,6 +21,9 @@ log = get_logger(__name__)
 NOT_IDEMPOTENT = frozenset({"POST", "PATCH", "LOCK"})
 """Not repeated once sent."""
 
+NO_TRY_AFTER_SECONDS = 3.0
+"""A caller who has waited so long is not served by another try. In nginx: `proxy_next_upstream_timeout`."""
+
 SMALL_RESPONSE_BYTES = 64 * 1024
 """Below this, read whole to free the connection at once."""
 
@@ -92,6 +95,8 @@ async def forward(exchange: Exchange, backend: Backend) -> Response:
                 # Like Kong, count only when choosing the next target.
                 backend.peers.failed(node, "timeouts" if failed.is_timeout else "tcp_failures")
             tried.append(node)
+            if time.perf_counter() - exchange.tried_at > NO_TRY_AFTER_SECONDS:
+                break
     return responses.error(exchange, failure)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from services.gateway.proxy.forward import NO_TRY_AFTER_SECONDS
 from services.gateway.wire.pool import Pool
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Response, Upstream, running
@@ -92,6 +93,14 @@ def test_a_slow_response_is_a_504_after_each_try(serve: Serve, upstream: Upstrea
     assert (reply.status, reply.message) == (504, "The upstream server is timing out")
     assert reply.header("Via") == "1.1 souk-gateway"
     assert len(upstream.seen) == 2
+
+
+def test_a_try_that_took_long_is_not_repeated(serve: Serve, upstream: Upstream) -> None:
+    upstream.responses = [Response(pause_seconds=60)]
+    milliseconds = int(NO_TRY_AFTER_SECONDS * 1000) + 100
+    reply = balanced(serve, "{upstream}", service=f", retries: 1, read_timeout: {milliseconds}").get("/")
+    assert (reply.status, reply.message) == (504, "The upstream server is timing out")
+    assert len(upstream.seen) == 1
 
 
 def test_connections_are_kept_and_a_closed_one_is_noticed(serve: Serve, upstream: Upstream) -> None:
