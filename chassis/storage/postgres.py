@@ -1,20 +1,23 @@
 """PostgreSQL: edges open a transaction; code below uses `session()` and never commits."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
+from select import POLLIN, POLLOUT, poll
 from typing import Any, cast
 from uuid import UUID
 
 import psycopg2
-import psycopg2.extensions
+from psycopg2 import extensions
 from sqlalchemy import (
     ColumnElement,
     CursorResult,
     DateTime,
     Engine,
     MetaData,
+    QueuePool,
     Uuid,
     any_,
     create_engine,
@@ -44,18 +47,68 @@ _SESSION_OPTIONS = " ".join(
         "-c statement_timeout=10s",
         "-c lock_timeout=5s",
         "-c idle_in_transaction_session_timeout=30s",
+        # Ends the statement of a client that has given up.
+        "-c client_connection_check_interval=1s",
         "-c timezone=UTC",
     )
 )
 
-_TIMEOUTS: dict[str, Any] = {
-    "connect_timeout": 3,
-    # TCP alone takes 15 minutes to detect a vanished peer.
-    "tcp_user_timeout": 10_000,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-}
+POOL_SECONDS = 5.0
+
+CONNECT_SECONDS = 3.0
+
+STATEMENT_SECONDS = 12.0
+"""Longer than the server's own limit: beyond it the server hangs."""
+
+CHECK_SECONDS = 1.5
+"""Less than a probe's timeout."""
+
+GRACE_SECONDS = 0.1
+"""For the server's own cancellation at the deadline, which keeps the connection."""
+
+_ESTABLISHED = (extensions.STATUS_READY, extensions.STATUS_BEGIN, extensions.STATUS_PREPARED)
+
+
+class _Connection(extensions.connection):
+    """Its waits end; migrations have others."""
+
+
+def _wait(connection: extensions.connection) -> None:
+    """Psycopg2's wait callback: a hung server keeps nobody beyond the deadline. What it raises closes the connection."""
+    state = connection.poll()
+    if state == extensions.POLL_OK:
+        return
+    waiter = poll()
+    until = _until(connection) if isinstance(connection, _Connection) else None
+    while state != extensions.POLL_OK:
+        waiter.register(connection.fileno(), POLLIN if state == extensions.POLL_READ else POLLOUT)
+        if not waiter.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000):
+            raise psycopg2.OperationalError("The server did not respond in time.")
+        state = connection.poll()
+
+
+def _until(connection: _Connection) -> float:
+    seconds = STATEMENT_SECONDS if connection.status in _ESTABLISHED else CONNECT_SECONDS
+    remaining = deadline.remaining()
+    if remaining is not None:
+        seconds = min(seconds, remaining + GRACE_SECONDS)
+    return time.monotonic() + seconds
+
+
+extensions.set_wait_callback(_wait)
+
+
+class _Pool(QueuePool):
+    """Waits for a connection no longer than the deadline."""
+
+    @property
+    def _timeout(self) -> float:
+        remaining = deadline.remaining()
+        return POOL_SECONDS if remaining is None else min(POOL_SECONDS, remaining)
+
+    @_timeout.setter
+    def _timeout(self, seconds: float) -> None:
+        """Set by the base class."""
 
 
 class Database:
@@ -69,10 +122,10 @@ class Database:
             pool_pre_ping=True,
             pool_size=pool_size,
             max_overflow=4,
-            pool_timeout=5,
+            poolclass=_Pool,
             # Keeps personal data out of errors and logs.
             hide_parameters=True,
-            connect_args={**_TIMEOUTS, "options": _SESSION_OPTIONS},
+            connect_args={"options": _SESSION_OPTIONS, "connection_factory": _Connection},
         )
 
     @contextmanager
@@ -90,12 +143,19 @@ class Database:
                 _session.reset(token)
 
     def check(self) -> None:
-        with self.engine.connect() as connection:
+        with deadline.within(CHECK_SECONDS), self.engine.connect() as connection:
             connection.execute(text("SELECT 1"))
 
-    def listen(self, channel: str) -> psycopg2.extensions.connection:
+    def listen(self, channel: str) -> extensions.connection:
         """A connection outside the pool."""
-        connection = psycopg2.connect(self.url, **_TIMEOUTS)
+        connection = psycopg2.connect(
+            self.url,
+            connection_factory=_Connection,
+            # Nothing is sent here: TCP alone would take hours to detect a vanished peer.
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+        )
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute(f"LISTEN {channel}")
