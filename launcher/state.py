@@ -89,9 +89,9 @@ class StateFolder:
 
     def wipe(self) -> None:
         """Raises OSError for what cannot be deleted."""
-        for folder in (self.path.resolve(), self.system_folder):
+        for folder in (self.path, self.system_folder):
             if folder.exists():
-                shutil.rmtree(folder)
+                shutil.rmtree(folder.resolve())
 
     @property
     def system_folder(self) -> Path:

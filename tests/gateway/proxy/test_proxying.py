@@ -98,7 +98,9 @@ def test_a_slow_response_is_a_504_after_each_try(serve: Serve, upstream: Upstrea
 def test_a_try_that_took_long_is_not_repeated(serve: Serve, upstream: Upstream) -> None:
     upstream.responses = [Response(pause_seconds=60)]
     milliseconds = int(NO_TRY_AFTER_SECONDS * 1000) + 100
-    reply = balanced(serve, "{upstream}", service=f", retries: 1, read_timeout: {milliseconds}").get("/")
+    reply = balanced(serve, "{upstream}", service=f", retries: 1, read_timeout: {milliseconds}").get(
+        "/", {"Accept": "*/*"}
+    )
     assert (reply.status, reply.message) == (504, "The upstream server is timing out")
     assert len(upstream.seen) == 1
 
