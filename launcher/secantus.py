@@ -5,6 +5,7 @@ Its own command makes users only over the network, before anybody needs a passwo
 
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -16,8 +17,17 @@ from secantus.server import SecantusDBServer
 MECHANISM = "SCRAM-SHA-256"
 
 
+class ExitOnPanic(logging.Handler):
+    """After an error of the disk WiredTiger serves nothing until it is started again; SecantusDB logs that and goes on."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and "WT_PANIC" in str(record.exc_info[1]):
+            os._exit(1)
+
+
 def main(users: str, folder: str, port: str) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger().addHandler(ExitOnPanic())
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())

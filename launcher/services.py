@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,9 @@ class Backing:
 
     credentials: Callable[[str], Mapping[str, str]]
     """As in `Stack`, by program."""
+
+    data_folders: Sequence[str] = ()
+    """Of those on this machine."""
 
 
 class Services:
@@ -164,6 +167,7 @@ class Services:
         return {
             **self._process(port),
             "SOUK_CONSUL_URL": self._backing.consul,
+            "SOUK_DATA_FOLDERS": json.dumps(list(self._backing.data_folders)),
             "SOUK_SERVICES": "{}" if self._finds_by_consul else self._addresses(),
         }
 

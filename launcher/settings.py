@@ -31,6 +31,7 @@ CHOSEN = {
     "SOUK_DATABASE_URL": "one for each service; SOUK_POSTGRES_URL names an external server",
     "SOUK_BROKER_URL": "SOUK_RABBITMQ_URL names an external server",
     "SOUK_SERVICES": "the services' addresses",
+    "SOUK_DATA_FOLDERS": "of the servers that it has started",
     "SOUK_KEYS_FILE": "one for each service; see ./souk keys",
     "SOUK_JWT_KEYS": "in the keys file; see ./souk keys",
     "SOUK_API_KEY": "in the keys file",

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     redis_url: str = ""
     """redis://[:password@]host:port/database, shared by all services: revocations, counters and caches."""
 
+    data_folders: tuple[str, ...] = ()
+    """Folders of the databases on this machine. Writes are refused when their disk is nearly full."""
+
+    min_free_megabytes: int = Field(default=100, ge=0)
+    """Of `data_folders`. Too little: the database stops before writes do."""
+
     discovery: Literal["", "consul", "kubernetes", "dns", "static"] = ""
     """How to find upstreams. Empty: Consul if `consul_url` is set, else `services`."""
 

@@ -40,7 +40,14 @@ class DeadLetter:
     reason: str
 
 
-Verdict = Retry | DeadLetter | None
+@dataclass(frozen=True)
+class Hold:
+    """Handle it later without a copy: nothing can be stored at the moment."""
+
+    seconds: float
+
+
+Verdict = Retry | DeadLetter | Hold | None
 """None when done."""
 
 
@@ -69,6 +76,9 @@ class Consumer(ConsumerMixin):
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
         self._is_consuming.clear()
+        if broker.is_amqp(self.url):
+            # The broker delivers them again.
+            self._delayed.clear()
         broker.declare(self.url, self.service, self.types)
         queue = broker.service_queue(self.service, self.types)
         # on_message gives the raw body: kombu's decoding acknowledges what it cannot read.
@@ -139,6 +149,8 @@ class Consumer(ConsumerMixin):
                 self._dead_letter(message, body, reason)
             case Retry(attempt):
                 self._delay(message, body, attempt)
+            case Hold(seconds):
+                self._delayed.append((time.monotonic() + seconds, message))
         failpoints.point(f"acknowledged {key}")
 
     def _dead_letter(self, message: Any, body: bytes, reason: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from structlog import get_logger
 
-from chassis.base import clock, health, telemetry
+from chassis.base import clock, disk, health, telemetry
 from chassis.base.problems import Problem
 from chassis.messaging import handlers
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
-from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
+from chassis.messaging.consumer import Consumer, DeadLetter, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import NewerVersion, UnknownType
 from chassis.messaging.publisher import Publisher
@@ -29,6 +29,8 @@ MAX_BLAMELESS_ATTEMPT = DELAYS_MILLISECONDS.index(5_000)
 
 RETENTION = timedelta(days=2)
 """Of inbox, outbox and idempotency keys: outlasts any repetition."""
+
+FULL_DISK_SECONDS = 5.0
 
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
@@ -55,6 +57,8 @@ def handle(service: Service, envelope: Envelope) -> bool:
 
 
 def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
+    if disk.is_full(service.settings):
+        return Hold(FULL_DISK_SECONDS)
     type_, is_new = "unknown", True
     verdict: Verdict = None
     try:
@@ -114,7 +118,7 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
     while not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
         for index, timer in enumerate(timers):
             if due[index] <= time.monotonic():
-                while _run(service, timer) and not stopping.is_set():
+                while not disk.is_full(service.settings) and _run(service, timer) and not stopping.is_set():
                     pass
                 due[index] = time.monotonic() + timer.every_seconds
 

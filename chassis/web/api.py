@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 from pydantic import BaseModel, ValidationError
 from structlog.contextvars import bind_contextvars
 
-from chassis.base import deadline, validation
+from chassis.base import deadline, disk, validation
 from chassis.base.problems import Invalid, Malformed, Problem, UnsupportedMedia
 from chassis.base.settings import Settings
 from chassis.security import auth
@@ -70,6 +70,7 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         caller = auth.admit(endpoint.allow, environ.get("HTTP_AUTHORIZATION"), environ.get("HTTP_X_API_KEY"), settings)
         bind_contextvars(work=f"{method} {url}")
         if method not in _READS:
+            disk.ensure_space(settings)
             _expect_uncompressed()
         record = _idempotency_record(endpoint, caller)
         arguments = {**path, **_arguments(endpoint)}

@@ -15,6 +15,7 @@ from services.products.search.filters import Filters
 from services.products.search.finder import Finder
 from services.products.search.follower import Follower
 from services.products.search.index import Entry, Index, upsert
+from tests.small_disk import fill, small_disk
 
 DEADLINE_SECONDS = 60
 
@@ -136,3 +137,16 @@ def test_a_failed_transaction_writes_nothing(index):
     with suppress(ZeroDivisionError), index.writing() as writer:
         fail(writer)
     assert index.state("x") == ""
+
+
+def test_on_a_full_disk_the_older_index_is_searched(products, stocked, tmp_path):
+    with small_disk(tmp_path / "disk", megabytes=4) as disk:
+        index = Index(disk / "index.sqlite")
+        finder = Finder(index, Follower(index))
+        made = set(stocked(1, 1))
+        assert ids(finder) == made
+        ballast = fill(disk)
+        added = set(stocked(*[1] * 200))
+        assert ids(finder) == made
+        ballast.unlink()
+        assert ids(finder) == made | added

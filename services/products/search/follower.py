@@ -4,6 +4,7 @@ Reads recent changes with an overlap, as writes may arrive out of order. An iden
 emptied database.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -62,7 +63,13 @@ class Follower:
         with self._lock:
             if self._looked < started and not self._is_building():
                 looked = time.monotonic()
-                self._look()
+                try:
+                    self._look()
+                except sqlite3.OperationalError as error:
+                    # On a full disk an older index is better than none.
+                    if not self._index.state("seen"):
+                        raise Unavailable("The search index cannot be written.") from error
+                    log.warning("search index not updated", error=str(error))
                 self._looked = looked
         self._wait_for_building()
 

@@ -13,7 +13,7 @@ from amqp.exceptions import PreconditionFailed
 from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging import publisher as publishing
-from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
+from chassis.messaging.consumer import Consumer, DeadLetter, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from tests.broker import DEADLINE_SECONDS, an_envelope, taken_from
@@ -76,6 +76,19 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
     consume(fail_once)
     publisher.publish(an_envelope(name))
     assert [attempts.get(timeout=DEADLINE_SECONDS) for _ in range(2)] == [0, 1]
+
+
+def test_a_held_message_is_handled_again_without_a_copy(name: str, publisher: Publisher, consume: Start) -> None:
+    arrived: Mailbox[dict[str, Any]] = Mailbox()
+
+    def hold_once(body: bytes, headers: dict[str, Any]) -> Verdict:
+        arrived.put(headers)
+        return Hold(0.1) if arrived.qsize() == 1 else None
+
+    consume(hold_once)
+    publisher.publish(an_envelope(name))
+    until(lambda: arrived.qsize() == 2)
+    assert broker.ATTEMPT_HEADER not in arrived.get_nowait()
 
 
 def test_a_message_given_up_becomes_a_dead_letter_with_the_reason(
