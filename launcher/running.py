@@ -3,8 +3,9 @@
 import os
 from concurrent.futures import ThreadPoolExecutor
 
+from launcher import queues
 from launcher.errors import LaunchError
-from launcher.manifests import SERVICES
+from launcher.manifests import SERVICES, WITH_POSTGRES
 from launcher.services import MAX_INSTANCES, sidecar_of
 from launcher.stack import Stack
 from launcher.supervisor import Status
@@ -94,6 +95,23 @@ def scale(stack: Stack, service: str, count: int) -> None:
         stack.supervisor.stop(map(sidecar_of, before[count:]))
         stack.installation.replicas = {**stack.installation.replicas, service: count}
         stack.rescale(service)
+
+
+def renew(stack: Stack, service: str) -> int:
+    """Make a service's lost queues anew. Returns how many messages are sent again for them."""
+    ensure_up(stack)
+    if service not in SERVICES:
+        raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(SERVICES)}.")
+    worker = f"{service}-worker"
+    with stack.state.lock():
+        stack.supervisor.stop([worker])
+        queues.delete_lost(stack.url("rabbitmq"), service)
+        stack.supervisor.start_program(worker)
+        stack.wait_ready(worker)
+        types = queues.types(service)
+        return sum(
+            int(stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types)) for sender in WITH_POSTGRES
+        )
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:

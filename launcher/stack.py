@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from launcher import certificate, ports, probes, processes, settings
+from launcher import certificate, ports, probes, processes, queues, settings
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
 from launcher.manifests import WITH_MONGO, WITH_POSTGRES
@@ -100,6 +100,7 @@ class Stack:
             broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
             consul=self.url("consul"),
             credentials=self.credentials,
+            data_folders=[str(self.state.data), *([] if postgres.given else [str(postgres.data.parent)])],
         )
 
     def credentials(self, program: str) -> Mapping[str, str]:
@@ -152,14 +153,14 @@ class Stack:
     def migrate(self) -> None:
         together = Together(self.installation.cancelled)
         for service in WITH_POSTGRES:
-            together.start(self._run_once, service, "chassis", "migrate", f"services.{service}")
+            together.start(self.run_once, service, "chassis", "migrate", f"services.{service}")
         together.finish()
 
     def rotate_keys(self, algorithm: str, drop_old: bool = False) -> str:
         """Needs PostgreSQL, for the audit trail."""
         with self.state.lock():
             key_id = self.services.keys.rotate(algorithm, self._update_edge, drop_old)
-            self._run_once("users", "services.users.commands", "keys-rotated", key_id)
+            self.run_once("users", "services.users.commands", "keys-rotated", key_id)
             return key_id
 
     # --- inside
@@ -251,30 +252,34 @@ class Stack:
         with self.progress.step("Catalogue"):
             if not mongo.given:
                 mongo.ensure_users(WITH_MONGO)
-            self._run_once("products", "services.products.commands", "seed")
+            self.run_once("products", "services.products.commands", "seed")
 
     def _write_kong_file(self) -> None:
         self.state.write(
-            self.services.kong_file.name, self._run_once("gateway", "services.gateway.config.render", "kong/kong.yml")
+            self.services.kong_file.name, self.run_once("gateway", "services.gateway.config.render", "kong/kong.yml")
         )
 
     def _run_services(self, servers: Sequence[Future[None]]) -> None:
         """Without a server they serve what they can."""
         is_whole = not any(server.exception() for server in servers)
+        lost = queues.lost(self.url("rabbitmq")) if is_whole else []
         programs = self.services.programs()
         with self.progress.step(f"Souk's {len(programs)} programs"):
             together = Together(self.installation.cancelled)
             for program in programs:
                 self._run(program)
-                if is_whole:
+                if is_whole and program.name.removesuffix("-worker") not in lost:
                     together.start(self.wait_ready, program.name)
             together.finish()
+        if lost:
+            cures = ", ".join(f"./souk renew {service}" for service in lost)
+            raise LaunchError(f"RabbitMQ has lost queues. To make them anew, with their messages: {cures}")
 
     def _run(self, program: Program) -> None:
         if self.supervisor.ensure(program):
             self._started.append(program.name)
 
-    def _run_once(self, service: str, *arguments: str) -> str:
+    def run_once(self, service: str, *arguments: str) -> str:
         """Its output."""
         command, environment = self.services.one_shot(service, *arguments)
         outcome = subprocess.run(command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False)

@@ -79,6 +79,16 @@ def restart(service: Name) -> None:
 
 @app.command()
 @command
+def renew(service: Name) -> None:
+    """Make the queues that RabbitMQ has lost anew, after a full disk, and have their messages sent again."""
+    count = running.renew(Stack(), service)
+    console.print(
+        f"The queues of {service} are complete; {count} messages are sent again, and those handled change nothing."
+    )
+
+
+@app.command()
+@command
 def order() -> None:
     """Place another demo order: a new customer registers, logs in, orders and pays."""
     stack = Stack()

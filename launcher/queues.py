@@ -1,0 +1,48 @@
+"""Queues that RabbitMQ has lost: a full disk may leave a quorum queue without a leader, and nobody can consume it."""
+
+import importlib
+from collections.abc import Sequence
+
+from amqp.exceptions import InternalError, NotFound
+
+from chassis.messaging import broker
+from launcher.manifests import SERVICES
+
+
+def lost(url: str) -> list[str]:
+    """Services with such a queue."""
+    if not broker.is_amqp(url):
+        return []
+    return [service for service in SERVICES if any(_is_lost(url, queue) for queue in _names(service))]
+
+
+def delete_lost(url: str, service: str) -> None:
+    for queue in _names(service):
+        if _is_lost(url, queue):
+            with broker.connect(url) as connection:
+                connection.default_channel.queue_delete(queue)
+
+
+def types(service: str) -> Sequence[str]:
+    """Of the messages that it receives."""
+    handlers = importlib.import_module(f"services.{service}.app").service.handlers
+    return sorted(handlers.by_type) if handlers else []
+
+
+def _names(service: str) -> list[str]:
+    delays = [broker.delay_queue(service, milliseconds).name for milliseconds in broker.DELAYS_MILLISECONDS]
+    return [broker.service_queue(service, []).name, *delays, broker.dead_letter_queue(service).name]
+
+
+def _is_lost(url: str, queue: str) -> bool:
+    with broker.connect(url) as connection:
+        channel = connection.default_channel
+        channel.basic_qos(0, 1, False)
+        try:
+            # Declaring such a queue succeeds.
+            channel.basic_consume(queue)
+        except InternalError:
+            return True
+        except NotFound:
+            return False
+    return False
