@@ -17,8 +17,11 @@ from chassis.base import clock
 from chassis.base.problems import Unauthorized
 from chassis.run.testing import bearer
 from chassis.security import auth, revocations
+from chassis.security.tokens import LEEWAY
 from chassis.storage import postgres, redis, store
 from services.users.models import revoked_token
+from services.users.models.request import Request
+from services.users.models.security_event import SecurityEvent
 from services.users.models.session import MAX_IDLE, MAX_LENGTH, REPEAT_WINDOW, RefreshToken, Session, digest_of
 from services.users.models.user import User
 from services.users.settings import Settings
@@ -313,15 +316,28 @@ def test_while_redis_fails_tokens_are_accepted_and_a_revocation_reaches_it_after
     revocations._retry_at = 0.0
 
 
-def test_expired_rows_are_purged(tokens, refresh, users, later):
-    refresh(tokens["refresh_token"])
-    later(timedelta(days=2))
+@pytest.mark.parametrize(
+    ("moment", "needed"),
+    [
+        (revoked_token.RevokedToken.ends_at, LEEWAY),
+        (Request.expires_at, timedelta(0)),
+        (RefreshToken.used_at, timedelta(days=1)),
+        (Session.expires_at, timedelta(0)),
+        (SecurityEvent.occurred_at, timedelta(days=365)),
+    ],
+    ids=str,
+)
+def test_rows_are_purged_once_they_are_not_needed(tokens, refresh, http, users, moment, needed):
+    http.post("/users/logout", headers=authorized(refresh(tokens["refresh_token"]).json))
+    a_moment = timedelta(seconds=8)
     with users.store.transaction():
-        purge()
-        assert postgres.session().scalar(select(func.count()).select_from(RefreshToken)) == 1
-        postgres.session().execute(update(Session).values(expires_at=clock.now()))
-        purge()
-        assert postgres.session().scalar(select(func.count()).select_from(Session)) == 0
+        for age, is_left in ((needed - a_moment, True), (needed + a_moment, False)):
+            aged = update(moment.class_).where(moment.is_not(None)).values({moment: clock.now() - age})
+            count = postgres.session().execute(aged).rowcount
+            assert count
+            purge()
+            left = select(func.count()).select_from(moment.class_).where(moment.is_not(None))
+            assert postgres.session().scalar(left) == (count if is_left else 0)
 
 
 def test_a_token_used_a_day_ago_still_proves_theft(tokens, refresh, me, users, later):

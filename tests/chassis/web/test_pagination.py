@@ -10,6 +10,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from chassis.base import clock
+from chassis.base.problems import Invalid
 from chassis.run import web_app
 from chassis.run.service import Service
 from chassis.security import auth
@@ -85,3 +86,10 @@ def test_rows_of_one_moment_are_each_on_one_page(service: Service, events: Flask
 def test_a_full_last_page_announces_no_other(service: Service, events: FlaskClient) -> None:
     add(service, 4)
     assert [len(page) for page in pages(events, 2)] == [2, 2]
+
+
+@pytest.mark.parametrize("values", [["1"], ["1", "2", "3"], []])
+def test_a_cursor_with_more_or_fewer_values_than_its_list_encodes_is_refused(values: list[str]) -> None:
+    assert pagination.decode(pagination.encode("1", "2"), 2) == ["1", "2"]
+    with pytest.raises(Invalid):
+        pagination.decode(pagination.encode(*values), 2)
