@@ -66,6 +66,22 @@ def test_the_next_digest_is_due_within_a_day(hour, at, zone, digest):
     assert at < due <= at + timedelta(hours=26 if digest == "daily" else 1)
 
 
+@pytest.mark.parametrize(
+    ("digest", "at", "due"),
+    [
+        ("daily", "2025-01-10 17:59", "2025-01-10 18:00"),
+        ("daily", "2025-01-10 18:00", "2025-01-11 18:00"),
+        ("daily", "2025-01-10 18:01", "2025-01-11 18:00"),
+        ("hourly", "2025-01-10 17:59", "2025-01-10 18:00"),
+        ("hourly", "2025-01-10 18:00", "2025-01-10 19:00"),
+    ],
+)
+def test_a_digest_is_due_at_the_chosen_hour_or_the_next(digest, at, due):
+    moment, expected = (datetime.fromisoformat(each).replace(tzinfo=BERLIN) for each in (at, due))
+    wanted = Preferences(digest=digest, digest_hour=18)
+    assert next_digest(wanted, BERLIN, moment.astimezone(UTC)) == expected
+
+
 @pytest.fixture
 def prefer(client, notifications, desk):
     """Sets Amal's preferences."""

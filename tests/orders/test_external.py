@@ -68,6 +68,8 @@ def test_a_part_refunded_externally_is_counted_once_in_any_order(
     assert published(deliver(moved(paid, 700, position=9), moved(paid, 300, position=8), moved(paid, 700, position=9)))
     seen = http.get(f"/orders/{paid}", headers=staff).json
     assert (seen["status"], seen["refunded_amount"]) == ("confirmed", "7.00")
+    timeline = http.get(f"/orders/{paid}/events?limit=100", headers=staff).json["items"]
+    assert [each["type"] for each in timeline].count(PaymentMovedExternally.type) == 1
     refused = http.post(f"/orders/{paid}/refunds", json={"amount": "18.01"}, headers=staff | fresh_key())
     assert "18.00 EUR" in refused.json["detail"]
     assert ship(paid).status_code == 200

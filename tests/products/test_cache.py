@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from redis import Redis
 
 from chassis.base.problems import NotFound, Unavailable
 from services.products.cache import Cache
@@ -105,6 +106,19 @@ def test_a_change_invalidates_even_what_is_being_read(cache, source):
         released.set()
         assert slow.result().body == b"before the change"
     assert cache.get("a", 60, source).body == b"2"
+
+
+def test_a_reader_that_dies_locks_the_others_out_for_seconds_only(cache):
+    client = Redis.from_url(server_url("REDIS"))
+    left = []
+
+    def read():
+        left.extend(client.pttl(key) for key in client.scan_iter(f"cache:{cache._name}:*lock"))
+        return b""
+
+    cache.get("a", 60, read)
+    assert len(left) == 1
+    assert 0 < left[0] <= 5_000
 
 
 def test_each_generation_is_another(cache):

@@ -1,5 +1,6 @@
 """Holds expire; a command that comes too late is answered by what is on hand then."""
 
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 from chassis.messaging.consumer import Retry
@@ -110,6 +111,15 @@ def test_an_interrupted_expiry_is_finished_by_the_next(stocked, deliver):
     assert stock(cups) == (2, 3, 0)
     reservations.expire()
     assert stock(cups) == (5, 0, 0)
+
+
+def test_the_oldest_holds_expire_first(stocked, deliver):
+    (cups,) = stocked(5)
+    order_ids = [uuid4() for _ in range(3)]
+    for minutes, order_id in zip((1, 3, 2), order_ids, strict=True):
+        deliver(ReserveStock(order_id, {cups: 1}))
+        Reservation.objects(order_id=str(order_id)).update(set__expires_at=mongo.now() - timedelta(minutes=minutes))
+    assert [each.order_id for each in Reservation.overdue(2)] == [str(order_ids[1]), str(order_ids[2])]
 
 
 def test_a_sale_beats_an_expiry_that_looked_before_it(stocked, deliver):

@@ -213,6 +213,14 @@ def test_a_retry_with_its_idempotency_key_gets_the_first_response(http, users, s
     assert [envelope.type for envelope in relayed.sent] == ["user.registered", "user.email_verification_requested"]
 
 
+def test_two_people_may_happen_to_send_the_same_idempotency_key(http):
+    responses = [
+        http.post("/users/register", json=person(name), headers={"Idempotency-Key": "1"}) for name in ("ada", "grace")
+    ]
+    assert [each.status_code for each in responses] == [201, 201]
+    assert responses[0].json["id"] != responses[1].json["id"]
+
+
 def test_concurrent_retries_register_one_account(client, users):
     key = {"Idempotency-Key": str(uuid.uuid4())}
     responses = []
