@@ -1,5 +1,6 @@
 """Messages on a real RabbitMQ."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -8,6 +9,7 @@ from kombu import Queue
 from chassis.base import clock
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
+from chassis.messaging.relay import Send
 from tests.conftest import server_url
 
 DEADLINE_SECONDS = 20
@@ -33,3 +35,14 @@ def taken_from(queue: str, envelope: Envelope) -> Any:
         while not found:
             connection.drain_events(timeout=DEADLINE_SECONDS)
     return found[0]
+
+
+def sending_each(send: Callable[[Envelope], None]) -> Send:
+    """Sends one by one, confirmed at once."""
+
+    def send_all(envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
+        for message in envelopes:
+            send(message)
+            yield message
+
+    return send_all

@@ -25,9 +25,9 @@ _QUORUM = {"x-queue-type": "quorum"}
 EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
 
 
-def connect(url: str, heartbeat: int = 10) -> Connection:
-    """Enables publisher confirms, which kombu leaves off."""
-    options = {} if is_amqp(url) else {"visibility_timeout": 60}
+def connect(url: str, heartbeat: int = 10, confirms_each: bool = True) -> Connection:
+    """confirms_each: each publish waits for its confirm, which kombu leaves off."""
+    options = {"confirm_publish": confirms_each} if is_amqp(url) else {"visibility_timeout": 60}
     return Connection(
         url, transport_options={**transport_options(url), **options}, connect_timeout=5, heartbeat=heartbeat
     )

@@ -1,10 +1,11 @@
-"""Consumes a queue: acknowledges a message once it is handled or its copy is stored."""
+"""Consumes a queue: acknowledges messages once they are handled or their copies are stored."""
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from kombu import Connection
@@ -19,6 +20,11 @@ from chassis.messaging.publisher import Publisher
 log = get_logger(__name__)
 
 PREFETCH = 16
+"""Also the most that are handled together."""
+
+GATHER_SECONDS = 0.001
+"""For the next of those that were delivered together."""
+
 MAX_HANDLING_SECONDS = 45
 """Longer than a handler's statements, locks and retries can take."""
 
@@ -51,16 +57,24 @@ Verdict = Retry | DeadLetter | Hold | None
 """None when done."""
 
 
+@dataclass(frozen=True)
+class Delivery:
+    body: bytes
+    headers: dict[str, Any]
+
+
+Handle = Callable[[Sequence[Delivery]], Sequence[Verdict] | None]
+"""None: not together, but perhaps one by one."""
+
+
 class _Stopping(Exception):
     """Stopped while waiting for the broker."""
 
 
 class Consumer(ConsumerMixin):
-    """Carries out the verdict of `handle(body, headers)`."""
+    """Carries out the verdicts of `handle`."""
 
-    def __init__(
-        self, url: str, service: str, types: list[str], handle: Callable[[bytes, dict[str, Any]], Verdict]
-    ) -> None:
+    def __init__(self, url: str, service: str, types: list[str], handle: Handle) -> None:
         self.url = url
         self.service = service
         self.types = types
@@ -69,24 +83,27 @@ class Consumer(ConsumerMixin):
         self.publisher = Publisher(url)
         self._is_consuming = threading.Event()
         self._iterated_at = 0.0
+        self._delivered: list[Any] = []
         self._delayed: list[tuple[float, Any]] = []
+        self._established: Any = None
         self._channel: Any = None
         self._count_at = 0.0
         self._declare_at = 0.0
 
     def get_consumers(self, Consumer: Any, channel: Any) -> list[Any]:  # noqa: N803 - kombu's name
         self._is_consuming.clear()
+        # The broker delivers again what the last connection left.
+        self._delivered = []
         if broker.is_amqp(self.url):
-            # The broker delivers them again.
             self._delayed.clear()
         broker.declare(self.url, self.service, self.types)
         queue = broker.service_queue(self.service, self.types)
         # on_message gives the raw body: kombu's decoding acknowledges what it cannot read.
-        return [Consumer([queue], on_message=self._receive, prefetch_count=PREFETCH)]
+        return [Consumer([queue], on_message=self._delivered.append, prefetch_count=PREFETCH)]
 
     def on_consume_ready(self, connection: Any, channel: Any, consumers: Any, **kwargs: Any) -> None:
         self._iterated_at = time.monotonic()
-        self._channel = channel
+        self._established, self._channel = connection, channel
         self._declare_at = time.monotonic() + DECLARE_SECONDS
         self._is_consuming.set()
 
@@ -120,8 +137,11 @@ class Consumer(ConsumerMixin):
         self._iterated_at = time.monotonic()
         due = [message for at, message in self._delayed if at <= time.monotonic()]
         self._delayed = [(at, message) for at, message in self._delayed if at > time.monotonic()]
-        for message in due:
-            self._receive(message)
+        self._delivered += due
+        self._gather()
+        if self._delivered:
+            taken, self._delivered[:] = list(self._delivered), []
+            self._receive(taken)
         if self._declare_at <= time.monotonic():
             self._declare_again()
         if self._count_at <= time.monotonic() and broker.is_amqp(self.url):
@@ -137,21 +157,45 @@ class Consumer(ConsumerMixin):
             self._is_consuming.clear()
             raise
 
-    def _receive(self, message: Any) -> None:
-        body, key = broker.body_of(message), message.delivery_info.get("routing_key")
-        failpoints.point(f"receive {key}")
-        verdict = self.handle(body, message.headers)
-        failpoints.point(f"acknowledge {key}")
+    def _gather(self) -> None:
+        """What else has been delivered."""
+        with suppress(TimeoutError):
+            while 0 < len(self._delivered) < PREFETCH:
+                self._established.drain_events(timeout=GATHER_SECONDS)
+
+    def _receive(self, messages: Sequence[Any]) -> None:
+        for message in messages:
+            failpoints.point(f"receive {_key(message)}")
+        self._handle(messages)
+
+    def _handle(self, messages: Sequence[Any]) -> None:
+        verdicts = self.handle([Delivery(broker.body_of(message), message.headers) for message in messages])
+        if verdicts is None:
+            for message in messages:
+                self._handle([message])
+                self._iterated_at = time.monotonic()
+            return
+        for message in messages:
+            failpoints.point(f"acknowledge {_key(message)}")
+        if broker.is_amqp(self.url) and not any(verdicts) and not self._delayed:
+            # All that were delivered before these are settled: none is held.
+            max(messages, key=attrgetter("delivery_tag")).ack(multiple=True)
+        else:
+            for message, verdict in zip(messages, verdicts, strict=True):
+                self._settle(message, verdict)
+        for message in messages:
+            failpoints.point(f"acknowledged {_key(message)}")
+
+    def _settle(self, message: Any, verdict: Verdict) -> None:
         match verdict:
             case None:
                 message.ack()
             case DeadLetter(reason):
-                self._dead_letter(message, body, reason)
+                self._dead_letter(message, broker.body_of(message), reason)
             case Retry(attempt):
-                self._delay(message, body, attempt)
+                self._delay(message, broker.body_of(message), attempt)
             case Hold(seconds):
                 self._delayed.append((time.monotonic() + seconds, message))
-        failpoints.point(f"acknowledged {key}")
 
     def _dead_letter(self, message: Any, body: bytes, reason: str) -> None:
         headers = {**message.headers, ERROR_HEADER: reason[:2_000], DIED_AT_HEADER: clock.now().isoformat()}
@@ -168,3 +212,7 @@ class Consumer(ConsumerMixin):
         else:
             message.headers.update(headers)
             self._delayed.append((time.monotonic() + milliseconds / 1000, message))
+
+
+def _key(message: Any) -> str:
+    return str(message.delivery_info.get("routing_key"))

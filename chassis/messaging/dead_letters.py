@@ -14,7 +14,7 @@ from chassis.base import telemetry
 from chassis.base.parsing import parse_json
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, body_of
-from chassis.messaging.publisher import Publisher
+from chassis.messaging.publisher import Outgoing, Publisher, points_of
 
 MAX_LETTERS = 10_000
 """Per run; held in memory."""
@@ -107,8 +107,9 @@ class DeadLetterQueue:
         dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
         kept = {name: value for name, value in message.headers.items() if name not in dropped}
         properties = {name: value for name, value in message.properties.items() if name in _COPIED}
-        content = {"content_type": message.content_type, "content_encoding": message.content_encoding}
-        self._publisher.republish(body_of(message), exchange, key, {**properties, **content, "headers": kept | headers})
+        self._publisher.send(
+            Outgoing(key, body_of(message), points_of(key), exchange, kept | headers, message.content_type, properties)
+        )
         message.ack()
 
 

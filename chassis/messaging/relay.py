@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -56,11 +56,15 @@ class Source(Protocol):
     def wake(self) -> None: ...
 
 
+Send = Callable[[Sequence[Envelope]], Iterable[Envelope]]
+"""Yields each once it is confirmed; raises in the end unless all were."""
+
+
 class Relay:
     def __init__(
         self,
         source: Source,
-        send: Callable[[Envelope], None],
+        send: Send,
         probe: Callable[[], None] = lambda: None,
         poll_seconds: float = 1.0,
     ) -> None:
@@ -81,8 +85,7 @@ class Relay:
         """The number sent. Raises `send`'s error."""
         until = time.monotonic() + MAX_BATCH_SECONDS
         with self.source.unsent() as batch:
-            for envelope in batch.unsent:
-                self.send(envelope)
+            for envelope in self.send(batch.unsent) if batch.unsent else ():
                 batch.sent.append(envelope)
                 telemetry.MESSAGES_SENT.labels(envelope.type).inc()
                 if time.monotonic() > until:
@@ -96,14 +99,15 @@ class Relay:
     def _run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
             try:
-                if self.send_batch():
+                sent = self.send_batch()
+                if sent or self._probe_at <= time.monotonic():
+                    if not sent:
+                        self.probe()
                     self._probe_at = time.monotonic() + PROBE_SECONDS
-                elif self._probe_at <= time.monotonic():
-                    self.probe()
-                    self._probe_at = time.monotonic() + PROBE_SECONDS
-                else:
-                    self.source.wait(self.poll_seconds)
                 self._error = None
+                if sent < BATCH:
+                    # Whatever was committed meanwhile has been announced.
+                    self.source.wait(self.poll_seconds)
             except Exception as error:  # keep trying
                 self._error, self._probe_at = error, 0.0
                 log.warning("relay failed", error=repr(error))

@@ -10,12 +10,13 @@ from uuid import UUID
 from celery import Celery, Task
 from celery.exceptions import Retry
 from kombu import Queue
+from kombu.serialization import dumps
 from structlog import get_logger
 
 from chassis.base import failpoints, telemetry
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
-from chassis.messaging.publisher import CONFIRM_TIMEOUT_SECONDS, Publisher
+from chassis.messaging.publisher import CONFIRM_TIMEOUT_SECONDS, Outgoing
 from chassis.messaging.relay import TASK_PREFIX
 from chassis.storage import store
 
@@ -108,21 +109,20 @@ class Tasks:
         with store.active(self.store):
             self.functions[name](row_id)
 
-    def send(self, envelope: Envelope, publisher: Publisher) -> None:
-        """Raises ConnectionError when not confirmed."""
+    def outgoing(self, envelope: Envelope) -> Outgoing:
+        """The task's message, as Celery writes it."""
         name = envelope.type.removeprefix(TASK_PREFIX)
-        failpoints.point(f"send {name}")
-        with publisher.confirming() as (producer, options):
-            self.app.send_task(
-                name,
-                args=[envelope.subject],
-                task_id=str(envelope.id),
-                queue=self.queue,
-                headers={"traceparent": envelope.traceparent},
-                producer=producer,
-                **options,
-            )
-        failpoints.point(f"sent {name}")
+        made = self.app.amqp.as_task_v2(str(envelope.id), name, args=[envelope.subject], ignore_result=True)
+        content_type, _, body = dumps(made.body, serializer="json")
+        return Outgoing(
+            self.queue,
+            body.encode(),
+            (f"send {name}", f"sent {name}"),
+            headers={**made.headers, "traceparent": envelope.traceparent},
+            content_type=content_type,
+            properties=made.properties,
+            queue=self.app.conf.task_queues[0],
+        )
 
 
 def _retry(task: Task, error: Exception) -> Retry:

@@ -1,10 +1,10 @@
 """Services in one process for tests: real stores and handlers, an in-memory broker."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from uuid import UUID
 
-from chassis.messaging.consumer import DeadLetter, Retry
+from chassis.messaging.consumer import DeadLetter, Delivery, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.relay import TASK_PREFIX, Relay
 from chassis.run import worker
@@ -44,7 +44,19 @@ class System:
             assert service.celery is not None
             service.celery.run(envelope.type.removeprefix(TASK_PREFIX), UUID(envelope.subject))
             return
-        verdict = worker.receive(service, envelope.to_json(), {})
+        self._settle(service, envelope, worker.receive(service, envelope.to_json(), {}))
+
+    def deliver_together(self, service: Service, envelopes: Sequence[Envelope]) -> None:
+        """Messages, as a worker takes those that wait."""
+        verdicts = worker.receive_all(service, [Delivery(envelope.to_json(), {}) for envelope in envelopes])
+        if verdicts is None:
+            for envelope in envelopes:
+                self.deliver(service, envelope)
+        else:
+            for envelope, verdict in zip(envelopes, verdicts, strict=True):
+                self._settle(service, envelope, verdict)
+
+    def _settle(self, service: Service, envelope: Envelope, verdict: Verdict) -> None:
         match verdict:
             case DeadLetter(reason):
                 self.dead_letters.append((service.name, envelope, reason))
@@ -52,7 +64,12 @@ class System:
                 self.retried.append((service.name, envelope))
 
     def _collect(self, service: Service) -> int:
-        return Relay(service.store.source, lambda envelope: self._route(service, envelope)).send_batch()
+        def send(envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
+            for envelope in envelopes:
+                self._route(service, envelope)
+                yield envelope
+
+        return Relay(service.store.source, send).send_batch()
 
     def _route(self, sender: Service, envelope: Envelope) -> None:
         self.sent.append(envelope)

@@ -3,22 +3,24 @@
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 from structlog import get_logger
+from structlog.contextvars import bound_contextvars
 
 from chassis.base import clock, disk, health, telemetry
 from chassis.base.problems import Problem
 from chassis.messaging import handlers
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
-from chassis.messaging.consumer import Consumer, DeadLetter, Hold, Retry, Verdict
+from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import NewerVersion, UnknownType
-from chassis.messaging.publisher import Publisher
-from chassis.messaging.relay import TASK_PREFIX, Relay
+from chassis.messaging.publisher import Outgoing, Publisher
+from chassis.messaging.relay import TASK_PREFIX, Relay, Send
 from chassis.run.service import Service, Timer
 from chassis.storage import store
 
@@ -32,28 +34,61 @@ RETENTION = timedelta(days=2)
 
 FULL_DISK_SECONDS = 5.0
 
+SEVERAL = "several messages"
+"""The work of a transaction that handles messages of several types."""
+
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
 
-def handle(service: Service, envelope: Envelope) -> bool:
-    """In one transaction. False for a duplicate."""
+def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
+    """In one transaction, in this order. False for each duplicate."""
     assert service.handlers is not None
-    if envelope.type not in service.handlers.by_type:
-        raise UnknownType(f"{service.name} has no handler for {envelope.type}.")
-    message = envelope.message()
-    with (
-        store.active(service.store),
-        telemetry.trace(envelope.traceparent, work=envelope.type, subject=envelope.subject),
-    ):
-        started = time.perf_counter()
+    by_type = service.handlers.by_type
+    if unknown := next((envelope.type for envelope in envelopes if envelope.type not in by_type), None):
+        raise UnknownType(f"{service.name} has no handler for {unknown}.")
+    messages = [envelope.message() for envelope in envelopes]
+    types = {envelope.type for envelope in envelopes}
+    started = time.perf_counter()
+    with store.active(service.store), bound_contextvars(work=types.pop() if len(types) == 1 else SEVERAL):
         with service.store.transaction():
-            if not service.store.first_time(envelope.id):
-                return False
-            with handlers.receiving(envelope):
-                service.handlers.by_type[envelope.type](message)
+            new = service.store.first_times([envelope.id for envelope in envelopes])
+            are_new = [_is_first(envelope.id, new) for envelope in envelopes]
+            for envelope, message, is_new in zip(envelopes, messages, are_new, strict=True):
+                if is_new:
+                    with (
+                        telemetry.trace(envelope.traceparent, work=envelope.type, subject=envelope.subject),
+                        handlers.receiving(envelope),
+                    ):
+                        by_type[envelope.type](message)
         service.store.source.wake()
-        telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
-    return True
+    for envelope, is_new in zip(envelopes, are_new, strict=True):
+        if is_new:
+            telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
+    return are_new
+
+
+def _is_first(message_id: UUID, new: set[UUID]) -> bool:
+    """Once, if it was delivered twice together."""
+    is_first = message_id in new
+    new.discard(message_id)
+    return is_first
+
+
+def receive_all(service: Service, deliveries: Sequence[Delivery]) -> list[Verdict] | None:
+    """One verdict each. None if they cannot be handled together: then one by one, so that none harms another."""
+    if len(deliveries) == 1:
+        return [receive(service, deliveries[0].body, deliveries[0].headers)]
+    if disk.is_full(service.settings):
+        return [Hold(FULL_DISK_SECONDS) for _ in deliveries]
+    try:
+        envelopes = [Envelope.from_json(delivery.body) for delivery in deliveries]
+        are_new = handle(service, envelopes)
+    except Exception as error:
+        log.info("messages are handled one by one", count=len(deliveries), error=type(error).__name__)
+        return None
+    for envelope, is_new in zip(envelopes, are_new, strict=True):
+        telemetry.MESSAGES_HANDLED.labels(envelope.type, "done" if is_new else "duplicate").inc()
+    return [None] * len(deliveries)
 
 
 def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
@@ -64,7 +99,7 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
     try:
         envelope = Envelope.from_json(body)
         type_ = _label(service, envelope)
-        is_new = handle(service, envelope)
+        [is_new] = handle(service, [envelope])
     except NewerVersion as newer:
         # An instance of the newer release will receive it.
         log.warning("message waits for a newer release", type=type_, reason=newer.detail)
@@ -96,16 +131,19 @@ def _attempt(headers: dict[str, Any]) -> int:
     return value if isinstance(value, int) and value >= 0 else len(DELAYS_MILLISECONDS)
 
 
-def sender(service: Service, publisher: Publisher) -> Callable[[Envelope], None]:
-
-    def send(envelope: Envelope) -> None:
-        if envelope.type.startswith(TASK_PREFIX):
-            assert service.celery is not None
-            service.celery.send(envelope, publisher)
-        else:
-            publisher.publish(envelope)
+def sender(service: Service, publisher: Publisher) -> Send:
+    def send(envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
+        outgoing = [_outgoing(service, envelope) for envelope in envelopes]
+        return (envelopes[index] for index in publisher.send_all(outgoing))
 
     return send
+
+
+def _outgoing(service: Service, envelope: Envelope) -> Outgoing:
+    if not envelope.type.startswith(TASK_PREFIX):
+        return Outgoing.of(envelope)
+    assert service.celery is not None
+    return service.celery.outgoing(envelope)
 
 
 def purge(service: Service) -> bool:
@@ -191,7 +229,7 @@ def _consumer(service: Service) -> Consumer | None:
     if service.handlers is None:
         return None
     types = sorted(service.handlers.by_type)
-    return Consumer(service.settings.broker_url, service.name, types, partial(receive, service))
+    return Consumer(service.settings.broker_url, service.name, types, partial(receive_all, service))
 
 
 def _expect_ready(consumer: Consumer) -> None:

@@ -1,8 +1,9 @@
 """The ids of handled messages."""
 
+from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import Column, DateTime, Table, Uuid
+from sqlalchemy import ARRAY, Column, DateTime, Table, Uuid, bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from chassis.base import clock
@@ -16,7 +17,19 @@ inbox = Table(
 )
 
 
-def first_time(message_id: UUID) -> bool:
-    """A concurrent delivery waits for the other's commit."""
-    statement = insert(inbox).values(message_id=message_id, received_at=clock.now()).on_conflict_do_nothing()
-    return postgres.session().execute(statement.returning(inbox.c.message_id)).first() is not None
+_REMEMBER = (
+    insert(inbox)
+    .from_select(
+        ["message_id", "received_at"],
+        select(func.unnest(bindparam("ids", type_=ARRAY(Uuid))), bindparam("at", type_=DateTime(timezone=True))),
+    )
+    .on_conflict_do_nothing()
+    .returning(inbox.c.message_id)
+)
+
+
+def first_times(message_ids: Iterable[UUID]) -> set[UUID]:
+    """Those that are new. A concurrent delivery waits for the other's commit."""
+    # In one order everywhere, or two deliveries of the same messages could wait for each other.
+    values = {"ids": sorted(set(message_ids)), "at": clock.now()}
+    return set(postgres.session().connection().execute(_REMEMBER, values).scalars())

@@ -4,7 +4,7 @@ Without transactions over several documents there is no inbox: handlers must be 
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from types import ModuleType
@@ -139,8 +139,8 @@ class MongoStore:
         seconds = deadline.callers_remaining()
         return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
 
-    def first_time(self, message_id: UUID) -> bool:
-        return True
+    def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
+        return set(message_ids)
 
     def purge(self, before: datetime) -> bool:
         """Sent messages are removed at once."""

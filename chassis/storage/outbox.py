@@ -8,7 +8,21 @@ from uuid import UUID, uuid4
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import BigInteger, Column, DateTime, Identity, Index, String, Table, Uuid, insert, update
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    String,
+    Table,
+    Uuid,
+    bindparam,
+    func,
+    insert,
+    update,
+)
 from sqlalchemy import select as sql_select
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -37,6 +51,9 @@ outbox = Table(
 Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(None))
 
 
+_INSERT = insert(outbox)
+
+
 def emit(message: Message) -> None:
     """Send after the current transaction commits."""
     _write(message.type, str(message.subject), message.data(), relay.meta(message.version))
@@ -56,7 +73,7 @@ def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any])
         "meta": meta,
         "occurred_at": clock.now(),
     }
-    postgres.session().execute(insert(outbox).values(row))
+    postgres.session().connection().execute(_INSERT, row)
 
 
 class TableSource:
@@ -67,28 +84,28 @@ class TableSource:
         self.table = table
         self.name = name
         self._listening: psycopg2.extensions.connection | None = None
-
-    @contextmanager
-    def unsent(self) -> Iterator[Batch]:
-        table = self.table
         # Not "after the last position": positions commit out of order. SKIP LOCKED lets several relays share the work.
-        query = (
+        self._unsent = (
             sql_select(table)
             .where(table.c.sent_at.is_(None))
             .order_by(table.c.position)
             .limit(relay.BATCH)
             .with_for_update(skip_locked=True)
         )
+        are_sent = table.c.id == func.any(bindparam("ids", type_=ARRAY(Uuid)))
+        self._mark = update(table).where(are_sent).values(sent_at=bindparam("now", type_=DateTime(timezone=True)))
+
+    @contextmanager
+    def unsent(self) -> Iterator[Batch]:
         with self.database.engine.connect() as connection:
-            rows = connection.execute(query).all()
+            rows = connection.execute(self._unsent).all()
             telemetry.OUTBOX_AGE.set((clock.now() - rows[0].occurred_at).total_seconds() if rows else 0)
             batch = Batch([self._envelope(row) for row in rows])
             try:
                 yield batch
             finally:
                 if batch.sent:
-                    sent = table.c.id.in_([envelope.id for envelope in batch.sent])
-                    connection.execute(update(table).where(sent).values(sent_at=clock.now()))
+                    connection.execute(self._mark, {"ids": [each.id for each in batch.sent], "now": clock.now()})
                 connection.commit()
 
     def _envelope(self, row: Any) -> Envelope:

@@ -1,5 +1,6 @@
 """PostgreSQL as a store."""
 
+from collections.abc import Iterable
 from datetime import datetime
 from types import ModuleType
 from uuid import UUID
@@ -29,8 +30,8 @@ class PostgresStore(Database):
 
         migrate.upgrade(package, self.url)
 
-    def first_time(self, message_id: UUID) -> bool:
-        return inbox.first_time(message_id)
+    def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
+        return inbox.first_times(message_ids)
 
     def purge(self, before: datetime) -> bool:
         more = [

@@ -1,6 +1,6 @@
 """What the edges need of a database. Tests have several stores, one active."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -24,8 +24,8 @@ class Store(Protocol):
         """Commit, unless the block raises."""
         ...
 
-    def first_time(self, message_id: UUID) -> bool:
-        """Whether this message is new."""
+    def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
+        """Those of messages that are new."""
         ...
 
     def purge(self, before: datetime) -> bool:

@@ -18,6 +18,7 @@ from chassis.messaging.relay import Relay
 from chassis.storage import mongo
 from contracts.stock import ReserveStock, StockReserved
 from services.products.models import Reservation
+from tests.broker import sending_each
 from tests.conftest import JWT_KEYS, free_port
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +38,7 @@ def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, de
         accepted.append(envelope)
 
     with pytest.raises(ConnectionError):
-        Relay(products.store.source, broken_after_one).send_batch()
+        Relay(products.store.source, sending_each(broken_after_one)).send_batch()
     assert telemetry.OUTBOX_AGE._value.get() > 0
     assert published() == [StockReserved(order_id) for order_id in orders[1:]]
     assert published() == []

@@ -1,7 +1,7 @@
 """On a real RabbitMQ: what is published arrives, is retried later, becomes a dead letter, and is never dropped."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from queue import Empty
 from queue import Queue as Mailbox
 from typing import Any
@@ -12,10 +12,11 @@ from amqp.exceptions import PreconditionFailed
 
 from chassis.base import clock
 from chassis.messaging import broker
+from chassis.messaging import consumer as consuming
 from chassis.messaging import publisher as publishing
-from chassis.messaging.consumer import Consumer, DeadLetter, Hold, Retry, Verdict
+from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Handle, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
-from chassis.messaging.publisher import Publisher
+from chassis.messaging.publisher import PROBE, Outgoing, Publisher, points_of
 from tests.broker import DEADLINE_SECONDS, an_envelope, taken_from
 from tests.conftest import server_url
 from tests.installation import until
@@ -24,13 +25,17 @@ from tests.wire import Wire
 Start = Callable[[Callable[[bytes, dict[str, Any]], Verdict]], Consumer]
 
 
+def one_by_one(handle: Callable[[bytes, dict[str, Any]], Verdict]) -> Handle:
+    return lambda deliveries: [handle(each.body, each.headers) for each in deliveries]
+
+
 @pytest.fixture
 def consume(name: str) -> Iterator[Start]:
     """Runs a consumer of `name` in a thread until the test ends."""
     running: list[tuple[Consumer, threading.Thread]] = []
 
     def start(handle: Callable[[bytes, dict[str, Any]], Verdict]) -> Consumer:
-        consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
+        consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], one_by_one(handle))
         thread = threading.Thread(target=consumer.run, daemon=True)
         thread.start()
         assert consumer.wait_ready(DEADLINE_SECONDS)
@@ -228,7 +233,7 @@ def test_a_message_is_delivered_again_when_the_consumer_dies_while_it_handles_it
         raise Dies
 
     envelope = an_envelope(name)
-    run_to_its_death(Consumer(server_url("BROKER"), name, [f"{name}.greeted"], die), publisher, envelope)
+    run_to_its_death(Consumer(server_url("BROKER"), name, [f"{name}.greeted"], one_by_one(die)), publisher, envelope)
     arrived: Mailbox[bytes] = Mailbox()
     consume(lambda body, headers: arrived.put(body))
     assert Envelope.from_json(arrived.get(timeout=DEADLINE_SECONDS)) == envelope
@@ -242,7 +247,7 @@ def test_a_message_is_delivered_again_when_the_consumer_dies_before_its_copy_is_
         def send_to(self, *_: Any) -> None:
             raise Dies
 
-    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], lambda body, headers: verdict)
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], lambda _: [verdict])
     consumer.publisher = DiesPublishing(server_url("BROKER"))
     envelope = an_envelope(name)
     run_to_its_death(consumer, publisher, envelope)
@@ -271,3 +276,117 @@ def test_a_message_that_a_full_queue_rejects_is_not_confirmed(name: str, publish
                 publisher.publish(an_envelope(name))
         finally:
             channel.queue_delete(name)
+
+
+def test_of_messages_sent_together_exactly_the_confirmed_ones_are_reported(name: str, publisher: Publisher) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    full = f"{name}.full"
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        channel.queue_declare(
+            full, durable=True, auto_delete=False, arguments={"x-max-length": 0, "x-overflow": "reject-publish"}
+        )
+        try:
+            messages = [Outgoing(key, b"{}", points_of(key)) for key in (name, full, name, full, name)]
+            confirmed: list[int] = []
+            # A list that extends itself from an iterator keeps what came before the error.
+            with pytest.raises(ConnectionError, match="2 of 5"):
+                confirmed.extend(publisher.send_all(messages))
+            assert sorted(confirmed) == [0, 2, 4]
+            assert broker.depth(channel, name) == 3
+        finally:
+            channel.queue_delete(full)
+
+
+def test_a_batch_that_is_left_early_spoils_no_confirm_of_the_next(name: str, publisher: Publisher) -> None:
+    messages = [Outgoing(PROBE, b"", points_of(PROBE)) for _ in range(50)]
+    next(iter(publisher.send_all(messages)))
+    assert sorted(publisher.send_all(messages[:3])) == [0, 1, 2]
+
+
+def test_messages_are_delivered_again_when_the_consumer_dies_before_it_acknowledges_them(
+    name: str, publisher: Publisher, consume: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were handled together and committed, then the process died: what a failpoint does in tests/chaos."""
+    monkeypatch.setattr(consuming, "GATHER_SECONDS", DEADLINE_SECONDS)
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelopes = [an_envelope(name) for _ in range(consuming.PREFETCH)]
+    committed: list[list[bytes]] = []
+
+    def die(deliveries: Sequence[Delivery]) -> None:
+        committed.append([each.body for each in deliveries])
+        raise Dies
+
+    assert len(list(publisher.send_all([Outgoing.of(each) for each in envelopes]))) == consuming.PREFETCH
+    with pytest.raises(Dies):
+        Consumer(server_url("BROKER"), name, [f"{name}.greeted"], die).run()
+    assert [Envelope.from_json(body) for body in committed[0]] == envelopes
+    monkeypatch.undo()
+    arrived: Mailbox[bytes] = Mailbox()
+    consume(lambda body, headers: arrived.put(body))
+    again = [arrived.get(timeout=DEADLINE_SECONDS) for _ in envelopes]
+    assert {Envelope.from_json(body).id for body in again} == {each.id for each in envelopes}
+
+
+def test_messages_handled_together_are_acknowledged(
+    name: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "GATHER_SECONDS", DEADLINE_SECONDS)
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    list(publisher.send_all([Outgoing.of(an_envelope(name)) for _ in range(2 * consuming.PREFETCH)]))
+    sizes: list[int] = []
+
+    def handle(deliveries: Sequence[Delivery]) -> list[Verdict]:
+        sizes.append(len(deliveries))
+        consumer.should_stop = len(sizes) == 2
+        return [None] * len(deliveries)
+
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
+    consumer.run()
+    assert sizes == [consuming.PREFETCH] * 2
+    with broker.connect(server_url("BROKER")) as connection:
+        until(lambda: broker.depth(connection.default_channel, name) == 0)
+
+
+def test_messages_that_cannot_be_handled_together_are_handled_one_by_one(
+    name: str, publisher: Publisher, consume: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "GATHER_SECONDS", DEADLINE_SECONDS)
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelopes = [an_envelope(name) for _ in range(consuming.PREFETCH)]
+    list(publisher.send_all([Outgoing.of(each) for each in envelopes]))
+    sizes: list[int] = []
+
+    def handle(deliveries: Sequence[Delivery]) -> list[Verdict] | None:
+        sizes.append(len(deliveries))
+        if len(deliveries) > 1:
+            return None
+        consumer.should_stop = len(sizes) == 1 + consuming.PREFETCH
+        poisoned = Envelope.from_json(deliveries[0].body) == envelopes[3]
+        return [DeadLetter("poisoned") if poisoned else None]
+
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
+    consumer.run()
+    assert sizes == [consuming.PREFETCH] + [1] * consuming.PREFETCH
+    assert taken_from(broker.dead_letter_queue(name).name, envelopes[3])
+    with broker.connect(server_url("BROKER")) as connection:
+        until(lambda: broker.depth(connection.default_channel, name) == 0)
+
+
+def test_a_message_that_is_held_is_not_acknowledged_with_later_ones(name: str, publisher: Publisher) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    held, later = an_envelope(name), an_envelope(name)
+    publisher.publish(held)
+
+    def handle(deliveries: Sequence[Delivery]) -> list[Verdict]:
+        if Envelope.from_json(deliveries[0].body) == held:
+            publisher.publish(later)
+            return [Hold(3_600)]
+        consumer.should_stop = True
+        return [None]
+
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
+    consumer.run()
+    assert taken_from(name, held)
+    with broker.connect(server_url("BROKER")) as connection:
+        assert broker.depth(connection.default_channel, name) == 0

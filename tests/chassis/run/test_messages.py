@@ -25,6 +25,7 @@ from chassis.storage.postgres_store import PostgresStore
 from contracts.orders import Line, OrderConfirmed
 from contracts.stock import ReserveStock
 from contracts.users import UserDeleted
+from tests.broker import sending_each
 from tests.chassis.support import chassis_service
 
 handlers = Handlers("counting")
@@ -90,7 +91,7 @@ def test_a_message_delivered_twice_is_handled_once(counting: Service) -> None:
 
 def test_two_deliveries_at_the_same_time_are_one(counting: Service) -> None:
     message = envelope(UserDeleted(uuid4()))
-    both = [threading.Thread(target=worker.handle, args=[counting, message]) for _ in range(2)]
+    both = [threading.Thread(target=worker.handle, args=[counting, [message]]) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
@@ -104,6 +105,58 @@ def test_a_failed_handler_leaves_nothing_and_is_retried(counting: Service) -> No
     assert (counted(counting), len(system.retried)) == (0, 1)
     system.redrain()
     assert (counted(counting), system.retried) == (1, [])
+
+
+def test_messages_that_wait_are_handled_together_in_their_order(counting: Service) -> None:
+    messages = [UserDeleted(uuid4()) for _ in range(16)]
+    System([counting]).deliver_together(counting, [envelope(message) for message in messages])
+    assert handled == [message.user_id for message in messages]
+    with engine(counting).connect() as connection:
+        transactions = connection.execute(text("SELECT DISTINCT xmin::text FROM counted")).all()
+    assert (counted(counting), len(transactions)) == (16, 1)
+
+
+@pytest.mark.parametrize("poison", [IMPOSSIBLE, FAILS_ONCE])
+def test_a_message_that_fails_harms_none_that_were_delivered_with_it(counting: Service, poison: UUID) -> None:
+    system = System([counting])
+    messages = [envelope(UserDeleted(uuid4())) for _ in range(15)]
+    poisoned = envelope(UserDeleted(poison))
+    system.deliver_together(counting, [*messages[:7], poisoned, *messages[7:]])
+    # What failed once succeeds when it is tried again, alone.
+    assert counted(counting) == (15 if poison == IMPOSSIBLE else 16)
+    assert [each for _, each, _ in system.dead_letters] == ([poisoned] if poison == IMPOSSIBLE else [])
+
+
+def test_what_is_not_a_message_harms_none_that_were_delivered_with_it(counting: Service) -> None:
+    system = System([counting])
+    unreadable = replace(envelope(UserDeleted(uuid4())), data={"user_id": "unknown"})
+    unknown = replace(envelope(UserDeleted(uuid4())), type="no.such.message")
+    system.deliver_together(counting, [unreadable, envelope(UserDeleted(uuid4())), unknown])
+    assert (counted(counting), len(system.dead_letters), len(system.retried)) == (1, 1, 1)
+
+
+def test_a_message_delivered_twice_together_is_handled_once(counting: Service) -> None:
+    message, other = envelope(UserDeleted(uuid4())), envelope(UserDeleted(uuid4()))
+    system = System([counting])
+    system.deliver_together(counting, [message, other, message])
+    system.deliver_together(counting, [other, message])
+    assert counted(counting) == 2
+
+
+def test_deliveries_of_the_same_messages_in_other_orders_do_not_deadlock(counting: Service) -> None:
+    messages = [envelope(UserDeleted(uuid4())) for _ in range(16)]
+    outcomes: list[list[bool]] = []
+
+    def deliver(some: list[Envelope]) -> None:
+        outcomes.append(worker.handle(counting, some))
+
+    both = [threading.Thread(target=deliver, args=[some]) for some in (messages, messages[::-1])]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert counted(counting) == 16
+    assert sorted(map(sum, outcomes)) == [0, 16]
 
 
 def test_a_problem_in_a_handler_makes_the_message_a_dead_letter(counting: Service) -> None:
@@ -151,9 +204,9 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
         sent.append(message)
 
     with pytest.raises(ConnectionError):
-        Relay(counting.store.source, second_is_lost).send_batch()
-    assert Relay(counting.store.source, sent.append).send_batch() == 1
-    assert Relay(counting.store.source, sent.append).send_batch() == 0
+        Relay(counting.store.source, sending_each(second_is_lost)).send_batch()
+    assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 1
+    assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 0
 
 
 def test_while_our_own_database_is_unavailable_a_message_is_retried_every_few_seconds() -> None:
@@ -180,7 +233,7 @@ def test_two_relays_share_the_work(counting: Service) -> None:
 def test_a_commit_wakes_the_relay(counting: Service) -> None:
     arrived, stopping = threading.Event(), threading.Event()
     # Polling alone would take a minute: only the wake-up can bring the message in time.
-    relay = Relay(counting.store.source, lambda _: arrived.set(), poll_seconds=60)
+    relay = Relay(counting.store.source, sending_each(lambda _: arrived.set()), poll_seconds=60)
     counting.store.source.wait(0)
     thread = threading.Thread(target=relay.run, args=[stopping], daemon=True)
     thread.start()
@@ -207,7 +260,7 @@ def test_a_relay_sends_the_oldest_first(counting: Service) -> None:
         with counting.store.transaction():
             outbox.emit(message)
     sent: list[Envelope] = []
-    assert Relay(counting.store.source, sent.append).send_batch() == 3
+    assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 3
     assert [each.message() for each in sent] == messages
 
 
@@ -217,7 +270,7 @@ def test_a_slow_batch_ends_in_time_and_keeps_what_it_sent(counting: Service, mon
             outbox.emit(UserDeleted(uuid4()))
     monkeypatch.setattr(relay_module, "MAX_BATCH_SECONDS", 0)
     sent: list[Envelope] = []
-    relay = Relay(counting.store.source, sent.append)
+    relay = Relay(counting.store.source, sending_each(sent.append))
     assert [relay.send_batch() for _ in range(3)] == [1, 1, 0]
     assert len({each.id for each in sent}) == 2
 

@@ -1,7 +1,7 @@
 """A release that renames a field, beside one that does not know it: no message under way is lost or becomes a dead letter."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,12 +16,12 @@ from sqlalchemy import text
 
 from chassis.base import clock
 from chassis.messaging import broker
-from chassis.messaging.consumer import Consumer, DeadLetter, Retry, Verdict
+from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Retry, Verdict
 from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
 from chassis.messaging.message import REGISTRY, Message
-from chassis.messaging.publisher import Publisher
+from chassis.messaging.publisher import Outgoing, Publisher, points_of
 from chassis.messaging.relay import Relay
 from chassis.messaging.upcasters import added, changed, each, removed, renamed
 from chassis.run import worker
@@ -83,10 +83,11 @@ class Deployment:
             thread.join(DEADLINE_SECONDS)
             assert not thread.is_alive()
 
-    def _handle(self, body: bytes, headers: dict[str, Any]) -> Verdict:
-        verdict = worker.receive(self.service, body, headers)
-        self.verdicts.put(verdict)
-        return verdict
+    def _handle(self, deliveries: Sequence[Delivery]) -> Sequence[Verdict] | None:
+        verdicts = worker.receive_all(self.service, deliveries)
+        for verdict in verdicts or ():
+            self.verdicts.put(verdict)
+        return verdicts
 
     @property
     def dead_letters(self) -> DeadLetterQueue:
@@ -129,7 +130,7 @@ def test_a_renamed_field_loses_no_message_under_way(
     service, documents = deployment.service, DocumentSource(["greetings"], deployment.service.name)
     old = deployment.deploy(first)
     in_queue, in_outbox, in_document, dead = (old(uuid4(), name) for name in ("Amal", "Björn", "Chen", "Dara"))  # type: ignore[call-arg]
-    publisher.republish(body_of(in_queue, has_versions), broker.EXCHANGE.name, old.type, {})
+    publisher.send(Outgoing(old.type, body_of(in_queue, has_versions), points_of(old.type), broker.EXCHANGE.name))
     with service.store.transaction():
         outbox.emit(in_outbox)
     collection().insert_one({"unsent": [mongo.unsent(in_document)]})
@@ -140,7 +141,7 @@ def test_a_renamed_field_loses_no_message_under_way(
     new = deployment.deploy(second)
     with deployment.working():
         for source in (service.store.source, documents):
-            assert Relay(source, publisher.publish).send_batch() == 1
+            assert Relay(source, worker.sender(service, publisher)).send_batch() == 1
         assert len(deployment.dead_letters.replay(None, dry_run=False)) == 1
         arrived = [deployment.received.get(timeout=DEADLINE_SECONDS) for _ in range(4)]
     assert {type(message) for message in arrived} == {new}
