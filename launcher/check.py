@@ -1,4 +1,4 @@
-"""`./souk check`: style, types, imports, lock file."""
+"""`./souk check`: style, types, imports, lock file, SBOM, known flaws."""
 
 import shutil
 import subprocess
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import supply_chain
 from launcher.state import REPOSITORY
 
 LOCK = "requirements.lock"
@@ -46,12 +47,30 @@ def compile_arguments(target: Path) -> list[str]:
     return ["pip", "compile", "pyproject.toml", *groups, *flags, "--output-file", str(target)]
 
 
+def sbom() -> Outcome:
+    count = supply_chain.write_sbom()
+    return Outcome(f"{supply_chain.SBOM} lists {count} packages", True, "")
+
+
+def audit() -> Outcome:
+    """Passes where there is no source of advisories."""
+    if not supply_chain.has_advisories():
+        return Outcome("no audit for known flaws: no source of advisories can be reached", True, "")
+    flaws = supply_chain.audit(REPOSITORY / LOCK, supply_chain.AUDIT_SECONDS)
+    if flaws is None:
+        return Outcome("audit for known flaws", False, "The source of advisories stopped responding.")
+    listed = "\n".join(f"{package}: {', '.join(ids)}" for package, ids in flaws.items())
+    return Outcome("audit for known flaws", not flaws, listed)
+
+
 CHECKS: tuple[Callable[[], Outcome], ...] = (
     _command("ruff", "check", "."),
     _command("ruff", "format", "--check", "."),
     _command("mypy", "--strict"),
     _command("lint-imports"),
     lock_is_fresh,
+    sbom,
+    audit,
 )
 
 
