@@ -36,8 +36,17 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     def node() -> dict[str, Any]:
         return state.node()
 
+    @app.before_request
+    def show_methods() -> Response | None:
+        path = request.path.strip("/").split("/")
+        if request.method != "OPTIONS" or path[0] not in entities.PATHS:
+            return None
+        inside = len(path) % 2 == 0
+        allowed = "DELETE, GET, HEAD, OPTIONS, PATCH, PUT" if inside else "GET, HEAD, OPTIONS, POST"
+        return Response(status=204, headers={"Allow": allowed})
+
     @app.after_request
-    def name_charset(response: Response) -> Response:
+    def label(response: Response) -> Response:
         if response.content_type == "application/json":
             response.content_type = "application/json; charset=utf-8"
         return response

@@ -1,19 +1,22 @@
 """/config: show or replace the current file."""
 
-import json
 from typing import Any
 
 import yaml
-from flask import Flask, Response, request
+from flask import Flask, Response, abort, request
 
 from chassis.base.parsing import parse_json
 from services.gateway.admin.access import Access, blanked
 from services.gateway.admin.entities import shown
 from services.gateway.config.configuration import CHILDREN, KINDS
-from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_tree
+from services.gateway.config.errors import ConfigError, InvalidConfiguration, as_lua, as_tree
 from services.gateway.runtime import Runtime
 
 TRUE = ("1", "true", "on", "yes")
+
+
+ACCEPTED = ("json", "yaml", "form")
+"""In the content type."""
 
 
 def register(app: Flask, runtime: Runtime, access: Access) -> None:
@@ -24,6 +27,9 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
 
     @app.post("/config")
     def replace() -> Any:
+        content_type = request.content_type or "yaml"
+        if not any(kind in content_type for kind in ACCEPTED):
+            abort(415)
         text = _sent()
         if text is None:
             return {"message": "expected a declarative configuration"}, 400
@@ -64,7 +70,7 @@ def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, 
     body: dict[str, Any] = {
         "code": 14,
         "name": "invalid declarative configuration",
-        "message": f"declarative config is invalid: {json.dumps(fields)}",
+        "message": f"declarative config is invalid: {as_lua(fields)}",
         "fields": fields,
         "lines": [str(error) for error in invalid.errors],
     }
@@ -75,9 +81,12 @@ def _refusal(invalid: InvalidConfiguration, text: str, flat: bool) -> dict[str, 
 
 def _as_entity_error(error: ConfigError) -> ConfigError:
     """Errors of a whole entity go under `@entity`."""
-    is_whole = bool(error.location) and isinstance(error.location[-1], int) and _is_entity(error.location)
+    location = error.location
+    if location[-1:] == ("config",) and "of these fields must be non-empty" in error.message:
+        location = location[:-1]
+    is_whole = bool(location) and isinstance(location[-1], int) and _is_entity(location)
     if is_whole and not error.message.startswith(("uniqueness", "expected")):
-        return ConfigError((*error.location, "@entity", 0), error.message, error.line)
+        return ConfigError((*location, "@entity", 0), error.message, error.line)
     return error
 
 

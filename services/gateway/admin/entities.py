@@ -9,10 +9,11 @@ from uuid import UUID
 from flask import Flask, abort, make_response, request
 from pydantic import ValidationError
 
+from chassis.base.parsing import parse_json
 from services.gateway.admin.access import Access
 from services.gateway.config import schema
 from services.gateway.config.configuration import CHILDREN, KINDS, REFERENCES, Configuration
-from services.gateway.config.errors import ConfigError, as_tree, message_of
+from services.gateway.config.errors import ConfigError, as_lua, as_tree, message_of
 from services.gateway.config.schema import Entity
 from services.gateway.plugins.registry import PLUGINS, build
 from services.gateway.runtime import Runtime
@@ -63,6 +64,14 @@ ABSENT: dict[str, dict[str, None]] = {
 }
 """Never set here."""
 
+NULL = {
+    "acl": ("allow", "deny"),
+    "cors": ("origins", "headers", "exposed_headers"),
+    "ip-restriction": ("allow", "deny"),
+    "jwt": ("claims_to_verify",),
+}
+"""Lists that Kong shows as null when empty."""
+
 UPDATED = ("services", "routes", "consumers", "plugins", "upstreams", "targets")
 
 EMPTY = (
@@ -74,7 +83,6 @@ EMPTY = (
     "key-sets",
     "hmac-auths",
     "oauth2",
-    "filter-chains",
 )
 """Kinds that tools list but no file here has."""
 
@@ -98,6 +106,11 @@ def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, 
         # Like Kong, salt with the consumer's id.
         salted = f"{entity.password}{entity.consumer}".encode()
         fields["password"] = hashlib.sha1(salted, usedforsecurity=False).hexdigest()
+    if isinstance(entity, schema.KeyAuthCredential) and entity.ttl is None:
+        del fields["ttl"]
+    if isinstance(entity, schema.Upstream):
+        active = fields["healthchecks"]["active"]
+        active["headers"] = active["headers"] or None
     fields["created_at"] = configuration.loaded_at
     if kind in UPDATED:
         fields["updated_at"] = configuration.loaded_at
@@ -106,6 +119,7 @@ def shown(kind: str, entity: Entity, configuration: Configuration) -> dict[str, 
 
 def _with_defaults(entry: schema.Plugin, configuration: Configuration) -> dict[str, Any]:
     defaults = build(entry, configuration).config
+    defaults |= {name: None for name in NULL.get(entry.name, ()) if not defaults[name]}
     return _merged(defaults, entry.config or {})
 
 
@@ -128,8 +142,10 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
 
     @app.get("/<any({}):path>".format(", ".join(f'"{path}"' for path in PATHS)))
     def list_entities(path: str) -> dict[str, Any]:
-        kind = PATHS[path]
-        return visible(kind, _page(kind, current().of(kind).values(), current(), f"/{path}"))
+        kind, entities = PATHS[path], list(current().of(PATHS[path]).values())
+        if kind == "consumers" and (custom_id := request.args.get("custom_id")):
+            entities = [entity for entity in entities if getattr(entity, "custom_id", None) == custom_id]
+        return visible(kind, _page(kind, entities, current(), f"/{path}"))
 
     @app.get("/<any({}):path>".format(", ".join(f'"{path}"' for path in EMPTY)))
     def list_nothing(path: str) -> dict[str, Any]:
@@ -150,33 +166,77 @@ def register(app: Flask, runtime: Runtime, access: Access) -> None:
         if inner in REFERENCES:
             other = getattr(entity, inner, None) or abort(404)
             return shown(REFERENCES[inner], current().of(REFERENCES[inner])[other], current())
-        child = INSIDE.get(inner, inner)
-        field = CHILDREN.get(kind, {}).get(child) or abort(404)
-        children = [each for each in current().of(child).values() if getattr(each, field) == entity.id]
+        child, children = _children(current(), kind, entity, inner)
         return visible(child, _page(child, children, current(), request.path))
+
+    @app.get("/<path>/<reference>/<inner>/<rest>")
+    def show_child(path: str, reference: str, inner: str, rest: str) -> dict[str, Any]:
+        kind, entity = _find(current(), path, reference)
+        child, children = _children(current(), kind, entity, inner)
+        if (inner, rest) == ("targets", "all"):
+            return visible(child, _page(child, children, current(), request.path))
+        found = [each for each in children if rest in (each.id, getattr(each, KEYS.get(child, "name"), None))]
+        return visible(child, shown(child, (found or abort(404))[0], current()))
+
+    @app.post("/schemas/<path>/validate")
+    def validate(path: str) -> tuple[dict[str, Any], int]:
+        kind = path if path in MODELS else abort(404)
+        fields = _violations(kind, _sent())
+        return (_schema_violation(fields), 400) if fields else ({"message": "schema validation successful"}, 200)
 
     @app.route("/<path>", methods=WRITES)
     @app.route("/<path>/<reference>", methods=WRITES)
     @app.route("/<path>/<reference>/<inner>", methods=WRITES)
     @app.route("/<path>/<reference>/<inner>/<rest>", methods=WRITES)
-    def reject_write(path: str, reference: str = "", inner: str = "", rest: str = "") -> tuple[dict[str, Any], int]:
+    def reject_write(
+        path: str, reference: str = "", inner: str = "", rest: str = ""
+    ) -> tuple[dict[str, Any] | str, int]:
         kind = PATHS.get(path) or abort(405 if path in ("status", "metrics", "config") else 404)
         if inner:
             kind, reference = INSIDE.get(inner, REFERENCES.get(inner, inner)), rest
             if kind not in KINDS:
                 abort(404)
-        if request.method in ("PUT", "POST") and (fields := _violations(kind)):
+        if (request.method == "POST") == bool(reference):
+            abort(405)
+        is_known = not reference or current().find(kind, reference) is not None
+        if request.method == "DELETE":
+            return (_no_database(kind, reference), 405) if is_known else ("", 204)
+        fields = _violations(kind, _sent())
+        if request.method == "PATCH":
+            fields = {name: value for name, value in fields.items() if name in _sent()}
+        if fields:
             return _schema_violation(fields), 400
+        if request.method == "PATCH" and not is_known:
+            return _not_found(kind, reference), 404
         return _no_database(kind, reference), 405
 
 
-def _violations(kind: str) -> dict[str, Any]:
-    """Kong validates before it refuses."""
-    sent = request.get_json(silent=True) if request.is_json else request.form.to_dict()
+def _children(configuration: Configuration, kind: str, entity: Entity, inner: str) -> tuple[str, list[Entity]]:
+    child = INSIDE.get(inner, inner)
+    field = CHILDREN.get(kind, {}).get(child) or abort(404)
+    return child, [each for each in configuration.of(child).values() if getattr(each, field) == entity.id]
+
+
+def _sent() -> dict[str, Any]:
+    if not request.is_json:
+        if request.content_length and "form" not in (request.content_type or ""):
+            abort(415)
+        return request.form.to_dict()
     try:
-        MODELS[kind].model_validate(sent or {})
+        sent = parse_json(request.get_data(as_text=True))
+    except ValueError:
+        abort(make_response({"message": "Cannot parse JSON body"}, 400))
+    return sent if isinstance(sent, dict) else {}
+
+
+def _violations(kind: str, sent: dict[str, Any]) -> dict[str, Any]:
+    """Kong validates before it refuses."""
+    try:
+        entity = MODELS[kind].model_validate(sent)
     except ValidationError as error:
         return as_tree([ConfigError(each["loc"] or ("@entity", 0), message_of(each)) for each in error.errors()])
+    if isinstance(entity, schema.Plugin) and entity.name not in PLUGINS:
+        return {"name": f"plugin '{entity.name}' not enabled; add it to the 'plugins' configuration property"}
     return {}
 
 
@@ -195,6 +255,12 @@ def _no_database(kind: str, reference: str) -> dict[str, Any]:
     return {"code": 12, "name": "operation unsupported", "message": message}
 
 
+def _not_found(kind: str, reference: str) -> dict[str, Any]:
+    key = "id" if _is_uuid(reference) else KEYS.get(kind, "name")
+    message = f"could not find the entity with '{as_lua({key: reference})}'"
+    return {"code": 6, "name": "not found", "message": message, "fields": {key: reference}}
+
+
 def _is_uuid(text: str) -> bool:
     try:
         return bool(UUID(text))
@@ -210,9 +276,16 @@ def _find(configuration: Configuration, path: str, reference: str) -> tuple[str,
 
 def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, path: str) -> dict[str, Any]:
     """Filtered by `?tags=a,b` (all) or `?tags=a/b` (any), paged by `?size=` and `?offset=`."""
-    wanted = request.args.get("tags", "")
-    chosen = [entity for entity in entities if _has_tags(entity, wanted)]
-    size, start = request.args.get("size", "100"), request.args.get("offset", 0, type=int)
+    wanted = request.args.get("tags")
+    if wanted is not None and (not wanted or ("," in wanted and "/" in wanted)):
+        reason = "invalid filter syntax" if wanted else "cannot be null"
+        message = f"invalid option (tags: {reason})"
+        refusal = {"code": 11, "name": "invalid options", "message": message, "options": {"tags": reason}}
+        abort(make_response(refusal, 400))
+    # Kong's order.
+    chosen = sorted((each for each in entities if _has_tags(each, wanted)), key=lambda entity: entity.id)
+    size, offset = request.args.get("size", "100"), request.args.get("offset", "0")
+    start = int(offset) if offset.isdecimal() else len(chosen)
     if not size.isdecimal() or not 1 <= int(size) <= MAX_PAGE_SIZE:
         message = f"size must be an integer between 1 and {MAX_PAGE_SIZE}"
         abort(make_response({"code": 9, "name": "invalid size", "message": message}, 400))
@@ -224,8 +297,8 @@ def _page(kind: str, entities: Iterable[Entity], configuration: Configuration, p
     return page
 
 
-def _has_tags(entity: Entity, wanted: str) -> bool:
-    if not wanted:
+def _has_tags(entity: Entity, wanted: str | None) -> bool:
+    if wanted is None:
         return True
     if "/" in wanted:
         return not set(wanted.split("/")).isdisjoint(entity.tags)

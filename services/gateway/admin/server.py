@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import formatdate
 from io import BytesIO
 from urllib.parse import unquote
 
@@ -119,7 +120,9 @@ class AdminServer:
             "wsgi.run_once": False,
         }
         composed = FlaskResponse.from_app(self._admin, environ, buffered=True)
-        headers = [(name, value) for name, value in composed.headers if name.lower() not in ("connection", "server")]
+        left_out = {"connection", "server", "content-type" if composed.status_code in (204, 304) else ""}
+        headers = [(name, value) for name, value in composed.headers if name.lower() not in left_out]
+        headers.append(("Date", formatdate(usegmt=True)))
         body = composed.get_data()
         whole = body if len(body) <= BLOCK_BYTES else Blocks(body)
         return Response(composed.status_code, [("Server", SERVER), *headers], whole)

@@ -10,7 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
 
-from services.gateway.admin.targets import health_of
+from services.gateway.admin.targets import NODE, health_of
 from services.gateway.exchange.responses import SERVER
 from services.gateway.plugins.prometheus import Prometheus
 from services.gateway.plugins.registry import PLUGINS
@@ -18,7 +18,6 @@ from services.gateway.runtime import Runtime
 
 KONG_VERSION = "3.9.3"
 
-_NODE = "00000000-0000-0000-0000-000000000000"
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
 
 
@@ -46,7 +45,7 @@ def node() -> dict[str, Any]:
         "edition": "community",
         "tagline": "Welcome to kong",
         "hostname": socket.gethostname(),
-        "node_id": _NODE,
+        "node_id": NODE,
         "configuration": {"database": "off", "role": "traditional"},
         "plugins": {"available_on_server": dict.fromkeys(sorted(PLUGINS), True), "enabled_in_cluster": []},
     }
@@ -90,20 +89,20 @@ class _State(Collector):
     def collect(self) -> Iterator[Metric]:
         runtime = self._runtime
         info = GaugeMetricFamily("kong_node_info", "Kong Node metadata information.", labels=("node_id", "version"))
-        info.add_metric((_NODE, SERVER), 1)
+        info.add_metric((NODE, SERVER), 1)
         yield info
         yield GaugeMetricFamily("kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable.", 1)
         requests = CounterMetricFamily(
             "kong_nginx_requests", "Total number of requests.", labels=("node_id", "subsystem")
         )
-        requests.add_metric((_NODE, "http"), runtime.gateway.total_requests)
+        requests.add_metric((NODE, "http"), runtime.gateway.total_requests)
         yield requests
         labels = ("node_id", "subsystem", "state")
         connections = GaugeMetricFamily(
             "kong_nginx_connections_total", "Number of connections by state.", labels=labels
         )
         for name, value in _connections(runtime).items():
-            connections.add_metric((_NODE, "http", name), value)
+            connections.add_metric((NODE, "http", name), value)
         yield connections
         timers = GaugeMetricFamily("kong_nginx_timers", "Number of timers by state.", labels=("state",))
         for name in ("running", "pending"):
@@ -112,7 +111,7 @@ class _State(Collector):
         memory = GaugeMetricFamily(
             "kong_memory_workers_lua_vms_bytes", "Allocated bytes.", labels=("node_id", "pid", "kong_subsystem")
         )
-        memory.add_metric((_NODE, str(os.getpid()), "http"), _memory_bytes())
+        memory.add_metric((NODE, str(os.getpid()), "http"), _memory_bytes())
         yield memory
         if any(
             isinstance(plugin, Prometheus) and plugin.shows_upstream_health for plugin in runtime.gateway.edge.plugins

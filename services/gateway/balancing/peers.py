@@ -126,7 +126,7 @@ class Peers:
 def single_target(service: Service) -> tuple[Upstream, list[Target]]:
     """For a host that names no upstream."""
     host = f"[{service.host}]" if ":" in service.host else service.host
-    return Upstream(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
+    return Upstream.model_construct(name=f"{service.host}:{service.port}"), [Target(target=f"{host}:{service.port}")]
 
 
 def address_of(target: str) -> tuple[str, int]:

@@ -112,7 +112,7 @@ def load(text: str) -> Configuration:
         configuration.locations[entity.id] = location
         if is_duplicate:
             errors.append(
-                configuration.error(entity, f"uniqueness violation: {kind} {_named(entity)} is declared twice")
+                configuration.error(entity, f"uniqueness violation: '{kind}' entity {_named(entity)} already declared")
             )
         entities[entity.id] = entity
     for kind in KINDS:
@@ -156,7 +156,7 @@ def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[s
     """Assigns ids and references."""
     if not entity.id:
         namespace = uuid5(_ID_NAMESPACE, kind)
-        name = entity.natural_key or "/".join(map(str, location))
+        name = entity.natural_key or _cache_key(entity) or "/".join(map(str, location))
         entity = entity.model_copy(update={"id": str(uuid5(namespace, name))})
     lists = CHILDREN.get(kind, {})
     yield kind, entity.model_copy(update={name: [] for name in lists}), location
@@ -166,9 +166,22 @@ def _with_children(kind: str, entity: E, location: Location) -> Iterator[tuple[s
             yield from _with_children(child_kind, child, (*location, child_kind, position))
 
 
+def _cache_key(entity: Entity) -> str | None:
+    """What Kong names targets and plugins by, in any workspace."""
+    match entity:
+        case Target():
+            return f"targets:*:{entity.upstream}:{entity.target}"
+        case Plugin():
+            scope = (entity.name, entity.route or "", entity.service or "", entity.consumer or "")
+            return f"plugins:*:{':'.join(scope)}"
+    return None
+
+
 def _named(entity: Entity) -> str:
     """For logs: a key-auth credential's key is secret."""
-    return entity.id if isinstance(entity, KeyAuthCredential) else entity.natural_key or entity.id
+    if isinstance(entity, KeyAuthCredential):
+        return entity.id
+    return entity.natural_key or getattr(entity, "name", None) or entity.id
 
 
 def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigError]) -> Entity:
@@ -179,7 +192,8 @@ def _resolved(entity: Entity, configuration: Configuration, errors: list[ConfigE
             continue
         ids[name] = configuration.find(kind, reference)
         if ids[name] is None:
-            errors.append(configuration.error(entity, f"no {name} named {reference}", name))
+            message = f"invalid reference '{name}: {reference}' (no such entry in '{kind}')"
+            errors.append(configuration.error(entity, message, name))
     return entity.model_copy(update=ids)
 
 

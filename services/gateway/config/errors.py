@@ -1,5 +1,6 @@
 """Errors in a declarative file."""
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -99,10 +100,27 @@ def message_of(error: Any) -> str:
     if error["type"] in _MESSAGES:
         return _MESSAGES[error["type"]]
     if error["type"] == "literal_error":
+        if not isinstance(error["input"], str) and "'" in str(error["ctx"]["expected"]):
+            return "expected a string"
         return "expected one of: " + str(error["ctx"]["expected"]).replace(" or ", ", ").replace("'", "")
     message = str(error["msg"])
     own = message.removeprefix("Value error, ")
     return own if own != message else message[:1].lower() + message[1:]
+
+
+def as_lua(value: Any) -> str:
+    """In Kong's notation for a message: `{services={[2]={host="required field missing"}}}`."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_lua_name(name)}={as_lua(each)}" for name, each in value.items()) + "}"
+    if isinstance(value, list):
+        has_gaps = None in value
+        places = [(place, each) for place, each in enumerate(value, 1) if each is not None]
+        return "{" + ",".join((f"[{place}]=" if has_gaps else "") + as_lua(each) for place, each in places) + "}"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _lua_name(name: str) -> str:
+    return name if name.isidentifier() else f'["{name}"]'
 
 
 def as_tree(errors: Sequence[ConfigError]) -> dict[str, Any]:

@@ -8,9 +8,11 @@ from uuid import UUID, uuid4
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway.config.healthchecks import HealthChecks
+from services.gateway.config.paths import BadPath, normalise
 from services.gateway.config.patterns import compile_path
 
-Port = Annotated[int, Field(ge=0, le=65535)]
+MAX_PORT = 65535
+Port = Annotated[int, Field(ge=0, le=MAX_PORT)]
 Milliseconds = Annotated[int, Field(ge=1, le=2**31 - 2)]
 Method = Annotated[str, Field(pattern=r"^[A-Z]+$")]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_!#$%&'*+.^`|~-]+$")]
@@ -20,22 +22,47 @@ Reference = str
 
 def _path(path: str) -> str:
     if not path.startswith(("/", "~/")):
-        raise ValueError("must start with / or ~/")
+        raise ValueError("should start with: / (fixed path) or ~/ (regex path)")
     if path.startswith("~"):
         try:
             compile_path(path[1:])
         except re.error as error:
             raise ValueError(f"is not a regular expression: {error}") from error
+        return path
+    try:
+        # As the UTF-8 bytes that a client sends.
+        normal = normalise(path.encode().decode("latin-1"))
+    except BadPath as bad:
+        raise ValueError(f"invalid path: {bad}") from bad
+    if normal != path:
+        raise ValueError(f"non-normalized path, consider use '{normal}' instead")
     return path
 
 
 def _host(host: str) -> str:
     name = host.partition(":")[0]
+    if name.count("*") > 1:
+        raise ValueError("invalid wildcard: must have at most one wildcard")
     if "*" in name.removeprefix("*.").removesuffix(".*"):
-        raise ValueError("may have one wildcard, leftmost or rightmost")
+        raise ValueError("invalid wildcard: must be placed at leftmost or rightmost label")
     return host
 
 
+def _name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.\-_~\u0080-\U0010ffff]+", name):
+        raise ValueError(
+            f"invalid value '{name}': the only accepted ascii characters are alphanumerics or ., -, _, and ~"
+        )
+    return name
+
+
+def _hostname(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?", name):
+        raise ValueError(f"Invalid name ('{name}'); must be a valid hostname")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_name)]
 EntityID = Annotated[str, AfterValidator(lambda id_: str(UUID(id_)))]
 RoutePath = Annotated[str, AfterValidator(_path)]
 RouteHost = Annotated[str, Field(min_length=1), AfterValidator(_host)]
@@ -73,7 +100,7 @@ class Plugin(Entity):
 
 
 class Route(Entity):
-    name: str | None = None
+    name: Name | None = None
     protocols: list[Literal["http", "https"]] = ["http", "https"]
     methods: list[Method] = []
     hosts: list[RouteHost] = []
@@ -92,14 +119,14 @@ class Route(Entity):
     @model_validator(mode="after")
     def _selects_something(self) -> Self:
         if not (self.methods or self.hosts or self.headers or self.paths):
-            raise ValueError("needs at least one of methods, hosts, headers, paths")
+            raise ValueError("must set one of 'methods', 'hosts', 'headers', 'paths'")
         if "host" in {name.lower() for name in self.headers}:
             raise ValueError("headers cannot contain 'host'; use hosts")
         return self
 
 
 class Service(Entity):
-    name: str | None = None
+    name: Name | None = None
     enabled: bool = True
     protocol: Literal["http", "https"] = "http"
     host: Annotated[str, Field(min_length=1)]
@@ -222,12 +249,19 @@ class Consumer(Entity):
     @model_validator(mode="after")
     def _is_identified(self) -> Self:
         if self.username is None and self.custom_id is None:
-            raise ValueError("needs username or custom_id")
+            raise ValueError("at least one of these fields must be non-empty: 'custom_id', 'username'")
         return self
 
 
+def _target(target: str) -> str:
+    found = re.fullmatch(r"([^:/\s]+|\[[0-9A-Fa-f:.]+\])(?::(\d{1,5}))?", target)
+    if not found or int(found[2] or 0) > MAX_PORT:
+        raise ValueError(f"Invalid target ('{target}'); not a valid hostname or ip address")
+    return target
+
+
 class Target(Entity):
-    target: Annotated[str, Field(min_length=1, pattern=r"^([^:/\s]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?$")]
+    target: Annotated[str, AfterValidator(_target)]
     weight: Annotated[int, Field(ge=0, le=65535)] = 100
     upstream: Reference | None = None
 
@@ -240,7 +274,7 @@ HashInput = Literal["none", "consumer", "ip", "header", "cookie", "path", "query
 
 
 class Upstream(Entity):
-    name: str
+    name: Annotated[str, AfterValidator(_hostname)]
     algorithm: Literal["round-robin", "consistent-hashing", "least-connections"] = "round-robin"
     hash_on: HashInput = "none"
     hash_fallback: HashInput = "none"

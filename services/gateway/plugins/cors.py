@@ -21,7 +21,7 @@ _PLAIN_ORIGIN = re.compile(r"[A-Za-z0-9.:/-]+")
 class CORSConfig(PluginConfig):
     origins: list[str] = Field(default=[])
     headers: list[str] = Field(default=[])
-    methods: list[Annotated[str, Field(pattern="^[A-Z]+$")]] = Field(default=[])
+    methods: list[Annotated[str, Field(pattern="^[A-Z]+$")]] = Field(default=ALL_METHODS.split(","))
     exposed_headers: list[str] = Field(default=[])
     max_age: int | None = None
     credentials: bool = False

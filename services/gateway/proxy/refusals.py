@@ -2,8 +2,8 @@
 
 import re
 
+from services.gateway.config.paths import BadPath, normalise
 from services.gateway.exchange.exchange import Exchange
-from services.gateway.proxy import uris
 from services.gateway.wire.head import BAD_REQUEST, NOT_ALLOWED, UNKNOWN_ENCODING, UNKNOWN_VERSION
 
 _HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
@@ -42,8 +42,8 @@ def refusal(exchange: Exchange) -> tuple[int, str] | None:
     if not _has_one_host(exchange) or _has_ambiguous_length(exchange) or _repeats_header(exchange):
         return BAD_REQUEST
     try:
-        exchange.path = uris.normalise(exchange.raw_path)
-    except uris.BadPath:
+        exchange.path = normalise(exchange.raw_path)
+    except BadPath:
         # nginx refuses a target before it reads Accept.
         exchange.ignore("accept")
         return BAD_REQUEST

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import os
 import signal
 import threading
@@ -14,6 +13,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from services.gateway.admin.app import create_admin
+from services.gateway.config.errors import as_lua
 from services.gateway.lint import errors_in
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.documents import plugin, through
@@ -92,11 +92,11 @@ def test_an_unchanged_configuration_is_a_304(admin: FlaskClient) -> None:
         ("sevices: []", {"sevices": "unknown field"}),
         (
             "services: [{host: h, routes: [{name: r}]}]",
-            {"services": [{"routes": [{"@entity": ["needs at least one of methods, hosts, headers, paths"]}]}]},
+            {"services": [{"routes": [{"@entity": ["must set one of 'methods', 'hosts', 'headers', 'paths'"]}]}]},
         ),
         (
             "services: [{name: s, host: h}, {name: s, host: h}]",
-            {"services": [None, "uniqueness violation: services s is declared twice"]},
+            {"services": [None, "uniqueness violation: 'services' entity s already declared"]},
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_an_invalid_configuration_is_rejected_in_kongs_format(admin: FlaskClient
     body = reply.json or {}
     assert (reply.status_code, body["code"], body["name"]) == (400, 14, "invalid declarative configuration")
     assert body["fields"] == fields
-    assert body["message"] == f"declarative config is invalid: {json.dumps(fields)}"
+    assert body["message"] == f"declarative config is invalid: {as_lua(fields)}"
     assert body["lines"][0].startswith("line 2: ")
     assert (admin.get("/config").json or {})["config"] == WHOLE
 
@@ -202,6 +202,7 @@ def test_missing_entities_are_404(admin: FlaskClient, path: str) -> None:
     ],
 )
 def test_single_entities_cannot_be_changed(admin: FlaskClient, method: str, path: str, message: str) -> None:
+    loaded(admin)
     reply = admin.open(path, method=method, json={"host": "h"})
     assert (reply.status_code, (reply.json or {})["code"], (reply.json or {})["message"]) == (405, 12, message)
 

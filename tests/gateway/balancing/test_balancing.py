@@ -148,8 +148,11 @@ def admin_of(edge: InThread) -> Any:
 
 
 def state(edge: InThread) -> list[str]:
+    """In the file's order."""
     (upstream,) = edge.gateway.edge.configuration.upstreams.values()
-    return [target["health"] for target in admin_of(edge).get(f"/upstreams/{upstream.name}/health").json["data"]]
+    listed = admin_of(edge).get(f"/upstreams/{upstream.name}/health").json["data"]
+    found = {target["id"]: target["health"] for target in listed}
+    return [found[id_] for id_ in edge.gateway.edge.configuration.targets]
 
 
 def test_consecutive_failures_remove_a_target_until_it_is_restored(
@@ -186,7 +189,7 @@ def test_without_healthy_targets_no_request_is_sent(serve: Serve, edge: InThread
     assert [client.get("/").status for _ in range(3)] == [500, 500, 503]
     (name,) = [each.name for each in edge.gateway.edge.configuration.upstreams.values()]
     whole = admin_of(edge).get(f"/upstreams/{name}/health?balancer_health=1").json["data"]
-    assert (whole["name"], whole["health"]) == (name, "UNHEALTHY")
+    assert (whole["balancer_health"], whole["health"]) == ("UNHEALTHY", "UNHEALTHY")
 
 
 @pytest.mark.parametrize(("threshold", "status"), [(50, 200), (51, 503)])

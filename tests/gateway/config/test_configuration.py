@@ -34,22 +34,34 @@ def edge(text: str) -> Edge:
         (HEAD + "services: [{url: 'tcp://h'}]", "services[0].protocol: expected one of: http, https"),
         (HEAD + "services: [1]", "services[0]: "),
         (HEAD + "services: [{host: h, port: 70000}]", "services[0].port: "),
-        (HEAD + "services: [{host: h, routes: [{name: r}]}]", "services[0].routes[0]: needs at least one of methods"),
-        (HEAD + "routes: [{paths: [x]}]", "routes[0].paths[0]: must start with / or ~/"),
+        (HEAD + "services: [{host: h, routes: [{name: r}]}]", "services[0].routes[0]: must set one of"),
+        (HEAD + "routes: [{paths: [x]}]", "routes[0].paths[0]: should start with: / (fixed path) or ~/ (regex path)"),
         (HEAD + "routes: [{paths: ['~/(']}]", "routes[0].paths[0]: is not a regular expression: "),
         (HEAD + "routes: [{methods: [get]}]", "routes[0].methods[0]: "),
-        (HEAD + "routes: [{hosts: ['a.*.b']}]", "routes[0].hosts[0]: may have one wildcard"),
-        (HEAD + "routes: [{paths: [/], service: gone}]", "line 2: routes[0].service: no service named gone"),
-        (HEAD + "consumers: [{}]", "consumers[0]: needs username or custom_id"),
-        (HEAD + "plugins: [{name: jwt, route: gone}]", "plugins[0].route: no route named gone"),
-        (HEAD + "plugins: [{name: cors, consumer: gone}]", "plugins[0].consumer: no consumer named gone"),
-        (HEAD + "targets: [{target: 'h:1', upstream: gone}]", "targets[0].upstream: no upstream named gone"),
+        (HEAD + "routes: [{hosts: ['a.*.b']}]", "routes[0].hosts[0]: invalid wildcard"),
+        (
+            HEAD + "routes: [{paths: [/], service: gone}]",
+            "line 2: routes[0].service: invalid reference 'service: gone'",
+        ),
+        (
+            HEAD + "consumers: [{}]",
+            "consumers[0]: at least one of these fields must be non-empty: 'custom_id', 'username'",
+        ),
+        (HEAD + "plugins: [{name: jwt, route: gone}]", "plugins[0].route: invalid reference 'route: gone'"),
+        (HEAD + "plugins: [{name: cors, consumer: gone}]", "plugins[0].consumer: invalid reference 'consumer: gone'"),
+        (
+            HEAD + "targets: [{target: 'h:1', upstream: gone}]",
+            "targets[0].upstream: invalid reference 'upstream: gone'",
+        ),
         (HEAD + "upstreams: [{name: u, algorithm: latency}]", "upstreams[0].algorithm: expected one of: round-robin, "),
         (
             HEAD + "services: [{name: s, host: h}, {name: s, host: i}]",
-            "services[1]: uniqueness violation: services s is declared twice",
+            "services[1]: uniqueness violation: 'services' entity s already declared",
         ),
-        (HEAD + "plugins: [{name: cors}, {name: cors}]", "plugins[1]: uniqueness violation: cors is declared twice"),
+        (
+            HEAD + "plugins: [{name: cors}, {name: cors}]",
+            "plugins[1]: uniqueness violation: 'plugins' entity cors already declared",
+        ),
         (HEAD + "plugins: [{name: magic}]", "plugins[0].name: plugin 'magic' is not supported"),
         (HEAD + "plugins: [{name: cors, config: {orgins: []}}]", "plugins[0].config.orgins: unknown field"),
         (
@@ -62,7 +74,7 @@ def edge(text: str) -> Edge:
         ),
         (
             HEAD + "consumers: [{username: a, jwt_secrets: [{key: k}]}, {username: b, jwt_secrets: [{key: k}]}]",
-            "uniqueness violation: jwt_secrets k is declared twice",
+            "uniqueness violation: 'jwt_secrets' entity k already declared",
         ),
         (HEAD + "services: [{id: x, host: h}]", "services[0].id: "),
         (
