@@ -97,7 +97,9 @@ def test_a_cancelled_order_is_refunded_once_its_dispute_is_won(
     assert published(deliver(moved(paid, position=6))) == ["payment.refund"]
 
 
+@pytest.mark.parametrize("first", ["refusal", "restock"])
 def test_a_refund_refused_because_the_money_is_gone_does_not_leave_the_order_stuck(
+    first: str,
     http: FlaskClient,
     paid: UUID,
     deliver: Deliver,
@@ -107,8 +109,11 @@ def test_a_refund_refused_because_the_money_is_gone_does_not_leave_the_order_stu
     http.delete(f"/orders/{paid}", headers=staff)
     request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
     refusal = RefundRefused(paid, UUID(request.data["refund_id"]), Reason.REFUND_REFUSED)
-    deliver(moved(paid, refunded=2500), refusal, StockRestocked(paid))
+    replies = [refusal, StockRestocked(paid)]
+    deliver(moved(paid, refunded=2500), *(replies if first == "refusal" else reversed(replies)))
     assert (stuck(paid), http.get(f"/orders/{paid}", headers=staff).json["status"]) == (None, "refunded")
+    timeline = http.get(f"/orders/{paid}/events?limit=100", headers=staff).json["items"]
+    assert ("order.stuck" in [each["type"] for each in timeline]) == (first == "refusal")
 
 
 def test_a_rebuild_gives_the_same_order(

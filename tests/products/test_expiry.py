@@ -150,6 +150,27 @@ def test_a_late_expiry_does_not_put_back_a_newer_hold(stocked, deliver):
     assert_settled({cups: 5})
 
 
+def test_a_late_expiry_leaves_the_next_one_to_be_finished(stocked, deliver):
+    """The timer stops before its work, while the order holds anew and another timer stops at the same place."""
+    (cups,) = stocked(5)
+    order_id = uuid4()
+
+    class HeldAndExpiredMeanwhile(Stock):
+        def put_back(self, *arguments, **options):
+            deliver(ReserveStock(order_id, {cups: 3}))
+            Reservation.objects.update(set__expires_at=mongo.now())
+            (again,) = Reservation.overdue(10)
+            assert again.expire()
+            super().put_back(*arguments, **options)
+
+    deliver(ReserveStock(order_id, {cups: 3}))
+    Reservation.objects.update(set__expires_at=mongo.now())
+    reservations.expire(HeldAndExpiredMeanwhile())
+    assert stock(cups) == (2, 3, 0)
+    reservations.expire()
+    assert stock(cups) == (5, 0, 0)
+
+
 def test_a_late_expiry_does_not_put_back_what_was_reserved_again(stocked, deliver):
     """The timer stops between its decision and its work, while the order is reserved again and held."""
     (cups,) = stocked(5)

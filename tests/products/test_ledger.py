@@ -54,6 +54,22 @@ def test_the_ledger_records_every_movement(stocked, deliver):
     assert Product.objects.get(id=str(cups)).movements == []
 
 
+def test_a_movement_made_while_others_are_posted_is_posted_next(stocked, deliver):
+    (cups,) = stocked(9)
+    sell(deliver, cups, 2)
+    read = list(Product.stock_of(__raw__=ledger.WAITING))
+    sell(deliver, cups, 3)
+    ledger.post_of(read)
+    ledger.post()
+    assert entries(cups) == [
+        ("receipt", 9, 0, 0),
+        ("hold", 7, 2, 0),
+        ("sale", 7, 0, 2),
+        ("hold", 4, 3, 2),
+        ("sale", 4, 0, 5),
+    ]
+
+
 def test_repeated_and_concurrent_posting_writes_nothing_twice(stocked, deliver):
     products = stocked(50, 50, 50)
     for product in products:

@@ -47,6 +47,10 @@ def test_only_admins_assign_roles(http, ada, users, role):
     assert put_roles(http, account["id"], ["admin"], own).status_code == 403
 
 
+def test_an_admin_may_do_what_staff_may(http, users):
+    assert http.get("/users/", headers=bearer(users, uuid4(), "admin")).status_code == 200
+
+
 @pytest.mark.parametrize("roles", [[], ["king"], ["admin"] * 4, "admin", None])
 def test_invalid_roles_are_refused(http, ada, admin, roles):
     response = put_roles(http, ada[0]["id"], roles, admin[1])

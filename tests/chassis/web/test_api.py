@@ -253,6 +253,11 @@ def test_a_route_admits_only_the_callers_it_names(service: Service, notes: Flask
     assert notes.post("/notes/", headers={"Authorization": "Basic abc"}, **words).status_code == 401
     assert notes.post("/notes/", headers={"X-API-Key": "orders-key"}, **words).status_code == 403
     assert notes.post("/prepared", headers=bearer(service, ME), **words).status_code == 403
+    for role in ("staff", "admin"):
+        assert (
+            notes.post("/prepared", headers=bearer(service, ME, role) | {"Idempotency-Key": role}, **words).status_code
+            == 200
+        )
     assert notes.get("/prepared").status_code == 401
     assert notes.get("/prepared", headers={"X-API-Key": "stolen"}).status_code == 401
     assert notes.get("/prepared", headers=bearer(service, ME, "admin")).status_code == 403
