@@ -3,6 +3,8 @@
 from datetime import timedelta
 from uuid import UUID, uuid4
 
+import pytest
+
 from chassis.messaging.consumer import Retry
 from chassis.storage import mongo
 from contracts.stock import (
@@ -83,7 +85,10 @@ def test_an_expired_hold_can_be_reserved_and_released_again(stocked, deliver, pu
     pass_time(order_id)
     deliver(ReserveStock(order_id, {cups: 3}))
     assert stock(cups) == (2, 3, 0)
+    reservations.expire()
+    assert stock(cups) == (2, 3, 0), "the second hold lasts as long as the first"
     pass_time(order_id)
+    assert stock(cups) == (5, 0, 0)
     deliver(ReleaseStock(order_id))
     assert stock(cups) == (5, 0, 0)
     assert published()[-1] == StockReleased(order_id)
@@ -106,8 +111,13 @@ def test_an_interrupted_expiry_is_finished_by_the_next(stocked, deliver):
     order_id = uuid4()
     deliver(ReserveStock(order_id, {cups: 3}))
     Reservation.objects.update(set__expires_at=mongo.now())
-    (reservation,) = Reservation.overdue(10)
-    assert reservation.expire()
+
+    class Dies(Stock):
+        def put_back(self, *arguments, **options):
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        reservations.expire(Dies())
     assert stock(cups) == (2, 3, 0)
     reservations.expire()
     assert stock(cups) == (5, 0, 0)

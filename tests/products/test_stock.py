@@ -11,10 +11,12 @@ from contracts.stock import (
     CommitStock,
     ReleaseStock,
     ReserveStock,
+    RestockStock,
     StockCommitted,
     StockRefused,
     StockReleased,
     StockReserved,
+    StockRestocked,
 )
 from services.products.models import Product, Reservation
 from tests.products.conftest import assert_settled, stock
@@ -197,3 +199,16 @@ def test_holds_name_their_order(stocked, deliver):
     deliver(ReserveStock(order_id, {cups: 3}))
     (hold,) = Product.objects.get(id=str(cups)).holds
     assert (hold.order_id, hold.quantity, hold.held_at.utcoffset().total_seconds()) == (str(order_id), 3, 0)
+
+
+@pytest.mark.parametrize("before", ["refused", "released"])
+def test_an_order_that_holds_nothing_is_released_and_restocked_at_once(stocked, deliver, published, before):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 6}) if before == "refused" else ReleaseStock(order_id))
+    published()
+    for command, reply in ((RestockStock, StockRestocked), (ReleaseStock, StockReleased)):
+        for _ in range(2):
+            assert deliver(command(order_id)) is None
+            assert published() == [reply(order_id)]
+    assert stock(cups) == (5, 0, 0)

@@ -1,6 +1,7 @@
 """On a real RabbitMQ: what is published arrives, is retried later, becomes a dead letter, and is never dropped."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty
 from queue import Queue as Mailbox
@@ -71,16 +72,18 @@ def test_a_published_message_survives_a_restart_of_the_broker(name: str, publish
 def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
-    attempts: Mailbox[int] = Mailbox()
+    attempts: Mailbox[tuple[int, float]] = Mailbox()
 
     def fail_once(body: bytes, headers: dict[str, Any]) -> Verdict:
         attempt = int(headers.get(broker.ATTEMPT_HEADER, 0))
-        attempts.put(attempt)
+        attempts.put((attempt, time.monotonic()))
         return Retry(attempt) if attempt == 0 else None
 
     consume(fail_once)
     publisher.publish(an_envelope(name))
-    assert [attempts.get(timeout=DEADLINE_SECONDS) for _ in range(2)] == [0, 1]
+    (first, failed_at), (second, returned_at) = (attempts.get(timeout=DEADLINE_SECONDS) for _ in range(2))
+    assert (first, second) == (0, 1)
+    assert returned_at - failed_at >= broker.DELAYS_MILLISECONDS[0] / 1000
 
 
 def test_a_held_message_is_handled_again_without_a_copy(name: str, publisher: Publisher, consume: Start) -> None:
