@@ -33,7 +33,15 @@ def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, fl
     """Exit code, and coverage in percent by package (None without files)."""
     with servers(progress) as (folder, urls):
         environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
-        command = [sys.executable, "-m", "pytest", "--cov", "--cov-report=", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            f"--basetemp={folder / 'pytest'}",
+            "--cov",
+            "--cov-report=",
+            *arguments,
+        ]
         code = subprocess.run(command, cwd=REPOSITORY, env=environment, check=False).returncode
         return code, _coverage(folder, environment)
 
