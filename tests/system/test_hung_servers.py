@@ -11,8 +11,10 @@ from launcher.stack import Stack
 from tests.frozen import frozen
 from tests.installation import Person, edge_is_whole, until
 
-MAX_SECONDS = 12
-"""A request's own limit is 9 s; the rest is for a busy machine. Twice a limit would be longer."""
+pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+
+MAX_SECONDS = 17
+"""A request's own limit is 9 s; the rest is for a busy machine. A repetition by the edge would take longer."""
 
 OK, REFUSED = {200, 201}, {503, 504}
 EITHER = OK | REFUSED
@@ -33,7 +35,7 @@ def timed(send: Callable[[], int]) -> tuple[int, float]:
     return send(), time.monotonic() - began
 
 
-@pytest.mark.parametrize("min_seconds", [0, pytest.param(20, marks=pytest.mark.long)])
+@pytest.mark.parametrize("min_seconds", [0, 20])
 @pytest.mark.parametrize("server", EXPECTED)
 def test_while_a_server_hangs_every_request_gets_a_response_in_time(
     stack: Stack, person: Callable[[], Person], product: Callable[[int], str], server: str, min_seconds: float
