@@ -158,6 +158,13 @@ def test_a_refund_that_the_bank_refuses_because_the_money_is_gone_books_that(pai
     assert books.contradictions(payments) == []
 
 
+def test_a_lookup_while_a_refund_waits_finds_nothing_new(paid, orders, payments):
+    orders.deliver(RefundPayment(paid.order_id, uuid4(), 400, "EUR", Reason.REFUNDED_BY_SHOP))
+    payments.celery.run("payments.look_up", paid.id)
+    orders.system.drain()
+    assert moves(payments) == [("refund_asked", 400), ("refunded", 400)]
+
+
 @pytest.mark.parametrize("first", ["void", "refund"])
 def test_a_voided_payment_refunded_at_the_bank_costs_nothing_once(paid, orders, bank, payments, first):
     if first == "void":

@@ -271,3 +271,25 @@ def test_a_bank_that_neither_captures_nor_voids_fails_the_payment(
     orders.send(VoidPayment(order_id), CapturePayment(order_id))
     assert staff.get(orders.payment_ids[0]) == seen
     assert orders.reply_types[len(replies) :] == ["payment.capture_refused"]
+
+
+def test_a_hold_that_ends_at_the_bank_after_its_payment_failed_is_booked(
+    orders, payments, staff, scripted_bank, settings
+):
+    nothing = dict.fromkeys(("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back"), 0)
+    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None, **nothing}
+
+    def refuse(method, path):
+        if path != "/charges":
+            return 409, b'{"title": "No."}'
+        return 200, json.dumps(charge if method == "POST" else {"items": [charge]}).encode()
+
+    order_id, scripted_bank.respond = uuid4(), refuse
+    with settings(**scripted_bank.settings):
+        orders.send(orders.authorization(order_id), CapturePayment(order_id))
+        payment_id = orders.payment_ids[0]
+        assert staff.get(payment_id)["status"] == "failed"
+        charge["status"] = "voided"
+        payments.celery.run("payments.look_up", UUID(payment_id))
+    assert staff.get(payment_id)["status"] == "voided"
+    assert books.contradictions(payments) == []

@@ -143,6 +143,20 @@ def test_a_sale_beats_an_expiry_that_looked_before_it(stocked, deliver):
     assert stock(cups) == (2, 0, 3)
 
 
+@pytest.mark.parametrize("end", [CommitStock, ReleaseStock])
+def test_an_order_that_ended_does_not_expire(stocked, deliver, end):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 3}))
+    Reservation.objects.update(set__expires_at=mongo.now())
+    deliver(end(order_id))
+    reservations.expire()
+    deliver(ReserveStock(order_id, {cups: 3}))
+    assert stock(cups) == ((2, 0, 3) if end is CommitStock else (5, 0, 0))
+    assert deliver(RestockStock(order_id)) is None
+    assert stock(cups) == (5, 0, 0)
+
+
 def test_a_late_expiry_does_not_put_back_a_newer_hold(stocked, deliver):
     """The timer stops between its decision and its work, while the order is sold after all."""
     (cups,) = stocked(5)
