@@ -13,6 +13,7 @@ def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str
         "KONG_DECLARATIVE_CONFIG": str(file),
         "KONG_PROXY_LISTEN": listen,
         "KONG_ADMIN_LISTEN": "off",
+        "KONG_ADMIN_GUI_LISTEN": "off",
         "KONG_STATUS_LISTEN": STATUS,
         # nginx logs whole URLs, in the error log at `error` and below.
         "KONG_PROXY_ACCESS_LOG": "off",
