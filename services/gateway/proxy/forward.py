@@ -104,7 +104,8 @@ def request_target(exchange: Exchange, service: Service) -> str:
     match = exchange.match
     assert match is not None
     if match.route.strip_path and match.matched not in ("", "/"):
-        exchange.set_header("X-Forwarded-Prefix", uris.escape(match.matched))
+        # Decoded, as Kong has it.
+        exchange.set_header("X-Forwarded-Prefix", match.matched.encode(errors="surrogateescape").decode("latin-1"))
     elif not exchange.is_trusted:
         exchange.set_header("X-Forwarded-Prefix", None)
     path = exchange.upstream_path
