@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import REGISTRY, Collector
 
 from services.gateway.admin.targets import NODE, health_of
@@ -17,6 +17,9 @@ from services.gateway.plugins.registry import PLUGINS
 from services.gateway.runtime import Runtime
 
 KONG_VERSION = "3.9.3"
+
+COUNTER = "kong_bandwidth_bytes"
+"""A gauge to the library, whose counters end in `_total`."""
 
 _STATES = ("healthy", "unhealthy", "dns_error", "healthchecks_off")
 
@@ -59,7 +62,8 @@ def metrics(runtime: Runtime) -> bytes:
 def _lines(family: Metric) -> Iterator[str]:
     """Kong's notation: labels in order, whole numbers without a fraction."""
     name = f"{family.name}_total" if family.type == "counter" else family.name
-    yield f"# HELP {name} {family.documentation}\n# TYPE {name} {family.type}\n"
+    kind = "counter" if name == COUNTER else family.type
+    yield f"# HELP {name} {family.documentation}\n# TYPE {name} {kind}\n"
     for sample in family.samples:
         if not sample.name.endswith("_created"):
             labels = ",".join(f'{label}="{_label(label, value)}"' for label, value in sample.labels.items())
@@ -92,8 +96,9 @@ class _State(Collector):
         info.add_metric((NODE, SERVER), 1)
         yield info
         yield GaugeMetricFamily("kong_datastore_reachable", "Datastore reachable from Kong, 0 is unreachable.", 1)
-        requests = CounterMetricFamily(
-            "kong_nginx_requests", "Total number of requests.", labels=("node_id", "subsystem")
+        # A gauge in Kong, too.
+        requests = GaugeMetricFamily(
+            "kong_nginx_requests_total", "Total number of requests.", labels=("node_id", "subsystem")
         )
         requests.add_metric((NODE, "http"), runtime.gateway.total_requests)
         yield requests

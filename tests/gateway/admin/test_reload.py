@@ -346,7 +346,9 @@ def test_passwords_are_shown_as_kong_keeps_them(admin: FlaskClient) -> None:
 
 
 def test_metrics_are_written_as_kong_writes_them(admin: FlaskClient, serve: Serve) -> None:
-    client = serve(through(plugin("prometheus", status_code_metrics=True, latency_metrics=True)))
+    client = serve(
+        through(plugin("prometheus", status_code_metrics=True, latency_metrics=True, bandwidth_metrics=True))
+    )
     client.get("/")
     reply = admin.get("/metrics")
     assert reply.content_type == "text/plain; charset=UTF-8"
@@ -359,4 +361,5 @@ def test_metrics_are_written_as_kong_writes_them(admin: FlaskClient, serve: Serv
         line.startswith('kong_kong_latency_ms_bucket{service="s",route="r",workspace="default",le="1"} ')
         for line in lines
     )
-    assert "# TYPE kong_http_requests_total counter" in lines
+    types = {"kong_http_requests_total counter", "kong_bandwidth_bytes counter", "kong_nginx_requests_total gauge"}
+    assert {f"# TYPE {each}" for each in types} <= set(lines)
