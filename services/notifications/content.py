@@ -93,6 +93,8 @@ def _environment(language: str) -> Environment:
         # Plain text would show the escapes.
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         undefined=StrictUndefined,
+        # Compiled once: no look at the file for each message.
+        auto_reload=False,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -3,7 +3,9 @@
 import re
 import smtplib
 import ssl
-from contextlib import closing, suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
@@ -57,6 +59,10 @@ def for_smtp(address: str) -> str:
         raise Refused("The recipient's domain is not valid.") from None
 
 
+_connections = threading.local()
+"""By URL."""
+
+
 class MailServer:
     """SMTP has no lookups: a mail is sent again with the same Message-ID."""
 
@@ -70,11 +76,8 @@ class MailServer:
     def send(self, message: Message) -> str:
         mail = compose(message, self._settings.mail_from)
         try:
-            with closing(self._connect()) as server:
-                _secure(server, self._url)
+            with self._connected() as server:
                 self._hand_over(server, mail, for_smtp(message.recipient))
-                with suppress(OSError):
-                    server.quit()
         except Unknown:
             raise
         except OSError as error:
@@ -93,7 +96,38 @@ class MailServer:
         except smtplib.SMTPNotSupportedError as error:
             raise Refused(f"The mail server does not support this address: {error}") from error
 
+    @contextmanager
+    def _connected(self) -> Iterator[smtplib.SMTP]:
+        """One connection per thread is kept for the next mail, unless an error leaves it in doubt."""
+        server = self._kept() or self._connect()
+        try:
+            yield server
+        except BaseException:
+            server.close()
+            raise
+        _connections.__dict__[self._url.geturl()] = server
+
+    def _kept(self) -> smtplib.SMTP | None:
+        server: smtplib.SMTP | None = _connections.__dict__.pop(self._url.geturl(), None)
+        if server is None:
+            return None
+        with suppress(OSError):
+            # Servers close idle connections.
+            if server.noop()[0] == 250:
+                return server
+        server.close()
+        return None
+
     def _connect(self) -> smtplib.SMTP:
+        server = self._open()
+        try:
+            _secure(server, self._url)
+        except BaseException:
+            server.close()
+            raise
+        return server
+
+    def _open(self) -> smtplib.SMTP:
         url = self._url
         assert url.hostname is not None
         # smtplib's default is a slow DNS lookup.
