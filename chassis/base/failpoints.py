@@ -9,6 +9,7 @@ first. While `recording` exists, points passed are appended to `passed`.
 import os
 import signal
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,23 @@ PASSED = "passed"
 _MONGO_WRITES = frozenset({"insert", "update", "delete", "findAndModify", "bulkWrite"})
 _SQL_READS = ("SELECT", "SHOW", "SET", "SAVEPOINT", "RELEASE", "ROLLBACK")
 
+_AND = ", "
+
 _directory: Path | None = None
 _program = ""
 _passing = threading.Lock()
 
 
 def point(name: str) -> None:
+    """Passed once for each work, if the current one is several: see `together`."""
     if _directory is not None:
-        _pass(_directory, f"{_program}: {get_contextvars().get('work', 'outside')}: {name}")
+        for work in get_contextvars().get("work", "outside").split(_AND):
+            _pass(_directory, f"{_program}: {work}: {name}")
+
+
+def together(works: Iterable[str]) -> str:
+    """The current work of what is done for all of them at once."""
+    return _AND.join(sorted(set(works)))
 
 
 def file_of(name: str) -> str:

@@ -1,6 +1,6 @@
 """Message handlers, and what they can learn of their envelope."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -18,6 +18,12 @@ class Handlers:
     def __init__(self, service: str) -> None:
         self.service = service
         self.by_type: dict[str, Handler] = {}
+        self.lock: Callable[[Sequence[Message]], None] = lambda messages: None
+
+    def locking(self, lock: Callable[[Sequence[Any]], None]) -> Callable[[Sequence[Any]], None]:
+        """Register what locks the rows that messages are about, before any is handled."""
+        self.lock = lock
+        return lock
 
     def on(self, message: type[M]) -> Callable[[Callable[[M], None]], Callable[[M], None]]:
         """Register the only handler of `message`."""

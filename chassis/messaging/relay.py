@@ -18,6 +18,9 @@ log = get_logger(__name__)
 TASK_PREFIX = "task."
 """Marks the type of a Celery task."""
 
+TASK_ROWS = 16
+"""The most that share a Celery message."""
+
 PROBE_SECONDS = 5.0
 
 BATCH = 100

@@ -1,10 +1,25 @@
 """Celery for slow work with third parties. Tasks are sent through the outbox, never with `.delay()`.
 
-A task is idempotent by row id, and holds no transaction during a third party's call.
+A task is idempotent by row id, and holds no transaction during a third party's call. One message carries the ids of several
+rows.
+
+    @tasks.task(locks=Payment)
+    def advance(payment_id: UUID) -> Steps:
+        payment = Payment.get_for_update(payment_id)      # in a transaction
+        charge = yield lambda: provider.capture(payment)  # in none
+        Payment.get_for_update(payment_id).record(charge) # in another one
+
+Tasks of such steps share their transactions with those of the other rows, and call third parties side by side.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from contextvars import copy_context
+from functools import cached_property, partial
+from inspect import isgeneratorfunction
+from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from celery import Celery, Task
@@ -17,12 +32,16 @@ from chassis.base import failpoints, telemetry
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import CONFIRM_TIMEOUT_SECONDS, Outgoing
-from chassis.messaging.relay import TASK_PREFIX
-from chassis.storage import store
+from chassis.messaging.relay import TASK_PREFIX, TASK_ROWS
+from chassis.storage import rows, store
 
 log = get_logger(__name__)
 
 RETRY_CAP_SECONDS = 60
+
+Steps = Generator[Callable[[], Any], Any, None]
+F = TypeVar("F", bound=Callable[[UUID], Steps | None])
+Exhausted = Callable[[UUID, Exception], None]
 
 
 class Tasks:
@@ -31,7 +50,8 @@ class Tasks:
     def __init__(self, service: str) -> None:
         self.service = service
         self.queue = f"{service}.celery"
-        self.functions: dict[str, Callable[[UUID], None]] = {}
+        self.functions: dict[str, Callable[[UUID], Steps | None]] = {}
+        self._locks: dict[str, type[Any] | None] = {}
         self.app = Celery(service)
         self.app.conf.update(
             # A classic queue: on quorum queues delayed retries can form a dead-letter cycle (celery issue 9867).
@@ -53,33 +73,31 @@ class Tasks:
         )
 
     def task(
-        self, retries: int = 8, on_exhausted: Callable[[UUID, Exception], None] | None = None
-    ) -> Callable[[Callable[[UUID], None]], Callable[[UUID], None]]:
-        """on_exhausted: records the failure, in a transaction; not called when our database was unavailable: a sweeper retries."""
+        self, retries: int = 8, on_exhausted: Exhausted | None = None, locks: type[Any] | None = None
+    ) -> Callable[[F], F]:
+        """on_exhausted: records the failure, in a transaction; not called when our database was unavailable: a sweeper retries.
 
-        def register(function: Callable[[UUID], None]) -> Callable[[UUID], None]:
+        locks: the model of the rows, which steps lock first.
+        """
+
+        def register(function: F) -> F:
             name = f"{self.service}.{function.__name__}"
-            self.functions[name] = function
+            self.functions[name], self._locks[name] = function, locks
 
             @self.app.task(
                 name=name,
                 bind=True,
                 max_retries=retries,
             )
-            def run(task: Task, row_id: str) -> None:
-                with telemetry.trace(task.request.get("traceparent") or "", work=name, row_id=row_id):
+            def run(task: Task, *row_ids: str) -> None:
+                traces = task.request.get("traceparents") or {}
+                one = task.request.get("traceparent") or ""
+                with telemetry.trace(one, work=name):
                     failpoints.point("begin")
-                    try:
-                        self.run(name, UUID(row_id))
-                    except Exception as error:
-                        is_last = task.request.retries >= retries
-                        telemetry.TASKS_HANDLED.labels(name, "exhausted" if is_last else "retried").inc()
-                        if is_last:
-                            log.error("task exhausted", attempts=retries + 1, exc_info=error)
-                            self._exhaust(on_exhausted, UUID(row_id), error)
-                            raise
-                        raise _retry(task, error) from error
-                    telemetry.TASKS_HANDLED.labels(name, "done").inc()
+                    errors = self._errors(name, {UUID(row_id): traces.get(row_id, one) for row_id in row_ids})
+                    telemetry.TASKS_HANDLED.labels(name, "done").inc(len(row_ids) - len(errors))
+                    if errors:
+                        self._retry(task, errors, on_exhausted)
                     # Celery acknowledges on return.
                     failpoints.point("acknowledge")
 
@@ -87,7 +105,18 @@ class Tasks:
 
         return register
 
-    def _exhaust(self, on_exhausted: Callable[[UUID, Exception], None] | None, row_id: UUID, error: Exception) -> None:
+    def _retry(self, task: Task, errors: Mapping[UUID, Exception], on_exhausted: Exhausted | None) -> NoReturn:
+        is_last = task.request.retries >= task.max_retries
+        telemetry.TASKS_HANDLED.labels(task.name, "exhausted" if is_last else "retried").inc(len(errors))
+        error = next(iter(errors.values()))
+        if not is_last:
+            raise _retry(task, errors, error) from error
+        for row_id, cause in errors.items():
+            log.error("task exhausted", row_id=str(row_id), attempts=task.request.retries + 1, exc_info=cause)
+            self._exhaust(on_exhausted, row_id, cause)
+        raise error
+
+    def _exhaust(self, on_exhausted: Exhausted | None, row_id: UUID, error: Exception) -> None:
         if on_exhausted is None or isinstance(error, self.store.unavailable):
             return
         with store.active(self.store), store.transaction():
@@ -107,30 +136,114 @@ class Tasks:
 
     def run(self, name: str, row_id: UUID) -> None:
         with store.active(self.store):
-            self.functions[name](row_id)
+            if not isgeneratorfunction(self.functions[name]):
+                self.functions[name](row_id)
+            elif error := self._together(name, {row_id: telemetry.traceparent()}).get(row_id):
+                raise error
 
-    def outgoing(self, envelope: Envelope) -> Outgoing:
-        """The task's message, as Celery writes it."""
-        name = envelope.type.removeprefix(TASK_PREFIX)
-        made = self.app.amqp.as_task_v2(str(envelope.id), name, args=[envelope.subject], ignore_result=True)
+    def _errors(self, name: str, traces: Mapping[UUID, str]) -> dict[UUID, Exception]:
+        """By row."""
+        if len(traces) > 1 and isgeneratorfunction(self.functions[name]):
+            try:
+                with store.active(self.store):
+                    return self._together(name, traces)
+            except Exception as error:
+                # Nothing is lost: each row can be run again, from its first step.
+                log.info("rows are handled one by one", count=len(traces), error=type(error).__name__)
+        errors = {}
+        for row_id, trace in traces.items():
+            with telemetry.trace(trace, work=name, row_id=str(row_id)):
+                try:
+                    self.run(name, row_id)
+                except Exception as error:
+                    errors[row_id] = error
+        return errors
+
+    def _together(self, name: str, traces: Mapping[UUID, str]) -> dict[UUID, Exception]:
+        """The errors of calls by row. Raises those of transactions."""
+
+        def step(row_id: UUID, move: Callable[[], Any]) -> Any:
+            with telemetry.trace(traces[row_id], work=name, row_id=str(row_id)):
+                return move()
+
+        # In the order of ids, as locks are taken in one order everywhere.
+        steps: dict[UUID, Any] = {row_id: self.functions[name](row_id) for row_id in sorted(traces)}
+        with self.store.handling():
+            self._lock(name, traces)
+            requested = {row_id: step(row_id, partial(next, each, None)) for row_id, each in steps.items()}
+        calls = {row_id: call for row_id, call in requested.items() if call is not None}
+        outcomes = self._side_by_side({row_id: partial(step, row_id, call) for row_id, call in calls.items()})
+        errors = {
+            row_id: error for row_id, each in outcomes.items() if isinstance(error := each.exception(), Exception)
+        }
+        done = {row_id: each.result() for row_id, each in outcomes.items() if row_id not in errors}
+        if done:
+            with self.store.handling():
+                self._lock(name, done)
+                for row_id, result in done.items():
+                    step(row_id, partial(_finish, steps[row_id], result))
+        return errors
+
+    def _lock(self, name: str, row_ids: Iterable[UUID]) -> None:
+        if (model := self._locks[name]) is not None:
+            rows.lock(model, row_ids)
+
+    def _side_by_side(self, calls: Mapping[UUID, Callable[[], Any]]) -> dict[UUID, Future[Any]]:
+        if len(calls) == 1:
+            [(row_id, call)] = calls.items()
+            return {row_id: _called(call)}
+        made = {row_id: self._callers.submit(copy_context().run, call) for row_id, call in calls.items()}
+        wait(made.values())
+        return made
+
+    @cached_property
+    def _callers(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(TASK_ROWS, thread_name_prefix="third-parties")
+
+    def outgoing(self, envelopes: Sequence[Envelope]) -> Outgoing:
+        """One message for tasks of one name, as Celery writes it."""
+        name, first = envelopes[0].type.removeprefix(TASK_PREFIX), envelopes[0]
+        row_ids = [envelope.subject for envelope in envelopes]
+        made = self.app.amqp.as_task_v2(str(first.id), name, args=row_ids, ignore_result=True)
         content_type, _, body = dumps(made.body, serializer="json")
+        traces = {envelope.subject: envelope.traceparent for envelope in envelopes}
         return Outgoing(
             self.queue,
             body.encode(),
             (f"send {name}", f"sent {name}"),
-            headers={**made.headers, "traceparent": envelope.traceparent},
+            headers={**made.headers, "traceparent": first.traceparent, "traceparents": traces},
             content_type=content_type,
             properties=made.properties,
             queue=self.app.conf.task_queues[0],
         )
 
 
-def _retry(task: Task, error: Exception) -> Retry:
+def _finish(steps: Any, result: Any) -> None:
+    with suppress(StopIteration):
+        steps.send(result)
+
+
+def _called(call: Callable[[], Any]) -> Future[Any]:
+    future: Future[Any] = Future()
+    try:
+        future.set_result(call())
+    except Exception as error:
+        future.set_exception(error)
+    return future
+
+
+def _retry(task: Task, row_ids: Iterable[UUID], error: Exception) -> Retry:
     """The exception ends this run."""
     longest = min(2.0**task.request.retries, RETRY_CAP_SECONDS)
     # Celery's jitter begins at 0, too soon for a restarting server.
-    wait = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
+    seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
     failpoints.point("retry")
-    retry: Retry = task.retry(exc=error, countdown=wait, throw=False, confirm_timeout=CONFIRM_TIMEOUT_SECONDS)
+    retry: Retry = task.retry(
+        args=list(map(str, row_ids)),
+        exc=error,
+        countdown=seconds,
+        throw=False,
+        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+    )
     failpoints.point("retried")
     return retry

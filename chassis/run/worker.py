@@ -12,7 +12,7 @@ from uuid import UUID
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
 
-from chassis.base import clock, disk, health, telemetry
+from chassis.base import clock, disk, failpoints, health, telemetry
 from chassis.base.problems import Problem
 from chassis.messaging import handlers
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
@@ -20,7 +20,7 @@ from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Hold, Ret
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import NewerVersion, UnknownType
 from chassis.messaging.publisher import Outgoing, Publisher
-from chassis.messaging.relay import TASK_PREFIX, Relay, Send
+from chassis.messaging.relay import TASK_PREFIX, TASK_ROWS, Relay, Send
 from chassis.run.service import Service, Timer
 from chassis.storage import store
 
@@ -34,9 +34,6 @@ RETENTION = timedelta(days=2)
 
 FULL_DISK_SECONDS = 5.0
 
-SEVERAL = "several messages"
-"""The work of a transaction that handles messages of several types."""
-
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
 
@@ -47,12 +44,13 @@ def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
     if unknown := next((envelope.type for envelope in envelopes if envelope.type not in by_type), None):
         raise UnknownType(f"{service.name} has no handler for {unknown}.")
     messages = [envelope.message() for envelope in envelopes]
-    types = {envelope.type for envelope in envelopes}
+    work = failpoints.together(envelope.type for envelope in envelopes)
     started = time.perf_counter()
-    with store.active(service.store), bound_contextvars(work=types.pop() if len(types) == 1 else SEVERAL):
-        with service.store.transaction():
+    with store.active(service.store), bound_contextvars(work=work):
+        with service.store.handling():
             new = service.store.first_times([envelope.id for envelope in envelopes])
             are_new = [_is_first(envelope.id, new) for envelope in envelopes]
+            service.handlers.lock([message for message, is_new in zip(messages, are_new, strict=True) if is_new])
             for envelope, message, is_new in zip(envelopes, messages, are_new, strict=True):
                 if is_new:
                     with (
@@ -133,17 +131,33 @@ def _attempt(headers: dict[str, Any]) -> int:
 
 def sender(service: Service, publisher: Publisher) -> Send:
     def send(envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
-        outgoing = [_outgoing(service, envelope) for envelope in envelopes]
-        return (envelopes[index] for index in publisher.send_all(outgoing))
+        groups = _grouped(envelopes)
+        for index in publisher.send_all([_outgoing(service, group) for group in groups]):
+            yield from groups[index]
 
     return send
 
 
-def _outgoing(service: Service, envelope: Envelope) -> Outgoing:
-    if not envelope.type.startswith(TASK_PREFIX):
-        return Outgoing.of(envelope)
+def _grouped(envelopes: Sequence[Envelope]) -> list[list[Envelope]]:
+    """Tasks of one name share messages."""
+    groups: list[list[Envelope]] = []
+    open_groups: dict[str, list[Envelope]] = {}
+    for envelope in envelopes:
+        group = open_groups.get(envelope.type)
+        if group is not None and len(group) < TASK_ROWS:
+            group.append(envelope)
+            continue
+        groups.append([envelope])
+        if envelope.type.startswith(TASK_PREFIX):
+            open_groups[envelope.type] = groups[-1]
+    return groups
+
+
+def _outgoing(service: Service, group: Sequence[Envelope]) -> Outgoing:
+    if not group[0].type.startswith(TASK_PREFIX):
+        return Outgoing.of(group[0])
     assert service.celery is not None
-    return service.celery.outgoing(envelope)
+    return service.celery.outgoing(group)
 
 
 def purge(service: Service) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from uuid import UUID
 
-from sqlalchemy import ARRAY, Column, DateTime, Table, Uuid, bindparam, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Column, DateTime, Table, Uuid
 
 from chassis.base import clock
 from chassis.storage import postgres
+from chassis.storage.prepared import Prepared, array
 
 inbox = Table(
     "inbox",
@@ -17,19 +17,12 @@ inbox = Table(
 )
 
 
-_REMEMBER = (
-    insert(inbox)
-    .from_select(
-        ["message_id", "received_at"],
-        select(func.unnest(bindparam("ids", type_=ARRAY(Uuid))), bindparam("at", type_=DateTime(timezone=True))),
-    )
-    .on_conflict_do_nothing()
-    .returning(inbox.c.message_id)
+_REMEMBER = Prepared(
+    "uuid[], timestamptz", "INSERT INTO inbox SELECT unnest($1), $2 ON CONFLICT DO NOTHING RETURNING message_id"
 )
 
 
 def first_times(message_ids: Iterable[UUID]) -> set[UUID]:
     """Those that are new. A concurrent delivery waits for the other's commit."""
-    # In one order everywhere, or two deliveries of the same messages could wait for each other.
-    values = {"ids": sorted(set(message_ids)), "at": clock.now()}
-    return set(postgres.session().connection().execute(_REMEMBER, values).scalars())
+    # Sorted by `array`, or two deliveries of the same messages could wait for each other.
+    return set(_REMEMBER.run(array(set(message_ids)), clock.now()).scalars())

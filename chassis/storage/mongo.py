@@ -139,6 +139,9 @@ class MongoStore:
         seconds = deadline.callers_remaining()
         return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
 
+    def handling(self) -> AbstractContextManager[None]:
+        return self.transaction()
+
     def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
         return set(message_ids)
 

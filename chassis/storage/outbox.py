@@ -20,7 +20,6 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     func,
-    insert,
     update,
 )
 from sqlalchemy import select as sql_select
@@ -31,7 +30,7 @@ from chassis.messaging import relay
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.messaging.relay import TASK_PREFIX, Batch
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 
 CHANNEL = "outbox"
 """Notified by a trigger on the table."""
@@ -49,9 +48,6 @@ outbox = Table(
     Column("sent_at", DateTime(timezone=True)),
 )
 Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(None))
-
-
-_INSERT = insert(outbox)
 
 
 def emit(message: Message) -> None:
@@ -73,7 +69,7 @@ def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any])
         "meta": meta,
         "occurred_at": clock.now(),
     }
-    postgres.session().connection().execute(_INSERT, row)
+    rows.add(outbox, row)
 
 
 class TableSource:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2 import extensions
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     CursorResult,
     DateTime,
     Engine,
@@ -127,6 +128,8 @@ class Database:
             url.replace("postgresql://", "postgresql+psycopg2://", 1),
             pool_size=pool_size,
             max_overflow=4,
+            # One that was just used needs no ping, and has its statements prepared.
+            pool_use_lifo=True,
             poolclass=_Pool,
             # Keeps personal data out of errors and logs.
             hide_parameters=True,
@@ -207,9 +210,31 @@ def purge(table: Any, *old: ColumnElement[bool]) -> bool:
 
 
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
+_before_session: ContextVar[Callable[[], None] | None] = ContextVar("before_session", default=None)
 
 
 def session() -> Session:
+    if (prepare := _before_session.get()) is not None:
+        prepare()
+    return _opened()
+
+
+def connection() -> Connection:
+    """The transaction's, for statements beside the session's."""
+    return _opened().connection()
+
+
+@contextmanager
+def before_session(prepare: Callable[[], None]) -> Iterator[None]:
+    """Call it before each use of the session."""
+    token = _before_session.set(prepare)
+    try:
+        yield
+    finally:
+        _before_session.reset(token)
+
+
+def _opened() -> Session:
     current = _session.get()
     if current is None:
         raise RuntimeError("No transaction is open: this code runs below an edge of the chassis.")

@@ -1,6 +1,7 @@
 """PostgreSQL as a store."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from types import ModuleType
 from uuid import UUID
@@ -10,7 +11,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chassis.messaging.relay import Source
-from chassis.storage import inbox, outbox, postgres
+from chassis.storage import inbox, outbox, postgres, rows
 from chassis.storage.idempotency_keys import idempotency_keys
 from chassis.storage.outbox import TableSource
 from chassis.storage.postgres import Database
@@ -29,6 +30,11 @@ class PostgresStore(Database):
         from chassis.storage import migrate
 
         migrate.upgrade(package, self.url)
+
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        with self.transaction(), rows.unit():
+            yield
 
     def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
         return inbox.first_times(message_ids)

@@ -24,6 +24,10 @@ class Store(Protocol):
         """Commit, unless the block raises."""
         ...
 
+    def handling(self) -> AbstractContextManager[None]:
+        """A transaction for message handlers."""
+        ...
+
     def first_times(self, message_ids: Iterable[UUID]) -> set[UUID]:
         """Those of messages that are new."""
         ...

@@ -1,8 +1,11 @@
 """The life of an order, top to bottom. A failed or refused step cancels it; unawaited replies have no effect."""
 
+from collections.abc import Sequence
 from uuid import uuid4
 
 from chassis.messaging.handlers import Handlers
+from chassis.messaging.message import Message
+from chassis.storage import rows
 from contracts import money
 from contracts.orders import (
     OrderCancelled,
@@ -44,6 +47,11 @@ from services.orders.models import Event, InvalidTransition, Order, Outcome
 from services.orders.models.steps import command_of, key_of
 
 handlers = Handlers("orders")
+
+
+@handlers.locking
+def lock_orders(messages: Sequence[Message]) -> None:
+    rows.lock(Order, [message.subject for message in messages])
 
 
 def place(placed: OrderPlaced) -> Order:

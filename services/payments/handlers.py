@@ -1,6 +1,9 @@
 """Commands from orders, which may come twice, late or out of order. A void is final."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 from chassis.base.problems import NotFound
 from chassis.messaging.handlers import Handlers
@@ -16,10 +19,22 @@ from services.payments.settings import Settings
 handlers = Handlers("payments")
 
 
+@handlers.locking
+def lock_payments(commands: Sequence[AuthorizePayment | CapturePayment | VoidPayment | RefundPayment]) -> None:
+    """The first command about an order creates its payment."""
+    new: dict[UUID, dict[str, Any]] = {}
+    for command in commands:
+        if isinstance(command, AuthorizePayment):
+            new.setdefault(command.order_id, Payment.new(command.order_id, _terms(command), providers.default()))
+        elif isinstance(command, VoidPayment):
+            new.setdefault(command.order_id, Payment.new_called_off(command.order_id, providers.default()))
+    Payment.lock_orders([command.order_id for command in commands], new.values())
+
+
 @handlers.on(AuthorizePayment)
 def authorize_payment(command: AuthorizePayment) -> None:
-    terms = Terms(command.user_id, command.amount, command.currency, command.payment_method)
-    payment = Payment.for_order(command.order_id, terms, providers.default())
+    payment = _existing(command.order_id)
+    payment.set_terms(_terms(command))
     if payment.status == Status.PENDING and payment.requested_at is None and (reason := objection(payment)):
         payment.transition_to(Status.DECLINED, reason)
     reply = replies.authorization(payment)
@@ -31,9 +46,7 @@ def authorize_payment(command: AuthorizePayment) -> None:
 
 @handlers.on(CapturePayment)
 def capture_payment(command: CapturePayment) -> None:
-    payment = Payment.of_order(command.order_id)
-    if payment is None:
-        raise NotFound(f"Order {command.order_id} has no payment.")
+    payment = _existing(command.order_id)
     reply = replies.capture(payment)
     if reply is None:
         payment.capture()
@@ -44,7 +57,7 @@ def capture_payment(command: CapturePayment) -> None:
 
 @handlers.on(VoidPayment)
 def void_payment(command: VoidPayment) -> None:
-    payment = Payment.called_off(command.order_id, providers.default())
+    payment = _existing(command.order_id)
     payment.call_off()
     outcomes.continue_payment(payment)
 
@@ -61,6 +74,18 @@ def refund_payment(command: RefundPayment) -> None:
         note = command.note and replace(command.note, text=card_numbers.without_numbers(command.note.text))
         refund = Refund.of(payment, command.amount, command.reason, BY_ORDER, note, command.refund_id)
     outcomes.start_refund(refund, payment)
+
+
+def _existing(order_id: UUID) -> Payment:
+    """Raises NotFound."""
+    payment = Payment.of_order(order_id)
+    if payment is None:
+        raise NotFound(f"Order {order_id} has no payment.")
+    return payment
+
+
+def _terms(command: AuthorizePayment) -> Terms:
+    return Terms(command.user_id, command.amount, command.currency, command.payment_method)
 
 
 def objection(payment: Payment) -> Reason | None:

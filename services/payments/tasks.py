@@ -10,7 +10,7 @@ from prometheus_client import Gauge
 from structlog import get_logger
 
 from chassis.base import clock
-from chassis.run.tasks import Tasks
+from chassis.run.tasks import Steps, Tasks
 from chassis.storage import store
 from chassis.storage.outbox import enqueue
 from services.payments import external, outcomes, providers, steps
@@ -30,21 +30,20 @@ MAX_LISTED = 1_000
 tasks = Tasks("payments")
 
 
-@tasks.task()
-def advance(payment_id: UUID) -> None:
+@tasks.task(locks=Payment)
+def advance(payment_id: UUID) -> Steps:
     """Raises ProviderUnavailable to be retried."""
-    with store.transaction():
-        payment = Payment.get_for_update(payment_id)
-        if not payment.is_unfinished or _timed_out(payment):
-            return
-        was_requested = payment.requested_at is not None
-        payment.begin_step()
+    payment = Payment.get_for_update(payment_id)
+    if not payment.is_unfinished or _timed_out(payment):
+        return
+    was_requested, status = payment.requested_at is not None, payment.status
+    payment.begin_step()
     quiet_since = clock.now() - timedelta(seconds=Settings.current().settling_seconds)
-    charge = steps.next_charge(providers.named(payment.provider), payment, was_requested, quiet_since)
-    with store.transaction():
-        current = Payment.get_for_update(payment_id)
-        if charge is not None and current.status == payment.status:
-            outcomes.record_charge(current, charge)
+    provider = providers.named(payment.provider)
+    charge = yield lambda: steps.next_charge(provider, payment, was_requested, quiet_since)
+    current = Payment.get_for_update(payment_id)
+    if charge is not None and current.status == status:
+        outcomes.record_charge(current, charge)
 
 
 @tasks.task()

@@ -131,7 +131,7 @@ def test_events_are_counted_once_however_often_the_projector_runs_or_crashes(
 def an_order() -> Event:
     id_ = uuid4()
     placed = OrderPlaced(id_, uuid4(), [Line(uuid4(), "Kettle", 1, 100, "kitchen")], 100, "EUR", "tok_success")
-    return Event.of(placed, id_, 1, is_sent=False)
+    return Event(**Event.values(placed, id_, 1, clock.now(), is_sent=False))
 
 
 def test_an_event_that_commits_after_a_later_one_is_counted_too(

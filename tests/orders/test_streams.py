@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from chassis.base import clock
 from chassis.messaging.message import REGISTRY
 from chassis.run.service import Service
 from chassis.storage import store
@@ -108,7 +109,8 @@ def test_of_two_writers_that_saw_the_same_version_one_fails(orders: Service, pla
     with Session(engine) as first, Session(engine) as second:
         for session in (first, second):
             order = session.get_one(Order, id_)
-            session.add(Event.of(StockReserved(id_), id_, order.version + 1, is_sent=False))
+            event = Event.values(StockReserved(id_), id_, order.version + 1, clock.now(), is_sent=False)
+            session.add(Event(**event))
         first.commit()
         with pytest.raises(IntegrityError, match="stream"):
             second.commit()

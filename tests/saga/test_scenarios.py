@@ -19,6 +19,8 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from sqlalchemy import select
 
 from chassis.base import clock
+from chassis.messaging.consumer import PREFETCH
+from chassis.messaging.relay import TASK_PREFIX
 from chassis.storage import mongo, postgres, store
 from services.orders import deadlines
 from services.orders.models import Event, Order
@@ -97,6 +99,20 @@ class Scenario(RuleBasedStateMachine):
     def deliver_all_messages(self) -> None:
         for _ in range(len(self.system.in_flight)):
             self._deliver(*self.system.in_flight.popleft())
+
+    @precondition(lambda self: self.system.in_flight)
+    @rule(which=some, again=st.booleans())
+    def deliver_messages_together(self, which: int, again: bool) -> None:
+        """All that wait for a service, in one transaction; perhaps each of them twice."""
+        service, _ = self.system.in_flight[which % len(self.system.in_flight)]
+        waiting = [
+            each for to, each in self.system.in_flight if to is service and not each.type.startswith(TASK_PREFIX)
+        ]
+        together = (waiting * 2 if again else waiting)[:PREFETCH]
+        for envelope in {id(each): each for each in together}.values():
+            self.system.in_flight.remove((service, envelope))
+        self.system.deliver_together(service, together)
+        self._after(service)
 
     @precondition(lambda self: self.orders)
     @rule(which=some)
@@ -184,6 +200,9 @@ class Scenario(RuleBasedStateMachine):
             self.system.deliver(service, envelope)
         except Exception:  # Celery retries a task later.
             self.system.in_flight.append((service, envelope))
+        self._after(service)
+
+    def _after(self, service: Any) -> None:
         for name, again in self.system.retried:
             self.system.in_flight.append((self.platform.services[name], again))
         self.system.retried.clear()

@@ -8,11 +8,10 @@ from uuid import UUID, uuid4
 from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from chassis.base import clock
 from chassis.messaging import message as messages
 from chassis.messaging import relay
 from chassis.messaging.message import Message
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 
 
 class Base(DeclarativeBase):
@@ -37,18 +36,23 @@ class Event(Base):
     """When the broker confirmed it, or when an unsent event happened."""
 
     @classmethod
-    def of(cls, message: Message, stream: UUID, version: int, is_sent: bool) -> "Event":
-        occurred_at = clock.now()
-        return cls(
-            id=uuid4(),
-            stream=stream,
-            version=version,
-            type=message.type,
-            data=message.data(),
-            meta=relay.meta(message.version),
-            occurred_at=occurred_at,
-            sent_at=None if is_sent else occurred_at,
-        )
+    def append(cls, message: Message, stream: UUID, version: int, occurred_at: datetime, is_sent: bool) -> None:
+        rows.add(cls, cls.values(message, stream, version, occurred_at, is_sent))
+
+    @classmethod
+    def values(
+        cls, message: Message, stream: UUID, version: int, occurred_at: datetime, is_sent: bool
+    ) -> dict[str, Any]:
+        return {
+            "id": uuid4(),
+            "stream": stream,
+            "version": version,
+            "type": message.type,
+            "data": message.data(),
+            "meta": relay.meta(message.version),
+            "occurred_at": occurred_at,
+            "sent_at": None if is_sent else occurred_at,
+        }
 
     @property
     def message(self) -> Message:

@@ -7,10 +7,11 @@ from uuid import UUID
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
+from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.messaging.message import Message
 from chassis.security.auth import Caller
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 from chassis.storage.columns import MinorUnits, PydanticJSON
 from contracts.orders import (
     Line,
@@ -85,7 +86,7 @@ class Order(Base):
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
         """Raises NotFound."""
-        order = postgres.session().get(cls, order_id, with_for_update=True)
+        order = rows.get_for_update(cls, order_id)
         if order is None:
             raise NotFound(f"There is no order {order_id}.")
         return order
@@ -159,9 +160,9 @@ class Order(Base):
             self._append(message, is_sent=True)
 
     def _append(self, message: Message, is_sent: bool) -> None:
-        event = Event.of(message, self.id, self.version + 1, is_sent)
-        self.apply(message, event.version, event.occurred_at)
-        postgres.session().add(event)
+        version, occurred_at = self.version + 1, clock.now()
+        self.apply(message, version, occurred_at)
+        Event.append(message, self.id, version, occurred_at, is_sent)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:
         """Deterministic, for rebuilds."""

@@ -13,7 +13,7 @@ from sqlalchemy import BigInteger, ForeignKey, Identity, String, case, func, sel
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 from services.payments.models.base import Base
 
 
@@ -98,9 +98,10 @@ class Sums:
 
 def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UUID | None = None) -> None:
     source, target = MOVES[move]
-    terms = {"amount": amount, "currency": currency}
-    entry = Entry(payment_id=payment_id, refund_id=refund_id, move=move, source=source, target=target, **terms)
-    postgres.session().add(entry)
+    terms = {"amount": amount, "currency": currency, "occurred_at": clock.now()}
+    row = {"payment_id": payment_id, "refund_id": refund_id, "move": move, "source": source, "target": target, **terms}
+    rows.add(Entry, row)
+    # The database refuses a wrong move at once.
     postgres.session().flush()
 
 

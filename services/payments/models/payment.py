@@ -1,18 +1,17 @@
 """A payment: its `status` at the provider and its `goal`. While they differ, work remains."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Select, String, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import String, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security.auth import Caller
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 from chassis.storage.columns import MinorUnits
 from chassis.web.pagination import Page, newest_first
 from contracts.reasons import Reason
@@ -89,40 +88,40 @@ class Payment(Base):
         return payment
 
     @classmethod
-    def for_order(cls, order_id: UUID, terms: Terms, provider: str) -> "Payment":
-        """Created if missing; locked."""
-        payment = cls._take(order_id, **_new(Status.AUTHORIZED, provider), **terms.columns())
-        if payment.user_id is None:
-            for name, value in terms.columns().items():
-                setattr(payment, name, value)
-        return payment
+    def lock_orders(cls, order_ids: Iterable[UUID], new: Iterable[dict[str, Any]]) -> None:
+        """And create those of `new` that are missing."""
+        rows.create_missing(cls, new, by="order_id")
+        rows.lock(cls, order_ids, by="order_id")
 
     @classmethod
-    def called_off(cls, order_id: UUID, provider: str) -> "Payment":
-        """Created as voided if missing; locked."""
-        nothing = {"amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
+    def new(cls, order_id: UUID, terms: Terms, provider: str) -> dict[str, Any]:
+        return _row(order_id, **_new(Status.AUTHORIZED, provider), **terms.columns())
+
+    @classmethod
+    def new_called_off(cls, order_id: UUID, provider: str) -> dict[str, Any]:
+        """As voided."""
+        nothing = {"user_id": None, "amount": 0, "currency": NO_CURRENCY, "payment_method": ""}
         voided = {"status": Status.VOIDED, "decline_reason": Reason.CANCELLED, "due_at": None}
-        return cls._take(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
+        return _row(order_id, **_new(Status.VOIDED, provider) | nothing | voided)
 
-    @classmethod
-    def _take(cls, order_id: UUID, **values: Any) -> "Payment":
-        # Insert first: concurrent messages about the order wait here.
-        row = insert(cls).values(order_id=order_id, captures_at_once=False, **values)
-        postgres.session().execute(row.on_conflict_do_nothing(index_elements=[cls.order_id]))
-        return postgres.session().scalars(cls._select_for_update(order_id)).one()
+    def set_terms(self, terms: Terms) -> None:
+        """Unless set."""
+        if self.user_id is None:
+            for name, value in terms.columns().items():
+                setattr(self, name, value)
 
     @classmethod
     def of_order(cls, order_id: UUID) -> "Payment | None":
         """Locked."""
-        return postgres.session().scalars(cls._select_for_update(order_id)).one_or_none()
-
-    @classmethod
-    def _select_for_update(cls, order_id: UUID) -> Select["Payment"]:
-        return select(cls).where(cls.order_id == order_id).with_for_update()
+        return rows.get_for_update(cls, order_id, by="order_id")
 
     @classmethod
     def get_for_update(cls, payment_id: UUID) -> "Payment":
-        return postgres.session().get_one(cls, payment_id, with_for_update=True)
+        """Raises NotFound."""
+        payment = rows.get_for_update(cls, payment_id)
+        if payment is None:
+            raise NotFound("There is no payment with this id.")
+        return payment
 
     @classmethod
     def find(cls, payment_id: UUID) -> "Payment | None":
@@ -261,6 +260,12 @@ class Payment(Base):
     def _changed(self) -> None:
         self.updated_at = clock.now()
         self.due_at = self.updated_at + SWEEP_AFTER if self.is_unfinished else None
+
+
+def _row(order_id: UUID, **values: Any) -> dict[str, Any]:
+    now = clock.now()
+    defaults = {"status": Status.PENDING, "decline_reason": None, "captures_at_once": False}
+    return {"id": uuid4(), "order_id": order_id, "created_at": now, "updated_at": now, **defaults, **values}
 
 
 def _new(goal: Status, provider: str) -> dict[str, Any]:

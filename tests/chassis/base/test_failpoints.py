@@ -23,6 +23,8 @@ from chassis.storage import mongo, postgres
 directory, sql, mongo_url = sys.argv[1:]
 failpoints.arm(directory, "program")
 database = postgres.Database(sql)
+with telemetry.trace(work=failpoints.together(["b", "a", "b"])):
+    failpoints.point("handled")
 with telemetry.trace(work="writing"):
     with database.transaction():
         postgres.session().execute(text("SELECT count(*) FROM kept"))
@@ -59,6 +61,8 @@ def life(tmp_path: Path, make_database: Callable[[str], str]) -> Callable[..., t
 @pytest.mark.parametrize(
     ("point", "rows", "documents"),
     [
+        ("program: a: handled", 0, 0),
+        ("program: b: handled", 0, 0),
         ("program: writing: commit", 0, 0),
         ("program: writing: committed", 1, 0),
         ("program: writing: insert things", 2, 0),
@@ -83,6 +87,8 @@ def test_other_points_are_passed_and_recorded(life: Callable[..., tuple[int, int
     (tmp_path / failpoints.RECORDING).touch()
     assert life("other: writing: commit") == (0, 2, 1)
     assert (tmp_path / failpoints.PASSED).read_text().splitlines() == [
+        "program: a: handled",
+        "program: b: handled",
         "program: writing: commit",
         "program: writing: committed",
         "program: writing: commit",

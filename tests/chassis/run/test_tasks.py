@@ -54,7 +54,7 @@ def test_a_task_is_sent_to_a_classic_queue_that_dead_letters_what_is_rejected(
     tasks: Tasks, publisher: Publisher
 ) -> None:
     envelope = entered("anything")
-    publisher.send(tasks.outgoing(envelope))
+    publisher.send(tasks.outgoing([envelope]))
     # Declaring it otherwise than it is would be refused: this is how it is.
     with broker.connect(server_url("BROKER")) as connection:
         arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{tasks.service}.dead"}
@@ -69,13 +69,13 @@ def test_a_task_that_is_not_confirmed_in_time_is_an_error(tasks: Tasks, monkeypa
     wire, url = Wire.to(server_url("BROKER"))
     frozen = Publisher(url)
     first, unconfirmed, again = entered("x"), entered("x"), entered("x")
-    frozen.send(tasks.outgoing(first))
+    frozen.send(tasks.outgoing([first]))
     wire.freeze_responses()
     with pytest.raises(ConnectionError, match="did not confirm"):
-        frozen.send(tasks.outgoing(unconfirmed))
+        frozen.send(tasks.outgoing([unconfirmed]))
     wire.thaw()
     # Its late confirm must not pass for that of the next one.
-    frozen.send(tasks.outgoing(again))
+    frozen.send(tasks.outgoing([again]))
     frozen.close()
     wire.close()
     assert waiting(tasks) == [str(envelope.id) for envelope in (first, unconfirmed, again)]
