@@ -1,5 +1,6 @@
 """A service's web process on its own fresh database."""
 
+import hashlib
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ import urllib3
 from sqlalchemy import create_engine, text
 
 SECRET = "k" * 32
+API_KEY = "of the orders service"
+API_CALLERS = json.dumps({"orders": hashlib.sha256(API_KEY.encode()).hexdigest()})
 
 
 @contextmanager
@@ -45,18 +48,18 @@ def products_environment() -> dict[str, str]:
     return {"SOUK_MONGO_URL": mongo_database()}
 
 
-def migrate(service: str, settings: dict[str, str]) -> None:
+def migrate(service: str, settings: dict[str, str], seeded: bool = True) -> None:
     subprocess.run([sys.executable, "-m", "chassis", "migrate", f"services.{service}"], env=settings, check=True)
-    if service == "products":
+    if service == "products" and seeded:
         command = [sys.executable, "-m", "services.products.commands", "seed"]
         subprocess.run(command, env=settings, check=True, stdout=subprocess.DEVNULL)
 
 
 @contextmanager
-def serving(service: str, settings: dict[str, str]) -> Iterator[str]:
-    """Yields its base URL, on a fresh schema."""
+def serving(service: str, settings: dict[str, str], seeded: bool = True) -> Iterator[str]:
+    """Yields its base URL, on a migrated schema."""
     settings = environment(**settings)
-    migrate(service, settings)
+    migrate(service, settings, seeded)
     with program(["chassis", "web", f"services.{service}"], settings) as (url, _):
         yield url
 

@@ -45,7 +45,8 @@ class Person:
         started = time.perf_counter()
         response = _pool.request(method, self._url + route.format(**path) + query, body=content, headers=headers)
         self._recorder.add(f"{method} {route}", (time.perf_counter() - started) * 1_000, response.status)
-        return json.loads(response.data) if "json" in response.headers.get("Content-Type", "") else None
+        is_json = response.headers.get("Content-Type", "") in ("application/json", "application/problem+json")
+        return json.loads(response.data) if is_json else None
 
     def register(self) -> "Person":
         body = {"email": self.email, "password": PASSWORD, "username": self.name}

@@ -22,13 +22,14 @@ NAMES = sorted(
 def bench(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help=f"One of: {', '.join(NAMES)}.")],
+    record: Annotated[bool, typer.Option("--record", help="Write the result into docs/performance.md.")] = False,
 ) -> None:
     """Compare our code with a baseline in one run and print the ratio. Other arguments go to the benchmark."""
     name = name.replace("_", "-")
     if name not in NAMES:
         raise LaunchError(f"Unknown benchmark {name}. Choose from: {', '.join(NAMES) or 'none'}.")
     module = name.replace("-", "_")
-    command_line = ["-m", f"bench.{module}", *context.args]
+    command_line = ["-m", *(["bench._record", module] if record else [f"bench.{module}"]), *context.args]
     code = testing.on_servers(progress.for_terminal(), command_line, module in benchmarks.ON_INSTALLATION)
     if code:
         raise typer.Exit(code)

@@ -1,0 +1,82 @@
+"""`python -m bench._record NAME ...`: run a benchmark and put what it prints into docs/performance.md."""
+
+import os
+import platform
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+import psycopg2
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+PREFACE = """# Performance
+
+Measured on one machine by `./souk bench NAME --record`, each in one run with its baseline. Absolute figures are the machine's and its
+load's; ratios travel further. No comparable project publishes figures to set beside them.
+"""
+LIBRARIES = ("granian", "flask", "sqlalchemy", "psycopg2-binary", "kombu", "celery", "pymongo", "redis", "uvloop")
+_SECTION = re.compile(r"^## ", re.MULTILINE)
+
+
+def main() -> int:
+    name, arguments = sys.argv[1], sys.argv[2:]
+    started, load = datetime.now(UTC), _load()
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"bench.{name}", *arguments],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "110"},
+    )
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        print(line, end="", flush=True)
+        lines.append(line.rstrip())
+    code = process.wait()
+    if code == 0:
+        command = " ".join(["./souk bench", name.replace("_", "-"), *arguments])
+        printed = "\n".join(lines).strip()
+        about = f"{started:%Y-%m-%d %H:%M} UTC, load average {load} before and {_load()} after."
+        _write(command, f"## {command}\n\n{about}\n\n```text\n{printed}\n```\n")
+    return code
+
+
+def _write(command: str, section: str) -> None:
+    name = command.split()[2]
+    sections = _SECTION.split(DOCUMENT.read_text())[1:] if DOCUMENT.exists() else []
+    others = [f"## {each}" for each in sections if each.split()[:3] != ["./souk", "bench", name]]
+    kept = [each for each in others if not each.startswith("## The machine")]
+    DOCUMENT.write_text("\n".join([PREFACE, _machine(), *sorted([*(each.strip() + "\n" for each in kept), section])]))
+
+
+def _machine() -> str:
+    memory = psutil.virtual_memory().total / 2**30
+    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    return (
+        f"## The machine\n\n{os.cpu_count()} cores ({_processor()}), {memory:.0f} GB of memory, {platform.system()} "
+        f"{platform.release()}, Python {platform.python_version()}, PostgreSQL {_postgres()}; {libraries}.\n"
+    )
+
+
+def _processor() -> str:
+    found = re.search(r"model name\s*: (.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else platform.machine()
+
+
+def _postgres() -> str:
+    with psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"]) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SHOW server_version")
+        return str(cursor.fetchone()[0]).split()[0]
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
