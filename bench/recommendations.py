@@ -24,7 +24,7 @@ import services.products
 from bench._services import mongo_database
 from services.products import recommendations
 from services.products.app import service
-from services.products.models import Product
+from services.products.models import Basket, Product
 from services.products.search.finder import finder
 from services.products.settings import Settings
 
@@ -99,7 +99,9 @@ def learn(world: Shop, progress: Callable[[Sequence[Order]], Iterable[Order]] = 
     for product, category in world.categories.items():
         _save(product, category, sold[product])
     for number, order in enumerate(progress(world.learned)):
-        recommendations.learn(uuid.UUID(int=number), order.customer, order.products)
+        Basket.put(uuid.UUID(int=number), order.customer, order.products)
+    while recommendations.learn():
+        pass
     finder().refresh(is_changed=True)
     return sold
 

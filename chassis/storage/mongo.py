@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import mongoengine
 import pymongo
 from pymongo.collection import Collection
-from pymongo.errors import ConnectionFailure, ExecutionTimeout
+from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout
 
 from chassis.base import clock, deadline, telemetry
 from chassis.messaging import relay
@@ -35,6 +35,8 @@ CHECK_SECONDS = 1.5
 
 INDEX_TIMEOUT_SECONDS = 600
 
+_DUPLICATE_KEY = 11_000
+
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -54,6 +56,12 @@ def unsent(message: Message) -> dict[str, Any]:
         "meta": relay.meta(message.version),
         "occurred_at": clock.now().isoformat(),
     }
+
+
+def ignore_duplicates(error: BulkWriteError) -> None:
+    """Raises `error` if anything else failed."""
+    if any(wrong["code"] != _DUPLICATE_KEY for wrong in error.details["writeErrors"]):
+        raise error
 
 
 class DocumentSource:

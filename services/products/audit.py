@@ -1,7 +1,7 @@
 """Checks the ledger: no unit of stock was lost or doubled.
 
-Per product, movements are consecutive, end at the current stock, and received = on hand + held + sold. Per order,
-movements match the reservation. May run while orders are handled.
+Per product, movements are consecutive from the opening that `purge` left, end at the current stock, and received = on hand
++ held + sold. Per order, movements match the reservation. May run while orders are handled.
 """
 
 import time
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from services.products.models import Entry, Product, Reservation, ledger
 from services.products.models.movement import RECEIVED
+from services.products.models.product import Opening
 from services.products.models.reservation import COMMITTED, RESERVED
 
 T = TypeVar("T")
@@ -44,11 +45,13 @@ def audit(timeout_seconds: float = SETTLE_TIMEOUT_SECONDS) -> Audit:
 
 def _differences_of(product: Product, entries: Sequence[Entry]) -> Iterator[str]:
     numbers = [entry.number for entry in entries]
-    if numbers != list(range(1, product.movement_count + 1)):
-        missing = sorted({*range(1, product.movement_count + 1)} - {*numbers})
+    opening = product.opening or Opening(number=0, on_hand=0, held=0, sold=0)
+    expected = range(opening.number + 1, product.movement_count + 1)
+    if numbers != list(expected):
+        missing = sorted({*expected} - {*numbers})
         yield f"of {product.movement_count} movements, the ledger lacks {missing[:10]}"
-    current = (0, 0, 0)
-    received = 0
+    current = (opening.on_hand, opening.held, opening.sold)
+    received = sum(current)
     for entry in entries:
         moved = (entry.on_hand, entry.held, entry.sold)
         after = (entry.on_hand_after, entry.held_after, entry.sold_after)
@@ -75,9 +78,12 @@ def _count(counts: Counter[str], product: Product) -> None:
 def _entries(products: Iterable[Product]) -> dict[str, list[Entry]]:
     """By product id, in order; includes those waiting when the product was read."""
     by_id = {entry.id: entry for product in products for entry in ledger.waiting(product)}
-    counts = {product.id: product.movement_count for product in products}
-    for entry in Entry.objects(product_id__in=list(counts)).exclude("unsent"):
-        if entry.number <= counts[entry.product_id]:
+    numbers = {
+        product.id: range(product.opening.number + 1 if product.opening else 1, product.movement_count + 1)
+        for product in products
+    }
+    for entry in Entry.objects(product_id__in=list(numbers)).exclude("unsent"):
+        if entry.number in numbers[entry.product_id]:
             by_id[entry.id] = entry
     grouped = defaultdict(list)
     for entry in sorted(by_id.values(), key=lambda entry: entry.number):

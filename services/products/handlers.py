@@ -4,8 +4,8 @@ from chassis.messaging.handlers import Handlers
 from contracts.orders import OrderConfirmed
 from contracts.stock import CommitStock, ReleaseStock, ReserveStock, RestockStock
 from contracts.users import UserDeleted
-from services.products import recommendations, reservations
-from services.products.models import Taste
+from services.products import reservations
+from services.products.models import Basket, Taste
 
 handlers = Handlers("products")
 
@@ -32,7 +32,7 @@ def restock_stock(command: RestockStock) -> None:
 
 @handlers.on(OrderConfirmed)
 def order_confirmed(event: OrderConfirmed) -> None:
-    recommendations.learn(event.order_id, event.user_id, [line.product_id for line in event.lines])
+    Basket.put(event.order_id, event.user_id, [line.product_id for line in event.lines])
 
 
 @handlers.on(UserDeleted)

@@ -1,15 +1,15 @@
-"""Recommendations learned from confirmed orders.
+"""Recommendations learned from confirmed orders, which are counted together, off an order's path.
 
 Likeness is the cosine of two products' orders, shrunk while few orders have both. Best sellers fill in.
 """
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.products.models import Affinity, Basket, Product, Taste
+from services.products.models import Affinity, Basket, Product, Taste, affinity
 from services.products.search.filters import Filters
 from services.products.search.finder import Finder
 from services.products.search.pages import current
@@ -23,6 +23,9 @@ SHRINKAGE = 3.0
 
 LATEST = 20
 
+BATCH = 50
+"""Orders counted together."""
+
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -30,16 +33,15 @@ class Recommendation:
     because: str
 
 
-def learn(order_id: UUID, user_id: UUID, product_ids: Iterable[UUID]) -> None:
-    """Idempotent per order. Raises Changing."""
-    basket = Basket.of(order_id)
-    if basket.is_counted:
-        return
-    bought = sorted({str(product_id) for product_id in product_ids})
-    for product_id in bought:
-        Affinity.count(product_id, [other for other in bought if other != product_id], basket.order_id)
-    Taste.add(user_id, bought)
-    basket.close()
+def learn() -> bool:
+    """Count up to BATCH orders; whether there may be more."""
+    waiting = Basket.waiting(BATCH)
+    counted = affinity.count({basket.order_id: basket.product_ids for basket in waiting}) if waiting else set()
+    done = [basket for basket in waiting if basket.order_id in counted]
+    if done:
+        Taste.add(done)
+        Basket.close(counted)
+    return len(waiting) == BATCH and bool(done)
 
 
 def for_product(finder: Finder, product_id: str, category: str, limit: int) -> list[Recommendation]:
@@ -62,15 +64,15 @@ def likeness(together: int, orders: int, other_orders: int) -> float:
 
 def _alike(product_ids: Sequence[str]) -> list[str]:
     """Most alike first; likenesses to several products add up."""
-    affinities = list(Affinity.objects(id__in=product_ids).only("orders", "neighbours"))
-    others = {neighbour.product_id for affinity in affinities for neighbour in affinity.neighbours}
-    orders = {other.id: other.orders for other in Affinity.objects(id__in=list(others)).only("orders")}
+    affinities = Affinity.of(product_ids).values()
+    others = {neighbour.product_id for each in affinities for neighbour in each.neighbours}
+    orders = affinity.orders_of(others)
     scores: dict[str, float] = defaultdict(float)
-    for affinity in affinities:
-        for neighbour in affinity.neighbours:
+    for each in affinities:
+        for neighbour in each.neighbours:
             # A neighbour's own count may lag.
             other_orders = max(orders.get(neighbour.product_id, 0), neighbour.count)
-            scores[neighbour.product_id] += likeness(neighbour.certain, affinity.orders, other_orders)
+            scores[neighbour.product_id] += likeness(neighbour.certain, each.orders, other_orders)
     return sorted(scores, key=lambda product_id: (-scores[product_id], product_id))
 
 

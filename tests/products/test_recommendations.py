@@ -9,7 +9,8 @@ import pytest
 from bench import recommendations as bench
 from contracts.orders import Line, OrderConfirmed
 from contracts.users import UserDeleted
-from services.products.models import Affinity, Taste
+from services.products import recommendations
+from services.products.models import Affinity, Basket, Taste, affinity
 from services.products.models.affinity import MAX_NEIGHBOURS, Neighbour, counted_with
 from services.products.recommendations import likeness
 from tests.products.conftest import CUSTOMER
@@ -23,9 +24,15 @@ def buy(deliver):
         lines = [Line(UUID(product["id"]), product["name"], 1, 100) for product in products]
         event = OrderConfirmed(uuid4(), user_id or uuid4(), lines, 100, "EUR")
         assert deliver(event) is None
+        learn_all()
         return event
 
     return confirm
+
+
+def learn_all():
+    while recommendations.learn():
+        pass
 
 
 def names(response):
@@ -98,21 +105,41 @@ def test_an_order_counts_once_however_often_it_is_delivered(shop, buy, deliver):
     first = buy(shop["kettle"], shop["tea"])
     with ThreadPoolExecutor(4) as pool:
         assert set(pool.map(deliver, [first] * 4)) == {None}
+    learn_all()
     orders = [OrderConfirmed(uuid4(), uuid4(), first.lines, 100, "EUR") for _ in range(4)]
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(deliver, orders * 2)) == {None}
-    affinity = Affinity.objects.get(id=shop["kettle"]["id"])
+    # Of concurrent workers one counts.
+    with ThreadPoolExecutor(4) as pool:
+        for _ in pool.map(lambda _: recommendations.learn(), range(8)):
+            pass
+    learn_all()
+    assert Basket.waiting(100) == []
+    [affinity] = Affinity.of([shop["kettle"]["id"]]).values()
     assert (affinity.orders, [each.count for each in affinity.neighbours]) == (5, [5])
+
+
+def test_many_orders_are_counted_in_batches(shop, deliver):
+    wanted = 2 * recommendations.BATCH + 1
+    for _ in range(wanted):
+        Basket.put(uuid4(), CUSTOMER, [UUID(shop[name]["id"]) for name in ("kettle", "tea")])
+    assert [recommendations.learn() for _ in range(3)] == [True, True, False]
+    [affinity] = Affinity.of([shop["kettle"]["id"]]).values()
+    assert (affinity.orders, [each.count for each in affinity.neighbours]) == (wanted, [wanted])
+    assert not Basket.objects(user_id__exists=True)
 
 
 def test_counting_an_order_resumes_after_a_crash(shop, deliver):
     ids = sorted(shop[name]["id"] for name in ("kettle", "tea", "cup"))
     lines = [Line(UUID(product_id), "", 1, 100) for product_id in ids]
     event = OrderConfirmed(uuid4(), uuid4(), lines, 300, "EUR")
-    Affinity.count(ids[0], ids[1:], str(event.order_id))
-    for _ in range(2):
-        deliver(event)
-    assert [affinity.orders for affinity in Affinity.objects(id__in=ids)] == [1, 1, 1]
+    deliver(event)
+    # It crashed before the basket was closed.
+    affinity.count({str(event.order_id): ids})
+    learn_all()
+    deliver(event)
+    learn_all()
+    assert [each.orders for each in Affinity.of(ids).values()] == [1, 1, 1]
 
 
 def test_a_deleted_customers_purchases_are_erased_for_good(http, customer, shop, buy, deliver):

@@ -1,42 +1,60 @@
 """Confirmed orders, for recommendations."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any, ClassVar
 from uuid import UUID
 
+import pymongo
 from mongoengine import BooleanField, DateTimeField, Document, ListField, StringField
-from mongoengine.errors import NotUniqueError
+from pymongo.errors import BulkWriteError, DuplicateKeyError
 
 from chassis.storage import mongo
-
-KEPT_SECONDS = 90 * 24 * 3_600
-"""Far longer than any redelivery."""
 
 MAX_BOUGHT = 50
 
 
 class Basket(Document):
+    """An order, until it is counted; then only its id, so that it is not counted again."""
+
     meta: ClassVar[dict[str, Any]] = {
         "collection": "baskets",
         "auto_create_index": False,
         "strict": False,
-        "indexes": [{"fields": ["created_at"], "expireAfterSeconds": KEPT_SECONDS}],
+        "indexes": ["created_at", {"fields": ["waiting_since"], "sparse": True}],
     }
 
     order_id = StringField(primary_key=True)
     is_counted = BooleanField(required=True, default=False)
+    user_id = StringField()
+    product_ids = ListField(StringField())
+    waiting_since = DateTimeField()
     created_at = DateTimeField(required=True)
 
     @classmethod
-    def of(cls, order_id: UUID) -> "Basket":
-        try:
-            return cls(order_id=str(order_id), created_at=mongo.now()).save(force_insert=True)
-        except NotUniqueError:
-            return cls.objects.get(order_id=str(order_id))
+    def put(cls, order_id: UUID, user_id: UUID, product_ids: Collection[UUID]) -> None:
+        """Idempotent."""
+        moment = mongo.now()
+        order = {
+            "user_id": str(user_id),
+            "product_ids": sorted({str(product_id) for product_id in product_ids}),
+            "waiting_since": moment,
+        }
+        uncounted = {"_id": str(order_id), "is_counted": {"$ne": True}}
+        made = {"is_counted": False, "created_at": moment}
+        with suppress(DuplicateKeyError):  # counted
+            cls._get_collection().update_one(uncounted, {"$set": order, "$setOnInsert": made}, upsert=True)
 
-    def close(self) -> None:
-        Basket.objects(order_id=self.order_id).update_one(set__is_counted=True)
+    @classmethod
+    def waiting(cls, limit: int) -> "list[Basket]":
+        """Oldest first."""
+        return list(cls.objects(waiting_since__gt=mongo.BEGINNING).order_by("waiting_since").limit(limit))
+
+    @classmethod
+    def close(cls, order_ids: Collection[str]) -> None:
+        personal = dict.fromkeys(("user_id", "product_ids", "waiting_since"), "")
+        closed = {"$set": {"is_counted": True}, "$unset": personal}
+        cls._get_collection().update_many({"_id": {"$in": list(order_ids)}}, closed)
 
 
 class Taste(Document):
@@ -49,11 +67,23 @@ class Taste(Document):
     is_erased = BooleanField(required=True, default=False, db_field="is_forgotten")
 
     @classmethod
-    def add(cls, user_id: UUID, product_ids: Sequence[str]) -> None:
-        with suppress(NotUniqueError):
-            cls.objects(user_id=str(user_id)).update_one(upsert=True, set_on_insert__is_erased=False)
-        pushed = {"$push": {"bought": {"$each": list(product_ids), "$slice": -MAX_BOUGHT}}}
-        cls.objects(user_id=str(user_id), is_erased=False).update_one(__raw__=pushed)
+    def add(cls, baskets: Sequence[Basket]) -> None:
+        """Oldest first. Products repeated after a crash do no harm."""
+        writes = [
+            pymongo.UpdateOne(
+                {"_id": basket.user_id, "is_forgotten": {"$ne": True}},
+                {
+                    "$push": {"bought": {"$each": list(basket.product_ids), "$slice": -MAX_BOUGHT}},
+                    "$setOnInsert": {"is_forgotten": False},
+                },
+                upsert=True,
+            )
+            for basket in baskets
+        ]
+        try:
+            cls._get_collection().bulk_write(writes, ordered=False)
+        except BulkWriteError as error:
+            mongo.ignore_duplicates(error)  # erased
 
     @classmethod
     def erase(cls, user_id: UUID) -> None:

@@ -19,7 +19,6 @@ from chassis.web.pagination import Page
 from contracts.stock import StockLow
 from services.products.models.product import Product
 
-DUPLICATE_KEY = 11000
 BATCH = 100
 
 WAITING = {"movements.at": {"$gt": mongo.BEGINNING}}
@@ -32,7 +31,7 @@ class Entry(Document):
         "collection": "stock_ledger",
         "auto_create_index": False,
         "strict": False,
-        "indexes": [("product_id", "-number"), "reference"],
+        "indexes": [("product_id", "-number"), "reference", "at"],
     }
 
     id = StringField(primary_key=True)
@@ -117,9 +116,7 @@ def post_of(products: Sequence[Product]) -> None:
     try:
         Entry._get_collection().insert_many(rows, ordered=False)
     except BulkWriteError as error:
-        # Another worker posted it.
-        if any(wrong["code"] != DUPLICATE_KEY for wrong in error.details["writeErrors"]):
-            raise
+        mongo.ignore_duplicates(error)  # another worker posted it
     Product._get_collection().bulk_write([_removal(product) for product in products], ordered=False)
 
 

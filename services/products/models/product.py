@@ -14,6 +14,7 @@ from mongoengine import (
     Decimal128Field,
     Document,
     EmbeddedDocument,
+    EmbeddedDocumentField,
     EmbeddedDocumentListField,
     IntField,
     QuerySet,
@@ -32,8 +33,8 @@ log = get_logger(__name__)
 
 CENT = Decimal("0.01")
 LOW_STOCK = 5
-STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold")
-INTERNAL = ("holds", "movements")
+STOCK = ("stock_quantity", "sold_quantity", "holds", "movements", "movement_count", "low_stock_threshold", "opening")
+INTERNAL = ("holds", "movements", "opening")
 
 SHELVES = 256
 """Parts read one by one, as the catalogue may not fit into memory."""
@@ -46,6 +47,15 @@ class Hold(EmbeddedDocument):
     attempt = IntField(required=True)
     quantity = IntField(required=True)
     held_at = DateTimeField(required=True)
+
+
+class Opening(EmbeddedDocument):
+    """The stock after movement `number`."""
+
+    number = IntField(required=True)
+    on_hand = IntField(required=True)
+    held = IntField(required=True)
+    sold = IntField(required=True)
 
 
 class Product(Document):
@@ -78,6 +88,8 @@ class Product(Document):
     movements = EmbeddedDocumentListField(Movement)
     """Not yet in the ledger, oldest first."""
     movement_count = IntField(required=True, default=0)
+    opening = EmbeddedDocumentField(Opening)
+    """The stock before the ledger's first entry; None if that is number 1."""
     low_stock_threshold = IntField(required=True, default=LOW_STOCK)
     is_active = BooleanField(required=True, default=True)
     version = IntField(required=True, default=1)

@@ -1,7 +1,7 @@
 """An order's reservation: coordinates its holds, deduplicates its commands, carries the unsent reply.
 
-It decides in one atomic update; products follow, with retries. It is never deleted, so a release that arrives before its
-order is remembered.
+It decides in one atomic update; products follow, with retries. It is kept long (`purge`), so a release that arrives before
+its order is remembered.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,6 +40,7 @@ RELEASED = "released"
 RESTOCKED = "restocked"
 
 HOLDING = (RESERVING, RESERVED, RECLAIMING)
+SETTLED = (REFUSED, EXPIRED, COMMITTED, RELEASED, RESTOCKED)
 
 
 class AlreadySold(Conflict):
@@ -68,7 +69,7 @@ class Reservation(Document):
         "collection": "reservations",
         "auto_create_index": False,
         "strict": False,
-        "indexes": [{"fields": ["expires_at"], "sparse": True}],
+        "indexes": ["created_at", {"fields": ["expires_at"], "sparse": True}],
     }
 
     order_id = StringField(primary_key=True)

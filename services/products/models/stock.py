@@ -1,4 +1,4 @@
-"""Stock moves of one product: atomic, conditional and repeatable.
+"""Stock moves of one product: atomic, conditional and repeatable. In pymongo: MongoEngine takes longer than the server.
 
 The hold reveals a repetition, its attempt number a late write of an overtaken delivery, which is put back. Without a
 hold, as at a restock, the movement does.
@@ -13,7 +13,7 @@ from services.products import cache
 from services.products.models import ledger
 from services.products.models.ledger import Entry
 from services.products.models.movement import HOLD, RELEASE, RESTOCK, SALE, Movement
-from services.products.models.product import Hold, Product
+from services.products.models.product import Product
 
 OUT_OF_STOCK = "out_of_stock"
 NOT_FOR_SALE = "not_for_sale"
@@ -24,7 +24,7 @@ MAX_HOLDS = 5_000
 MAX_WAITING = 1_000
 """Holds and unposted movements; more orders are retried. Each hold adds two movements; MongoDB documents end at 16 MB."""
 
-ROOM = {f"holds__{MAX_HOLDS - 1}__exists": False, f"movements__{MAX_WAITING - 1}__exists": False}
+ROOM = {f"holds.{MAX_HOLDS - 1}": {"$exists": False}, f"movements.{MAX_WAITING - 1}": {"$exists": False}}
 ATTEMPTS = 100
 
 
@@ -53,26 +53,27 @@ class Stock:
         raise Busy(f"The product {product_id} has too many orders in progress.")
 
     def _take(self, product_id: str, order_id: str, attempt: int, quantity: int) -> bool:
-        hold = Hold(order_id=order_id, attempt=attempt, quantity=quantity, held_at=mongo.now())
-        free = {"is_active": True, "stock_quantity__gte": quantity, "holds__order_id__ne": order_id, **ROOM}
+        hold = {"order_id": order_id, "attempt": attempt, "quantity": quantity, "held_at": mongo.now()}
+        free = {"is_active": True, "stock_quantity": {"$gte": quantity}, "holds.order_id": {"$ne": order_id}, **ROOM}
         movement = Movement.of(HOLD, on_hand=-quantity, held=quantity, reference=order_id)
-        return _move(product_id, free, movement, push__holds=hold)
+        return _move(product_id, free, movement, hold=hold)
 
     def _adopt(self, product_id: str, order_id: str, attempt: int) -> bool:
-        held = Product.objects(id=product_id, holds__match={"order_id": order_id, "attempt__lte": attempt})
-        return held.update_one(set__holds__S__attempt=attempt) == 1
+        held = {"_id": product_id, **_holding(order_id=order_id, attempt={"$lte": attempt})}
+        adopted = Product._get_collection().update_one(held, {"$set": {"holds.$.attempt": attempt}})
+        return adopted.matched_count == 1
 
     def sell(self, product_id: str, order_id: str, attempt: int, quantity: int) -> None:
-        hold = {"order_id": order_id, "attempt": attempt, "quantity": quantity}
+        holding = _holding(order_id=order_id, attempt=attempt, quantity=quantity)
         movement = Movement.of(SALE, held=-quantity, sold=quantity, reference=order_id)
-        _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
+        _move(product_id, holding, movement, ended=order_id)
 
     def put_back(self, product_id: str, order_id: str, quantity: int, before: int | None = None) -> None:
         """With `before`, only holds of earlier attempts."""
-        earlier = {} if before is None else {"attempt__lt": before}
-        hold = {"order_id": order_id, "quantity": quantity, **earlier}
+        earlier = {} if before is None else {"attempt": {"$lt": before}}
+        holding = _holding(order_id=order_id, quantity=quantity, **earlier)
         movement = Movement.of(RELEASE, on_hand=quantity, held=-quantity, reference=order_id)
-        _move(product_id, {"holds__match": hold}, movement, pull__holds__order_id=order_id)
+        _move(product_id, holding, movement, ended=order_id)
 
     def restock(self, product_id: str, order_id: str, quantity: int) -> None:
         """Idempotent. Raises Busy."""
@@ -95,15 +96,32 @@ def _once(product_id: str, movement: Movement) -> Entry:
     raise Busy(f"The product {product_id} changed at every attempt.")
 
 
-def _move(product_id: str, condition: dict[str, Any], movement: Movement, **changes: Any) -> bool:
-    moved = Product.objects(id=product_id, **condition).update_one(
-        inc__stock_quantity=movement.on_hand,
-        inc__sold_quantity=movement.sold,
-        push__movements=movement,
-        inc__movement_count=1,
-        inc__version=1,
-        set__updated_at=movement.at,
-        **changes,
-    )
+def _holding(**hold: Any) -> dict[str, Any]:
+    return {"holds": {"$elemMatch": hold}}
+
+
+def _move(
+    product_id: str,
+    condition: dict[str, Any],
+    movement: Movement,
+    hold: dict[str, Any] | None = None,
+    ended: str | None = None,
+) -> bool:
+    """hold: a new one. ended: the order whose hold ends."""
+    update: dict[str, dict[str, Any]] = {
+        "$inc": {
+            "stock_quantity": movement.on_hand,
+            "sold_quantity": movement.sold,
+            "movement_count": 1,
+            "version": 1,
+        },
+        "$push": {"movements": movement.to_mongo().to_dict()},
+        "$set": {"updated_at": movement.at},
+    }
+    if hold is not None:
+        update["$push"]["holds"] = hold
+    if ended is not None:
+        update["$pull"] = {"holds": {"order_id": ended}}
+    moved = Product._get_collection().update_one({"_id": product_id, **condition}, update)
     cache.invalidate_products(product_id)
-    return moved == 1
+    return moved.matched_count == 1
