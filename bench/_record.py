@@ -69,9 +69,8 @@ def _processor() -> str:
 
 def _postgres() -> str:
     with psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"]) as connection:
-        cursor = connection.cursor()
-        cursor.execute("SHOW server_version")
-        return str(cursor.fetchone()[0]).split()[0]
+        major, minor = divmod(connection.server_version, 10_000)
+        return f"{major}.{minor}"
 
 
 def _load() -> str:
