@@ -41,16 +41,22 @@ def main() -> int:
         command = " ".join(["./souk bench", name.replace("_", "-"), *arguments])
         printed = "\n".join(lines).strip()
         about = f"{started:%Y-%m-%d %H:%M} UTC, load average {load} before and {_load()} after."
-        _write(command, f"## {command}\n\n{about}\n\n```text\n{printed}\n```\n")
+        section = f"## {command}\n\n{about}\n\n```text\n{printed}\n```\n"
+        before = DOCUMENT.read_text() if DOCUMENT.exists() else ""
+        DOCUMENT.write_text(with_section(before, _machine(), section))
     return code
 
 
-def _write(command: str, section: str) -> None:
-    name = command.split()[2]
-    sections = _SECTION.split(DOCUMENT.read_text())[1:] if DOCUMENT.exists() else []
-    others = [f"## {each}" for each in sections if each.split()[:3] != ["./souk", "bench", name]]
-    kept = [each for each in others if not each.startswith("## The machine")]
-    DOCUMENT.write_text("\n".join([PREFACE, _machine(), *sorted([*(each.strip() + "\n" for each in kept), section])]))
+def with_section(document: str, machine: str, section: str) -> str:
+    """`document` with this section in the place of the same benchmark's."""
+    kept = [f"## {each.strip()}\n" for each in _SECTION.split(document)[1:] if not each.startswith("The machine")]
+    others = [each for each in kept if _benchmark(each) != _benchmark(section)]
+    return "\n".join([PREFACE, machine, *sorted([*others, section])])
+
+
+def _benchmark(section: str) -> str:
+    """Of "## ./souk bench NAME ..."."""
+    return section.split()[3]
 
 
 def _machine() -> str:
