@@ -4,12 +4,13 @@ A response within 200 ms on average, a call between services within 100 ms, a st
 """
 
 import argparse
+import base64
 import json
 import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,8 @@ from uuid import uuid4
 import psutil
 import psycopg2
 import urllib3
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from rich.console import Console
 from rich.table import Table
 
@@ -138,6 +141,13 @@ def _pay(customer: Person, staff: Person) -> None:
 
 def _notify(customer: Person, staff: Person) -> None:
     to = {"user_id": customer.id}
+    customer.call("GET", "/notifications/{user_id}/preferences", **to)
+    customer.call("PUT", "/notifications/{user_id}/preferences", {"phone": "+4915112345678"}, **to)
+    device = {
+        "endpoint": f"https://push.example.com/{uuid4().hex}",
+        "keys": {"p256dh": _public_key(), "auth": "A" * 22},
+    }
+    made = customer.call("POST", "/notifications/{user_id}/devices", device, **to)
     sent = staff.call("POST", "/notifications/send", {**to, "title": "Hello", "body": "Good morning."})
     staff.call("POST", "/notifications/email", {**to, "subject": "Hello", "body": "Good morning."})
     staff.call("POST", "/notifications/sms", {**to, "text": "Good morning."})
@@ -148,14 +158,16 @@ def _notify(customer: Person, staff: Person) -> None:
     listed = customer.call("GET", "/notifications/{user_id}", **to)["items"]
     notification = listed[0]["id"] if listed else (sent or {}).get("id", str(uuid4()))
     customer.call("GET", "/notifications/{user_id}/{notification_id}", **to, notification_id=notification)
-    customer.call("GET", "/notifications/{user_id}/preferences", **to)
-    customer.call("PUT", "/notifications/{user_id}/preferences", {"phone": "+4915112345678"}, **to)
-    keys = {"p256dh": "B" + "A" * 86, "auth": "A" * 22}
-    device = {"endpoint": f"https://push.example.com/{uuid4().hex}", "keys": keys}
-    made = customer.call("POST", "/notifications/{user_id}/devices", device, **to)
     customer.call("GET", "/notifications/{user_id}/devices", **to)
     device_id = (made or {}).get("id", str(uuid4()))
     customer.call("DELETE", "/notifications/{user_id}/devices/{device_id}", **to, device_id=device_id)
+
+
+def _public_key() -> str:
+    """A browser's, for web push."""
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    point = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    return base64.urlsafe_b64encode(point).rstrip(b"=").decode()
 
 
 def _manage_account(customer: Person, staff: Person) -> None:
@@ -280,8 +292,8 @@ def _logged_statements() -> Iterator[Statements]:
     """Those of the block, by the server's log."""
     found = Statements()
     log = next(path for path in Path(os.environ["SOUK_TEST_SERVER_LOGS"]).iterdir() if "postgres" in path.name)
-    with psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"]) as connection:
-        connection.autocommit = True
+    with closing(psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"])) as connection:
+        connection.autocommit = True  # as ALTER SYSTEM needs
         cursor = connection.cursor()
         start = log.stat().st_size
         cursor.execute("ALTER SYSTEM SET log_min_duration_statement = 0")
