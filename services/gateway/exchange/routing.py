@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from services.gateway.config.patterns import compile_path
+from services.gateway.config.patterns import compile_path, literal_start
 from services.gateway.config.schema import Route, Service
 
 Headers = Callable[[str], Sequence[str]]
@@ -31,6 +31,8 @@ class Rule:
         self.headers = [(name, _header_test(values)) for name, values in route.headers.items()]
         self.prefix = path if path is not None and not path.startswith("~") else ""
         self.pattern = compile_path(path[1:]) if path is not None and path.startswith("~") else None
+        self.start = self.prefix if self.pattern is None else literal_start((path or "")[1:])
+        """What a matching path begins with."""
         self._whole = Match(route, service, self.prefix)
         self.priority = self._priority(path)
 
@@ -77,9 +79,10 @@ class Router:
     def match(self, method: str, path: str, host: str, headers: Headers) -> Match | None:
         """`path`: normalised; `host`: the Host header."""
         for rule in self._by_method.get(method, self._any_method):
-            found = rule.match(path, host, headers)
-            if found is not None:
-                return found
+            if path.startswith(rule.start):
+                found = rule.match(path, host, headers)
+                if found is not None:
+                    return found
         return None
 
 

@@ -1,13 +1,13 @@
-"""Header fields: ordered, repeatable, names case-insensitive."""
+"""Header fields: ordered, repeatable, names case-insensitive (kept in lower case too: they are looked up often)."""
 
 from collections.abc import Iterable, Iterator, Set
 
 
 class Fields:
-    __slots__ = ("_items",)
+    __slots__ = ("_items", "_names")
 
     def __init__(self, items: Iterable[tuple[str, str]] = ()) -> None:
-        self._items = list(items)
+        self._replace(list(items))
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self._items)
@@ -16,40 +16,45 @@ class Fields:
         return len(self._items)
 
     def __contains__(self, name: str) -> bool:
-        return self.get(name) is not None
+        return name.lower() in self._names
 
     def get(self, name: str) -> str | None:
         """First of that name."""
         wanted = name.lower()
-        for key, value in self._items:
-            if key.lower() == wanted:
-                return value
-        return None
+        return self._items[self._names.index(wanted)][1] if wanted in self._names else None
 
     def all(self, name: str) -> list[str]:
         wanted = name.lower()
-        return [value for key, value in self._items if key.lower() == wanted]
+        if wanted not in self._names:
+            return []
+        return [value for lower, (_, value) in zip(self._names, self._items, strict=True) if lower == wanted]
 
     def add(self, name: str, value: str) -> None:
         self._items.append((name, value))
+        self._names.append(name.lower())
 
     def set(self, name: str, value: str) -> None:
         """Replaces all of that name."""
-        if name in self:
-            self.remove(name)
-        self._items.append((name, value))
+        self.remove(name)
+        self.add(name, value)
 
     def remove(self, name: str) -> None:
         wanted = name.lower()
-        self._items = [item for item in self._items if item[0].lower() != wanted]
+        if wanted in self._names:
+            self._replace([item for item in self._items if item[0].lower() != wanted])
 
     def remove_all(self, names: Set[str]) -> None:
         """`names`: in lower case."""
-        self._items = [item for item in self._items if item[0].lower() not in names]
+        if any(name in names for name in self._names):
+            self._replace([item for item in self._items if item[0].lower() not in names])
 
     def rename(self, old: str, new: str) -> None:
         wanted = old.lower()
-        self._items = [(new if key.lower() == wanted else key, value) for key, value in self._items]
+        self._replace([(new if name.lower() == wanted else name, value) for name, value in self._items])
+
+    def _replace(self, items: list[tuple[str, str]]) -> None:
+        self._items = items
+        self._names = [name.lower() for name, _ in items]
 
     def head(self, first_line: str) -> bytes:
         """`first_line`, the fields and an empty line.

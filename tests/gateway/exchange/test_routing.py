@@ -169,3 +169,21 @@ def test_a_route_for_https_redirects_if_configured(serve: Serve) -> None:
     client = serve(f"services: [{{url: 'http://{{upstream}}', routes: [{route}]}}]")
     reply = client.get("/a%2F?b=1", {"Host": "shop.test:8000"})
     assert (reply.status, reply.header("Location")) == (301, "https://shop.test/a%2F?b=1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path"),
+    [
+        ("/ab?$", "/a"),
+        ("/ab*$", "/a"),
+        ("/ab{0,2}$", "/a"),
+        ("/ab+$", "/abb"),
+        ("/a/|/b/", "/b/"),
+        (r"/a\.json$", "/a.json"),
+        ("/a[bc]$", "/ac"),
+    ],
+)
+def test_a_regex_matches_all_that_it_describes(serve: Serve, upstream: Upstream, pattern: str, path: str) -> None:
+    client = routes(serve, {"name": "found", "paths": [f"~{pattern}"], "strip_path": False})
+    assert client.get(path).status == 200
+    assert client.get("/other").status == 404
