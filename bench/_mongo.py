@@ -27,7 +27,8 @@ class Timings(pymongo.monitoring.CommandListener):
         self._collections: dict[int, str] = {}
 
     def started(self, event: CommandStartedEvent) -> None:
-        self._collections[event.request_id] = str(event.command[event.command_name])
+        collection = event.command.get("collection" if event.command_name == "getMore" else event.command_name, "")
+        self._collections[event.request_id] = str(collection)
 
     def succeeded(self, event: CommandSucceededEvent) -> None:
         name = f"{event.command_name} {self._collections.pop(event.request_id, '')}"
