@@ -149,15 +149,14 @@ class Tasks:
                     return self._together(name, traces)
             except Exception as error:
                 # Nothing is lost: each row can be run again, from its first step.
-                log.info("rows are handled one by one", count=len(traces), error=type(error).__name__)
-        errors = {}
-        for row_id, trace in traces.items():
-            with telemetry.trace(trace, work=name, row_id=str(row_id)):
-                try:
-                    self.run(name, row_id)
-                except Exception as error:
-                    errors[row_id] = error
-        return errors
+                log.info("rows are handled each alone", count=len(traces), error=type(error).__name__)
+        return _errors(
+            self._side_by_side({row_id: partial(self._alone, name, row_id, traces[row_id]) for row_id in traces})
+        )
+
+    def _alone(self, name: str, row_id: UUID, trace: str) -> None:
+        with telemetry.trace(trace, work=name, row_id=str(row_id)):
+            self.run(name, row_id)
 
     def _together(self, name: str, traces: Mapping[UUID, str]) -> dict[UUID, Exception]:
         """The errors of calls by row. Raises those of transactions."""
@@ -173,9 +172,7 @@ class Tasks:
             requested = {row_id: step(row_id, partial(next, each, None)) for row_id, each in steps.items()}
         calls = {row_id: call for row_id, call in requested.items() if call is not None}
         outcomes = self._side_by_side({row_id: partial(step, row_id, call) for row_id, call in calls.items()})
-        errors = {
-            row_id: error for row_id, each in outcomes.items() if isinstance(error := each.exception(), Exception)
-        }
+        errors = _errors(outcomes)
         done = {row_id: each.result() for row_id, each in outcomes.items() if row_id not in errors}
         if done:
             with self.store.handling():
@@ -216,6 +213,10 @@ class Tasks:
             properties=made.properties,
             queue=self.app.conf.task_queues[0],
         )
+
+
+def _errors(outcomes: Mapping[UUID, Future[Any]]) -> dict[UUID, Exception]:
+    return {row_id: error for row_id, each in outcomes.items() if isinstance(error := each.exception(), Exception)}
 
 
 def _finish(steps: Any, result: Any) -> None:

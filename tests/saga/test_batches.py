@@ -195,3 +195,12 @@ def test_a_void_that_comes_with_its_authorization_is_final(platform: Platform, l
     deliver(platform, "payments", [authorizations[0], voids[0], voids[1], authorizations[1]])
     platform.system.drain()
     assert {payment["status"] for payment in leila.payments()} == {"voided"}
+
+
+def test_mails_of_one_message_are_sent_although_one_row_is_not_there(platform: Platform, leila: Customer) -> None:
+    placed(platform, leila, 3)
+    drain_together(platform, until_type="task.notifications.deliver")
+    mails = [each.subject for _, each in platform.system.in_flight if each.type == "task.notifications.deliver"]
+    assert run_together(platform.services["notifications"], "notifications.deliver", [*mails, str(uuid4())]).failed()
+    sent = platform.call("notifications", "GET", f"/notifications/{leila.id}", leila.headers)["items"]
+    assert [mail["status"] for mail in sent if mail["kind"] == "order.confirmed"] == ["sent"] * 3
