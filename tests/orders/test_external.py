@@ -53,6 +53,15 @@ def test_an_order_whose_money_is_gone_is_not_shipped(
     assert ship(paid).status_code == 409
 
 
+def test_a_shipped_order_whose_money_is_gone_stays_sold(
+    paid: UUID, deliver: Deliver, ship: Callable[[UUID], Any], http: FlaskClient, staff: dict[str, str]
+) -> None:
+    assert ship(paid).status_code == 200
+    deliver()
+    assert published(deliver(moved(paid, refunded=2500))) == ["order.refunded"]
+    assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
+
+
 def test_the_money_may_be_gone_before_its_capture_is_reported(
     http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
 ) -> None:

@@ -83,6 +83,11 @@ def test_rows_of_one_moment_are_each_on_one_page(service: Service, events: Flask
     assert set(listed) == added
 
 
+def test_a_page_has_twenty_rows_unless_the_client_asks_for_more(service: Service, events: FlaskClient) -> None:
+    add(service, 22)
+    assert [len(events.get(f"/events{query}").json["ids"]) for query in ("", "?limit=21")] == [20, 21]
+
+
 def test_a_full_last_page_announces_no_other(service: Service, events: FlaskClient) -> None:
     add(service, 4)
     assert [len(page) for page in pages(events, 2)] == [2, 2]
