@@ -16,7 +16,8 @@ from launcher.errors import LaunchError
 from launcher.secrets import Secrets
 from launcher.state import StateFolder
 
-ALGORITHMS = ("HS256", "RS256", "EdDSA")
+ALGORITHMS = ("EdDSA", "RS256", "HS256")
+"""The first by default: who verifies its tokens cannot sign any."""
 
 TOKEN_LIFETIME = timedelta(minutes=15)
 """As in chassis/security/tokens.py."""
@@ -40,8 +41,10 @@ class InstallationKeys:
         secrets: Secrets,
         callers: Mapping[str, Collection[str]],
         verifiers: Collection[str] = (),
+        algorithm: str = ALGORITHMS[0],
     ) -> None:
-        self._state, self._secrets = state, secrets
+        """algorithm: of the first key."""
+        self._state, self._secrets, self._algorithm = state, secrets, algorithm
         self._callers, self._verifiers = callers, verifiers
 
     def file(self, service: str) -> Path:
@@ -93,13 +96,18 @@ class InstallationKeys:
                 f"delete {self.file('users').parent}, and every session ends."
             )
         found = found or {
-            "jwt": [{"id": "souk-1", "material": self._secrets["jwt-key"], "expires_at": None}],
+            "jwt": [{"id": "souk-1", "material": self._first_material(), "expires_at": None}],
             "api": {},
         }
         for name in self._callers:
             first = {"material": self._secrets[f"{name}-api-key"], "expires_at": None}
             found["api"].setdefault(name, [first])
         return found
+
+    def _first_material(self) -> str:
+        """The same at each call, until it is written."""
+        secret = self._secrets["jwt-key"]
+        return secret if self._algorithm == "HS256" else _material(self._algorithm, secret)
 
     def _write(self, keys: dict[str, Any]) -> None:
         """Verifiers before signers: users, the issuer, comes last."""
@@ -152,14 +160,20 @@ def _new_jwt_key(algorithm: str, now: datetime) -> Key:
     return {"id": identity, "material": _material(algorithm), "expires_at": None}
 
 
-def _material(algorithm: str) -> str:
+def _material(algorithm: str, seed: str = "") -> str:
+    """seed: of an Ed25519 key."""
     if algorithm == "HS256":
         return secrets.token_urlsafe(48)
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    private = generate_private_key(65537, 3072) if algorithm == "RS256" else Ed25519PrivateKey.generate()
+    seed = seed or secrets.token_urlsafe(32)
+    private = (
+        generate_private_key(65537, 3072)
+        if algorithm == "RS256"
+        else Ed25519PrivateKey.from_private_bytes(hashlib.sha256(seed.encode()).digest())
+    )
     return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import certificate, settings
+from launcher.errors import LaunchError
 from launcher.installation import Installation
-from launcher.keys import InstallationKeys
+from launcher.keys import ALGORITHMS, InstallationKeys
 from launcher.manifests import ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
@@ -79,7 +80,10 @@ class Services:
     def __init__(self, installation: Installation, backing: Backing) -> None:
         self._installation = installation
         self._backing = backing
-        self.keys = InstallationKeys(installation.state, installation.secrets, CALLERS, verifiers=["gateway"])
+        algorithm = installation.environment.get("SOUK_JWT_ALGORITHM") or ALGORITHMS[0]
+        if algorithm not in ALGORITHMS:
+            raise LaunchError(f"SOUK_JWT_ALGORITHM may be {', '.join(ALGORITHMS)}, not {algorithm}.")
+        self.keys = InstallationKeys(installation.state, installation.secrets, CALLERS, ["gateway"], algorithm)
 
     @property
     def kong_file(self) -> Path:

@@ -46,6 +46,8 @@ CHOSEN = {
 
 LAUNCHER = {
     "SOUK_STATE_DIR": "Folder of all data, secrets and logs; `.souk/` by default.",
+    "SOUK_JWT_ALGORITHM": "Of the first key that signs access tokens: EdDSA by default, RS256, or HS256, with which every service that "
+    "verifies tokens could also sign them. Later: `./souk keys rotate --algorithm`.",
     "SOUK_PYTHON": "Another Python for `.venv`.",
     "SOUK_WITHOUT": "Optional servers that are not started, separated by commas: "
     + ", ".join(sorted(name for name, server in SERVERS.items() if server.without))

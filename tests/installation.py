@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import jwt
 import pytest
 import urllib3
 
@@ -165,11 +166,12 @@ def catalogue_of(stack: Stack, staff: Person | None = None) -> Callable[[int], s
     return sell
 
 
-def signing_key(stack: Stack) -> tuple[str, str]:
-    """Id and secret of the key that signs access tokens."""
+def signed(stack: Stack, claims: dict[str, Any], key_id: str = "") -> str:
+    """An access token, signed as users would. key_id: another than the key's."""
     keys = json.loads(stack.services.keys.file("users").read_text())["jwt_keys"]
-    key_id, key = next(iter(keys.items()))
-    return key_id, key["material"]
+    own_id, key = next(iter(keys.items()))
+    algorithm = "EdDSA" if key["material"].startswith("-----BEGIN") else "HS256"
+    return jwt.encode(claims, key["material"], algorithm, {"kid": key_id or own_id})
 
 
 def edge_is_whole(stack: Stack) -> bool:

@@ -28,7 +28,7 @@ def show() -> None:
 @keys.command()
 @command
 def rotate(
-    algorithm: Annotated[str, typer.Option(help=f"Of the new signing key: {', '.join(ALGORITHMS)}.")] = "HS256",
+    algorithm: Annotated[str, typer.Option(help=f"Of the new signing key: {', '.join(ALGORITHMS)}.")] = ALGORITHMS[0],
     drop_old: Annotated[
         bool,
         typer.Option(

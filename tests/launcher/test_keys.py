@@ -10,7 +10,7 @@ import pytest
 
 from chassis.base.settings import Settings
 from chassis.security import tokens
-from chassis.security.keys import Keyring
+from chassis.security.keys import InvalidKeys, Keyring
 from launcher.errors import LaunchError
 from launcher.keys import InstallationKeys
 from launcher.secrets import Secrets
@@ -56,6 +56,25 @@ def test_a_service_accepts_the_keys_of_its_callers_only(
     assert Keyring(service("products")).caller(api_key(installed, "orders")) == "orders"
     assert Keyring(service("orders")).caller(api_key(installed, "orders")) is None
     assert Keyring(service("users")).caller(api_key(installed, "orders")) is None
+
+
+def test_only_users_can_sign_a_token_by_default(
+    installed: InstallationKeys, service: Callable[[str], Settings]
+) -> None:
+    signed = tokens.sign(uuid4(), ["customer"], service("users")).text
+    for name in SERVICES:
+        assert tokens.verify(signed, service(name)).roles == {"customer"}
+    for name in ("orders", "products", "gateway"):
+        assert "PRIVATE" not in installed.file(name).read_text()
+        with pytest.raises(InvalidKeys, match="no key can sign"):
+            tokens.sign(uuid4(), ["admin"], service(name))
+
+
+def test_a_shared_secret_signs_where_it_is_chosen(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    keys = InstallationKeys(state, Secrets(state), CALLERS, algorithm="HS256")
+    keys.ensure()
+    assert [key["algorithm"] for key in keys.jwt_keys()] == ["HS256"]
 
 
 def test_lost_or_broken_keys_are_not_replaced(installed: InstallationKeys, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from chassis.base import clock
 from chassis.base.problems import Unauthorized
 from launcher.manifests import SERVICES
 from launcher.stack import Stack
-from tests.installation import Person, catalogue_of, signing_key, until
+from tests.installation import Person, catalogue_of, signed, until
 from tests.operations import Operation, Things, address, documents_of, operations_of
 
 IN = "in"
@@ -56,7 +56,6 @@ class Platform:
     def __init__(self, stack: Stack, sell: Callable[[int], str]) -> None:
         self.stack, self.sell = stack, sell
         self.documents = documents_of(stack)
-        self._signing = signing_key(stack)
         self.owner, self.other = self.new_person(), self.new_person()
 
     def new_person(self) -> Person:
@@ -108,21 +107,24 @@ class Platform:
         return {"Authorization": f"Bearer {self._signed(self._claims(person, roles=[role]))}"}
 
     def _signed(self, claims: dict[str, Any]) -> str:
-        key_id, key = self._signing
-        return jwt.encode(claims, key, "HS256", {"kid": key_id})
+        return signed(self.stack, claims)
+
+    @property
+    def _key_id(self) -> str:
+        return str(jwt.get_unverified_header(self._signed({}))["kid"])
 
     def _bad_tokens(self) -> dict[str, str]:
         """Each claims to be an admin's, with one defect."""
-        (key_id, key), claims = self._signing, self._claims(self.owner, roles=["admin"])
+        claims = self._claims(self.owner, roles=["admin"])
         promoted = self._signed(claims).split(".")[1]
         start, _, signature = self._signed(self._claims(self.owner)).split(".")
         return {
             "expired": self._signed({**claims, "exp": clock.now() - timedelta(minutes=1)}),
             "tampered": f"{start}.{promoted}.{signature}",
-            "alg none": jwt.encode(claims, "", "none", {"kid": key_id}),
+            "alg none": jwt.encode(claims, "", "none", {"kid": self._key_id}),
             "wrong audience": self._signed({**claims, "aud": "elsewhere"}),
             "wrong issuer": self._signed({**claims, "iss": "elsewhere"}),
-            "unknown key id": jwt.encode(claims, key, "HS256", {"kid": "nobody"}),
+            "unknown key id": signed(self.stack, claims, key_id="nobody"),
             "revoked": self._revoked(),
         }
 

@@ -11,7 +11,7 @@ import pytest
 
 from chassis.base import clock
 from launcher.stack import Stack
-from tests.installation import Person, signing_key
+from tests.installation import Person, signed
 
 SignUp = Callable[[], Person]
 Sell = Callable[[int], str]
@@ -76,8 +76,7 @@ def test_another_users_order_is_not_found(person: SignUp, product: Sell) -> None
 def test_an_expired_token_is_refused(stack: Stack, person: SignUp) -> None:
     leila = person()
     claims = jwt.decode(leila.headers["Authorization"].split()[1], options={"verify_signature": False})
-    key_id, key = signing_key(stack)
-    stale = jwt.encode({**claims, "exp": clock.now() - timedelta(minutes=1)}, key, "HS256", {"kid": key_id})
+    stale = signed(stack, {**claims, "exp": clock.now() - timedelta(minutes=1)})
     response = leila.send("GET", "/orders/", Authorization=f"Bearer {stale}")
     assert (response.status, response.headers["Content-Type"]) == (401, "application/problem+json")
     assert "expired" in json.loads(response.data)["detail"]
