@@ -36,7 +36,8 @@ def redis_ping(url: str) -> None:
         client.ping()
 
 
-def rabbitmq(url: str) -> None:
+def rabbitmq(url: str) -> str:
+    """Its version."""
     parts = urlsplit(url)
     connection = amqp.Connection(
         f"{parts.hostname}:{parts.port or 5672}",
@@ -47,6 +48,7 @@ def rabbitmq(url: str) -> None:
     )
     with connection:
         connection.connect()
+        return str(connection.server_properties.get("version", ""))
 
 
 def http(url: str) -> None:
@@ -58,6 +60,12 @@ def consul_leader(url: str) -> None:
     with urllib.request.urlopen(f"{url}/v1/status/leader", timeout=TIMEOUT_SECONDS) as response:
         if not json.load(response):
             raise ConnectionError("Consul has no leader yet.")
+
+
+def consul_version(url: str, token: str) -> str:
+    request = urllib.request.Request(f"{url}/v1/agent/self", headers={"X-Consul-Token": token})
+    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
+        return str(json.load(response)["Config"]["Version"])
 
 
 def consul_node(url: str, node: str, token: str) -> None:

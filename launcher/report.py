@@ -72,6 +72,15 @@ def catalogue(console: Console, stack: Stack) -> None:
     console.print(table)
 
 
+def outdated(console: Console, stack: Stack) -> None:
+    """Servers of which flaws are no longer mended."""
+    lines = [line for name, server in stack.servers.items() if stack.has(name) and (line := server.outdated())]
+    if lines:
+        console.print("\n[bold]Past their support")
+    for line in lines:
+        console.print(line)
+
+
 def coverage(console: Console, percentages: Mapping[str, float | None], min_percent: float) -> None:
     console.print("\n[bold]Coverage[/] (lines and branches)")
     table = _table("package", "%")

@@ -121,7 +121,7 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
         ("API", stack.gateway_url),
         ("API over TLS", f"https://localhost:{ports['gateway-tls']}"),
         ("API documentation", f"{stack.gateway_url}/docs"),
-        ("Mails sent", f"http://127.0.0.1:{ports['mailbox']}"),
+        ("Mails sent", f"http://127.0.0.1:{ports['mailbox']}/{stack.services.mail_secret}/"),
     ]
     if "rabbitmq" in programs:
         address = f"http://127.0.0.1:{ports['rabbitmq-management']}"

@@ -90,6 +90,10 @@ class Services:
         """Rendered before the gateway starts."""
         return self._installation.state.path / "kong.yml"
 
+    @property
+    def mail_secret(self) -> str:
+        return self._installation.secrets["mailbox"][:16]
+
     def programs(self) -> list[Program]:
         return [
             *(self._program(name, "chassis", "web", f"services.{s}") for s in SERVICES for name in self.instances(s)),
@@ -216,7 +220,7 @@ class Services:
         state, given = self._installation.state, self._installation.environment
         match program:
             case "mailbox":
-                return {"SOUK_SMTP_PORT": str(self._port("mailbox-smtp"))}
+                return {"SOUK_SMTP_PORT": str(self._port("mailbox-smtp")), "SOUK_MAIL_SECRET": self.mail_secret}
             case "gateway":
                 certificate_file, key_file = certificate.paths(state, given)
                 return {

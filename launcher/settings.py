@@ -26,6 +26,7 @@ CHOSEN = {
     "SOUK_PORT": "a free port for each",
     "SOUK_ADMIN_PORT": "8001, or a free port",
     "SOUK_ADMIN_TOKEN": "made at the first start",
+    "SOUK_MAIL_SECRET": "made at the first start, and shown in the mailbox's address",
     "SOUK_TLS_PORT": "8443, or a free port",
     "SOUK_SMTP_PORT": "2525, or a free port",
     "SOUK_DATABASE_URL": "one for each service; SOUK_POSTGRES_URL names an external server",

@@ -17,7 +17,7 @@ def main() -> None:
     settings = standin.read(Settings)
     host, smtp_port = settings.host, settings.smtp_port
     inbox = Inbox(Path(settings.mail_directory))
-    app = create_app(inbox, partial(is_listening, host, smtp_port))
+    app = create_app(inbox, partial(is_listening, host, smtp_port), settings.mail_secret)
     with ExitStack() as stack:
         stack.enter_context(standin.listening(app, host, settings.port))
         try:

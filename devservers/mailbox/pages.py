@@ -1,4 +1,7 @@
-"""The inbox as JSON and pages. Untrusted HTML is shown in a frame without scripts or external resources."""
+"""The inbox as JSON and pages. Untrusted HTML is shown in a frame without scripts or external resources.
+
+Mails hold links that reset passwords: all is below a path that only the installation's owner knows.
+"""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -25,21 +28,21 @@ THEIR_HTML = (
 OPEN_LINKS_BESIDE = '<base target="_blank">'
 
 
-def create_app(inbox: Inbox, is_receiving: Callable[[], bool]) -> Flask:
+def create_app(inbox: Inbox, is_receiving: Callable[[], bool], secret: str) -> Flask:
     app = standin.create_app(__name__, is_receiving)
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
     app.after_request(_guarded)
 
-    @app.get("/")
+    @app.get(f"/{secret}/")
     def show_inbox() -> str:
         recipient = _recipient()
         return render_template("inbox.html", mails=inbox.latest(SHOWN_MAILS, recipient), recipient=recipient)
 
-    @app.get("/mails/<mail_id>")
+    @app.get(f"/{secret}/mails/<mail_id>")
     def show_mail(mail_id: str) -> str:
         return render_template("mail.html", mail=_found(inbox, mail_id))
 
-    @app.get("/mails/<mail_id>/html")
+    @app.get(f"/{secret}/mails/<mail_id>/html")
     def show_html(mail_id: str) -> Response:
         html = _found(inbox, mail_id).html
         if html is None:
@@ -48,16 +51,16 @@ def create_app(inbox: Inbox, is_receiving: Callable[[], bool]) -> Flask:
         response.headers["Content-Security-Policy"] = THEIR_HTML
         return response
 
-    @app.get("/style.css")
+    @app.get(f"/{secret}/style.css")
     def style() -> Response:
         return send_from_directory(app.root_path, "style.css")
 
-    @app.get("/messages")
+    @app.get(f"/{secret}/messages")
     def list_messages() -> dict[str, Any]:
         limit = standin.whole_number(request.args, "limit", SHOWN_MAILS, range(1, KEPT_MAILS + 1))
         return {"items": [_shown(summary) for summary in inbox.latest(limit, _recipient())]}
 
-    @app.get("/messages/<mail_id>")
+    @app.get(f"/{secret}/messages/<mail_id>")
     def get_message(mail_id: str) -> dict[str, Any]:
         mail = _found(inbox, mail_id)
         attachments = [asdict(attachment) for attachment in mail.attachments]

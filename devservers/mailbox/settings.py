@@ -13,5 +13,8 @@ class Settings(NamedTuple):
     mail_directory: str
     """Folder of the mails."""
 
+    mail_secret: str
+    """The first part of each page's path."""
+
     host: str = "127.0.0.1"
     """Address to listen on."""

@@ -42,13 +42,15 @@ def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete all data
 @app.command()
 @command
 def status() -> None:
-    """Show every program and Consul's catalogue. Exits with 1 if a program is not ready."""
+    """Show every program, Consul's catalogue and the addresses. Exits with 1 if a program is not ready."""
     stack = Stack()
     ready = running.readiness(stack)
     if not ready:
         running.ensure_up(stack)
     report.status(console, stack, ready)
     report.catalogue(console, stack)
+    report.addresses(console, stack)
+    report.outdated(console, stack)
     if not stack.supervisor.is_running():
         raise LaunchError("These run without their supervisor. ./souk up starts it, and restarts them.")
     if not all(ready.values()):

@@ -52,6 +52,13 @@ class Consul(Server):
     ports = {"consul": 8500, "consul-server": 8300, "consul-gossip": 8301}  # noqa: RUF012 - a constant of the class
     without = "No Consul: services use fixed addresses."
 
+    supported = (1, 21)
+    instead = "no longer supported; install Consul 1.21 or later, or set SOUK_CONSUL_URL."
+
+    def version(self) -> str:
+        token = self.installation.environment.get("SOUK_CONSUL_TOKEN", "") if self.given else self._token("management")
+        return probes.consul_version(self.url, token)
+
     def find(self) -> bool:
         if self.binary():
             return True

@@ -1,5 +1,6 @@
 """MongoDB: the machine's `mongod`, else the wheel SecantusDB."""
 
+import importlib.metadata
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,19 @@ class Mongo(Server):
     variable = "SOUK_MONGO_URL"
     title = "MongoDB"
     ports = {"mongo": 27017}  # noqa: RUF012 - a constant of the class
+
+    supported = (7, 0)
+    instead = "no longer supported; install MongoDB 7.0 or later, or set SOUK_MONGO_URL."
+
+    def version(self) -> str:
+        with pymongo.MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=2_000) as client:
+            return str(client.server_info()["version"])
+
+    def outdated(self) -> str:
+        if self.given or shutil.which("mongod"):
+            return super().outdated()
+        version = importlib.metadata.version("secantusdb")
+        return f"SecantusDB {version}: a beta in MongoDB's place; install mongod 7.0 or later, or set SOUK_MONGO_URL."
 
     def prepare(self) -> None:
         self._folder.mkdir(mode=0o700, exist_ok=True)

@@ -38,6 +38,12 @@ class RabbitMQ(Server):
         "queues. To have those: apt-get install rabbitmq-server, or set SOUK_RABBITMQ_URL."
     )
 
+    supported = (4, 1)
+    instead = "no longer supported; install RabbitMQ 4.1 or later, or set SOUK_RABBITMQ_URL."
+
+    def version(self) -> str:
+        return probes.rabbitmq(self.url)
+
     def find(self) -> bool:
         if _server():
             return True

