@@ -15,6 +15,12 @@ class Manifest:
     called_by: Sequence[str] = ()
     """Services that call this one over HTTP; only their API keys are accepted."""
 
+    handles: Sequence[str] = ()
+    """Types of messages that it may receive."""
+
+    publishes: Sequence[str] = ()
+    """Types of messages that it may send."""
+
     redis: Mapping[str, str] = field(default_factory=dict)
     """By process (`web`, `worker`), what it does in Redis beside looking up revocations: ACL rules of keys and commands."""
 

@@ -47,16 +47,22 @@ def is_amqp(url: str) -> bool:
     return url.startswith(("amqp://", "amqps://"))
 
 
+def own_exchange(service: str) -> Exchange:
+    """To the service's queues. Through the default exchange it could send to any."""
+    return Exchange(service, type="direct", durable=True)
+
+
 def service_queue(service: str, types: list[str]) -> Queue:
     """Many bindings: kombu keeps only the last of several queues of one name."""
     arguments = {
         **_QUORUM,
         # Dead-letter a message that keeps crashing the worker.
         "x-delivery-limit": 20,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": service,
         "x-dead-letter-routing-key": dead_letter_queue(service).name,
     }
-    bindings = [binding(EXCHANGE, routing_key=type_) for type_ in types]
+    bindings = [binding(own_exchange(service), routing_key=service)]
+    bindings += [binding(EXCHANGE, routing_key=type_) for type_ in types]
     return Queue(service, bindings=bindings, durable=True, queue_arguments=arguments)
 
 
@@ -65,17 +71,27 @@ def delay_queue(service: str, milliseconds: int) -> Queue:
     arguments = {
         **_QUORUM,
         "x-message-ttl": milliseconds,
-        "x-dead-letter-exchange": "",
+        "x-dead-letter-exchange": service,
         "x-dead-letter-routing-key": service,
         # Without these two a broker crash could lose the message.
         "x-dead-letter-strategy": "at-least-once",
         "x-overflow": "reject-publish",
     }
-    return Queue(f"{service}.retry.{milliseconds}ms", durable=True, queue_arguments=arguments)
+    return _own_queue(service, f"{service}.retry.{milliseconds}ms", arguments)
 
 
 def dead_letter_queue(service: str) -> Queue:
-    return Queue(f"{service}.dead", durable=True, queue_arguments=_QUORUM)
+    return _own_queue(service, f"{service}.dead", _QUORUM)
+
+
+def celery_queue(service: str, is_amqp: bool) -> Queue:
+    # Unknown tasks become dead letters.
+    arguments = {"x-dead-letter-exchange": service, "x-dead-letter-routing-key": dead_letter_queue(service).name}
+    return _own_queue(service, f"{service}.celery", arguments if is_amqp else None)
+
+
+def _own_queue(service: str, name: str, arguments: dict[str, Any] | None) -> Queue:
+    return Queue(name, own_exchange(service), routing_key=name, durable=True, queue_arguments=arguments)
 
 
 def declare_exchange(channel: Any, with_alternate: bool) -> None:

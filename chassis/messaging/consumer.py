@@ -80,7 +80,7 @@ class Consumer(ConsumerMixin):
         self.types = types
         self.handle = handle
         self.connection = broker.connect(url)
-        self.publisher = Publisher(url)
+        self.publisher = Publisher(url, service)
         self._is_consuming = threading.Event()
         self._iterated_at = 0.0
         self._delivered: list[Any] = []

@@ -78,7 +78,7 @@ class DeadLetterQueue:
                 exchange, key = self._destination(message)
                 if not dry_run:
                     self._move(message, exchange, key, {ATTEMPT_HEADER: 0})
-                to = f"{exchange}: {key}" if exchange else key
+                to = key if exchange == self._service else f"{exchange}: {key}"
                 replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
         return replayed
 
@@ -100,7 +100,7 @@ class DeadLetterQueue:
     def _destination(self, message: Any) -> tuple[str, str]:
         if self._service is None:
             return broker.EXCHANGE.name, str(message.delivery_info.get("routing_key") or "")
-        return "", f"{self._service}.celery" if "task" in message.headers else self._service
+        return self._service, f"{self._service}.celery" if "task" in message.headers else self._service
 
     def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
         """Publish a copy, then acknowledge the original."""

@@ -43,8 +43,9 @@ def points_of(routing_key: str) -> tuple[str, str]:
 class Publisher:
     """Not thread-safe. Reconnects. Methods raise ConnectionError without a confirm."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, service: str = "") -> None:
+        """service: whose exchange may be used."""
+        self._url, self._service = url, service
         self._connection = self._connect()
         self._channel: Any = None
         self._tag = 0
@@ -61,8 +62,9 @@ class Publisher:
         self.send(Outgoing.of(envelope))
 
     def send_to(self, queue: Queue, body: bytes, headers: dict[str, Any]) -> None:
-        """Declares the queue; bypasses the exchange."""
-        self.send(Outgoing(queue.name, body, points_of(queue.name), headers=headers, queue=queue))
+        """To one of a service's own queues, which it declares."""
+        exchange = queue.exchange.name
+        self.send(Outgoing(queue.name, body, points_of(queue.name), exchange, headers=headers, queue=queue))
 
     def send(self, message: Outgoing) -> None:
         for _ in self.send_all([message]):
@@ -71,7 +73,7 @@ class Publisher:
     def probe(self) -> None:
         """Raises when the broker blocks publishing: its memory or disk runs out."""
         if broker.is_amqp(self._url):
-            self.send(Outgoing(PROBE, b"", points_of(PROBE)))
+            self.send(Outgoing(PROBE, b"", points_of(PROBE), self._service))
 
     def send_all(self, messages: Sequence[Outgoing]) -> Iterator[int]:
         """Publish all, then yield the index of each once it is confirmed.
@@ -106,6 +108,8 @@ class Publisher:
         if self._channel is None:
             channel: Any = self._connection.default_channel
             broker.declare_exchange(channel, broker.is_amqp(self._url))
+            if self._service:
+                broker.own_exchange(self._service)(channel).declare()
             if broker.is_amqp(self._url):
                 channel.confirm_select()
                 channel.events["basic_ack"].add(self._on_ack)

@@ -24,7 +24,6 @@ from uuid import UUID
 
 from celery import Celery, Task
 from celery.exceptions import Retry
-from kombu import Queue
 from kombu.serialization import dumps
 from structlog import get_logger
 
@@ -125,13 +124,7 @@ class Tasks:
     def bind(self, store: store.Store, broker_url: str) -> None:
         self.store = store
         self.app.conf.broker_url = broker_url
-        # Unknown tasks become dead letters.
-        arguments = {
-            "x-dead-letter-exchange": "",
-            "x-dead-letter-routing-key": broker.dead_letter_queue(self.service).name,
-        }
-        is_amqp = broker.is_amqp(broker_url)
-        self.app.conf.task_queues = [Queue(self.queue, durable=True, queue_arguments=arguments if is_amqp else None)]
+        self.app.conf.task_queues = [broker.celery_queue(self.service, broker.is_amqp(broker_url))]
         self.app.conf.broker_transport_options = broker.transport_options(broker_url)
 
     def run(self, name: str, row_id: UUID) -> None:
@@ -208,6 +201,7 @@ class Tasks:
             self.queue,
             body.encode(),
             (f"send {name}", f"sent {name}"),
+            self.service,
             headers={**made.headers, "traceparent": first.traceparent, "traceparents": traces},
             content_type=content_type,
             properties=made.properties,

@@ -196,7 +196,7 @@ def run(service: Service) -> None:
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
     stopping = threading.Event()
-    publisher = Publisher(settings.broker_url)
+    publisher = Publisher(settings.broker_url, service.name)
     relay = Relay(service.store.source, sender(service, publisher), publisher.probe)
     consumer = _consumer(service)
     checks: dict[str, Callable[[], None]] = {"database": service.store.check, "relay": relay.check}

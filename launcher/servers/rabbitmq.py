@@ -1,10 +1,19 @@
-"""RabbitMQ: a separate node; where it cannot be installed, Redis carries the messages, with weaker guarantees."""
+"""RabbitMQ: a separate node; where it cannot be installed, Redis carries the messages, with weaker guarantees.
 
+Each program that sends or receives has a user of its own: it may declare its service's queues, and exchange with others only
+messages of the types in its manifest.
+"""
+
+import base64
+import hashlib
+import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 from launcher import apt, probes
 from launcher.errors import LaunchError
+from launcher.manifests import ROLES, SERVICES
 from launcher.program import Program
 from launcher.servers.server import Server
 
@@ -17,14 +26,19 @@ ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1 +P 65536 +t 262144 +Q 4096 +MMmcs 0"
 _CONFIGURATION = """listeners.tcp.default = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {management}
-default_user = souk
-default_pass = {password}
+load_definitions = {definitions}
 log.file = false
 log.console = true
 log.console.level = warning
 vm_memory_high_watermark.absolute = 512MB
 disk_free_limit.absolute = 50MB
 """
+
+
+OPERATOR = "souk"
+VHOST = "/"
+EXCHANGE, UNROUTED = "souk", "souk.unrouted"
+"""As in chassis/messaging/broker.py."""
 
 
 class RabbitMQ(Server):
@@ -61,8 +75,9 @@ class RabbitMQ(Server):
             folder.mkdir(mode=0o700, exist_ok=True)
         values = {"amqp": self.port("rabbitmq"), "management": self.port("rabbitmq-management")}
         self.state.write(
-            "data/rabbitmq/rabbitmq.conf", _CONFIGURATION.format(**values, password=self.secret("rabbitmq"))
+            "data/rabbitmq/rabbitmq.conf", _CONFIGURATION.format(**values, definitions=self._definitions_file)
         )
+        self.state.write_json("data/rabbitmq/definitions.json", self._definitions())
         self.state.write("data/rabbitmq/enabled_plugins", "[rabbitmq_management].\n")
         cookie = self._home / ".erlang.cookie"
         cookie.unlink(missing_ok=True)
@@ -81,20 +96,60 @@ class RabbitMQ(Server):
                 [server],
                 self._environment(),
                 self._home,
-                reads=[self._home / "rabbitmq.conf", self._home / "enabled_plugins"],
+                reads=[self._home / "rabbitmq.conf", self._home / "enabled_plugins", self._definitions_file],
                 stop_seconds=30,
             ),
         ]
 
     def own_url(self) -> str:
-        return f"amqp://souk:{self.secret('rabbitmq')}@127.0.0.1:{self.port('rabbitmq')}//"
+        return self._url(OPERATOR)
 
     def probe(self, url: str) -> None:
         probes.rabbitmq(url)
 
+    def credentials(self, program: str) -> dict[str, str]:
+        if program in ("", *_USERS):
+            return {"SOUK_BROKER_URL": self.given or self._url(program or OPERATOR)}
+        return {}
+
+    # --- inside
+
     @property
     def _home(self) -> Path:
         return self.state.data / "rabbitmq"
+
+    @property
+    def _definitions_file(self) -> Path:
+        return self._home / "definitions.json"
+
+    def _definitions(self) -> dict[str, Any]:
+        """Imported at every start."""
+        everything = dict.fromkeys(("configure", "write", "read"), ".*")
+        users = [self._user(OPERATOR, "administrator"), *(self._user(program, "") for program in _USERS)]
+        permissions = [{"user": OPERATOR, "vhost": VHOST, **everything}, *map(_permissions, _USERS)]
+        return {
+            "vhosts": [{"name": VHOST}],
+            "users": users,
+            "permissions": permissions,
+            "topic_permissions": list(map(_topics, _USERS)),
+        }
+
+    def _user(self, name: str, tags: str) -> dict[str, str]:
+        password = self._password(name).encode()
+        salt = hashlib.sha256(b"salt" + password).digest()[:4]
+        digest = base64.b64encode(salt + hashlib.sha256(salt + password).digest()).decode()
+        return {
+            "name": name,
+            "password_hash": digest,
+            "hashing_algorithm": "rabbit_password_hashing_sha256",
+            "tags": tags,
+        }
+
+    def _password(self, user: str) -> str:
+        return self.secret("rabbitmq" if user == OPERATOR else f"{user}-rabbitmq")
+
+    def _url(self, user: str) -> str:
+        return f"amqp://{user}:{self._password(user)}@127.0.0.1:{self.port('rabbitmq')}//"
 
     def _environment(self) -> dict[str, str]:
         home = self._home
@@ -122,6 +177,39 @@ class RabbitMQ(Server):
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": f"-noinput -start_epmd false "
             f"-kernel inet_dist_use_interface {{127,0,0,1}} {ERLANG}",
         }
+
+
+_USERS = {program: service for program, service in ROLES.items() if program.endswith(("-worker", "-celery"))}
+"""The service of each."""
+
+
+def _permissions(program: str) -> dict[str, str]:
+    """Declaring needs `configure`; binding a queue, `write` to it and `read` of the exchange."""
+    service = _USERS[program]
+    if program.endswith("-celery"):
+        own = _any_of(service, f"{service}.celery")
+    else:
+        retries = rf"{re.escape(service)}\.retry\.[0-9]+ms"
+        own = _any_of(EXCHANGE, UNROUTED, service, f"{service}.dead", f"{service}.celery", more=retries)
+    return {"user": program, "vhost": VHOST, **dict.fromkeys(("configure", "write", "read"), own)}
+
+
+def _topics(program: str) -> dict[str, str]:
+    """Types of messages as routing keys."""
+    manifest = SERVICES[_USERS[program]]
+    sends, receives = (manifest.publishes, manifest.handles) if program.endswith("-worker") else ((), ())
+    return {
+        "user": program,
+        "vhost": VHOST,
+        "exchange": EXCHANGE,
+        "write": _any_of(*sends),
+        "read": _any_of(*receives),
+    }
+
+
+def _any_of(*names: str, more: str = "") -> str:
+    """A regular expression for exactly these; without any, for nothing."""
+    return f"^({'|'.join([*map(re.escape, names), *filter(None, [more])])})$"
 
 
 def _server() -> Path | None:

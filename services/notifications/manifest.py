@@ -1,6 +1,23 @@
 from contracts.manifest import Manifest
 
 manifest = Manifest(
+    handles=[
+        "order.cancelled",
+        "order.confirmed",
+        "order.delivered",
+        "order.refunded",
+        "order.shipped",
+        "stock.low",
+        "user.deleted",
+        "user.email_verification_requested",
+        "user.email_verified",
+        "user.password_changed",
+        "user.password_reset_requested",
+        "user.preferences_updated",
+        "user.registered",
+        "user.registration_repeated",
+        "user.updated",
+    ],
     has_celery=True,
     settings={
         "SOUK_SMTP_URL": "smtp://127.0.0.1:{port[mailbox-smtp]}",

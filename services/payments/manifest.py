@@ -1,6 +1,22 @@
 from contracts.manifest import Manifest
 
 manifest = Manifest(
+    handles=[
+        "payment.authorize",
+        "payment.capture",
+        "payment.refund",
+        "payment.void",
+    ],
+    publishes=[
+        "payment.authorized",
+        "payment.capture_refused",
+        "payment.captured",
+        "payment.declined",
+        "payment.moved_externally",
+        "payment.refund_refused",
+        "payment.refunded",
+        "payment.voided",
+    ],
     has_celery=True,
     settings={
         "SOUK_SANDBOX_URL": "http://127.0.0.1:{port[bank]}",

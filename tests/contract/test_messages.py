@@ -32,6 +32,18 @@ def test_every_message_has_a_handler_or_is_only_stored() -> None:
     assert set(MESSAGES) - handled == ONLY_STORED
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_may_receive_what_it_handles_and_send_what_exists(service: str) -> None:
+    handlers, manifest = importlib.import_module(f"services.{service}.app").service.handlers, SERVICES[service]
+    assert sorted(manifest.handles) == sorted(handlers.by_type if handlers is not None else ())
+    assert set(manifest.publishes) <= set(MESSAGES) - ONLY_STORED
+
+
+def test_every_message_has_one_publisher() -> None:
+    published = sorted(type_ for manifest in SERVICES.values() for type_ in manifest.publishes)
+    assert published == sorted(set(MESSAGES) - ONLY_STORED)
+
+
 def test_every_version_is_recorded_and_no_message_is_gone() -> None:
     """A missing file is written by `python -m tests.contract.recorded`."""
     files = sorted(DIRECTORY.glob("*/v*.json"))

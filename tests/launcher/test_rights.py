@@ -7,18 +7,22 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.error import HTTPError
 
+import amqp
 import pymongo
 import pytest
 import redis
+from amqp.exceptions import AccessRefused, NotFound
 from pymongo.errors import OperationFailure
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
+from chassis.messaging import broker
+from chassis.messaging.publisher import Publisher
 from launcher.manifests import ROLES, SERVICES
 from launcher.stack import Stack
 
-SERVERS = ("redis", "mongo", "consul")
+SERVERS = ("redis", "mongo", "consul", "rabbitmq")
 WEBS = [program for program in ROLES if program.endswith("-web")]
 CACHING = [f"{name}-{role}" for name, manifest in SERVICES.items() for role in manifest.caches]
 
@@ -193,3 +197,95 @@ def test_servers_without_support_are_named_with_what_to_use_instead(stack):
         is_old = tuple(int(number) for number in version.split(".")[:2]) < server.supported
         assert bool(line) == is_old or name == "mongo"
         assert not line or f"or set {server.variable}." in line
+
+
+BROKERED = [program for program in ROLES if program.endswith(("-worker", "-celery"))]
+
+
+def channel_of(stack: Stack, program: str) -> Any:
+    connection = broker.connect(stack.credentials(program)["SOUK_BROKER_URL"])
+    return connection.default_channel
+
+
+def service_with_queues(name: str) -> bool:
+    return bool(SERVICES[name].handles)
+
+
+@pytest.fixture
+def queues(stack: Stack) -> None:
+    """The queues of all services, as their workers declare them."""
+    for service, manifest in SERVICES.items():
+        url = stack.credentials(f"{service}-worker")["SOUK_BROKER_URL"]
+        publisher = Publisher(url, service)
+        publisher.probe()
+        publisher.close()
+        if manifest.handles:
+            broker.declare(url, service, list(manifest.handles))
+        if manifest.has_celery:
+            with broker.connect(stack.credentials(f"{service}-celery")["SOUK_BROKER_URL"]) as connection:
+                broker.celery_queue(service, True)(connection.default_channel).declare()
+
+
+def test_a_stranger_cannot_enter_rabbitmq(stack):
+    port = stack.installation.ports["rabbitmq"]
+    for url in (f"amqp://guest:guest@127.0.0.1:{port}//", f"amqp://orders-worker:x@127.0.0.1:{port}//"):
+        with pytest.raises(AccessRefused):
+            broker.connect(url).connect()
+
+
+@pytest.mark.parametrize("program", sorted(set(ROLES) - set(BROKERED)))
+def test_web_processes_and_sidecars_have_no_user_in_rabbitmq(stack, program):
+    assert "SOUK_BROKER_URL" not in stack.credentials(program)
+
+
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize("program", BROKERED)
+def test_a_program_uses_its_services_queues_and_no_others(stack, program):
+    service = ROLES[program]
+    own = [f"{service}.celery"] if program.endswith("celery") else [service] * service_with_queues(service)
+    for queue in own:
+        assert channel_of(stack, program).basic_get(queue) is None
+    others = [name for other in set(SERVICES) - {service} for name in (other, f"{other}.dead", f"{other}.celery")]
+    for queue in others:
+        for attempt in (
+            lambda channel, queue=queue: channel.basic_get(queue),
+            lambda channel, queue=queue: channel.queue_purge(queue),
+            lambda channel, queue=queue: channel.queue_delete(queue),
+            lambda channel, queue=queue: channel.queue_bind(queue, broker.EXCHANGE.name, "user.deleted"),
+        ):
+            with pytest.raises((AccessRefused, NotFound)):
+                attempt(channel_of(stack, program))
+
+
+def publish(stack: Stack, program: str, exchange: str, key: str) -> None:
+    channel = channel_of(stack, program)
+    channel.confirm_select()
+    channel.basic_publish_confirm(amqp.Message(b"{}"), exchange=exchange, routing_key=key)
+
+
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize("program", BROKERED)
+def test_a_program_publishes_its_own_types_and_to_its_own_queues(stack, program):
+    service = ROLES[program]
+    types = SERVICES[service].publishes if program.endswith("worker") else ()
+    for type_ in types:
+        publish(stack, program, broker.EXCHANGE.name, type_)
+    publish(stack, program, service, "nowhere")
+    others = {type_ for manifest in SERVICES.values() for type_ in manifest.publishes} - {*types}
+    forged = [(broker.EXCHANGE.name, type_) for type_ in others]
+    # The default exchange leads to every queue.
+    forged += [("", "payments.celery"), ("", "orders"), *((other, other) for other in set(SERVICES) - {service})]
+    for exchange, key in forged:
+        with pytest.raises((AccessRefused, NotFound)):
+            publish(stack, program, exchange, key)
+
+
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize("program", [program for program in BROKERED if program.endswith("worker")])
+def test_a_worker_cannot_listen_to_messages_it_does_not_handle(stack, program):
+    service = ROLES[program]
+    if not service_with_queues(service):
+        pytest.skip("It has no queue.")
+    for type_ in ("#", "payment.*", *({"payment.authorize", "user.registered"} - {*SERVICES[service].handles})):
+        with pytest.raises(AccessRefused):
+            channel_of(stack, program).queue_bind(service, broker.EXCHANGE.name, type_)

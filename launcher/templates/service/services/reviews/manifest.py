@@ -1,3 +1,3 @@
 from contracts.manifest import Manifest
 
-manifest = Manifest()
+manifest = Manifest(handles=["review.created", "user.deleted"], publishes=["review.created"])
