@@ -82,6 +82,9 @@ class Settings(BaseSettings):
     consul_key_file: str = ""
     """Its key."""
 
+    trust_catalogue: bool = False
+    """Send our API key also where anybody may have registered: to addresses from DNS, or from a Consul without `consul_token`."""
+
     kubernetes_namespace: str = ""
     """Namespace of the upstreams' EndpointSlices; empty: the pod's own."""
 

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from structlog import get_logger
 
+from chassis import discovery
 from chassis.base import telemetry
 from chassis.base.parsing import parse_json
 from chassis.base.problems import Problem, Unavailable
@@ -32,7 +33,7 @@ class Client:
 
     def get(self, path: str, query: Mapping[str, Any], settings: Settings, **headers: str) -> Any:
         """The response's JSON, if any. Raises the Problems in `failures`."""
-        api_key = credentials.api_key(settings)
+        api_key = self._api_key(settings)
         sent = {
             # An empty key would be refused.
             **({"X-API-Key": api_key} if api_key else {}),
@@ -53,6 +54,18 @@ class Client:
         finally:
             metrics.SECONDS.labels(self.service).observe(time.perf_counter() - started)
             metrics.CALLS.labels(self.service, outcome).inc()
+
+    def _api_key(self, settings: Settings) -> str:
+        """Raises Refused rather than hand it to whoever registered as the service."""
+        api_key = credentials.api_key(settings)
+        if api_key and not (settings.trust_catalogue or discovery.is_authenticated(settings)):
+            log.error(
+                "API key withheld: anybody may register in this catalogue",
+                upstream=self.service,
+                cure="set SOUK_CONSUL_TOKEN, or SOUK_TRUST_CATALOGUE=true where the network is trusted",
+            )
+            raise Refused(f"The {self.service} service cannot be authenticated.")
+        return api_key
 
     def _parsed(self, response: Response) -> Any:
         if response.status == 429:

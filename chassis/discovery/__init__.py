@@ -6,7 +6,7 @@ from typing import Protocol
 from chassis.base.settings import Settings
 from chassis.discovery.instance import Instance
 
-__all__ = ["Instance", "Provider", "provider"]
+__all__ = ["Instance", "Provider", "is_authenticated", "provider"]
 
 
 class Provider(Protocol):
@@ -14,9 +14,24 @@ class Provider(Protocol):
         """Ready ones, else live ones. The same object while unchanged. Never raises."""
 
 
+def kind(settings: Settings) -> str:
+    return settings.discovery or ("consul" if settings.consul_url else "static")
+
+
+def is_authenticated(settings: Settings) -> bool:
+    """Whether only our own programs can be found: Consul's ACLs let a sidecar register its own service only."""
+    match kind(settings):
+        case "consul":
+            return bool(settings.consul_token.get_secret_value())
+        case "dns":
+            return False
+        case _:
+            return True
+
+
 def provider(settings: Settings) -> Provider:
     # The Kubernetes client alone takes 20 MB.
-    match settings.discovery or ("consul" if settings.consul_url else "static"):
+    match kind(settings):
         case "consul":
             from chassis.discovery import consul
 

@@ -5,6 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chassis.faulty import Faulty, faulty
+from tests.consul import _shared_consul, consul, consul_binary
+
+__all__ = ["_shared_consul", "consul", "consul_binary"]
 
 
 @pytest.fixture
