@@ -18,9 +18,11 @@ from redis.exceptions import AuthenticationError, NoPermissionError
 from redis.retry import Retry
 
 from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from launcher.manifests import ROLES, SERVICES
 from launcher.stack import Stack
+from tests.broker import an_envelope
 
 SERVERS = ("redis", "mongo", "consul", "rabbitmq")
 WEBS = [program for program in ROLES if program.endswith("-web")]
@@ -289,3 +291,18 @@ def test_a_worker_cannot_listen_to_messages_it_does_not_handle(stack, program):
     for type_ in ("#", "payment.*", *({"payment.authorize", "user.registered"} - {*SERVICES[service].handles})):
         with pytest.raises(AccessRefused):
             channel_of(stack, program).queue_bind(service, broker.EXCHANGE.name, type_)
+
+
+def test_where_redis_carries_the_messages_it_carries_nothing_else_for_their_user(stack):
+    url, envelope = stack.servers["redis"].messages_url, an_envelope("letters")
+    broker.declare(url, "letters", ["letters.greeted"])
+    publisher = Publisher(url, "letters")
+    publisher.publish(envelope)
+    publisher.close()
+    with broker.connect(url) as connection:
+        message = broker.service_queue("letters", ["letters.greeted"])(connection.default_channel).get()
+        assert Envelope.from_json(broker.body_of(message)) == envelope
+        message.ack()
+    for key in ("souk:revoked:a-token", "ratelimit:login"):
+        with pytest.raises(NoPermissionError):
+            redis.Redis.from_url(url).get(key)
