@@ -57,7 +57,7 @@ def test_a_task_is_sent_to_a_classic_queue_that_dead_letters_what_is_rejected(
     publisher.send(tasks.outgoing([envelope]))
     # Declaring it otherwise than it is would be refused: this is how it is.
     with broker.connect(server_url("BROKER")) as connection:
-        arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": f"{tasks.service}.dead"}
+        arguments = {"x-dead-letter-exchange": tasks.service, "x-dead-letter-routing-key": f"{tasks.service}.dead"}
         connection.default_channel.queue_declare(
             tasks.queue, durable=True, auto_delete=False, arguments={**arguments, "x-queue-type": "classic"}
         )
