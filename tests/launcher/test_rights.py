@@ -115,6 +115,9 @@ def test_a_full_cache_evicts_while_limits_and_revocations_stay(stack):
     with pytest.raises(redis.ResponseError, match="maxmemory"):
         fill(state, "ratelimit")
     assert state.exists("souk:revoked:kept")
+    for client, megabytes in ((cache, 64), (state, 128)):
+        client.flushall()
+        client.config_set("maxmemory", f"{megabytes}mb")
 
 
 def test_a_stranger_cannot_read_mongodb(stack):
