@@ -42,13 +42,13 @@ def choose(
     for name, port in preferred.items():
         if name not in ports:
             taken = set(ports.values())
-            ports[name] = port if standard and port and port not in taken and is_free(port) else _any(taken)
+            ports[name] = port if standard and port and port not in taken and is_free(port) else any_free(taken)
     if ports != ports_before:
         state.write_json(_FILE, ports)
     return ports
 
 
-def _any(taken: Collection[int]) -> int:
+def any_free(taken: Collection[int] = ()) -> int:
     for port in random.sample(FREE_RANGE, k=len(FREE_RANGE)):
         if port not in taken and is_free(port):
             return port
