@@ -177,7 +177,8 @@ class Consumer(ConsumerMixin):
             return
         for message in messages:
             failpoints.point(f"acknowledge {_key(message)}")
-        if broker.is_amqp(self.url) and not any(verdicts) and not self._delayed:
+        # Alone, a message may follow older ones that wait their turn.
+        if len(messages) > 1 and broker.is_amqp(self.url) and not any(verdicts) and not self._delayed:
             # All that were delivered before these are settled: none is held.
             max(messages, key=attrgetter("delivery_tag")).ack(multiple=True)
         else:

@@ -393,3 +393,28 @@ def test_a_message_that_is_held_is_not_acknowledged_with_later_ones(name: str, p
     assert taken_from(name, held)
     with broker.connect(server_url("BROKER")) as connection:
         assert broker.depth(connection.default_channel, name) == 0
+
+
+def test_a_message_that_was_held_is_not_acknowledged_with_a_newer_one_handled_before_it(
+    name: str, publisher: Publisher
+) -> None:
+    """They cannot be handled together, the newer one comes first, and then the process dies."""
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    held, newer = an_envelope(name), an_envelope(name)
+    handled: list[list[Envelope]] = []
+
+    def handle(deliveries: Sequence[Delivery]) -> list[Verdict] | None:
+        handled.append([Envelope.from_json(each.body) for each in deliveries])
+        if len(handled) == 1:
+            publisher.publish(newer)
+        if handled[-1] == [held]:
+            if [newer] in handled:
+                raise Dies
+            return [Hold(0)]
+        return None if len(deliveries) > 1 else [None]
+
+    publisher.publish(held)
+    with pytest.raises(Dies):
+        Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle).run()
+    assert handled[-3:] == [[newer, held], [newer], [held]]
+    assert taken_from(name, held)
