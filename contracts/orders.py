@@ -105,6 +105,25 @@ class OrderSettledExternally(Message, type="order.settled_externally"):
 
 
 @dataclass(frozen=True)
+class OrderShortfallAccepted(Message, type="order.shortfall_accepted"):
+    """Staff will ship although `amount` of the payment is missing."""
+
+    order_id: UUID
+    amount: int
+    currency: str
+    by: str
+
+
+@dataclass(frozen=True)
+class OrderRefundReturned(Message, type="order.refund_returned"):
+    """The bank sent `amount` back after it had been refunded or charged back."""
+
+    order_id: UUID
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True)
 class OrderResumed(Message, type="order.resumed"):
     """Repeats commands without a reply."""
 

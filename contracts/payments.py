@@ -96,7 +96,7 @@ class PaymentMovedExternally(Message, type="payment.moved_externally"):
     payment_id: UUID
     currency: str
     refunded: int
-    """Without our own refunds."""
+    """Without our own refunds, and less those of them that the bank returned: may be below zero."""
 
     charged_back: int
 

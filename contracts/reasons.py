@@ -200,6 +200,11 @@ class Reason(StrEnum):
             "Die Bank hat die Erstattung nicht angenommen: Die Karte ist als verloren oder gestohlen gemeldet.",
         ),
     )
+    REFUND_RETURNED = (
+        "refund_returned",
+        "refund_refused",
+        Text("The customer's bank returned the refund.", "Die Bank hat die Erstattung zurückgeschickt."),
+    )
     NOT_CAPTURED = (
         "not_captured",
         Text("There is no payment to refund.", "Es gibt keine Zahlung, die erstattet werden könnte."),

@@ -42,11 +42,13 @@ def _refund(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
 
 ACTIONS: dict[str, Action] = {
     "refund": _refund,
+    "return": lambda ledger, charge_id, _: rules.return_refund(ledger, charge_id),
     "capture": lambda ledger, charge_id, amount: rules.capture(ledger, charge_id, amount, is_news=True),
     "void": lambda ledger, charge_id, _: rules.void(ledger, charge_id, is_news=True),
     "dispute": rules.dispute,
     "win": lambda ledger, charge_id, _: rules.close_dispute(ledger, charge_id, is_won=True),
     "lose": lambda ledger, charge_id, _: rules.close_dispute(ledger, charge_id, is_won=False),
+    "reverse": lambda ledger, charge_id, _: rules.reverse_chargeback(ledger, charge_id),
     "fraud": lambda ledger, charge_id, _: rules.warn_of_fraud(ledger, charge_id),
 }
 

@@ -62,6 +62,9 @@ update charges set source = 'tok_lost_response' where source = 'tok_lost_answer'
 alter table charges add column amount_disputed integer not null default 0;
 alter table charges add column amount_charged_back integer not null default 0;
 """,
+    """
+alter table refunds add column status text not null default 'succeeded';
+""",
 )
 """Versions count from 1; the first also upgrades unversioned files."""
 
@@ -131,6 +134,14 @@ class Ledger:
             (_new_id("re"), charge_id, amount, reference, _now()),
         )
         return refund, charge
+
+    def return_refund(self, refund: Row) -> Row:
+        """Its updated charge."""
+        self._write("update refunds set status = 'failed' where id = ? returning *", (refund["id"],))
+        return self._write(
+            "update charges set amount_refunded = amount_refunded - ? where id = ? returning *",
+            (refund["amount"], refund["charge_id"]),
+        )
 
     def dispute(self, charge_id: str, disputed: int, charged_back: int) -> Row:
         return self._write(

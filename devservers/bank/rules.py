@@ -86,6 +86,26 @@ def dispute(ledger: Ledger, charge_id: str, amount: int | None) -> Row:
     return charge_view(disputed)
 
 
+def return_refund(ledger: Ledger, charge_id: str) -> Row:
+    """The customer's bank sends the last refund back, days after it had succeeded."""
+    made = [row for row in ledger.refunds(charge_id) if row["status"] == "succeeded"]
+    if not made:
+        abort(409, "The charge has no refund.")
+    charge = ledger.return_refund(made[-1])
+    ledger.queue_webhook("refund.failed", charge, is_news=True)
+    return charge_view(charge)
+
+
+def reverse_chargeback(ledger: Ledger, charge_id: str) -> Row:
+    """The bank changes its mind about a lost dispute."""
+    charged_back = find(ledger, charge_id)["amount_charged_back"]
+    if not charged_back:
+        abort(409, "No dispute of this charge was lost.")
+    charge = ledger.dispute(charge_id, 0, -charged_back)
+    ledger.queue_webhook("charge.dispute.closed", charge, is_news=True)
+    return charge_view(charge)
+
+
 def close_dispute(ledger: Ledger, charge_id: str, is_won: bool) -> Row:
     withheld = find(ledger, charge_id)["amount_disputed"]
     if not withheld:
@@ -144,4 +164,4 @@ def charge_view(row: Row) -> Row:
 
 
 def refund_view(row: Row) -> Row:
-    return {name: row[name] for name in ("id", "charge_id", "amount", "reference", "created_at")}
+    return {name: row[name] for name in ("id", "charge_id", "amount", "reference", "status", "created_at")}

@@ -52,7 +52,7 @@ def compensate(order: OrderId) -> None:
 @sagas.command()
 @command
 def settle(order: OrderId) -> None:
-    """Record that you refunded what a stuck order owes by other means."""
+    """Record that you refunded what an order owes by other means, or release it although money is missing."""
     _sagas("settle", order)
 
 

@@ -31,7 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("show", "show an order's events and the replies it is waiting for"),
         ("resume", "repeat every command without a reply, and request what is still owed"),
         ("compensate", "cancel an order in progress and undo it"),
-        ("settle", "record that you refunded what the order owes by other means"),
+        (
+            "settle",
+            "record that you refunded what the order owes by other means, or release it although money is missing",
+        ),
     ):
         verbs.add_parser(verb, help=summary).add_argument("order", type=UUID)
     given = parser.parse_args(arguments)
@@ -64,7 +67,7 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
     elif verb == "compensate":
         saga.cancel(order, Reason.CANCELLED_BY_SHOP)
     elif verb == "settle":
-        saga.settle_externally(order, by)
+        saga.settle(order, by)
     show(order)
 
 

@@ -13,8 +13,10 @@ from contracts.orders import (
     OrderDelivered,
     OrderPlaced,
     OrderRefunded,
+    OrderRefundReturned,
     OrderSettledExternally,
     OrderShipped,
+    OrderShortfallAccepted,
     OrderStuck,
 )
 from contracts.payments import (
@@ -43,10 +45,17 @@ from contracts.stock import (
     StockReserved,
     StockRestocked,
 )
-from services.orders.models import Event, InvalidTransition, Order, Outcome
+from services.orders.models import Event, InvalidTransition, Order, OrderStatus, Outcome
 from services.orders.models.steps import command_of, key_of
 
 handlers = Handlers("orders")
+
+MISSING = {
+    "uncollected": "{} of its payment was not collected",
+    "external": "{} of its payment was returned outside this system",
+    "disputed": "{} of its payment is disputed",
+}
+"""By the keys of `Order.missing`."""
 
 
 @handlers.locking
@@ -114,12 +123,19 @@ def capture_refused(event: CaptureRefused) -> None:
 
 
 def ship(order: Order) -> None:
-    """Raises InvalidTransition, also while stock or payment is unsettled or disputed."""
+    """Raises InvalidTransition, also while stock or payment is unsettled, or money is missing."""
     if order.open_steps:
         raise InvalidTransition("This order cannot be shipped yet: its stock or payment is still being settled.")
-    if order.disputed_amount:
-        disputed = money.text(order.disputed_amount, order.currency)
-        raise InvalidTransition(f"This order cannot be shipped: {disputed} of its payment is disputed.")
+    if order.unaccepted:
+        parts = [
+            MISSING[what].format(money.text(amount, order.currency))
+            for what, amount in order.missing.items()
+            if amount > 0
+        ]
+        raise InvalidTransition(
+            f"This order cannot be shipped: {' and '.join(parts)}."
+            " If it is to be shipped nevertheless, an operator runs `./souk sagas settle`."
+        )
     order.emit(OrderShipped(order.id, order.user_id))
 
 
@@ -192,20 +208,33 @@ def payment_refunded(event: PaymentRefunded) -> None:
 
 @handlers.on(PaymentMovedExternally)
 def payment_moved_externally(event: PaymentMovedExternally) -> None:
-    """A dispute only holds the order back."""
+    """Missing money holds the order back."""
     order = Order.get_for_update(event.order_id)
     if event.position <= order.movement:
         return
-    amount = order.newly_external(event.refunded + event.charged_back)
+    change = order.external_change(event.refunded + event.charged_back)
     order.record(event)
-    if amount:
+    if change < 0:
+        refund_returned(order, -change)
+        return
+    if change:
         reason = Reason.DISPUTE_LOST if event.charged_back else Reason.REFUNDED_EXTERNALLY
-        order.emit(OrderRefunded(order.id, order.user_id, amount, event.currency, reason))
+        order.emit(OrderRefunded(order.id, order.user_id, change, event.currency, reason))
     undo(order)
 
 
-def settle_externally(order: Order, by: str) -> None:
-    """Staff repaid a called-off order by other means. Raises InvalidTransition."""
+def refund_returned(order: Order, amount: int) -> None:
+    """Not repeated: it would come back again."""
+    order.record(OrderRefundReturned(order.id, amount, order.currency))
+    if order.is_called_off and order.refundable:
+        order.record(OrderStuck(order.id, Reason.REFUND_RETURNED, RefundPayment.type))
+
+
+def settle(order: Order, by: str) -> None:
+    """Staff repaid a called-off order by other means, or ship one with money missing. Raises InvalidTransition."""
+    if order.status == OrderStatus.CONFIRMED:
+        _accept_shortfall(order, by)
+        return
     if any(command_of(key) in (RefundPayment, VoidPayment) for key in order.open_steps):
         raise InvalidTransition(
             "Payments may still return the money. Wait for its reply, or the customer gets it twice."
@@ -213,8 +242,18 @@ def settle_externally(order: Order, by: str) -> None:
     owed = order.refundable
     if not (order.is_called_off and owed):
         raise InvalidTransition("This order owes no refund.")
-    order.record(OrderSettledExternally(order.id, owed, order.currency, by))
-    order.emit(OrderRefunded(order.id, order.user_id, owed, order.currency, Reason.REFUNDED_EXTERNALLY))
+    order.emit(
+        OrderSettledExternally(order.id, owed, order.currency, by),
+        OrderRefunded(order.id, order.user_id, owed, order.currency, Reason.REFUNDED_EXTERNALLY),
+    )
+
+
+def _accept_shortfall(order: Order, by: str) -> None:
+    if order.open_steps:
+        raise InvalidTransition("This order's stock or payment is still being settled.")
+    if not order.unaccepted:
+        raise InvalidTransition("No money is missing from this order.")
+    order.record(OrderShortfallAccepted(order.id, order.unaccepted, order.currency, by))
 
 
 def _refund_reason(order: Order, refunded: PaymentRefunded) -> tuple[Reason, Note | None]:

@@ -33,6 +33,8 @@ WORDS = {
     "order.refunded": "Customer notified of the refund.",
     "order.stuck": "This is taking longer than usual. Our team is looking into it.",
     "order.settled_externally": "{amount} refunded by other means.",
+    "order.shortfall_accepted": "Our team has released the order for shipment.",
+    "order.refund_returned": "The bank returned {amount} that had been refunded.",
     "order.resumed": "Our team has resumed processing the order.",
 }
 

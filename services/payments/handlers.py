@@ -9,9 +9,10 @@ from chassis.base.problems import NotFound
 from chassis.messaging.handlers import Handlers
 from chassis.storage.outbox import emit, enqueue
 from chassis.web import card_numbers
+from contracts.orders import OrderSettledExternally
 from contracts.payments import AuthorizePayment, CapturePayment, RefundPayment, RefundRefused, VoidPayment
 from contracts.reasons import Reason
-from services.payments import outcomes, providers, replies
+from services.payments import external, outcomes, providers, replies
 from services.payments.models import Payment, Refund, Status, Terms
 from services.payments.models.refund import BY_ORDER
 from services.payments.settings import Settings
@@ -20,7 +21,9 @@ handlers = Handlers("payments")
 
 
 @handlers.locking
-def lock_payments(commands: Sequence[AuthorizePayment | CapturePayment | VoidPayment | RefundPayment]) -> None:
+def lock_payments(
+    commands: Sequence[AuthorizePayment | CapturePayment | VoidPayment | RefundPayment | OrderSettledExternally],
+) -> None:
     """The first command about an order creates its payment."""
     new: dict[UUID, dict[str, Any]] = {}
     for command in commands:
@@ -74,6 +77,13 @@ def refund_payment(command: RefundPayment) -> None:
         note = command.note and replace(command.note, text=card_numbers.without_numbers(command.note.text))
         refund = Refund.of(payment, command.amount, command.reason, BY_ORDER, note, command.refund_id)
     outcomes.start_refund(refund, payment)
+
+
+@handlers.on(OrderSettledExternally)
+def order_settled_externally(event: OrderSettledExternally) -> None:
+    payment = Payment.of_order(event.order_id)
+    if payment is not None:
+        external.settle(payment, event.amount)
 
 
 def _existing(order_id: UUID) -> Payment:

@@ -1,5 +1,8 @@
 """What follows from a response, webhook or timeout. Callers hold the payment's lock."""
 
+from collections.abc import Mapping
+from uuid import UUID
+
 from prometheus_client import Counter
 from structlog import get_logger
 
@@ -44,11 +47,11 @@ def record_charge(payment: Payment, charge: Charge) -> None:
     continue_payment(payment)
 
 
-def observe_charge(payment: Payment, charge: Charge) -> None:
-    """Unless out of date. Raises Overtaken."""
+def observe_charge(payment: Payment, charge: Charge, returned: Mapping[UUID, Reason]) -> None:
+    """Unless out of date. `returned`: see `external.book`. Raises Overtaken."""
     if charge.status == Status.PENDING or charge.status in NEXT.get(Status(payment.status), ()):
         record_charge(payment, charge)
-    elif external.book(payment, charge):
+    elif external.book(payment, charge, returned):
         continue_payment(payment)
     for refund in Refund.of_payment(payment.id, RefundStatus.PENDING):
         start_refund(refund, payment)

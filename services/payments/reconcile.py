@@ -1,10 +1,10 @@
 """Compares our ledger with the provider's report; repairs nothing."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from chassis.storage import store
@@ -21,6 +21,23 @@ SETTLED = timedelta(minutes=15)
 
 DAYS = 30
 """Longer than authorisations last and most refunds take."""
+
+
+class Amounts(NamedTuple):
+    """What both sides know, in minor units."""
+
+    held: int
+    captured: int
+    refunded: int
+    disputed: int
+    charged_back: int
+
+    @classmethod
+    def of(cls, sums: Sums) -> "Amounts":
+        return cls(*(getattr(sums, name) for name in cls._fields))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name.replace('_', ' ')} {amount}" for name, amount in self._asdict().items())
 
 
 @dataclass
@@ -46,7 +63,7 @@ def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
             result.payments += len(payments)
             sums = ledger.sums(payment.id for payment in payments)
             missing = [p for p in payments if p.id not in seen and sums[p.id] != Sums() and not _is_moving(p, until)]
-            result.differences += [f"payment {p.id}: {_amounts(sums[p.id])} here, no charge there" for p in missing]
+            result.differences += [f"payment {p.id}: {Amounts.of(sums[p.id])} here, no charge there" for p in missing]
     return result
 
 
@@ -57,28 +74,25 @@ def _with_payments(charges: Sequence[Reported], provider: str) -> Iterator[tuple
 
 
 def _differences_in(charge: Reported, payment: Payment | None, until: datetime, seen: set[UUID]) -> Iterator[str]:
-    there = Sums(held=charge.held, captured=charge.captured, refunded=charge.refunded)
+    there = Amounts(charge.held, charge.captured, *astuple(charge.gone))
     if payment is None:
-        if there != Sums():
-            yield f"charge {charge.reference}: {_amounts(there)} there, no payment here"
+        if any(there):
+            yield f"charge {charge.reference}: {there} there, no payment here"
         return
-    if payment.id in seen and there != Sums():
-        yield f"payment {payment.id}: charged again there, as {charge.reference}: {_amounts(there)}"
-    is_first, booked = payment.id not in seen, payment.sums
+    if payment.id in seen and any(there):
+        yield f"payment {payment.id}: charged again there, as {charge.reference}: {there}"
+    is_first, here = payment.id not in seen, Amounts.of(payment.sums)
     seen.add(payment.id)
-    here = Sums(held=booked.held, captured=booked.captured, refunded=booked.refunded)
-    differs = here != there or (here != Sums() and charge.currency != payment.currency)
+    differs = here != there or (any(here) and charge.currency != payment.currency)
     if is_first and differs and not _is_moving(payment, until):
-        ours, theirs = _amounts(here, payment.currency), _amounts(there, charge.currency)
-        yield f"payment {payment.id}: {ours} here, {theirs} there ({charge.reference})"
+        yield (
+            f"payment {payment.id}: {here} {payment.currency} here,"
+            f" {there} {charge.currency} there ({charge.reference})"
+        )
 
 
 def _is_moving(payment: Payment, until: datetime) -> bool:
     return max(payment.updated_at, ledger.last_moved_at(payment.id) or payment.updated_at) > until
-
-
-def _amounts(sums: Sums, currency: str = "") -> str:
-    return f"held {sums.held}, captured {sums.captured}, refunded {sums.refunded} {currency}".rstrip()
 
 
 def _batches(items: Iterable[T]) -> Iterator[list[T]]:

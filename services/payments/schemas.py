@@ -76,6 +76,7 @@ class PaymentView(View):
         reason = payment.decline_reason and payment.reason
         own |= {"decline_reason": reader.code(reason), "decline_text": reader.text(reason)}
         booked = {name: getattr(sums, name.removesuffix("_amount")) for name in _FROM_LEDGER}
+        booked["refunded_amount"] += sums.settled
         return cls.model_validate(own | booked)
 
 
@@ -102,7 +103,7 @@ class NewRefund(Body):
 
 
 class RefundView(View):
-    """`status`: waiting (for the capture), pending, refunded, or refused with a reason."""
+    """`status`: waiting (for the capture), pending, refunded, or refused or returned (by the bank) with a reason."""
 
     id: UUID
     payment_id: UUID

@@ -3,7 +3,9 @@
 Unanswered requests are looked up before they are repeated. A refusal counts only if a lookup shows no other outcome.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from uuid import UUID
 
 from contracts.reasons import Reason
 from services.payments.models import Payment, Refund, RefundStatus, Status
@@ -45,6 +47,13 @@ def next_refund(
         refused = Repayment(None, RefundStatus.REFUSED, refusal.reason)
         # Often the money is gone.
         return (found, None) if found is not None else (refused, provider.find(payment.id, charge))
+
+
+def returned_refunds(provider: Provider, refunds: Sequence[Refund], reference: str) -> dict[UUID, Reason]:
+    """Those of `refunds`, which had succeeded, that have failed since. Raises ProviderUnavailable."""
+    found = {refund.id: provider.find_refund(refund.id, reference) for refund in refunds}
+    failed = {id_: each for id_, each in found.items() if each is not None and each.status == RefundStatus.REFUSED}
+    return {id_: each.refusal_reason or Reason.REFUND_REFUSED for id_, each in failed.items()}
 
 
 def _authorize(provider: Provider, payment: Payment) -> Charge:

@@ -16,7 +16,7 @@ from chassis.storage.outbox import enqueue
 from services.payments import external, outcomes, providers, steps
 from services.payments import reconcile as reconciliation
 from services.payments.external import Overtaken
-from services.payments.models import Payment, Reconciliation, Refund, Webhook, ledger
+from services.payments.models import Payment, Reconciliation, Refund, RefundStatus, Webhook, ledger
 from services.payments.settings import Settings
 
 log = get_logger(__name__)
@@ -113,16 +113,20 @@ def reconcile(reconciliation_id: UUID) -> None:
 def _look_up(payment_id: UUID) -> None:
     with store.transaction():
         payment = Payment.get_for_update(payment_id)
-        position = ledger.last_position(payment_id)
-    charge = providers.named(payment.provider).find(payment.id, payment.provider_reference)
+        position, booked = ledger.last_position(payment_id), payment.sums
+        refunds = Refund.of_payment(payment_id, RefundStatus.REFUNDED)
+    provider = providers.named(payment.provider)
+    charge = provider.find(payment.id, payment.provider_reference)
     if charge is None:
         return
+    came_back = charge.gone is not None and charge.gone.refunded < booked.refunded
+    returned = steps.returned_refunds(provider, refunds if came_back else [], str(charge.reference))
     with store.transaction():
         current = Payment.get_for_update(payment_id)
         if current.status != payment.status:
             raise Overtaken(f"Payment {payment_id} changed during the lookup.")
         _require_unmoved(current, position)
-        outcomes.observe_charge(current, charge)
+        outcomes.observe_charge(current, charge, returned)
 
 
 def _require_unmoved(payment: Payment, position: int) -> None:

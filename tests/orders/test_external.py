@@ -1,16 +1,19 @@
 """What an order does when its money moves at the bank without us."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
 from chassis.run.service import Service
 from contracts.payments import PaymentMovedExternally, PaymentRefunded, RefundRefused
 from contracts.reasons import Reason
 from contracts.stock import StockRestocked
+from services.orders import commands
 from services.orders.rebuild import rebuild
 from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, order_of, published
 
@@ -81,7 +84,120 @@ def test_a_part_refunded_externally_is_counted_once_in_any_order(
     assert [each["type"] for each in timeline].count(PaymentMovedExternally.type) == 1
     refused = http.post(f"/orders/{paid}/refunds", json={"amount": "18.01"}, headers=staff | fresh_key())
     assert "18.00 EUR" in refused.json["detail"]
-    assert ship(paid).status_code == 200
+
+
+def settle(id_: UUID) -> None:
+    commands.main(["sagas", "settle", str(id_)])
+
+
+@pytest.mark.parametrize(
+    ("captured", "gone", "why"),
+    [
+        (2500, {"refunded": 700}, "7.00 EUR of its payment was returned outside this system."),
+        (2500, {"charged_back": 700, "refunded": 100}, "8.00 EUR of its payment was returned outside this system."),
+        (2500, {"disputed": 700}, "7.00 EUR of its payment is disputed."),
+        (400, {}, "21.00 EUR of its payment was not collected."),
+        (400, {"refunded": 100}, "21.00 EUR of its payment was not collected and 1.00 EUR of its payment was returned"),
+    ],
+)
+def test_an_order_of_which_money_is_missing_is_shipped_only_when_an_operator_releases_it(
+    placed: dict[str, Any],
+    deliver: Deliver,
+    ship: Callable[[UUID], Any],
+    captured: int,
+    gone: dict[str, int],
+    why: str,
+) -> None:
+    id_ = order_id(placed)
+    stock, payment = fulfilling(id_)
+    deliver(*confirming(id_), stock, replace(payment, amount=captured))  # type: ignore[type-var]
+    deliver(*([moved(id_, **gone)] if gone else []))
+    refusal = ship(id_)
+    assert (refusal.status_code, refusal.json["type"]) == (409, "/problems/order-status")
+    assert f"This order cannot be shipped: {why}" in refusal.json["detail"]
+    assert "./souk sagas settle" in refusal.json["detail"]
+    settle(id_)
+    assert ship(id_).status_code == 200
+
+
+def test_what_an_operator_released_covers_only_what_was_missing_then(
+    paid: UUID, deliver: Deliver, ship: Callable[[UUID], Any]
+) -> None:
+    deliver(moved(paid, refunded=700, position=5))
+    settle(paid)
+    deliver(moved(paid, refunded=800, position=6))
+    assert "8.00 EUR" in ship(paid).json["detail"]
+    deliver(moved(paid, refunded=0, position=7), moved(paid, refunded=700, position=8))
+    assert ship(paid).status_code == 409
+
+
+def test_nothing_is_released_that_is_not_missing_or_not_settled_yet(
+    placed: dict[str, Any], deliver: Deliver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    id_ = order_id(placed)
+    deliver(*confirming(id_))
+    with pytest.raises(SystemExit, match="still being settled"):
+        settle(id_)
+    deliver(*fulfilling(id_))
+    with pytest.raises(SystemExit, match="No money is missing"):
+        settle(id_)
+
+
+def refunded_by_us(deliver: Deliver, id_: UUID, amount: int) -> None:
+    deliver(PaymentRefunded(id_, uuid4(), uuid4(), amount, "EUR"))
+
+
+def test_a_cancelled_order_whose_refund_comes_back_is_stuck_until_it_is_refunded_again(
+    http: FlaskClient,
+    paid: UUID,
+    deliver: Deliver,
+    staff: dict[str, str],
+    stuck: Callable[[UUID], str | None],
+) -> None:
+    http.delete(f"/orders/{paid}", headers=staff)
+    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
+    deliver(
+        PaymentRefunded(paid, uuid4(), UUID(request.data["refund_id"]), 2500, "EUR"),
+        StockRestocked(paid),
+    )
+    assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
+    assert published(deliver(moved(paid, -2500))) == []
+    seen = http.get(f"/orders/{paid}", headers=staff).json
+    assert (seen["status"], seen["refunded_amount"]) == ("cancelled", "0.00")
+    assert "The customer's bank returned the refund." in (stuck(paid) or "")
+    commands.main(["sagas", "resume", str(paid)])
+    assert published(deliver()) == ["payment.refund"]
+    assert stuck(paid) is None
+
+
+def test_a_refund_that_comes_back_may_be_settled_by_other_means(
+    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], stuck: Callable[[UUID], str | None]
+) -> None:
+    deliver(moved(paid, refunded=2500, position=5))
+    deliver(StockRestocked(paid), moved(paid, refunded=0, position=6))
+    assert stuck(paid) is not None
+    settle(paid)
+    assert published(deliver()) == ["order.settled_externally", "order.refunded"]
+    assert (stuck(paid), http.get(f"/orders/{paid}", headers=staff).json["status"]) == (None, "refunded")
+
+
+@pytest.mark.parametrize("status", ["shipped", "delivered"])
+def test_a_refund_that_comes_back_leaves_a_sent_order_as_it_was(
+    http: FlaskClient,
+    paid: UUID,
+    deliver: Deliver,
+    staff: dict[str, str],
+    stuck: Callable[[UUID], str | None],
+    status: str,
+) -> None:
+    for step in ("shipped", "delivered")[: 1 + (status == "delivered")]:
+        assert http.put(f"/orders/{paid}/status", json={"status": step}, headers=staff).status_code == 200
+    refunded_by_us(deliver, paid, 2500)
+    assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
+    deliver(moved(paid, -2500))
+    assert (stuck(paid), http.get(f"/orders/{paid}", headers=staff).json["status"]) == (None, status)
+    again = http.post(f"/orders/{paid}/refunds", json={}, headers=staff | fresh_key())
+    assert again.status_code == 201
 
 
 def test_a_dispute_holds_the_order_and_its_money_back(
@@ -129,10 +245,28 @@ def test_a_rebuild_gives_the_same_order(
     http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], orders: Service
 ) -> None:
     deliver(moved(paid, refunded=300, disputed=1000), PaymentRefunded(paid, uuid4(), uuid4(), 200, "EUR"))
+    settle(paid)
+    deliver(moved(paid, refunded=100, disputed=1000, position=6))
     before = http.get(f"/orders/{paid}", headers=staff).json
+    rows = _rows(orders)
     rebuild(orders.settings.database_url)
     assert http.get(f"/orders/{paid}", headers=staff).json == before
-    assert (before["refunded_amount"], before["disputed_amount"]) == ("5.00", "10.00")
+    assert _rows(orders) == rows
+    assert (before["refunded_amount"], before["disputed_amount"]) == ("3.00", "10.00")
+
+
+def _rows(orders: Service) -> list[Any]:
+    with orders.store.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(text("SELECT * FROM orders ORDER BY id")).mappings()]
+
+
+def test_money_that_came_back_is_not_counted_as_refunded(
+    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], orders: Service
+) -> None:
+    deliver(moved(paid, refunded=700, position=5), moved(paid, refunded=200, position=6))
+    rebuild(orders.settings.database_url)
+    days = http.get("/orders/analytics", headers=staff).json["days"]
+    assert [day["refunded"] for day in days] == ["2.00"]
 
 
 @pytest.mark.parametrize(("expected", "status"), [("24.99", 409), ("25.00", 201), ("30.00", 201), (None, 201)])

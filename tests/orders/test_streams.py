@@ -120,6 +120,7 @@ def test_the_timeline_has_words_for_every_event() -> None:
     of_steps = {message.type for message in (*steps.RETRY_POLICIES, *steps.REPLIES)}
     own = {"order.placed", "order.confirmed", "order.shipped", "order.delivered", "order.cancelled"}
     own |= {"order.refunded", "order.stuck", "order.resumed", "order.settled_externally", "payment.moved_externally"}
+    own |= {"order.shortfall_accepted", "order.refund_returned"}
     assert set(words.WORDS) == of_steps | own
 
 

@@ -9,7 +9,7 @@ BY_BOOKS = """
 WITH balance AS (
     SELECT payment_id, sum(amount) FILTER (WHERE account = 'held') AS held,
            sum(amount) FILTER (WHERE account IN ('captured', 'refunding', 'disputed')) AS ours,
-           -sum(amount) FILTER (WHERE account = 'customer') AS paid,
+           -sum(amount) FILTER (WHERE account IN ('customer', 'settled')) AS paid,
            bool_or(move = 'captured') AS was_captured
     FROM ledger_entries GROUP BY payment_id
 )

@@ -55,18 +55,21 @@ class StripeAPI:
             return _response(*response)
 
     def move(self, action, intent_id, amount):
-        """In the dashboard: refund, capture, dispute, win or lose."""
+        """In the dashboard, or by the customer's bank: a refund comes back, a lost dispute is reversed."""
         intent = self.intents[intent_id]
         if action == "capture":
             self._capture(intent, amount)
         elif action == "refund":
             self._refund(intent, amount, {})
+        elif action == "return":
+            last = [refund for refund in self.refunds.values() if refund["payment_intent"] == intent_id][-1]
+            last |= {"status": "failed", "failure_reason": "expired_or_canceled_card"}
         elif action == "dispute":
             self._dispute(intent_id, amount)
         else:
             for dispute in self.disputes.values():
                 if dispute["payment_intent"] == intent_id:
-                    dispute["status"] = {"win": "won", "lose": "lost"}[action]
+                    dispute["status"] = {"win": "won", "lose": "lost", "reverse": "won"}[action]
 
     def _dispute(self, intent_id, amount):
         self.intents[intent_id]["latest_charge"]["disputed"] = True
@@ -81,12 +84,14 @@ class StripeAPI:
             case "GET", ["payment_intents", "search"]:
                 (payment_id,) = re.fullmatch(r'metadata\["payment_id"\]:"([^"]+)"', sent["query"]).groups()
                 found = [i for i in self.intents.values() if i["metadata"].get("payment_id") == payment_id]
+                found = [self._expanded(intent, sent) for intent in found]
                 return 200, {"object": "search_result", "data": found, "has_more": False, "url": "/v1/x"}
             case "GET", ["payment_intents"]:
                 since, until = int(sent["created[gte]"]), int(sent["created[lt]"])
-                return self._list([i for i in self.intents.values() if since <= i["created"] < until], sent)
+                created = [i for i in self.intents.values() if since <= i["created"] < until]
+                return self._list([self._expanded(intent, sent) for intent in created], sent)
             case "GET", ["payment_intents", intent_id]:
-                return 200, self._find(intent_id)
+                return 200, self._expanded(self._find(intent_id), sent)
             case "POST", ["payment_intents", intent_id, "capture"]:
                 return self._capture(self._find(intent_id), int(sent.get("amount_to_capture", 0)))
             case "POST", ["payment_intents", intent_id, "cancel"]:
@@ -179,6 +184,14 @@ class StripeAPI:
         if intent_id not in self.intents:
             raise Refusal(404, type="invalid_request_error", code="resource_missing", param="intent")
         return self.intents[intent_id]
+
+    def _expanded(self, intent, sent):
+        charge = intent["latest_charge"]
+        if charge is None or not any("latest_charge.refunds" in path for path in sent.to_dict().values()):
+            return intent
+        refunds = [refund for refund in self.refunds.values() if refund["payment_intent"] == intent["id"]]
+        listed = {"object": "list", "data": refunds[:10], "has_more": len(refunds) > 10, "url": "/v1/refunds"}
+        return {**intent, "latest_charge": {**charge, "refunds": listed}}
 
     def _list(self, items, sent):
         """Pages of two, to catch a caller that reads only the first."""

@@ -1,14 +1,21 @@
 """Money that the bank moves without us is booked as an external movement, and the order is told."""
 
 import threading
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from werkzeug.wsgi import get_input_stream
 
+from chassis.base import clock
+from chassis.run.testing import System
 from chassis.storage import store
+from contracts.orders import OrderSettledExternally
 from contracts.payments import (
     CapturePayment,
     PaymentCaptured,
@@ -21,11 +28,11 @@ from contracts.payments import (
 from contracts.reasons import Reason
 from devservers import bank as bank_app
 from devservers.bank.webhooks import Endpoint
-from services.payments import sweeper
+from services.payments import providers, reconcile, sweeper
 from tests.conftest import app_of
 from tests.installation import until
 from tests.payments import books
-from tests.payments.conftest import Bank
+from tests.payments.conftest import Bank, Orders
 
 SECRET = "webhook-secret"
 
@@ -112,6 +119,88 @@ def test_a_dispute_withholds_the_money_until_it_is_decided(paid, payments, order
     assert books.contradictions(payments) == []
 
 
+def refund(paid, amount):
+    """By us, for the order."""
+    paid.orders.send(RefundPayment(paid.order_id, uuid4(), amount, "EUR", Reason.REFUNDED_BY_SHOP))
+
+
+def refunds(payments):
+    with payments.store.engine.connect() as connection:
+        return list(connection.execute(text("SELECT status, refusal_reason FROM refunds ORDER BY created_at")))
+
+
+@pytest.mark.parametrize("whose", ["ours", "external"])
+def test_a_refund_that_the_bank_returns_is_booked_and_the_order_told(paid, payments, orders, staff, whose):
+    if whose == "ours":
+        refund(paid, 1250)
+    else:
+        paid.happens("refund")
+    assert staff.get(paid.id)["status"] == "refunded"
+    paid.happens("return")
+    seen = staff.get(paid.id)
+    assert (seen["status"], seen["refunded_amount"]) == ("captured", "0.00")
+    assert paid.moved == ((-1250, 0, 0) if whose == "ours" else (0, 0, 0))
+    assert (books.contradictions(payments), books.kept(payments)) == ([], 1250)
+    assert refunds(payments) == ([("returned", "refund_refused")] if whose == "ours" else [])
+    refund(paid, 1250)
+    assert (staff.get(paid.id)["status"], books.kept(payments)) == ("refunded", 0)
+
+
+def test_only_the_refund_that_came_back_is_taken_back(paid, payments, staff):
+    refund(paid, 200)
+    refund(paid, 300)
+    paid.happens("return")
+    assert [status for status, _ in refunds(payments)] == ["refunded", "returned"]
+    assert (paid.moved, staff.get(paid.id)["refunded_amount"]) == ((-300, 0, 0), "2.00")
+    paid.happens("return")
+    assert (paid.moved, staff.get(paid.id)["refunded_amount"]) == ((-500, 0, 0), "0.00")
+    assert books.contradictions(payments) == []
+
+
+def test_a_chargeback_that_is_reversed_is_booked(paid, payments, staff):
+    for action in ("dispute", "lose", "reverse"):
+        paid.happens(action)
+    assert (paid.moved, staff.get(paid.id)["status"]) == ((0, 0, 0), "captured")
+    assert (books.contradictions(payments), books.kept(payments)) == ([], 1250)
+
+
+def test_the_refund_of_a_voided_payment_is_made_again_when_the_bank_returns_it(paid, payments, orders, staff):
+    orders.send(VoidPayment(paid.order_id))
+    paid.happens("return")
+    assert [status for status, _ in refunds(payments)] == ["returned", "refunded"]
+    assert (staff.get(paid.id)["status"], books.contradictions(payments)) == ("refunded", [])
+    assert paid.moved == (0, 0, 0)
+
+
+def settle(paid, amount):
+    paid.orders.send(OrderSettledExternally(paid.order_id, amount, "EUR", "an operator"))
+
+
+def test_what_staff_returned_by_other_means_cannot_be_refunded_again(paid, payments, orders, staff):
+    settle(paid, 1250)
+    seen = staff.get(paid.id)
+    assert (seen["status"], seen["refunded_amount"]) == ("refunded", "12.50")
+    refund(paid, 1)
+    assert orders.replies[-1].reason == Reason.EXCEEDS_CAPTURED
+    assert books.contradictions(payments) == []
+
+
+def test_a_settlement_that_the_bank_shows_later_is_counted_once(paid, payments, staff):
+    settle(paid, 800)
+    paid.happens("refund", 800)
+    assert (paid.moved, staff.get(paid.id)["refunded_amount"]) == ((800, 0, 0), "8.00")
+    paid.happens("refund")
+    assert (paid.moved, staff.get(paid.id)["status"]) == ((1250, 0, 0), "refunded")
+    assert (books.contradictions(payments), books.kept(payments)) == ([], 0)
+
+
+def test_a_settlement_counts_no_more_than_is_left(paid, payments, staff):
+    paid.happens("refund", 500)
+    settle(paid, 1250)
+    assert [move for move in moves(payments) if move[0] == "settled"] == [("settled", 750)]
+    assert staff.get(paid.id)["refunded_amount"] == "12.50"
+
+
 def test_open_disputes_are_counted(paid, payments):
     def counted():
         with store.active(payments.store), payments.store.transaction():
@@ -190,3 +279,47 @@ def test_a_lost_webhook_is_made_up_for_by_the_daily_reconciliation(paid, orders,
         sweeper.reconcile_daily()
     orders.system.drain()
     assert (paid.moved, moves(payments)) == ((250, 0, 0), [("external_refund", 250)])
+
+
+ACTS = ["refund 300", "refund", "return", "dispute 200", "dispute", "win", "lose", "reverse"]
+COMMANDS = st.lists(
+    st.sampled_from([*(f"bank {act}" for act in ACTS), "ours 300", "ours 950", "settle 400", "void", "look"]),
+    max_size=10,
+)
+
+
+@settings_of_hypothesis(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(commands=COMMANDS)
+def test_whatever_happens_at_the_bank_in_any_order_ledger_and_bank_agree(payments, bank_address, commands):
+    orders, bank = Orders(payments, System([payments])), Bank(bank_address)
+    paid = Paid(orders, bank)
+    (charge,) = bank.charges(paid.id)
+    has_settled = False
+    for command in commands:
+        who, *act = command.split()
+        if who == "bank" and not (has_settled and act[0] == "dispute"):  # that is left to people
+            bank.dashboard(paid.id, *act, is_possible=False)
+        elif who == "ours":
+            refund(paid, int(act[0]))
+        elif who == "settle":
+            disputed = bank.charges(paid.id)[0]["amount_disputed"]
+            has_settled = has_settled or not disputed
+            if not disputed:
+                settle(paid, int(act[0]))
+        elif who == "void":
+            orders.send(VoidPayment(paid.order_id))
+        else:
+            look(payments, paid.id)
+            orders.system.drain()
+    for _ in range(2):
+        look(payments, paid.id)
+        orders.system.drain()
+    assert books.contradictions(payments) == []
+    until_ = clock.now() + timedelta(minutes=1)
+    with store.active(payments.store):
+        found = reconcile.compare(providers.named("sandbox"), until_ - timedelta(days=1), until_)
+    assert [each for each in found.differences if charge["id"] in each] == []
+
+
+def look(payments, payment_id):
+    payments.celery.run("payments.look_up", payment_id)

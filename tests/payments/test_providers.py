@@ -45,7 +45,7 @@ class Party:
         return json.dumps({"id": "evt_1", "type": "something.happened", "data": data})
 
     def moves(self, action, charge, amount=None):
-        """In the provider's dashboard: refund, capture, dispute, win or lose."""
+        """In the provider's dashboard, or by the customer's bank (`return` a refund, `reverse` a lost dispute)."""
         if self.name == "sandbox":
             response = urllib3.PoolManager(retries=False).request(
                 "POST",
@@ -256,15 +256,17 @@ def test_a_provider_that_refuses_the_key_is_unavailable(party, settings):
         providers.named(party.name).find(uuid4(), None)
 
 
-def test_the_report_lists_what_every_charge_holds_captured_and_refunded(provider, authorize):
+def test_the_report_lists_what_every_charge_holds_and_took_and_what_left_it(provider, party, authorize):
     since = clock.now() - timedelta(seconds=5)
     ids = [uuid4() for _ in range(4)]
     held, taken, voided, returned = (authorize(payment_id=i, capture=n in (1, 3)) for n, i in enumerate(ids))
     provider.void(ids[2], voided.reference)
     provider.refund(uuid4(), ids[3], returned.reference, 250)
+    party.moves("dispute", returned, 1000)
     report = {r.payment_id: r for r in provider.report(since, clock.now() + timedelta(seconds=5))}
-    amounts = [(report[i].held, report[i].captured, report[i].refunded, report[i].currency) for i in ids]
-    assert amounts == [(1250, 0, 0, "EUR"), (0, 1250, 0, "EUR"), (0, 0, 0, "EUR"), (0, 1250, 250, "EUR")]
+    amounts = [(report[i].held, report[i].captured, report[i].gone, report[i].currency) for i in ids]
+    gone = [(1250, 0, Gone()), (0, 1250, Gone()), (0, 0, Gone()), (0, 1250, Gone(refunded=250, disputed=1000))]
+    assert amounts == [(*each, "EUR") for each in gone]
     assert [report[i].reference for i in ids] == [c.reference for c in (held, taken, voided, returned)]
     assert list(provider.report(since - timedelta(days=2), since - timedelta(days=1))) == []
 
@@ -274,9 +276,11 @@ def test_the_report_lists_what_every_charge_holds_captured_and_refunded(provider
     [
         ([("capture", 400)], 400, Gone()),
         ([("capture", None), ("refund", 250)], 1250, Gone(refunded=250)),
+        ([("capture", None), ("refund", 250), ("refund", 300), ("return", None)], 1250, Gone(refunded=250)),
         ([("capture", None), ("dispute", 1000)], 1250, Gone(disputed=1000)),
         ([("capture", None), ("dispute", 1000), ("win", None)], 1250, Gone()),
         ([("capture", None), ("refund", 250), ("dispute", 1000), ("lose", None)], 1250, Gone(250, 0, 1000)),
+        ([("capture", None), ("dispute", 1000), ("lose", None), ("reverse", None)], 1250, Gone()),
     ],
 )
 def test_a_charge_carries_what_was_captured_refunded_and_disputed_elsewhere(
@@ -289,6 +293,14 @@ def test_a_charge_carries_what_was_captured_refunded_and_disputed_elsewhere(
     for reference in (charge.reference, None):
         found = provider.find(payment_id, reference)
         assert (found.status, found.captured, found.gone) == (Status.CAPTURED, captured, gone)
+
+
+def test_a_refund_that_failed_after_it_had_succeeded_is_found_as_refused(provider, party, authorize):
+    payment_id, refund_id = uuid4(), uuid4()
+    charge = authorize(payment_id=payment_id, capture=True)
+    provider.refund(refund_id, payment_id, charge.reference, 250)
+    party.moves("return", charge)
+    assert provider.find_refund(refund_id, charge.reference).status == RefundStatus.REFUSED
 
 
 @pytest.mark.parametrize(

@@ -81,13 +81,16 @@ def test_every_kind_of_difference_is_listed_and_not_repaired(orders, payments, b
         connection.execute(text("UPDATE ledger SET payment_id = :id WHERE payment_id = :old"), elsewhere)
         connection.execute(text("ALTER TABLE ledger ENABLE TRIGGER append_only"))
     listed = sorted(compared(payments).differences)
-    nothing, captured = "held 0, captured 0, refunded 0", "held 0, captured 1250, refunded 0"
+    undisputed = "disputed 0, charged back 0"
+    nothing = f"held 0, captured 0, refunded 0, {undisputed}"
+    authorized = f"held 1250, captured 0, refunded 0, {undisputed}"
+    captured = f"held 0, captured 1250, refunded 0, {undisputed}"
     (charge_of_lost,) = bank.charges(lost)
     again = bank.charges(twice)[1]["id"]
     assert listed == sorted(
         [
-            f"payment {at_bank}: {captured} EUR here, held 0, captured 1250, refunded 250 EUR there ({charge['id']})",
-            f"payment {held}: held 1250, captured 0, refunded 0 EUR here, {nothing} EUR there ({bank.charges(held)[0]['id']})",
+            f"payment {at_bank}: {captured} EUR here, held 0, captured 1250, refunded 250, {undisputed} EUR there ({charge['id']})",
+            f"payment {held}: {authorized} EUR here, {nothing} EUR there ({bank.charges(held)[0]['id']})",
             f"payment {twice}: charged again there, as {again}: {captured}",
             f"payment {lost}: {nothing} EUR here, {captured} EUR there ({charge_of_lost['id']})",
             f"payment {elsewhere['id']}: {captured} here, no charge there",
@@ -102,9 +105,24 @@ def test_the_same_amounts_in_another_currency_differ(orders, payments, bank):
     payment_id, _ = paid(orders)
     with payments.store.engine.begin() as connection:
         connection.execute(text("UPDATE payments SET currency = 'USD'"))
-    amounts, charge = "held 0, captured 1250, refunded 0", bank.charges(payment_id)[0]["id"]
+    amounts, charge = "held 0, captured 1250, refunded 0, disputed 0, charged back 0", bank.charges(payment_id)[0]["id"]
     expected = f"payment {payment_id}: {amounts} USD here, {amounts} EUR there ({charge})"
     assert compared(payments).differences == [expected]
+
+
+@pytest.mark.parametrize(
+    ("actions", "there"),
+    [
+        (["dispute"], "refunded 0, disputed 1250, charged back 0"),
+        (["dispute", "lose"], "refunded 0, disputed 0, charged back 1250"),
+    ],
+)
+def test_disputed_money_is_compared(orders, payments, bank, actions, there):
+    payment_id, _ = paid(orders)
+    for action in actions:
+        bank.dashboard(payment_id, action)
+    (difference,) = compared(payments).differences
+    assert f"{there} EUR there" in difference
 
 
 @pytest.mark.parametrize("recent", ["payments SET updated_at", "ledger SET occurred_at"])

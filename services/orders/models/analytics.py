@@ -10,10 +10,10 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import Insert
 
 from chassis.messaging.message import Message
-from contracts.orders import OrderConfirmed, OrderPlaced, OrderRefunded
+from contracts.orders import OrderConfirmed, OrderPlaced, OrderRefunded, OrderRefundReturned
 from services.orders.models.events import Base
 
-COUNTED: tuple[type[Message], ...] = (OrderPlaced, OrderConfirmed, OrderRefunded)
+COUNTED: tuple[type[Message], ...] = (OrderPlaced, OrderConfirmed, OrderRefunded, OrderRefundReturned)
 
 
 def _table(name: str, keys: Iterable[Column[Any]], sums: Iterable[str]) -> Table:
@@ -59,6 +59,8 @@ class Sums:
                 self._count_lines(day, message)
             case OrderRefunded():
                 self._add(days, (day, message.currency), refunded=message.amount)
+            case OrderRefundReturned():
+                self._add(days, (day, message.currency), refunded=-message.amount)
 
     def _count_lines(self, day: date, confirmed: OrderConfirmed) -> None:
         for line in confirmed.lines:

@@ -22,6 +22,7 @@ from contracts.orders import (
     OrderResumed,
     OrderSettledExternally,
     OrderShipped,
+    OrderShortfallAccepted,
     OrderStuck,
 )
 from contracts.payments import PaymentCaptured, PaymentMovedExternally, PaymentRefunded
@@ -43,7 +44,13 @@ class Order(Base):
     disputed_amount: Mapped[int] = mapped_column(MinorUnits)
 
     external_amount: Mapped[int] = mapped_column(MinorUnits)
-    """Refunded elsewhere or lost in disputes; part of `refunded_amount`."""
+    """Refunded elsewhere or lost in disputes, less what came back; part of `refunded_amount`."""
+
+    reported_amount: Mapped[int] = mapped_column(MinorUnits)
+    """`external_amount` as payments reported it last."""
+
+    accepted_amount: Mapped[int] = mapped_column(MinorUnits)
+    """Missing, but staff will ship nevertheless."""
 
     movement: Mapped[int] = mapped_column(BigInteger)
     """Of the newest PaymentMovedExternally."""
@@ -66,6 +73,7 @@ class Order(Base):
     updated_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
     shipped_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
     version: Mapped[int]
 
     @classmethod
@@ -77,11 +85,11 @@ class Order(Base):
 
     @classmethod
     def blank(cls, order_id: UUID) -> "Order":
-        empty = dict.fromkeys(("reason", "due_at", "stuck_at", "stuck_reason", "confirmed_at", "shipped_at"))
-        nothing = dict.fromkeys(
-            ("captured_amount", "refunded_amount", "disputed_amount", "external_amount", "movement", "version"), 0
-        )
-        return cls(id=order_id, steps={}, **nothing, **empty)
+        moments = ("due_at", "stuck_at", "confirmed_at", "shipped_at", "delivered_at")
+        empty = dict.fromkeys(("reason", "stuck_reason", *moments))
+        amounts = ("captured", "refunded", "disputed", "external", "reported", "accepted")
+        zero = dict.fromkeys(("movement", "version", *(f"{name}_amount" for name in amounts)), 0)
+        return cls(id=order_id, steps={}, **zero, **empty)
 
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
@@ -105,9 +113,21 @@ class Order(Base):
         being_refunded = sum(step.amount for step in self.open_steps.values())
         return max(self.captured_amount - self.refunded_amount - being_refunded - self.disputed_amount, 0)
 
-    def newly_external(self, total: int) -> int:
-        """Staff may have settled some of `total` before it was reported."""
-        return max(total - self.external_amount, 0)
+    def external_change(self, reported: int) -> int:
+        """Below zero if money came back. Staff may have settled some of an increase before it was reported."""
+        change = reported - self.reported_amount
+        return change if change < 0 else max(reported - self.external_amount, 0)
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """Of the total less our own refunds, by what happened to it; in minor units."""
+        uncollected = self.total_amount - self.captured_amount
+        return {"uncollected": uncollected, "external": self.external_amount, "disputed": self.disputed_amount}
+
+    @property
+    def unaccepted(self) -> int:
+        """What is missing without staff's consent."""
+        return max(sum(self.missing.values()) - self.accepted_amount, 0)
 
     @property
     def is_called_off(self) -> bool:
@@ -182,6 +202,7 @@ class Order(Base):
                 self.shipped_at = occurred_at
             case OrderDelivered():
                 self._transition_to(OrderStatus.DELIVERED)
+                self.delivered_at = occurred_at
             case OrderStuck():
                 self.stuck_at, self.stuck_reason = occurred_at, f"{message.step}: {message.reason.text(Audience.STAFF)}"
             case OrderResumed():
@@ -192,10 +213,16 @@ class Order(Base):
             case PaymentRefunded():
                 self.refunded_amount += message.amount
             case PaymentMovedExternally():
-                self._count_external(self.newly_external(message.refunded + message.charged_back))
+                reported = message.refunded + message.charged_back
+                self._count_external(self.external_change(reported))
+                self.reported_amount = reported
                 self.disputed_amount, self.movement = message.disputed, message.position
+                # If what came back is missing again later, staff decide again.
+                self.accepted_amount = min(self.accepted_amount, max(sum(self.missing.values()), 0))
             case OrderSettledExternally():
                 self._count_external(message.amount)
+            case OrderShortfallAccepted():
+                self.accepted_amount += message.amount
         self._update_steps(message, version, occurred_at)
         self._settle()
 
@@ -237,10 +264,18 @@ class Order(Base):
         self.steps = updated
         self.due_at = min((step.due_at for step in updated.values() if step.is_open), default=None)
 
+    @property
+    def _unrefunded_status(self) -> OrderStatus:
+        if self.shipped_at is None:
+            return OrderStatus.CANCELLED
+        return OrderStatus.SHIPPED if self.delivered_at is None else OrderStatus.DELIVERED
+
     def _settle(self) -> None:
         is_refunded = 0 < self.captured_amount <= self.refunded_amount
         if is_refunded and OrderStatus.REFUNDED in NEXT.get(OrderStatus(self.status), ()):
             self.status = OrderStatus.REFUNDED
+        elif not is_refunded and self.status == OrderStatus.REFUNDED:
+            self.status = self._unrefunded_status
         if self.stuck_at is not None and self.is_settled:
             self.stuck_at = self.stuck_reason = None
 

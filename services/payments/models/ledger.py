@@ -27,6 +27,9 @@ class Account(StrEnum):
     DISPUTED = "disputed"
     """Withheld until a dispute is decided."""
 
+    SETTLED = "settled"
+    """Returned to the customer by other means; ours at the provider."""
+
 
 class Move(StrEnum):
     AUTHORIZED = "authorized"
@@ -35,12 +38,20 @@ class Move(StrEnum):
     REFUND_REQUESTED = "refund_asked"
     REFUNDED = "refunded"
     REFUND_REFUSED = "refund_refused"
+    REFUND_RETURNED = "refund_returned"
+    """By the customer's bank, after it had succeeded."""
 
     # Made at the provider without us.
     EXTERNAL_REFUND = "external_refund"
     DISPUTED = "disputed"
     DISPUTE_WON = "dispute_won"
     DISPUTE_LOST = "dispute_lost"
+    EXTERNAL_RETURNED = "external_returned"
+    CHARGEBACK_RETURNED = "chargeback_returned"
+
+    SETTLED = "settled"
+    SETTLEMENT_FOUND = "settlement_found"
+    """It was a refund at the provider, booked next."""
 
 
 MOVES = {
@@ -54,6 +65,11 @@ MOVES = {
     Move.DISPUTED: (Account.CAPTURED, Account.DISPUTED),
     Move.DISPUTE_WON: (Account.DISPUTED, Account.CAPTURED),
     Move.DISPUTE_LOST: (Account.DISPUTED, Account.CUSTOMER),
+    Move.REFUND_RETURNED: (Account.CUSTOMER, Account.CAPTURED),
+    Move.EXTERNAL_RETURNED: (Account.CUSTOMER, Account.CAPTURED),
+    Move.CHARGEBACK_RETURNED: (Account.CUSTOMER, Account.CAPTURED),
+    Move.SETTLED: (Account.CAPTURED, Account.SETTLED),
+    Move.SETTLEMENT_FOUND: (Account.SETTLED, Account.CAPTURED),
 }
 """From, to."""
 
@@ -87,13 +103,17 @@ class Sums:
     charged_back: int = 0
     """Lost in disputes."""
 
+    settled: int = 0
+    """Returned to the customer by other means."""
+
     @property
     def refundable(self) -> int:
-        return self.captured - self.refunding - self.refunded - self.disputed - self.charged_back
+        gone = self.refunding + self.refunded + self.disputed + self.charged_back + self.settled
+        return self.captured - gone
 
     @property
     def is_gone(self) -> bool:
-        return 0 < self.captured == self.refunded + self.charged_back
+        return 0 < self.captured == self.refunded + self.charged_back + self.settled
 
 
 def post(move: Move, payment_id: UUID, amount: int, currency: str, refund_id: UUID | None = None) -> None:
@@ -138,12 +158,14 @@ def _summed(moved: dict[str, int]) -> Sums:
     def of(move: Move) -> int:
         return moved.get(move, 0)
 
+    refunded_externally = of(Move.EXTERNAL_REFUND) - of(Move.EXTERNAL_RETURNED)
     return Sums(
         held=of(Move.AUTHORIZED) - of(Move.CAPTURED) - of(Move.RELEASED),
         captured=of(Move.CAPTURED),
         refunding=of(Move.REFUND_REQUESTED) - of(Move.REFUNDED) - of(Move.REFUND_REFUSED),
-        refunded=of(Move.REFUNDED) + of(Move.EXTERNAL_REFUND),
-        refunded_externally=of(Move.EXTERNAL_REFUND),
+        refunded=of(Move.REFUNDED) - of(Move.REFUND_RETURNED) + refunded_externally,
+        refunded_externally=refunded_externally,
         disputed=of(Move.DISPUTED) - of(Move.DISPUTE_WON) - of(Move.DISPUTE_LOST),
-        charged_back=of(Move.DISPUTE_LOST),
+        charged_back=of(Move.DISPUTE_LOST) - of(Move.CHARGEBACK_RETURNED),
+        settled=of(Move.SETTLED) - of(Move.SETTLEMENT_FOUND),
     )

@@ -215,8 +215,13 @@ class Payment(Base):
         self._changed()
 
     def settle(self) -> None:
-        if self.status == Status.CAPTURED and self.sums.is_gone:
+        """After money was returned to the customer, or came back."""
+        is_gone = self.sums.is_gone
+        if self.status == Status.CAPTURED and is_gone:
             self.transition_to(Status.REFUNDED)
+        elif self.status == Status.REFUNDED and not is_gone:
+            self.status = Status.CAPTURED
+            self._changed()
 
     def capture(self) -> None:
         """Raises InvalidTransition."""

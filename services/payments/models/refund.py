@@ -124,6 +124,11 @@ class Refund(Base):
         self._transition_to(RefundStatus.REFUSED if refusal_reason else RefundStatus.REFUNDED, refusal_reason)
         payment.settle()
 
+    def take_back(self, payment: Payment, reason: Reason) -> None:
+        self._post(Move.REFUND_RETURNED, payment)
+        self._transition_to(RefundStatus.RETURNED, reason)
+        payment.settle()
+
     def _post(self, move: Move, payment: Payment) -> None:
         ledger.post(move, payment.id, self.amount, payment.currency, self.id)
 

@@ -35,6 +35,8 @@ class RefundStatus(StrEnum):
 
     REFUNDED = "refunded"
     REFUSED = "refused"
+    RETURNED = "returned"
+    """By the customer's bank, after it had succeeded."""
 
 
 class InvalidTransition(Conflict):

@@ -91,7 +91,7 @@ class Reported:
     payment_id: UUID | None
     held: int
     captured: int
-    refunded: int
+    gone: Gone
     currency: str
 
 

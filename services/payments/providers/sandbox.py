@@ -129,30 +129,29 @@ class _Charge(BaseModel):
     amount_disputed: int = Field(ge=0)
     amount_charged_back: int = Field(ge=0)
 
+    @property
+    def gone(self) -> Gone:
+        return Gone(self.amount_refunded, self.amount_disputed, self.amount_charged_back)
+
     def charge(self) -> Charge:
         declined = self.status == "declined"
         reason = reason_of(SandboxProvider.name, self.decline_reason, Reason.DECLINED) if declined else None
-        gone = Gone(self.amount_refunded, self.amount_disputed, self.amount_charged_back)
-        return Charge(self.id, Status(self.status), reason, self.action_url, self.amount_captured, gone)
+        return Charge(self.id, Status(self.status), reason, self.action_url, self.amount_captured, self.gone)
 
 
 class _Charges(BaseModel):
     items: list[_Charge]
 
 
-class _Booked(BaseModel):
-    id: str = Field(max_length=255)
-    status: str
+class _Booked(_Charge):
     amount: int
-    amount_captured: int
-    amount_refunded: int
     currency: str
     reference: str
 
     def reported(self) -> Reported:
         held = self.amount if self.status == "authorized" else 0
-        amounts = (held, self.amount_captured, self.amount_refunded)
-        return Reported(self.id, payment_id_of(self.reference), *amounts, self.currency)
+        payment_id = payment_id_of(self.reference)
+        return Reported(self.id, payment_id, held, self.amount_captured, self.gone, self.currency)
 
 
 class _Report(BaseModel):
@@ -163,8 +162,11 @@ class _Report(BaseModel):
 class _Refund(BaseModel):
     id: str = Field(max_length=255)
     reference: str | None = None
+    status: Literal["succeeded", "failed"] = "succeeded"
 
     def repayment(self) -> Repayment:
+        if self.status == "failed":
+            return Repayment(self.id, RefundStatus.REFUSED, Reason.REFUND_REFUSED)
         return Repayment(self.id, RefundStatus.REFUNDED)
 
 

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_SECONDS = 2.0
 PAGE = 100
+EXPANDED = ["latest_charge.refunds"]
+EXPANDED_IN_LIST = [f"data.{path}" for path in EXPANDED]
 
 _STATUSES = {
     "requires_payment_method": Status.DECLINED,
@@ -117,17 +119,21 @@ class StripeProvider:
         """Without `reference` by search, which lags by about a minute."""
         with _lookup():
             if reference is not None:
-                return self._with_gone(_intent(self._intents.retrieve(reference, {"expand": ["latest_charge"]})))
+                return self._charge(self._intents.retrieve(reference, {"expand": EXPANDED}))
             query = f'metadata["payment_id"]:"{payment_id}"'
-            found = self._intents.search({"query": query, "limit": 1, "expand": ["data.latest_charge"]}).data
-            return self._with_gone(_intent(found[0])) if found else None
+            found = self._intents.search({"query": query, "limit": 1, "expand": EXPANDED_IN_LIST}).data
+            return self._charge(found[0]) if found else None
 
-    def _with_gone(self, intent: "_Intent") -> Charge:
+    def _charge(self, response: Any) -> Charge:
+        intent = _intent(response)
+        return replace(intent.charge(), gone=self._gone(intent))
+
+    def _gone(self, intent: "_Intent") -> Gone:
         """Disputes are listed separately."""
         latest = intent.latest_charge if isinstance(intent.latest_charge, _LatestCharge) else _LatestCharge()
         disputes = self.disputes(intent.id) if latest.disputed else []
         sums = (sum(each.amount for each in disputes if each.status in chosen) for chosen in (_OPEN, _LOST))
-        return replace(intent.charge(), gone=Gone(latest.amount_refunded, *sums))
+        return Gone(latest.refunded, *sums)
 
     def disputes(self, reference: str) -> list["_Dispute"]:
         listed = self._client.v1.disputes.list({"payment_intent": reference, "limit": PAGE})
@@ -168,10 +174,11 @@ class StripeProvider:
 
     def report(self, since: datetime, until: datetime) -> Iterator[Reported]:
         created = {"gte": int(since.timestamp()), "lt": int(until.timestamp())}
-        params = {"created": created, "limit": PAGE, "expand": ["data.latest_charge"]}
+        params = {"created": created, "limit": PAGE, "expand": EXPANDED_IN_LIST}
         with _lookup():
-            for intent in self._intents.list(params).auto_paging_iter():
-                yield _intent(intent).reported()
+            for response in self._intents.list(params).auto_paging_iter():
+                intent = _intent(response)
+                yield intent.reported(self._gone(intent))
 
     @property
     def _client(self) -> "StripeClient":
@@ -259,9 +266,28 @@ class _Action(BaseModel):
     redirect_to_url: _Redirect | None = None
 
 
+class _RefundOfCharge(BaseModel):
+    amount: int
+    status: str | None
+
+
+class _Refunds(BaseModel):
+    data: list[_RefundOfCharge]
+    has_more: bool
+
+
 class _LatestCharge(BaseModel):
     amount_refunded: int = 0
+    refunds: _Refunds | None = None
     disputed: bool = False
+
+    @property
+    def refunded(self) -> int:
+        """Without failed refunds, which `amount_refunded` is not documented to leave out."""
+        if self.refunds is None or self.refunds.has_more:
+            return self.amount_refunded
+        made = (each for each in self.refunds.data if _REFUND_STATUSES.get(each.status or "") != RefundStatus.REFUSED)
+        return sum(each.amount for each in made)
 
 
 class _ChargeObject(BaseModel):
@@ -299,10 +325,12 @@ class _Intent(BaseModel):
         reason = error.reason if status == Status.DECLINED else None
         return Charge(self.id, status, reason, redirect.url if redirect else None, self.amount_received)
 
-    def reported(self) -> Reported:
-        refunded = self.latest_charge.amount_refunded if isinstance(self.latest_charge, _LatestCharge) else 0
-        amounts = (self.amount_capturable, self.amount_received, refunded)
-        return Reported(self.id, payment_id_of(self.metadata.get("payment_id")), *amounts, self.currency.upper())
+    def reported(self, gone: Gone) -> Reported:
+        payment_id, amounts = (
+            payment_id_of(self.metadata.get("payment_id")),
+            (self.amount_capturable, self.amount_received),
+        )
+        return Reported(self.id, payment_id, *amounts, gone, self.currency.upper())
 
 
 class _Refund(BaseModel):
