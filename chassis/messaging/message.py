@@ -49,8 +49,8 @@ class Message:
         return subject
 
     def data(self) -> dict[str, Any]:
-        """JSON values."""
-        content: dict[str, Any] = adapter(type(self)).dump_python(self, mode="json")
+        """JSON values. Raises PydanticSerializationError for a field of another type."""
+        content: dict[str, Any] = adapter(type(self)).dump_python(self, mode="json", warnings="error")
         return content
 
     @classmethod

@@ -3,12 +3,14 @@
 import importlib
 import json
 from dataclasses import make_dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from pydantic_core import PydanticSerializationError
 
 from chassis.messaging.message import read
+from contracts.orders import OrderCancelled
 from launcher.manifests import SERVICES
 from tests.contract.recorded import DIRECTORY, file_of, messages, schema_of
 
@@ -64,6 +66,12 @@ def test_every_recorded_version_is_read(type_: str, version: int) -> None:
     assert cls.of(message.data(), cls.version) == message
     if version == cls.version:
         assert message.data() == example
+
+
+def test_a_field_of_another_type_is_not_sent() -> None:
+    cancelled = OrderCancelled(UUID(int=1), UUID(int=2), cast("Any", "out_of_stock"))
+    with pytest.raises(PydanticSerializationError):
+        cancelled.data()
 
 
 Before = make_dataclass("Before", [("id", UUID), ("quantity", int)])

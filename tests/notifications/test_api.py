@@ -5,6 +5,7 @@ from uuid import uuid4
 import pytest
 
 from chassis.run.testing import bearer
+from contracts.reasons import Reason
 from contracts.users import UserDeleted
 from tests.notifications.conftest import ADDRESS, AMAL, cancelled, confirmed, registered
 
@@ -38,7 +39,7 @@ def write(http, staff):
 
 
 def test_a_user_lists_their_notifications_newest_first_by_page(desk, http, owner, mailbox):
-    orders = [confirmed(), confirmed(), cancelled("out_of_stock")]
+    orders = [confirmed(), confirmed(), cancelled(Reason.OUT_OF_STOCK)]
     desk.handle(registered(), *orders)
     first = http.get(f"/notifications/{AMAL}?limit=2", headers=owner).json
     second = http.get(f"/notifications/{AMAL}?limit=2&cursor={first['next']}", headers=owner).json
