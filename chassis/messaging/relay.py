@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from uuid import UUID
 
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
@@ -76,6 +77,8 @@ class Relay:
         self.send = send
         self.probe = probe
         self.poll_seconds = poll_seconds
+        self._sent: set[UUID] = set()
+        """Perhaps not marked: a database that takes no writes must not make us send them again and again."""
         self._error: Exception | None = None
         self._probe_at = 0.0
 
@@ -88,11 +91,15 @@ class Relay:
         """The number sent. Raises `send`'s error."""
         until = time.monotonic() + MAX_BATCH_SECONDS
         with self.source.unsent() as batch:
-            for envelope in self.send(batch.unsent) if batch.unsent else ():
-                batch.sent.append(envelope)
+            batch.sent += [envelope for envelope in batch.unsent if envelope.id in self._sent]
+            unsent = [envelope for envelope in batch.unsent if envelope.id not in self._sent]
+            for envelope in self.send(unsent) if unsent else ():
+                self._sent.add(envelope.id)
                 telemetry.MESSAGES_SENT.labels(envelope.type).inc()
+                batch.sent.append(envelope)
                 if time.monotonic() > until:
                     break
+        self._sent.clear()
         return len(batch.sent)
 
     def run(self, stopping: threading.Event) -> None:

@@ -12,12 +12,14 @@ from uuid import UUID
 
 import psycopg2
 from psycopg2 import extensions
+from psycopg2.errors import ReadOnlySqlTransaction
 from sqlalchemy import (
     ColumnElement,
     Connection,
     CursorResult,
     DateTime,
     Engine,
+    ExceptionContext,
     MetaData,
     QueuePool,
     Uuid,
@@ -31,7 +33,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 
 from chassis.base import deadline
@@ -136,6 +138,7 @@ class Database:
             connect_args={"options": _SESSION_OPTIONS, "connection_factory": _Connection},
         )
         _ping_after_idling(self.engine)
+        event.listen(self.engine, "handle_error", _read_only_is_unavailable)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -188,6 +191,14 @@ def _ping_after_idling(engine: Engine) -> None:
                 engine.dialect.do_ping(connection)
             except psycopg2.Error as error:
                 raise DisconnectionError from error
+
+
+def _read_only_is_unavailable(context: ExceptionContext) -> None:
+    """After a failover: connect anew, perhaps to the new primary."""
+    error = context.original_exception
+    if isinstance(error, ReadOnlySqlTransaction):
+        context.is_disconnect = True
+        raise OperationalError(context.statement, None, error, hide_parameters=True, connection_invalidated=True)
 
 
 def _limit_statements(opened: Session) -> None:

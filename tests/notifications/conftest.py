@@ -193,10 +193,10 @@ def push_service(push_address, http):
 
 @pytest.fixture
 def browser(push_address, http, owner, push_service):
-    """Registers a new browser of Amal's."""
+    """Registers a new browser of Amal's, by default at the push service."""
 
-    def opened():
-        new = Browser(push_address[1])
+    def opened(address=push_address[1]):
+        new = Browser(address)
         response = http.post(f"/notifications/{AMAL}/devices", json=new.subscription(), headers=owner)
         assert response.status_code == 201
         new.id = response.json["id"]

@@ -1,6 +1,9 @@
 """The standby mail server gets what the first did not take, never what it may have taken."""
 
 import asyncio
+import socketserver
+import threading
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -12,6 +15,8 @@ from services.notifications.models.notification import MAX_CRASHES, Notification
 from services.notifications.settings import Settings
 from tests.notifications.conftest import confirmed, free_port, registered
 from tests.notifications.test_tasks import MailServer
+
+DEADLINE_SECONDS = 20
 
 
 class DisconnectingMailServer(MailServer):
@@ -63,6 +68,56 @@ def test_a_temporary_refusal_sends_the_mail_to_the_standby(desk, servers):
     servers(MailServer(data="451 4.7.1 Greylisted"), standby)
     desk.handle(registered(), confirmed())
     assert len(standby.taken) == 1
+
+
+FAILURES = {
+    "closing": b"",
+    "hanging": None,
+    "speaking another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "too busy": b"421 4.3.2 Too many connections\r\n",
+}
+"""What a failing server sends at once; None: it sends nothing."""
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_a_mail_that_the_first_server_cannot_have_taken_goes_to_the_standby(desk, servers, settings, how):
+    standby = MailServer()
+    servers(None, standby)
+    with scripted(FAILURES[how]) as port:
+        settings(smtp_url=f"smtp://127.0.0.1:{port}", smtp_timeout_seconds=0.5)
+        desk.handle(registered(), confirmed())
+    assert (len(standby.taken), logs(desk)) == (1, [["not taken", "sent"]])
+
+
+@contextmanager
+def scripted(greeting):
+    """The port of a server that sends `greeting` to each client and hangs up."""
+    ended = threading.Event()
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            if greeting is None:
+                ended.wait(DEADLINE_SECONDS)
+            else:
+                self.request.sendall(greeting)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        ended.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("code", ["452 4.2.2 Mailbox full", "450 4.3.0 Read-only file system"])
+def test_a_server_that_stores_nothing_at_present_is_tried_again(desk, servers, code):
+    """Full, or read-only."""
+    first = MailServer(data=code)
+    servers(first, None)
+    desk.fail(registered(), confirmed())
+    first.data = "250 OK"
+    desk.deliver(desk.notifications()[0].id)
+    assert (len(first.taken), desk.notifications()[0].status) == (1, "sent")
 
 
 def test_a_permanent_refusal_does_not_send_the_mail_to_the_standby(desk, servers):

@@ -6,6 +6,7 @@ import pytest
 
 from chassis.run.testing import bearer
 from services.notifications.channels import public_https
+from tests.chassis.faulty import faulty
 from tests.notifications.conftest import AMAL, confirmed, registered
 from tests.notifications.parties import Browser
 
@@ -58,6 +59,28 @@ def test_a_push_is_retried_only_for_devices_it_did_not_reach(desk, browser, push
     desk.deliver(push(desk).id)
     assert [path for path, _, _ in push_service.taken] == [well.path, busy.path]
     assert push(desk).status == "sent"
+
+
+@pytest.mark.parametrize("how", ["down", "slow", "disconnecting", "failing", "refusing us"])
+def test_a_push_waits_while_its_service_fails(desk, browser, push_service, settings, mailbox, how):
+    settings(provider_timeout_seconds=0.3)
+    with faulty() as upstream:
+        device = browser(upstream.url)
+        match how:
+            case "down":
+                upstream.server.server_close()
+                upstream.server.shutdown()
+            case "slow":
+                upstream.hangs = True
+            case "disconnecting":
+                upstream.hangs_up = True
+            case "failing":
+                upstream.status = 503
+            case _:
+                upstream.status = 403
+        desk.fail(confirmed())
+        assert push(desk).status == "pending"
+    assert device.endpoint not in (push(desk).error or "")
 
 
 def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_service, mailbox):

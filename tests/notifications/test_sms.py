@@ -7,7 +7,8 @@ import pytest
 from chassis.run.testing import bearer
 from services.notifications.channels.sandbox import mailbox_address
 from services.notifications.models import Attempt
-from tests.notifications.conftest import AMAL, confirmed, registered
+from tests.chassis.faulty import faulty
+from tests.notifications.conftest import AMAL, confirmed, free_port, registered
 from tests.notifications.parties import TwilioStandIn
 
 PHONE = "+4915112345678"
@@ -100,6 +101,49 @@ def test_the_second_account_never_gets_what_the_first_may_have_taken(desk, serve
     desk.deliver(sms(desk).id)
     assert (len(twilio.messages), len(second.messages)) == (1, 0)
     assert sms(desk).status == "sent"
+
+
+def not_json(first):
+    first.status, first.body = 201, b"<html>"
+
+
+def of_another_shape(first):
+    first.status, first.body = 201, b'["queued"]'
+
+
+def proxy_error(first):
+    first.status, first.body = 502, b"<html>Bad Gateway</html>"
+
+
+def slow(first):
+    first.hangs = True
+
+
+def disconnecting(first):
+    first.hangs_up = True
+
+
+@pytest.mark.usefixtures("reachable")
+@pytest.mark.parametrize("fails", [slow, disconnecting, proxy_error, not_json, of_another_shape])
+def test_without_a_clear_response_the_sms_stays_with_its_account(desk, serve, settings, twilio, fails):
+    second = TwilioStandIn(account="AC00000000000000000000000000000002")
+    settings(sms_fallback_url=second.url(serve(second.app())), provider_timeout_seconds=0.3)
+    with faulty() as first:
+        fails(first)
+        settings(sms_url=twilio.url(first.url))
+        desk.fail(confirmed())
+        assert (sms(desk).status, sms(desk).pinned_to) == ("pending", f"twilio {twilio.account}")
+    settings(sms_url=twilio.url(serve(twilio.app())))
+    desk.deliver(sms(desk).id)
+    assert (len(twilio.messages), len(second.messages), twilio.searches) == (1, 0, 1)
+
+
+@pytest.mark.usefixtures("reachable")
+def test_the_second_account_sends_while_the_first_cannot_be_reached(desk, serve, settings, twilio):
+    second = TwilioStandIn(account="AC00000000000000000000000000000002")
+    settings(sms_url=twilio.url(f"http://127.0.0.1:{free_port()}"), sms_fallback_url=second.url(serve(second.app())))
+    desk.handle(confirmed())
+    assert (len(second.messages), sms(desk).status) == (1, "sent")
 
 
 @pytest.mark.usefixtures("reachable")

@@ -8,8 +8,10 @@ from chassis import discovery
 from chassis.base.settings import Settings
 from chassis.discovery import Instance
 from chassis.discovery.consul import Agent, Query, catalogue
-from tests.chassis.faulty import faulty
+from chassis.discovery.watch import Watches
+from tests.chassis.faulty import Faulty, faulty
 from tests.consul import ConsulServer
+from tests.installation import until
 
 
 def ids(consul: ConsulServer, service: str = "users") -> list[str]:
@@ -69,6 +71,51 @@ def test_the_first_lookup_does_not_wait_long_for_an_unreachable_consul() -> None
     started = time.monotonic()
     assert list(catalogue(Agent("http://127.0.0.1:1")).instances("users")) == []
     assert time.monotonic() - started < 10
+
+
+USERS = [{"Node": {"Address": "127.0.0.1"}, "Service": {"ID": "users-1", "Address": "", "Port": 8001}}]
+
+
+def fail(agent: Faulty, how: str) -> None:
+    """Make the agent fail in one of FAILURES."""
+    match how:
+        case "down":
+            agent.hangs_up = True
+        case "slow":
+            agent.hangs = True
+        case "without a leader":
+            agent.status, agent.body = 500, b"No cluster leader"
+        case "refusing":
+            agent.status, agent.body = 403, b"Permission denied"
+        case "too busy":
+            agent.status, agent.body = 429, b"Your IP is issuing too many concurrent connections"
+        case "not JSON":
+            agent.body = b"<html>"
+        case "of another shape":
+            agent.respond_with([{"Node": None, "Service": {}}])
+
+
+FAILURES = ("down", "slow", "without a leader", "refusing", "too busy", "not JSON", "of another shape")
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_the_known_instances_stay_however_consul_fails(how: str) -> None:
+    with faulty() as agent:
+        agent.respond_with(USERS)
+        agent.response_headers = {"X-Consul-Index": "7"}
+        known = Watches(lambda service: Query(Agent(agent.url), service).fetch, wait_seconds=0.05)
+        assert [each.id for each in known.instances("users")] == ["users-1"]
+        agent.wait_for(2)
+        fail(agent, how)
+        seen = len(agent.seen)
+        # The last of these failed: Consul was queried again after it.
+        agent.wait_for(seen + (1 if how == "slow" else 3))
+        assert [each.id for each in known.instances("users")] == ["users-1"]
+        agent.hangs = agent.hangs_up = False
+        agent.released.set()
+        agent.status = 200
+        agent.respond_with([{**USERS[0], "Service": {**USERS[0]["Service"], "ID": "users-2"}}])
+        until(lambda: [each.id for each in known.instances("users")] == ["users-2"])
 
 
 def test_the_index_is_reset_when_it_decreases_and_after_a_failure() -> None:

@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
 
 from chassis.base.problems import Conflict
 from chassis.base.settings import Settings
@@ -207,6 +208,24 @@ def test_what_the_broker_did_not_confirm_is_sent_again(counting: Service) -> Non
         Relay(counting.store.source, sending_each(second_is_lost)).send_batch()
     assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 1
     assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 0
+
+
+def test_what_the_database_does_not_mark_as_sent_is_not_sent_again_and_again(counting: Service) -> None:
+    """As while it is read-only or full."""
+    with counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    with engine(counting).begin() as connection:
+        connection.execute(text("ALTER TABLE outbox ADD CONSTRAINT unwritable CHECK (sent_at IS NULL) NOT VALID"))
+    sent: list[Envelope] = []
+    relay = Relay(counting.store.source, sending_each(sent.append))
+    try:
+        for _ in range(3):
+            with pytest.raises(IntegrityError):
+                relay.send_batch()
+    finally:
+        with engine(counting).begin() as connection:
+            connection.execute(text("ALTER TABLE outbox DROP CONSTRAINT unwritable"))
+    assert (len(sent), relay.send_batch(), relay.send_batch(), len(sent)) == (1, 1, 0, 1)
 
 
 def test_while_our_own_database_is_unavailable_a_message_is_retried_every_few_seconds() -> None:

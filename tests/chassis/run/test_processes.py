@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
@@ -109,6 +110,19 @@ def test_a_worker_is_not_ready_while_the_broker_takes_no_messages(environment: d
         environment["SOUK_BROKER_URL"] = server_url("BROKER")
         wire.thaw()
         wire.cut()
+
+
+def test_a_worker_whose_password_the_broker_refuses_is_not_ready(environment: dict[str, str], run: Run) -> None:
+    right = urlsplit(server_url("BROKER"))
+    environment["SOUK_BROKER_URL"] = right._replace(netloc=f"guest:wrong@{right.hostname}:{right.port}").geturl()
+    try:
+        process, port = run("worker", "tests.chassis.idle")
+        assert get(port, "/health/live").status == 200
+        ready = urllib3.request("GET", f"http://127.0.0.1:{port}/health/ready", retries=False)
+        assert (ready.status, ready.json()["checks"]["broker"]) == (503, "ConnectionError")
+        assert process.poll() is None
+    finally:
+        environment["SOUK_BROKER_URL"] = server_url("BROKER")
 
 
 def test_a_client_that_resets_leaves_a_log_line_and_no_traceback(environment: dict[str, str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 from chassis.discovery.agent import Agent
 from services.gateway.discovery import consul as gateway_consul
 from services.gateway.discovery.names import Address
+from tests.chassis.discovery.test_consul import FAILURES, fail
 from tests.chassis.faulty import faulty
 from tests.consul import ConsulServer, _shared_consul, consul, consul_binary
 
@@ -73,5 +74,27 @@ def test_instances_are_removed_when_consul_stays_empty(monkeypatch: pytest.Monke
             agent.body = b"[]"
             assert await following(addresses) == []
             assert {headers["X-Consul-Token"] for _, _, headers, _ in agent.seen} == {"t"}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_the_known_instances_stay_however_consul_fails(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    monkeypatch.setattr(gateway_consul, "RETRY_SECONDS", 0.05)
+
+    async def run() -> None:
+        with faulty() as agent:
+            agent.respond_with([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
+            addresses = gateway_consul.follow(Agent(agent.url), NAME)
+            assert await following(addresses) == [1]
+            healthy = agent.body
+            fail(agent, how)
+            waiting = asyncio.create_task(following(addresses))
+            await asyncio.to_thread(agent.wait_for, len(agent.seen) + (1 if how == "slow" else 3))
+            assert not waiting.done()
+            agent.hangs, agent.hangs_up, agent.status = False, False, 200
+            agent.released.set()
+            agent.body = healthy.replace(b'"Port": 1', b'"Port": 2')
+            assert await waiting == [2]
 
     asyncio.run(run())
