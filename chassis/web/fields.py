@@ -1,6 +1,7 @@
 """Field types of requests."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -9,11 +10,25 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-# Controls and invisible characters. The joiners U+200C and U+200D stay: some languages and emoji need them.
+# Controls and invisible characters.
 _NOT_IN_A_LINE = (
-    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e\\u2060-\\u206f\\ufeff\\ufff9-\\ufffb"
+    "\\x00-\\x1f\\x7f-\\x9f\\xad\\u034f\\u061c\\u115f\\u1160\\u17b4\\u17b5\\u180e\\u200b\\u200e\\u200f\\u2028-\\u202e"
+    "\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff0-\\ufffb"
 )
 _LINE = re.compile(f"[^{_NOT_IN_A_LINE}]*")
+
+JOINERS = "\u200c\u200d"
+_SHAPED = (
+    "\u0600-\u08ff"  # Arabic, Syriac, N'Ko, Mandaic
+    "\u0900-\u0dff\ua8e0-\ua8ff"  # the scripts of India and Sri Lanka
+    "\u0f00-\u109f\u1780-\u18af\u1900-\u1cff\ua980-\uaa7f\uabc0-\uabff"  # Tibet to Java, and Mongolian
+    "\ufb50-\ufdff\ufe70-\ufefc\U00011000-\U00011fff\U0001e900-\U0001e95f"
+)
+_EMOJI = "\u2190-\u2bff\ufe0f\U0001f000-\U0001faff"
+_HIDDEN = re.compile(
+    f"[{JOINERS}](?<![{_SHAPED}].)(?<![{_EMOJI}]\u200d)|[{JOINERS}](?![{_SHAPED}{_EMOJI}])|[\U000e0000-\U000e00ff]"
+)
+"""Tags, and joiners that are not between letters whose shapes they decide, or between emoji."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +46,8 @@ class OneLine:
 
     @staticmethod
     def _check(text: str) -> str:
-        if _LINE.fullmatch(text) is None:
+        is_based = unicodedata.category(text[0])[0] != "M"
+        if _LINE.fullmatch(text) is None or _HIDDEN.search(text) or not is_based:
             raise PydanticCustomError("one_line", "must be one line without control or invisible characters")
         return text
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field, SecretStr, StringConstraints, WithJs
 from pydantic_core import PydanticCustomError
 
 from chassis.base.validation import Matches
-from chassis.web.fields import OneLine
+from chassis.web.fields import JOINERS, OneLine
 from services.users.settings import Settings
 
 
@@ -40,7 +40,7 @@ Username = Annotated[
     Matches("[A-Za-z0-9][A-Za-z0-9._-]*", "must have letters, digits and . _ - only, and begin with a letter or digit"),
 ]
 
-NAME_SIGNS = " .,'·-\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}"
+NAME_SIGNS = " .,'·-\N{RIGHT SINGLE QUOTATION MARK}\N{MODIFIER LETTER APOSTROPHE}\N{KATAKANA MIDDLE DOT}" + JOINERS
 
 
 def _name(text: str) -> str:

@@ -55,6 +55,8 @@ def test_a_price_is_exact_to_the_cent(http, add, price):
         ("sku", "K-1\n"),
         ("name", "Cup\nof tea"),
         ("name", "\u202epuC"),
+        ("name", "Cup\u200d"),
+        ("name", "Cup\U000e0041"),
         ("category", "a\u2028b"),
         ("category", "a\u2029b"),
         ("category", "a\u0085b"),

@@ -68,6 +68,14 @@ def test_names_are_optional(http):
         ("first_name", "Ada\u202eecalevoL"),
         ("last_name", "Love\u2028lace"),
         ("last_name", "Love\u0085lace"),
+        ("last_name", "Love\u3164lace"),
+        ("last_name", "Love\U000e0041lace"),
+        ("last_name", "\u0301"),
+        ("last_name", "Love\u200clace"),
+        ("last_name", "Love\u200dlace"),
+        ("last_name", "\u200dLovelace"),
+        ("last_name", "Love\u200blace"),
+        ("last_name", "Lovelace\ufeff"),
         ("last_name", "Love\u2066lace"),
         ("first_name", "https://evil.example"),
         ("first_name", "evil.example"),
@@ -235,3 +243,23 @@ def test_concurrent_retries_register_one_account(client, users):
     for thread in threads:
         thread.join()
     assert {(response.status_code, response.json["id"]) for response in responses} == {(201, responses[0].json["id"])}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",  # Persian, with ZWNJ
+        "नूर\u200cजहाँ",
+        "ක්\u200dරිෂාන්",  # ZWJ in Sinhala
+        "ക്\u200dലാര",
+        "O'Brien-Smith",
+        "Núñez y d\N{RIGHT SINGLE QUOTATION MARK}Arc",
+        "マリー・アントワネット",
+        "Nguyễn",
+        "J.R.R.",
+        "김민준",
+    ],
+)
+def test_names_of_all_scripts_are_taken_as_written(http, name):
+    response = http.post("/users/register", json=person(first_name=name))
+    assert (response.status_code, response.json["first_name"]) == (201, name)
