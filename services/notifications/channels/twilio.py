@@ -46,6 +46,9 @@ class Twilio:
             kind = NotTaken if isinstance(reason, NewConnectionError) else Unknown
             # Not chained: may contain the phone number.
             raise kind(type(error).__name__) from None
+        except (ValueError, TypeError, LookupError, AttributeError):
+            # The library reads a response without checking it.
+            raise Unknown("Invalid response") from None
         return str(sent.sid)
 
     def find(self, message: Message, since: datetime) -> str | None:
@@ -55,7 +58,7 @@ class Twilio:
         try:
             # Newest first. Queued messages lack date_sent.
             sent = self._client().messages.list(to=message.recipient, from_=self._sender, limit=50)
-        except (TwilioRestException, RequestException) as error:
+        except (TwilioRestException, RequestException, ValueError, TypeError, LookupError, AttributeError) as error:
             raise NotTaken(type(error).__name__) from None
         earliest = since - MAX_CLOCK_SKEW
         same = [each for each in sent if each.body == message.text and (each.date_created or earliest) >= earliest]
