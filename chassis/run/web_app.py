@@ -13,15 +13,12 @@ from structlog import get_logger
 import chassis.security.revocations  # noqa: F401
 from chassis.base import deadline, telemetry
 from chassis.base.health import Health, InFlight
+from chassis.run.bodies import MAX_BODY_BYTES
 from chassis.run.service import Service
 from chassis.storage import store
 from chassis.web import api, errors, openapi
 
 log = get_logger(__name__)
-
-MAX_BODY_BYTES = 1_000_000
-MAX_DRAINED_BYTES = 8 * 2**20
-"""As much as the edge lets through."""
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -36,7 +33,6 @@ SECURITY_HEADERS = {
 
 _SECURITY = [(name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items()]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-_BLOCK_BYTES = 65_536
 _UNLOGGED = ("/health/", "/metrics")
 
 
@@ -86,7 +82,6 @@ def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
             deadline.of_request(environ.get(deadline.ENVIRON), timeout),
         ):
             response = inner(environ, start)
-            _drain(environ)
             requests.record(environ["REQUEST_METHOD"], route, status, time.perf_counter() - started)
             return response
 
@@ -118,15 +113,6 @@ class Requests:
 
     def _bind(self, method: str, route: str, status: int) -> tuple[Histogram, Counter]:
         return self._seconds.labels(method, route, status), self._total.labels(method, status)
-
-
-def _drain(environ: Any) -> None:
-    """Closing with unread data resets the connection and loses the response."""
-    if environ.get("CONTENT_LENGTH", "0") == "0":
-        return
-    for _ in range(MAX_DRAINED_BYTES // _BLOCK_BYTES):
-        if not environ["wsgi.input"].read(_BLOCK_BYTES):
-            break
 
 
 def _probe(app: Flask, health: Health) -> None:

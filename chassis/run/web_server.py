@@ -1,5 +1,6 @@
 """A service's web process."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -10,7 +11,9 @@ from granian.log import LogLevels
 from granian.server import MTServer
 
 from chassis.base.health import InFlight
+from chassis.base.problems import Unavailable
 from chassis.base.settings import Settings
+from chassis.run.bodies import READERS, BodyReaders, TooManySlowBodies
 
 MAX_CONNECTIONS = 1024
 """The rest wait in the socket's backlog."""
@@ -28,10 +31,14 @@ class Server(MTServer):
 def run(application: Any, settings: Settings) -> NoReturn:
     """On SIGTERM, finishes requests in flight. Clears the environment."""
     _hide_environment()
-    in_flight = InFlight()
+    in_flight, bodies = InFlight(), BodyReaders()
 
     def counted(environ: Any, start_response: Any) -> Any:
         with in_flight:
+            try:
+                bodies.read(environ)
+            except TooManySlowBodies:
+                return _refuse(start_response)
             return application(environ, start_response)
 
     server = Server(
@@ -40,7 +47,7 @@ def run(application: Any, settings: Settings) -> NoReturn:
         port=settings.port,
         interface=Interfaces.WSGI,
         workers=1,
-        blocking_threads=settings.threads,
+        blocking_threads=settings.threads + READERS,
         # Includes idle connections: pooled ones must not hold up health checks.
         backpressure=MAX_CONNECTIONS,
         backlog=1024,
@@ -48,6 +55,14 @@ def run(application: Any, settings: Settings) -> NoReturn:
     )
     server.serve(target_loader=lambda *_: counted)
     _leave(in_flight, settings.request_timeout_seconds)
+
+
+def _refuse(start_response: Any) -> list[bytes]:
+    problem = Unavailable("Too many requests send their bodies slowly.")
+    # The unread body would be taken for the next request.
+    headers = [("Content-Type", "application/problem+json"), ("Connection", "close"), *problem.headers.items()]
+    start_response("503 Service Unavailable", headers)
+    return [json.dumps(problem.body()).encode()]
 
 
 def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:

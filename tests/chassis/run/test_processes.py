@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 import urllib3
@@ -20,6 +21,7 @@ from tests.wire import Wire, reset
 
 ROOT = Path(__file__).parents[3]
 DEADLINE_SECONDS = 40
+HALF_BODIES = 60
 Run = Callable[[str, str], tuple[subprocess.Popen[bytes], int]]
 
 
@@ -77,6 +79,36 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
     assert get(port, "/nothing").status == 404
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_SECONDS) == 0
+
+
+def test_clients_that_send_half_a_body_silence_neither_health_nor_reads(run: Run) -> None:
+    _, port = run("web", "services.notifications")
+    assert get(port, "/health/ready").status == 200
+    half = b"POST /notifications/email HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf"
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(HALF_BODIES)]
+    for connection in slow:
+        connection.sendall(half)
+
+    def send(method: str, path: str) -> urllib3.BaseHTTPResponse:
+        url = f"http://127.0.0.1:{port}{path}"
+        body = b"{}" if method == "POST" else None
+        return urllib3.request(method, url, body=body, retries=False, timeout=DEADLINE_SECONDS)
+
+    assert (send("GET", "/health/live").status, send("GET", f"/notifications/{uuid4()}").status) == (200, 401)
+    refused = until(lambda: response if (response := send("POST", "/notifications/email")).status == 503 else None)
+    assert (refused.json()["type"], refused.headers["Retry-After"]) == ("/problems/unavailable", "2")
+    for connection in slow:
+        connection.close()
+    until(lambda: send("POST", "/notifications/email").status == 401)
+
+
+@pytest.mark.parametrize("size", [1_000_000, 5_000_000])
+def test_a_refusal_reaches_a_client_that_is_still_sending(run: Run, size: int) -> None:
+    _, port = run("web", "services.notifications")
+    assert get(port, "/health/ready").status == 200
+    url = f"http://127.0.0.1:{port}/notifications/email"
+    response = urllib3.request("POST", url, body=b"x" * size, retries=False, timeout=DEADLINE_SECONDS)
+    assert response.status == 401
 
 
 def test_a_worker_without_its_queue_is_not_ready(run: Run) -> None:
