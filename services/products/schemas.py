@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_serializer, model_validator
 
 from chassis.base.problems import Invalid
 from chassis.base.validation import Matches
@@ -17,6 +17,8 @@ from contracts.currencies import Currency
 from services.products.models import Product
 from services.products.search.facets import CategoryCount, Facets
 from services.products.search.filters import Filters, Order, SearchOrder
+from services.products.search.query import NO_WORD
+from services.products.search.words import distinct
 
 SKU = Annotated[
     str,
@@ -79,6 +81,10 @@ class ProductFilters(Page):
     active: Literal["yes", "no", "all"] = "yes"
     """Only staff may choose anything but `yes`."""
 
+    @field_serializer("min_price", "max_price")
+    def _price(self, price: Decimal | None) -> str | None:
+        return None if price is None else f"{price:.2f}"
+
     def filters(self) -> Filters:
         is_active = {"yes": True, "no": False, "all": None}[self.active]
         return Filters(self.category, self.min_price, self.max_price, self.in_stock, is_active)
@@ -101,6 +107,11 @@ class SearchQuery(ProductFilters):
     q: str = Field(default="", max_length=200)
     sort: SearchOrder | None = None
     """Default: relevance with `q`, else newest."""
+
+    @field_serializer("q")
+    def _meaning(self, q: str) -> str:
+        """The words searched for."""
+        return " ".join(distinct(q)) or (q and NO_WORD)
 
     @property
     def order(self) -> SearchOrder:

@@ -5,6 +5,10 @@ import json
 from uuid import uuid4
 
 import pytest
+import redis
+
+from services.products import cache
+from tests.conftest import server_url
 
 
 def pages(http, path, **query):
@@ -133,3 +137,22 @@ def test_a_malformed_id_of_a_quote_is_named(http, products):
     response = http.get("/internal/products", query_string={"ids": ids}, headers={"X-API-Key": "orders-key"})
     assert response.status_code == 422
     assert [wrong["field"] for wrong in response.json["errors"]] == ["ids.1"]
+
+
+@pytest.mark.parametrize(
+    ("path", "other"),
+    [
+        ("/products/?limit=20&sort=newest", "/products?sort=newest"),
+        ("/products/?category=Tea&in_stock=true", "/products/?in_stock=1&category=Tea&limit=20"),
+        ("/products/?min_price=5.00", "/products/?min_price=5.0"),
+        ("/products/search?q=Green+tea", "/products/search?q=%20green,%20TEAS!"),
+    ],
+)
+def test_queries_that_mean_the_same_are_cached_once(http, add, path, other):
+    add(name="Green tea", category="Tea")
+    responses = [http.get(each) for each in (path, other, path)]
+    assert {response.status_code for response in responses} == {200}
+    assert len({response.text for response in responses}) == 1
+    generation = cache.catalogue().generation(cache.LISTS)
+    with redis.Redis.from_url(server_url("REDIS")) as client:
+        assert len(client.keys(f"cache:products:list:{generation}:*")) == 1

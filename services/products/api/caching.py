@@ -7,7 +7,7 @@ from flask import request
 
 from chassis.security import auth
 from chassis.web.preconditions import weak_etag
-from chassis.web.schemas import Rendered, V, View
+from chassis.web.schemas import Query, Rendered, V, View
 from services.products import cache
 from services.products.search.finder import Finder, finder
 
@@ -37,7 +37,8 @@ def _stored(view: V) -> bytes:
     return f"{etag}\n".encode() + rendered.body
 
 
-def cached_list(make: Callable[[Finder], V]) -> Rendered[V]:
+def cached_list(query: Query, make: Callable[[Finder], V]) -> Rendered[V]:
+    """Queries that mean the same share one entry."""
     generation = cache.catalogue().generation(cache.LISTS)
 
     def made() -> V:
@@ -47,5 +48,6 @@ def cached_list(make: Callable[[Finder], V]) -> Rendered[V]:
         _seen_generation = generation
         return make(current)
 
-    digest = hashlib.sha256(request.full_path.encode()).hexdigest()
+    meaning = f"{request.path.rstrip('/')}?{query.model_dump_json(exclude_defaults=True)}"
+    digest = hashlib.sha256(meaning.encode()).hexdigest()
     return cached(f"list:{generation}:{digest}", made)

@@ -42,7 +42,7 @@ class Products(Resource):
             products, next_ = list_page(finder, query, query.filters(), query.sort)
             return ProductPage(items=[ProductView.model_validate(each) for each in products], next=next_)
 
-        return cached_list(page)
+        return cached_list(query, page)
 
     @endpoint(allow=auth.STAFF, status=201, location="/products/{id}", idempotency="own")
     def post(self, body: NewProduct) -> ProductView:
@@ -93,7 +93,7 @@ class Search(Resource):
                 facets=None if query.cursor else facets_of(finder, found.query, query.filters()),
             )
 
-        return cached_list(page)
+        return cached_list(query, page)
 
 
 class Categories(Resource):
@@ -108,7 +108,7 @@ class Categories(Resource):
             next_ = pagination.encode(items[-1].category) if len(counts) > query.limit else None
             return CategoryPage(items=items, next=next_)
 
-        return cached_list(page)
+        return cached_list(query, page)
 
 
 def visible_product(product_id: UUID) -> Product:

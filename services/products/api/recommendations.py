@@ -23,7 +23,7 @@ class ProductRecommendations(Resource):
             category = visible_product(product_id).category
             return _view(recommendations.for_product(finder, str(product_id), category, query.limit))
 
-        return cached_list(found)
+        return cached_list(query, found)
 
 
 class OwnRecommendations(Resource):
