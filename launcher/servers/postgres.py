@@ -41,6 +41,8 @@ SETTINGS = {
     # Statements and rows may hold password hashes or personal data.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
+    "log_parameter_max_length_on_error": "0",
+    "log_parameter_max_length": "0",
     "timezone": "UTC",
     "log_timezone": "UTC",
 }

@@ -127,11 +127,14 @@ def test_a_server_with_an_untrusted_certificate_gets_no_mail(mail_server, certif
     assert keeper.envelopes == []
 
 
-def test_a_mail_waits_while_our_password_is_wrong(mail_server, certified):
+def test_a_mail_waits_while_our_password_is_wrong_and_no_error_shows_it(mail_server, certified):
     keeper = Keeper()
     port = mail_server(keeper, tls_context=certified, authenticator=keeper.authenticate)
-    with pytest.raises(NotTaken, match="Authentication"):
-        send(f"smtp://souk:wrong@127.0.0.1:{port}")
+    with pytest.raises(NotTaken, match="Authentication") as refused:
+        send(f"smtp://souk:wr0ng@127.0.0.1:{port}")
+    with pytest.raises(NotTaken) as unreachable:
+        send("smtp://souk:wr0ng@127.0.0.1:1")
+    assert "wr0ng" not in f"{refused.value!r} {refused.value.__cause__!r} {unreachable.value!r}"
 
 
 def test_a_failed_quit_does_not_undo_an_accepted_mail(mail_server):

@@ -147,11 +147,13 @@ def test_the_second_account_sends_while_the_first_cannot_be_reached(desk, serve,
 
 
 @pytest.mark.usefixtures("reachable")
-def test_an_sms_waits_while_our_credentials_are_wrong(desk, settings, serve, twilio):
-    wrong = TwilioStandIn(token="not the secret")
+def test_an_sms_waits_while_our_credentials_are_wrong_and_no_log_shows_them(desk, settings, serve, twilio, capsys):
+    wrong = TwilioStandIn(token="not-the-secret")
     settings(sms_url=wrong.url(serve(twilio.app())))
     desk.fail(confirmed())
     assert sms(desk).status == "pending"
+    shown = "".join(capsys.readouterr()) + str(log(desk, sms(desk))) + str(sms(desk).error)
+    assert [secret for secret in ("not-the-secret", PHONE) if secret in shown] == []
 
 
 def test_staff_can_send_an_sms_only_to_a_user_with_a_phone_number(desk, client, notifications, twilio):

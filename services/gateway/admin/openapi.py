@@ -20,7 +20,7 @@ CACHE_SECONDS = 30.0
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 
 _TIMEOUT = urllib3.Timeout(connect=0.5, read=3.0)
-_PARAMETER = re.compile(r"\{[^}]+\}")
+_PARAMETER = re.compile(r"\{[^{}]+\}")
 _SAMPLE = "00000000-0000-0000-0000-000000000000"
 
 Document = dict[str, Any]
