@@ -22,6 +22,9 @@ MAX_LETTERS = 10_000
 QUIET_SECONDS = 2.0
 """Without a delivery, no more are waiting."""
 
+BATCH = 100
+"""Published before waiting for their confirms."""
+
 MAX_RETURNS = 10
 """Then send a fresh copy: RabbitMQ 4's quorum queues drop a message at its 21st return."""
 
@@ -60,26 +63,28 @@ class DeadLetterQueue:
     def letters(self) -> list[Letter]:
         """Oldest first."""
         with self._held() as messages:
-            found = []
+            found, worn = [], []
             for message in messages:
                 found.append(_letter(message, self._queue))
                 if message.headers.get("x-delivery-count", 0) >= MAX_RETURNS:
-                    self._move(message, "", self._queue, {})
+                    worn.append((message, _copy(message, "", self._queue, {})))
+            self._move(worn)
         return found
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         """`ids` None: all. `details` says where each went."""
-        replayed = []
+        replayed, moves = [], []
         with self._held() as messages:
             for message in messages:
                 letter = _letter(message, self._queue)
                 if ids is not None and letter.id not in ids:
                     continue
                 exchange, key = self._destination(message)
-                if not dry_run:
-                    self._move(message, exchange, key, {ATTEMPT_HEADER: 0})
+                moves.append((message, _copy(message, exchange, key, {ATTEMPT_HEADER: 0})))
                 to = key if exchange == self._service else f"{exchange}: {key}"
                 replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
+            if not dry_run:
+                self._move(moves)
         return replayed
 
     @contextmanager
@@ -102,15 +107,19 @@ class DeadLetterQueue:
             return broker.EXCHANGE.name, str(message.delivery_info.get("routing_key") or "")
         return self._service, f"{self._service}.celery" if "task" in message.headers else self._service
 
-    def _move(self, message: Any, exchange: str, key: str, headers: dict[str, Any]) -> None:
-        """Publish a copy, then acknowledge the original."""
-        dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
-        kept = {name: value for name, value in message.headers.items() if name not in dropped}
-        properties = {name: value for name, value in message.properties.items() if name in _COPIED}
-        self._publisher.send(
-            Outgoing(key, body_of(message), points_of(key), exchange, kept | headers, message.content_type, properties)
-        )
-        message.ack()
+    def _move(self, moves: Sequence[tuple[Any, Outgoing]]) -> None:
+        """Publish copies, then acknowledge each original."""
+        for start in range(0, len(moves), BATCH):
+            some = moves[start : start + BATCH]
+            for index in self._publisher.send_all([copy for _, copy in some]):
+                some[index][0].ack()
+
+
+def _copy(message: Any, exchange: str, key: str, headers: dict[str, Any]) -> Outgoing:
+    dropped = _BROKER_HEADERS if not headers else (*_BROKER_HEADERS, ERROR_HEADER, DIED_AT_HEADER)
+    kept = {name: value for name, value in message.headers.items() if name not in dropped}
+    properties = {name: value for name, value in message.properties.items() if name in _COPIED}
+    return Outgoing(key, body_of(message), points_of(key), exchange, kept | headers, message.content_type, properties)
 
 
 def _delivered(connection: Connection, queue: str, count: int) -> Iterator[Any]:
