@@ -1,6 +1,5 @@
 """Projections rebuilt from the events are identical, also while orders go on."""
 
-import io
 import subprocess
 import sys
 import threading
@@ -23,7 +22,7 @@ from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, or
 Product = Callable[..., dict[str, Any]]
 
 
-def dump(orders: Service) -> dict[str, bytes]:
+def dump(orders: Service) -> dict[str, str]:
     """Every projection's rows and schema, as PostgreSQL writes them."""
     shape = (
         "SELECT indexdef FROM pg_indexes WHERE tablename IN ({names}) UNION ALL"
@@ -36,8 +35,8 @@ def dump(orders: Service) -> dict[str, bytes]:
     with orders.store.engine.connect() as connection:
         for name, query in queries.items():
             with connection.connection.cursor() as cursor:
-                cursor.copy_expert(f"COPY ({query}) TO STDOUT", copied := io.BytesIO())
-                dumps[name] = copied.getvalue()
+                cursor.execute(f"SELECT t::text FROM ({query}) AS t")
+                dumps[name] = "".join(f"{row}\n" for (row,) in cursor)
     return dumps
 
 
@@ -67,8 +66,8 @@ def order_ids(
 
 def test_a_rebuild_gives_the_same_bytes(orders: Service, order_ids: list[UUID]) -> None:
     before = dump(orders)
-    assert before["orders"].count(b"\n") == 5
-    assert before["analytics_products"].count(b"\n") == 2
+    assert before["orders"].count("\n") == 5
+    assert before["analytics_products"].count("\n") == 2
     assert rebuild(orders.settings.database_url) == 5
     assert dump(orders) == before
 
