@@ -9,6 +9,9 @@ TOKEN_VARIABLE = "SOUK_INSTALLATION"  # noqa: S105 - the name of a variable
 PROGRAM_VARIABLE = "SUPERVISOR_PROCESS_NAME"
 """Set by the supervisor."""
 
+TITLE = "souk: "
+"""Of a forked program; its name follows."""
+
 
 def find(token: str) -> list[psutil.Process]:
     return [process for process in psutil.process_iter() if _environment(process).get(TOKEN_VARIABLE) == token]
@@ -18,7 +21,7 @@ def programs(token: str) -> dict[str, psutil.Process]:
     """The first process of each, by the program's name."""
     found: dict[str, psutil.Process] = {}
     for process in sorted(find(token), key=lambda process: process.create_time(), reverse=True):
-        if name := _environment(process).get(PROGRAM_VARIABLE):
+        if name := _forked(process) or _environment(process).get(PROGRAM_VARIABLE):
             found[name] = process
     return found
 
@@ -43,6 +46,14 @@ def listening_ports(token: str) -> set[int]:
         with suppress(psutil.Error):
             ports |= {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
     return ports
+
+
+def _forked(process: psutil.Process) -> str | None:
+    """Its environment is the supervisor's; see forking.py."""
+    with suppress(psutil.Error):
+        title = " ".join(process.cmdline()).strip()
+        return title.removeprefix(TITLE) if title.startswith(TITLE) else None
+    return None
 
 
 def _environment(process: psutil.Process) -> dict[str, str]:

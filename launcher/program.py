@@ -2,10 +2,12 @@
 
 import hashlib
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from launcher import forking
 from launcher.state import REPOSITORY, StateFolder
 
 LOG_BYTES = 5_000_000
@@ -24,6 +26,12 @@ class Program:
     stop_signal: str = "TERM"
     stop_seconds: int = 15
     """Before it is killed."""
+
+    @property
+    def module(self) -> str:
+        """Of a program that can be forked."""
+        is_ours = [*self.command[:2], self.folder] == [sys.executable, "-m", REPOSITORY]
+        return str(self.command[2]) if is_ours else ""
 
     def script(self) -> str:
         """Also for running it by hand."""
@@ -52,7 +60,11 @@ stdout_logfile_backups=1
 """
 
     def write(self, state: StateFolder) -> None:
-        state.write(f"programs/{self.name}", self.script())
+        script = state.write(f"programs/{self.name}", self.script())
+        if self.module:
+            about = {"name": self.name, "module": self.module, "arguments": [str(part) for part in self.command[3:]]}
+            place = {"folder": str(self.folder), "environment": dict(self.environment)}
+            state.write_json(f"programs/{forking.description(script).name}", about | place)
         state.write(f"programs/{self.name}.conf", self.section(state))
 
     def _digest(self) -> str:

@@ -16,6 +16,7 @@ from launcher.keys import ALGORITHMS, InstallationKeys
 from launcher.manifests import ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
+from launcher.supervisor import PYTHON_PROCESS
 
 PORTS: dict[str, int] = {
     "gateway": 8000,
@@ -165,10 +166,7 @@ class Services:
         return {
             "SOUK_HOST": "127.0.0.1",
             "SOUK_PORT": str(port),
-            "PYTHONUNBUFFERED": "1",
-            # By default glibc keeps freed memory in 8 heaps per core.
-            "MALLOC_ARENA_MAX": "1",
-            "MALLOC_TRIM_THRESHOLD_": "65536",
+            **PYTHON_PROCESS,
         }
 
     def _common(self, port: int) -> dict[str, str]:

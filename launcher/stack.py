@@ -187,7 +187,7 @@ class Stack:
             settings.refuse_unknown(self.installation.environment)
         self.state.ensure_room()
         self._choose_ports()
-        self.supervisor.start(bound=self._bound)
+        self.supervisor.start(bound=self._bound, forks=self._with_services)
         together = Together(self.installation.cancelled)
         ready = {name: together.start(self._serve, server) for name, server in [*self.servers.items()]}
         if self._with_services:

@@ -16,7 +16,7 @@ from typing import Any
 
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from launcher import processes
+from launcher import forking, processes
 from launcher.errors import Cancelled, LaunchError
 from launcher.logs import last_lines
 from launcher.program import Program
@@ -36,6 +36,17 @@ SOCKET_PATH_LIMIT = 95
 
 # Nothing else of the user's environment, which may have secrets, such as URLs with passwords.
 INHERITED = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
+PYTHON_PROCESS = {
+    "PYTHONUNBUFFERED": "1",
+    # By default glibc keeps freed memory in 8 heaps per core.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+    # A title must leave the environment as it is: processes.py reads it.
+    "SPT_NOENV": "1",
+}
+"""Read when a process starts, so that forks of the supervisor need them from it."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +76,22 @@ class Supervisor:
         except UNREACHABLE:
             return None
 
-    def start(self, seconds: float = 15.0, bound: bool = False) -> None:
-        """Ends what a killed one left behind. bound: all end with this process, even if it is killed."""
+    def start(self, seconds: float = 15.0, bound: bool = False, forks: bool = False) -> None:
+        """Ends what a killed one left behind.
+
+        bound: all end with this process, even if it is killed. forks: see forking.py.
+        """
         if self.is_running():
             return
         processes.end(self._state.token)
         self.socket.unlink(missing_ok=True)
         log = self._state.logs / "supervisor.log"
         environment = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        environment[processes.TOKEN_VARIABLE] = self._state.token
+        environment |= {processes.TOKEN_VARIABLE: self._state.token, **PYTHON_PROCESS}
+        options = [forking.OPTION] if forks and forking.IS_AVAILABLE else []
         with open(log, "ab") as output:
             self._daemon = daemon = subprocess.Popen(
-                [sys.executable, "-m", "launcher.daemon", "-n", "-c", self._write_configuration()],
+                [sys.executable, "-m", "launcher.daemon", *options, "-n", "-c", self._write_configuration()],
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=subprocess.PIPE if bound else subprocess.DEVNULL,
@@ -140,7 +155,8 @@ class Supervisor:
         self.stop(gone)
         for name in gone:
             (self._state.programs / name).unlink(missing_ok=True)
-            (self._state.programs / f"{name}.conf").unlink(missing_ok=True)
+            for ending in (".conf", ".json"):
+                (self._state.programs / f"{name}{ending}").unlink(missing_ok=True)
             with self._api() as api:
                 api.removeProcessGroup(name)
 

@@ -1,5 +1,6 @@
 """A real supervisor with small programs: started, killed, restarted, and never left behind."""
 
+import json
 import os
 import signal
 import sys
@@ -10,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launcher import probes, processes
+from launcher import forking, probes, processes
 from launcher.errors import LaunchError
 from launcher.program import Program
-from launcher.state import StateFolder
+from launcher.state import REPOSITORY, StateFolder
 from launcher.supervisor import SOCKET_PATH_LIMIT, Supervisor
 
 
@@ -101,9 +102,14 @@ def test_a_killed_supervisor_is_replaced_and_its_orphans_are_ended(supervisor, s
     supervisor.wait_until("web", serves(port), 15)
 
 
-def test_a_program_that_exits_at_start_is_reported_with_its_last_lines(supervisor):
-    supervisor.start()
-    supervisor.ensure(Program("broken", [sys.executable, "-c", "raise SystemExit('no such table: souk')"]))
+@pytest.mark.parametrize(
+    "command",
+    [["-c", "raise SystemExit('no such table: souk')"], ["-m", "tests.launcher.seen", "", "no such table: souk"]],
+    ids=["executed", "forked"],
+)
+def test_a_program_that_exits_at_start_is_reported_with_its_last_lines(supervisor, command):
+    supervisor.start(forks=True)
+    supervisor.ensure(Program("broken", [sys.executable, *command]))
     with pytest.raises(LaunchError, match="broken exited at start") as failure:
         supervisor.wait_until("broken", serves(1), 30)
     assert failure.value.last_lines[-1] == "no such table: souk"
@@ -114,6 +120,42 @@ def test_a_program_that_is_not_ready_in_time_is_reported_with_the_reason(supervi
     supervisor.ensure(Program("silent", ["sleep", "60"]))
     with pytest.raises(LaunchError, match=r"not ready after 1 s .*refused"):
         supervisor.wait_until("silent", serves(1), 1)
+
+
+def seen_by(supervisor: Supervisor, state: StateFolder, program: Program) -> dict[str, object]:
+    log = state.logs / f"{program.name}.log"
+    before = len(log.read_text().splitlines()) if log.exists() else 0
+    if not supervisor.ensure(program):
+        supervisor.restart(program.name)
+    assert eventually(lambda: log.exists() and len(log.read_text().splitlines()) > before, 60)
+    return json.loads(log.read_text().splitlines()[-1])
+
+
+@pytest.mark.skipif(not forking.IS_AVAILABLE, reason="Forks are for Linux.")
+def test_a_forked_program_sees_what_its_script_would_show(supervisor, state):
+    supervisor.start(forks=True)
+    program = Program("seen", [sys.executable, "-m", "tests.launcher.seen", "a b"], {"COLOUR": "'red'"})
+    forked = seen_by(supervisor, state, program)
+    process = psutil.Process(supervisor.statuses()["seen"].pid)
+    assert process.cmdline()[0].strip() == "souk: seen"
+    assert processes.programs(state.token)["seen"] == process
+    assert forked.pop("shared")
+    executed = executed_by(supervisor, state, program)
+    assert not executed.pop("shared")
+    assert forked == executed
+    assert forked["environment"]["COLOUR"] == "'red'"
+    assert forked["folder"] == str(REPOSITORY)
+
+
+def executed_by(supervisor: Supervisor, state: StateFolder, program: Program) -> dict[str, object]:
+    """What it sees after a change of what is shared."""
+    changed = REPOSITORY / "chassis" / "__init__.py"
+    times = changed.stat()
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + 1))
+    try:
+        return seen_by(supervisor, state, program)
+    finally:
+        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def test_programs_no_longer_wanted_are_removed(supervisor, state, port):
