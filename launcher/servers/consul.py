@@ -117,7 +117,7 @@ class Consul(Server):
         agent = shlex.join([str(binary), "agent", f"-config-file={configuration}"])
         # A child of nobody, as Consul reaps none.
         command = ["/bin/sh", "-c", f"({give_tokens} &) ; exec {agent}"]
-        return [Program("consul", command, {"GOMAXPROCS": "1"}, reads=[configuration, tokens])]
+        return [Program("consul", command, {"GOGC": "40", "GOMAXPROCS": "1"}, reads=[configuration, tokens])]
 
     def own_url(self) -> str:
         return f"http://127.0.0.1:{self.port('consul')}"
