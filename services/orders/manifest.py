@@ -21,6 +21,7 @@ manifest = Manifest(
         "order.confirmed",
         "order.delivered",
         "order.refunded",
+        "order.settled_externally",
         "order.shipped",
         "payment.authorize",
         "payment.capture",

@@ -2,6 +2,7 @@ from contracts.manifest import Manifest
 
 manifest = Manifest(
     handles=[
+        "order.settled_externally",
         "payment.authorize",
         "payment.capture",
         "payment.refund",
