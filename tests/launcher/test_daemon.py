@@ -18,6 +18,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
 
 
+# Its program writes as fast as it can, and so needs a core of its own.
+@pytest.mark.long
 def test_the_supervisor_survives_a_full_disk(disk: Path) -> None:
     state = StateFolder(disk / "state")
     state.make()

@@ -16,7 +16,7 @@ from tests.gateway.conftest import Serve
 from tests.gateway.upstream import Client, Upstream
 
 SECRET = "a secret that is long enough for HS256!"
-LATER = int(time.time()) + 600
+LATER = int(time.time()) + 86_400
 
 
 def protect(serve: Serve, *credentials: dict[str, Any], **config: Any) -> Client:

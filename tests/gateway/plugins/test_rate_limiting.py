@@ -180,7 +180,7 @@ def shared(host: str | None = None, port: int | None = None, **config: Any) -> d
     url = urlsplit(os.environ["SOUK_TEST_REDIS_URL"])
     where = {"host": host or url.hostname, "port": port or url.port, "database": int(url.path.strip("/") or 0)}
     if url.password and not host:
-        where |= {"password": url.password}
+        where |= {"username": url.username, "password": url.password}
     return {"policy": "redis", "redis": where, **config}
 
 
