@@ -48,11 +48,11 @@ def status() -> None:
     if not ready:
         running.ensure_up(stack)
     report.status(console, stack, ready)
+    if not stack.supervisor.is_running():
+        raise LaunchError("These run without their supervisor. ./souk up starts it, and restarts them.")
     report.catalogue(console, stack)
     report.addresses(console, stack)
     report.outdated(console, stack)
-    if not stack.supervisor.is_running():
-        raise LaunchError("These run without their supervisor. ./souk up starts it, and restarts them.")
     if not all(ready.values()):
         raise typer.Exit(1)
 
