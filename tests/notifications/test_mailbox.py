@@ -148,8 +148,8 @@ def test_the_pages_show_a_mail_and_escape_what_it_says(office):
         assert "Sale &lt;script&gt;" in shown.data.decode()
         assert "script-src" not in shown.headers["Content-Security-Policy"]
         assert shown.headers["Content-Security-Policy"].startswith("default-src 'none'")
-    assert f'href="{link}"' in inbox.data.decode()
-    assert f'src="{link}/html"' in page.data.decode()
+    assert f'href="/{SECRET}{link}"' in inbox.data.decode()
+    assert f'src="/{SECRET}{link}/html"' in page.data.decode()
     assert office.get("/style.css").headers["Content-Type"].startswith("text/css")
 
 
