@@ -162,7 +162,7 @@ def _through_gateway(stack: Stack, token: str) -> Callable[[], None]:
 
 
 def _through_clients(stack: Stack, token: str) -> Callable[[], None]:
-    token = stack.credentials("").get("SOUK_CONSUL_TOKEN", "")
-    settings = Settings(consul_url=stack.url("consul"), consul_token=SecretStr(token), threads=2 * THREADS)
+    consul_token = SecretStr(stack.credentials("").get("SOUK_CONSUL_TOKEN", ""))
+    settings = Settings(consul_url=stack.url("consul"), consul_token=consul_token, threads=2 * THREADS)
     client = Client(SERVICE)
     return lambda: client.get(PATH, {}, settings, Authorization=token)

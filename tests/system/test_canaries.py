@@ -130,7 +130,7 @@ def written(stack: Stack) -> Iterator[tuple[str, str]]:
     yield "redis", "\n".join(_kept_by_redis(stack.backing.redis))
     for queue, headers, body in dead_letters(stack):
         yield f"dead letter in {queue}", headers + body
-    mailbox = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages"
+    mailbox = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/{stack.services.mail_secret}/messages"
     for mail in _pool.request("GET", f"{mailbox}?limit=1000").json()["items"]:
         yield "mail", _pool.request("GET", f"{mailbox}/{mail['id']}").data.decode()
 
