@@ -174,6 +174,11 @@ def signed(stack: Stack, claims: dict[str, Any], key_id: str = "") -> str:
     return jwt.encode(claims, key["material"], algorithm, {"kid": key_id or own_id})
 
 
+def mails_url(stack: Stack) -> str:
+    """The mailbox's list of messages."""
+    return f"http://127.0.0.1:{stack.installation.ports['mailbox']}/{stack.services.mail_secret}/messages"
+
+
 def edge_is_whole(stack: Stack) -> bool:
     """Whether the edge has a healthy target of every service; it notices a recovered one a moment later."""
     admin = f"http://127.0.0.1:{stack.installation.ports['gateway-admin']}"

@@ -22,7 +22,7 @@ from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
-from tests.installation import Person, catalogue_of, until
+from tests.installation import Person, catalogue_of, mails_url, until
 from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
 
 PASSWORD = f"Canary-{uuid4().hex}-password"
@@ -130,7 +130,7 @@ def written(stack: Stack) -> Iterator[tuple[str, str]]:
     yield "redis", "\n".join(_kept_by_redis(stack.backing.redis))
     for queue, headers, body in dead_letters(stack):
         yield f"dead letter in {queue}", headers + body
-    mailbox = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/{stack.services.mail_secret}/messages"
+    mailbox = mails_url(stack)
     for mail in _pool.request("GET", f"{mailbox}?limit=1000").json()["items"]:
         yield "mail", _pool.request("GET", f"{mailbox}/{mail['id']}").data.decode()
 

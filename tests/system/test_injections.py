@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from launcher.stack import Stack
-from tests.installation import Person, catalogue_of, until
+from tests.installation import Person, catalogue_of, mails_url, until
 from tests.operations import Operation, Place, Things, documents_of, is_secret, operations_of, replaced, text_places
 
 HTML = "<script>alert(1)</script>"
@@ -180,7 +180,7 @@ def test_markup_in_names_and_messages_is_escaped_in_mails(stack: Stack, admin: P
 
 
 def letter(stack: Stack, recipient: str, subject: str) -> Any:
-    mailbox = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages"
+    mailbox = mails_url(stack)
     for summary in urllib3.request("GET", f"{mailbox}?to={recipient}").json()["items"]:
         if summary["subject"] == subject:
             return urllib3.request("GET", f"{mailbox}/{summary['id']}").json()

@@ -8,7 +8,7 @@ import pytest
 import urllib3
 
 from launcher.stack import Stack
-from tests.installation import Person, until
+from tests.installation import Person, mails_url, until
 
 SignUp = Callable[[], Person]
 Sell = Callable[[int], str]
@@ -21,7 +21,7 @@ def stock(person: Person, product_id: str) -> int:
 
 def mails(stack: Stack, person: Person) -> list[str]:
     """Subjects of the mails about orders that this person got."""
-    url = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages?to={person.email}"
+    url = f"{mails_url(stack)}?to={person.email}"
     subjects = [mail["subject"] for mail in urllib3.request("GET", url).json()["items"]]
     return [subject for subject in subjects if "order" in subject]
 

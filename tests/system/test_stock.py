@@ -16,7 +16,7 @@ import urllib3
 
 from chassis.discovery.watch import EMPTY_GRACE_SECONDS
 from launcher.stack import Stack
-from tests.installation import DEADLINE_SECONDS, ROOT, Person, until
+from tests.installation import DEADLINE_SECONDS, ROOT, Person, mails_url, until
 
 SignUp = Callable[[], Person]
 Sell = Callable[[int], str]
@@ -44,7 +44,7 @@ def orders_of(person: Person) -> list[Any]:
 
 def letters(stack: Stack, person: Person) -> Counter[str]:
     """Number of mails about confirmed and cancelled orders, by the last word of the subject."""
-    url = f"http://127.0.0.1:{stack.installation.ports['mailbox']}/messages?limit=100&to={person.email}"
+    url = f"{mails_url(stack)}?limit=100&to={person.email}"
     subjects = [mail["subject"] for mail in urllib3.request("GET", url).json()["items"]]
     return Counter(subject.split()[-1] for subject in subjects if "order" in subject)
 
