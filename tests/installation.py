@@ -51,11 +51,12 @@ class Person:
         self.headers: dict[str, str] = {}
         self.id = ""
         self.email = f"{uuid4().hex[:12]}@example.com"
+        self.refresh_token = ""
         self.renew_at = math.inf
 
     def send(self, method: str, path: str, body: Any = None, **headers: str) -> urllib3.BaseHTTPResponse:
         if time.monotonic() > self.renew_at:
-            self.log_in()
+            self.renew()
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **self.headers, **headers}
         return _pool.request(method, self.url + path, body=data, headers=sent)
@@ -75,9 +76,19 @@ class Person:
 
     def log_in(self) -> "Person":
         """Get a token with the current roles."""
+        return self._with(self._anonymously("/users/login", {"email": self.email, "password": PASSWORD}))
+
+    def renew(self) -> "Person":
+        """Get another token in the same session; unlike a login it is not throttled."""
+        return self._with(self._anonymously("/users/token/refresh", {"refresh_token": self.refresh_token}))
+
+    def _anonymously(self, path: str, body: Any) -> Any:
         self.headers, self.renew_at = {}, math.inf
-        tokens = self.call("POST", "/users/login", {"email": self.email, "password": PASSWORD})
+        return self.call("POST", path, body)
+
+    def _with(self, tokens: Any) -> "Person":
         self.headers = {"Authorization": f"Bearer {tokens['access_token']}"}
+        self.refresh_token = tokens["refresh_token"]
         self.renew_at = time.monotonic() + tokens["expires_in"] - RENEWAL_SECONDS
         return self
 
