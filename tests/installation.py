@@ -138,6 +138,17 @@ def installed(folder: Path) -> Iterator[Stack]:
         running.down(wipe=True)
 
 
+@contextmanager
+def servers_alone(folder: Path, *names: str) -> Iterator[Stack]:
+    """Servers of an installation, without services, during the block."""
+    running = Stack(folder / "state", servers=names, services=False, standard_ports=False, bound=True)
+    try:
+        running.up()
+        yield running
+    finally:
+        running.down(wipe=True)
+
+
 def planned(folder: Path, environment: Mapping[str, str] | None = None, **replicas: int) -> Stack:
     """An installation with ports, of which nothing runs."""
     with pytest.MonkeyPatch.context() as patch:

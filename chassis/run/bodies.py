@@ -12,7 +12,7 @@ MAX_DRAINED_BYTES = 8 * 2**20
 """As much as the edge lets through. Closing with unread data resets the connection and loses the response."""
 
 READERS = 4
-PATIENCE_SECONDS = 1.0
+MAX_WAIT_SECONDS = 1.0
 """Bodies that take longer no longer hold up others: those are refused at once."""
 
 _BLOCK_BYTES = 65_536
@@ -39,7 +39,7 @@ class BodyReaders:
     @contextmanager
     def _reader(self) -> Iterator[None]:
         oldest = min(list(self._started.values()), default=time.monotonic())
-        if not self._free.acquire(timeout=max(0.0, oldest + PATIENCE_SECONDS - time.monotonic())):
+        if not self._free.acquire(timeout=max(0.0, oldest + MAX_WAIT_SECONDS - time.monotonic())):
             raise TooManySlowBodies
         thread = threading.get_ident()
         self._started[thread] = time.monotonic()

@@ -7,9 +7,10 @@ from sqlalchemy import text
 
 from chassis.base.settings import Settings
 from chassis.run.service import Service
+from chassis.security.auth import ANYONE
 from chassis.storage import idempotency_keys, inbox, outbox, postgres
 from chassis.storage.postgres_store import PostgresStore
-from chassis.web.api import Resource
+from chassis.web.api import Resource, View, endpoint
 from tests.conftest import API_KEYS, JWT_KEYS, _sha256
 
 TRIGGER = """
@@ -17,6 +18,28 @@ CREATE FUNCTION announce_outbox() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_notify('outbox', ''); RETURN NULL; END $$;
 CREATE TRIGGER announce AFTER INSERT ON outbox FOR EACH STATEMENT EXECUTE FUNCTION announce_outbox();
 """
+
+
+NOTES = "CREATE TABLE notes (id int)"
+
+
+class Count(View):
+    count: int
+
+
+class Notes(Resource):
+    """Reads and writes the table that NOTES creates."""
+
+    @endpoint(allow=ANYONE)
+    def get(self) -> Count:
+        """How many there are."""
+        return Count(count=postgres.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
+
+    @endpoint(allow=ANYONE, status=201)
+    def post(self) -> Count:
+        """Add one."""
+        postgres.session().execute(text("INSERT INTO notes VALUES (1)"))
+        return Count(count=1)
 
 
 def chassis_service(

@@ -8,17 +8,13 @@ import pytest
 from chassis.messaging import broker
 from launcher import queues
 from launcher.stack import Stack
+from tests.installation import servers_alone
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("queues") / "state"
-    stack = Stack(folder, servers=("rabbitmq",), services=False, standard_ports=False, bound=True)
-    try:
-        stack.up()
-        yield stack
-    finally:
-        stack.down(wipe=True)
+    with servers_alone(tmp_path_factory.mktemp("queues"), "rabbitmq") as running:
+        yield running
 
 
 def lose_queues(stack: Stack) -> None:

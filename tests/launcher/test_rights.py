@@ -23,6 +23,7 @@ from chassis.messaging.publisher import Publisher
 from launcher.manifests import ROLES, SERVICES
 from launcher.stack import Stack
 from tests.broker import an_envelope
+from tests.installation import servers_alone
 
 SERVERS = ("redis", "mongo", "consul", "rabbitmq")
 WEBS = [program for program in ROLES if program.endswith("-web")]
@@ -31,12 +32,8 @@ CACHING = [f"{name}-{role}" for name, manifest in SERVICES.items() for role in m
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("rights") / "state", servers=SERVERS, services=False, standard_ports=False)
-    try:
-        stack.up()
-        yield stack
-    finally:
-        stack.down(wipe=True)
+    with servers_alone(tmp_path_factory.mktemp("rights"), *SERVERS) as running:
+        yield running
 
 
 def redis_of(stack: Stack, program: str, setting: str = "SOUK_REDIS_URL") -> redis.Redis:

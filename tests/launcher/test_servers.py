@@ -18,18 +18,15 @@ from launcher.servers.postgres import RESERVED_CONNECTIONS, SETTINGS
 from launcher.stack import Stack
 from launcher.testing import SERVERS
 from tests.broker import an_envelope, taken_from
+from tests.installation import servers_alone
 
 ROLES = ["alpha", "beta"]
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("servers") / "state", servers=SERVERS, services=False, standard_ports=False)
-    try:
-        stack.up()
-        yield stack
-    finally:
-        stack.down(wipe=True)
+    with servers_alone(tmp_path_factory.mktemp("servers"), *SERVERS) as running:
+        yield running
 
 
 @pytest.fixture

@@ -244,6 +244,20 @@ def test_a_change_made_at_the_bank_is_picked_up(orders, bank, staff, change, com
     assert (staff.get(payment_id)["status"], orders.reply_types[1:]) == (status, replies)
 
 
+def refusing(scripted_bank):
+    """The bank authorizes one charge, and refuses all else. Returns the charge, which may be changed."""
+    nothing = dict.fromkeys(("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back"), 0)
+    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None, **nothing}
+
+    def refuse(method, path):
+        if path != "/charges":
+            return 409, b'{"title": "No."}'
+        return 200, json.dumps(charge if method == "POST" else {"items": [charge]}).encode()
+
+    scripted_bank.respond = refuse
+    return charge
+
+
 @pytest.mark.parametrize(
     ("command", "reason", "replies"),
     [
@@ -254,15 +268,8 @@ def test_a_change_made_at_the_bank_is_picked_up(orders, bank, staff, change, com
 def test_a_bank_that_neither_captures_nor_voids_fails_the_payment(
     orders, staff, sweep, scripted_bank, settings, command, reason, replies
 ):
-    nothing = dict.fromkeys(("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back"), 0)
-    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None, **nothing}
-
-    def refuse(method, path):
-        if path != "/charges":
-            return 409, b'{"title": "No."}'
-        return 200, json.dumps(charge if method == "POST" else {"items": [charge]}).encode()
-
-    order_id, scripted_bank.respond = uuid4(), refuse
+    order_id = uuid4()
+    refusing(scripted_bank)
     with settings(**scripted_bank.settings):
         orders.send(orders.authorization(order_id), command(order_id))
     seen = staff.get(orders.payment_ids[0])
@@ -276,15 +283,7 @@ def test_a_bank_that_neither_captures_nor_voids_fails_the_payment(
 def test_a_hold_that_ends_at_the_bank_after_its_payment_failed_is_booked(
     orders, payments, staff, scripted_bank, settings
 ):
-    nothing = dict.fromkeys(("amount_captured", "amount_refunded", "amount_disputed", "amount_charged_back"), 0)
-    charge = {"id": "ch_refusing", "status": "authorized", "decline_reason": None, **nothing}
-
-    def refuse(method, path):
-        if path != "/charges":
-            return 409, b'{"title": "No."}'
-        return 200, json.dumps(charge if method == "POST" else {"items": [charge]}).encode()
-
-    order_id, scripted_bank.respond = uuid4(), refuse
+    order_id, charge = uuid4(), refusing(scripted_bank)
     with settings(**scripted_bank.settings):
         orders.send(orders.authorization(order_id), CapturePayment(order_id))
         payment_id = orders.payment_ids[0]

@@ -12,13 +12,12 @@ from sqlalchemy import text
 from chassis.base import deadline
 from chassis.run import web_app
 from chassis.run.service import Service
-from chassis.security.auth import ANYONE
 from chassis.storage import postgres, store
-from chassis.web.api import Resource, View, endpoint
 from launcher.servers import Postgres
 from launcher.stack import Stack
-from tests.chassis.support import chassis_service
+from tests.chassis.support import NOTES, Notes, chassis_service
 from tests.frozen import frozen
+from tests.installation import servers_alone
 
 REQUESTS = 20
 """More than there are connections."""
@@ -27,32 +26,10 @@ OVERHEAD_SECONDS = 1.5
 """Twenty threads on a busy machine."""
 
 
-class Count(View):
-    count: int
-
-
-class Notes(Resource):
-    @endpoint(allow=ANYONE)
-    def get(self) -> Count:
-        """How many there are."""
-        return Count(count=postgres.session().execute(text("SELECT count(*) FROM notes")).scalar_one())
-
-    @endpoint(allow=ANYONE, status=201)
-    def post(self) -> Count:
-        """Add one."""
-        postgres.session().execute(text("INSERT INTO notes VALUES (1)"))
-        return Count(count=1)
-
-
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("frozen") / "state"
-    stack = Stack(folder, servers=("postgres",), services=False, standard_ports=False, bound=True)
-    try:
-        stack.up()
-        yield stack
-    finally:
-        stack.down(wipe=True)
+    with servers_alone(tmp_path_factory.mktemp("frozen"), "postgres") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +40,7 @@ def service(stack: Stack) -> Service:
         server.ensure_databases([name])
         return server.database_url(name)
 
-    return chassis_service("frozen", database, {"/notes/": Notes}, "CREATE TABLE notes (id int)")
+    return chassis_service("frozen", database, {"/notes/": Notes}, NOTES)
 
 
 @pytest.fixture(scope="module")
