@@ -59,7 +59,7 @@ def compare(provider: Provider, since: datetime, until: datetime) -> Comparison:
                 result.differences += found
                 result.payment_ids |= {payment.id} if payment is not None and found else set()
     with store.transaction():
-        for payments in _batches(Payment.created(provider.name, since, until)):
+        for payments in _batches(Payment.created(provider.name, since, until + SETTLED)):
             result.payments += len(payments)
             sums = ledger.sums(payment.id for payment in payments)
             missing = [p for p in payments if p.id not in seen and sums[p.id] != Sums() and not _is_moving(p, until)]

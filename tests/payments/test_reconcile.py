@@ -54,6 +54,8 @@ def test_matching_ledgers_have_no_differences(orders, payments):
     orders.send(VoidPayment(uuid4()))
     found = compared(payments)
     assert (found.differences, found.charges, found.payments) == ([], 4, 5)
+    recent = compared(payments, minutes=1)
+    assert (recent.differences, recent.charges, recent.payments) == ([], 4, 5)
 
 
 def test_every_kind_of_difference_is_listed_and_not_repaired(orders, payments, bank):
