@@ -129,7 +129,6 @@ def _become(name: str, folder: str, environment: Mapping[str, str]) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     setproctitle(f"{processes.TITLE}{name}")
-    os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
 
