@@ -142,7 +142,7 @@ def _is_of_a_relay(name: str) -> bool:
 
 
 def _is_of_the_life(name: str) -> bool:
-    """Excludes what happens at other times: reads, sweeps, registrations, retried messages."""
+    """Excludes what happens at other times, or only on a busy machine: reads, sweeps, registrations, retries."""
     program, work, what = name.split(": ", 2)
     service = program.partition("-")[0]
     is_retry = what in {f"{step} {service}" for step in ("receive", "acknowledge", "acknowledged")}
@@ -152,4 +152,5 @@ def _is_of_the_life(name: str) -> bool:
         or "user." in name
         or is_retry
         or ".retry." in what
+        or what in ("retry", "retried")
     )
