@@ -3,7 +3,6 @@ import sys
 
 from launcher import memory
 
-
 HUNGRY = "x = bytearray(60_000_000); print(flush=True); input()"
 PARENT = f"""
 import subprocess, sys
@@ -16,7 +15,8 @@ child.wait()
 
 def test_a_program_counts_with_its_children_and_without_other_programs():
     with subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as parent:
-        assert parent.stdin and parent.stdout
+        assert parent.stdin
+        assert parent.stdout
         child = int(parent.stdout.readline())
         together = memory.by_program({"parent": parent.pid})["parent"]
         apart = memory.by_program({"parent": parent.pid, "child": child})
