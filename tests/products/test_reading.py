@@ -151,7 +151,7 @@ def test_cached_responses_are_served_while_the_database_is_unavailable(products,
     address = Product._get_db().client.address
     proxy = Proxy(address)
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    url = f"mongodb://127.0.0.1:{proxy.server_address[1]}/{Product._get_db().name}?directConnection=true"
+    url = products.settings.mongo_url.replace(f"{address[0]}:{address[1]}", f"127.0.0.1:{proxy.server_address[1]}")
     with web(url, tmp_path) as base:
         known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
         before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
