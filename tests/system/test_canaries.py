@@ -8,20 +8,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import mongoengine.connection
 import pytest
 import redis
 import urllib3
+from amqp.exceptions import AMQPError
 from kombu import Queue
+from pymongo.errors import PyMongoError
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
+from launcher.testing import SERVERS
 from tests.installation import Person, catalogue_of, mails_url, until
 from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
 
@@ -169,10 +173,20 @@ def test_no_secret_is_written_down_anywhere(stack: Stack, person: Any, admin: Pe
                 sender = person() if operation.path.startswith("/users/me") else admin
                 send_canaries_in_fields(sender, things, operation, places)
         _publish_a_bad_message(stack)
+        _try_wrong_passwords(stack)
     seen = [*written(stack), *(("event", event.decode()) for event in events)]
     sinks = {where.split(" ")[0] for where, _ in seen}
     assert sinks == {"log", "metrics", "table", "collection", "redis", "dead", "mail", "event"}
     assert any(leila.id in content for _, content in seen), "nothing was written"
+    logs = {where.removeprefix("log ").partition(".")[0] for where, _ in seen if where.startswith("log ")}
+    assert {
+        *SERVERS,
+        "consul",
+        "supervisor",
+        "supervisord",
+        "gateway",
+        *(f"{service}-web" for service in stack.backing.databases),
+    } <= logs
     found = [
         f"{where}: {_around(content, canary)}" for where, content in seen for canary in CANARIES if canary in content
     ]
@@ -199,6 +213,28 @@ def _use_secrets(stack: Stack, leila: Person) -> None:
     logs = [log.read_text(errors="replace") for log in stack.state.logs.glob("*.log*")]
     tables = [rows for service, url in stack.backing.databases.items() for _, rows in _tables(service, url)]
     assert not [token for token in given for content in (*logs, *tables) if token in content]
+
+
+def _try_wrong_passwords(stack: Stack) -> None:
+    """At every server: each logs what it refuses."""
+    wrong = {name: _with_password(stack.url(name), TOKEN) for name in SERVERS}
+    with pytest.raises(OperationalError):
+        create_engine(wrong["postgres"].replace("postgresql://", "postgresql+psycopg2://", 1)).connect()
+    with pytest.raises(redis.RedisError), redis.Redis.from_url(wrong["redis"]) as client:
+        client.ping()
+    with pytest.raises((OSError, AMQPError)), broker.connect(wrong["rabbitmq"]) as connection:
+        connection.connect()
+    mongo = mongoengine.connection.MongoClient  # type: ignore[attr-defined]
+    with pytest.raises(PyMongoError), mongo(wrong["mongo"], serverSelectionTimeoutMS=5_000) as client:
+        client.admin.command("listDatabases")
+    consul = f"http://127.0.0.1:{stack.installation.ports['consul']}/v1/agent/self"
+    _pool.request("GET", f"{consul}?token={TOKEN}", headers={"X-Consul-Token": TOKEN})
+
+
+def _with_password(url: str, password: str) -> str:
+    parts = urlsplit(url)
+    user = parts.username or "nobody"
+    return parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}").geturl()
 
 
 def _publish_a_bad_message(stack: Stack) -> None:
