@@ -21,7 +21,7 @@ def test_every_reason_has_a_sentence_for_everyone(reason: Reason, audience: Audi
     assert words.endswith(".")
 
 
-@pytest.mark.parametrize("reason", DECLINED)
+@pytest.mark.parametrize("reason", sorted(DECLINED))
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_customer_reads_of_a_stolen_card_or_fraud_only_that_it_was_declined(reason: Reason, language: str) -> None:
     customer = Reader(Audience.CUSTOMER, language)

@@ -31,7 +31,7 @@ FACTS = {
 
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize(
-    ("kind", "channel"), [(name, channel) for name, kind in KINDS.items() for channel in kind.offered]
+    ("kind", "channel"), [(name, channel) for name, kind in KINDS.items() for channel in sorted(kind.offered)]
 )
 def test_content_is_not_empty_and_markup_is_escaped(language, kind, channel):
     content = render(kind, channel, language, "Europe/Berlin", **FACTS)

@@ -18,7 +18,7 @@ from contracts.payments import VoidPayment
 from services.payments.providers import ProviderUnavailable
 
 CARD = "4111111111111111"
-ADA, EVE = uuid4(), uuid4()
+ADA, EVE = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture

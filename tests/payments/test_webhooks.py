@@ -252,6 +252,7 @@ NOW = int(time.time())
         (RAW, "nonsense"),
         (RAW, f"t={NOW},t={NOW},v1=00"),
     ],
+    ids=["another secret", "another body", "late", "early", "another scheme", "empty", "nonsense", "two times"],
 )
 def test_a_webhook_without_a_recent_signature_is_refused(post, payments, body, header):
     refused = post(body, header)

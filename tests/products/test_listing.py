@@ -2,7 +2,7 @@
 
 import base64
 import json
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 import redis
@@ -60,13 +60,13 @@ def cursor(*values):
     [
         "x",
         "é",
-        cursor("name", "a", str(uuid4())),
-        cursor("newest", "yesterday", str(uuid4())),
+        cursor("name", "a", str(UUID(int=1))),
+        cursor("newest", "yesterday", str(UUID(int=1))),
         cursor("newest", "2026-01-01T00:00:00+00:00", "x"),
-        cursor("newest", "9999-12-31T23:59:59-23:00", str(uuid4())),
+        cursor("newest", "9999-12-31T23:59:59-23:00", str(UUID(int=1))),
         cursor("newest", "2026-01-01T00:00:00+00:00"),
         cursor({"$gt": ""}, {"$gt": ""}, {"$gt": ""}),
-        cursor("oldest", "2026-01-01T00:00:00+00:00", str(uuid4())),
+        cursor("oldest", "2026-01-01T00:00:00+00:00", str(UUID(int=1))),
     ],
 )
 def test_a_forged_cursor_is_refused(http, products, wrong):

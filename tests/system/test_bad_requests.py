@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import jwt
 import pytest
@@ -34,8 +34,8 @@ def line(**changes: Any) -> dict[str, Any]:
         ("POST", "/orders/", line(), 422, "lines.0.product_id"),
         ("GET", "/orders/?limit=many", None, 422, "limit"),
         ("GET", "/orders/not-an-id", None, 404, None),
-        ("GET", f"/orders/{uuid4()}", None, 404, None),
-        ("GET", f"/payments/{uuid4()}", None, 404, None),
+        ("GET", f"/orders/{UUID(int=1)}", None, 404, None),
+        ("GET", f"/payments/{UUID(int=1)}", None, 404, None),
         ("POST", "/users/login", {"email": "nobody@example.com", "password": "wrong wrong wrong"}, 401, None),
         ("POST", "/users/register", {"email": "x", "username": "y", "password": "z"}, 422, "email"),
         (
