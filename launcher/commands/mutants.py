@@ -11,7 +11,7 @@ from launcher.cli import app, command
 def mutants(context: typer.Context) -> None:
     """Plant one mistake at a time in the core (tests/mutants/core.toml) and print those that no test notices (hours).
 
-    Paths try only these files, `--sample N` only so many mistakes of each.
+    Paths try only these files, `--percent N` only that share of each one's mistakes.
     """
     if code := testing.on_servers(progress.for_terminal(), ["-m", "tests.mutants", *context.args]):
         raise typer.Exit(code)

@@ -4,10 +4,9 @@ cosmic-ray makes the mistakes, in a copy of the tree. (mutmut leaves decorated f
 """
 
 import argparse
-import json
+import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import tomllib
@@ -15,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cosmic_ray.work_db import WorkDB, use_db
-from cosmic_ray.work_item import WorkerOutcome, WorkResult
+from tests.mutants import mistakes
+from tests.mutants.trials import Trials
 
 ROOT = Path(__file__).parents[2]
 CORE = tomllib.loads((Path(__file__).parent / "core.toml").read_text())
@@ -32,7 +31,7 @@ class Mutant:
     line: int
     before: str
     after: str
-    is_killed: bool
+    noticed_by: str | None
 
     @property
     def is_equivalent(self) -> bool:
@@ -44,69 +43,38 @@ class Mutant:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="./souk mutants", description=__doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="only these of tests/mutants/core.toml")
-    parser.add_argument("--sample", type=int, help="only so many mistakes of each file, chosen at random")
+    parser.add_argument("--percent", type=float, default=100, help="only this share of each file's mistakes, at random")
+    parser.add_argument("--verbose", action="store_true", help="print also what was noticed, and by which test")
     parser.add_argument("--seed", type=int, default=0, help="of that choice")
     arguments = parser.parse_args()
     if unknown := set(arguments.files) - FILES.keys():
         parser.error(f"not in tests/mutants/core.toml: {', '.join(sorted(unknown))}")
     viable: list[Mutant] = []
     with tempfile.TemporaryDirectory(prefix="souk-mutants-") as folder:
-        tree = shutil.copytree(ROOT, Path(folder) / "tree", ignore=NOT_COPIED)
+        os.chdir(shutil.copytree(ROOT, Path(folder) / "tree", ignore=NOT_COPIED))
         for file in arguments.files or FILES:
-            found = [each for each in mutants(tree, file, arguments.sample, arguments.seed) if not each.is_equivalent]
-            survivors = [each for each in found if not each.is_killed]
-            print(f"{file}: {len(found) - len(survivors)} of {len(found)} noticed", flush=True)
-            for each in survivors:
-                print(f"  {each.file}:{each.line}\n    - {each.before}\n    + {each.after}", flush=True)
+            tried = list(mutants(file, Path(folder), arguments.percent / 100, arguments.seed))
+            found = [each for each in tried if not each.is_equivalent]
+            killed = [each for each in found if each.noticed_by]
+            print(f"{file}: {len(killed)} of {len(found)} noticed", flush=True)
+            for each in found:
+                if arguments.verbose or not each.noticed_by:
+                    print(f"  {each.file}:{each.line} {each.noticed_by or ''}\n    - {each.before}\n    + {each.after}")
             viable += found
-    percent = 100 * sum(each.is_killed for each in viable) / max(len(viable), 1)
+    percent = 100 * sum(bool(each.noticed_by) for each in viable) / max(len(viable), 1)
     print(f"{percent:.1f} % of {len(viable)} mistakes noticed; at least {MIN_KILLED_PERCENT:.0f} % have to be")
     return 0 if percent >= MIN_KILLED_PERCENT else 1
 
 
-def mutants(tree: Path, file: str, sample: int | None, seed: int) -> Iterator[Mutant]:
+def mutants(file: str, folder: Path, share: float, seed: int) -> Iterator[Mutant]:
     """Each mistake in `file`, tried. Exits when the tests fail without one."""
-    config, session = tree.parent / "config.toml", tree.parent / f"{file.replace('/', '.')}.sqlite"
-    config.write_text(_config(file))
-    _run(tree, "cosmic-ray", "baseline", config)
-    _run(tree, "cosmic-ray", "init", config, session)
-    _run(tree, "cr-filter-operators", session, config)
-    with use_db(str(session), WorkDB.Mode.open) as db:
-        pending = [item.job_id for item in db.pending_work_items]
-        skipped = random.Random(seed).sample(pending, max(len(pending) - (sample or len(pending)), 0))
-        db.set_multiple_results(skipped, WorkResult(WorkerOutcome.SKIPPED))
-    _run(tree, "cosmic-ray", "exec", config, session)
-    with use_db(str(session), WorkDB.Mode.open) as db:
-        for item, result in db.completed_work_items:
-            if result.worker_outcome == WorkerOutcome.NORMAL:
-                before, after = (_changed(result.diff, sign) for sign in "-+")
-                yield Mutant(file, item.mutations[0].start_pos[0], before, after, result.is_killed)
-
-
-def _config(file: str) -> str:
-    # The first failure is enough, and the order of the tests is theirs, as the baseline's.
-    command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -p no:randomly {' '.join(FILES[file])}"
-    # A string or list in JSON is one in TOML.
-    return f"""[cosmic-ray]
-module-path = {json.dumps(file)}
-timeout = {CORE["timeout-seconds"]}
-excluded-modules = []
-test-command = {json.dumps(command)}
-distributor.name = "local"
-filters.operators-filter.exclude-operators = {json.dumps(CORE["exclude-operators"])}
-"""
-
-
-def _run(tree: Path, program: str, *arguments: str | Path) -> None:
-    command = [str(Path(sys.executable).parent / program), *map(str, arguments)]
-    outcome = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
-    if outcome.returncode:
-        sys.exit(f"{program} {arguments[0]} failed:\n{outcome.stdout}{outcome.stderr}")
-
-
-def _changed(diff: str, sign: str) -> str:
-    lines = [line[1:].strip() for line in diff.splitlines() if line.startswith(sign) and not line.startswith(sign * 3)]
-    return " ".join(lines)
+    trials = Trials(file, FILES[file], folder)
+    found = mistakes.of(file, CORE["exclude-operators"])
+    for each in random.Random(seed).sample(found, round(len(found) * share)):
+        with each.planted() as (before, after):
+            if after is not None:
+                changed = mistakes.changed(before, after)
+                yield Mutant(file, each.line, *changed, trials.noticed_by(each.line))
 
 
 if __name__ == "__main__":

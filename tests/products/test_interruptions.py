@@ -123,6 +123,17 @@ def test_a_crash_is_repaired_by_redelivery(stocked, at, before, last, ends):
 
 
 @pytest.mark.parametrize("at", range(4))
+def test_an_order_restocked_before_its_interrupted_sale_is_repeated_is_sold_and_restocked(stocked, at):
+    products = stocked(5, 5)
+    order_id = uuid4()
+    handle(ReserveStock(order_id, dict.fromkeys(products, 2)), Stock())
+    with pytest.raises(Crashed):
+        handle(CommitStock(order_id), Interrupted(at, crash))
+    handle(RestockStock(order_id), Stock())
+    assert [stock(product) for product in products] == [(5, 0, 0), (5, 0, 0)]
+
+
+@pytest.mark.parametrize("at", range(4))
 def test_a_paused_delivery_does_not_hold_again_what_another_sold(stocked, at):
     products = stocked(5, 5)
     order_id = uuid4()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
@@ -16,7 +17,8 @@ from chassis.messaging import relay as relay_module
 from chassis.messaging.consumer import DeadLetter, Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
-from chassis.messaging.message import REGISTRY, UnknownType
+from chassis.messaging.message import REGISTRY as MESSAGES
+from chassis.messaging.message import UnknownType
 from chassis.messaging.relay import Relay
 from chassis.run import worker
 from chassis.run.service import Service
@@ -278,9 +280,13 @@ def test_a_relay_sends_the_oldest_first(counting: Service) -> None:
     for message in messages:
         with counting.store.transaction():
             outbox.emit(message)
+    with engine(counting).begin() as connection:
+        oldest = text("UPDATE outbox SET occurred_at = now() - interval '1 hour' WHERE subject = :subject")
+        connection.execute(oldest, {"subject": str(messages[0].user_id)})
     sent: list[Envelope] = []
     assert Relay(counting.store.source, sending_each(sent.append)).send_batch() == 3
     assert [each.message() for each in sent] == messages
+    assert (REGISTRY.get_sample_value("souk_outbox_oldest_unsent_seconds") or 0) >= 3_600
 
 
 def test_a_slow_batch_ends_in_time_and_keeps_what_it_sent(counting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -344,7 +350,7 @@ def test_a_message_survives_its_envelope() -> None:
 def test_two_messages_of_one_type_are_refused() -> None:
     with pytest.raises(TypeError, match=r"user\.deleted"):
         type("Again", (UserDeleted,), {}, type="user.deleted")
-    assert REGISTRY["user.deleted"] is UserDeleted
+    assert MESSAGES["user.deleted"] is UserDeleted
 
 
 def test_two_handlers_of_one_message_are_refused() -> None:

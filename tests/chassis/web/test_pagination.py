@@ -75,11 +75,11 @@ def pages(events: FlaskClient, limit: int) -> list[list[str]]:
         cursor = f"&cursor={page['next']}"
 
 
-@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("limit", [1, 2, 3])
 def test_rows_of_one_moment_are_each_on_one_page(service: Service, events: FlaskClient, limit: int) -> None:
-    added = add(service, 3)
+    added = add(service, 5)
     listed = [each for page in pages(events, limit) for each in page]
-    assert len(listed) == 3
+    assert len(listed) == 5
     assert set(listed) == added
 
 
