@@ -27,7 +27,7 @@ def postgres(url: str) -> None:
 
 
 def mongo(url: str) -> None:
-    with pymongo.MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=TIMEOUT_SECONDS * 1000) as client:
+    with pymongo.MongoClient[dict[str, object]](url, timeoutMS=TIMEOUT_SECONDS * 1000) as client:
         client.admin.command("ping")
 
 

@@ -32,12 +32,22 @@ def end(token: str, timeout_seconds: float = 10.0) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.terminate()
+            # A stopped one, too.
+            process.resume()
     psutil.wait_procs(processes, timeout=timeout_seconds)
     remaining = find(token)
     for process in remaining:
         with suppress(psutil.Error):
             process.kill()
     psutil.wait_procs(remaining, timeout=timeout_seconds)
+
+
+def is_stopped(pid: int, token: str) -> bool:
+    """By SIGSTOP. False for another installation's process."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return process.status() == psutil.STATUS_STOPPED and _environment(process).get(TOKEN_VARIABLE) == token
+    return False
 
 
 def listening_ports(token: str) -> set[int]:

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults
 
 from launcher import forking, processes
 from launcher.errors import Cancelled, LaunchError
@@ -28,8 +29,13 @@ RUNNING_STATES = frozenset({"RUNNING", "STARTING", "BACKOFF"})
 UNREACHABLE = (OSError, http.client.HTTPException, xmlrpc.client.Error)
 """Raised when it is not running, or is shutting down."""
 
+RESPONSE_SECONDS = 60
+"""For a busy machine."""
+
 MAX_EXITS = 3
 """Before the program is ready."""
+
+PID_FILE = "supervisord.pid"
 
 # A socket's path has at most 107 characters, with the dot and pid that the supervisor appends.
 SOCKET_PATH_LIMIT = 95
@@ -55,6 +61,16 @@ class Status:
     pid: int
     started_at: int
     """Unix time."""
+
+
+class Unresponsive(LaunchError):
+    """It runs, and its programs too."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(
+            f"The supervisor (process {pid}) hangs; its programs may go on. "
+            f"kill -CONT {pid} continues one that is stopped, ./souk down ends everything."
+        )
 
 
 class Supervisor:
@@ -107,13 +123,13 @@ class Supervisor:
 
     def shut_down(self, seconds: float = 20.0) -> None:
         """Programs first, then what remains."""
-        with suppress(*UNREACHABLE):
+        with suppress(*UNREACHABLE, Unresponsive):
             self.stop(self.statuses())
             with self._api() as api:
                 api.shutdown()
-        deadline = time.monotonic() + seconds
-        while self.is_running() and time.monotonic() < deadline:
-            time.sleep(0.05)
+            deadline = time.monotonic() + seconds
+            while self.is_running() and time.monotonic() < deadline:
+                time.sleep(0.05)
         processes.end(self._state.token)
         self.socket.unlink(missing_ok=True)
 
@@ -211,23 +227,57 @@ class Supervisor:
 
     @contextmanager
     def _api(self) -> Iterator[Any]:
-        transport = SupervisorTransport(None, None, f"unix://{self.socket}")
+        pid = self._recorded_pid()
+        if pid and processes.is_stopped(pid, self._state.token):
+            raise Unresponsive(pid)
+        transport = _Transport(self.socket)
         try:
             # The address is unused.
             yield xmlrpc.client.ServerProxy("http://127.0.0.1", transport).supervisor
+        except TimeoutError as error:
+            raise Unresponsive(pid) from error
         finally:
             transport.close()
+
+    def _recorded_pid(self) -> int:
+        """0 when it does not run."""
+        try:
+            return int((self._state.path / PID_FILE).read_text())
+        except (OSError, ValueError):
+            return 0
 
     def _write_configuration(self) -> Path:
         values: Mapping[str, object] = {
             "socket": self.socket,
             "log": self._state.logs / "supervisord.log",
-            "pid": self._state.path / "supervisord.pid",
+            "pid": self._state.path / PID_FILE,
             "folder": self._state.path,
             "programs": self._state.programs,
         }
         escaped = {name: str(value).replace("%", "%%") for name, value in values.items()}
         return self._state.write("supervisord.conf", _CONFIGURATION.format(**escaped))
+
+
+class _Transport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        connection = self._connection[1] or _Connection(self._path)
+        self._connection = host, connection
+        return connection
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(RESPONSE_SECONDS)
+        self.sock.connect(str(self._path))
 
 
 _CONFIGURATION = """[unix_http_server]

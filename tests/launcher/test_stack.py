@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launcher import probes, processes, running
@@ -135,17 +136,51 @@ def test_status_shows_what_outlived_the_supervisor(stack):
     assert running.readiness(stack) == before
     assert all(before.values())
     assert (running.statuses(stack)["redis"].state, running.statuses(stack)["redis"].pid) == ("UNSUPERVISED", pid)
-    outcome = subprocess.run(
-        [sys.executable, "-m", "launcher", "status"],
+    outcome = souk(stack, "status")
+    assert outcome.returncode == 1
+    assert "unsupervised" in outcome.stdout
+    assert "./souk up starts it" in outcome.stderr
+
+
+def test_a_stopped_supervisor_is_named_and_changes_nothing(stack):
+    stack.up()
+    before, pid = running.pids(stack), freeze_supervisor(stack)
+    try:
+        for call in (stack.up, lambda: running.restart(stack, "redis"), lambda: running.readiness(stack)):
+            with pytest.raises(LaunchError, match=f"kill -CONT {pid}"):
+                call()
+        outcome = souk(stack, "status")
+        assert (outcome.returncode, outcome.stdout) == (1, "")
+        assert len(outcome.stderr.splitlines()) == 1
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert running.pids(stack) == before
+
+
+def test_down_ends_a_stopped_supervisor_too(stack):
+    stack.up()
+    freeze_supervisor(stack)
+    stack.down()
+    assert not processes.find(stack.state.token)
+    assert stack.up() == ["redis", "redis-cache"]
+
+
+def freeze_supervisor(stack):
+    supervisor = psutil.Process(stack.supervisor.pid())
+    supervisor.suspend()
+    until(lambda: supervisor.status() == psutil.STATUS_STOPPED)
+    return supervisor.pid
+
+
+def souk(stack, *command):
+    return subprocess.run(
+        [sys.executable, "-m", "launcher", *command],
         cwd=REPOSITORY,
         env={**os.environ, "SOUK_STATE_DIR": str(stack.state.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert outcome.returncode == 1
-    assert "unsupervised" in outcome.stdout
-    assert "./souk up starts it" in outcome.stderr
 
 
 def test_an_external_server_is_used_and_not_started(tmp_path, stack, monkeypatch):

@@ -24,6 +24,7 @@ EXPECTED = {
     # Products may be cached.
     "mongo": {"/products/": EITHER, "/users/me": OK, "/orders/": OK, "an order": EITHER},
     "redis": {"/products/": OK, "/users/me": OK, "/orders/": OK, "an order": OK},
+    "redis-cache": {"/products/": OK, "/users/me": OK, "/orders/": OK, "an order": OK},
     "rabbitmq": {"/products/": OK, "/users/me": OK, "/orders/": OK, "an order": OK},
     "consul": {"/products/": OK, "/users/me": OK, "/orders/": OK, "an order": OK},
 }
