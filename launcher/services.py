@@ -173,6 +173,7 @@ class Services:
         return {
             **self._process(port),
             "SOUK_CONSUL_URL": self._backing.consul,
+            "SOUK_VERSION": version(),
             "SOUK_DATA_FOLDERS": json.dumps(list(self._backing.data_folders)),
             "SOUK_SERVICES": "{}" if self._finds_by_consul else self._addresses(),
         }

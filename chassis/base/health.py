@@ -4,12 +4,14 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from socketserver import ThreadingMixIn
 from typing import Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import make_wsgi_app
+from prometheus_client import REGISTRY, CollectorRegistry, Metric, make_wsgi_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from structlog import get_logger
 
 log = get_logger(__name__)
@@ -17,7 +19,7 @@ log = get_logger(__name__)
 CACHE_SECONDS = 1.0
 
 
-class Health:
+class Health(Collector):
     """Checks raise, and bound their own time."""
 
     def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
@@ -33,6 +35,20 @@ class Health:
                 self._report = {name: _outcome(check) for name, check in self._checks.items()}
                 self._expires = time.monotonic() + CACHE_SECONDS
             return self._report
+
+    def collect(self) -> Iterator[Metric]:
+        """Checks at each scrape."""
+        ready = GaugeMetricFamily("souk_ready", "Whether a check passes.", labels=["check"])
+        for name, outcome in self.report().items():
+            ready.add_metric([name], outcome == "ok")
+        yield ready
+
+    def registry(self) -> CollectorRegistry:
+        """With the process's other metrics. Tests have several programs in one process."""
+        found = CollectorRegistry()
+        found.register(self)
+        found.register(REGISTRY)
+        return found
 
     def respond(self, path: str) -> tuple[int, bytes] | None:
         """Status and JSON body; None for another path."""
@@ -89,7 +105,7 @@ class _Quiet(WSGIRequestHandler):
 
 def serve(health: Health, host: str, port: int) -> WSGIServer:
     """Health checks and /metrics, from a thread."""
-    metrics = make_wsgi_app()
+    metrics = make_wsgi_app(health.registry())
 
     def respond(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/metrics":

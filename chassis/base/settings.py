@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(default=9.0, gt=0)
     """For a request with all its calls. Must be below the edge's timeout."""
 
+    version: str = ""
+    """Of the release, for metrics."""
+
     log_level: str = "info"
     """debug, info, warning or error."""
 

@@ -5,15 +5,37 @@ import logging
 import re
 import secrets
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 import structlog
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram
 from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
 
-OUTBOX_AGE = Gauge("souk_outbox_oldest_unsent_seconds", "Age of the oldest unsent message.")
+
+class OwnGauge(Gauge):
+    """Shown once it is set: a program that only imports it must not report 0."""
+
+    def __init__(self, name: str, documentation: str) -> None:
+        super().__init__(name, documentation, registry=None)
+        self._is_shown = False
+        self._showing = threading.Lock()
+
+    def set(self, value: float) -> None:
+        super().set(value)
+        if not self._is_shown:
+            with self._showing:
+                if not self._is_shown:
+                    REGISTRY.register(self)
+                    self._is_shown = True
+
+
+BUILD = Gauge("souk_build_info", "1, with the release as a label.", ["version"])
+OLDEST_UNSENT = OwnGauge(
+    "souk_outbox_oldest_unsent_timestamp_seconds", "When the oldest unsent message was written, 0 if all are sent."
+)
 MESSAGES_SENT = Counter("souk_messages_sent_total", "Messages confirmed by the broker.", ["type"])
 MESSAGES_HANDLED = Counter(
     "souk_messages_handled_total",
@@ -26,7 +48,12 @@ TASKS_HANDLED = Counter(
     "Runs of Celery tasks, by outcome: done, retried or exhausted.",
     ["task", "outcome"],
 )
-HANDLING_SECONDS = Histogram("souk_message_handling_seconds", "Duration of a handler with its commit.", ["type"])
+HANDLING_SECONDS = Histogram(
+    "souk_message_handling_seconds",
+    "Duration of a handler with its commit.",
+    ["type"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+)
 
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context. Strict: clients send it and every log line shows it."""

@@ -13,6 +13,7 @@ def run(service: Service) -> None:
     assert service.celery is not None, f"{service.name} has no tasks."
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
+    telemetry.BUILD.labels(settings.version).set(1)
     consumer: Any = None
 
     @setup_logging.connect(weak=False)

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from flask import Flask, Response, request
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_flask_exporter import PrometheusMetrics
 from structlog import get_logger
 
@@ -31,6 +31,9 @@ SECURITY_HEADERS = {
 }
 """Defaults."""
 
+BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10)
+"""0.2 s is the promise."""
+
 _SECURITY = [(name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items()]
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNLOGGED = ("/health/", "/metrics")
@@ -39,6 +42,7 @@ _UNLOGGED = ("/health/", "/metrics")
 def build(service: Service) -> Flask:
     """Raises TypeError, see `api.mount`."""
     telemetry.configure_logging(service.name, service.settings.log_level)
+    telemetry.BUILD.labels(service.settings.version).set(1)
     app = Flask(service.name)
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A redirect to /orders/ would break a POST.
@@ -48,17 +52,15 @@ def build(service: Service) -> Flask:
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()
-    _probe(app, Health({"database": service.store.check}, in_flight))
-    _activate(app, service, in_flight)
+    health = Health({"database": service.store.check}, in_flight)
+    _probe(app, health)
+    _activate(app, service, in_flight, health.registry())
     return app
 
 
-def _activate(app: Flask, service: Service, in_flight: InFlight) -> None:
+def _activate(app: Flask, service: Service, in_flight: InFlight, registry: CollectorRegistry) -> None:
     inner = app.wsgi_app
     timeout = service.settings.request_timeout_seconds
-    # Tests have several applications.
-    registry = CollectorRegistry()
-    registry.register(REGISTRY)
     PrometheusMetrics(app, path="/metrics", export_defaults=False, registry=registry)
     requests = Requests(registry)
 
@@ -99,7 +101,7 @@ class Requests:
     def __init__(self, registry: CollectorRegistry) -> None:
         labels = ("method", "url_rule", "status")
         self._seconds = Histogram(
-            "flask_http_request_duration_seconds", "Duration of requests.", labels, registry=registry
+            "flask_http_request_duration_seconds", "Duration of requests.", labels, registry=registry, buckets=BUCKETS
         )
         self._total = Counter("flask_http_request_total", "Requests.", ("method", "status"), registry=registry)
         # Binding labels takes longer than counting.

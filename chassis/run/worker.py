@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Gauge
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
 
@@ -33,6 +34,11 @@ RETENTION = timedelta(days=2)
 """Of inbox, outbox and idempotency keys: outlasts any repetition."""
 
 FULL_DISK_SECONDS = 5.0
+
+TIMER_SUCCEEDED = Gauge(
+    "souk_timer_last_success_timestamp_seconds", "When a timer last succeeded, or the program started.", ["timer"]
+)
+TIMER_SECONDS = Gauge("souk_timer_interval_seconds", "How often a timer runs.", ["timer"])
 
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
@@ -167,6 +173,9 @@ def purge(service: Service) -> bool:
 def run_timers(service: Service, stopping: threading.Event) -> None:
     timers = [*service.timers, Timer(3_600, partial(purge, service))]
     due = {index: time.monotonic() + timer.every_seconds for index, timer in enumerate(timers)}
+    for timer in timers:
+        TIMER_SUCCEEDED.labels(_title(timer)).set_to_current_time()
+        TIMER_SECONDS.labels(_title(timer)).set(timer.every_seconds)
     while not stopping.wait(max(0.0, min(due.values()) - time.monotonic())):
         for index, timer in enumerate(timers):
             if due[index] <= time.monotonic():
@@ -177,24 +186,28 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
 
 def _run(service: Service, timer: Timer) -> bool:
     """Whether there is more to do."""
-    with store.active(service.store), telemetry.trace(work=_title(timer)):
+    with store.active(service.store), telemetry.trace(work=f"timer {_title(timer)}"):
         try:
             with service.store.transaction():
-                return bool(timer.run())
+                more = bool(timer.run())
+            TIMER_SUCCEEDED.labels(_title(timer)).set_to_current_time()
+            return more
         except Exception as error:  # it fires again anyway
             log.warning("timer failed", exc_info=error)
             return False
 
 
 def _title(timer: Timer) -> str:
-    function = timer.run.func if isinstance(timer.run, partial) else timer.run
-    return f"timer {getattr(function, '__name__', '')}"
+    """deadlines.watch, worker.purge, ..."""
+    function: Any = timer.run.func if isinstance(timer.run, partial) else timer.run
+    return f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
 
 
 def run(service: Service) -> None:
     """On SIGTERM or SIGINT, finishes work in progress."""
     settings = service.settings
     telemetry.configure_logging(service.name, settings.log_level)
+    telemetry.BUILD.labels(settings.version).set(1)
     stopping = threading.Event()
     publisher = Publisher(settings.broker_url, service.name)
     relay = Relay(service.store.source, sender(service, publisher), publisher.probe)

@@ -15,12 +15,14 @@ import mongoengine
 import pymongo
 from pymongo.collection import Collection
 from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from chassis.base import clock, deadline, telemetry
 from chassis.messaging import relay
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.messaging.relay import Batch, Source
+from chassis.storage import metrics
 
 UNSENT = "unsent"
 """The field that holds a document's unsent messages."""
@@ -77,7 +79,7 @@ class DocumentSource:
         found = [(collection, document) for collection in self._all() for document in self._waiting(collection)]
         envelopes = [self._envelope(entry) for _, document in found for entry in document[UNSENT]]
         envelopes.sort(key=lambda envelope: envelope.time)
-        telemetry.OUTBOX_AGE.set((clock.now() - envelopes[0].time).total_seconds() if envelopes else 0)
+        telemetry.OLDEST_UNSENT.set(envelopes[0].time.timestamp() if envelopes else 0)
         batch = Batch(envelopes)
         try:
             yield batch
@@ -116,6 +118,17 @@ class DocumentSource:
         self._woken.set()
 
 
+class _Durations(CommandListener):
+    def started(self, event: CommandStartedEvent) -> None:
+        """Only the end counts."""
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        metrics.QUERY_SECONDS.observe(event.duration_micros / 1e6)
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        metrics.QUERY_SECONDS.observe(event.duration_micros / 1e6)
+
+
 class MongoStore:
     """Messages leave from `collections`."""
 
@@ -129,6 +142,7 @@ class MongoStore:
             uuidRepresentation="standard",
             tz_aware=True,
             connect=False,
+            event_listeners=[_Durations()],
             timeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
             serverSelectionTimeoutMS=OPERATION_TIMEOUT_MILLISECONDS,
         )

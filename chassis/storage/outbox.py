@@ -95,7 +95,7 @@ class TableSource:
     def unsent(self) -> Iterator[Batch]:
         with self.database.engine.connect() as connection:
             rows = connection.execute(self._unsent).all()
-            telemetry.OUTBOX_AGE.set((clock.now() - rows[0].occurred_at).total_seconds() if rows else 0)
+            telemetry.OLDEST_UNSENT.set(rows[0].occurred_at.timestamp() if rows else 0)
             batch = Batch([self._envelope(row) for row in rows])
             try:
                 yield batch

@@ -37,6 +37,7 @@ from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session
 
 from chassis.base import deadline
+from chassis.storage import metrics
 
 metadata = MetaData()
 """The chassis's own tables."""
@@ -84,21 +85,26 @@ def _wait(connection: extensions.connection) -> None:
     state = connection.poll()
     if state == extensions.POLL_OK:
         return
-    waiter = poll()
-    until = _until(connection) if isinstance(connection, _Connection) else None
-    while state != extensions.POLL_OK:
-        waiter.register(connection.fileno(), POLLIN if state == extensions.POLL_READ else POLLOUT)
-        if not waiter.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000):
-            raise psycopg2.OperationalError("The server did not respond in time.")
-        state = connection.poll()
+    waiter, started = poll(), time.monotonic()
+    is_query = isinstance(connection, _Connection) and connection.status in _ESTABLISHED
+    until = started + _seconds(connection) if isinstance(connection, _Connection) else None
+    try:
+        while state != extensions.POLL_OK:
+            waiter.register(connection.fileno(), POLLIN if state == extensions.POLL_READ else POLLOUT)
+            if not waiter.poll(None if until is None else max(0.0, until - time.monotonic()) * 1000):
+                raise psycopg2.OperationalError("The server did not respond in time.")
+            state = connection.poll()
+    finally:
+        if is_query:
+            metrics.QUERY_SECONDS.observe(time.monotonic() - started)
 
 
-def _until(connection: _Connection) -> float:
+def _seconds(connection: _Connection) -> float:
     seconds = STATEMENT_SECONDS if connection.status in _ESTABLISHED else CONNECT_SECONDS
     remaining = deadline.remaining()
     if remaining is not None:
         seconds = min(seconds, remaining + GRACE_SECONDS)
-    return time.monotonic() + seconds
+    return seconds
 
 
 extensions.set_wait_callback(_wait)

@@ -53,6 +53,7 @@ async def serve(settings: GatewaySettings, gateway: Gateway, http: socket.socket
 def main() -> None:
     settings = GatewaySettings.current()
     telemetry.configure_logging("gateway", settings.log_level)
+    telemetry.BUILD.labels(settings.version).set(1)
     gateway = Gateway(load(settings), settings.trusted_ips, settings.real_ip_header)
     http = _bind("SOUK_PORT", settings.host, settings.port)
     https = _bind("SOUK_TLS_PORT", settings.host, settings.tls_port) if settings.tls_certificate else None

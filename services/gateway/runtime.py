@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from structlog import get_logger
 
+from chassis.base.telemetry import OwnGauge
 from chassis.discovery.agent import Agent
 from services.gateway.app import Gateway
 from services.gateway.balancing.health import HealthRegistry
@@ -28,6 +29,10 @@ log = get_logger(__name__)
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+CERTIFICATE_EXPIRES = OwnGauge(
+    "souk_certificate_expires_timestamp_seconds", "When the certificate of the edge expires."
+)
 
 FINISH_SECONDS = 15.0
 """For requests in progress after SIGTERM."""
@@ -98,4 +103,8 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     assert settings.tls_certificate is not None
     context.load_cert_chain(settings.tls_certificate, settings.tls_key)
+    from cryptography import x509  # its memory is for those that serve TLS
+
+    certificate = x509.load_pem_x509_certificate(settings.tls_certificate.read_bytes())
+    CERTIFICATE_EXPIRES.set(certificate.not_valid_after_utc.timestamp())
     return context

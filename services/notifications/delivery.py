@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import partial
 from uuid import UUID
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from chassis.base import clock
@@ -27,6 +27,13 @@ ATTEMPTS = Counter(
     "souk_notification_attempts_total",
     "Delivery attempts by outcome.",
     ["kind", "channel", "outcome"],
+)
+
+SECONDS = Histogram(
+    "souk_notification_delivery_seconds",
+    "From when a notification may be sent until a provider has taken it.",
+    ["channel"],
+    buckets=(0.5, 1, 5, 10, 30, 60, 300, 3600),
 )
 
 _OUTCOMES = {Refused: Outcome.REFUSED, NotTaken: Outcome.NOT_TAKEN, Unknown: Outcome.UNKNOWN}
@@ -165,6 +172,8 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
             # The errors may name the deleted user.
             Attempt.blank([row.id])
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
+    if row.sent_at is not None:
+        SECONDS.labels(row.channel).observe((row.sent_at - (row.release_at or row.created_at)).total_seconds())
     log.info(
         "delivery attempted", kind=row.kind, channel=row.channel, outcome=outcome, error=row.error, reason=row.reason
     )

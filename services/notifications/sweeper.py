@@ -2,15 +2,14 @@
 
 from datetime import datetime
 
-from prometheus_client import Gauge
-
 from chassis.base import clock
+from chassis.base.telemetry import OwnGauge
 from chassis.storage.outbox import enqueue
 from services.notifications.models import Notification
 
 EVERY_SECONDS = 10
 
-DEAD = Gauge("souk_notifications_dead", "Notifications that were given up and need an operator.")
+DEAD = OwnGauge("souk_notifications_dead", "Notifications that were given up and need an operator.")
 
 
 def sweep(at: datetime | None = None) -> None:

@@ -4,11 +4,12 @@ import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from prometheus_client import Counter, Gauge
+from prometheus_client import Counter
 from sqlalchemy import Select, func, select
 from structlog import get_logger
 
 from chassis.base import clock
+from chassis.base.telemetry import OwnGauge
 from chassis.storage import postgres
 from contracts.orders import OrderResumed, OrderStuck
 from contracts.reasons import Reason
@@ -24,9 +25,10 @@ BATCH = 100
 MAX_RUN_SECONDS = 1.0
 """A run locks its orders, which delays their replies."""
 
-STUCK = Gauge("souk_sagas_stuck", "Orders that need an operator: `./souk sagas list` shows them.")
-PENDING_AGE = Gauge(
-    "souk_oldest_pending_order_seconds", "Age of the oldest order that is neither confirmed nor cancelled."
+STUCK = OwnGauge("souk_sagas_stuck", "Orders that need an operator: `./souk sagas list` shows them.")
+OLDEST_PENDING_AT = OwnGauge(
+    "souk_oldest_pending_order_timestamp_seconds",
+    "When the oldest order was placed that is neither confirmed nor cancelled, 0 if there is none.",
 )
 REMINDERS = Counter("souk_deadline_reminders_total", "Commands repeated because their reply was late.", ["command"])
 
@@ -50,7 +52,7 @@ def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None
             break
     STUCK.set(session.scalar(STUCK_COUNT) or 0)
     oldest = session.scalar(OLDEST_PENDING)
-    PENDING_AGE.set((now - oldest).total_seconds() if oldest is not None else 0)
+    OLDEST_PENDING_AT.set(oldest.timestamp() if oldest is not None else 0)
 
 
 def overdue(now: datetime) -> Sequence[Order]:

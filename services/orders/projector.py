@@ -6,11 +6,10 @@ the server delays analytics.
 
 from typing import Any
 
-from prometheus_client import Gauge
 from sqlalchemy import text
 from structlog import get_logger
 
-from chassis.base import clock
+from chassis.base.telemetry import OwnGauge
 from chassis.storage import postgres
 from services.orders.models.analytics import COUNTED, Sums
 from services.orders.models.events import read
@@ -22,8 +21,9 @@ BATCH = 500
 MAX_BATCHES = 20
 """Keeps the transaction short."""
 
-LAG = Gauge(
-    "souk_analytics_lag_seconds", "Age of the oldest event read in the projector's last run, 0 if there was none."
+OLDEST_UNCOUNTED_AT = OwnGauge(
+    "souk_analytics_oldest_uncounted_timestamp_seconds",
+    "When the oldest event occurred that the projector's last run has not counted, 0 if there was none.",
 )
 
 _BEGIN = text("INSERT INTO projections VALUES ('analytics', '0', 0) ON CONFLICT DO NOTHING")
@@ -37,6 +37,12 @@ NEXT = text(
     " AND transaction_id < pg_snapshot_xmin(pg_current_snapshot())"
     " ORDER BY events.transaction_id, events.position LIMIT :limit"
 )
+_OLDEST = text(
+    "SELECT occurred_at FROM events WHERE (transaction_id, position) > (CAST(:transaction_id AS xid8), :position)"
+    " ORDER BY events.transaction_id, events.position LIMIT 1"
+)
+"""Also one that a running transaction blocks."""
+
 _MARK = text(
     "UPDATE projections SET transaction_id = CAST(:transaction_id AS xid8), position = :position WHERE name = 'analytics'"
 )
@@ -52,14 +58,14 @@ def project() -> None:
         # A dump restored elsewhere starts a new transaction numbering.
         log.error("projector position is from another server: run ./souk orders rebuild")
         return
-    lag = 0.0
     for _ in range(MAX_BATCHES):
         events = _count_after(position)
         if not events:
             break
-        lag = lag or (clock.now() - events[0].occurred_at).total_seconds()
         position = events[-1]
-    LAG.set(lag)
+    after = {"transaction_id": position.transaction_id, "position": position.position}
+    oldest = postgres.session().scalar(_OLDEST, after)
+    OLDEST_UNCOUNTED_AT.set(oldest.timestamp() if oldest is not None else 0)
 
 
 def _count_after(position: Any) -> Any:

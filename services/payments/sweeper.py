@@ -5,6 +5,7 @@ from datetime import datetime
 from prometheus_client import Gauge
 
 from chassis.base import clock
+from chassis.base.telemetry import OwnGauge
 from chassis.storage.outbox import enqueue
 from services.payments import providers
 from services.payments.models import Payment, Reconciliation, Refund, Webhook, ledger
@@ -15,11 +16,14 @@ BATCH = 500
 
 RECONCILE = "payments.reconcile"
 
-OVERDUE = Gauge(
+OVERDUE = OwnGauge(
     "souk_payments_overdue",
     "Unfinished payments, refunds and webhooks that the last sweep picked up, at most a batch each.",
 )
-DISPUTED = Gauge("souk_payments_disputed", "Payments with money withheld in a dispute.")
+DISPUTED = OwnGauge("souk_payments_disputed", "Payments with money withheld in a dispute.")
+DIFFERENCES = Gauge(
+    "souk_payments_differences", "Differences listed by the last reconciliation with a provider.", ["provider"]
+)
 
 
 def sweep(now: datetime | None = None) -> None:
@@ -32,6 +36,8 @@ def sweep(now: datetime | None = None) -> None:
             count += 1
     OVERDUE.set(count)
     DISPUTED.set(ledger.open_disputes())
+    for provider, count in Reconciliation.latest_differences().items():
+        DIFFERENCES.labels(provider).set(count)
 
 
 def reconcile_daily() -> None:

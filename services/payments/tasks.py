@@ -6,7 +6,6 @@ They may run twice, concurrently or late: only a step's first response is record
 from datetime import timedelta
 from uuid import UUID
 
-from prometheus_client import Gauge
 from structlog import get_logger
 
 from chassis.base import clock
@@ -21,7 +20,6 @@ from services.payments.settings import Settings
 
 log = get_logger(__name__)
 
-DIFFERENCES = Gauge("souk_payments_differences", "Differences found by the last reconciliation.", ["provider"])
 LOOK_UP = "payments.look_up"
 """Books what a lost webhook would have shown."""
 
@@ -105,7 +103,6 @@ def reconcile(reconciliation_id: UUID) -> None:
         row.differences = found.differences[:MAX_LISTED]
         for payment_id in sorted(found.payment_ids)[:MAX_LISTED]:
             enqueue(LOOK_UP, payment_id)
-    DIFFERENCES.labels(provider).set(len(found.differences))
     for difference in found.differences[:MAX_LISTED]:
         log.error("ledger differs from provider", provider=provider, difference=difference)
 

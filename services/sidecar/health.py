@@ -49,7 +49,7 @@ def respond(sidecar: Sidecar, settings: Settings, path: str) -> tuple[int, str, 
             ready = path == "/health" or sidecar.is_ready
             return (200 if ready else 503), "application/json", json.dumps(_state(sidecar, settings))
         case "/metrics":
-            return 200, "text/plain; version=0.0.4", _metrics(sidecar)
+            return 200, "text/plain; version=0.0.4", _metrics(sidecar, settings)
         case _:
             return 404, "application/json", "{}"
 
@@ -68,11 +68,14 @@ def _state(sidecar: Sidecar, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _metrics(sidecar: Sidecar) -> str:
+def _metrics(sidecar: Sidecar, settings: Settings) -> str:
     return (
-        "# HELP souk_sidecar_registered Whether the instance is in Consul's catalogue.\n"
-        "# TYPE souk_sidecar_registered gauge\n"
-        f"souk_sidecar_registered {int(sidecar.state == 'registered')}\n"
+        "# HELP souk_build_info 1, with the release as a label.\n"
+        "# TYPE souk_build_info gauge\n"
+        f'souk_build_info{{version="{settings.version}"}} 1\n'
+        "# HELP souk_ready Whether the instance is in Consul's catalogue.\n"
+        "# TYPE souk_ready gauge\n"
+        f'souk_ready{{check="registered"}} {int(sidecar.state == "registered")}\n'
         "# HELP souk_sidecar_instance_ready Whether the instance is ready.\n"
         "# TYPE souk_sidecar_instance_ready gauge\n"
         f"souk_sidecar_instance_ready {int(sidecar.condition.is_ready)}\n"

@@ -223,5 +223,5 @@ def test_it_reports_its_state(consul: ConsulServer, sidecar: Sidecar) -> None:
         True,
         0,
     )
-    assert "souk_sidecar_registered 1\n" in get("/metrics")[1]
+    assert 'souk_ready{check="registered"} 1\n' in get("/metrics")[1]
     assert get("/nothing")[0] == 404

@@ -4,7 +4,8 @@ from functools import lru_cache
 
 from prometheus_client import Counter, Gauge, Histogram
 
-_LATENCY_BUCKETS = (25, 50, 80, 100, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000)
+# Kong's, and 200 ms, which is promised.
+_LATENCY_BUCKETS = (25, 50, 80, 100, 200, 250, 400, 700, 1000, 2000, 5000, 10000, 30000, 60000)
 _KONG_BUCKETS = (1, 2, 5, 7, 10, 15, 20, 30, 50, 75, 100, 200, 500, 750, 1000, 3000, 6000)
 _SCOPE = ("service", "route", "workspace")
 _WORKSPACE = "default"

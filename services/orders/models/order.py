@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from uuid import UUID
 
+from prometheus_client import Histogram
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -31,6 +32,12 @@ from services.orders.models import steps
 from services.orders.models.events import Base, Event
 from services.orders.models.status import NEXT, InvalidTransition, OrderStatus
 from services.orders.models.steps import Outcome, Step
+
+SETTLING_SECONDS = Histogram(
+    "souk_order_settling_seconds",
+    "From placing an order until it is confirmed or cancelled.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1200),
+)
 
 
 class Order(Base):
@@ -181,7 +188,10 @@ class Order(Base):
 
     def _append(self, message: Message, is_sent: bool) -> None:
         version, occurred_at = self.version + 1, clock.now()
+        was_pending = self.status == OrderStatus.PENDING
         self.apply(message, version, occurred_at)
+        if was_pending and self.status != OrderStatus.PENDING:
+            SETTLING_SECONDS.observe((occurred_at - self.created_at).total_seconds())
         Event.append(message, self.id, version, occurred_at, is_sent)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:

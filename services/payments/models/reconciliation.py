@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from uuid import UUID, uuid4
 
-from sqlalchemy import String, UniqueConstraint, select
+from sqlalchemy import String, UniqueConstraint, func, select
 from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -32,6 +32,17 @@ class Reconciliation(Base):
         return postgres.session().scalar(
             row.on_conflict_do_nothing(index_elements=[cls.provider, cls.day]).returning(cls.id)
         )
+
+    @classmethod
+    def latest_differences(cls) -> dict[str, int]:
+        """How many the last finished one of each provider listed."""
+        latest = (
+            select(cls.provider, func.jsonb_array_length(cls.differences).label("listed"))
+            .where(cls.finished_at.is_not(None))
+            .distinct(cls.provider)
+            .order_by(cls.provider, cls.day.desc())
+        )
+        return {row.provider: row.listed for row in postgres.session().execute(latest)}
 
     @classmethod
     def get_for_update(cls, reconciliation_id: UUID) -> "Reconciliation":

@@ -453,7 +453,11 @@ def test_health_and_metrics_respond(notes: FlaskClient) -> None:
     notes.get("/notes/")
     metrics = notes.get("/metrics").text
     assert 'url_rule="/notes/"' in metrics
-    assert "souk_outbox_oldest_unsent_seconds" in metrics
+    assert 'souk_ready{check="database"} 1.0' in metrics
+    assert "/health/" not in metrics, "probes are not requests"
+    assert "souk_outbox_oldest_unsent" not in metrics, "a web process relays nothing"
+    assert 'souk_build_info{version="' in metrics
+    assert 'le="0.2"' in metrics
 
 
 def test_an_unavailable_database_is_a_503_with_retry_after() -> None:

@@ -1,0 +1,223 @@
+"""Each alert fires after its `for` and not a step before, is silent without data, resolves, and has a sibling for a dead source."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import yaml
+
+from launcher import apt, slos
+
+ROOT = Path(__file__).parents[2]
+RULES = ROOT / "monitoring" / "rules"
+SCRAPED = yaml.safe_load((ROOT / "monitoring" / "prometheus.yml").read_text())["scrape_configs"]
+ALERTS = {
+    rule["alert"]: rule
+    for file in sorted(RULES.glob("*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+    if "alert" in rule and "window" not in rule["labels"]
+}
+SLOS = yaml.safe_load(slos.FILE.read_text())
+
+MINUTES = 45
+"""Of good values before and after bad ones: longer than any range in a rule."""
+
+
+class Values(NamedTuple):
+    """Prometheus's notation without the number of samples."""
+
+    good: str
+    bad: str
+
+
+def gauge(bad: float, good: float = 0) -> Values:
+    return Values(f"{good:.0f}+0", f"{bad:.0f}+0")
+
+
+NOW_AND_ALWAYS = 10_000_000_000
+MOMENT = gauge(bad=1, good=0)
+COUNTER = Values("0+0", "10+10")
+UP = gauge(bad=0, good=1)
+
+FIRING: dict[str, dict[str, Values]] = {
+    "ProgramDown": {'up{job="souk",app="orders",instance="orders-worker"}': UP},
+    "ServerDown": {'pg_up{job="postgres",instance="postgres"}': UP},
+    "ProgramNotReady": {'souk_ready{instance="orders-worker",app="orders",check="broker"}': UP},
+    "TimerLate": {
+        'souk_timer_last_success_timestamp_seconds{instance="orders-worker",app="orders",timer="deadlines.watch"}': gauge(
+            bad=1, good=NOW_AND_ALWAYS
+        ),
+        'souk_timer_interval_seconds{instance="orders-worker",app="orders",timer="deadlines.watch"}': gauge(2, 2),
+    },
+    "BreakerOpen": {
+        'souk_client_breakers_open{instance="orders-web",app="orders",upstream="products",scope="service"}': gauge(1)
+    },
+    "RedisFull": {
+        'redis_memory_used_bytes{instance="redis"}': gauge(95, 10),
+        'redis_memory_max_bytes{instance="redis"}': gauge(100, 100),
+    },
+    "RevocationsUnchecked": {'souk_revocations_unchecked_total{instance="orders-web"}': COUNTER},
+    "CertificateExpires": {"souk_certificate_expires_timestamp_seconds": gauge(bad=1, good=NOW_AND_ALWAYS)},
+    "DeadLetters": {'souk_dead_letters{queue="orders.dead"}': gauge(3)},
+    "OutboxBacklog": {'souk_outbox_oldest_unsent_timestamp_seconds{instance="orders-worker",app="orders"}': MOMENT},
+    "Unrouted": {'souk_dead_letters{queue="souk.unrouted"}': gauge(1)},
+    "NoConsumer": {
+        'rabbitmq_detailed_queue_messages_ready{queue="orders"}': gauge(5),
+        'rabbitmq_detailed_queue_consumers{queue="orders"}': gauge(0, 1),
+    },
+    "QueueGrows": {'rabbitmq_detailed_queue_messages{queue="orders"}': Values("0+0", "2000+100")},
+    "BrokerAlarm": {'rabbitmq_alarms_memory_used_watermark{instance="rabbitmq"}': gauge(1)},
+    "NotificationsUndelivered": {"souk_notifications_dead": gauge(1)},
+    "OrdersStuck": {"souk_sagas_stuck": gauge(1)},
+    "OrderPendingTooLong": {"souk_oldest_pending_order_timestamp_seconds": MOMENT},
+    "AnalyticsDelayed": {"souk_analytics_oldest_uncounted_timestamp_seconds": MOMENT},
+    "LedgerMismatch": {'souk_payments_differences{provider="sandbox"}': gauge(2)},
+    "PaymentsOverdue": {"souk_payments_overdue": gauge(4)},
+    "PaymentDisputed": {"souk_payments_disputed": gauge(1)},
+    "FraudWarning": {"souk_payments_fraud_warnings_total": COUNTER},
+    "RefundReturned": {'souk_payments_external_total{move="refund_returned"}': COUNTER},
+}
+"""For each alert, what makes it fire."""
+
+ALWAYS = {"Watchdog", "ProgramDown"}
+"""Fire without data."""
+
+SOURCES = {
+    "rabbitmq_alarms": "rabbitmq",
+    "rabbitmq_detailed": "rabbitmq-queues",
+    "pg_": "postgres",
+    "redis_": "redis",
+    "up": "souk",
+    "souk_": "souk",
+    "kong_": "souk",
+}
+"""The job that scrapes each series."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def promtool() -> None:
+    if not shutil.which("promtool") and apt.is_available():
+        apt.install(["prometheus"], units=["prometheus"])
+    if not shutil.which("promtool"):
+        pytest.skip("needs promtool: apt-get install prometheus")
+
+
+def run(folder: Path, tests: list[dict[str, Any]], files: str = "*.yml") -> None:
+    file = folder / "tests.yml"
+    content = {"rule_files": [str(each) for each in sorted(RULES.glob(files))], "evaluation_interval": "1m"}
+    file.write_text(json.dumps(content | {"tests": tests}))
+    outcome = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert not outcome.returncode, outcome.stdout + outcome.stderr
+
+
+def firing(alerts: dict[str, bool], minute: float, more: str = "") -> Iterator[dict[str, Any]]:
+    for alert, fires in alerts.items():
+        expression = f'count(ALERTS{{alertname="{alert}",alertstate="firing"{more}}}) > bool 0'
+        yield {
+            "expr": expression,
+            "eval_time": f"{int(minute * 60)}s",
+            "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+        }
+
+
+def minutes(duration: str) -> int:
+    assert duration == "0m" or re.fullmatch("[1-9][0-9]*m", duration), "whole minutes, so that the tests can step"
+    return int(duration[:-1])
+
+
+def resolved_after(rule: dict[str, Any]) -> int:
+    """Minutes until its ranges have passed."""
+    ranges = re.findall(r"\[(\d+)([mh])\]", rule["expr"])
+    return 2 + max((int(count) * (60 if unit == "h" else 1) for count, unit in ranges), default=0)
+
+
+def expected(alert: str) -> dict[str, Any]:
+    rule = ALERTS[alert]
+    held = minutes(rule.get("for", "0m"))
+    end = MINUTES + held + 5
+    resolved = end + resolved_after(rule)
+    series = [
+        {"series": name, "values": f"{good}x{MINUTES - 1} {bad}x{end - MINUTES - 1} {good}x{resolved - end + 5}"}
+        for name, (good, bad) in FIRING[alert].items()
+    ]
+    checks = [
+        *firing({alert: False}, MINUTES + held - 1),
+        *firing({alert: True}, MINUTES + held),
+        *firing({alert: False}, resolved),
+    ]
+    # Another series keeps `absent` silent.
+    beside = {"series": 'up{job="souk",app="bank",instance="bank"}', "values": f"1x{resolved + 5}"}
+    return {"interval": "1m", "name": alert, "input_series": [*series, beside], "promql_expr_test": checks}
+
+
+def test_each_alert_fires_after_its_time_and_not_a_step_before_and_resolves(tmp_path: Path) -> None:
+    assert FIRING.keys() == ALERTS.keys() - {"Watchdog"}
+    for file in RULES.glob("[!s]*.yml"):
+        alerts = [rule["alert"] for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+        run(tmp_path, [expected(alert) for alert in alerts if alert in FIRING], file.name)
+
+
+def test_no_alert_but_those_of_a_dead_source_fires_without_data(tmp_path: Path) -> None:
+    silent = dict.fromkeys({*ALERTS, *SLOS} - ALWAYS, False)
+    checks = [*firing(silent | dict.fromkeys(ALWAYS, True), 120)]
+    run(tmp_path, [{"interval": "1m", "input_series": [], "promql_expr_test": checks}])
+
+
+def names(expression: str) -> set[str]:
+    """Of the series in an alert's expression, also of those it records."""
+    return set(re.findall(r"\b(?:souk|rabbitmq|pg|redis|kong)_[a-z_]*|\bup\b", expression))
+
+
+def test_another_alert_fires_when_the_source_of_one_is_gone(tmp_path: Path) -> None:
+    expressions = {alert: rule["expr"] for alert, rule in ALERTS.items() if alert != "Watchdog"}
+    expressions |= {alert: f"{slo['bad']} {slo['all']}" for alert, slo in SLOS.items()}
+    jobs = set()
+    for alert, expression in expressions.items():
+        sources = {
+            next(job for prefix, job in SOURCES.items() if name.startswith(prefix)) for name in names(expression)
+        }
+        assert sources, alert
+        jobs |= sources
+    assert jobs <= {each["job_name"] for each in SCRAPED}
+    # What Prometheus itself writes about a target that does not respond.
+    gone = [[{"series": f'up{{job="{job}",instance="gone"}}', "values": "0x60"}] for job in jobs]
+    checks = list(firing({"ProgramDown": True}, 10, ',instance="gone"'))
+    run(
+        tmp_path,
+        [{"interval": "1m", "input_series": each, "promql_expr_test": checks} for each in gone],
+        "programs.yml",
+    )
+
+
+def test_the_alerts_of_promises_are_those_that_the_generator_writes() -> None:
+    assert (RULES / "slos.yml").read_text() == slos.rules()
+
+
+def requests(failing: str, fine: str) -> list[dict[str, Any]]:
+    return [
+        {"series": 'kong_http_requests_total{code="503"}', "values": failing},
+        {"series": 'kong_http_requests_total{code="200"}', "values": fine},
+    ]
+
+
+def test_a_fast_burn_pages_and_resolves(tmp_path: Path) -> None:
+    hour = ',window="1h"'
+    checks = [
+        *firing({"EdgeErrors": False}, 60, hour),
+        *firing({"EdgeErrors": True}, 80, hour),
+        *firing({"EdgeErrors": False}, 95, hour),
+    ]
+    series = requests("0x60 10+10x19 200x120", "0+100x200")
+    run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": checks}], "slos.yml")
+
+
+def test_a_few_failures_on_a_quiet_night_wake_nobody(tmp_path: Path) -> None:
+    checks = [check for minute in range(60, 120, 5) for check in firing({"EdgeErrors": False}, minute)]
+    series = requests("0x60 1+1x7 9x120", "0x200")
+    run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": checks}], "slos.yml")
