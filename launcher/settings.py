@@ -53,6 +53,8 @@ LAUNCHER = {
     "SOUK_WITHOUT": "Optional servers that are not started, separated by commas: "
     + ", ".join(sorted(name for name, server in SERVERS.items() if server.without))
     + ".",
+    "SOUK_ALERT_WEBHOOK_URL": "Where Alertmanager posts alerts, beside the mails in the mailbox.",
+    "SOUK_ALERT_EMAIL": "To whom it mails them.",
     **{server.variable: f"URL of an external {server.title}, which is used instead." for server in SERVERS.values()},
 }
 

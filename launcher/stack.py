@@ -297,7 +297,8 @@ class Stack:
         if self._with_services and isinstance(prometheus, Prometheus):
             ports = {program.name: self.installation.ports[program.name] for program in self.services.programs()}
             ports["gateway-admin"] = self.installation.ports["gateway-admin"]
-            prometheus.set_targets({name: port for name, port in ports.items() if name not in WITHOUT_METRICS})
+            own = [name for name, server in self.servers.items() if not server.given]
+            prometheus.set_targets({name: port for name, port in ports.items() if name not in WITHOUT_METRICS}, own)
 
     def _undo(self, supervised: bool) -> None:
         if supervised:

@@ -33,6 +33,8 @@ agent "souk" { policy = "write" }
 service_prefix "" { policy = "read" }
 """
 
+METRICS = 'agent "souk" { policy = "read" }'
+
 READER = """
 service_prefix "" { policy = "read" }
 node_prefix "" { policy = "read" }
@@ -100,10 +102,12 @@ class Consul(Server):
             # The only candidate need not wait.
             "performance": {"raft_multiplier": 1},
             "log_level": "WARN",
+            "telemetry": {"prometheus_retention_time": "1m", "disable_hostname": True},
         }
         self.state.write_json("consul.json", settings)
         # The readers' token comes last: `probe` has it.
-        policies = {"agent": AGENT, **{f"{name}-sidecar": SIDECAR % name for name in SERVICES}, "readers": READER}
+        policies = {"agent": AGENT, **{f"{name}-sidecar": SIDECAR % name for name in SERVICES}}
+        policies |= {"metrics": METRICS, "readers": READER}
         tokens = {name: [self._token(name), rules] for name, rules in policies.items()}
         self.state.write_json(
             "consul-acl.json", {"url": self.own_url(), "management": self._token("management"), "tokens": tokens}
@@ -132,6 +136,11 @@ class Consul(Server):
         if self.given or program not in (*ROLES, "gateway", ""):
             return {}
         return {"SOUK_CONSUL_TOKEN": self._token(program if program.endswith("-sidecar") else "readers")}
+
+    @property
+    def metrics_token(self) -> str:
+        """Prometheus's."""
+        return self._token("metrics")
 
     def _token(self, name: str) -> str:
         """Consul's have to be UUIDs."""

@@ -48,6 +48,9 @@ SETTINGS = {
 }
 
 
+MONITOR = "monitor"
+"""The exporter's role."""
+
 RESERVED_CONNECTIONS = 20
 """For operators and backups."""
 
@@ -84,12 +87,19 @@ class Postgres(Server):
             server._replace(netloc=f"{name}:{self.secret(f'{name}-database')}@{address}", path=f"/{name}")
         )
 
+    @property
+    def monitor_url(self) -> str:
+        return f"postgresql://{MONITOR}:{self.secret('monitor-database')}@127.0.0.1:{self.port('postgres')}/postgres"
+
     def ensure_databases(self, names: Sequence[str]) -> None:
         """Each is accessible only to a role of its own."""
         connection = connect(self.url, connect_timeout=10)
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         try:
             with connection.cursor() as cursor:
+                if not self.given:
+                    _ensure_role(cursor, MONITOR, self.secret("monitor-database"), 2)
+                    cursor.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(MONITOR)))
                 share = _share(cursor, len(names))
                 for name in names:
                     _ensure(cursor, name, self.secret(f"{name}-database"), share)
@@ -199,7 +209,7 @@ def _share(cursor: cursor, roles: int) -> int:
     return max(1, (int(maximum) - RESERVED_CONNECTIONS) // max(1, roles))
 
 
-def _ensure(cursor: cursor, name: str, password: str, connections: int) -> None:
+def _ensure_role(cursor: cursor, name: str, password: str, connections: int) -> None:
     role = sql.Identifier(name)
     cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,))
     verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
@@ -208,6 +218,11 @@ def _ensure(cursor: cursor, name: str, password: str, connections: int) -> None:
             verb, role, sql.Literal(password), sql.Literal(connections)
         )
     )
+
+
+def _ensure(cursor: cursor, name: str, password: str, connections: int) -> None:
+    _ensure_role(cursor, name, password, connections)
+    role = sql.Identifier(name)
     cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
     if not cursor.fetchone():
         cursor.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(role, role))

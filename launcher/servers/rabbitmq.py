@@ -26,6 +26,8 @@ ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1 +P 65536 +t 262144 +Q 4096 +MMmcs 0"
 _CONFIGURATION = """listeners.tcp.default = 127.0.0.1:{amqp}
 management.tcp.ip = 127.0.0.1
 management.tcp.port = {management}
+prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.port = {metrics}
 load_definitions = {definitions}
 log.file = false
 log.console = true
@@ -45,7 +47,13 @@ class RabbitMQ(Server):
     name = "rabbitmq"
     title = "RabbitMQ"
     variable = "SOUK_RABBITMQ_URL"
-    ports = {"rabbitmq": 5672, "rabbitmq-management": 15672, "rabbitmq-nodes": 25672, "epmd": 4369}  # noqa: RUF012
+    ports = {  # noqa: RUF012 - a constant of the class
+        "rabbitmq": 5672,
+        "rabbitmq-management": 15672,
+        "rabbitmq-nodes": 25672,
+        "epmd": 4369,
+        "rabbitmq-metrics": 0,
+    }
     start_seconds = 60.0
     without = (
         "NOTE: no RabbitMQ, so Redis carries the messages, without publisher confirms, delayed retries or dead-letter "
@@ -73,12 +81,16 @@ class RabbitMQ(Server):
     def prepare(self) -> None:
         for folder in (self._home, self._home / "base", self._home / "log"):
             folder.mkdir(mode=0o700, exist_ok=True)
-        values = {"amqp": self.port("rabbitmq"), "management": self.port("rabbitmq-management")}
+        values = {
+            "amqp": self.port("rabbitmq"),
+            "management": self.port("rabbitmq-management"),
+            "metrics": self.port("rabbitmq-metrics"),
+        }
         self.state.write(
             "data/rabbitmq/rabbitmq.conf", _CONFIGURATION.format(**values, definitions=self._definitions_file)
         )
         self.state.write_json("data/rabbitmq/definitions.json", self._definitions())
-        self.state.write("data/rabbitmq/enabled_plugins", "[rabbitmq_management].\n")
+        self.state.write("data/rabbitmq/enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
         cookie = self._home / ".erlang.cookie"
         cookie.unlink(missing_ok=True)
         self.state.write("data/rabbitmq/.erlang.cookie", self.secret("erlang-cookie"))

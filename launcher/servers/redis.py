@@ -29,6 +29,9 @@ EDGE = "~ratelimit:* +eval +evalsha +script|load +get +incr +incrby +expire"
 
 CACHE = "+get +pttl +set +del +eval"
 
+MONITOR = "monitor"
+"""The exporter's user."""
+
 MESSAGES = "messages"
 """The user of programs that exchange messages, where there is no RabbitMQ."""
 
@@ -80,6 +83,11 @@ class Redis(Server):
         return found
 
     @property
+    def monitor(self) -> dict[str, str]:
+        """The exporter's environment."""
+        return {"REDIS_USER": MONITOR, "REDIS_PASSWORD": self._password(MONITOR)}
+
+    @property
     def messages_url(self) -> str:
         """The broker where there is no RabbitMQ."""
         url = self.given or self._url(MESSAGES)
@@ -124,6 +132,7 @@ class Redis(Server):
     def _accounts(self, users: dict[str, str]) -> Iterator[str]:
         yield "user default reset"
         yield f"user {OPERATOR} reset on #{self._digest(OPERATOR)} ~* &* +@all"
+        yield f"user {MONITOR} reset on #{self._digest(MONITOR)} {CONNECT} +info"
         for user, rules in users.items():
             yield f"user {user} reset on #{self._digest(user)} {CONNECT} {rules}"
 
