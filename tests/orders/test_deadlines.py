@@ -15,9 +15,16 @@ from chassis.messaging.message import Message
 from chassis.run.service import Service
 from chassis.run.testing import System
 from chassis.storage import postgres, store
-from contracts.payments import AuthorizePayment, CapturePayment, PaymentVoided, RefundPayment, RefundRefused
+from contracts.payments import (
+    AuthorizePayment,
+    CapturePayment,
+    PaymentVoided,
+    RefundPayment,
+    RefundRefused,
+    VoidPayment,
+)
 from contracts.reasons import Reason
-from contracts.stock import ReserveStock, StockReleased, StockReserved
+from contracts.stock import CommitStock, ReleaseStock, ReserveStock, RestockStock, StockReleased, StockReserved
 from services.orders import deadlines
 from services.orders.models import Order
 from services.orders.models.steps import MAX_WAIT, RETRY_POLICIES
@@ -130,13 +137,23 @@ def test_a_confirmed_order_is_cancelled_only_after_a_long_time(
 
 
 @pytest.mark.parametrize(
-    ("command", "minutes"), [(ReserveStock, 4), (AuthorizePayment, 16), (CapturePayment, 64), (RefundPayment, 16)]
+    ("command", "first", "total"),
+    [
+        (ReserveStock, 15, 225),
+        (AuthorizePayment, 30, 930),
+        (CommitStock, 15, 3_825),
+        (CapturePayment, 15, 3_825),
+        (ReleaseStock, 15, 945),
+        (VoidPayment, 15, 945),
+        (RestockStock, 15, 945),
+        (RefundPayment, 15, 945),
+    ],
 )
-def test_attempts_end_after_the_documented_time(command: type[Message], minutes: int) -> None:
+def test_attempts_end_after_the_documented_time(command: type[Message], first: int, total: int) -> None:
+    """In seconds: 4, 16 and 64 minutes; afterwards every hour."""
     policy = RETRY_POLICIES[command]
-    total = sum((policy.after(attempt) for attempt in range(1, policy.times + 1)), timedelta())
-    assert round(total / timedelta(minutes=1)) == minutes
-    assert policy.after(10_000) == MAX_WAIT
+    waits = [policy.after(attempt).total_seconds() for attempt in range(1, policy.times + 1)]
+    assert (waits[0], sum(waits), policy.after(10_000)) == (first, total, timedelta(hours=1))
 
 
 @pytest.fixture

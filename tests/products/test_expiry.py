@@ -130,6 +130,8 @@ def test_the_oldest_holds_expire_first(stocked, deliver):
         deliver(ReserveStock(order_id, {cups: 1}))
         Reservation.objects(order_id=str(order_id)).update(set__expires_at=mongo.now() - timedelta(minutes=minutes))
     assert [each.order_id for each in Reservation.overdue(2)] == [str(order_ids[1]), str(order_ids[2])]
+    reservations.expire()
+    assert stock(cups) == (5, 0, 0)
 
 
 def test_a_sale_beats_an_expiry_that_looked_before_it(stocked, deliver):
@@ -154,6 +156,30 @@ def test_an_order_that_ended_does_not_expire(stocked, deliver, end):
     deliver(ReserveStock(order_id, {cups: 3}))
     assert stock(cups) == ((2, 0, 3) if end is CommitStock else (5, 0, 0))
     assert deliver(RestockStock(order_id)) is None
+    assert stock(cups) == (5, 0, 0)
+
+
+def test_a_hold_sold_after_it_expired_does_not_expire_again(stocked, deliver):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 3}))
+    pass_time(order_id)
+    deliver(CommitStock(order_id))
+    pass_time(order_id)
+    assert deliver(RestockStock(order_id)) is None
+    assert stock(cups) == (5, 0, 0)
+
+
+def test_a_refused_order_does_not_expire(stocked, deliver, published):
+    (cups,) = stocked(5)
+    first, refused = uuid4(), uuid4()
+    deliver(ReserveStock(first, {cups: 5}))
+    deliver(ReserveStock(refused, {cups: 1}))
+    deliver(ReleaseStock(first))
+    pass_time(refused)
+    published()
+    deliver(ReserveStock(refused, {cups: 1}))
+    assert published() == [StockRefused(refused, cups, "out_of_stock")]
     assert stock(cups) == (5, 0, 0)
 
 

@@ -133,6 +133,18 @@ def test_an_order_restocked_before_its_interrupted_sale_is_repeated_is_sold_and_
     assert [stock(product) for product in products] == [(5, 0, 0), (5, 0, 0)]
 
 
+def test_a_commit_during_the_reservation_is_retried(stocked):
+    products = stocked(5, 5)
+    order_id = uuid4()
+
+    def commit_early() -> None:
+        with pytest.raises(TooEarly):
+            handle(CommitStock(order_id), Stock())
+
+    handle(ReserveStock(order_id, dict.fromkeys(products, 2)), Interrupted(1, commit_early))
+    assert [stock(product) for product in products] == [(3, 2, 0), (3, 2, 0)]
+
+
 @pytest.mark.parametrize("at", range(4))
 def test_a_paused_delivery_does_not_hold_again_what_another_sold(stocked, at):
     products = stocked(5, 5)
