@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from tests.mutants import mistakes
@@ -36,7 +37,8 @@ class Mutant:
     @property
     def is_equivalent(self) -> bool:
         return any(
-            (each["file"], each["before"], each["after"]) == (self.file, self.before, self.after) for each in EQUIVALENT
+            fnmatch(self.file, each["file"]) and (each["before"], each["after"]) == (self.before, self.after)
+            for each in EQUIVALENT
         )
 
 

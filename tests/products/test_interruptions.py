@@ -160,6 +160,16 @@ def test_a_paused_delivery_does_not_hold_again_what_another_sold(stocked, at):
 
 
 @pytest.mark.parametrize("at", range(4))
+def test_a_paused_sale_of_an_expired_hold_does_not_sell_again_what_another_sold(stocked, at):
+    products = stocked(5, 5)
+    order_id = uuid4()
+    handle(ReserveStock(order_id, dict.fromkeys(products, 2)), Stock())
+    expire(order_id, Stock())
+    handle(CommitStock(order_id), Interrupted(at, lambda: handle(CommitStock(order_id), Stock())))
+    assert [stock(product) for product in products] == [(3, 0, 2), (3, 0, 2)]
+
+
+@pytest.mark.parametrize("at", range(4))
 def test_a_paused_delivery_leaves_nothing_held_for_an_order_released_meanwhile(stocked, at):
     products = stocked(5, 5)
     order_id = uuid4()
