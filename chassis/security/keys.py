@@ -7,13 +7,14 @@ import hashlib
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 from structlog import get_logger
 
+from chassis.base import clock
 from chassis.base.settings import Settings
 from chassis.base.validation import summary
 from chassis.base.watched_file import WatchedFile
@@ -82,7 +83,7 @@ class Keys:
     def signing(self) -> JWTKey:
         """Raises InvalidKeys if none."""
         for key in self.jwt.values():
-            if key.signing is not None and _is_current(key.expires_at):
+            if key.signing is not None and (key.expires_at is None or clock.now() < key.expires_at):
                 return key
         raise InvalidKeys("no key can sign tokens")
 
@@ -150,7 +151,7 @@ def _from_settings(settings: Settings) -> KeyFile:
 
 
 def _is_current(until: datetime | None) -> bool:
-    return until is None or datetime.now(UTC) < until
+    return until is None or clock.now() < until + clock.LEEWAY
 
 
 @cache

@@ -11,8 +11,8 @@ from prometheus_client import Counter
 from structlog import get_logger
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.base.settings import Settings
-from chassis.security.tokens import LEEWAY
 from chassis.storage import redis
 
 log = get_logger(__name__)

@@ -12,14 +12,12 @@ from typing import Any
 from uuid import UUID
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.base.problems import Unauthorized
 from chassis.base.settings import Settings
 from chassis.security.keys import JWTKey, keyring
 
 LIFETIME = timedelta(minutes=15)
-
-LEEWAY = timedelta(seconds=10)
-"""Clock skew, either way."""
 
 MAX_VERIFIED = 10_000
 """Remembered: 1 KB each."""

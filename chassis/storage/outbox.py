@@ -3,6 +3,7 @@
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -50,9 +51,9 @@ outbox = Table(
 Index("outbox_unsent", outbox.c.position, postgresql_where=outbox.c.sent_at.is_(None))
 
 
-def emit(message: Message) -> None:
-    """Send after the current transaction commits."""
-    _write(message.type, str(message.subject), message.data(), relay.meta(message.version))
+def emit(message: Message, at: datetime | None = None) -> None:
+    """Send after the current transaction commits. `at`: when it happened, if not now."""
+    _write(message.type, str(message.subject), message.data(), relay.meta(message.version), at)
 
 
 def enqueue(task: str, row_id: UUID) -> None:
@@ -60,14 +61,14 @@ def enqueue(task: str, row_id: UUID) -> None:
     _write(TASK_PREFIX + task, str(row_id), {}, relay.meta())
 
 
-def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any]) -> None:
+def _write(type_: str, subject: str, data: dict[str, Any], meta: dict[str, Any], at: datetime | None = None) -> None:
     row = {
         "id": uuid4(),
         "type": type_,
         "subject": subject,
         "data": data,
         "meta": meta,
-        "occurred_at": clock.now(),
+        "occurred_at": at or clock.now(),
     }
     rows.add(outbox, row)
 

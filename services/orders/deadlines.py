@@ -38,7 +38,7 @@ OLDEST_PENDING = select(func.min(Order.created_at)).where(Order.status == OrderS
 
 def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None:
     now = now or clock.now()
-    late = now - timedelta(seconds=Settings.current().reply_grace_seconds)
+    late = now - clock.LEEWAY - timedelta(seconds=Settings.current().reply_grace_seconds)
     session = postgres.session()
     stop_at = time.monotonic() + seconds
     for order in overdue(late):

@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.run.service import Timer
-from chassis.security.tokens import LEEWAY
 from chassis.storage import postgres
 from services.users.models import security_event
 from services.users.models.request import Request
@@ -19,11 +19,12 @@ USED_TOKENS_KEPT = timedelta(days=1)
 def purge() -> bool:
     """Whether there may be more."""
     now = clock.now()
+    expired = now - LEEWAY
     more = [
-        postgres.purge(RevokedToken.__table__, RevokedToken.ends_at < now - LEEWAY),
-        postgres.purge(Request.__table__, Request.expires_at < now),
+        postgres.purge(RevokedToken.__table__, RevokedToken.ends_at < expired),
+        postgres.purge(Request.__table__, Request.expires_at < expired),
         postgres.purge(RefreshToken.__table__, RefreshToken.used_at < now - USED_TOKENS_KEPT),
-        postgres.purge(Session.__table__, Session.expires_at < now),
+        postgres.purge(Session.__table__, Session.expires_at < expired),
         postgres.purge(SecurityEvent.__table__, SecurityEvent.occurred_at < now - security_event.KEPT),
     ]
     return any(more)

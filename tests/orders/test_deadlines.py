@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import func, select, text
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.messaging.message import Message
 from chassis.run.service import Service
 from chassis.run.testing import System
@@ -65,8 +66,21 @@ def test_a_command_with_a_timely_reply_is_not_repeated(
 ) -> None:
     deliver(StockReserved(order_id(placed)))
     with store.active(orders.store), orders.store.transaction():
-        deadlines.watch(clock.now() + timedelta(seconds=20))
+        deadlines.watch(clock.now() + LEEWAY + timedelta(seconds=20))
     assert published(deliver()) == []
+
+
+@pytest.mark.parametrize(("seconds", "repeated"), [(-1, []), (1, ["stock.reserve"])])
+def test_a_deadline_does_not_end_early_by_another_machines_clock(
+    orders: Service, placed: dict[str, Any], deliver: Deliver, seconds: int, repeated: list[str]
+) -> None:
+    deliver()
+    with store.active(orders.store), orders.store.transaction():
+        order = Order.get_for_update(order_id(placed))
+        sent_at = postgres.session().scalar(text("SELECT max(sent_at) FROM events"))
+        assert order.due_at is not None
+        deadlines.watch(max(order.due_at, sent_at + timedelta(seconds=15)) + LEEWAY + timedelta(seconds=seconds))
+    assert [envelope.type for envelope in deliver().sent] == repeated
 
 
 def test_repeated_commands_are_counted(placed: dict[str, Any], miss_deadlines: MissDeadlines) -> None:
@@ -260,7 +274,7 @@ def test_a_command_that_left_late_is_given_its_whole_time(orders: Service, place
     system.sent.clear()
     for seconds, repeated in ((10, []), (20, ["stock.reserve"])):
         with store.active(orders.store), orders.store.transaction():
-            deadlines.watch(clock.now() + timedelta(hours=1, seconds=seconds))
+            deadlines.watch(clock.now() + LEEWAY + timedelta(hours=1, seconds=seconds))
         system.drain()
         assert [envelope.type for envelope in system.sent] == repeated
 
@@ -302,7 +316,7 @@ def test_a_run_that_takes_too_long_leaves_the_rest_to_the_next(
     for _ in ids:
         system.sent.clear()
         with store.active(orders.store), orders.store.transaction():
-            deadlines.watch(clock.now() + timedelta(seconds=20), seconds=0)
+            deadlines.watch(clock.now() + LEEWAY + timedelta(seconds=20), seconds=0)
         system.drain()
         [envelope] = system.sent
         repeated.append(envelope.subject)

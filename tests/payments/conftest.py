@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 import urllib3
 from flask.testing import FlaskClient
-from sqlalchemy import text
+from sqlalchemy import text, update
 from werkzeug.test import run_wsgi_app
 
 from chassis.base import clock
@@ -22,6 +22,7 @@ from chassis.storage import postgres, store
 from contracts.payments import AuthorizePayment
 from devservers.bank import create_app
 from services.payments import sweeper
+from services.payments.models import Payment
 from services.payments.settings import Settings
 
 
@@ -45,6 +46,12 @@ class Orders:
     def deliver(self, message: Message) -> None:
         """Deliver the message and leave what follows from it in the outbox."""
         self.system.deliver(self.payments, Envelope.of(message, "orders"))
+
+    def age(self, by: timedelta) -> None:
+        """Payments were requested of the provider that much earlier."""
+        with self.payments.store.transaction():
+            aged = update(Payment).values(requested_at=Payment.requested_at - by)
+            postgres.session().execute(aged)
 
     @property
     def payment_ids(self) -> list[str]:

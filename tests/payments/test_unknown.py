@@ -1,6 +1,8 @@
 """While the bank is slow, failing, unavailable or responds nonsense, nothing is lost and nothing is charged twice."""
 
 import json
+from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
@@ -95,8 +97,23 @@ def test_a_payment_unfinished_for_long_is_swept_less_often(orders, sweep, settin
 
 def time_out(orders, settings, **changes):
     """Run the tasks after the timeouts of authorisation and capture."""
-    with settings(authorize_timeout_seconds=1e-6, capture_timeout_seconds=1e-6, **changes):
+    orders.age(timedelta(hours=1))
+    with settings(**changes):
         orders.system.drain()
+
+
+@pytest.mark.parametrize(("seconds", "declined"), [(600, []), (610, ["payment.declined"])])
+def test_a_timeout_allows_for_another_machines_clock(orders, sweep, settings, seconds, declined):
+    with settings(**UNAVAILABLE):
+        with pytest.raises(ProviderUnavailable):
+            orders.send(orders.authorization(uuid4()))
+        orders.age(timedelta(seconds=seconds))
+        sweep(LATER)
+        with pytest.raises(ProviderUnavailable):
+            orders.system.drain()
+        with suppress(ProviderUnavailable):
+            orders.system.drain()
+    assert orders.reply_types == declined
 
 
 def test_a_bank_that_keeps_failing_ends_in_a_decline_and_a_void(orders, bank, staff, sweep, settings):

@@ -5,6 +5,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from chassis.base.clock import LEEWAY
 from chassis.messaging.consumer import Retry
 from chassis.storage import mongo
 from contracts.stock import (
@@ -26,8 +27,20 @@ from tests.products.conftest import assert_settled, stock
 
 def pass_time(order_id: UUID) -> None:
     """Until the order's hold is over and the worker's timer runs."""
-    Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(set__expires_at=mongo.now())
+    Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(
+        set__expires_at=mongo.now() - LEEWAY
+    )
     reservations.expire()
+
+
+def test_a_hold_does_not_end_early_by_another_machines_clock(stocked, deliver):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 3}))
+    ended = mongo.now() - LEEWAY + timedelta(seconds=5)
+    Reservation.objects(order_id=str(order_id)).update_one(set__expires_at=ended)
+    reservations.expire()
+    assert stock(cups) == (2, 3, 0)
 
 
 def test_a_hold_lasts_as_long_as_is_set(stocked, deliver):
@@ -110,7 +123,7 @@ def test_an_interrupted_expiry_is_finished_by_the_next(stocked, deliver):
     (cups,) = stocked(5)
     order_id = uuid4()
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
 
     class Dies(Stock):
         def put_back(self, *arguments, **options):
@@ -138,7 +151,7 @@ def test_a_sale_beats_an_expiry_that_looked_before_it(stocked, deliver):
     (cups,) = stocked(5)
     order_id = uuid4()
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
     (reservation,) = Reservation.overdue(10)
     deliver(CommitStock(order_id))
     assert not reservation.expire()
@@ -150,7 +163,7 @@ def test_an_order_that_ended_does_not_expire(stocked, deliver, end):
     (cups,) = stocked(5)
     order_id = uuid4()
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
     deliver(end(order_id))
     reservations.expire()
     deliver(ReserveStock(order_id, {cups: 3}))
@@ -194,7 +207,7 @@ def test_a_late_expiry_does_not_put_back_a_newer_hold(stocked, deliver):
             super().put_back(*arguments, **options)
 
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
     reservations.expire(SoldMeanwhile())
     assert stock(cups) == (2, 0, 3)
     assert_settled({cups: 5})
@@ -208,13 +221,13 @@ def test_a_late_expiry_leaves_the_next_one_to_be_finished(stocked, deliver):
     class HeldAndExpiredMeanwhile(Stock):
         def put_back(self, *arguments, **options):
             deliver(ReserveStock(order_id, {cups: 3}))
-            Reservation.objects.update(set__expires_at=mongo.now())
+            Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
             (again,) = Reservation.overdue(10)
             assert again.expire()
             super().put_back(*arguments, **options)
 
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
     reservations.expire(HeldAndExpiredMeanwhile())
     assert stock(cups) == (2, 3, 0)
     reservations.expire()
@@ -232,7 +245,7 @@ def test_a_late_expiry_does_not_put_back_what_was_reserved_again(stocked, delive
             super().put_back(*arguments, **options)
 
     deliver(ReserveStock(order_id, {cups: 3}))
-    Reservation.objects.update(set__expires_at=mongo.now())
+    Reservation.objects.update(set__expires_at=mongo.now() - LEEWAY)
     reservations.expire(ReservedMeanwhile())
     assert stock(cups) == (2, 3, 0)
     deliver(CommitStock(order_id))

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chassis.base.clock import LEEWAY
 from chassis.base.problems import Problem
 from chassis.messaging.message import Message
 from chassis.storage import mongo
@@ -80,7 +81,9 @@ def handle(message: Message, stock: Stock) -> None:
 
 def expire(order_id: UUID, stock: Stock) -> None:
     """Time passes, and the worker's timer finds the hold too old."""
-    Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(set__expires_at=mongo.now())
+    Reservation.objects(order_id=str(order_id), expires_at__exists=True).update_one(
+        set__expires_at=mongo.now() - LEEWAY
+    )
     reservations.expire(stock)
 
 

@@ -7,7 +7,6 @@ Short scenarios come first, and each begins with empty databases, so that a fail
 
 import os
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_s
 from sqlalchemy import select
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.messaging.consumer import PREFETCH
 from chassis.messaging.relay import TASK_PREFIX
 from chassis.storage import mongo, postgres, store
@@ -138,7 +138,7 @@ class Scenario(RuleBasedStateMachine):
     @rule(which=some)
     def expire_a_hold(self, which: int) -> None:
         held = Reservation.objects(order_id=str(self._one(which)), expires_at__exists=True)
-        held.update_one(set__expires_at=mongo.now() - timedelta(seconds=1))
+        held.update_one(set__expires_at=mongo.now() - LEEWAY)
         with store.active(self.platform.services["products"].store):
             stock.expire()
 

@@ -131,7 +131,7 @@ class Notification(Base):
         if notification.status != Status.PENDING:
             return None
         notification.attempts += 1
-        notification.taken_until = notification.due_at = now + lasts
+        notification.taken_until = notification.due_at = now + lasts + clock.LEEWAY
         return notification
 
     @classmethod

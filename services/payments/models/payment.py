@@ -248,7 +248,7 @@ class Payment(Base):
         if self.requested_at is None or self.is_called_off:
             return None
         timeout = authorize_timeout if self.status == Status.PENDING else capture_timeout
-        if now - self.requested_at < timeout:
+        if now - self.requested_at < timeout + clock.LEEWAY:
             return None
         return Reason.NOT_CONFIRMED_IN_TIME if self.action_url else Reason.PROVIDER_UNAVAILABLE
 

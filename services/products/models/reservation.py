@@ -22,6 +22,7 @@ from mongoengine import (
 )
 from mongoengine.errors import NotUniqueError
 
+from chassis.base.clock import LEEWAY
 from chassis.base.problems import Conflict, Invalid
 from chassis.messaging.message import Message
 from chassis.storage import mongo
@@ -199,7 +200,7 @@ class Reservation(Document):
     @classmethod
     def overdue(cls, limit: int) -> QuerySet:
         """Oldest first."""
-        return cls.objects(expires_at__lte=mongo.now()).order_by("expires_at").limit(limit)
+        return cls.objects(expires_at__lte=mongo.now() - LEEWAY).order_by("expires_at").limit(limit)
 
     def expire(self) -> bool:
         """False if it changed meanwhile."""

@@ -16,6 +16,7 @@ import mongoengine
 from pymongo.collection import Collection
 from structlog import get_logger
 
+from chassis.base.clock import LEEWAY
 from chassis.base.problems import Unavailable
 from chassis.storage import mongo
 from services.products.models.product import SHELVES
@@ -26,8 +27,8 @@ log = get_logger(__name__)
 MAX_LAG_SECONDS = 1.0
 """For other processes' writes."""
 
-OVERLAP = timedelta(milliseconds=mongo.OPERATION_TIMEOUT_MILLISECONDS) + timedelta(seconds=2)
-"""Operation timeout plus two seconds of clock skew."""
+OVERLAP = timedelta(milliseconds=mongo.OPERATION_TIMEOUT_MILLISECONDS) + LEEWAY
+"""A change appears when its operation ends, by its process's clock."""
 
 MAX_AT_ONCE = timedelta(minutes=10)
 """More is read shelf by shelf, as it may not fit into memory."""

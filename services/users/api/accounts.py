@@ -35,7 +35,7 @@ class Registration(Resource):
         user = User.new(body.profile, hashed_password=prepared)
         if user.register():
             names = user.first_name or "", user.last_name or ""
-            emit(UserRegistered(user.id, user.email, user.username, *names))
+            emit(UserRegistered(user.id, user.email, user.username, *names), user.updated_at)
             request_verification(user)
             record("registered", user.id)
         elif (owner := User.by_email(user.email)) is not None:
@@ -64,7 +64,7 @@ class OneUser(Resource):
         user = User.changeable_by(auth.caller(), user_id)
         previous = user.pending_email
         if user.update_profile(body.model_dump()):
-            emit(updated(user))
+            emit(updated(user), user.updated_at)
         if user.pending_email not in (None, previous):
             record("email.change_requested", user.id)
             request_verification(user)

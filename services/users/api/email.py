@@ -61,7 +61,7 @@ class Verify(Resource):
             raise refused()
         if user.email != previous:
             record("email.changed", user.id)
-            emit(updated(user))
+            emit(updated(user), user.updated_at)
         record("email.verified", user.id)
         emit(EmailVerified(user.id, user.email))
 

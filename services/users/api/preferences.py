@@ -23,8 +23,10 @@ class UserPreferences(Resource):
         user = User.changeable_by(auth.caller(), user_id)
         user.require_open()
         user.set_public(body.is_public)
-        if Preferences.of(user_id).update(body.model_dump(exclude={"is_public"})):
-            emit(UserPreferencesUpdated(user_id, body.locale, body.time_zone, body.currency, body.marketing_consent))
+        preferences = Preferences.of(user_id)
+        if preferences.update(body.model_dump(exclude={"is_public"})):
+            wishes = (body.locale, body.time_zone, body.currency, body.marketing_consent)
+            emit(UserPreferencesUpdated(user_id, *wishes), preferences.updated_at)
         return _view(user)
 
 

@@ -46,7 +46,7 @@ class Preferences(Base):
         for name, value in changes.items():
             setattr(self, name, value)
         if changes:
-            self.updated_at = clock.now()
+            self.updated_at = clock.after(self.updated_at)
             postgres.session().add(self)
         return bool(changes)
 

@@ -65,7 +65,12 @@ class Request(Base):
     def find_open(cls, request_id: UUID, lock: bool = False) -> Self | None:
         """None if used, expired or without account."""
         found = postgres.session().get(cls, request_id, with_for_update=lock)
-        if found is None or found.user_id is None or found.used_at is not None or found.expires_at <= clock.now():
+        if (
+            found is None
+            or found.user_id is None
+            or found.used_at is not None
+            or found.expires_at + clock.LEEWAY <= clock.now()
+        ):
             return None
         return found
 

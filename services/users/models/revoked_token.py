@@ -9,7 +9,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from structlog import get_logger
 
 from chassis.base import clock
-from chassis.security.tokens import LEEWAY
+from chassis.base.clock import LEEWAY
 from chassis.storage import postgres
 from services.users.models import Base
 from services.users.settings import Settings

@@ -17,7 +17,8 @@ from sqlalchemy import Index, String, select, text, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
-from chassis.security.tokens import LEEWAY, AccessToken
+from chassis.base.clock import LEEWAY
+from chassis.security.tokens import AccessToken
 from chassis.storage import postgres
 from services.users.models import Base
 from services.users.models.revoked_token import RevokedToken
@@ -59,7 +60,7 @@ class Session(Base):
 
     @property
     def is_open(self) -> bool:
-        return self.ended_at is None and clock.now() < self.expires_at
+        return self.ended_at is None and clock.now() < self.expires_at + LEEWAY
 
     def end(self, by: str) -> None:
         """Access tokens are refused within seconds."""
@@ -138,7 +139,10 @@ class RefreshToken(Base):
         used_successors = select(RefreshToken.digest).where(
             RefreshToken.parent == self.digest, RefreshToken.used_at.is_not(None)
         )
-        return now > self.used_at + REPEAT_WINDOW or postgres.session().scalar(used_successors.limit(1)) is not None
+        return (
+            now > self.used_at + REPEAT_WINDOW + LEEWAY
+            or postgres.session().scalar(used_successors.limit(1)) is not None
+        )
 
 
 def successor_of(token: str) -> str:

@@ -220,7 +220,7 @@ class User(Base):
         for field, value in values.items():
             setattr(self, field, value)
         self._set_search_terms()
-        self.updated_at = clock.now()
+        self.updated_at = clock.after(self.updated_at)
 
     def _set_search_terms(self) -> None:
         self.first_last = searchable(self.first_name, self.last_name)

@@ -7,9 +7,9 @@ from uuid import uuid4
 import pytest
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.base.settings import Settings
 from chassis.security import revocations
-from chassis.security.tokens import LEEWAY
 from chassis.storage import redis
 from tests.conftest import server_url
 

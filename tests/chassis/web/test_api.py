@@ -15,13 +15,13 @@ from pydantic import Field
 from sqlalchemy import text
 
 from chassis.base import clock
+from chassis.base.clock import LEEWAY
 from chassis.base.problems import Conflict, NotFound
 from chassis.base.settings import Settings
 from chassis.run import web_app
 from chassis.run.service import Service
 from chassis.run.testing import bearer
 from chassis.security import auth
-from chassis.security.tokens import LEEWAY
 from chassis.storage import outbox, postgres
 from chassis.storage.postgres_store import PostgresStore
 from chassis.web.api import Body, Query, Resource, View, endpoint
