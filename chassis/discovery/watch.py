@@ -21,6 +21,9 @@ RETRY_SECONDS = (0.2, 1.0)
 
 EMPTY_POLL_SECONDS = 0.5
 
+MIN_POLL_SECONDS = 0.1
+"""From one query to the next: a source that does not wait must not keep a core busy."""
+
 Fetch = Callable[[float], Sequence[Instance]]
 """Takes the seconds to wait for a change. Raises on an outage."""
 
@@ -95,7 +98,7 @@ class Watch:
 
     def _run(self) -> None:
         while True:
+            began = time.monotonic()
             pause = self.poll()
             self._has_result.set()
-            if pause:
-                time.sleep(pause)
+            time.sleep(max(pause, began + MIN_POLL_SECONDS - time.monotonic(), 0.0))

@@ -25,7 +25,7 @@ class Faulty:
     def __init__(self) -> None:
         self.status, self.body = 200, b'{"well": true}'
         self.response_headers: dict[str, str] = {}
-        self.hangs = self.dribbles = self.hangs_up = False
+        self.hangs = self.dribbles = self.hangs_up = self.ended = False
         self.seen: list[tuple[str, str, Mapping[str, str], bytes]] = []
         self.arrived = threading.Condition()
         self.released = threading.Event()
@@ -38,6 +38,7 @@ class Faulty:
             def log_message(self, *_: Any) -> None: ...
 
             def respond(self) -> None:
+                self.close_connection = self.close_connection or faulty.ended
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 with faulty.arrived:
                     faulty.seen.append((self.command, self.path, dict(self.headers), body))
@@ -83,6 +84,8 @@ def faulty() -> Iterator[Faulty]:
     try:
         yield upstream
     finally:
+        # Connections that clients keep would go on.
+        upstream.ended = True
         upstream.released.set()
         upstream.server.shutdown()
         upstream.server.server_close()

@@ -11,7 +11,7 @@ from structlog import get_logger
 from chassis.base.parsing import parse_json
 from chassis.discovery.agent import Agent
 from chassis.discovery.usable import usable
-from chassis.discovery.watch import EMPTY_GRACE_SECONDS
+from chassis.discovery.watch import EMPTY_GRACE_SECONDS, MIN_POLL_SECONDS
 from services.gateway.discovery.names import Address
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
 
@@ -32,6 +32,7 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
     tls, index = agent.tls(), 0
     has_addresses, empty_since = False, 0.0
     while True:
+        began = time.monotonic()
         try:
             addresses, sent_index = await _query(agent, tls, service, index)
         except (*FETCH_FAILURES, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -48,6 +49,7 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
         has_addresses, empty_since = bool(addresses), 0.0
         yield addresses
         index = _next_index(index, sent_index)
+        await asyncio.sleep(began + MIN_POLL_SECONDS - time.monotonic())
 
 
 async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:

@@ -1,9 +1,11 @@
 """The last instances survive an outage of the source, and an empty catalogue is not believed too soon."""
 
+import time
 from collections.abc import Sequence
 
 from chassis.discovery import Instance
-from chassis.discovery.watch import EMPTY_GRACE_SECONDS, EMPTY_POLL_SECONDS, RETRY_SECONDS, Watch
+from chassis.discovery.watch import EMPTY_GRACE_SECONDS, EMPTY_POLL_SECONDS, MIN_POLL_SECONDS, RETRY_SECONDS, Watch
+from tests.installation import until
 
 ONE, TWO = Instance("1", "http://127.0.0.1:1"), Instance("2", "http://127.0.0.1:2")
 
@@ -73,3 +75,15 @@ def test_the_grace_period_restarts_each_time_it_becomes_empty() -> None:
 def test_an_unchanged_result_is_the_same_object() -> None:
     source = Source()
     assert source.poll([ONE, TWO]) is source.poll([Instance("2", TWO.url), ONE])
+
+
+def test_a_source_that_does_not_wait_is_queried_with_pauses() -> None:
+    queried: list[float] = []
+
+    def fetch(_wait_seconds: float) -> Sequence[Instance]:
+        queried.append(time.monotonic())
+        return [ONE]
+
+    Watch("x", fetch, wait_seconds=60).start()
+    until(lambda: len(queried) >= 4)
+    assert queried[3] - queried[0] >= 3 * MIN_POLL_SECONDS
