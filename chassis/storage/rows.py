@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Table, insert, inspect, select
+from sqlalchemy import update as sql_update
 
 from chassis.storage import postgres
 from chassis.storage.prepared import Prepared, array
@@ -97,6 +98,7 @@ class Unit:
         self._held: dict[tuple[type[Any], str], dict[UUID, Any]] = {}
         self._loaded: list[tuple[Mapping[Any], Any, list[Any]]] = []
         self._added: dict[Mapping[Any], list[dict[str, Any]]] = {}
+        self._updated: dict[Mapping[Any], list[dict[str, Any]]] = {}
 
     def lock(self, model: type[Any], ids: Iterable[UUID], by: str) -> None:
         held = self._held.setdefault((model, by), {})
@@ -117,11 +119,17 @@ class Unit:
     def add(self, model: Any, values: dict[str, Any]) -> None:
         self._added.setdefault(mapping(model), []).append(values)
 
+    def update(self, model: Any, values: dict[str, Any]) -> None:
+        self._updated.setdefault(mapping(model), []).append(values)
+
     def flush(self) -> None:
         """Added rows first."""
         added, self._added = self._added, {}
         for of_model, rows in added.items():
             of_model.insert(rows)
+        updated, self._updated = self._updated, {}
+        for of_model, rows in updated.items():
+            of_model.update(rows, [key for key in rows[0] if key != of_model.key])
         changed: dict[Mapping[Any], tuple[list[dict[str, Any]], set[str]]] = {}
         for index, (of_model, found, values) in enumerate(self._loaded):
             now = [getattr(found, key) for key in of_model.columns]
@@ -182,3 +190,13 @@ def add(model: type[Any] | Table, values: dict[str, Any]) -> None:
         postgres.session().connection().execute(insert(model), values)
     else:
         postgres.session().add(model(**values))
+
+
+def update(model: type[Any], id_: UUID, values: dict[str, Any]) -> None:
+    """Without reading it. `values` of every row of a model have the same names."""
+    current = _unit.get()
+    if current is not None:
+        current.update(model, {mapping(model).key: id_, **values})
+    else:
+        key = mapping(model).table.primary_key.columns[0]
+        postgres.session().execute(sql_update(model).where(key == id_).values(values))

@@ -4,6 +4,7 @@ A crash may cause a duplicate at the same provider, never at a second one.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -39,18 +40,38 @@ SECONDS = Histogram(
 _OUTCOMES = {Refused: Outcome.REFUSED, NotTaken: Outcome.NOT_TAKEN, Unknown: Outcome.UNKNOWN}
 
 
-def deliver(notification: Notification) -> None:
-    """Raises NotTaken or Unknown when a retry may succeed."""
+@dataclass(frozen=True)
+class Begun:
+    """An attempt that is logged."""
+
+    attempt_id: UUID
+    provider: str
+
+
+@dataclass(frozen=True)
+class Sent:
+    attempt_id: UUID | None = None
+    """To be ended with `reference`, the provider's id; None if it is ended."""
+    reference: str | None = None
+
+
+def begin(notification: Notification) -> Begun | None:
+    """Log the first attempt in the transaction that takes the row, where its provider is certain."""
+    if notification.channel == PUSH or notification.pinned_to or notification.kind in REQUESTED:
+        return None
+    for first in _alternatives(notification):
+        return Begun(Attempt.begin(notification.id, first.name), first.name)
+    return None
+
+
+def send(notification: Notification, begun: Begun | None) -> Sent | None:
+    """None if its outcome is recorded. Raises NotTaken or Unknown when a retry may succeed."""
     try:
         message = _message(notification)
         if notification.channel == PUSH:
             _push(notification, message)
-        else:
-            _send_to_one_of(
-                providers.alternatives(notification.channel, notification.pinned_to, Settings.current()),
-                notification,
-                message,
-            )
+            return Sent()
+        return _send_to_one_of(_alternatives(notification), notification, message, begun)
     except requested.RequestExpired:
         _record_outcome(notification, "over", lambda row: row.suppress("used or expired"))
     except Refused as refusal:
@@ -60,8 +81,19 @@ def deliver(notification: Notification) -> None:
         error, pinned_to = str(failure), getattr(failure, "provider", None)
         _record_outcome(notification, "postponed", lambda row: row.retry_later(error, pinned_to))
         raise
-    else:
-        _record_outcome(notification, "sent", Notification.succeed)
+    return None
+
+
+def succeed(row: Notification, sent: Sent) -> None:
+    """In a transaction that has locked `row`."""
+    if sent.attempt_id is not None:
+        Attempt.end(sent.attempt_id, Outcome.SENT, sent.reference)
+    row.succeed()
+    _log(row, "sent")
+
+
+def _alternatives(notification: Notification) -> list[Provider]:
+    return providers.alternatives(notification.channel, notification.pinned_to, Settings.current())
 
 
 def _message(notification: Notification) -> Message:
@@ -81,14 +113,16 @@ def _message(notification: Notification) -> Message:
     return message
 
 
-def _send_to_one_of(alternatives: list[Provider], notification: Notification, message: Message) -> None:
+def _send_to_one_of(
+    alternatives: list[Provider], notification: Notification, message: Message, begun: Begun | None
+) -> Sent:
     failure = NotTaken("No provider is configured for this channel.")
     for provider in alternatives:
         try:
             if provider.name == notification.pinned_to and _was_taken(provider, notification, message):
-                return
-            _attempt(notification.id, provider.name, partial(provider.send, message))
-            return
+                return Sent()
+            attempt_id = begun.attempt_id if begun and begun.provider == provider.name else None
+            return _attempt(notification.id, provider.name, partial(provider.send, message), attempt_id=attempt_id)
         except Unknown as unknown:
             unknown.provider = provider.name  # type: ignore[attr-defined]
             raise
@@ -103,8 +137,8 @@ def _was_taken(provider: Provider, notification: Notification, message: Message)
     if reference is None:
         return False
     with store.transaction():
-        attempt = Attempt.begin(notification.id, provider.name)
-    _end(attempt.id, Outcome.SENT, reference=reference)
+        attempt_id = Attempt.begin(notification.id, provider.name)
+    _end(attempt_id, Outcome.SENT, reference=reference)
     return True
 
 
@@ -126,12 +160,10 @@ def _push(notification: Notification, message: Message) -> None:
         if subscription.device_id in done:
             continue
         try:
-            _attempt(
-                notification.id,
-                subscription.service,
-                partial(push.send, message, subscription, settings),
-                subscription.device_id,
-            )
+            call = partial(push.send, message, subscription, settings)
+            sent = _attempt(notification.id, subscription.service, call, subscription.device_id)
+            if sent.attempt_id is not None:
+                _end(sent.attempt_id, Outcome.SENT, sent.reference)
             reached += 1
         except push.SubscriptionEnded:
             with store.transaction():
@@ -145,18 +177,24 @@ def _push(notification: Notification, message: Message) -> None:
         raise Refused(str(failures[0]) if failures else "No device is left.")
 
 
-def _attempt(notification_id: UUID, provider: str, send: Callable[[], str], device_id: UUID | None = None) -> None:
-    with store.transaction():
-        attempt = Attempt.begin(notification_id, provider, device_id)
+def _attempt(
+    notification_id: UUID,
+    provider: str,
+    call: Callable[[], str],
+    device_id: UUID | None = None,
+    attempt_id: UUID | None = None,
+) -> Sent:
+    if attempt_id is None:
+        with store.transaction():
+            attempt_id = Attempt.begin(notification_id, provider, device_id)
     try:
-        reference = send()
+        return Sent(attempt_id, call())
     except push.SubscriptionEnded as ended:
-        _end(attempt.id, Outcome.REFUSED, error=f"The subscription has ended ({ended}).")
+        _end(attempt_id, Outcome.REFUSED, error=f"The subscription has ended ({ended}).")
         raise
     except (Refused, NotTaken, Unknown) as failure:
-        _end(attempt.id, _OUTCOMES[type(failure)], error=str(failure))
+        _end(attempt_id, _OUTCOMES[type(failure)], error=str(failure))
         raise
-    _end(attempt.id, Outcome.SENT, reference=reference)
 
 
 def _end(attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
@@ -171,6 +209,10 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
         if not row.recipient:
             # The errors may name the deleted user.
             Attempt.blank([row.id])
+    _log(row, outcome)
+
+
+def _log(row: Notification, outcome: str) -> None:
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     if row.sent_at is not None:
         SECONDS.labels(row.channel).observe((row.sent_at - (row.release_at or row.created_at)).total_seconds())

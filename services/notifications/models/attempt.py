@@ -10,7 +10,7 @@ from sqlalchemy import ForeignKey, String, select, update
 from sqlalchemy.orm import Mapped, mapped_column
 
 from chassis.base import clock
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 from services.notifications.models.base import Base
 
 
@@ -40,22 +40,24 @@ class Attempt(Base):
     ended_at: Mapped[datetime | None]
 
     @classmethod
-    def begin(cls, notification_id: UUID, provider: str, device_id: UUID | None = None) -> "Attempt":
-        attempt = cls(
-            id=uuid4(),
-            notification_id=notification_id,
-            provider=provider,
-            device_id=device_id,
-            outcome=Outcome.STARTED,
-            started_at=clock.now(),
-        )
-        postgres.session().add(attempt)
-        return attempt
+    def begin(cls, notification_id: UUID, provider: str, device_id: UUID | None = None) -> UUID:
+        """Its id."""
+        attempt_id = uuid4()
+        attempt = {
+            "id": attempt_id,
+            "notification_id": notification_id,
+            "provider": provider,
+            "device_id": device_id,
+            "outcome": Outcome.STARTED,
+            "started_at": clock.now(),
+        }
+        rows.add(cls, attempt)
+        return attempt_id
 
     @classmethod
     def end(cls, attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:
         ended = {"outcome": outcome, "reference": reference, "error": error and error[:500], "ended_at": clock.now()}
-        postgres.session().execute(update(cls).where(cls.id == attempt_id).values(ended))
+        rows.update(cls, attempt_id, ended)
 
     @classmethod
     def of(cls, notification_id: UUID) -> Sequence["Attempt"]:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from chassis.base import clock
 from chassis.base.problems import NotFound
 from chassis.security.auth import Caller
-from chassis.storage import postgres
+from chassis.storage import postgres, rows
 from chassis.web.pagination import Page, newest_first
 from services.notifications.content import Content
 from services.notifications.kinds import KINDS
@@ -127,7 +127,8 @@ class Notification(Base):
         notification = cls.get_for_update(notification_id)
         if notification.status != Status.PENDING or (notification.taken_until or now) > now:
             return None
-        notification.pin_to_interrupted()
+        if notification.attempts:
+            notification.pin_to_interrupted()
         if notification.status != Status.PENDING:
             return None
         notification.attempts += 1
@@ -136,7 +137,11 @@ class Notification(Base):
 
     @classmethod
     def get_for_update(cls, notification_id: UUID) -> "Notification":
-        return postgres.session().get_one(cls, notification_id, with_for_update=True)
+        """Raises LookupError."""
+        found = rows.get_for_update(cls, notification_id)
+        if found is None:
+            raise LookupError(f"There is no notification {notification_id}.")
+        return found
 
     @classmethod
     def overdue(cls, at: datetime) -> list["Notification"]:
