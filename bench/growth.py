@@ -102,10 +102,10 @@ def _products(count: int) -> Iterator[tuple[str, str]]:
     products.settings_class.use(mongo_url=settings["SOUK_MONGO_URL"], log_level="error")
     _ = products.store
     made = catalogue(count, random.Random(1))
-    while batch := list(islice(made, 1_000)):
-        with pymongo.timeout(300):
+    with pymongo.timeout(600):
+        while batch := list(islice(made, 1_000)):
             mongoengine.get_db()["products"].insert_many(batch, ordered=False)
-    product = str(mongoengine.get_db()["products"].find_one()["_id"])
+        product = str(mongoengine.get_db()["products"].find_one()["_id"])
     with _services.serving("products", settings, seeded=False) as url:
         yield product, url
 
