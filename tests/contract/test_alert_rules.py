@@ -134,7 +134,8 @@ def minutes(duration: str) -> int:
 def resolved_after(rule: dict[str, Any]) -> int:
     """Minutes until its ranges have passed."""
     ranges = re.findall(r"\[(\d+)([mh])\]", rule["expr"])
-    return 2 + max((int(count) * (60 if unit == "h" else 1) for count, unit in ranges), default=0)
+    kept = minutes(rule.get("keep_firing_for", "0m"))
+    return 2 + kept + max((int(count) * (60 if unit == "h" else 1) for count, unit in ranges), default=0)
 
 
 def expected(alert: str) -> dict[str, Any]:
