@@ -25,6 +25,9 @@ ALERTS = {
 }
 SLOS = yaml.safe_load(slos.FILE.read_text())
 
+pytestmark = pytest.mark.timeout(600)
+"""The first may install promtool."""
+
 MINUTES = 45
 """Of good values before and after bad ones: longer than any range in a rule."""
 

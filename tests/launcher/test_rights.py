@@ -96,6 +96,17 @@ def test_others_have_no_user_in_the_cache(stack):
         assert "SOUK_CACHE_URL" not in stack.credentials(program)
 
 
+def test_who_measures_redis_reads_no_key(stack):
+    monitor = stack.servers["redis"].monitor
+    for name in ("redis", "redis-cache"):
+        port = stack.installation.ports[name]
+        client = redis.Redis(port=port, username=monitor["REDIS_USER"], password=monitor["REDIS_PASSWORD"])
+        assert client.info("memory")["used_memory"]
+        for command in ("GET ratelimit:login", "EXISTS souk:revoked:a-token", "KEYS *", "CONFIG GET *"):
+            with pytest.raises(NoPermissionError):
+                client.execute_command(command)
+
+
 def fill(client: redis.Redis, prefix: str) -> None:
     for number in range(300):
         assert client.set(f"{prefix}:{number}", "x" * 20_000, ex=300)
@@ -125,6 +136,21 @@ def test_a_stranger_cannot_read_mongodb(stack):
                 attempt()
         with pytest.raises(OperationFailure):
             client.admin.command("createUser", "stranger", pwd="p", roles=["root"])
+
+
+def test_who_measures_consul_changes_nothing(stack):
+    url, token = stack.url("consul"), stack.servers["consul"].metrics_token
+
+    def send(method: str, path: str) -> str:
+        headers = {"Authorization": f"Bearer {token}"}
+        with urllib.request.urlopen(urllib.request.Request(url + path, b"{}", headers, method=method)) as response:
+            return str(response.read())
+
+    assert "consul_" in send("GET", "/v1/agent/metrics?format=prometheus")
+    assert send("GET", "/v1/catalog/service/orders") == "b'[]'"
+    for path in ("/v1/kv/a", "/v1/agent/leave", "/v1/acl/token"):
+        with pytest.raises(HTTPError, match="403"):
+            send("PUT", path)
 
 
 def test_a_service_has_its_own_mongodb_database_and_no_other(stack):

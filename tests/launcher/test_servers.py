@@ -70,6 +70,19 @@ def test_every_server_keeps_its_data_until_it_is_wiped(
     assert taken_from("kept", envelope)
 
 
+def test_who_measures_postgresql_sees_all_sessions_and_no_table(stack: Stack, postgres: Postgres) -> None:
+    run(postgres.database_url("alpha"), "CREATE TABLE secret AS SELECT 'a row' AS what")
+    everyones = "SELECT count(*) FROM pg_stat_activity WHERE usename <> current_user AND query <> ''"
+    connection = psycopg2.connect(stack.url("postgres"))
+    try:
+        connection.cursor().execute("SELECT 1")
+        assert run(postgres.monitor_url, everyones) != [(0,)]
+    finally:
+        connection.close()
+    with pytest.raises(psycopg2.OperationalError, match="permission denied for database"):
+        run(postgres.monitor_url.replace("/postgres", "/alpha"), "SELECT * FROM secret")
+
+
 def test_a_lost_state_folder_costs_no_data(stack: Stack, postgres: Postgres, tmp_path: Path) -> None:
     run(postgres.database_url("alpha"), "CREATE TABLE precious AS SELECT 'a row' AS what")
     stack.down()

@@ -75,7 +75,10 @@ def test_a_process_becomes_ready_and_stops_when_asked(run: Run, command: str) ->
     process, port = run(command, "services.notifications")
     assert get(port, "/health/ready").status == 200
     assert get(port, "/health/live").status == 200
-    assert b"souk_" in get(port, "/metrics").data
+    metrics = get(port, "/metrics").data
+    assert b'souk_ready{check="database"} 1.0' in metrics
+    assert (b"souk_timer_last_success_timestamp_seconds{" in metrics) == (command == "worker"), "where it is set"
+    assert (b"\nsouk_notifications_dead " in metrics) <= (command == "worker"), "no other program reports 0"
     assert get(port, "/nothing").status == 404
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_SECONDS) == 0

@@ -457,7 +457,8 @@ def test_health_and_metrics_respond(notes: FlaskClient) -> None:
     assert "/health/" not in metrics, "probes are not requests"
     assert "souk_outbox_oldest_unsent" not in metrics, "a web process relays nothing"
     assert 'souk_build_info{version="' in metrics
-    assert 'le="0.2"' in metrics
+    assert 'le="0.2"' in metrics, "promised for requests"
+    assert 'souk_database_query_seconds_bucket{le="0.05"}' in metrics, "promised for queries"
 
 
 def test_an_unavailable_database_is_a_503_with_retry_after() -> None:
