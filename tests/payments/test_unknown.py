@@ -6,6 +6,7 @@ from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from chassis.storage import postgres, store
@@ -42,6 +43,7 @@ def test_with_a_failing_bank_the_payment_stays_pending_until_the_sweeper_retries
     (payment_id,) = orders.payment_ids
     assert sweep(SOON) == 0
     assert sweep(LATER) == 1
+    assert REGISTRY.get_sample_value("souk_payments_overdue") == 1
     with pytest.raises(ProviderUnavailable):
         orders.system.drain()
     assert orders.payment_ids == [payment_id, payment_id]

@@ -18,7 +18,7 @@ import urllib3
 from contracts.stock import ReserveStock
 from services.products import cache
 from services.products.models import Product
-from tests.conftest import JWT_KEYS, free_port, server_url
+from tests.conftest import JWT_KEYS, PATIENT, free_port, server_url
 from tests.installation import until
 from tests.products.conftest import described
 
@@ -129,7 +129,7 @@ def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
     port = free_port()
     values = {
         "SOUK_MONGO_URL": mongo_url,
-        "SOUK_REDIS_URL": server_url("REDIS"),
+        "SOUK_REDIS_URL": f"{server_url('REDIS')}?{PATIENT}",
         "SOUK_PORT": str(port),
         "SOUK_SEARCH_DIRECTORY": str(search_directory),
         "SOUK_JWT_KEYS": json.dumps(JWT_KEYS),

@@ -376,17 +376,24 @@ def test_messages_that_cannot_be_handled_together_are_handled_one_by_one(
         until(lambda: broker.depth(connection.default_channel, name) == 0)
 
 
-def test_a_message_that_is_held_is_not_acknowledged_with_later_ones(name: str, publisher: Publisher) -> None:
+@pytest.mark.parametrize("count", [1, 2], ids=["alone", "together"])
+def test_a_message_that_is_held_is_not_acknowledged_with_later_ones(
+    name: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    # Enough for the later ones to come together.
+    monkeypatch.setattr(consuming, "GATHER_SECONDS", 0.5)
     broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
-    held, later = an_envelope(name), an_envelope(name)
+    held = an_envelope(name)
     publisher.publish(held)
+    handled: list[Delivery] = []
 
     def handle(deliveries: Sequence[Delivery]) -> list[Verdict]:
         if Envelope.from_json(deliveries[0].body) == held:
-            publisher.publish(later)
+            list(publisher.send_all([Outgoing.of(an_envelope(name)) for _ in range(count)]))
             return [Hold(3_600)]
-        consumer.should_stop = True
-        return [None]
+        handled.extend(deliveries)
+        consumer.should_stop = len(handled) == count
+        return [None] * len(deliveries)
 
     consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
     consumer.run()
