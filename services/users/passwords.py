@@ -28,7 +28,7 @@ MIN_SCORE = 3
 """zxcvbn's 0 to 4; 3 is at least 10^8 guesses."""
 
 MAX_JUDGED_CHARACTERS = 32
-"""zxcvbn is quadratic: tenths of a second at 32, seconds at 200."""
+"""zxcvbn is quadratic."""
 
 
 def hash_password(password: str) -> str:
@@ -58,13 +58,13 @@ def is_outdated(stored: str) -> bool:
 
 def reject_weak(password: str, personal_terms: Sequence[str], field: str) -> None:
     """Raises Invalid if leaked or easy to guess."""
-    # zxcvbn's word lists take 9 MB.
-    from zxcvbn import zxcvbn
+    # Its word lists take 8 MB.
+    from zxcvbn_rs_py import zxcvbn
 
-    judged = zxcvbn(password[:MAX_JUDGED_CHARACTERS], user_inputs=list(personal_terms))
-    if judged["score"] < MIN_SCORE:
-        why = judged["feedback"]["warning"].rstrip(".")
-        message = "is too easy to guess" + (f": {why}" if why else "")
+    judged = zxcvbn(password[:MAX_JUDGED_CHARACTERS], list(personal_terms))
+    if int(judged.score) < MIN_SCORE:
+        why = judged.feedback and judged.feedback.warning
+        message = "is too easy to guess" + (f": {str(why).rstrip('.')}" if why else "")
         raise Invalid.fields((field, message))
 
 
