@@ -12,7 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from tests.mutants import mistakes
@@ -37,7 +37,7 @@ class Mutant:
     @property
     def is_equivalent(self) -> bool:
         return any(
-            fnmatch(self.file, each["file"]) and (each["before"], each["after"]) == (self.before, self.after)
+            all(fnmatchcase(getattr(self, name), each[name]) for name in ("file", "before", "after"))
             for each in EQUIVALENT
         )
 
