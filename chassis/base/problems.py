@@ -38,6 +38,10 @@ class NotFound(Problem):
     type, status, title = "/problems/not-found", 404, "Not found"
 
 
+class RequestTimeout(Problem):
+    type, status, title = "/problems/request-timeout", 408, "Request timed out"
+
+
 class Conflict(Problem):
     type, status, title = "/problems/conflict", 409, "Conflict with the current state"
 

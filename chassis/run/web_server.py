@@ -11,9 +11,9 @@ from granian.log import LogLevels
 from granian.server import MTServer
 
 from chassis.base.health import InFlight
-from chassis.base.problems import Unavailable
+from chassis.base.problems import Problem, RequestTimeout, Unavailable
 from chassis.base.settings import Settings
-from chassis.run.bodies import READERS, BodyReaders, TooManySlowBodies
+from chassis.run.bodies import READERS, BodyReaders, IncompleteBody, TooManySlowBodies
 
 MAX_CONNECTIONS = 1024
 """The rest wait in the socket's backlog."""
@@ -31,14 +31,17 @@ class Server(MTServer):
 def run(application: Any, settings: Settings) -> NoReturn:
     """On SIGTERM, finishes requests in flight. Clears the environment."""
     _hide_environment()
-    in_flight, bodies = InFlight(), BodyReaders()
+    in_flight = InFlight()
+    bodies = BodyReaders(settings.port, max_seconds=2 * settings.request_timeout_seconds)
 
     def counted(environ: Any, start_response: Any) -> Any:
         with in_flight:
             try:
                 bodies.read(environ)
             except TooManySlowBodies:
-                return _refuse(start_response)
+                return _refuse(start_response, Unavailable("Too many requests send their bodies slowly."))
+            except IncompleteBody:
+                return _refuse(start_response, RequestTimeout("The request's body did not arrive in time."))
             return application(environ, start_response)
 
     server = Server(
@@ -57,11 +60,10 @@ def run(application: Any, settings: Settings) -> NoReturn:
     _leave(in_flight, settings.request_timeout_seconds)
 
 
-def _refuse(start_response: Any) -> list[bytes]:
-    problem = Unavailable("Too many requests send their bodies slowly.")
+def _refuse(start_response: Any, problem: Problem) -> list[bytes]:
     # The unread body would be taken for the next request.
     headers = [("Content-Type", "application/problem+json"), ("Connection", "close"), *problem.headers.items()]
-    start_response("503 Service Unavailable", headers)
+    start_response(f"{problem.status} {problem.title}", headers)
     return [json.dumps(problem.body()).encode()]
 
 

@@ -6,7 +6,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -103,6 +105,39 @@ def test_clients_that_send_half_a_body_silence_neither_health_nor_reads(run: Run
     for connection in slow:
         connection.close()
     until(lambda: send("POST", "/notifications/email").status == 401)
+
+
+def test_half_a_body_is_refused_in_bounded_time(
+    environment: dict[str, str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(environment, "SOUK_REQUEST_TIMEOUT_SECONDS", "1")
+    _, port = run("web", "services.notifications")
+    assert get(port, "/health/ready").status == 200
+    url = f"http://127.0.0.1:{port}/notifications/email"
+    half = b"POST /notifications/email HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nhalf"
+    slow = [socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) for _ in range(HALF_BODIES)]
+    for connection in slow:
+        connection.sendall(half)
+    stopped = threading.Event()
+
+    def trickle() -> None:
+        while not stopped.wait(0.2):
+            with suppress(OSError):
+                slow[0].sendall(b".")
+
+    trickler = threading.Thread(target=trickle)
+    trickler.start()
+    try:
+        # Their connections stay open, and one goes on sending.
+        until(lambda: urllib3.request("POST", url, body=b"{}", retries=False, timeout=DEADLINE_SECONDS).status == 401)
+        statuses = {connection.recv(100)[:12] for connection in slow}
+    finally:
+        stopped.set()
+        trickler.join()
+        for connection in slow:
+            connection.close()
+    assert statuses <= {b"HTTP/1.1 408", b"HTTP/1.1 503"}
+    assert b"HTTP/1.1 408" in statuses
 
 
 @pytest.mark.parametrize("size", [1_000_000, 5_000_000])
