@@ -162,6 +162,11 @@ def _through_gateway(stack: Stack, token: str) -> Callable[[], None]:
 
 def _through_clients(stack: Stack, token: str) -> Callable[[], None]:
     consul_token = SecretStr(stack.credentials("").get("SOUK_CONSUL_TOKEN", ""))
-    settings = Settings(consul_url=stack.url("consul"), consul_token=consul_token, threads=2 * THREADS)
+    settings = Settings(
+        consul_url=stack.url("consul"),
+        consul_token=consul_token,
+        internal_ca_file=str(stack.services.internal_ca or ""),
+        threads=2 * THREADS,
+    )
     client = Client(SERVICE)
     return lambda: client.get(PATH, {}, settings, Authorization=token)

@@ -6,8 +6,8 @@ STATUS = "127.0.0.1:8100"
 """The edge shows it as /operations/status."""
 
 
-def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str, str]:
-    """`dns`: Consul's host:port, or empty."""
+def environment(file: Path, listen: str, dns: str, trusted_ips: str, ca: Path | None = None) -> dict[str, str]:
+    """`dns`: Consul's host:port, or empty. `ca`: of our services' certificates."""
     return {
         "KONG_DATABASE": "off",
         "KONG_DECLARATIVE_CONFIG": str(file),
@@ -25,6 +25,12 @@ def environment(file: Path, listen: str, dns: str, trusted_ips: str) -> dict[str
         "KONG_ANONYMOUS_REPORTS": "off",
         "KONG_NGINX_DAEMON": "off",
         **_dns(dns),
+        # For requests, and for health checks.
+        **(
+            {"KONG_NGINX_PROXY_PROXY_SSL_TRUSTED_CERTIFICATE": str(ca), "KONG_LUA_SSL_TRUSTED_CERTIFICATE": str(ca)}
+            if ca
+            else {}
+        ),
         **({"KONG_TRUSTED_IPS": trusted_ips, "KONG_REAL_IP_HEADER": "X-Forwarded-For"} if trusted_ips else {}),
     }
 

@@ -2,7 +2,9 @@
 
 import json
 import socket
+import ssl
 import urllib.request
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import amqp
@@ -51,8 +53,10 @@ def rabbitmq(url: str) -> str:
         return str(connection.server_properties.get("version", ""))
 
 
-def http(url: str) -> None:
-    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+def http(url: str, ca: Path | None = None) -> None:
+    """ca: for https."""
+    tls = ssl.create_default_context(cafile=ca) if ca and url.startswith("https") else None
+    with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS, context=tls) as response:
         response.read()
 
 

@@ -115,11 +115,19 @@ class Services:
         own = self._backing.credentials("gateway" if service == "gateway" else "")
         return [sys.executable, "-m", *arguments], {**os.environ, **self.environment(service, port=0), **own}
 
+    @property
+    def internal_ca(self) -> Path | None:
+        """None unless SOUK_INTERNAL_TLS asks for TLS between services."""
+        wanted = self._installation.environment.get("SOUK_INTERNAL_TLS", "").lower()
+        if wanted not in ("", "0", "1", "false", "true"):
+            raise LaunchError("SOUK_INTERNAL_TLS may be 1 or 0.")
+        return certificate.internal_paths(self._installation.state, "ca")[0] if wanted in ("1", "true") else None
+
     def health_url(self, program: str) -> str:
         """200 once it is ready."""
         if program == "gateway":
             return f"http://127.0.0.1:{self._port('gateway-admin')}/status"
-        return f"http://127.0.0.1:{self._port(program)}/health/ready"
+        return f"{self._url(program)}/health/ready"
 
     def environment(self, service: str, port: int) -> dict[str, str]:
         """service: also gateway, bank or mailbox."""
@@ -139,7 +147,13 @@ class Services:
             **self.environment(name.partition("-")[0], self._port(name)),
             **self._backing.credentials(role_of(name)),
         }
-        return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20)
+        reads = []
+        if self.internal_ca and role_of(name).endswith("-web"):
+            own = certificate.internal_paths(self._installation.state, name.partition("-")[0])
+            names = ("SOUK_INTERNAL_CERTIFICATE_FILE", "SOUK_INTERNAL_KEY_FILE")
+            environment |= dict(zip(names, map(str, own), strict=True))
+            reads = [*own]
+        return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20, reads=reads)
 
     def _sidecar(self, web: str) -> Program:
         """Without its service's secrets."""
@@ -153,11 +167,16 @@ class Services:
             "SOUK_INSTANCE": web,
             "SOUK_INSTANCE_URL": self._url(web),
             "SOUK_VERSION": version(),
+            **self._trust(),
         }
         return Program(name, [sys.executable, "-m", "services.sidecar"], environment, stop_seconds=20)
 
     def _url(self, program: str) -> str:
-        return f"http://127.0.0.1:{self._port(program)}"
+        scheme = "https" if self.internal_ca and role_of(program).endswith("-web") else "http"
+        return f"{scheme}://127.0.0.1:{self._port(program)}"
+
+    def _trust(self) -> dict[str, str]:
+        return {"SOUK_INTERNAL_CA_FILE": str(self.internal_ca)} if self.internal_ca else {}
 
     def _port(self, name: str) -> int:
         return self._installation.ports[name]
@@ -172,6 +191,7 @@ class Services:
     def _common(self, port: int) -> dict[str, str]:
         return {
             **self._process(port),
+            **self._trust(),
             "SOUK_CONSUL_URL": self._backing.consul,
             "SOUK_VERSION": version(),
             "SOUK_DATA_FOLDERS": json.dumps(list(self._backing.data_folders)),

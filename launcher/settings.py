@@ -37,6 +37,9 @@ CHOSEN = {
     "SOUK_JWT_KEYS": "in the keys file; see ./souk keys",
     "SOUK_API_KEY": "in the keys file",
     "SOUK_API_CALLERS": "in the keys file",
+    "SOUK_INTERNAL_CA_FILE": "with SOUK_INTERNAL_TLS",
+    "SOUK_INTERNAL_CERTIFICATE_FILE": "with SOUK_INTERNAL_TLS, one for each service",
+    "SOUK_INTERNAL_KEY_FILE": "with SOUK_INTERNAL_TLS, one for each service",
     "SOUK_KONG_FILE": "rendered at every start",
     "SOUK_SERVICE": "one for each sidecar",
     "SOUK_INSTANCE": "one for each sidecar",
@@ -49,6 +52,8 @@ LAUNCHER = {
     "SOUK_STATE_DIR": "Folder of all data, secrets and logs; `.souk/` by default.",
     "SOUK_JWT_ALGORITHM": "Of the first key that signs access tokens: EdDSA by default, RS256, or HS256, with which every service that "
     "verifies tokens could also sign them. Later: `./souk keys rotate --algorithm`.",
+    "SOUK_INTERNAL_TLS": "1: TLS from the gateway, services and sidecars to services, with the installation's own CA in "
+    "`.souk/internal/`. `./souk up` renews certificates a year before they expire.",
     "SOUK_PYTHON": "Another Python for `.venv`.",
     "SOUK_WITHOUT": "Optional servers that are not started, separated by commas: "
     + ", ".join(sorted(name for name, server in SERVERS.items() if server.without))

@@ -21,7 +21,7 @@ from pathlib import Path
 from launcher import certificate, ports, probes, processes, queues, settings
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
-from launcher.manifests import WITH_MONGO, WITH_POSTGRES
+from launcher.manifests import SERVICES, WITH_MONGO, WITH_POSTGRES, role_of
 from launcher.program import Program
 from launcher.progress import Progress
 from launcher.servers import SERVERS, Mongo, Postgres, Prometheus, Server
@@ -123,7 +123,7 @@ class Stack:
         if program in self.servers:
             return functools.partial(self.servers[program].probe, self.url(program))
         if program.partition("-")[0] in OURS:
-            return functools.partial(probes.http, self.services.health_url(program))
+            return functools.partial(probes.http, self.services.health_url(program), self.services.internal_ca)
         # A helper process is ready when it listens.
         return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
 
@@ -233,6 +233,8 @@ class Stack:
     def _start_services(self, together: Together, ready: Mapping[str, Future[None]]) -> None:
         self.services.keys.ensure()
         certificate.ensure(self.state, self.installation.environment)
+        if self.services.internal_ca:
+            certificate.ensure_internal(self.state, SERVICES)
         schemas = together.start(self._make_databases, after=[ready["postgres"]])
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)
@@ -298,7 +300,10 @@ class Stack:
             ports = {program.name: self.installation.ports[program.name] for program in self.services.programs()}
             ports["gateway-admin"] = self.installation.ports["gateway-admin"]
             own = [name for name, server in self.servers.items() if not server.given]
-            prometheus.set_targets({name: port for name, port in ports.items() if name not in WITHOUT_METRICS}, own)
+            secure = [name for name in ports if self.services.internal_ca and role_of(name).endswith("-web")]
+            prometheus.set_targets(
+                {name: port for name, port in ports.items() if name not in WITHOUT_METRICS}, own, secure
+            )
 
     def _undo(self, supervised: bool) -> None:
         if supervised:

@@ -115,7 +115,7 @@ def _order_of(product_id: str, quantity: int, payment_method: str) -> dict[str, 
 
 
 @contextmanager
-def installed(folder: Path) -> Iterator[Stack]:
+def installed(folder: Path, **environment: str) -> Iterator[Stack]:
     """A whole installation that runs during the block."""
     running = Stack(folder / "state", standard_ports=False, bound=True)
     (folder / FAILPOINTS).mkdir()
@@ -130,6 +130,7 @@ def installed(folder: Path) -> Iterator[Stack]:
         # Tests are faster than any customer.
         "SOUK_RATE_LIMITS": json.dumps(dict.fromkeys(("enter", "anonymous", "token", "partner"), 1_000_000)),
         "SOUK_MAX_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),
+        **environment,
     }
     running.up()
     try:

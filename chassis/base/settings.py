@@ -85,6 +85,15 @@ class Settings(BaseSettings):
     consul_key_file: str = ""
     """Its key."""
 
+    internal_ca_file: str = ""
+    """CA of our services' certificates. With it, upstreams are called by TLS only, and have to prove their name."""
+
+    internal_certificate_file: str = ""
+    """Certificate for our API, with its chain; empty: plain HTTP."""
+
+    internal_key_file: str = ""
+    """Its key."""
+
     trust_catalogue: bool = False
     """Send our API key also where anybody may have registered: to addresses from DNS, or from a Consul without `consul_token`."""
 

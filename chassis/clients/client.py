@@ -58,7 +58,8 @@ class Client:
     def _api_key(self, settings: Settings) -> str:
         """Raises Refused rather than hand it to whoever registered as the service."""
         api_key = credentials.api_key(settings)
-        if api_key and not (settings.trust_catalogue or discovery.is_authenticated(settings)):
+        is_safe = settings.trust_catalogue or settings.internal_ca_file or discovery.is_authenticated(settings)
+        if api_key and not is_safe:
             log.error(
                 "API key withheld: anybody may register in this catalogue",
                 upstream=self.service,

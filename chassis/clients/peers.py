@@ -11,7 +11,7 @@ from structlog import get_logger
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
 from chassis.base import deadline
-from chassis.clients import metrics
+from chassis.clients import metrics, tls
 from chassis.clients.breaker import Admission, Breaker
 from chassis.clients.failures import BadResponse, TryFailed
 from chassis.clients.policy import Policy
@@ -41,11 +41,11 @@ class Response:
 class Peer:
     """One instance."""
 
-    def __init__(self, upstream: str, instance: Instance, policy: Policy, connections: int) -> None:
+    def __init__(self, upstream: str, instance: Instance, policy: Policy, connections: int, ca_file: str) -> None:
         self.upstream, self.instance = upstream, instance
         self.breaker = Breaker(upstream, "instance", instance.id, policy.failures_to_open, policy.open_seconds)
         self._connect_seconds = policy.connect_seconds
-        self._pool = urllib3.connection_from_url(instance.url, maxsize=connections, retries=False)
+        self._pool = tls.pool(upstream, instance.url, ca_file, maxsize=connections, retries=False)
         self._in_flight = 0
         self._lock = threading.Lock()
 
@@ -149,8 +149,8 @@ class Turn:
 class Peers:
     """Chooses which instance to call."""
 
-    def __init__(self, upstream: str, policy: Policy, connections: int) -> None:
-        self._upstream, self._policy, self._connections = upstream, policy, connections
+    def __init__(self, upstream: str, policy: Policy, connections: int, ca_file: str = "") -> None:
+        self._upstream, self._policy, self._connections, self._ca_file = upstream, policy, connections, ca_file
         self._instances: Sequence[Instance] = ()
         self._peers: dict[Instance, Peer] = {}
         self._lock = threading.Lock()
@@ -162,7 +162,7 @@ class Peers:
         with self._lock:
             before = self._peers
             self._peers = {
-                each: before.get(each) or Peer(self._upstream, each, self._policy, self._connections)
+                each: before.get(each) or Peer(self._upstream, each, self._policy, self._connections, self._ca_file)
                 for each in instances
             }
             self._instances = instances

@@ -27,7 +27,7 @@ class Upstream:
         """Start by thread."""
         self._responded_at = 0.0
         self._provider = discovery.provider(settings)
-        self._peers = Peers(service, policy, connections=slots)
+        self._peers = Peers(service, policy, slots, settings.internal_ca_file)
         self._budget = RetryBudget(policy.retry_share, policy.retry_reserve)
         self._breaker = Breaker(service, "service", service, policy.failures_to_open, policy.open_seconds)
         metrics.BREAKERS_OPEN.labels(service, "service").set_function(lambda: not self._breaker.is_closed)

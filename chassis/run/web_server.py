@@ -55,6 +55,8 @@ def run(application: Any, settings: Settings) -> NoReturn:
         backpressure=MAX_CONNECTIONS,
         backlog=1024,
         log_level=LogLevels.error,
+        ssl_cert=Path(settings.internal_certificate_file) if settings.internal_certificate_file else None,
+        ssl_key=Path(settings.internal_key_file) if settings.internal_key_file else None,
     )
     server.serve(target_loader=lambda *_: counted)
     _leave(in_flight, settings.request_timeout_seconds)

@@ -43,7 +43,7 @@ def run(
     """Run real Kong with this installation's configuration, or print what it needs where no `kong` is installed."""
     stack = Stack()
     running.ensure_up(stack)
-    variables = environment(_rendered(stack, file, dns, log), listen, dns, trusted_ips)
+    variables = environment(_rendered(stack, file, dns, log), listen, dns, trusted_ips, stack.services.internal_ca)
     for name, value in variables.items():
         console.print(f"{name}={value}", soft_wrap=True, markup=False)
     found = shutil.which("kong")

@@ -89,13 +89,21 @@ class Prometheus(Server):
     def probe(self, url: str) -> None:
         probes.http(f"{url}/-/ready")
 
-    def set_targets(self, programs: Mapping[str, int], servers: Collection[str]) -> None:
-        """Metrics ports by program; servers: those that run here. Prometheus notices the change itself."""
+    def set_targets(self, programs: Mapping[str, int], servers: Collection[str], secure: Collection[str] = ()) -> None:
+        """Metrics ports by program; servers: those that run here; secure: programs with TLS.
+
+        Prometheus notices the change itself.
+        """
         helpers = {program.name for program in self.programs()}
         redis = {"exporter": self._address("redis-exporter")}
         targets = {
             "programs": [
-                _target(f"127.0.0.1:{port}", program=program, app=program.partition("-")[0])
+                _target(
+                    f"127.0.0.1:{port}",
+                    program=program,
+                    app=program.partition("-")[0],
+                    **({"__scheme__": "https"} if program in secure else {}),
+                )
                 for program, port in sorted(programs.items())
             ],
             "rabbitmq": [_target(self._address("rabbitmq-metrics"), program="rabbitmq")]

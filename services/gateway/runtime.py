@@ -52,7 +52,7 @@ class Runtime:
         self.gateway = gateway
         self.loop = asyncio.get_running_loop()
         self.resources = Resources(
-            Pools(settings.idle_connections, settings.target_connections),
+            Pools(settings.idle_connections, settings.target_connections, settings.internal_ca_file),
             HealthRegistry(),
             Names(partial(follow, Agent.of(settings), settings.dns_server)),
         )

@@ -1,6 +1,7 @@
 """Probes the instance."""
 
 import http.client
+import ssl
 from typing import Literal, NamedTuple
 
 from chassis.base.parsing import parse_json
@@ -25,13 +26,13 @@ class Condition(NamedTuple):
         return self.status == "passing"
 
 
-def probe(url: str) -> Condition:
+def probe(url: str, tls: ssl.SSLContext | None = None) -> Condition:
     try:
-        status, body = exchange("GET", url + READINESS, TIMEOUT_SECONDS)
+        status, body = exchange("GET", url + READINESS, TIMEOUT_SECONDS, tls=tls)
     except (OSError, http.client.HTTPException) as error:
         # It may be waiting for a slow dependency.
         reason = f"no response from {READINESS}: {type(error).__name__}"
-        return Condition("warning" if _is_alive(url) else "critical", None, reason)
+        return Condition("warning" if _is_alive(url, tls) else "critical", None, reason)
     try:
         in_flight = int(parse_json(body)["in_flight"])
     except (ValueError, TypeError, KeyError, OverflowError):
@@ -41,8 +42,8 @@ def probe(url: str) -> Condition:
     return Condition("warning", in_flight, f"status {status}: {body[:300].decode(errors='replace')}")
 
 
-def _is_alive(url: str) -> bool:
+def _is_alive(url: str, tls: ssl.SSLContext | None) -> bool:
     try:
-        return exchange("GET", url + LIVENESS, TIMEOUT_SECONDS)[0] == 200
+        return exchange("GET", url + LIVENESS, TIMEOUT_SECONDS, tls=tls)[0] == 200
     except (OSError, http.client.HTTPException):
         return False

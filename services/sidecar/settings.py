@@ -32,6 +32,9 @@ class Settings(NamedTuple):
     consul_key_file: str = ""
     """Its key."""
 
+    internal_ca_file: str = ""
+    """CA of the instance's certificate, where `instance_url` is https."""
+
     host: str = "127.0.0.1"
     """Address of its health checks and metrics."""
 

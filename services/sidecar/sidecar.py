@@ -1,5 +1,7 @@
 """Registers, renews, drains and deregisters the instance."""
 
+import functools
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -17,10 +19,11 @@ IDLE_SECONDS = 1.0
 class Sidecar:
     """`state`: waiting (for the instance), registered, consul unavailable, forbidden, draining, stopped."""
 
-    def __init__(self, settings: Settings, probe: Callable[[str], Condition] = instance.probe) -> None:
+    def __init__(self, settings: Settings, probe: Callable[[str], Condition] | None = None) -> None:
         self.state = "waiting"
         self.condition = Condition("critical", None, "not probed yet")
-        self._settings, self._probe = settings, probe
+        self._settings = settings
+        self._probe = probe or functools.partial(instance.probe, tls=_tls(settings))
         self._agent = Agent(settings)
         self._is_registered = False
         self._logged_state = ""
@@ -108,3 +111,10 @@ class Sidecar:
         if state != self._logged_state:
             self._logged_state = state
             log("sidecar", name=self._settings.instance, state=state, **({"reason": reason} if reason else {}))
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    """For the instance."""
+    if not settings.instance_url.startswith("https"):
+        return None
+    return ssl.create_default_context(cafile=settings.internal_ca_file or None)

@@ -18,7 +18,7 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     app = Flask("gateway-admin", static_folder=None)
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
-    document = JoinedDocument(services, lambda: runtime.gateway.edge.router)
+    document = JoinedDocument(services, runtime.settings.internal_ca_file, lambda: runtime.gateway.edge.router)
     health = Health({})
     access = Access(runtime.settings)
     access.guard(app)

@@ -12,6 +12,7 @@ import urllib3
 from structlog import get_logger
 
 from chassis.base.parsing import parse_json
+from chassis.clients import tls
 from services.gateway.exchange.routing import Router
 
 log = get_logger(__name__)
@@ -29,9 +30,9 @@ Document = dict[str, Any]
 class JoinedDocument:
     """`services`: base URL by name."""
 
-    def __init__(self, services: Mapping[str, str], router: Callable[[], Router]) -> None:
-        self._services, self._router = services, router
-        self._pool = urllib3.PoolManager(retries=False)
+    def __init__(self, services: Mapping[str, str], ca_file: str, router: Callable[[], Router]) -> None:
+        self._router = router
+        self._pools = {name: tls.pool(name, url, ca_file, retries=False) for name, url in services.items()}
         self._lock = threading.Lock()
         self._text = b""
         self._expires = 0.0
@@ -40,17 +41,17 @@ class JoinedDocument:
         """As JSON, cached for CACHE_SECONDS, less while a service is missing."""
         with self._lock:
             if time.monotonic() >= self._expires:
-                found = {name: self._fetch(name, url) for name, url in sorted(self._services.items())}
+                found = {name: self._fetch(name) for name in sorted(self._pools)}
                 documents = {name: document for name, document in found.items() if document is not None}
                 self._text = json.dumps(join(documents, self._router()), separators=(",", ":")).encode()
                 cached = CACHE_SECONDS if len(documents) == len(found) else 1.0
                 self._expires = time.monotonic() + cached
             return self._text
 
-    def _fetch(self, name: str, url: str) -> Document | None:
+    def _fetch(self, name: str) -> Document | None:
         """None without a document or a response."""
         try:
-            response = self._pool.request("GET", f"{url.rstrip('/')}/openapi.json", timeout=_TIMEOUT)
+            response = self._pools[name].request("GET", "/openapi.json", timeout=_TIMEOUT)
             document: Document = parse_json(response.data) if response.status == 200 else {}
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             log.warning("no OpenAPI document", service=name, error=repr(error))

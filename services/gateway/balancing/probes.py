@@ -6,14 +6,14 @@ from collections.abc import Callable
 from services.gateway.balancing.nodes import Node
 from services.gateway.balancing.peers import Peers
 from services.gateway.wire.fetch import FETCH_FAILURES, fetch
-from services.gateway.wire.pools import unverified, verified
+from services.gateway.wire.pools import Pools
 
 
 class Probes:
     """One upstream's probes."""
 
-    def __init__(self, peers: Peers) -> None:
-        self._peers = peers
+    def __init__(self, peers: Peers, pools: Pools) -> None:
+        self._peers, self._pools = peers, pools
         self._checks = peers.upstream.healthchecks.active
         self._slots = asyncio.Semaphore(self._checks.concurrency)
         self._tasks: list[asyncio.Task[None]] = []
@@ -67,7 +67,7 @@ class Probes:
                 ("Host", node.host),
                 *((name, value) for name, values in checks.headers.items() for value in values),
             ],
-            tls=(verified() if checks.https_verify_certificate else unverified()) if checks.type == "https" else None,
+            tls=self._pools.tls(checks.https_verify_certificate) if checks.type == "https" else None,
             server_name=checks.https_sni or node.host,
             version="1.0",
         )

@@ -63,6 +63,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
         "jwt_keys": [_credential(key) for key in keyring(settings).now().jwt.values()],
         "partner_keys": [key.get_secret_value() for key in settings.partner_keys],
         "targets": targets,
+        "tls": bool(settings.internal_ca_file),
         "redis": _redis(settings.redis_url),
         "limits": settings.rate_limits.model_dump(),
         "hsts_seconds": settings.hsts_seconds,

@@ -35,7 +35,7 @@ class Edge:
             peers.start()
         for upstream in self.configuration.upstreams.values():
             if upstream.healthchecks.active.is_on:
-                self._probes.append(Probes(self.peers(upstream.id)))
+                self._probes.append(Probes(self.peers(upstream.id), resources.pools))
         for probes in self._probes:
             probes.start()
         self._retain(resources)

@@ -119,7 +119,9 @@ async def _try(exchange: Exchange, backend: Backend, node: Node, uri: str) -> Re
     exchange.tries.append(Try(pool.host, pool.port, time.time()))
     began = time.perf_counter()
     try:
-        connection = await pool.acquire(service.connect_timeout / 1000, service.read_timeout / 1000, node.host)
+        connection = await pool.acquire(
+            service.connect_timeout / 1000, service.read_timeout / 1000, _server_name(backend, node)
+        )
     except OSError as error:
         raise Failed(error, was_sent=False) from error
     sent_at = time.perf_counter()
@@ -170,6 +172,11 @@ async def _framed_body(exchange: Exchange, fields: Fields) -> bytes | AsyncItera
     fields.add("Content-Length", str(body.length))
     kept = body.in_memory
     return body.blocks() if kept is None else kept
+
+
+def _server_name(backend: Backend, node: Node) -> str:
+    """As nginx has it: the Host header, without its port."""
+    return backend.peers.upstream.host_header or node.host
 
 
 def _host(exchange: Exchange, backend: Backend, node: Node) -> str:

@@ -11,8 +11,9 @@ Address = tuple[str, str, int]
 
 
 @cache
-def verified() -> ssl.SSLContext:
-    return ssl.create_default_context()
+def verified(ca_file: str = "") -> ssl.SSLContext:
+    """ca_file: empty for the system's CAs."""
+    return ssl.create_default_context(cafile=ca_file or None)
 
 
 @cache
@@ -24,16 +25,20 @@ def unverified() -> ssl.SSLContext:
 
 
 class Pools:
-    def __init__(self, max_idle: int, max_in_use: int) -> None:
-        self._max_idle, self._max_in_use = max_idle, max_in_use
+    def __init__(self, max_idle: int, max_in_use: int, ca_file: str = "") -> None:
+        """ca_file: that upstreams' certificates are verified with; empty for the system's CAs."""
+        self._max_idle, self._max_in_use, self._ca_file = max_idle, max_in_use, ca_file
         self._pools: dict[Address, Pool] = {}
 
     def of(self, protocol: str, ip: str, port: int) -> Pool:
         key = protocol, ip, port
         if key not in self._pools:
-            tls = None if protocol == "http" else verified() if protocol.endswith("!") else unverified()
+            tls = None if protocol == "http" else self.tls(is_verified=protocol.endswith("!"))
             self._pools[key] = Pool(ip, port, self._max_idle, self._max_in_use, tls)
         return self._pools[key]
+
+    def tls(self, is_verified: bool) -> ssl.SSLContext:
+        return verified(self._ca_file) if is_verified else unverified()
 
     def retain(self, pools: Iterable[Pool]) -> None:
         """Close idle connections of all others."""

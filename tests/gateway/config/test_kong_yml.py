@@ -31,6 +31,7 @@ VALUES = {
     "redis": {"host": "redis.test", "port": 1, "username": None, "password": 'p"w: {', "database": 0, "timeout": 250},
     "limits": {"enter": 1, "anonymous": 2, "token": 3, "partner": 4},
     "hsts_seconds": 5,
+    "tls": False,
     "inside": ["X-API-Key", "X_API_Key"],
     "log_path": "/dev/stdout",
     "status": "admin.test:9",
@@ -314,6 +315,7 @@ def test_targets_are_the_addresses_of_the_services() -> None:
         "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
         "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
         "hsts_seconds": 31_536_000,
+        "tls": False,
         "inside": [
             *("X-Request-Timeout-Ms", "X-Request-Timeout_Ms", "X-Request_Timeout-Ms", "X-Request_Timeout_Ms"),
             *("X_Request-Timeout-Ms", "X_Request-Timeout_Ms", "X_Request_Timeout-Ms", "X_Request_Timeout_Ms"),
