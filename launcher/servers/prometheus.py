@@ -12,7 +12,7 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.servers.consul import Consul
 from launcher.servers.postgres import Postgres
-from launcher.servers.redis import Redis
+from launcher.servers.redis import MONITOR, Redis
 from launcher.servers.server import Server
 from launcher.state import REPOSITORY
 
@@ -63,6 +63,7 @@ class Prometheus(Server):
         (self._folder / "targets").mkdir(mode=0o700, exist_ok=True)
         self.state.write("prometheus/consul-token", Consul(self.installation).metrics_token)
         self.state.write_json("prometheus/alertmanager.json", self._alertmanager())
+        self.state.write_json("prometheus/redis-passwords.json", Redis(self.installation).monitor)
 
     def programs(self) -> list[Program]:
         commands = {name: command for name, command in self._helpers().items() if shutil.which(_package(name))}
@@ -157,16 +158,18 @@ class Prometheus(Server):
                 "--log.level=error",
             ]
         if not Redis(self.installation).given:
-            helpers["redis-exporter"] = [listen["redis-exporter"].removeprefix("-"), "-redis-only-metrics"]
+            helpers["redis-exporter"] = [
+                listen["redis-exporter"].removeprefix("-"),
+                "-redis-only-metrics",
+                f"-redis.user={MONITOR}",
+                f"-redis.password-file={self._folder / 'redis-passwords.json'}",
+            ]
         return helpers
 
     def _credentials(self, helper: str) -> dict[str, str]:
-        match helper:
-            case "postgres-exporter":
-                return {"DATA_SOURCE_NAME": f"{Postgres(self.installation).monitor_url}?sslmode=disable"}
-            case "redis-exporter":
-                return Redis(self.installation).monitor
-        return {}
+        if helper != "postgres-exporter":
+            return {}
+        return {"DATA_SOURCE_NAME": f"{Postgres(self.installation).monitor_url}?sslmode=disable"}
 
     def _read(self, program: str) -> list[Path]:
         match program:
@@ -177,6 +180,8 @@ class Prometheus(Server):
                 return [self._folder / "alertmanager.json"]
             case "postgres-exporter":
                 return [self._folder / "postgres-queries.yml"]
+            case "redis-exporter":
+                return [self._folder / "redis-passwords.json"]
         return []
 
     def _alertmanager(self) -> dict[str, Any]:

@@ -84,8 +84,9 @@ class Redis(Server):
 
     @property
     def monitor(self) -> dict[str, str]:
-        """The exporter's environment."""
-        return {"REDIS_USER": MONITOR, "REDIS_PASSWORD": self._password(MONITOR)}
+        """The exporter's passwords by URL: one without a URL it would send to whatever address it is asked to scrape."""
+        password = self._password(MONITOR)
+        return {f"redis://{MONITOR}@127.0.0.1:{self.port(name)}": password for name in self.ports}
 
     @property
     def messages_url(self) -> str:

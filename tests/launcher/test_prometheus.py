@@ -1,15 +1,24 @@
 """What Prometheus and Alertmanager are told, and what is said where they are missing."""
 
 import json
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
+from launcher.program import Program
 from launcher.progress import PlainProgress
 from launcher.servers import Prometheus
 from launcher.stack import Stack
-from tests.installation import planned
+from tests.conftest import free_port
+from tests.installation import DEADLINE_SECONDS, planned, until
 
 
 def prometheus_of(stack: Stack) -> Prometheus:
@@ -90,3 +99,43 @@ def test_an_external_server_is_not_scraped(tmp_path: Path, path: Path) -> None:
     assert json.loads((targets / "postgres.json").read_text()) == []
     assert json.loads((targets / "rabbitmq.json").read_text()) == []
     assert len(json.loads((targets / "redis.json").read_text())) == 2
+
+
+@pytest.mark.skipif(not shutil.which("prometheus-redis-exporter"), reason="There is no exporter.")
+def test_the_exporter_sends_its_password_to_our_redis_only(tmp_path: Path) -> None:
+    stack = planned(tmp_path)
+    stack.installation.ports["redis-exporter"] = free_port()
+    server = prometheus_of(stack)
+    server.prepare()
+    [exporter] = [program for program in server.programs() if program.name == "redis-exporter"]
+    passwords = json.loads((tmp_path / "state/prometheus/redis-passwords.json").read_text())
+    assert len(passwords) == 2
+    with socket.create_server(("127.0.0.1", 0)) as stranger, listening_on(exporter) as port:
+        stranger.settimeout(DEADLINE_SECONDS)
+        query = urlencode({"target": f"redis://127.0.0.1:{stranger.getsockname()[1]}"})
+        with socket.create_connection(("127.0.0.1", port), DEADLINE_SECONDS) as asking:
+            asking.sendall(f"GET /scrape?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            connection, _ = stranger.accept()
+            with connection:
+                connection.settimeout(DEADLINE_SECONDS)
+                assert b"AUTH" not in connection.recv(1_000)
+
+
+@contextmanager
+def listening_on(exporter: Program) -> Iterator[int]:
+    """Its port, while it runs."""
+    process = subprocess.Popen(exporter.command, env={**os.environ, **exporter.environment}, stderr=subprocess.DEVNULL)
+    port = int(str(exporter.command[1]).rpartition(":")[2])
+
+    def listens() -> bool:
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+        return False
+
+    try:
+        until(listens)
+        yield port
+    finally:
+        process.kill()
+        process.wait()

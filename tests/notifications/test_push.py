@@ -99,6 +99,7 @@ def test_redirects_of_a_push_service_are_not_followed(desk, browser, push_servic
         ({"endpoint": "https://evilpush.example.com.evil.org/x"}, "endpoint"),
         ({"endpoint": "https://push.example.com:port/x"}, "endpoint"),
         ({"endpoint": "https://127.0.0.1\\.push.example.com/"}, "endpoint"),
+        ({"endpoint": "https://..push.example.com/"}, "endpoint"),
         ({"endpoint": "https://127.0.0.1/.push.example.com/"}, "endpoint"),
         ({"endpoint": "https://127.0.0.1%2f.push.example.com/"}, "endpoint"),
         ({"endpoint": "https://127.0.0.1#.push.example.com/"}, "endpoint"),

@@ -21,7 +21,7 @@ KEPT_SECONDS = 24 * 3600
 _ENDED = (404, 410)
 
 # Every parser must read the same host: no credentials, backslash, percent sign or fragment.
-_ENDPOINT = re.compile(r"(https?)://([a-z0-9.-]+)(?::([0-9]{1,5}))?/[A-Za-z0-9._~:/?&=+,;@!$'()*-]*")
+_ENDPOINT = re.compile(r"(https?)://([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?/[A-Za-z0-9._~:/?&=+,;@!$'()*-]*")
 
 
 class SubscriptionEnded(Exception):
