@@ -129,7 +129,11 @@ class Publisher:
         self._awaited[self._tag] = index
         content = {"content_type": message.content_type, "content_encoding": "utf-8"}
         properties = {"delivery_mode": 2, **message.properties}
-        made = channel.prepare_message(message.body, headers=message.headers, properties=properties, **content)
+        # Celery's retries have one; py-amqp takes it as an argument of its own.
+        priority = properties.pop("priority", None)
+        made = channel.prepare_message(
+            message.body, priority, headers=message.headers, properties=properties, **content
+        )
         channel.basic_publish(made, exchange=message.exchange, routing_key=message.routing_key)
         if not broker.is_amqp(self._url):
             self._on_ack(self._tag, False)

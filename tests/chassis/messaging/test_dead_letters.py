@@ -103,6 +103,17 @@ def test_all_letters_are_replayed_in_order(queue: DeadLetterQueue, add: Callable
     assert queue.letters() == []
 
 
+def test_a_letter_with_a_priority_as_celery_gives_is_replayed(queue: DeadLetterQueue, name: str) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelope = an_envelope(name)
+    with broker.connect(server_url("BROKER")) as connection:
+        dead = broker.dead_letter_queue(name).name
+        connection.Producer().publish(envelope.to_json(), routing_key=dead, priority=3)
+    [replayed] = queue.replay([str(envelope.id)], dry_run=False)
+    assert replayed.details == {"to": name, "replayed": True}
+    assert taken_from(name, envelope).properties["priority"] == 3
+
+
 def test_an_unrouted_message_is_listed_and_returns_while_no_queue_is_bound_for_it(
     publisher: Publisher, name: str
 ) -> None:
