@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -43,6 +44,21 @@ def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, de
     assert published() == [StockReserved(order_id) for order_id in orders[1:]]
     assert published() == []
     assert telemetry.OLDEST_UNSENT._value.get() == 0
+
+
+def test_a_handled_message_wakes_the_relay(products, stocked, deliver):
+    (cups,) = stocked(5)
+    arrived, stopping = threading.Event(), threading.Event()
+    # Polling alone would take a minute.
+    relay = Relay(products.store.source, sending_each(lambda _: arrived.set()), poll_seconds=60)
+    thread = threading.Thread(target=relay.run, args=[stopping], daemon=True)
+    thread.start()
+    deliver(ReserveStock(uuid4(), {cups: 1}))
+    assert arrived.wait(DEADLINE_SECONDS / 2)
+    stopping.set()
+    products.store.source.wake()
+    thread.join(DEADLINE_SECONDS)
+    assert not thread.is_alive()
 
 
 def test_a_message_carries_the_trace_it_came_from(products, stocked, published, system):

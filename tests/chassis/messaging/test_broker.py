@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
 from queue import Empty
 from queue import Queue as Mailbox
 from typing import Any
@@ -102,11 +103,13 @@ def test_a_held_message_is_handled_again_without_a_copy(name: str, publisher: Pu
 def test_a_message_given_up_becomes_a_dead_letter_with_the_reason(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
-    consume(lambda body, headers: DeadLetter("it cannot be done"))
-    envelope = an_envelope(name)
+    # A header longer than the broker's frame would end the connection.
+    consume(lambda body, headers: DeadLetter("it cannot be done " * 10_000))
+    envelope, began_at = an_envelope(name), clock.now()
     publisher.publish(envelope)
     letter = taken_from(broker.dead_letter_queue(name).name, envelope)
-    assert letter.headers["x-souk-error"] == "it cannot be done"
+    assert letter.headers["x-souk-error"].startswith("it cannot be done")
+    assert datetime.fromisoformat(letter.headers["x-souk-died-at"]) >= began_at
 
 
 def test_a_message_that_no_queue_is_bound_for_is_kept(name: str, publisher: Publisher, consume: Start) -> None:

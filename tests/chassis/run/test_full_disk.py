@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from chassis.messaging.consumer import Hold
+from chassis.messaging.consumer import Delivery, Hold
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.handlers import Handlers
 from chassis.run import web_app, worker
@@ -54,6 +54,8 @@ def test_messages_wait_unhandled(storing: Service, disk: Path) -> None:
     message = Envelope.of(UserDeleted(uuid4()), "test").to_json()
     ballast = fill(disk)
     assert isinstance(worker.receive(storing, message, {}), Hold)
+    held = worker.receive_all(storing, [Delivery(message, {})] * 2) or []
+    assert [type(verdict) for verdict in held] == [Hold, Hold]
     assert handled == []
     ballast.unlink()
     assert worker.receive(storing, message, {}) is None
