@@ -4,6 +4,7 @@ import socket
 import struct
 import threading
 from contextlib import suppress
+from typing import Self
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -21,7 +22,7 @@ class Wire:
         threading.Thread(target=self._accept, daemon=True).start()
 
     @classmethod
-    def to(cls, url: str) -> tuple["Wire", str]:
+    def to(cls, url: str) -> tuple[Self, str]:
         """A proxy to the server of this URL, and the URL through it."""
         parts = urlsplit(url)
         wire = cls((str(parts.hostname), parts.port or 0))
@@ -31,6 +32,9 @@ class Wire:
     def cut(self) -> None:
         """Break every connection, including new ones, until `mend`."""
         self._is_cut = True
+        self.close_connections()
+
+    def close_connections(self) -> None:
         for end in self._open:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)

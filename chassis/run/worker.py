@@ -113,7 +113,7 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
         verdict = DeadLetter(f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
         # Never a dead letter, however long that takes.
-        log.warning("message waits for the database", type=type_, error=type(error).__name__)
+        log.warning("message waits for the database", type=type_, **store.described(error))
         verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Exception as error:  # perhaps temporary
         attempt = _attempt(headers)

@@ -14,7 +14,7 @@ from uuid import UUID, uuid4
 import mongoengine
 import pymongo
 from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError, ConnectionFailure, ExecutionTimeout
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from chassis.base import clock, deadline, telemetry
@@ -38,6 +38,15 @@ CHECK_SECONDS = 1.5
 INDEX_TIMEOUT_SECONDS = 600
 
 _DUPLICATE_KEY = 11_000
+
+_REFUSALS = {
+    13: "Unauthorized",
+    18: "AuthenticationFailed",
+    50: "MaxTimeMSExpired",
+    202: "NetworkInterfaceExceededTimeLimit",
+    262: "ExceededTimeLimit",
+    14_031: "OutOfDiskSpace",
+}
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -64,6 +73,23 @@ def ignore_duplicates(error: BulkWriteError) -> None:
     """Raises `error` if anything else failed."""
     if any(wrong["code"] != _DUPLICATE_KEY for wrong in error.details["writeErrors"]):
         raise error
+
+
+class Refused(PyMongoError):
+    """Not the fault of the command. Without the server's text, which may hold the command."""
+
+
+@contextmanager
+def commands() -> Iterator[None]:
+    """Raises Refused in place of such errors, which MongoEngine wraps when it writes."""
+    try:
+        yield
+    except (OperationFailure, mongoengine.OperationError) as error:
+        cause = error if isinstance(error, OperationFailure) else error.__context__
+        name = _REFUSALS.get(cause.code or 0) if isinstance(cause, OperationFailure) else None
+        if name is None:
+            raise
+        raise Refused(name) from None
 
 
 class DocumentSource:
@@ -132,7 +158,7 @@ class _Durations(CommandListener):
 class MongoStore:
     """Messages leave from `collections`."""
 
-    unavailable: tuple[type[Exception], ...] = (ConnectionFailure, ExecutionTimeout)
+    unavailable: tuple[type[Exception], ...] = (ConnectionFailure, Refused)
 
     def __init__(self, url: str, collections: Sequence[str], name: str) -> None:
         self.source: Source = DocumentSource(collections, name)
@@ -157,9 +183,12 @@ class MongoStore:
                 if document.__module__.startswith(f"{package.__name__}."):
                     document.ensure_indexes()
 
-    def transaction(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
         seconds = deadline.callers_remaining()
-        return nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
+        limited = nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
+        with commands(), limited:
+            yield
 
     def handling(self) -> AbstractContextManager[None]:
         return self.transaction()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import psycopg2
 from psycopg2 import extensions
-from psycopg2.errors import ReadOnlySqlTransaction
+from psycopg2.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -144,7 +144,7 @@ class Database:
             connect_args={"options": _SESSION_OPTIONS, "connection_factory": _Connection},
         )
         _ping_after_idling(self.engine)
-        event.listen(self.engine, "handle_error", _read_only_is_unavailable)
+        event.listen(self.engine, "handle_error", _refusals_are_unavailability)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -199,10 +199,10 @@ def _ping_after_idling(engine: Engine) -> None:
                 raise DisconnectionError from error
 
 
-def _read_only_is_unavailable(context: ExceptionContext) -> None:
-    """After a failover: connect anew, perhaps to the new primary."""
+def _refusals_are_unavailability(context: ExceptionContext) -> None:
+    """Connect anew, perhaps to the new primary, or with the rights given since."""
     error = context.original_exception
-    if isinstance(error, ReadOnlySqlTransaction):
+    if isinstance(error, (ReadOnlySqlTransaction, InsufficientPrivilege)):
         context.is_disconnect = True
         raise OperationalError(context.statement, None, error, hide_parameters=True, connection_invalidated=True)
 

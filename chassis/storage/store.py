@@ -1,5 +1,6 @@
 """What the edges need of a database. Tests have several stores, one active."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -37,6 +38,17 @@ class Store(Protocol):
         ...
 
     def check(self) -> None: ...
+
+
+_REFUSED = re.compile("Unauthorized|AuthenticationFailed|authentication failed|permission denied|no pg_hba.conf entry")
+
+_ADVICE = "Check this service's password and rights on its database; `./souk up` renews those on servers of its own."
+
+
+def described(error: Exception) -> dict[str, str]:
+    """For a log line. SQLAlchemy's own text would show the statement."""
+    text = str(getattr(error, "orig", error)).partition("\n")[0]
+    return {"error": text, "advice": _ADVICE} if _REFUSED.search(text) else {"error": text}
 
 
 _active: ContextVar[Store] = ContextVar("store")

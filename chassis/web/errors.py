@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from chassis.base import deadline
 from chassis.base.problems import Problem, Unavailable, problem_body
+from chassis.storage import store
 
 log = get_logger(__name__)
 
@@ -38,8 +39,7 @@ def _database_unavailable(error: Exception) -> Response:
     if deadline.is_over():
         log.warning("request ran out of time", error=type(error).__name__)
         return _problem(deadline.DeadlineExceeded("The request ran out of time. Nothing was changed."))
-    # SQLAlchemy's text would show the statement.
-    log.error("database unavailable", error=str(getattr(error, "orig", error)))
+    log.error("database unavailable", **store.described(error))
     return _problem(Unavailable("The database did not respond in time."))
 
 

@@ -2,24 +2,36 @@
 
 import json
 import os
-import socket
-import socketserver
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 import urllib3
 
+from chassis.run.service import Service
 from contracts.stock import ReserveStock
 from services.products import cache
 from services.products.models import Product
 from tests.conftest import JWT_KEYS, PATIENT, free_port, server_url
 from tests.installation import until
+from tests.mongo import (
+    ALL,
+    AUTHENTICATION,
+    FULL,
+    READ_ONLY,
+    SHUTTING_DOWN,
+    TIMED_OUT,
+    UNAUTHORIZED,
+    WRITES,
+    WRONG_PASSWORD,
+    MongoWire,
+)
 from tests.products.conftest import described
 
 ROOT = Path(__file__).parents[2]
@@ -79,50 +91,6 @@ def test_orders_never_read_the_cache(http, stocked):
 # --- while the database is unavailable
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """A proxy to the database, whose connections may be cut."""
-
-    allow_reuse_address = True
-    daemon_threads = True
-
-    def __init__(self, to: tuple[str, int]) -> None:
-        super().__init__(("127.0.0.1", 0), _Tunnel)
-        self.to = to
-        self.is_closed = False
-        self.sockets: list[socket.socket] = []
-
-    def close_connections(self) -> None:
-        self.is_closed = True
-        for each in self.sockets:
-            each.close()
-
-
-class _Tunnel(socketserver.BaseRequestHandler):
-    server: Proxy
-
-    def handle(self) -> None:
-        if self.server.is_closed:
-            return
-        with socket.create_connection(self.server.to) as far:
-            self.server.sockets += [self.request, far]
-            threads = [threading.Thread(target=_copy, args=pair) for pair in ((self.request, far), (far, self.request))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    try:
-        while data := source.recv(65_536):
-            target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        # The connections were cut.
-        for each in (source, target):
-            each.close()
-
-
 @contextmanager
 def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
     """A web process of the service; its base URL."""
@@ -146,30 +114,77 @@ def web(mongo_url: str, search_directory: Path) -> Iterator[str]:
         process.wait(DEADLINE_SECONDS)
 
 
-def test_cached_responses_are_served_while_the_database_is_unavailable(products, stocked, tmp_path):
+@pytest.fixture(scope="module")
+def through_wire(_products: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, MongoWire]]:
+    """Base URL of a web process, and its way to the database."""
+    wire, url = MongoWire.to(_products.settings.mongo_url)
+    # A server that steps down says so to those that monitor it; the proxy does not.
+    with web(f"{url}&serverMonitoringMode=poll", tmp_path_factory.mktemp("index")) as base:
+        yield base, wire
+    wire.close()
+
+
+def get(base: str, path: str, **headers: str) -> urllib3.BaseHTTPResponse:
+    return urllib3.request("GET", f"{base}{path}", headers=headers, timeout=DEADLINE_SECONDS, retries=False)
+
+
+@pytest.fixture
+def base(products: Service, through_wire: tuple[str, MongoWire]) -> Iterator[str]:
+    cache.invalidate_lists()
+    base, wire = through_wire
+    yield base
+    wire.recover()
+    until(lambda: get(base, f"/products/{uuid4()}").status == 404, DEADLINE_SECONDS)
+
+
+@pytest.fixture
+def wire(through_wire: tuple[str, MongoWire]) -> MongoWire:
+    return through_wire[1]
+
+
+def refuse_password(wire: MongoWire) -> None:
+    wire.refuse(AUTHENTICATION, WRONG_PASSWORD)
+    wire.close_connections()
+
+
+FAILURES: dict[str, Callable[[MongoWire], None]] = {
+    "down": MongoWire.cut,
+    "slow": MongoWire.freeze_responses,
+    "shutting down": lambda wire: wire.refuse(ALL, SHUTTING_DOWN),
+    "overloaded": lambda wire: wire.refuse(ALL, TIMED_OUT),
+    "refusing our password": refuse_password,
+    "without our rights": lambda wire: wire.refuse(ALL, UNAUTHORIZED),
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+def test_cached_responses_are_served_while_the_database_is_unavailable(stocked, wire, base, how):
     (cups,) = stocked(5)
-    address = Product._get_db().client.address
-    proxy = Proxy(address)
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
-    url = products.settings.mongo_url.replace(f"{address[0]}:{address[1]}", f"127.0.0.1:{proxy.server_address[1]}")
-    with web(url, tmp_path) as base:
-        known = [f"{base}{path}" for path in (f"/products/{cups}", "/products/", "/products/search?q=kettle")]
-        before = [urllib3.request("GET", each, timeout=DEADLINE_SECONDS) for each in known]
-        assert [each.status for each in before] == [200] * 3
-        proxy.close_connections()
-        # Long enough that nothing is fresh any more.
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while urllib3.request("GET", f"{base}/health/ready", timeout=DEADLINE_SECONDS, retries=False).status != 503:
-            assert time.monotonic() < deadline
-        until = time.monotonic() + cache.FRESH_SECONDS
-        while time.monotonic() < until:
-            for url, first in zip(known, before, strict=True):
-                response = urllib3.request("GET", url, timeout=DEADLINE_SECONDS, retries=False)
-                assert (response.status, response.data) == (200, first.data)
-        started = time.monotonic()
-        unknown = urllib3.request("GET", f"{base}/products/{uuid4()}", timeout=DEADLINE_SECONDS, retries=False)
-        assert unknown.status == 503
-        assert int(unknown.headers["Retry-After"]) > 0
-        assert time.monotonic() - started < 5
-    proxy.shutdown()
-    proxy.server_close()
+    known = [f"/products/{cups}", "/products/", "/products/search?q=kettle"]
+    before = [get(base, each) for each in known]
+    assert [each.status for each in before] == [200] * 3
+    FAILURES[how](wire)
+    # Long enough that nothing is fresh any more.
+    until(lambda: get(base, "/health/ready").status == 503, DEADLINE_SECONDS)
+    stale_at = time.monotonic() + cache.FRESH_SECONDS
+    while time.monotonic() < stale_at:
+        for path, first in zip(known, before, strict=True):
+            response = get(base, path)
+            assert (response.status, response.data) == (200, first.data)
+    started = time.monotonic()
+    unknown = get(base, f"/products/{uuid4()}")
+    assert unknown.status == 503
+    assert int(unknown.headers["Retry-After"]) > 0
+    assert time.monotonic() - started < 9
+
+
+@pytest.mark.parametrize("error", [READ_ONLY, FULL, TIMED_OUT, UNAUTHORIZED], ids=lambda error: error["codeName"])
+def test_a_database_that_takes_no_writes_is_still_read(stocked, staff, wire, base, error):
+    (cups,) = stocked(5)
+    wire.refuse(WRITES, error)
+    write = partial(urllib3.request, "POST", f"{base}/products/", json=described(), headers=staff, retries=False)
+    refused = write()
+    assert (refused.status, refused.headers["Retry-After"]) == (503, "2")
+    assert get(base, f"/products/{cups}").status == 200
+    wire.recover()
+    assert write().status == 201

@@ -20,7 +20,9 @@ from chassis.storage import mongo
 from contracts.stock import ReserveStock, StockReserved
 from services.products.models import Reservation
 from tests.broker import sending_each
-from tests.conftest import JWT_KEYS, free_port
+from tests.conftest import JWT_KEYS, free_port, server_url
+from tests.mongo import FULL, READ_ONLY, TIMED_OUT, UNAUTHORIZED, WRITES, MongoWire
+from tests.products.conftest import envelope, stock
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
@@ -70,6 +72,40 @@ def test_a_message_carries_the_trace_it_came_from(products, stocked, published, 
     (sent,) = outside.sent
     assert sent.traceparent.split("-")[1] == "0af7651916cd43dd8448eb211c80319c"
     assert (sent.source, sent.type) == ("products", "stock.reserved")
+
+
+RECEIVER = """
+import sys
+from chassis.run import worker
+from services.products.app import service
+for line in sys.stdin:
+    print("verdict", worker.receive(service, line.encode(), {worker.ATTEMPT_HEADER: len(worker.DELAYS_MILLISECONDS)}), flush=True)
+"""
+
+
+def test_messages_wait_while_the_database_takes_no_writes(products, stocked):
+    (cups,) = stocked(5)
+    wire, url = MongoWire.to(products.settings.mongo_url)
+    # A server that steps down says so to those that monitor it; the proxy does not.
+    values = {"SOUK_MONGO_URL": f"{url}&serverMonitoringMode=poll", "SOUK_REDIS_URL": server_url("REDIS")}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", RECEIVER], cwd=ROOT, env={**os.environ, **values}, **pipes) as worker:
+
+        def receive() -> str:
+            worker.stdin.write(message)
+            worker.stdin.flush()
+            return next(line.split()[1] for line in worker.stdout if line.startswith("verdict"))
+
+        message = f"{envelope(ReserveStock(uuid4(), {cups: 3})).to_json().decode()}\n"
+        for error in (READ_ONLY, FULL, TIMED_OUT, UNAUTHORIZED):
+            wire.refuse(WRITES, error)
+            assert receive().startswith("Retry"), error
+        assert stock(cups) == (5, 0, 0)
+        wire.recover()
+        assert receive() == "None"
+        worker.stdin.close()
+    wire.close()
+    assert stock(cups) == (2, 3, 0)
 
 
 @pytest.fixture(params=["refuses", "hangs"])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from flask import request
 
 from chassis.security import auth
+from chassis.storage import mongo
 from chassis.web.preconditions import weak_etag
 from chassis.web.schemas import Query, Rendered, V, View
 from services.products import cache
@@ -18,7 +19,7 @@ def cached(key: str, make: Callable[[], V]) -> Rendered[V]:
     """Raises what `make` raises, which is not cached."""
     if auth.caller().is_staff:
         return Rendered.of(make())
-    found = cache.catalogue().get(key, cache.FRESH_SECONDS, lambda: _stored(make()))
+    found = cache.catalogue().get(key, cache.FRESH_SECONDS, lambda: _stored(make))
     etag, _, body = found.body.partition(b"\n")
     headers = {
         "Content-Type": View.content_type,
@@ -30,9 +31,10 @@ def cached(key: str, make: Callable[[], V]) -> Rendered[V]:
     return Rendered(body, headers)
 
 
-def _stored(view: V) -> bytes:
+def _stored(make: Callable[[], View]) -> bytes:
     """The ETag in a line, then the body."""
-    rendered = Rendered.of(view)
+    with mongo.commands():
+        rendered = Rendered.of(make())
     etag = rendered.headers.get("ETag") or weak_etag(rendered.body)
     return f"{etag}\n".encode() + rendered.body
 

@@ -1,4 +1,4 @@
-"""A database that refuses connections, or writes as after a failover: nothing is lost or repeated, and nothing restarts."""
+"""A database that refuses connections, our rights, or writes as after a failover: nothing is lost or repeated, and nothing restarts."""
 
 from collections.abc import Callable, Iterator
 from uuid import UUID, uuid4
@@ -58,6 +58,13 @@ def service(make_database: Callable[[str], str]) -> Iterator[Service]:
     built.store.close()
 
 
+CHANGES = {
+    "read-only": "SET default_transaction_read_only = on",
+    "refusing": "ALLOW_CONNECTIONS false",
+    "without our rights": "SET role = pg_monitor",
+}
+
+
 class Breakable:
     """A database of the shared server."""
 
@@ -65,13 +72,13 @@ class Breakable:
         self.name, self.admin = name, admin
 
     def fail(self, how: str) -> None:
-        self._alter("SET default_transaction_read_only = on" if how == "read-only" else "ALLOW_CONNECTIONS false")
+        self._alter(CHANGES[how])
         # A failover closes all connections.
         self._run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name", name=self.name)
 
     def recover(self) -> None:
         self._alter("ALLOW_CONNECTIONS true")
-        self._alter("RESET default_transaction_read_only")
+        self._alter("RESET ALL")
 
     def _alter(self, change: str) -> None:
         self._run(f"ALTER DATABASE {self.name} {change}")
@@ -94,7 +101,7 @@ def http(service: Service) -> FlaskClient:
     return web_app.build(service).test_client()
 
 
-FAILURES = pytest.mark.parametrize("how", ["refusing", "read-only"])
+FAILURES = pytest.mark.parametrize("how", CHANGES)
 
 
 @FAILURES
@@ -117,7 +124,9 @@ def test_requests_are_503_and_read_only_still_serves_reads(
 
 
 @FAILURES
-def test_messages_wait_and_none_is_sent_again_and_again(service: Service, database: Breakable, how: str) -> None:
+def test_messages_wait_and_none_is_sent_again_and_again(
+    service: Service, database: Breakable, capsys: pytest.CaptureFixture[str], how: str
+) -> None:
     with service.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     sent: list[Envelope] = []
@@ -130,6 +139,8 @@ def test_messages_wait_and_none_is_sent_again_and_again(service: Service, databa
         with pytest.raises(service.store.unavailable):
             relay.send_batch()
     assert sent == []
+    advice = "Check this service's password and rights" in capsys.readouterr().out
+    assert advice == (how == "without our rights")
     database.recover()
     assert relay.send_batch() == 1
     System([service]).deliver(service, arrived)
