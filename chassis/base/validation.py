@@ -80,6 +80,8 @@ def message(error: ErrorDetails) -> str:
     """Reads on from the field's name."""
     context = error.get("ctx", {})
     kind = error["type"]
+    if context.get("field_type") == "Value":  # a secret string
+        kind = f"string_{kind}"
     if kind in ("value_error", "assertion_error"):
         return str(context["error"])[:_MAX_MESSAGE_LENGTH]
     if kind in ("string_too_short", "too_short") and context["min_length"] == 1:

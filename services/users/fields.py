@@ -22,7 +22,9 @@ def _email_address(text: str) -> str:
         development = Settings.current().environment == "development"
         valid = validate_email(text.lower(), check_deliverability=False, strict=True, test_environment=development)
     except EmailNotValidError as error:
-        raise PydanticCustomError("email", "is not an e-mail address: {reason}", {"reason": str(error)}) from None
+        raise PydanticCustomError(
+            "email", "is not an e-mail address: {reason}", {"reason": str(error).rstrip(".")}
+        ) from None
     return valid.normalized
 
 

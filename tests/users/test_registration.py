@@ -263,3 +263,16 @@ def test_concurrent_retries_register_one_account(client, users):
 def test_names_of_all_scripts_are_taken_as_written(http, name):
     response = http.post("/users/register", json=person(first_name=name))
     assert (response.status_code, response.json["first_name"]) == (201, name)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("password", "short", "must have at least 10 characters"),
+        ("email", "ada", "is not an e-mail address: An email address must have an @-sign"),
+    ],
+)
+def test_a_refusal_says_in_plain_words_what_is_wrong(http, field, value, message):
+    assert http.post("/users/register", json=person(**{field: value})).json["errors"] == [
+        {"field": field, "message": message}
+    ]
