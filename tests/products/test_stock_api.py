@@ -120,16 +120,17 @@ def test_a_count_is_a_movement_by_the_difference(add, http, staff):
     assert_settled({kettle["id"]: 7})
 
 
-def test_the_ledger_is_paged_newest_first(stocked, adjust, http, staff):
+@pytest.mark.parametrize(("limit", "following"), [(2, 2), (3, 1)])
+def test_the_ledger_is_paged_newest_first(stocked, adjust, http, staff, limit, following):
     (cups,) = stocked(5)
     for quantity in (1, 2, 3):
         adjust(cups, quantity)
     ledger.post()
-    path = f"/products/{cups}/stock-movements?limit=2"
+    path = f"/products/{cups}/stock-movements?limit={limit}"
     first = http.get(path, headers=staff).json
     second = http.get(f"{path}&cursor={first['next']}", headers=staff).json
     numbers = [item["number"] for item in first["items"] + second["items"]]
-    assert (numbers, second["next"]) == ([4, 3, 2, 1], None)
+    assert (numbers, len(second["items"]), second["next"]) == ([4, 3, 2, 1], following, None)
     assert http.get(f"{path}&cursor=bm90aGluZw==", headers=staff).status_code == 422
 
 
