@@ -239,8 +239,11 @@ def test_while_our_own_database_is_unavailable_a_message_is_retried_every_few_se
     assert worker.DELAYS_MILLISECONDS[verdict.attempt] <= 5_000
 
 
-def test_a_message_with_an_unreadable_attempt_is_a_dead_letter_when_it_fails(counting: Service) -> None:
-    verdict = worker.receive(counting, envelope(UserDeleted(FAILS_ONCE)).to_json(), {worker.ATTEMPT_HEADER: "many"})
+@pytest.mark.parametrize("attempt", ["many", -1])
+def test_a_message_with_an_unreadable_attempt_is_a_dead_letter_when_it_fails(
+    counting: Service, attempt: object
+) -> None:
+    verdict = worker.receive(counting, envelope(UserDeleted(FAILS_ONCE)).to_json(), {worker.ATTEMPT_HEADER: attempt})
     assert isinstance(verdict, DeadLetter)
 
 
