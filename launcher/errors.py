@@ -10,6 +10,9 @@ class LaunchError(Exception):
     def __init__(self, message: str, last_lines: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.last_lines = tuple(last_lines)
+        for line in last_lines:
+            # For a traceback.
+            self.add_note(line)
 
 
 class Cancelled(Exception):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
+from chassis.base import disk
 from chassis.base.settings import Settings
 from chassis.messaging.handlers import Handlers
 from chassis.storage.store import Store
@@ -53,7 +54,7 @@ class Service:
         if self.tasks is None:
             return None
         tasks = self.tasks()
-        tasks.bind(self.store, self.settings.broker_url)
+        tasks.bind(self.store, self.settings.broker_url, lambda: disk.is_full(self.settings))
         return tasks
 
     @cached_property

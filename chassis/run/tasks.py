@@ -13,6 +13,7 @@ Tasks of such steps share their transactions with those of the other rows, and c
 """
 
 import random
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -23,7 +24,7 @@ from typing import Any, NoReturn, TypeVar
 from uuid import UUID
 
 from celery import Celery, Task
-from celery.exceptions import Retry
+from celery.exceptions import Reject, Retry
 from kombu.serialization import dumps
 from structlog import get_logger
 
@@ -37,6 +38,8 @@ from chassis.storage import rows, store
 log = get_logger(__name__)
 
 RETRY_CAP_SECONDS = 60
+
+FULL_DISK_SECONDS = 5.0
 
 Steps = Generator[Callable[[], Any], Any, None]
 F = TypeVar("F", bound=Callable[[UUID], Steps | None])
@@ -91,6 +94,7 @@ class Tasks:
             def run(task: Task, *row_ids: str) -> None:
                 traces = task.request.get("traceparents") or {}
                 one = task.request.get("traceparent") or ""
+                self._expect_space(name, len(row_ids))
                 with telemetry.trace(one, work=name):
                     failpoints.point("begin")
                     errors = self._errors(name, {UUID(row_id): traces.get(row_id, one) for row_id in row_ids})
@@ -103,6 +107,13 @@ class Tasks:
             return function
 
         return register
+
+    def _expect_space(self, name: str, count: int) -> None:
+        """Back to the queue while the disk is full."""
+        if self._is_full():
+            telemetry.TASKS_HANDLED.labels(name, "held").inc(count)
+            time.sleep(FULL_DISK_SECONDS)
+            raise Reject("The disk is full.", requeue=True)
 
     def _retry(self, task: Task, errors: Mapping[UUID, Exception], on_exhausted: Exhausted | None) -> NoReturn:
         is_last = task.request.retries >= task.max_retries
@@ -121,8 +132,9 @@ class Tasks:
         with store.active(self.store), store.transaction():
             on_exhausted(row_id, error)
 
-    def bind(self, store: store.Store, broker_url: str) -> None:
-        self.store = store
+    def bind(self, store: store.Store, broker_url: str, is_full: Callable[[], bool] = lambda: False) -> None:
+        """is_full: whether the store's disk is."""
+        self.store, self._is_full = store, is_full
         self.app.conf.broker_url = broker_url
         self.app.conf.task_queues = [broker.celery_queue(self.service, broker.is_amqp(broker_url))]
         self.app.conf.broker_transport_options = broker.transport_options(broker_url)
@@ -233,12 +245,16 @@ def _retry(task: Task, row_ids: Iterable[UUID], error: Exception) -> Retry:
     # Celery's jitter begins at 0, too soon for a restarting server.
     seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads load, guards nothing
     failpoints.point("retry")
-    retry: Retry = task.retry(
-        args=list(map(str, row_ids)),
-        exc=error,
-        countdown=seconds,
-        throw=False,
-        confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
-    )
+    try:
+        retry: Retry = task.retry(
+            args=list(map(str, row_ids)),
+            exc=error,
+            countdown=seconds,
+            throw=False,
+            confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
+        )
+    except Reject as unsent:
+        # Celery would dead-letter a task of which no copy was sent.
+        raise Reject(unsent.reason, requeue=True) from unsent
     failpoints.point("retried")
     return retry

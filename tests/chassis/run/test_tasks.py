@@ -1,9 +1,13 @@
 """Tasks: sent with a confirm and a timeout, retried a bounded number of times, then exhausted."""
 
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from celery.contrib.testing.worker import start_worker
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
@@ -13,11 +17,13 @@ from chassis.messaging import broker
 from chassis.messaging import publisher as publishing
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
+from chassis.run import tasks as running
 from chassis.run.service import Service
 from chassis.run.tasks import Tasks
 from chassis.storage import postgres
 from tests.chassis.support import chassis_service
 from tests.conftest import server_url
+from tests.installation import until
 from tests.wire import Wire
 
 
@@ -108,3 +114,70 @@ def test_a_task_that_keeps_failing_is_exhausted_and_its_row_updated(
         )
     # Not while our own database is unavailable.
     assert recorded == (["unavailable"] if isinstance(error, OSError) else [])
+
+
+def working(tasks: Tasks) -> AbstractContextManager[Any]:
+    """A real worker in a thread of this process."""
+    return start_worker(tasks.app, perform_ping_check=False, loglevel="ERROR")
+
+
+def dead_letters(tasks: Tasks) -> int:
+    with broker.connect(server_url("BROKER")) as connection:
+        return broker.depth(connection.default_channel, f"{tasks.service}.dead")
+
+
+@pytest.fixture
+def dead_letter_queue(tasks: Tasks) -> Iterator[None]:
+    broker.declare(server_url("BROKER"), tasks.service, [])
+    yield
+    with broker.connect(server_url("BROKER")) as connection:
+        for name in (tasks.service, f"{tasks.service}.dead"):
+            connection.default_channel.queue_delete(name)
+
+
+@pytest.mark.usefixtures("dead_letter_queue")
+def test_while_the_disk_is_full_tasks_wait_in_their_queue(
+    tasks: Tasks, service: Service, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "FULL_DISK_SECONDS", 0.1)
+    full, done = threading.Event(), []
+    tasks.bind(service.store, server_url("BROKER"), full.is_set)
+
+    @tasks.task()
+    def note(row_id: UUID) -> None:
+        done.append(row_id)
+
+    full.set()
+    envelope = entered(f"{tasks.service}.note")
+    publisher.send(tasks.outgoing([envelope]))
+    with working(tasks):
+        until(lambda: outcomes(f"{tasks.service}.note", "held") > 1)
+        assert done == []
+        full.clear()
+        until(lambda: done == [UUID(envelope.subject)])
+    assert dead_letters(tasks) == 0
+
+
+@pytest.mark.usefixtures("dead_letter_queue")
+def test_a_task_whose_retry_the_broker_does_not_take_stays_in_its_queue(
+    tasks: Tasks, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "CONFIRM_TIMEOUT_SECONDS", 1)
+    attempts, is_available = [], threading.Event()
+    wire, tasks.app.conf.broker_write_url = Wire.to(server_url("BROKER"))
+
+    @tasks.task()
+    def note(row_id: UUID) -> None:
+        attempts.append(row_id)
+        if not is_available.is_set():
+            raise ConnectionError("unavailable")
+
+    with working(tasks):
+        wire.freeze_responses()
+        publisher.send(tasks.outgoing([entered(f"{tasks.service}.note")]))
+        until(lambda: len(attempts) > 1)
+        is_available.set()
+        wire.thaw()
+        until(lambda: outcomes(f"{tasks.service}.note", "done") >= 1)
+    assert dead_letters(tasks) == 0
+    wire.close()
