@@ -35,6 +35,9 @@ OPERATION_TIMEOUT_MILLISECONDS = 3_000
 CHECK_SECONDS = 1.5
 """Less than a probe's timeout."""
 
+START_SECONDS = 10
+"""For the first connection to a server that has just started."""
+
 INDEX_TIMEOUT_SECONDS = 600
 
 _DUPLICATE_KEY = 11_000
@@ -175,7 +178,8 @@ class MongoStore:
 
     def migrate(self, package: ModuleType) -> None:
         """Create indexes. MongoEngine tries only once, even if the server is unavailable."""
-        self.check()
+        with pymongo.timeout(START_SECONDS):
+            _ping()
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
             for name in self._collections:
                 mongoengine.get_db()[name].create_index(OLDEST, sparse=True)
@@ -202,4 +206,8 @@ class MongoStore:
 
     def check(self) -> None:
         with pymongo.timeout(CHECK_SECONDS):
-            mongoengine.get_connection().admin.command("ping")
+            _ping()
+
+
+def _ping() -> None:
+    mongoengine.get_connection().admin.command("ping")
