@@ -1,6 +1,7 @@
 """Inspects, restarts and scales a running installation."""
 
 import os
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from launcher import queues
@@ -97,21 +98,30 @@ def scale(stack: Stack, service: str, count: int) -> None:
         stack.rescale(service)
 
 
-def renew(stack: Stack, service: str) -> int:
-    """Make a service's lost queues anew. Returns how many messages are sent again for them."""
+def renew(stack: Stack, service: str = "") -> tuple[Sequence[str], int]:
+    """Make all lost queues anew. Returns their services, and how many messages are sent again.
+
+    service: also send its messages again.
+    """
     ensure_up(stack)
-    if service not in SERVICES:
+    if service and service not in SERVICES:
         raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(SERVICES)}.")
-    worker = f"{service}-worker"
+    url = stack.url("rabbitmq")
     with stack.state.lock():
-        stack.supervisor.stop([worker])
-        queues.delete_lost(stack.url("rabbitmq"), service)
-        stack.supervisor.start_program(worker)
-        stack.wait_ready(worker)
-        types = queues.types(service)
-        return sum(
-            int(stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types)) for sender in WITH_POSTGRES
-        )
+        services = sorted({*queues.lost(url), *filter(None, [service])})
+        workers = [f"{name}-worker" for name in services]
+        stack.supervisor.stop(workers)
+        for name in services:
+            queues.delete_lost(url, name)
+        for worker in workers:
+            stack.supervisor.start_program(worker)
+        # Together: none is ready while it cannot send to another's queue.
+        for worker in workers:
+            stack.wait_ready(worker)
+        types = sorted({type_ for name in services for type_ in queues.types(name)})
+        senders = WITH_POSTGRES if types else ()
+        resent = [stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types) for sender in senders]
+    return services, sum(map(int, resent))
 
 
 def addresses(stack: Stack) -> list[tuple[str, str]]:

@@ -270,12 +270,14 @@ class Stack:
             together = Together(self.installation.cancelled)
             for program in programs:
                 self._run(program)
-                if is_whole and program.name.removesuffix("-worker") not in lost:
+                # No worker is ready while it cannot send to a lost queue.
+                if is_whole and not (lost and program.name.endswith("-worker")):
                     together.start(self.wait_ready, program.name)
             together.finish()
         if lost:
-            cures = ", ".join(f"./souk renew {service}" for service in lost)
-            raise LaunchError(f"RabbitMQ has lost queues. To make them anew, with their messages: {cures}")
+            raise LaunchError(
+                f"RabbitMQ has lost queues of {', '.join(lost)}. ./souk renew makes them anew, with their messages."
+            )
 
     def _run(self, program: Program) -> None:
         if self.supervisor.ensure(program):

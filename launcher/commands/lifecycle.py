@@ -81,12 +81,18 @@ def restart(service: Name) -> None:
 
 @app.command()
 @command
-def renew(service: Name) -> None:
+def renew(
+    service: Annotated[str, typer.Argument(metavar="[SERVICE]", help="Also send its messages again.")] = "",
+) -> None:
     """Make the queues that RabbitMQ has lost anew, after a full disk, and have their messages sent again."""
-    count = running.renew(Stack(), service)
-    console.print(
-        f"The queues of {service} are complete; {count} messages are sent again, and those handled change nothing."
-    )
+    services, count = running.renew(Stack(), service)
+    if not services:
+        console.print("No queue is lost.")
+    else:
+        console.print(
+            f"The queues of {', '.join(services)} are complete; {count} messages are sent again, "
+            "and those handled change nothing."
+        )
 
 
 @app.command()
