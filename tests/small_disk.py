@@ -1,12 +1,15 @@
 """A small disk, to be filled."""
 
 import errno
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from launcher.state import StateFolder
 
 BLOCK_BYTES = 65_536
 
@@ -25,6 +28,21 @@ def small_disk(folder: Path, megabytes: int) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def with_all_data(disk: Path) -> Iterator[None]:
+    """PostgreSQL's data of an installation in `disk`/state is there too, and its user passes through."""
+    disk.parent.chmod(0o755)
+    system_folder = StateFolder(disk / "state").system_folder
+    if os.geteuid() == 0:
+        system_folder.parent.mkdir(mode=0o755, exist_ok=True)
+        (disk / "system").mkdir(mode=0o755)
+        system_folder.symlink_to(disk / "system")
+    try:
+        yield
+    finally:
+        system_folder.unlink(missing_ok=True)
 
 
 def fill(folder: Path) -> Path:

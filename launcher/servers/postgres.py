@@ -37,6 +37,8 @@ SETTINGS = {
     "autovacuum_max_workers": "1",
     "max_parallel_workers": "0",
     "max_logical_replication_workers": "0",
+    # Otherwise a checkpoint on a full disk is a PANIC, and nothing can be read until there is space.
+    "max_active_replication_origins": "0",
     "log_min_messages": "warning",
     # Statements and rows may hold password hashes or personal data.
     "log_min_error_statement": "panic",

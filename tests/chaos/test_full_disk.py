@@ -11,11 +11,10 @@ import pytest
 
 from launcher import running
 from launcher.stack import Stack
-from launcher.state import StateFolder
 from tests.chaos.lives import LIVES, TIMEOUT_SECONDS
 from tests.chaos.truth import Truth
 from tests.installation import Person, catalogue_of, installed, new_person, until
-from tests.small_disk import fill, small_disk
+from tests.small_disk import fill, small_disk, with_all_data
 
 MEGABYTES = 700
 ROOM_BYTES = 60_000_000
@@ -32,26 +31,14 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
 @pytest.fixture(scope="module")
 def disk() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="souk-disk-") as name:
-        # PostgreSQL's user passes through.
-        Path(name).chmod(0o755)
-        with small_disk(Path(name) / "disk", MEGABYTES) as folder:
-            yield folder
+    with tempfile.TemporaryDirectory(prefix="souk-disk-") as name, small_disk(Path(name) / "disk", MEGABYTES) as folder:
+        yield folder
 
 
 @pytest.fixture(scope="module")
 def stack(disk: Path) -> Iterator[Stack]:
-    """PostgreSQL's data too is on the disk."""
-    system_folder = StateFolder(disk / "state").system_folder
-    if os.geteuid() == 0:
-        system_folder.parent.mkdir(mode=0o755, exist_ok=True)
-        (disk / "system").mkdir(mode=0o755)
-        system_folder.symlink_to(disk / "system")
-    try:
-        with installed(disk) as stack:
-            yield stack
-    finally:
-        system_folder.unlink(missing_ok=True)
+    with with_all_data(disk), installed(disk) as stack:
+        yield stack
 
 
 @pytest.fixture
