@@ -86,7 +86,9 @@ class Redis(Server):
     def monitor(self) -> dict[str, str]:
         """The exporter's passwords by URL: one without a URL it would send to whatever address it is asked to scrape."""
         password = self._password(MONITOR)
-        return {f"redis://{MONITOR}@127.0.0.1:{self.port(name)}": password for name in self.ports}
+        # Older exporters look for the URL without the user.
+        users = (f"{MONITOR}@", "")
+        return {f"redis://{user}127.0.0.1:{self.port(name)}": password for name in self.ports for user in users}
 
     @property
     def messages_url(self) -> str:

@@ -109,7 +109,9 @@ def test_the_exporter_sends_its_password_to_our_redis_only(tmp_path: Path) -> No
     server.prepare()
     [exporter] = [program for program in server.programs() if program.name == "redis-exporter"]
     passwords = json.loads((tmp_path / "state/prometheus/redis-passwords.json").read_text())
-    assert len(passwords) == 2
+    assert {url.rpartition(":")[2] for url in passwords} == {
+        str(stack.installation.ports[name]) for name in ("redis", "redis-cache")
+    }
     with socket.create_server(("127.0.0.1", 0)) as stranger, listening_on(exporter) as port:
         stranger.settimeout(DEADLINE_SECONDS)
         query = urlencode({"target": f"redis://127.0.0.1:{stranger.getsockname()[1]}"})

@@ -98,7 +98,7 @@ def test_others_have_no_user_in_the_cache(stack):
 
 def test_who_measures_redis_reads_no_key(stack):
     for url, password in stack.servers["redis"].monitor.items():
-        client = redis.Redis.from_url(url, password=password)
+        client = redis.Redis.from_url(url, username="monitor", password=password)
         assert client.info("memory")["used_memory"]
         for command in ("GET ratelimit:login", "EXISTS souk:revoked:a-token", "KEYS *", "CONFIG GET *"):
             with pytest.raises(NoPermissionError):
