@@ -149,7 +149,7 @@ class Reservation(Document):
 
     def _decide(self, reply: Message, **decision: Any) -> bool:
         unchanged = Reservation.objects(order_id=self.order_id, state=self.state, attempt=self.attempt)
-        return _transition(unchanged, reply, **decision) is not None
+        return _transition(unchanged, reply, **decision)
 
     @classmethod
     def commit(cls, order_id: UUID, hold_time: timedelta) -> "Reservation":
@@ -158,13 +158,13 @@ class Reservation(Document):
         Raises TooEarly, AlreadyReleased, Overtaken.
         """
         reserved = cls.objects(order_id=str(order_id), state=RESERVED)
-        new = _transition(reserved, StockCommitted(order_id), set__state=COMMITTED, unset__expires_at=1)
-        reservation = new or cls._of(order_id)
+        is_new = _transition(reserved, StockCommitted(order_id), set__state=COMMITTED, unset__expires_at=1)
+        reservation = cls._of(order_id)
         if reservation.state == RESERVING:
             raise TooEarly(f"The stock of the order {order_id} is not reserved yet.")
         if reservation.state == RELEASED:
             raise AlreadyReleased(f"The stock of the order {order_id} was released.")
-        if new is None:
+        if not is_new:
             reservation._repeat_reply({COMMITTED: StockCommitted(order_id), REFUSED: reservation._refusal})
         return reservation._new_attempt((EXPIRED, RECLAIMING), RECLAIMING, hold_time)
 
@@ -176,11 +176,11 @@ class Reservation(Document):
         if tombstone is not None:
             return tombstone
         open_ = cls.objects(order_id=str(order_id), state__in=[*HOLDING, EXPIRED])
-        new = _transition(open_, reply, set__state=RELEASED, unset__expires_at=1)
-        reservation = new or cls._of(order_id)
+        is_new = _transition(open_, reply, set__state=RELEASED, unset__expires_at=1)
+        reservation = cls._of(order_id)
         if reservation.state in (COMMITTED, RESTOCKED):
             raise AlreadySold(f"The stock of the order {order_id} is sold.")
-        if new is None:
+        if not is_new:
             reservation._repeat_reply(dict.fromkeys((RELEASED, REFUSED), reply))
         return reservation
 
@@ -189,11 +189,11 @@ class Reservation(Document):
         """Unchanged if nothing was sold. Raises TooEarly before the sale."""
         reply = StockRestocked(order_id)
         sold = cls.objects(order_id=str(order_id), state=COMMITTED)
-        new = _transition(sold, reply, set__state=RESTOCKED)
-        reservation = new or cls._of(order_id)
+        is_new = _transition(sold, reply, set__state=RESTOCKED)
+        reservation = cls._of(order_id)
         if reservation.state in (*HOLDING, EXPIRED):
             raise TooEarly(f"The stock of the order {order_id} is not sold yet.")
-        if new is None:
+        if not is_new:
             reservation._repeat_reply(dict.fromkeys((RESTOCKED, REFUSED, RELEASED), reply))
         return reservation
 
@@ -207,7 +207,7 @@ class Reservation(Document):
         unchanged = Reservation.objects(
             order_id=self.order_id, state=self.state, attempt=self.attempt, expires_at=self.expires_at
         )
-        return _transition(unchanged, set__state=EXPIRED) is not None
+        return _transition(unchanged, set__state=EXPIRED)
 
     def clear_expiry(self) -> None:
         Reservation.objects(order_id=self.order_id, state=EXPIRED, attempt=self.attempt).update_one(unset__expires_at=1)
@@ -225,8 +225,6 @@ class Reservation(Document):
         return StockRefused(UUID(self.order_id), UUID(self.refused_product_id), Reason(self.reason))
 
 
-def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> Reservation | None:
-    """As it is afterwards; None if nothing matched."""
+def _transition(matching: QuerySet, reply: Message | None = None, **changes: Any) -> bool:
     replied = {"push__unsent": mongo.unsent(reply)} if reply else {}
-    changed: Reservation | None = matching.modify(new=True, **replied, **changes, set__updated_at=mongo.now())
-    return changed
+    return matching.update_one(**replied, **changes, set__updated_at=mongo.now()) == 1
