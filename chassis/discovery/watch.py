@@ -22,7 +22,7 @@ RETRY_SECONDS = (0.2, 1.0)
 EMPTY_POLL_SECONDS = 0.5
 
 MIN_POLL_SECONDS = 0.1
-"""From one query to the next: a source that does not wait must not keep a core busy."""
+"""From one query to the next without a change: a source that does not wait must not keep a core busy."""
 
 Fetch = Callable[[float], Sequence[Instance]]
 """Takes the seconds to wait for a change. Raises on an outage."""
@@ -98,7 +98,9 @@ class Watch:
 
     def _run(self) -> None:
         while True:
-            began = time.monotonic()
+            began, before = time.monotonic(), self.instances
             pause = self.poll()
             self._has_result.set()
-            time.sleep(max(pause, began + MIN_POLL_SECONDS - time.monotonic(), 0.0))
+            if self.instances is before:
+                pause = max(pause, began + MIN_POLL_SECONDS - time.monotonic())
+            time.sleep(max(pause, 0.0))

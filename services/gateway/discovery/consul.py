@@ -48,8 +48,9 @@ async def follow(agent: Agent, name: str) -> AsyncIterator[list[Address]]:
                 continue
         has_addresses, empty_since = bool(addresses), 0.0
         yield addresses
-        index = _next_index(index, sent_index)
-        await asyncio.sleep(began + MIN_POLL_SECONDS - time.monotonic())
+        before, index = index, _next_index(index, sent_index)
+        if index == before:
+            await asyncio.sleep(began + MIN_POLL_SECONDS - time.monotonic())
 
 
 async def _query(agent: Agent, tls: SSLContext | None, service: str, index: int) -> tuple[list[Address], str | None]:
