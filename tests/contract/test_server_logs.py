@@ -1,16 +1,19 @@
 """PostgreSQL's log has no value of a statement that failed, whichever constraint of whichever table it broke."""
 
+import importlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from chassis.run.service import Service
+from chassis.storage.migrate import upgrade
 from launcher.manifests import SERVICES
 
 CANARY = f"canary{uuid4().hex[:12]}"
@@ -61,9 +64,10 @@ def columns_of(connection: Connection, table: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("name", WITH_TABLES)
-def test_no_violated_constraint_writes_a_value_to_the_log(name: str, request: pytest.FixtureRequest) -> None:
-    service: Service = request.getfixturevalue(name)
-    engine = service.store.engine  # type: ignore[attr-defined]
+def test_no_violated_constraint_writes_a_value_to_the_log(name: str, make_database: Callable[[str], str]) -> None:
+    url = make_database(name)
+    upgrade(importlib.import_module(f"services.{name}"), url)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool)
     refused, start = set(), log_file().stat().st_size
     for table in inspect(engine).get_table_names():
         with engine.connect() as connection:
