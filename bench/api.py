@@ -241,8 +241,8 @@ def _calls() -> dict[str, Calls]:
     found: dict[str, Calls] = {}
     for name, port in _programs():
         try:
-            text = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False).data.decode()
-        except urllib3.exceptions.HTTPError:
+            text = urllib3.request("GET", f"http://127.0.0.1:{port}/metrics", retries=False, timeout=10).data.decode()
+        except (urllib3.exceptions.HTTPError, UnicodeDecodeError):
             continue
         for kind, bound, upstream, value in _CALLS.findall(text):
             calls = found.setdefault(f"{name} > {upstream}", Calls())
@@ -255,11 +255,12 @@ def _calls() -> dict[str, Calls]:
     return found
 
 
-def _programs() -> Iterator[tuple[str, str]]:
+def _programs() -> Iterator[tuple[str, int]]:
+    """Each with a port on which it listens."""
     for name, pid in json.loads(os.environ["SOUK_BENCH_PROGRAMS"]).items():
-        port = psutil.Process(pid).environ().get("SOUK_PORT")
-        if port:
-            yield name, port
+        for connection in psutil.Process(pid).net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN:
+                yield name, connection.laddr.port
 
 
 def _show_calls(before: dict[str, Calls], after: dict[str, Calls]) -> None:
@@ -291,7 +292,7 @@ class Statements:
 def _logged_statements() -> Iterator[Statements]:
     """Those of the block, by the server's log."""
     found = Statements()
-    log = next(path for path in Path(os.environ["SOUK_TEST_SERVER_LOGS"]).iterdir() if "postgres" in path.name)
+    log = Path(os.environ["SOUK_TEST_SERVER_LOGS"], "postgres.log")
     with closing(psycopg2.connect(os.environ["SOUK_TEST_POSTGRES_URL"])) as connection:
         connection.autocommit = True  # as ALTER SYSTEM needs
         cursor = connection.cursor()
