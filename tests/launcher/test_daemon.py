@@ -44,6 +44,8 @@ def test_the_supervisor_survives_a_full_disk(disk: Path) -> None:
         for _ in range(ATTEMPTS):
             supervisor.restart("talkative")
             until(lambda: state_of("talkative") == "RUNNING")
+        # A log that was rotated may have left room.
+        fill(disk)
         supervisor.start_program("needy")
         until(lambda: state_of("needy") == "BACKOFF")
         before, began = used_seconds(pid), time.monotonic()
