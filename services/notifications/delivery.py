@@ -89,6 +89,7 @@ def succeed(row: Notification, sent: Sent) -> None:
     if sent.attempt_id is not None:
         Attempt.end(sent.attempt_id, Outcome.SENT, sent.reference)
     row.succeed()
+    _blank_if_deleted(row)
     _log(row, "sent")
 
 
@@ -206,10 +207,14 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
     with store.transaction():
         row = Notification.get_for_update(notification.id)
         change(row)
-        if not row.recipient:
-            # The errors may name the deleted user.
-            Attempt.blank([row.id])
+        _blank_if_deleted(row)
     _log(row, outcome)
+
+
+def _blank_if_deleted(row: Notification) -> None:
+    """The attempts' errors may name the user."""
+    if not row.recipient:
+        Attempt.blank([row.id])
 
 
 def _log(row: Notification, outcome: str) -> None:

@@ -10,11 +10,12 @@ import pytest
 from sqlalchemy import select
 
 from chassis.storage import postgres
+from contracts.users import UserDeleted
 from services.notifications.models import Attempt
 from services.notifications.models.notification import MAX_CRASHES, Notification
 from services.notifications.settings import Settings
-from tests.notifications.conftest import confirmed, free_port, registered
-from tests.notifications.test_tasks import MailServer
+from tests.notifications.conftest import AMAL, confirmed, free_port, registered
+from tests.notifications.test_tasks import MailServer, SlowMailServer
 
 DEADLINE_SECONDS = 20
 
@@ -118,6 +119,22 @@ def test_a_server_that_stores_nothing_at_present_is_tried_again(desk, servers, c
     first.data = "250 OK"
     desk.deliver(desk.notifications()[0].id)
     assert (len(first.taken), desk.notifications()[0].status) == (1, "sent")
+
+
+def test_nothing_is_kept_of_a_user_deleted_before_the_standby_takes_the_mail(desk, servers):
+    first, standby = SlowMailServer(), MailServer()
+    first.data = "451 4.2.2 amal@example.com is over quota"
+    servers(first, standby)
+    sending = threading.Thread(target=desk.handle, args=[registered(), confirmed()])
+    sending.start()
+    assert first.received.wait(DEADLINE_SECONDS)
+    desk.handle(UserDeleted(AMAL))
+    first.allowed.set()
+    sending.join()
+    assert logs(desk) == [["not taken", "sent"]]
+    [row] = desk.notifications()
+    with desk.transaction():
+        assert [each.error for each in Attempt.of(row.id)] == [None, None]
 
 
 def test_a_permanent_refusal_does_not_send_the_mail_to_the_standby(desk, servers):

@@ -1,11 +1,13 @@
 """The instances of an upstream from Consul: updated at once, kept while it is unavailable or has been wiped."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
 
 from chassis.discovery.agent import Agent
+from chassis.discovery.watch import MIN_POLL_SECONDS
 from services.gateway.discovery import consul as gateway_consul
 from services.gateway.discovery.names import Address
 from tests.chassis.discovery.test_consul import FAILURES, fail
@@ -74,6 +76,19 @@ def test_instances_are_removed_when_consul_stays_empty(monkeypatch: pytest.Monke
             agent.body = b"[]"
             assert await following(addresses) == []
             assert {headers["X-Consul-Token"] for _, _, headers, _ in agent.seen} == {"t"}
+
+    asyncio.run(run())
+
+
+def test_a_consul_that_does_not_hold_queries_is_queried_with_pauses() -> None:
+    async def run() -> None:
+        with faulty() as agent:
+            agent.body = b"[]"
+            addresses = gateway_consul.follow(Agent(agent.url), NAME)
+            began = time.monotonic()
+            for _ in range(4):
+                assert await following(addresses) == []
+            assert time.monotonic() - began >= 3 * MIN_POLL_SECONDS
 
     asyncio.run(run())
 
