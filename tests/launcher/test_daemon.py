@@ -18,7 +18,7 @@ ATTEMPTS = 3
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    with small_disk(tmp_path / "disk", megabytes=8) as folder:
+    with small_disk(tmp_path / "disk", megabytes=40) as folder:
         yield folder
 
 
@@ -26,7 +26,8 @@ def test_the_supervisor_survives_a_full_disk(disk: Path) -> None:
     state = StateFolder(disk / "state")
     state.make()
     supervisor = Supervisor(state)
-    needy = Program("needy", ["sh", "-c", f"echo a line of data >{disk}/data && exec sleep 600"])
+    # More than a log that is rotated leaves.
+    needy = Program("needy", ["sh", "-c", f"head -c {4 * LOG_BYTES} /dev/zero >{disk}/data && exec sleep 600"])
     # Enough for a rotation, which fails.
     talkative = Program("talkative", ["sh", "-c", f"yes a line of its log | head -c {LOG_BYTES}; exec sleep 600"])
 
@@ -38,14 +39,14 @@ def test_the_supervisor_survives_a_full_disk(disk: Path) -> None:
         supervisor.ensure(talkative)
         supervisor.ensure(needy)
         supervisor.stop(["needy"])
+        # What it wrote, if it came that far, would give its room back at the next start.
+        (disk / "data").unlink(missing_ok=True)
         pid = supervisor.pid()
         assert pid is not None
         ballast = fill(disk)
         for _ in range(ATTEMPTS):
             supervisor.restart("talkative")
             until(lambda: state_of("talkative") == "RUNNING")
-        # A log that was rotated may have left room.
-        fill(disk)
         supervisor.start_program("needy")
         until(lambda: state_of("needy") == "BACKOFF")
         before, began = used_seconds(pid), time.monotonic()
