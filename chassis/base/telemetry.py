@@ -58,6 +58,9 @@ HANDLING_SECONDS = Histogram(
 TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context. Strict: clients send it and every log line shows it."""
 
+CORRELATION_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""As the edge makes them. Other text of a client's may be secret."""
+
 MAX_DEPTH = 50
 
 _SECRET_FIELDS = frozenset(
@@ -125,10 +128,28 @@ def _json(event: dict[str, Any], **_: Any) -> str:
     return _encoder.encode(event)
 
 
+_held = threading.local()
+
+
+@contextmanager
+def one_write() -> Iterator[None]:
+    """Lines of this thread are written at the end: each write wakes whoever reads our output."""
+    _held.lines = []
+    try:
+        yield
+    finally:
+        text = "".join(_held.lines)
+        del _held.lines
+        _Output().write(text)
+
+
 class _Output:
     """Ignores a closed pipe and a full disk."""
 
     def write(self, text: str) -> None:
+        if (lines := getattr(_held, "lines", None)) is not None:
+            lines.append(text)
+            return
         with suppress(OSError, ValueError):
             sys.stdout.write(text)
 
@@ -162,13 +183,27 @@ def traceparent() -> str:
     return str(get_contextvars().get("traceparent", ""))
 
 
+def correlation_id() -> str:
+    """The edge's id of the request in which everything here began; empty if in none."""
+    return str(get_contextvars().get("correlation_id", ""))
+
+
+def identity(traceparent: str, correlation_id: str) -> dict[str, str]:
+    """As fields of a log line."""
+    found = {}
+    if trace := TRACEPARENT.fullmatch(traceparent):
+        found["trace_id"] = trace[1]
+    if CORRELATION_ID.fullmatch(correlation_id):
+        found["correlation_id"] = correlation_id
+    return found
+
+
 @contextmanager
-def trace(incoming: str = "", *, work: str, **fields: Any) -> Iterator[None]:
+def trace(incoming: str = "", correlation_id: str = "", *, work: str, **fields: Any) -> Iterator[None]:
     """Continue the trace of `incoming` (a traceparent), or start one."""
-    continued = TRACEPARENT.fullmatch(incoming)
-    trace_id = continued[1] if continued else secrets.token_hex(16)
-    context = f"00-{trace_id}-{secrets.token_hex(8)}-01"
-    bound = bind_contextvars(traceparent=context, trace_id=trace_id, work=work, **fields)
+    ids = {"trace_id": secrets.token_hex(16), **identity(incoming, correlation_id)}
+    context = f"00-{ids['trace_id']}-{secrets.token_hex(8)}-01"
+    bound = bind_contextvars(traceparent=context, work=work, **ids, **fields)
     try:
         yield
     finally:

@@ -37,6 +37,7 @@ class Client:
         sent = {
             # An empty key would be refused.
             **({"X-API-Key": api_key} if api_key else {}),
+            **({"X-Correlation-ID": correlation_id} if (correlation_id := telemetry.correlation_id()) else {}),
             "traceparent": telemetry.traceparent(),
             "Accept": "application/json",
             **headers,

@@ -16,7 +16,7 @@ from chassis.messaging.message import Message, read
 
 @dataclass(frozen=True)
 class Envelope:
-    """CloudEvents 1.0, structured JSON; extensions traceparent and dataversion."""
+    """CloudEvents 1.0, structured JSON; extensions traceparent, correlationid and dataversion."""
 
     id: UUID
     source: str
@@ -27,6 +27,8 @@ class Envelope:
     traceparent: str = ""
     version: Annotated[int, Field(alias="dataversion", ge=1)] = 1
     """Absent before messages had versions."""
+
+    correlation_id: Annotated[str, Field(alias="correlationid")] = ""
 
     @classmethod
     def of(cls, message: Message, source: str) -> "Envelope":
@@ -44,6 +46,7 @@ class Envelope:
             "datacontenttype": "application/json",
             "dataversion": self.version,
             "traceparent": self.traceparent,
+            "correlationid": self.correlation_id,
             "data": self.data,
         }
         return json.dumps(content).encode()

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self
 from uuid import UUID
 
@@ -43,9 +44,15 @@ class Message:
             raise TypeError(f"Two messages are called {type}.")
         REGISTRY[type] = cls
 
+    @classmethod
+    @cache
+    def subject_name(cls) -> str:
+        """order_id, user_id, ..."""
+        return fields(cls)[0].name
+
     @property
     def subject(self) -> UUID:
-        subject: UUID = getattr(self, fields(self)[0].name)
+        subject: UUID = getattr(self, self.subject_name())
         return subject
 
     def data(self) -> dict[str, Any]:

@@ -31,13 +31,22 @@ MAX_BATCH_SECONDS = 5.0
 
 def meta(version: int = 1) -> dict[str, Any]:
     """Stored beside a message's data."""
-    return {"traceparent": telemetry.traceparent(), "schema": version}
+    return {
+        "traceparent": telemetry.traceparent(),
+        "correlation_id": telemetry.correlation_id(),
+        "schema": version,
+    }
 
 
 def version(meta: dict[str, Any]) -> int:
     """1 if written before messages had versions."""
     stored: int = meta.get("schema", 1)
     return stored
+
+
+def origin(meta: dict[str, Any]) -> tuple[str, int, str]:
+    """An envelope's last fields."""
+    return meta.get("traceparent", ""), version(meta), meta.get("correlation_id", "")
 
 
 @dataclass

@@ -45,6 +45,9 @@ Steps = Generator[Callable[[], Any], Any, None]
 F = TypeVar("F", bound=Callable[[UUID], Steps | None])
 Exhausted = Callable[[UUID, Exception], None]
 
+Origin = tuple[str, str]
+"""Traceparent and correlation id."""
+
 
 class Tasks:
     """One service's Celery tasks."""
@@ -93,12 +96,16 @@ class Tasks:
             )
             def run(task: Task, *row_ids: str) -> None:
                 traces = task.request.get("traceparents") or {}
+                correlated = task.request.get("correlation_ids") or {}
                 one = task.request.get("traceparent") or ""
                 self._expect_space(name, len(row_ids))
+                started = time.perf_counter()
                 with telemetry.trace(one, work=name):
                     failpoints.point("begin")
-                    errors = self._errors(name, {UUID(row_id): traces.get(row_id, one) for row_id in row_ids})
-                    telemetry.TASKS_HANDLED.labels(name, "done").inc(len(row_ids) - len(errors))
+                    origins = {UUID(each): (traces.get(each, one), correlated.get(each, "")) for each in row_ids}
+                    errors = self._errors(name, origins)
+                    failed = "exhausted" if task.request.retries >= task.max_retries else "retried"
+                    _record(name, origins, dict.fromkeys(errors, failed), started)
                     if errors:
                         self._retry(task, errors, on_exhausted)
                     # Celery acknowledges on return.
@@ -116,10 +123,8 @@ class Tasks:
             raise Reject("The disk is full.", requeue=True)
 
     def _retry(self, task: Task, errors: Mapping[UUID, Exception], on_exhausted: Exhausted | None) -> NoReturn:
-        is_last = task.request.retries >= task.max_retries
-        telemetry.TASKS_HANDLED.labels(task.name, "exhausted" if is_last else "retried").inc(len(errors))
         error = next(iter(errors.values()))
-        if not is_last:
+        if task.request.retries < task.max_retries:
             raise _retry(task, errors, error) from error
         for row_id, cause in errors.items():
             log.error("task exhausted", row_id=str(row_id), attempts=task.request.retries + 1, exc_info=cause)
@@ -143,37 +148,37 @@ class Tasks:
         with store.active(self.store):
             if not isgeneratorfunction(self.functions[name]):
                 self.functions[name](row_id)
-            elif error := self._together(name, {row_id: telemetry.traceparent()}).get(row_id):
+            elif error := self._together(name, {row_id: _origin()}).get(row_id):
                 raise error
 
-    def _errors(self, name: str, traces: Mapping[UUID, str]) -> dict[UUID, Exception]:
+    def _errors(self, name: str, origins: Mapping[UUID, Origin]) -> dict[UUID, Exception]:
         """By row."""
-        if len(traces) > 1 and isgeneratorfunction(self.functions[name]):
+        if len(origins) > 1 and isgeneratorfunction(self.functions[name]):
             try:
                 with store.active(self.store):
-                    return self._together(name, traces)
+                    return self._together(name, origins)
             except Exception as error:
                 # Nothing is lost: each row can be run again, from its first step.
-                log.info("rows are handled each alone", count=len(traces), error=type(error).__name__)
+                log.info("rows are handled each alone", count=len(origins), error=type(error).__name__)
         return _errors(
-            self._side_by_side({row_id: partial(self._alone, name, row_id, traces[row_id]) for row_id in traces})
+            self._side_by_side({row_id: partial(self._alone, name, row_id, origins[row_id]) for row_id in origins})
         )
 
-    def _alone(self, name: str, row_id: UUID, trace: str) -> None:
-        with telemetry.trace(trace, work=name, row_id=str(row_id)):
+    def _alone(self, name: str, row_id: UUID, origin: Origin) -> None:
+        with telemetry.trace(*origin, work=name, row_id=str(row_id)):
             self.run(name, row_id)
 
-    def _together(self, name: str, traces: Mapping[UUID, str]) -> dict[UUID, Exception]:
+    def _together(self, name: str, origins: Mapping[UUID, Origin]) -> dict[UUID, Exception]:
         """The errors of calls by row. Raises those of transactions."""
 
         def step(row_id: UUID, move: Callable[[], Any]) -> Any:
-            with telemetry.trace(traces[row_id], work=name, row_id=str(row_id)):
+            with telemetry.trace(*origins[row_id], work=name, row_id=str(row_id)):
                 return move()
 
         # In the order of ids, as locks are taken in one order everywhere.
-        steps: dict[UUID, Any] = {row_id: self.functions[name](row_id) for row_id in sorted(traces)}
+        steps: dict[UUID, Any] = {row_id: self.functions[name](row_id) for row_id in sorted(origins)}
         with self.store.handling():
-            self._lock(name, traces)
+            self._lock(name, origins)
             requested = {row_id: step(row_id, partial(next, each, None)) for row_id, each in steps.items()}
         calls = {row_id: call for row_id, call in requested.items() if call is not None}
         outcomes = self._side_by_side({row_id: partial(step, row_id, call) for row_id, call in calls.items()})
@@ -209,16 +214,37 @@ class Tasks:
         made = self.app.amqp.as_task_v2(str(first.id), name, args=row_ids, ignore_result=True)
         content_type, _, body = dumps(made.body, serializer="json")
         traces = {envelope.subject: envelope.traceparent for envelope in envelopes}
+        correlated = {envelope.subject: envelope.correlation_id for envelope in envelopes}
         return Outgoing(
             self.queue,
             body.encode(),
             (f"send {name}", f"sent {name}"),
             self.service,
-            headers={**made.headers, "traceparent": first.traceparent, "traceparents": traces},
+            headers={
+                **made.headers,
+                "traceparent": first.traceparent,
+                "traceparents": traces,
+                "correlation_ids": correlated,
+            },
             content_type=content_type,
             properties=made.properties,
             queue=self.app.conf.task_queues[0],
         )
+
+
+def _origin() -> Origin:
+    return telemetry.traceparent(), telemetry.correlation_id()
+
+
+def _record(name: str, origins: Mapping[UUID, Origin], failed: Mapping[UUID, str], started: float) -> None:
+    """started: by `perf_counter`, of all rows together."""
+    milliseconds = round((time.perf_counter() - started) * 1000, 1)
+    with telemetry.one_write():
+        for row_id, origin in origins.items():
+            outcome = failed.get(row_id, "done")
+            telemetry.TASKS_HANDLED.labels(name, outcome).inc()
+            about = {"row_id": str(row_id), **telemetry.identity(*origin)}
+            log.info("task", task=name, outcome=outcome, milliseconds=milliseconds, **about)
 
 
 def _errors(outcomes: Mapping[UUID, Future[Any]]) -> dict[UUID, Exception]:

@@ -80,7 +80,11 @@ def _activate(app: Flask, service: Service, in_flight: InFlight, registry: Colle
         with (
             in_flight,
             store.active(service.store),
-            telemetry.trace(environ.get("HTTP_TRACEPARENT", ""), work=environ["REQUEST_METHOD"]),
+            telemetry.trace(
+                environ.get("HTTP_TRACEPARENT", ""),
+                environ.get("HTTP_X_CORRELATION_ID", ""),
+                work=environ["REQUEST_METHOD"],
+            ),
             deadline.of_request(environ.get(deadline.ENVIRON), timeout),
         ):
             response = inner(environ, start)

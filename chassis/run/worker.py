@@ -19,7 +19,7 @@ from chassis.messaging import handlers
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
 from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
-from chassis.messaging.message import NewerVersion, UnknownType
+from chassis.messaging.message import REGISTRY, NewerVersion, UnknownType
 from chassis.messaging.publisher import Outgoing, Publisher
 from chassis.messaging.relay import TASK_PREFIX, TASK_ROWS, Relay, Send
 from chassis.run.service import Service, Timer
@@ -60,7 +60,13 @@ def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
             for envelope, message, is_new in zip(envelopes, messages, are_new, strict=True):
                 if is_new:
                     with (
-                        telemetry.trace(envelope.traceparent, work=envelope.type, subject=envelope.subject),
+                        telemetry.trace(
+                            envelope.traceparent,
+                            envelope.correlation_id,
+                            work=envelope.type,
+                            subject=envelope.subject,
+                            message_id=str(envelope.id),
+                        ),
                         handlers.receiving(envelope),
                     ):
                         by_type[envelope.type](message)
@@ -85,48 +91,59 @@ def receive_all(service: Service, deliveries: Sequence[Delivery]) -> list[Verdic
     if disk.is_full(service.settings):
         return [Hold(FULL_DISK_SECONDS) for _ in deliveries]
     try:
+        started = time.perf_counter()
         envelopes = [Envelope.from_json(delivery.body) for delivery in deliveries]
         are_new = handle(service, envelopes)
     except Exception as error:
         log.info("messages are handled one by one", count=len(deliveries), error=type(error).__name__)
         return None
-    for envelope, is_new in zip(envelopes, are_new, strict=True):
-        telemetry.MESSAGES_HANDLED.labels(envelope.type, "done" if is_new else "duplicate").inc()
+    with telemetry.one_write():
+        for envelope, is_new in zip(envelopes, are_new, strict=True):
+            _record(_about(service, envelope), "done" if is_new else "duplicate", started)
     return [None] * len(deliveries)
 
 
 def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
     if disk.is_full(service.settings):
         return Hold(FULL_DISK_SECONDS)
-    type_, is_new = "unknown", True
+    started, about, is_new = time.perf_counter(), {"type": "unknown"}, True
     verdict: Verdict = None
     try:
         envelope = Envelope.from_json(body)
-        type_ = _label(service, envelope)
+        about = _about(service, envelope)
         [is_new] = handle(service, [envelope])
     except NewerVersion as newer:
         # An instance of the newer release will receive it.
-        log.warning("message waits for a newer release", type=type_, reason=newer.detail)
+        log.warning("message waits for a newer release", reason=newer.detail, **about)
         verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Problem as problem:
-        log.error("message is a dead letter", type=type_, reason=problem.detail)
+        log.error("message is a dead letter", reason=problem.detail, **about)
         verdict = DeadLetter(f"{problem.title}: {problem.detail}")
     except service.store.unavailable as error:
         # Never a dead letter, however long that takes.
-        log.warning("message waits for the database", type=type_, **store.described(error))
+        log.warning("message waits for the database", **store.described(error), **about)
         verdict = Retry(min(_attempt(headers), MAX_BLAMELESS_ATTEMPT))
     except Exception as error:  # perhaps temporary
         attempt = _attempt(headers)
-        log.warning("message failed", type=type_, attempt=attempt, exc_info=error)
+        log.warning("message failed", attempt=attempt, exc_info=error, **about)
         verdict = Retry(attempt) if attempt < len(DELAYS_MILLISECONDS) else DeadLetter(repr(error))
-    telemetry.MESSAGES_HANDLED.labels(type_, _OUTCOMES[type(verdict)] if is_new else "duplicate").inc()
+    _record(about, _OUTCOMES[type(verdict)] if is_new else "duplicate", started)
     return verdict
 
 
-def _label(service: Service, envelope: Envelope) -> str:
-    """A metric's label: an envelope may hold any type."""
+def _about(service: Service, envelope: Envelope) -> dict[str, str]:
+    """Its type, ids and trace. An envelope may hold any type, which must not become a metric's label."""
     assert service.handlers is not None
-    return envelope.type if envelope.type in service.handlers.by_type else "unknown"
+    found = {"message_id": str(envelope.id), **telemetry.identity(envelope.traceparent, envelope.correlation_id)}
+    if envelope.type not in service.handlers.by_type:
+        return {"type": "unknown", **found}
+    return {"type": envelope.type, REGISTRY[envelope.type].subject_name(): envelope.subject, **found}
+
+
+def _record(about: dict[str, str], outcome: str, started: float) -> None:
+    """started: by `perf_counter`, of all that were handled together."""
+    telemetry.MESSAGES_HANDLED.labels(about["type"], outcome).inc()
+    log.info("message", outcome=outcome, milliseconds=round((time.perf_counter() - started) * 1000, 1), **about)
 
 
 def _attempt(headers: dict[str, Any]) -> int:

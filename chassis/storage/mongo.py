@@ -135,8 +135,7 @@ class DocumentSource:
             entry["subject"],
             datetime.fromisoformat(entry["occurred_at"]),
             entry["data"],
-            entry["meta"].get("traceparent", ""),
-            relay.version(entry["meta"]),
+            *relay.origin(entry["meta"]),
         )
 
     def wait(self, timeout_seconds: float) -> None:

@@ -107,8 +107,7 @@ class TableSource:
 
     def _envelope(self, row: Any) -> Envelope:
         subject = str(getattr(row, "subject", None) or row.stream)
-        trace, version = row.meta.get("traceparent", ""), relay.version(row.meta)
-        return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, trace, version)
+        return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, *relay.origin(row.meta))
 
     def wait(self, timeout_seconds: float) -> None:
         try:

@@ -4,6 +4,9 @@ import json
 import subprocess
 import sys
 
+import pytest
+from structlog import get_logger
+
 from chassis.base import telemetry
 
 LINES = r"""
@@ -47,3 +50,21 @@ def test_secrets_are_blanked_at_any_depth() -> None:
         "password": "[redacted]",
         "body": {"Token": "[redacted]", "lines": [{"card": "[redacted]", "quantity": 2}]},
     }
+
+
+def test_only_an_id_as_the_edge_makes_them_is_logged_as_a_correlation_id() -> None:
+    made = "3f2b7c1e-8a4d-4c55-9e0b-1d2c3b4a5f60"
+    trace = f"00-{'a' * 32}-{'b' * 16}-01"
+    assert telemetry.identity(trace, made) == {"trace_id": "a" * 32, "correlation_id": made}
+    assert telemetry.identity("", "4929939187355598") == {}
+    assert telemetry.identity(f"{trace}4929939187355598", f"{made}token") == {}
+
+
+def test_lines_can_be_written_together(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("test", "info")
+    log = get_logger("together")
+    with telemetry.one_write():
+        log.info("first")
+        log.info("second")
+        assert capsys.readouterr().out == ""
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]

@@ -12,6 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from chassis.base import telemetry
 from chassis.base.problems import Conflict
 from chassis.base.settings import Settings
 from chassis.messaging import relay as relay_module
@@ -377,3 +378,53 @@ def test_a_type_without_a_handler_is_retried_before_it_is_a_dead_letter(counting
 def test_an_unknown_type_is_named_in_the_error() -> None:
     with pytest.raises(UnknownType, match=r"no\.such"):
         replace(envelope(UserDeleted(uuid4())), type="no.such").message()
+
+
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+@pytest.fixture
+def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[str], list[dict[str, object]]]:
+    """The log lines of an event since the last call."""
+    telemetry.configure_logging("counting", "info")
+
+    def logged(event: str) -> list[dict[str, object]]:
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        return [line for line in found if line["event"] == event]
+
+    return logged
+
+
+def test_each_delivery_is_one_line_of_the_log(
+    counting: Service, lines: Callable[[str], list[dict[str, object]]]
+) -> None:
+    system, trace = System([counting]), f"00-{TRACE_ID}-b7ad6b7169203331-01"
+    first, second = envelope(UserDeleted(uuid4())), envelope(UserDeleted(uuid4()))
+    request = str(uuid4())
+    traced = replace(first, traceparent=trace, correlation_id=request)
+    system.deliver_together(counting, [traced, second, first])
+    together = lines("message")
+    assert [(line["outcome"], line["message_id"]) for line in together] == [
+        ("done", str(first.id)),
+        ("done", str(second.id)),
+        ("duplicate", str(first.id)),
+    ]
+    assert (together[0]["trace_id"], together[0]["correlation_id"]) == (TRACE_ID, request)
+    assert together[0]["user_id"] == first.subject
+    assert {"trace_id", "correlation_id"}.isdisjoint(together[1])
+    for user_id, outcome in ((IMPOSSIBLE, "dead_letter"), (FAILS_ONCE, "retried")):
+        system.deliver(counting, envelope(UserDeleted(user_id)))
+        [line] = lines("message")
+        assert (line["outcome"], line["type"], line["user_id"]) == (outcome, "user.deleted", str(user_id))
+        assert isinstance(line["milliseconds"], float)
+
+
+def test_what_was_sent_for_a_request_carries_its_correlation_id(counting: Service) -> None:
+    system, request = System([counting]), str(uuid4())
+    with telemetry.trace("", request, work="test"), counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    with telemetry.trace("", "4929939187355598", work="test"), counting.store.transaction():
+        outbox.emit(UserDeleted(uuid4()))
+    system.drain()
+    assert [sent.correlation_id for sent in system.sent] == [request, ""]
+    assert [Envelope.from_json(sent.to_json()) for sent in system.sent] == system.sent

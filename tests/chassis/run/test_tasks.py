@@ -1,8 +1,10 @@
 """Tasks: sent with a confirm and a timeout, retried a bounded number of times, then exhausted."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,7 +14,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from chassis.base import clock
+from chassis.base import clock, telemetry
 from chassis.messaging import broker
 from chassis.messaging import publisher as publishing
 from chassis.messaging.envelope import Envelope
@@ -181,3 +183,33 @@ def test_a_task_whose_retry_the_broker_does_not_take_stays_in_its_queue(
         until(lambda: outcomes(f"{tasks.service}.note", "done") >= 1)
     assert dead_letters(tasks) == 0
     wire.close()
+
+
+@pytest.mark.usefixtures("dead_letter_queue")
+def test_each_row_of_a_task_is_one_line_of_the_log(
+    tasks: Tasks, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.configure_logging("tasks", "info")
+    failing, request, logged = uuid4(), str(uuid4()), ""
+
+    @tasks.task(retries=0)
+    def note(row_id: UUID) -> None:
+        if row_id == failing:
+            raise OSError("unavailable")
+
+    first = replace(entered(f"{tasks.service}.note"), correlation_id=request)
+    second = replace(entered(f"{tasks.service}.note"), subject=str(failing), traceparent=f"00-{'a' * 32}-{'b' * 16}-01")
+
+    def lines() -> dict[str, Any]:
+        nonlocal logged
+        logged += capsys.readouterr().out
+        found = [json.loads(line) for line in logged.splitlines() if '"event": "task"' in line]
+        return {line["row_id"]: line for line in found}
+
+    publisher.send(tasks.outgoing([first, second]))
+    with working(tasks):
+        until(lambda: len(lines()) == 2)
+    done, failed = lines()[first.subject], lines()[second.subject]
+    assert (done["task"], done["outcome"], done["correlation_id"]) == (f"{tasks.service}.note", "done", request)
+    assert (failed["outcome"], failed["trace_id"]) == ("exhausted", "a" * 32)
+    assert isinstance(failed["milliseconds"], float)
