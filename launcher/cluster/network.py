@@ -1,0 +1,91 @@
+"""The wire between nodes: a bridge in a network namespace of its own, which this machine joins.
+
+On it this machine is .1 and node N .1N. Pods of node N have 10.X.N.0/24, services 10.X.100.0/24. Nothing else of the machine's
+network changes.
+"""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+
+from launcher.errors import LaunchError
+
+SECOND_BYTES = range(64, 128)
+MAX_NODES = 9
+
+
+@dataclass(frozen=True)
+class Network:
+    byte: int
+    """The second of its addresses."""
+
+    @property
+    def name(self) -> str:
+        """Of the bridge's namespace, and of this machine's device on it."""
+        return f"souk{self.byte}"
+
+    @property
+    def prefix(self) -> str:
+        return f"10.{self.byte}"
+
+    def address(self, node: int) -> str:
+        return f"{self.prefix}.0.1{node}"
+
+    def namespace(self, node: int) -> str:
+        return f"{self.name}-n{node}"
+
+    def join(self, node: int) -> None:
+        inside = f"ip -n {self.namespace(node)}"
+        run(f"ip netns add {self.namespace(node)}")
+        run(f"ip -n {self.name} link add to-n{node} type veth peer name eth0 netns {self.namespace(node)}")
+        run(f"ip -n {self.name} link set to-n{node} master lan up")
+        run(f"{inside} link set lo up")
+        run(f"{inside} addr add {self.address(node)}/24 dev eth0")
+        run(f"{inside} link set eth0 up")
+        # There is no way out of the cluster.
+        run(f"{inside} route add {self.prefix}.100.0/24 dev eth0")
+        for other in set(range(1, MAX_NODES + 1)) - {node}:
+            run(f"{inside} route add {self.prefix}.{other}.0/24 via {self.address(other)}")
+        run(f"ip route replace {self.prefix}.{node}.0/24 via {self.address(node)}")
+
+    def leave(self, node: int) -> None:
+        run(f"ip netns del {self.namespace(node)}", check=False)
+        run(f"ip -n {self.name} link del to-n{node}", check=False)
+
+    def remove(self) -> None:
+        run(f"ip link del {self.name}", check=False)
+        run(f"ip netns del {self.name}", check=False)
+
+
+def claim() -> Network:
+    """A network whose addresses nothing here uses. Raises LaunchError."""
+    taken = {route["dst"] for route in json.loads(run("ip -j route").stdout)}
+    for network in map(Network, SECOND_BYTES):
+        is_taken = any(destination.startswith(f"{network.prefix}.") for destination in taken)
+        # Of two clusters that start at once, one makes the namespace.
+        if not is_taken and not run(f"ip netns add {network.name}", check=False).returncode:
+            _make(network)
+            return network
+    raise LaunchError("Every network from 10.64.0.0 to 10.127.0.0 is in use: stop other clusters first.")
+
+
+def run(line: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
+    """Raises LaunchError."""
+    outcome = subprocess.run(line.split(), capture_output=True, text=True, check=False)
+    if check and outcome.returncode:
+        raise LaunchError(f"`{line}` failed ({outcome.stderr.strip()}): a cluster needs root and Linux's namespaces.")
+    return outcome
+
+
+def _make(network: Network) -> None:
+    run(f"ip -n {network.name} link add lan type bridge")
+    run(f"ip -n {network.name} link set lan up")
+    # Absent without br_netfilter.
+    run(f"ip netns exec {network.name} sysctl -qw net.bridge.bridge-nf-call-iptables=0", check=False)
+    run(f"ip -n {network.name} link add to-host type veth peer name {network.name} netns {os.getpid()}")
+    run(f"ip -n {network.name} link set to-host master lan up")
+    run(f"ip addr add {network.prefix}.0.1/24 dev {network.name}")
+    run(f"ip link set {network.name} up")
+    # Services are reached from this machine through the first node.
+    run(f"ip route add {network.prefix}.100.0/24 via {network.address(1)}")

@@ -1,0 +1,69 @@
+"""`./souk cluster`: a Kubernetes for Souk, yours or one that is built and started here."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from launcher import progress
+from launcher.cli import app, command, console
+from launcher.cluster import theirs
+from launcher.cluster.cluster import FILE, Cluster
+from launcher.cluster.theirs import Theirs
+from launcher.state import StateFolder
+
+cluster = typer.Typer(help="A Kubernetes: KUBECONFIG's, else a running kind, else one made here.", no_args_is_help=True)
+app.add_typer(cluster, name="cluster")
+
+
+@cluster.command()
+@command
+def up(nodes: Annotated[int, typer.Option(help="How many nodes.")] = 1) -> None:
+    """Start a cluster, and print how kubectl reaches it. The first time it is built, which takes minutes."""
+    chosen = _chosen()
+    if isinstance(chosen, Cluster):
+        with chosen.progress.shown():
+            chosen.up(nodes)
+        console.print(f"Ready: {', '.join(chosen.ready_nodes())}")
+        console.print(f"export PATH={chosen.kubectl.binary.parent}:$PATH", soft_wrap=True, markup=False)
+    else:
+        console.print("A cluster is there, and is used as it is.")
+    console.print(f"export KUBECONFIG={chosen.kubeconfig}", soft_wrap=True, markup=False)
+
+
+@cluster.command()
+@command
+def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete its state.")] = False) -> None:
+    """Stop the cluster made here; another one stays."""
+    chosen = _chosen()
+    if isinstance(chosen, Cluster):
+        chosen.down(wipe)
+        console.print("The cluster is stopped" + (" and deleted." if wipe else "."))
+    else:
+        console.print(f"The cluster of {chosen.kubeconfig} was not made here, and stays.", soft_wrap=True)
+
+
+@cluster.command()
+@command
+def status() -> None:
+    """Show nodes and pods."""
+    kubectl = _chosen().kubectl
+    console.print(kubectl("get", "nodes", "-o", "wide"), markup=False, soft_wrap=True)
+    console.print(kubectl("get", "pods", "--all-namespaces", "-o", "wide"), markup=False, soft_wrap=True)
+
+
+@cluster.command()
+@command
+def load(image: Annotated[str, typer.Argument(help="An archive, or the name of one of Docker's images.")]) -> None:
+    """Put an image into every node."""
+    _chosen().load(image)
+
+
+def _chosen() -> Cluster | Theirs:
+    state = StateFolder()
+    ours = Cluster(state.path / "cluster", progress.for_terminal())
+    if given := os.environ.get("KUBECONFIG"):
+        folder = Path(given).absolute().parent
+        return Cluster(folder, ours.progress) if (folder / FILE).exists() else theirs.of_kubeconfig(Path(given))
+    return ours if (ours.folder / FILE).exists() else theirs.running_kind(state.write) or ours
