@@ -1,49 +1,93 @@
-"""Reads programs' log files."""
+"""Reads a program's log: complete lines, over rotations.
+
+The supervisor writes what it gets, so a line may begin in the rotated file and end in the current one.
+"""
 
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from io import BufferedReader
 from pathlib import Path
 
-POLL_SECONDS = 0.2
+BLOCK_BYTES = 65_536
+
+
+def rotated(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")
 
 
 def last_lines(log: Path, count: int = 15) -> list[str]:
+    text, wanted = b"", count + 1
+    for block in _backwards(log):
+        text = block + text
+        if text.count(b"\n") > wanted:
+            break
+    return text.decode(errors="replace").rstrip().splitlines()[-count:] if count else []
+
+
+def lines(log: Path) -> Iterator[str]:
+    """Oldest first. The first may be cut: older ones are gone."""
+    rest = b""
+    for path in (rotated(log), log):
+        with suppress(FileNotFoundError), open(path, "rb") as file:
+            for line in file:
+                rest += line
+                if rest.endswith(b"\n"):
+                    yield rest.decode(errors="replace").rstrip("\n")
+                    rest = b""
+
+
+class Tail:
+    """What is written from now on."""
+
+    def __init__(self, log: Path, is_new: bool = False) -> None:
+        """is_new: nothing of it has been read."""
+        self._log, self._file, self._rest = log, _opened(log), b""
+        if self._file is not None and not is_new:
+            self._file.seek(0, os.SEEK_END)
+
+    def fresh(self) -> list[str]:
+        """Complete lines since the last call."""
+        if self._file is None:
+            self._file = _opened(self._log)
+        if self._file is None:
+            return []
+        text = self._rest + self._file.read()
+        if self._is_replaced(self._file):
+            text += self._file.read()
+            self._file.close()
+            self._file = _opened(self._log)
+            text += self._file.read() if self._file else b""
+        whole, newline, self._rest = text.rpartition(b"\n")
+        return (whole + newline).decode(errors="replace").splitlines()
+
+    def _is_replaced(self, file: BufferedReader) -> bool:
+        """Rotated, or emptied."""
+        try:
+            current = self._log.stat()
+        except FileNotFoundError:
+            return False
+        return current.st_ino != os.fstat(file.fileno()).st_ino or current.st_size < file.tell()
+
+
+def _opened(log: Path) -> BufferedReader | None:
     try:
-        with open(log, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 200 * max(count, 50)))
-            return file.read().decode(errors="replace").rstrip().splitlines()[-count:] if count else []
+        return open(log, "rb")
     except FileNotFoundError:
-        return []
+        return None
 
 
-def lines(files: Mapping[str, Path], count: int, follow: bool) -> Iterator[str]:
-    """The last `count` lines of each; `follow`: then new ones for ever."""
-    ends = {name: _size(path) for name, path in files.items()}
-    for name, path in files.items():
-        yield from (_prefixed(name, line, files) for line in last_lines(path, count))
-    while follow:
-        time.sleep(POLL_SECONDS)
-        for name, path in files.items():
-            fresh, ends[name] = _read_from(path, ends[name])
-            yield from (_prefixed(name, line, files) for line in fresh)
-
-
-def _read_from(path: Path, start: int) -> tuple[list[str], int]:
-    """Complete lines and their end. A shrunk file was rotated."""
-    size = _size(path)
-    start = start if size >= start else 0
-    if size == start:
-        return [], start
-    with open(path, "rb") as file:
-        file.seek(start)
-        whole, newline, _ = file.read(size - start).rpartition(b"\n")
-    return whole.decode(errors="replace").splitlines(), start + len(whole) + len(newline)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _prefixed(name: str, line: str, files: Mapping[str, Path]) -> str:
-    return f"{name} | {line}" if len(files) > 1 else line
+def _backwards(log: Path) -> Iterator[bytes]:
+    """Blocks of the log and of the rotated file before it, newest first."""
+    with ExitStack() as files:
+        for path in (log, rotated(log)):
+            file = _opened(path)
+            if file is None:
+                continue
+            files.enter_context(file)
+            end = os.fstat(file.fileno()).st_size
+            while end:
+                start = max(0, end - BLOCK_BYTES)
+                file.seek(start)
+                yield file.read(end - start)
+                end = start

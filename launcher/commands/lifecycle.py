@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from launcher import demo, logs, progress, report, running
+from launcher import demo, progress, report, running
 from launcher.cli import Name, app, command, console
 from launcher.errors import LaunchError
 from launcher.stack import Stack
@@ -55,20 +55,6 @@ def status() -> None:
     report.outdated(console, stack)
     if not all(ready.values()):
         raise typer.Exit(1)
-
-
-@app.command("logs")
-@command
-def show_logs(
-    service: Name,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines.")] = False,
-    count: Annotated[int, typer.Option("-n", min=0, help="Number of lines.")] = 50,
-) -> None:
-    """Show the log of a program."""
-    stack = Stack()
-    files = {name: stack.state.logs / f"{name}.log" for name in running.named(stack, service)}
-    for line in logs.lines(files, count, follow):
-        print(line, flush=True)
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""What operators run, in the environment of the orders service: `python -m services.orders.commands sagas|rebuild`."""
+"""What operators run, in the environment of the orders service: `python -m services.orders.commands sagas|rebuild|events`."""
 
 import argparse
 import getpass
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m services.orders.commands")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("rebuild", help="rebuild orders and analytics from the events")
+    events = commands.add_parser("events", help="print orders' events as JSON lines")
+    events.add_argument("orders", type=UUID, nargs="+", metavar="order")
     verbs = commands.add_parser("sagas", help="find and resolve stuck orders").add_subparsers(
         dest="verb", required=True
     )
@@ -42,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.command == "rebuild":
         rebuild_all()
         return
+    if given.command == "events":
+        with store.active(service.store), store.transaction():
+            for order_id in given.orders:
+                print_events(order_id)
+        return
     with store.active(service.store), telemetry.trace(work=f"sagas {given.verb}"):
         try:
             with store.transaction():
@@ -54,6 +62,16 @@ def rebuild_all() -> None:
     started = time.monotonic()
     count = rebuild(service.settings.database_url)
     print(f"Rebuilt {count:,} orders and their analytics in {time.monotonic() - started:.1f} s.")
+
+
+def print_events(order_id: UUID) -> None:
+    """None for an unknown order."""
+    currency = ""
+    for event in Event.stream_of(order_id):
+        currency = getattr(event.message, "currency", currency)
+        about = {"timestamp": event.occurred_at.isoformat(), "event": event.type, "order_id": str(order_id)}
+        ids = telemetry.identity(event.meta.get("traceparent", ""), event.meta.get("correlation_id", ""))
+        print(json.dumps({**about, "summary": words.summary(event.message, currency), **ids}))
 
 
 def run(verb: str, order_id: UUID | None, by: str) -> None:

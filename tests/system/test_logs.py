@@ -1,0 +1,95 @@
+"""The logs of a running installation answer what became of a request and of an order."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from launcher.stack import Stack
+from tests.installation import ROOT, Person, until
+
+
+def souk(stack: Stack, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**stack.installation.environment, "SOUK_STATE_DIR": str(stack.state.path)}
+    command = [sys.executable, "-m", "launcher", *arguments]
+    return subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+
+
+def told(stack: Stack, *arguments: str) -> list[dict[str, Any]]:
+    outcome = souk(stack, *arguments, "--json")
+    assert outcome.returncode == 0, outcome.stderr
+    return [json.loads(line) for line in outcome.stdout.splitlines()]
+
+
+PROGRAMS = {
+    "gateway": "request",
+    "orders-web": "request",
+    "products-web": "request",
+    "products-worker": "message",
+    "payments-worker": "message",
+    "payments-celery": "task",
+    "orders-worker": "message",
+    "notifications-worker": "message",
+    "notifications-celery": "task",
+}
+"""What each program that takes part in an order logs about it."""
+
+
+def test_an_order_is_told_by_the_log_of_every_program(
+    stack: Stack, person: Callable[[], Person], product: Callable[[int], str]
+) -> None:
+    leila, request = person(), str(uuid4())
+    lines = [{"product_id": product(5), "quantity": 1}]
+    headers = {"Idempotency-Key": uuid4().hex, "X-Correlation-ID": request}
+    order = leila.call("POST", "/orders/", {"lines": lines, "payment_method": "tok_success"}, **headers)["id"]
+    other = leila.settled(leila.order(product(5))["id"])["id"]
+
+    def found() -> list[dict[str, Any]]:
+        entries = told(stack, "logs", "--trace", request)
+        is_whole = set(PROGRAMS.items()) <= {(entry["program"], entry["event"]) for entry in entries}
+        mails = [entry for entry in entries if entry["event"] == "delivery attempted"]
+        return entries if is_whole and mails else []
+
+    entries = until(found)
+    assert [entry["time"] for entry in entries] == sorted(entry["time"] for entry in entries)
+    assert all(entry["correlation_id"] == request for entry in entries if entry["program"] in PROGRAMS)
+    handled = {entry["type"]: entry for entry in entries if entry["event"] == "message"}
+    assert {"stock.reserve", "stock.reserved", "payment.authorize", "payment.authorized", "order.confirmed"} <= set(
+        handled
+    )
+    assert {entry["order_id"] for entry in handled.values()} == {order}
+
+    by_order = told(stack, "logs", "--order", order)
+    assert {entry["program"] for entry in by_order} >= set(PROGRAMS)
+    story = told(stack, "trace", order[:8])
+    assert "order.placed" in [entry["event"] for entry in story if entry["program"] == "order"]
+    assert len(story) > len(by_order)
+    assert not [entry for entry in (*entries, *by_order, *story) if other in json.dumps(entry)]
+    assert told(stack, "trace", handled["stock.reserve"]["trace_id"])
+
+
+def test_the_logs_of_all_programs_are_one(stack: Stack) -> None:
+    entries = told(stack, "logs", "-n", "2000")
+    assert {entry["program"] for entry in entries} > {"gateway", "postgres", "rabbitmq", "orders-web"}
+    assert [entry["time"] for entry in entries] == sorted(entry["time"] for entry in entries)
+    chosen = told(stack, "logs", "orders", "gateway", "-n", "40", "--level", "info", "--since", "1h")
+    assert {entry["program"] for entry in chosen} <= {
+        "gateway",
+        *(f"orders-{role}" for role in ("web", "worker", "sidecar")),
+    }
+    outcome = souk(stack, "logs", "orders", "-n", "3")
+    assert (len(outcome.stdout.splitlines()), outcome.stderr) == (3, "")
+
+
+def test_an_unknown_program_id_and_order_are_named(stack: Stack) -> None:
+    unknown = str(uuid4())
+    for arguments, sentence in (
+        (("logs", "nothing"), "Unknown program nothing. Choose from: "),
+        (("logs", "--trace", "abc"), "abc is not an id"),
+        (("trace", unknown), f"Nothing is known of {unknown}"),
+    ):
+        outcome = souk(stack, *arguments)
+        assert (outcome.returncode, outcome.stdout) == (1, "")
+        assert sentence in outcome.stderr
