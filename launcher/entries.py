@@ -107,7 +107,8 @@ def _parsed(program: str, line: str, at: float) -> Entry | None:
         return None
     found = _LEVEL.search(line, 0, _LEVEL_WITHIN)
     level = found[1].lower() if found else "info"
-    return Entry(_unix(moment), program, _SPELLINGS.get(level, level), line.strip())
+    event = line[moment.end() :] if moment.start() == 0 else line
+    return Entry(_unix(moment), program, _SPELLINGS.get(level, level), event.strip())
 
 
 def _of_json(program: str, content: dict[str, Any], at: float) -> Entry:
