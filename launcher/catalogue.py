@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher.errors import LaunchError
+from launcher import running
 from launcher.manifests import SERVICES
 from launcher.stack import Stack
 
@@ -44,7 +44,7 @@ def read(stack: Stack) -> list[Entry]:
     try:
         return [_entry(each) for service in SERVICES for each in client.health.service(service)[1]]
     except (OSError, consul.ConsulException) as error:
-        raise LaunchError(f"Consul at {url} is unavailable: {str(error)[:200]}") from error
+        raise running.unavailable(stack, "consul") from error
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from launcher import running
 from launcher.errors import LaunchError
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
 
@@ -50,7 +51,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 def operate(service: str, *arguments: str) -> None:
     """Exits with its code."""
     stack = Stack()
-    running.ensure_up(stack)
+    running.expect(stack, *([SERVICES[service].store] if service in SERVICES else []))
     command_line, environment = stack.services.one_shot(service, *arguments)
     code = subprocess.run(command_line, env=environment, cwd=REPOSITORY, check=False).returncode
     if code:

@@ -47,6 +47,7 @@ def rabbitmq(url: str) -> str:
         password=parts.password or "guest",
         virtual_host=parts.path.lstrip("/") or "/",
         connect_timeout=TIMEOUT_SECONDS,
+        read_timeout=TIMEOUT_SECONDS,
     )
     with connection:
         connection.connect()

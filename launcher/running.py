@@ -43,6 +43,39 @@ def ensure_up(stack: Stack) -> None:
         raise LaunchError("Souk is not running: start it with ./souk up.")
 
 
+def expect(stack: Stack, *servers: str) -> None:
+    """Raises LaunchError for the first of them that does not answer."""
+    ensure_up(stack)
+
+    def failure(name: str) -> Exception | None:
+        try:
+            stack.probe_of(name)()
+        except Exception as error:  # each server's library has its own errors
+            return error
+        return None
+
+    wanted = [name for name in servers if stack.has(name)]
+    with ThreadPoolExecutor() as pool:
+        for name, error in zip(wanted, pool.map(failure, wanted), strict=True):
+            if error is not None:
+                raise unavailable(stack, name) from error
+
+
+def unavailable(stack: Stack, server: str) -> LaunchError:
+    found = stack.servers[server]
+    if found.given:
+        return LaunchError(f"{found.title} is unavailable: start it, or correct {found.variable}.")
+    return LaunchError(
+        f"{found.title} is unavailable: ./souk up starts it, and ./souk logs {server} shows why it stopped."
+    )
+
+
+def servers_of(*services: str) -> list[str]:
+    """What their programs need to be ready; nothing for other programs."""
+    stores = {SERVICES[service].store for service in services if service in SERVICES}
+    return [*sorted(stores), "rabbitmq", "consul"] if stores else []
+
+
 def named(stack: Stack, service: str) -> list[str]:
     """A program, or all of a service. Raises LaunchError."""
     known = sorted(file.stem for file in stack.state.programs.glob("*.conf"))
@@ -56,6 +89,7 @@ def restart(stack: Stack, service: str) -> list[str]:
     """Instances are drained and restarted one by one; returns once all are ready."""
     ensure_up(stack)
     names = named(stack, service)
+    expect(stack, *servers_of(*(name.partition("-")[0] for name in names)))
     webs = [name for name in names if "-web" in name]
     with stack.state.lock():
         rolled = {*webs, *map(sidecar_of, webs)}
@@ -91,6 +125,7 @@ def scale(stack: Stack, service: str, count: int) -> None:
         raise LaunchError(f"{service} can have 1 to {MAX_INSTANCES} instances.")
     if not stack.has("consul"):
         raise LaunchError("Scaling needs Consul: install it, or set SOUK_CONSUL_URL.")
+    expect(stack, *servers_of(service))
     with stack.state.lock():
         before = stack.services.instances(service)
         stack.supervisor.stop(map(sidecar_of, before[count:]))
@@ -103,7 +138,7 @@ def renew(stack: Stack, service: str = "") -> tuple[Sequence[str], int]:
 
     service: also send its messages again.
     """
-    ensure_up(stack)
+    expect(stack, "rabbitmq", "postgres")
     if service and service not in SERVICES:
         raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(SERVICES)}.")
     url = stack.url("rabbitmq")

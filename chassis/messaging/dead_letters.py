@@ -60,9 +60,16 @@ class DeadLetterQueue:
     def __init__(self, url: str, queue: str, service: str | None) -> None:
         self._url, self._queue, self._service = url, queue, service
 
-    def letters(self) -> list[Letter]:
+    def count(self) -> int:
+        with broker.connect(self._url) as connection:
+            try:
+                return broker.depth(connection.default_channel, self._queue)
+            except NoQueue:
+                return 0
+
+    def letters(self, limit: int = MAX_LETTERS) -> list[Letter]:
         """Oldest first."""
-        with self._held() as messages:
+        with self._held(limit) as messages:
             found, worn = [], []
             for message in messages:
                 found.append(_letter(message, self._queue))
@@ -88,13 +95,13 @@ class DeadLetterQueue:
         return replayed
 
     @contextmanager
-    def _held(self) -> Iterator[Iterator[Any]]:
+    def _held(self, limit: int = MAX_LETTERS) -> Iterator[Iterator[Any]]:
         """Unacknowledged messages return to their places."""
         with broker.connect(self._url) as connection:
             self._publisher = Publisher(self._url)
             channel = connection.default_channel
             try:
-                waiting = min(broker.depth(channel, self._queue), MAX_LETTERS)
+                waiting = min(broker.depth(channel, self._queue), limit)
             except NoQueue:
                 waiting = 0
             try:

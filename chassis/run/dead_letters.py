@@ -31,9 +31,13 @@ class Rows:
         assert service.dead_rows is not None
         self._rows = service.dead_rows()
 
-    def letters(self) -> list[Letter]:
+    def count(self) -> int:
         with store.active(self._service.store), store.transaction():
-            return [_row_letter(row) for row in self._rows.rows(MAX_LETTERS)]
+            return self._rows.count()
+
+    def letters(self, limit: int = MAX_LETTERS) -> list[Letter]:
+        with store.active(self._service.store), store.transaction():
+            return [_row_letter(row) for row in self._rows.rows(limit)]
 
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
@@ -72,6 +76,8 @@ def main(line: Sequence[str] | None = None) -> int:
     parser.add_argument("package", help=f"the service's package, e.g. services.orders, or {UNROUTED}")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="list them, oldest first")
+    rows = commands.add_parser("rows", help="count the abandoned rows, and list the oldest")
+    rows.add_argument("limit", type=int)
     commands.add_parser("show", help="show one with its headers and body, secrets blanked").add_argument("id")
     replay = commands.add_parser("replay", help="send them back to be handled")
     replay.add_argument("ids", nargs="*")
@@ -82,11 +88,22 @@ def main(line: Sequence[str] | None = None) -> int:
         parser.error("give ids or --all")
     if directory := Settings.current().failpoints_directory:
         failpoints.arm(directory, "dead")
+    if arguments.command == "rows":
+        _print_rows(arguments.package, arguments.limit)
+        return 0
     found = [letter for source in sources(arguments.package) for letter in _run(source, arguments)]
     for letter in found:
         print(json.dumps(asdict(letter)))
     wanted = len(arguments.ids) if arguments.command == "replay" else int(arguments.command == "show")
     return 0 if len(found) >= wanted else 1
+
+
+def _print_rows(package: str, limit: int) -> None:
+    for rows in sources(package):
+        if isinstance(rows, Rows):
+            print(json.dumps({"count": rows.count()}))
+            for letter in rows.letters(limit):
+                print(json.dumps(asdict(replace(letter, details={}))))
 
 
 def _run(source: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:

@@ -20,6 +20,8 @@ class DeadRow:
 class DeadRows(Protocol):
     """Each call runs in a transaction."""
 
+    def count(self) -> int: ...
+
     def rows(self, limit: int) -> Sequence[DeadRow]:
         """Oldest first."""
         ...

@@ -1,14 +1,20 @@
 """`./souk dead list|show|replay`: inspect and replay dead letters. See chassis/run/dead_letters.py."""
 
+import importlib
 import json
+import math
 import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
+from chassis.messaging import broker
+from chassis.messaging.dead_letters import DeadLetterQueue
 from launcher import running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
@@ -27,16 +33,29 @@ Place = Annotated[str, typer.Argument(metavar="[SERVICE]", help=f"One of: {', '.
 
 @dead.command("list")
 @command
-def list_dead(service: Place = "") -> None:
-    """List dead letters, oldest first in each queue. Nothing is consumed."""
-    letters = _run(service, "list")
-    if not letters:
+def list_dead(
+    service: Place = "",
+    page: Annotated[int, typer.Option(min=1, help="Which one of the list.")] = 1,
+    size: Annotated[int, typer.Option(min=1, max=1_000, help="Letters a page.")] = 20,
+) -> None:
+    """Count dead letters, and list a page of them, oldest first in each queue. Nothing is consumed."""
+    places = _places(service)
+    stack = Stack()
+    running.expect(stack, "rabbitmq", "postgres")
+    queues = [source for place in places for source in _sources(stack, place, page * size)]
+    counts = [(source.title, source.count) for source in queues if source.count]
+    total = sum(count for _, count in counts)
+    if not total:
         console.print("No dead letters.")
         return
+    for title, count in [*counts, ("total", total)]:
+        console.print(f"{count:>8,}  {title}", markup=False)
     table = Table("id", "queue", "type", "since", "error", box=None, padding=(0, 2, 0, 0))
-    for letter in letters:
+    for letter in _page(queues, (page - 1) * size, size):
         table.add_row(*(escape(str(letter[name])) for name in ("id", "queue", "type", "since", "error")))
     console.print(table)
+    pages = math.ceil(total / size)
+    console.print(f"Page {page} of {pages}" + (f"; next: --page {page + 1}" if page < pages else ""))
     console.print("Details: ./souk dead show ID   Replay: ./souk dead replay ID, or --all; --dry-run first")
 
 
@@ -76,14 +95,48 @@ def replay_dead(
         console.print("No dead letters.")
 
 
+@dataclass(frozen=True)
+class Source:
+    """A queue, or a service's abandoned rows."""
+
+    title: str
+    count: int
+    oldest: Callable[[int], list[dict[str, Any]]]
+
+
+def _sources(stack: Stack, place: str, limit: int) -> Iterator[Source]:
+    """limit: of rows to read."""
+    name = broker.UNROUTED if place == UNROUTED else broker.dead_letter_queue(place).name
+    queue = DeadLetterQueue(stack.backing.broker, name, None)
+    yield Source(name, queue.count(), lambda count: [asdict(letter) for letter in queue.letters(count)])
+    if place != UNROUTED and importlib.import_module(f"services.{place}.app").service.dead_rows:
+        counted, *rows = _run_one(stack, place, "rows", str(limit))
+        yield Source(f"rows of {place}", counted["count"], lambda count: rows[:count])
+
+
+def _page(sources: Sequence[Source], skip: int, size: int) -> list[dict[str, Any]]:
+    """Only as many are read as it needs."""
+    found: list[dict[str, Any]] = []
+    for source in sources:
+        if skip < source.count and len(found) < size:
+            found += source.oldest(skip + size - len(found))[skip:]
+        skip = max(0, skip - source.count)
+    return found
+
+
+def _places(service: str) -> Sequence[str]:
+    if service and service not in PLACES:
+        raise LaunchError(f"Unknown service {service}. Choose from: {', '.join(PLACES)}.")
+    return [service] if service else PLACES
+
+
 def _run(place: str, *arguments: str) -> list[dict[str, Any]]:
     """Run `python -m chassis.run.dead_letters` for each place in its service's environment; returns the letters."""
-    if place and place not in PLACES:
-        raise LaunchError(f"Unknown service {place}. Choose from: {', '.join(PLACES)}.")
+    places = _places(place)
     stack = Stack()
-    running.ensure_up(stack)
+    running.expect(stack, "rabbitmq", "postgres")
     with ThreadPoolExecutor(2) as pool:
-        found = pool.map(lambda each: _run_one(stack, each, *arguments), [place] if place else PLACES)
+        found = pool.map(lambda each: _run_one(stack, each, *arguments), places)
         return [letter for letters in found for letter in letters]
 
 

@@ -30,6 +30,7 @@ def drill(
     running.ensure_up(stack)
     if not stack.has("consul"):
         raise LaunchError("Drills need Consul.")
+    running.expect(stack, *running.servers_of("users"))
     match name:
         case "kill":
             outcome = drills.kill_an_instance(stack, rate)

@@ -20,7 +20,10 @@ app.add_typer(keys, name="keys")
 def show() -> None:
     """List the keys that sign and verify tokens, without secrets."""
     table = Table("key", "algorithm", "signs", "verifies until")
-    for number, key in enumerate(Stack(progress=progress.for_terminal()).services.keys.jwt_keys()):
+    stack = Stack(progress=progress.for_terminal())
+    if not stack.installation.ports:
+        running.ensure_up(stack)
+    for number, key in enumerate(stack.services.keys.jwt_keys()):
         table.add_row(key["id"], key["algorithm"], "" if number else "yes", key["expires_at"] or "replaced")
     console.print(table)
 
@@ -40,6 +43,6 @@ def rotate(
     if algorithm not in ALGORITHMS:
         raise LaunchError(f"There is no algorithm {algorithm} here; there are: {', '.join(ALGORITHMS)}.")
     stack = Stack(progress=progress.for_terminal())
-    running.ensure_up(stack)
+    running.expect(stack, "postgres")
     signing = stack.rotate_keys(algorithm, drop_old)
     console.print(f"Tokens are signed with {signing} from now on, and services show new API keys to each other.")

@@ -7,6 +7,7 @@ import typer
 from launcher import demo, progress, report, running
 from launcher.cli import Name, app, command, console
 from launcher.errors import LaunchError
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 
 
@@ -50,11 +51,14 @@ def status() -> None:
     report.status(console, stack, ready)
     if not stack.supervisor.is_running():
         raise LaunchError("These run without their supervisor. ./souk up starts it, and restarts them.")
-    report.catalogue(console, stack)
+    if ready.get("consul", True):
+        report.catalogue(console, stack)
     report.addresses(console, stack)
     report.outdated(console, stack)
-    if not all(ready.values()):
-        raise typer.Exit(1)
+    if lacking := [name for name, is_ready in ready.items() if not is_ready]:
+        raise LaunchError(
+            f"Not ready: {', '.join(lacking)}. ./souk up starts what is stopped; ./souk logs NAME says why."
+        )
 
 
 @app.command()
@@ -86,7 +90,7 @@ def renew(
 def order() -> None:
     """Place another demo order: a new customer registers, logs in, orders and pays."""
     stack = Stack()
-    running.ensure_up(stack)
+    running.expect(stack, *running.servers_of(*SERVICES))
     report.order(console, demo.place_order(stack.gateway_url))
 
 
@@ -94,4 +98,6 @@ def order() -> None:
 @command
 def migrate() -> None:
     """Migrate every service's schema."""
-    Stack(progress=progress.for_terminal()).migrate()
+    stack = Stack(progress=progress.for_terminal())
+    running.expect(stack, "postgres")
+    stack.migrate()

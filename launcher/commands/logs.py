@@ -89,7 +89,7 @@ def trace(
     events, failure = [], None
     try:
         if orders:
-            running.ensure_up(stack)
+            running.expect(stack, "postgres")
             told = stack.run_once("orders", "services.orders.commands", "events", *orders)
             events = list(entries("order", told.splitlines()))
     except LaunchError as error:

@@ -47,7 +47,7 @@ def export(file: File) -> None:
 def _run(verb: str, file: Path) -> dict[str, Any]:
     """The service's last progress record. Raises LaunchError with its error message."""
     stack = Stack()
-    running.ensure_up(stack)
+    running.expect(stack, "mongo")
     arguments, environment = stack.services.one_shot(
         "products", "services.products.commands", verb, str(file.absolute())
     )

@@ -11,6 +11,10 @@ from chassis.storage.outbox import enqueue
 from services.notifications.models import Attempt, Notification, Status
 
 
+def count() -> int:
+    return Notification.count_dead_letters()
+
+
 def rows(limit: int) -> Sequence[DeadRow]:
     """Oldest first."""
     return [_shown(notification) for notification in Notification.dead_letters(limit)]

@@ -59,6 +59,7 @@ def given_up(desk, smtp_url, mailbox):
 
 def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_replay(desk, dead, given_up, mailbox):
     code, [listed] = dead("list")
+    assert dead("rows", "10") == (0, [{"count": 1}, {**listed, "details": {}}])
     assert (code, listed["id"], listed["queue"]) == (0, str(given_up), "rows")
     assert "ConnectionRefusedError" in listed["error"]
     _, [shown] = dead("show", str(given_up))

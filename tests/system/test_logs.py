@@ -1,12 +1,16 @@
 """The logs of a running installation answer what became of a request and of an order."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
+from chassis.messaging import broker
+from chassis.messaging.dead_letters import DeadLetterQueue
+from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
 from tests.installation import ROOT, Person, until
 
@@ -93,3 +97,23 @@ def test_an_unknown_program_id_and_order_are_named(stack: Stack) -> None:
         outcome = souk(stack, *arguments)
         assert (outcome.returncode, outcome.stdout) == (1, "")
         assert sentence in outcome.stderr
+
+
+def test_dead_letters_are_counted_and_listed_in_pages(stack: Stack) -> None:
+    publisher = Publisher(stack.backing.broker)
+    queue = broker.dead_letter_queue("orders")
+    before = DeadLetterQueue(stack.backing.broker, queue.name, None).count()
+    for number in range(5):
+        publisher.send_to(queue, f"page {number}".encode(), {})
+    publisher.close()
+    first = souk(stack, "dead", "list", "orders", "--size", "2")
+    assert f"{before + 5}  orders.dead" in first.stdout
+    pages = math.ceil((before + 5) / 2)
+    assert f"Page 1 of {pages}; next: --page 2" in first.stdout
+    last = souk(stack, "dead", "list", "orders", "--size", "2", "--page", str(pages))
+    assert f"Page {pages} of {pages}\n" in last.stdout
+    assert last.stdout.count("orders.dead  ") == 1 + ((before + 5) % 2 or 2)
+    with broker.connect(stack.backing.broker) as connection:
+        ours = queue(connection.default_channel)
+        for message in list(iter(ours.get, None)):
+            message.ack() if broker.body_of(message).startswith(b"page") else message.requeue()

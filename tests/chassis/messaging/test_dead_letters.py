@@ -131,3 +131,17 @@ def test_an_unrouted_message_is_listed_and_returns_while_no_queue_is_bound_for_i
 
 def test_a_queue_that_does_not_exist_holds_nothing() -> None:
     assert DeadLetterQueue(server_url("BROKER"), f"test-{uuid4().hex}.dead", "test").letters() == []
+
+
+def test_only_as_many_letters_are_read_as_are_wanted(queue: DeadLetterQueue, add: Callable[..., Envelope]) -> None:
+    added = [str(add().id) for _ in range(5)]
+    for _ in range(3):
+        assert [letter.id for letter in queue.letters(2)] == added[:2]
+    assert queue.count() == 5
+    counts = [int(letter.details["headers"].get("x-delivery-count", 0)) for letter in queue.letters()]
+    assert [bool(count) for count in counts] == [True, True, False, False, False]
+
+
+def test_a_queue_that_does_not_exist_has_no_letters(name: str) -> None:
+    missing = DeadLetterQueue(server_url("BROKER"), f"{name}.missing", name)
+    assert (missing.count(), missing.letters(2)) == (0, [])

@@ -1,0 +1,142 @@
+"""Every command, while a server is unavailable or nothing runs: one sentence names it and what to do."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import typer.main
+from typer.core import TyperGroup
+from typer.testing import CliRunner, Result
+
+import launcher.commands  # noqa: F401 - importing registers them
+from launcher.cli import app
+from launcher.servers import SERVERS
+from launcher.stack import Stack
+from tests.conftest import free_port
+from tests.installation import edge_is_whole, installed, until
+
+ON_THEIR_OWN = {"bench", "chaos", "check", "down", "mutants", "new service", "test", "up", "kong golden", "kong run"}
+"""They use no running installation, or start and stop it; as those of `cluster`."""
+
+AN_ID = str(uuid4())
+
+ARGUMENTS = {
+    "dead replay": ["--all", "--dry-run"],
+    "dead show": [AN_ID],
+    "drill": ["kill"],
+    "products export": ["{folder}/products.jsonl"],
+    "products import": ["{folder}/new.jsonl"],
+    "restart": ["orders"],
+    "sagas compensate": [AN_ID],
+    "sagas resume": [AN_ID],
+    "sagas settle": [AN_ID],
+    "sagas show": [AN_ID],
+    "scale": ["users=1"],
+    "trace": [AN_ID],
+}
+
+_RABBITMQ = {"dead list", "dead replay", "dead show", "drill", "order", "renew", "restart", "scale"}
+NEEDS = {
+    "postgres": {
+        *_RABBITMQ,
+        *("keys rotate", "migrate", "orders rebuild", "payments reconcile", "trace"),
+        *(f"sagas {verb}" for verb in ("compensate", "list", "resume", "settle", "show")),
+    },
+    "mongo": {"order", "products export", "products import", "stock audit"},
+    "rabbitmq": _RABBITMQ,
+    "consul": {"drill", "order", "restart", "scale"},
+    "redis": set[str](),
+}
+"""By server, apart from `status`, which says of any that it is not ready."""
+
+MAX_SECONDS = 20
+"""5 on a machine of one's own."""
+
+
+def commands(group: Any, prefix: str = "") -> Iterator[str]:
+    for name, each in group.commands.items():
+        if isinstance(each, TyperGroup):
+            yield from commands(each, f"{prefix}{name} ")
+        elif f"{prefix}{name}" not in ON_THEIR_OWN and prefix != "cluster ":
+            yield f"{prefix}{name}"
+
+
+COMMANDS = sorted(commands(typer.main.get_command(app)))
+
+
+def run(command: str, state: Path, folder: Path, **environment: str) -> Result:
+    (folder / "new.jsonl").write_text("")
+    arguments = [each.format(folder=folder) for each in ARGUMENTS.get(command, [])]
+    runner = CliRunner(env={"SOUK_STATE_DIR": str(state), **environment})
+    started = time.monotonic()
+    result = runner.invoke(app, [*command.split(), *arguments])
+    assert result.exit_code != 2, f"{command} needs an entry in ARGUMENTS: {result.output}"
+    assert result.exit_code == 0 or time.monotonic() - started < MAX_SECONDS
+    return result
+
+
+def expect_sentence(result: Result, named: str, cure: str) -> None:
+    """Nothing but one line on the error output."""
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1), (result.exception, result.output)
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith("souk: ")
+    assert named in result.stderr
+    assert cure in result.stderr
+
+
+def test_the_table_names_commands() -> None:
+    assert set(COMMANDS) >= {*ARGUMENTS, *(each for needed in NEEDS.values() for each in needed)}
+    assert NEEDS.keys() == {name for name in SERVERS if name != "prometheus"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_while_nothing_runs(command: str, tmp_path: Path) -> None:
+    result = run(command, tmp_path / "state", tmp_path)
+    if command in ("logs", "settings"):
+        assert result.exit_code == 0, result.output
+    else:
+        expect_sentence(result, "Souk is not running", "./souk up")
+
+
+@pytest.mark.parametrize("server", NEEDS)
+def test_while_an_external_server_is_unavailable(stack: Stack, server: str, tmp_path: Path) -> None:
+    scheme = {"postgres": "postgresql", "mongo": "mongodb", "rabbitmq": "amqp", "consul": "http", "redis": "redis"}[
+        server
+    ]
+    given = {SERVERS[server].variable: f"{scheme}://127.0.0.1:{free_port()}"}
+    for command in NEEDS[server]:
+        expect_sentence(
+            run(command, stack.state.path, tmp_path, **given),
+            f"{SERVERS[server].title} is unavailable",
+            next(iter(given)),
+        )
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with installed(tmp_path_factory.mktemp("commands")) as running:
+        yield running
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("server", NEEDS)
+def test_while_a_server_is_stopped(own: Stack, server: str, tmp_path: Path) -> None:
+    own.supervisor.stop([server])
+    try:
+        for command in COMMANDS:
+            result = run(command, own.state.path, tmp_path)
+            if command == "status":
+                expect_sentence(result, server, "./souk up")
+            elif command in NEEDS[server]:
+                expect_sentence(result, f"{SERVERS[server].title} is unavailable", "./souk up")
+            elif command != "trace" and not command.startswith("sagas "):
+                assert result.exit_code == 0, (command, result.output)
+    finally:
+        own.supervisor.start_program(server)
+        for program in (server, *own.supervisor.statuses()):
+            own.wait_ready(program)
+        until(lambda: edge_is_whole(own))
