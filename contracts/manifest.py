@@ -12,8 +12,8 @@ class Manifest:
     store: Literal["postgres", "mongo"] = "postgres"
     has_celery: bool = False
 
-    called_by: Sequence[str] = ()
-    """Services that call this one over HTTP; only their API keys are accepted."""
+    calls: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By process (`web`, `celery`), the services that it calls over HTTP, which accept this service's API key."""
 
     handles: Sequence[str] = ()
     """Types of messages that it may receive."""
@@ -30,5 +30,5 @@ class Manifest:
     settings: Mapping[str, str] = field(default_factory=dict)
     """Settings that the launcher provides, by environment variable, each replaced by the installation's environment where that has it.
 
-    Values are format strings: `{secret[name]}`, `{port[program]}` and `{data}`, the folder for its files.
+    Values are format strings: `{secret[name]}`, `{address[program]}` (host:port) and `{data}`, the folder for its files.
     """

@@ -23,7 +23,14 @@ class Installation:
     progress: Progress
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     ports: dict[str, int] = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """By port's name, those that are not on this machine."""
+
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def address(self, name: str) -> str:
+        """host:port."""
+        return f"{self.hosts.get(name, '127.0.0.1')}:{self.ports[name]}"
 
     @property
     def replicas(self) -> dict[str, int]:

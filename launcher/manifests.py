@@ -2,6 +2,7 @@
 
 import importlib
 import re
+from itertools import chain
 
 from contracts.manifest import Manifest
 from launcher.state import REPOSITORY
@@ -16,6 +17,12 @@ SERVICES = discover()
 WITH_POSTGRES = [name for name, manifest in SERVICES.items() if manifest.store == "postgres"]
 WITH_MONGO = [name for name, manifest in SERVICES.items() if manifest.store == "mongo"]
 WITH_CELERY = [name for name, manifest in SERVICES.items() if manifest.has_celery]
+
+CALLERS = {
+    name: sorted(caller for caller, manifest in SERVICES.items() if name in {*chain(*manifest.calls.values())})
+    for name in SERVICES
+}
+"""The services that call each."""
 
 ROLES = {
     **{f"{service}-{role}": service for service in SERVICES for role in ("web", "sidecar", "worker")},

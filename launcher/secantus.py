@@ -1,4 +1,4 @@
-"""SecantusDB with passwords: `python -m launcher.secantus USERS FOLDER PORT`.
+"""SecantusDB with passwords: `python -m launcher.secantus USERS FOLDER PORT [HOST]`.
 
 Its own command makes users only over the network, before anybody needs a password.
 """
@@ -25,14 +25,14 @@ class ExitOnPanic(logging.Handler):
             os._exit(1)
 
 
-def main(users: str, folder: str, port: str) -> None:
+def main(users: str, folder: str, port: str, host: str = "127.0.0.1") -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger().addHandler(ExitOnPanic())
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     server = SecantusDBServer(
-        "127.0.0.1",
+        host,
         int(port),
         folder,
         replica_set_name=None,
@@ -42,21 +42,21 @@ def main(users: str, folder: str, port: str) -> None:
         # A change stream that misses 1,000 writes can start over.
         oplog_max_entries=1_000,
     )
-    for name, password in json.loads(Path(users).read_text()).items():
-        server.storage.add_user("admin", name, _operator(name, password), replace=True)
+    for user in json.loads(Path(users).read_text())["users"]:
+        server.storage.add_user(user["database"], user["name"], _record(**user), replace=True)
     server.start()
     stopping.wait()
     server.stop()
 
 
-def _operator(name: str, password: str) -> dict[str, object]:
-    """The record that createUser would store."""
+def _record(name: str, password: str, database: str, role: str) -> dict[str, object]:
+    """As createUser would store it."""
     return {
-        "_id": f"admin.{name}",
+        "_id": f"{database}.{name}",
         "user": name,
-        "db": "admin",
+        "db": database,
         "credentials": derive_credentials(password, mechanism=MECHANISM, username=name).to_doc(),
-        "roles": [{"role": "root", "db": "admin"}],
+        "roles": [{"role": role, "db": database}],
         "mechanisms": [MECHANISM],
     }
 

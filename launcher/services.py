@@ -13,7 +13,7 @@ from launcher import certificate, settings
 from launcher.errors import LaunchError
 from launcher.installation import Installation
 from launcher.keys import ALGORITHMS, InstallationKeys
-from launcher.manifests import ROLES, SERVICES, WITH_CELERY, role_of
+from launcher.manifests import CALLERS, ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
 from launcher.supervisor import PYTHON_PROCESS
@@ -33,8 +33,6 @@ WITHOUT_METRICS = ("gateway", "gateway-tls", "mailbox", "mailbox-smtp", "bank")
 """The gateway's are on the admin port."""
 
 OURS = frozenset(name.partition("-")[0] for name in PORTS)
-
-CALLERS = {name: manifest.called_by for name, manifest in SERVICES.items()}
 
 MAX_INSTANCES = 20
 
@@ -126,7 +124,7 @@ class Services:
     def health_url(self, program: str) -> str:
         """200 once it is ready."""
         if program == "gateway":
-            return f"http://127.0.0.1:{self._port('gateway-admin')}/status"
+            return f"http://{self._installation.address('gateway-admin')}/status"
         return f"{self._url(program)}/health/ready"
 
     def environment(self, service: str, port: int) -> dict[str, str]:
@@ -173,7 +171,7 @@ class Services:
 
     def _url(self, program: str) -> str:
         scheme = "https" if self.internal_ca and role_of(program).endswith("-web") else "http"
-        return f"{scheme}://127.0.0.1:{self._port(program)}"
+        return f"{scheme}://{self._installation.address(program)}"
 
     def _trust(self) -> dict[str, str]:
         return {"SOUK_INTERNAL_CA_FILE": str(self.internal_ca)} if self.internal_ca else {}
@@ -232,7 +230,8 @@ class Services:
                     # One hour, as HSTS covers every port of a host.
                     "SOUK_HSTS_SECONDS": "3600",
                 }
-        places = {"secret": secrets, "port": self._installation.ports, "data": state.data}
+        addresses = {name: self._installation.address(name) for name in self._installation.ports}
+        places = {"secret": secrets, "address": addresses, "data": state.data}
         return {name: value.format_map(places) for name, value in SERVICES[program].settings.items()}
 
     def _development(self, program: str) -> dict[str, str]:

@@ -28,7 +28,7 @@ from chassis.storage.postgres_store import PostgresStore
 from devservers.mailbox.inbox import KEPT_MAILS, Inbox
 from devservers.mailbox.letter import Letter
 from devservers.mailbox.smtp import receiving
-from launcher.manifests import SERVICES
+from launcher.manifests import CALLERS, SERVICES
 from launcher.servers.mongo import database_url
 from tests import documented
 
@@ -79,7 +79,7 @@ def prepare(name: str, make_database: Callable[[str], str], **values: Any) -> Se
     service.settings_class.use(
         jwt_keys=JWT_KEYS,
         api_key=API_KEYS[name],
-        api_callers={caller: _sha256(API_KEYS[caller]) for caller in SERVICES[name].called_by},
+        api_callers={caller: _sha256(API_KEYS[caller]) for caller in CALLERS[name]},
         mongo_url=database_url(server_url("MONGO"), f"souk_{uuid.uuid4().hex[:12]}"),
         broker_url=server_url("BROKER"),
         redis_url=f"{server_url('REDIS')}?{PATIENT}",

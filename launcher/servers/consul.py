@@ -7,6 +7,7 @@ import shutil
 import sys
 import uuid
 from pathlib import Path
+from typing import Any
 
 from launcher import debian, probes
 from launcher.errors import LaunchError
@@ -46,6 +47,16 @@ node_prefix "" { policy = "read" }
 agent_prefix "" { policy = "read" }
 """
 
+# The readers' token comes last: `probe` has it.
+POLICIES = {
+    "agent": AGENT,
+    **{f"{name}-sidecar": SIDECAR % name for name in SERVICES},
+    "metrics": METRICS,
+    "readers": READER,
+}
+
+NODE = "souk"
+
 
 class Consul(Server):
     name = "consul"
@@ -58,7 +69,7 @@ class Consul(Server):
     instead = "no longer supported; install Consul 1.21 or later, or set SOUK_CONSUL_URL."
 
     def version(self) -> str:
-        token = self.installation.environment.get("SOUK_CONSUL_TOKEN", "") if self.given else self._token("management")
+        token = self.installation.environment.get("SOUK_CONSUL_TOKEN", "") if self.given else self.management_token
         return probes.consul_version(self.url, token)
 
     def find(self) -> bool:
@@ -76,21 +87,30 @@ class Consul(Server):
         return True
 
     def prepare(self) -> None:
-        settings = {
+        here = {
+            "data_dir": str(self.state.data / "consul"),
+            "bind_addr": "127.0.0.1",
+            "client_addr": "127.0.0.1",
+        }
+        self.state.write_json("consul.json", self.configuration() | here)
+        self.state.write_json(
+            "consul-acl.json", {"url": self.own_url(), "management": self.management_token, "tokens": self.tokens()}
+        )
+
+    def configuration(self) -> dict[str, Any]:
+        """Without its place."""
+        return {
             "server": True,
             "bootstrap_expect": 1,
-            "node_name": "souk",
+            "node_name": NODE,
             "datacenter": "souk",
-            "data_dir": str(self.state.data / "consul"),
             # Who has no key may not join.
             "encrypt": base64.b64encode(hashlib.sha256(self.secret("consul-gossip").encode()).digest()).decode(),
             "acl": {
                 "enabled": True,
                 "default_policy": "deny",
-                "tokens": {"master": self._token("management"), "agent": self._token("agent")},
+                "tokens": {"master": self.management_token, "agent": self._token("agent")},
             },
-            "bind_addr": "127.0.0.1",
-            "client_addr": "127.0.0.1",
             "ports": {
                 "http": self.port("consul"),
                 "server": self.port("consul-server"),
@@ -104,14 +124,14 @@ class Consul(Server):
             "log_level": "WARN",
             "telemetry": {"prometheus_retention_time": "1m", "disable_hostname": True},
         }
-        self.state.write_json("consul.json", settings)
-        # The readers' token comes last: `probe` has it.
-        policies = {"agent": AGENT, **{f"{name}-sidecar": SIDECAR % name for name in SERVICES}}
-        policies |= {"metrics": METRICS, "readers": READER}
-        tokens = {name: [self._token(name), rules] for name, rules in policies.items()}
-        self.state.write_json(
-            "consul-acl.json", {"url": self.own_url(), "management": self._token("management"), "tokens": tokens}
-        )
+
+    def tokens(self) -> dict[str, tuple[str, str]]:
+        """Token and rules by policy."""
+        return {name: (self._token(name), rules) for name, rules in POLICIES.items()}
+
+    @property
+    def management_token(self) -> str:
+        return self._token("management")
 
     def programs(self) -> list[Program]:
         binary = self.binary()
@@ -124,13 +144,13 @@ class Consul(Server):
         return [Program("consul", command, {"GOGC": "40", "GOMAXPROCS": "1"}, reads=[configuration, tokens])]
 
     def own_url(self) -> str:
-        return f"http://127.0.0.1:{self.port('consul')}"
+        return f"http://{self.address('consul')}"
 
     def probe(self, url: str) -> None:
         if self.given:
             probes.consul_leader(url)
         else:
-            probes.consul_node(url, "souk", self._token("readers"))
+            probes.consul_node(url, NODE, self._token("readers"))
 
     def credentials(self, program: str) -> dict[str, str]:
         if self.given or program not in (*ROLES, "gateway", ""):

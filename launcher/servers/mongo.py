@@ -14,6 +14,7 @@ from pymongo.errors import AutoReconnect
 
 from launcher import probes
 from launcher.errors import LaunchError
+from launcher.manifests import WITH_MONGO
 from launcher.program import Program
 from launcher.servers.server import Server
 
@@ -43,7 +44,7 @@ class Mongo(Server):
         self._folder.mkdir(mode=0o700, exist_ok=True)
         if (mongod := shutil.which("mongod")) and not self._made.exists():
             self._make_operator(mongod)
-        self.state.write_json("mongo.json", {OPERATOR: self.secret("mongo")})
+        self.state.write_json("mongo.json", {"users": self.users()})
 
     def programs(self) -> list[Program]:
         port, users = str(self.port("mongo")), self.state.path / "mongo.json"
@@ -62,7 +63,7 @@ class Mongo(Server):
         return [Program("mongo", command, reads=[users])]
 
     def own_url(self) -> str:
-        return f"mongodb://{OPERATOR}:{self.secret('mongo')}@127.0.0.1:{self.port('mongo')}/?authSource=admin"
+        return f"mongodb://{OPERATOR}:{self.secret('mongo')}@{self.address('mongo')}/?authSource=admin"
 
     def probe(self, url: str) -> None:
         probes.mongo(url)
@@ -71,7 +72,7 @@ class Mongo(Server):
         """For a user who has this database alone."""
         if self.given:
             return database_url(self.given, name)
-        return f"mongodb://{name}:{self.secret(f'{name}-database')}@127.0.0.1:{self.port('mongo')}/{name}"
+        return f"mongodb://{name}:{self.secret(f'{name}-database')}@{self.address('mongo')}/{name}"
 
     def ensure_users(self, names: Sequence[str]) -> None:
         with pymongo.MongoClient[dict[str, object]](self.url, serverSelectionTimeoutMS=10_000) as client:
@@ -83,6 +84,17 @@ class Mongo(Server):
                     pwd=self.secret(f"{name}-database"),
                     roles=[{"role": "readWrite", "db": name}],
                 )
+
+    def users(self) -> list[dict[str, str]]:
+        """For SecantusDB: the operator, then each service's, on its own database."""
+        operator = {"name": OPERATOR, "password": self.secret("mongo"), "database": "admin", "role": "root"}
+        return [
+            operator,
+            *(
+                {"name": name, "password": self.secret(f"{name}-database"), "database": name, "role": "readWrite"}
+                for name in WITH_MONGO
+            ),
+        ]
 
     # --- inside
 

@@ -84,7 +84,7 @@ class Postgres(Server):
         return [Program("postgres", command, folder=self._home, stop_signal="INT")]
 
     def own_url(self) -> str:
-        return f"postgresql://postgres:{self.secret('postgres')}@127.0.0.1:{self.port('postgres')}/postgres"
+        return f"postgresql://postgres:{self.secret('postgres')}@{self.address('postgres')}/postgres"
 
     def probe(self, url: str) -> None:
         probes.postgres(url)
@@ -98,7 +98,7 @@ class Postgres(Server):
 
     @property
     def monitor_url(self) -> str:
-        return f"postgresql://{MONITOR}:{self.secret('monitor-database')}@127.0.0.1:{self.port('postgres')}/postgres"
+        return f"postgresql://{MONITOR}:{self.secret('monitor-database')}@{self.address('postgres')}/postgres"
 
     def ensure_databases(self, names: Sequence[str]) -> None:
         """Each is accessible only to a role of its own."""

@@ -78,14 +78,14 @@ class Prometheus(Server):
             "storage.tsdb.path": self.state.data / "prometheus",
             "storage.tsdb.retention.time": "7d",
             "storage.tsdb.retention.size": "500MB",
-            "web.listen-address": self._address("prometheus"),
+            "web.listen-address": self.address("prometheus"),
             "log.level": "warn",
         }
         command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
         return [*helpers, Program("prometheus", command, GO, self._folder, reads=self._read("prometheus"))]
 
     def own_url(self) -> str:
-        return f"http://{self._address('prometheus')}"
+        return f"http://{self.address('prometheus')}"
 
     def probe(self, url: str) -> None:
         probes.http(f"{url}/-/ready")
@@ -96,7 +96,7 @@ class Prometheus(Server):
         Prometheus notices the change itself.
         """
         helpers = {program.name for program in self.programs()}
-        redis = {"exporter": self._address("redis-exporter")}
+        redis = {"exporter": self.address("redis-exporter")}
         targets = {
             "programs": [
                 _target(
@@ -107,19 +107,19 @@ class Prometheus(Server):
                 )
                 for program, port in sorted(programs.items())
             ],
-            "rabbitmq": [_target(self._address("rabbitmq-metrics"), program="rabbitmq")]
+            "rabbitmq": [_target(self.address("rabbitmq-metrics"), program="rabbitmq")]
             if "rabbitmq" in servers
             else [],
-            "consul": [_target(self._address("consul"), program="consul")] if "consul" in servers else [],
-            "postgres": [_target(self._address("postgres-exporter"), program="postgres")]
+            "consul": [_target(self.address("consul"), program="consul")] if "consul" in servers else [],
+            "postgres": [_target(self.address("postgres-exporter"), program="postgres")]
             if "postgres-exporter" in helpers
             else [],
-            "redis": [_target(self._address(name), program=name, **redis) for name in Redis.ports]
+            "redis": [_target(self.address(name), program=name, **redis) for name in Redis.ports]
             if "redis-exporter" in helpers
             else [],
-            "alertmanager": [_target(self._address("alertmanager"))] if "alertmanager" in helpers else [],
+            "alertmanager": [_target(self.address("alertmanager"))] if "alertmanager" in helpers else [],
             "monitoring": [
-                _target(self._address(name), program=name) for name in ("prometheus", "alertmanager") if name in helpers
+                _target(self.address(name), program=name) for name in ("prometheus", "alertmanager") if name in helpers
             ],
         }
         for name, groups in targets.items():
@@ -131,12 +131,9 @@ class Prometheus(Server):
     def _folder(self) -> Path:
         return self.state.path / "prometheus"
 
-    def _address(self, name: str) -> str:
-        return f"127.0.0.1:{self.port(name)}"
-
     def _helpers(self) -> dict[str, list[str]]:
         """Arguments of each that has something to do."""
-        listen = {name: f"--web.listen-address={self._address(name)}" for name in HELPERS}
+        listen = {name: f"--web.listen-address={self.address(name)}" for name in HELPERS}
         helpers = {
             "alertmanager": [
                 listen["alertmanager"],

@@ -23,10 +23,10 @@ SCRIPTS = (Path("/usr/lib/rabbitmq/bin/rabbitmq-server"), Path("/usr/local/sbin/
 # 88 MB instead of 124 MB, and still ready in 5 s.
 ERLANG = "+S 1:1 +SDcpu 1:1 +SDio 1 +A 1 +P 65536 +t 262144 +Q 4096 +MMmcs 0"
 
-_CONFIGURATION = """listeners.tcp.default = 127.0.0.1:{amqp}
-management.tcp.ip = 127.0.0.1
+_CONFIGURATION = """listeners.tcp.default = {listen}:{amqp}
+management.tcp.ip = {listen}
 management.tcp.port = {management}
-prometheus.tcp.ip = 127.0.0.1
+prometheus.tcp.ip = {listen}
 prometheus.tcp.port = {metrics}
 load_definitions = {definitions}
 log.file = false
@@ -36,6 +36,8 @@ vm_memory_high_watermark.absolute = 512MB
 disk_free_limit.absolute = 50MB
 """
 
+
+PLUGINS = "[rabbitmq_management,rabbitmq_prometheus].\n"
 
 OPERATOR = "souk"
 VHOST = "/"
@@ -81,16 +83,9 @@ class RabbitMQ(Server):
     def prepare(self) -> None:
         for folder in (self._home, self._home / "base", self._home / "log"):
             folder.mkdir(mode=0o700, exist_ok=True)
-        values = {
-            "amqp": self.port("rabbitmq"),
-            "management": self.port("rabbitmq-management"),
-            "metrics": self.port("rabbitmq-metrics"),
-        }
-        self.state.write(
-            "data/rabbitmq/rabbitmq.conf", _CONFIGURATION.format(**values, definitions=self._definitions_file)
-        )
-        self.state.write_json("data/rabbitmq/definitions.json", self._definitions())
-        self.state.write("data/rabbitmq/enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
+        self.state.write("data/rabbitmq/rabbitmq.conf", self.configuration("127.0.0.1", self._definitions_file))
+        self.state.write_json("data/rabbitmq/definitions.json", self.definitions())
+        self.state.write("data/rabbitmq/enabled_plugins", PLUGINS)
         cookie = self._home / ".erlang.cookie"
         cookie.unlink(missing_ok=True)
         self.state.write("data/rabbitmq/.erlang.cookie", self.secret("erlang-cookie"))
@@ -124,18 +119,16 @@ class RabbitMQ(Server):
             return {"SOUK_BROKER_URL": self.given or self._url(program or OPERATOR)}
         return {}
 
-    # --- inside
+    def configuration(self, listen: str, definitions: Path) -> str:
+        ports = {
+            "amqp": self.port("rabbitmq"),
+            "management": self.port("rabbitmq-management"),
+            "metrics": self.port("rabbitmq-metrics"),
+        }
+        return _CONFIGURATION.format(**ports, listen=listen, definitions=definitions)
 
-    @property
-    def _home(self) -> Path:
-        return self.state.data / "rabbitmq"
-
-    @property
-    def _definitions_file(self) -> Path:
-        return self._home / "definitions.json"
-
-    def _definitions(self) -> dict[str, Any]:
-        """Imported at every start."""
+    def definitions(self) -> dict[str, Any]:
+        """Of users and their rights. Imported at every start."""
         everything = dict.fromkeys(("configure", "write", "read"), ".*")
         users = [self._user(OPERATOR, "administrator"), *(self._user(program, "") for program in _USERS)]
         permissions = [{"user": OPERATOR, "vhost": VHOST, **everything}, *map(_permissions, _USERS)]
@@ -145,6 +138,16 @@ class RabbitMQ(Server):
             "permissions": permissions,
             "topic_permissions": list(map(_topics, _USERS)),
         }
+
+    # --- inside
+
+    @property
+    def _home(self) -> Path:
+        return self.state.data / "rabbitmq"
+
+    @property
+    def _definitions_file(self) -> Path:
+        return self._home / "definitions.json"
 
     def _user(self, name: str, tags: str) -> dict[str, str]:
         password = self._password(name).encode()
@@ -161,7 +164,7 @@ class RabbitMQ(Server):
         return self.secret("rabbitmq" if user == OPERATOR else f"{user}-rabbitmq")
 
     def _url(self, user: str) -> str:
-        return f"amqp://{user}:{self._password(user)}@127.0.0.1:{self.port('rabbitmq')}//"
+        return f"amqp://{user}:{self._password(user)}@{self.address('rabbitmq')}//"
 
     def _environment(self) -> dict[str, str]:
         home = self._home

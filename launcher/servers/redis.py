@@ -17,6 +17,11 @@ from launcher.manifests import ROLES, SERVICES
 from launcher.program import Program
 from launcher.servers.server import Server
 
+KEEPING = {
+    "redis": {"appendonly": "yes", "maxmemory": "128mb", "maxmemory-policy": "noeviction"},
+    "redis-cache": {"appendonly": "no", "maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"},
+}
+
 OPERATOR = "souk"
 
 # Without client names and the like, which redis-py sends and does without.
@@ -50,10 +55,10 @@ class Redis(Server):
             return str(client.info("server")["redis_version"])
 
     def prepare(self) -> None:
-        durable = {"appendonly": "yes", "maxmemory": "128mb", "maxmemory-policy": "noeviction"}
-        evicting = {"appendonly": "no", "maxmemory": "64mb", "maxmemory-policy": "allkeys-lru"}
-        self._configure("redis", durable, self._users())
-        self._configure("redis-cache", evicting, self._cache_users())
+        for name in self.ports:
+            folder = self.state.data / name
+            folder.mkdir(mode=0o700, exist_ok=True)
+            self.state.write(f"{name}.conf", self.configuration(name, "127.0.0.1", folder))
 
     def programs(self) -> list[Program]:
         files = {name: self.state.path / f"{name}.conf" for name in ("redis-cache", "redis")}
@@ -88,13 +93,29 @@ class Redis(Server):
         password = self._password(MONITOR)
         # Older exporters look for the URL without the user.
         users = (f"{MONITOR}@", "")
-        return {f"redis://{user}127.0.0.1:{self.port(name)}": password for name in self.ports for user in users}
+        return {f"redis://{user}{self.address(name)}": password for name in self.ports for user in users}
 
     @property
     def messages_url(self) -> str:
         """The broker where there is no RabbitMQ."""
         url = self.given or self._url(MESSAGES)
         return url.removesuffix("/0") + "/1"
+
+    def configuration(self, name: str, listen: str, folder: Path) -> str:
+        """name: of a server in `ports`."""
+        options = {
+            "bind": listen,
+            "port": str(self.port(name)),
+            "dir": f'"{folder}"',
+            "save": '""',
+            "loglevel": "warning",
+            # The title would overwrite the environment, by which we find processes.
+            "set-proc-title": "no",
+            **KEEPING[name],
+        }
+        users = self._users() if name == "redis" else self._cache_users()
+        lines = [*(f"{option} {value}" for option, value in options.items()), *self._accounts(users)]
+        return "\n".join(lines) + "\n"
 
     # --- inside
 
@@ -116,22 +137,6 @@ class Redis(Server):
             for role in manifest.caches
         }
 
-    def _configure(self, name: str, more: dict[str, str], users: dict[str, str]) -> None:
-        folder = self.state.data / name
-        folder.mkdir(mode=0o700, exist_ok=True)
-        options = {
-            "bind": "127.0.0.1",
-            "port": str(self.port(name)),
-            "dir": f'"{folder}"',
-            "save": '""',
-            "loglevel": "warning",
-            # The title would overwrite the environment, by which we find processes.
-            "set-proc-title": "no",
-            **more,
-        }
-        lines = [*(f"{option} {value}" for option, value in options.items()), *self._accounts(users)]
-        self.state.write(f"{name}.conf", "\n".join(lines) + "\n")
-
     def _accounts(self, users: dict[str, str]) -> Iterator[str]:
         yield "user default reset"
         yield f"user {OPERATOR} reset on #{self._digest(OPERATOR)} ~* &* +@all"
@@ -146,7 +151,7 @@ class Redis(Server):
         return self.secret("redis" if user == OPERATOR else f"{user}-redis")
 
     def _url(self, user: str, name: str = "redis") -> str:
-        return f"redis://{user}:{self._password(user)}@127.0.0.1:{self.port(name)}/0"
+        return f"redis://{user}:{self._password(user)}@{self.address(name)}/0"
 
 
 def find_binary() -> Path:

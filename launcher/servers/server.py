@@ -79,5 +79,9 @@ class Server(ABC):
     def port(self, name: str) -> int:
         return self.installation.ports[name]
 
+    def address(self, name: str) -> str:
+        """host:port, as programs reach it."""
+        return self.installation.address(name)
+
     def secret(self, name: str) -> str:
         return self.installation.secrets[name]

@@ -32,4 +32,5 @@ manifest = Manifest(
         "stock.reserve",
         "stock.restock",
     ],
+    calls={"web": ["products"]},
 )

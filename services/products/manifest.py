@@ -18,7 +18,6 @@ manifest = Manifest(
         "stock.restocked",
     ],
     store="mongo",
-    called_by=["orders"],
     caches=["web", "worker"],
     settings={"SOUK_SEARCH_DIRECTORY": "{data}/search"},
 )

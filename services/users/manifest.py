@@ -12,7 +12,6 @@ manifest = Manifest(
         "user.registration_repeated",
         "user.updated",
     ],
-    called_by=["notifications"],
     redis={
         "web": "~souk:users:throttle:* +get +set +del +pttl +rename +incrby +evalsha +script|load",
         "worker": "~souk:revoked:* ~souk:revoked-until +get +set",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launcher.manifests import SERVICES
+from launcher.manifests import CALLERS, SERVICES
 from tests.installation import ROOT, planned
 
 
@@ -47,4 +47,4 @@ def test_the_manifest_names_the_services_that_call(document: tuple[str, dict[str
         for operation in operations.values()
         for caller in operation["x-souk-allow"]["services"]
     }
-    assert allowed == set(SERVICES[name].called_by)
+    assert allowed == set(CALLERS[name])

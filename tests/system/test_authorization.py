@@ -19,7 +19,7 @@ from rich.table import Table
 
 from chassis.base import clock
 from chassis.base.problems import Unauthorized
-from launcher.manifests import SERVICES
+from launcher.manifests import CALLERS, SERVICES
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, signed, until
 from tests.operations import Operation, Things, address, documents_of, operations_of
@@ -43,7 +43,7 @@ class Caller:
         allow = operation.allow or {}
         if allow["anyone"] or self.service in allow["services"]:
             return IN
-        if not self.is_known or (self.service and self.service not in SERVICES[operation.service].called_by):
+        if not self.is_known or (self.service and self.service not in CALLERS[operation.service]):
             return "401"
         if self.role not in allow["roles"]:
             return "403"
