@@ -5,7 +5,9 @@ from types import ModuleType
 
 from alembic import command, context, op
 from alembic.config import Config
-from sqlalchemy import create_engine, text
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
 from chassis.storage import idempotency_keys, inbox, outbox, postgres
@@ -19,13 +21,31 @@ def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
     folder = Path(str(package.__file__)).parent / "migrations"
     if not folder.is_dir():
         return
-    config = Config()
-    config.set_main_option("script_location", str(folder))
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool)
-    with engine.begin() as connection:
+    config = _config(folder)
+    with _engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def is_applied(package: ModuleType, url: str) -> bool:
+    """Whether the schema is this code's, or a later release's, which has to suit this code too."""
+    script = ScriptDirectory.from_config(_config(Path(str(package.__file__)).parent / "migrations"))
+    with _engine(url).connect() as connection:
+        applied = MigrationContext.configure(connection).get_current_revision()
+    return applied is not None and applied not in {each.revision for each in script.walk_revisions()} - {
+        script.get_current_head()
+    }
+
+
+def _config(folder: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(folder))
+    return config
+
+
+def _engine(url: str) -> Engine:
+    return create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool)
 
 
 def run() -> None:

@@ -31,6 +31,11 @@ class PostgresStore(Database):
 
         migrate.upgrade(package, self.url)
 
+    def is_migrated(self, package: ModuleType) -> bool:
+        from chassis.storage import migrate
+
+        return migrate.is_applied(package, self.url)
+
     @contextmanager
     def handling(self) -> Iterator[None]:
         with self.transaction(), rows.unit():

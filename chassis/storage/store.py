@@ -21,6 +21,10 @@ class Store(Protocol):
         """Idempotent."""
         ...
 
+    def is_migrated(self, package: ModuleType) -> bool:
+        """Whether this code can use the schema."""
+        ...
+
     def transaction(self) -> AbstractContextManager[None]:
         """Commit, unless the block raises."""
         ...

@@ -48,3 +48,16 @@ def test_payments_from_before_the_ledger_are_posted_to_it(make_database):
         ("failed", "customer", -1250),
         ("failed", "held", 1250),
     ]
+
+
+def test_a_program_can_use_its_own_schema_and_a_later_one(make_database):
+    url = make_database("other_releases")
+    assert not migrate.is_applied(payments_package, url)
+    migrate.upgrade(payments_package, url, "0001")
+    assert not migrate.is_applied(payments_package, url)
+    migrate.upgrade(payments_package, url)
+    assert migrate.is_applied(payments_package, url)
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
+    assert migrate.is_applied(payments_package, url)
