@@ -1,4 +1,4 @@
-"""Renders `kong.yml`: `python -m services.gateway.config.render kong/kong.yml`.
+"""Renders `kong.yml`: `python -m services.gateway.config.render kong/kong.yml [TARGET]`.
 
 A Jinja2 template over `values_of`; `tojson` keeps each value inside its YAML string.
 """
@@ -99,10 +99,14 @@ def _credential(key: JWTKey) -> dict[str, str]:
     return {"key": key.id, "algorithm": key.algorithm, **half}
 
 
-def main(path: str) -> int:
+def main(path: str, target: str = "") -> int:
     """Return the exit code."""
     try:
-        sys.stdout.write(render(Path(path), values_of(RenderSettings.current())))
+        text = render(Path(path), values_of(RenderSettings.current()))
+        if target:
+            Path(target).write_text(text)
+        else:
+            sys.stdout.write(text)
     except (OSError, MissingValue, TemplateError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
@@ -110,6 +114,6 @@ def main(path: str) -> int:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("Usage: python -m services.gateway.config.render FILE")
-    sys.exit(main(sys.argv[1]))
+    if len(sys.argv) not in (2, 3):
+        sys.exit("Usage: python -m services.gateway.config.render FILE [TARGET]")
+    sys.exit(main(*sys.argv[1:]))
