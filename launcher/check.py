@@ -12,6 +12,9 @@ from launcher import supply_chain
 from launcher.state import REPOSITORY
 
 LOCK = "requirements.lock"
+SERVICES_LOCK = "services.lock"
+"""Its part for the image."""
+
 BIN = Path(sys.executable).parent
 
 
@@ -28,23 +31,39 @@ def _command(*command: str) -> Callable[[], Outcome]:
 
 def lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
     """Resolving changes the lock only if pyproject.toml has changed."""
-    with tempfile.TemporaryDirectory() as name:
-        copy = Path(name) / LOCK
-        shutil.copy(project / LOCK, copy)
-        outcome = _run(f"{LOCK} is fresh", [str(BIN / "uv"), *compile_arguments(copy)], project)
-        fresh = copy.read_text() == (project / LOCK).read_text()
-    if outcome.passed and not fresh:
-        return Outcome(
-            outcome.title, False, f"pyproject.toml has changed; run: uv {' '.join(compile_arguments(Path(LOCK)))}"
-        )
-    return outcome
+    return _is_fresh(project, LOCK, compile_arguments)
+
+
+def services_lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
+    return _is_fresh(project, SERVICES_LOCK, services_compile_arguments)
 
 
 def compile_arguments(target: Path) -> list[str]:
     """For every platform and Python version, without index addresses."""
     groups = [argument for group in ("launcher", "dev") for argument in ("--group", group)]
-    flags = ["--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"]
-    return ["pip", "compile", "pyproject.toml", *groups, *flags, "--output-file", str(target)]
+    return [*_COMPILE, *groups, "--output-file", str(target)]
+
+
+def services_compile_arguments(target: Path) -> list[str]:
+    """Of the versions in the whole lock."""
+    return [*_COMPILE, "--constraint", LOCK, "--no-annotate", "--output-file", str(target)]
+
+
+_COMPILE = (
+    *("pip", "compile", "pyproject.toml"),
+    *("--universal", "--generate-hashes", "--no-header", "--no-emit-index-url", "--quiet"),
+)
+
+
+def _is_fresh(project: Path, lock: str, arguments: Callable[[Path], list[str]]) -> Outcome:
+    with tempfile.TemporaryDirectory() as name:
+        copy = Path(name) / lock
+        shutil.copy(project / lock, copy)
+        outcome = _run(f"{lock} is fresh", [str(BIN / "uv"), *arguments(copy)], project)
+        fresh = copy.read_text() == (project / lock).read_text()
+    if outcome.passed and not fresh:
+        return Outcome(outcome.title, False, f"pyproject.toml has changed; run: uv {' '.join(arguments(Path(lock)))}")
+    return outcome
 
 
 def sbom() -> Outcome:
@@ -69,6 +88,7 @@ CHECKS: tuple[Callable[[], Outcome], ...] = (
     _command("mypy", "--strict"),
     _command("lint-imports"),
     lock_is_fresh,
+    services_lock_is_fresh,
     sbom,
     audit,
 )

@@ -37,6 +37,7 @@ def write(name: str, record: str = "") -> list[Path]:
     _run(str(BIN / "ruff"), "format", "--quiet", *python)
     _run(sys.executable, "-m", "tests.contract.recorded")
     (REPOSITORY / "docs" / "settings.md").write_text(_run(sys.executable, "-m", "launcher", "settings"))
+    _run(sys.executable, "-m", "launcher", "chart", "generate")
     return sorted(files)
 
 

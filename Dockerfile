@@ -1,0 +1,37 @@
+# One image for every program: `python -m chassis web services.orders` and so on choose what runs.
+# Build secrets, all optional: ca (a CA bundle), pip (pip.conf), uv (uv.toml).
+ARG PYTHON=python:3.11-slim
+
+FROM ${PYTHON} AS packages
+WORKDIR /build
+RUN --mount=type=secret,id=ca --mount=type=secret,id=pip,target=/etc/pip.conf \
+    if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
+    python3 -m venv /uv && /uv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir uv
+COPY services.lock k8s/image/trim.sh ./
+# The links of a virtual environment lead to the interpreter of the next stage, which is the same.
+RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
+    if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
+    python3 -m venv --without-pip /venv && \
+    /uv/bin/uv pip install --quiet --no-cache --require-hashes --python /venv/bin/python -r services.lock && \
+    sh trim.sh /venv/lib/python3*/site-packages
+
+FROM ${PYTHON} AS souk
+COPY --from=packages /venv /venv
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRESHOLD_=65536
+WORKDIR /app
+USER 10001:10001
+CMD ["python", "-m", "chassis", "--help"]
+# Last, as only code changes from day to day.
+COPY kong kong
+COPY contracts contracts
+COPY chassis chassis
+COPY devservers devservers
+COPY services services
+
+# For development: the same, in files that its user may write.
+FROM souk AS dev
+USER root
+RUN chown -R 10001:10001 /app
+USER 10001:10001
+
+FROM souk

@@ -1,0 +1,148 @@
+{{/* What selects a program's pods. */}}
+{{- define "souk.selector" -}}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ .service }}
+app.kubernetes.io/component: {{ .role }}
+{{- end }}
+
+{{- define "souk.labels" -}}
+{{ include "souk.selector" . }}
+app.kubernetes.io/part-of: souk
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- define "souk.image" -}}
+{{ .Values.image.name | default (printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion)) }}
+{{- end }}
+
+{{/* PodSecurity `restricted`. user: of the image. */}}
+{{- define "souk.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+seccompProfile: {type: RuntimeDefault}
+{{- end }}
+
+{{- define "souk.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities: {drop: [ALL]}
+{{- end }}
+
+{{/* Image, command (`run`), and the environment that every program of ours has. */}}
+{{- define "souk.container" -}}
+image: {{ include "souk.image" .root }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+command: [/venv/bin/python, -m]
+args: {{ toJson .run }}
+workingDir: /app
+securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
+{{- end }}
+
+{{/* The variables of `settings`, its own over those of all. */}}
+{{- define "souk.settings" -}}
+{{- $settings := merge (dict) (index .root.Values.settings .service | default dict) .root.Values.settings.all }}
+{{- range $name, $value := $settings }}
+- {name: {{ $name }}, value: {{ $value | toString | toJson }}}
+{{- end }}
+{{- end }}
+
+{{- define "souk.environment" -}}
+- {name: SOUK_ENVIRONMENT, value: {{ .root.Values.environment }}}
+- {name: SOUK_HOST, value: 0.0.0.0}
+- {name: SOUK_VERSION, value: {{ .root.Chart.AppVersion | toJson }}}
+- {name: SOUK_KEYS_FILE, value: /run/souk/keys/keys.json}
+- {name: SOUK_TRUSTED_PROXIES, value: {{ .root.Values.podNetworks | toJson | toJson }}}
+{{- with include "souk.discovery" . }}
+{{ . }}
+{{- end }}
+{{- include "souk.settings" . }}
+{{- end }}
+
+{{/* byName: by the cluster's DNS alone. */}}
+{{- define "souk.discovery" -}}
+{{- if .byName -}}
+{{- else if eq .root.Values.discovery "consul" -}}
+- {name: SOUK_CONSUL_URL, value: {{ .root.Values.consul.url | toJson }}}
+{{- else -}}
+- {name: SOUK_DISCOVERY, value: kubernetes}
+{{- end }}
+{{- end }}
+
+{{- define "souk.volumes" -}}
+- {name: tmp, emptyDir: {}}
+- {name: keys, secret: {secretName: {{ .service }}-keys}}
+{{- end }}
+
+{{- define "souk.mounts" -}}
+- {name: tmp, mountPath: /tmp}
+- {name: keys, mountPath: /run/souk/keys, readOnly: true}
+{{- end }}
+
+{{/* Changes when what the pod reads at its start changes: not its keys, which programs reread. */}}
+{{- define "souk.checksum" -}}
+{{- $secret := (lookup "v1" "Secret" .root.Release.Namespace .program).data | default dict }}
+{{- list .root.Values.settings $secret .root.Values.consul .root.Values.discovery .root.Values.environment | toJson | sha256sum }}
+{{- end }}
+
+{{- define "souk.spread" -}}
+- maxSkew: 1
+  topologyKey: kubernetes.io/hostname
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}}
+- maxSkew: 1
+  topologyKey: topology.kubernetes.io/zone
+  whenUnsatisfiable: ScheduleAnyway
+  labelSelector: {matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}}
+{{- end }}
+
+{{- define "souk.autoscaler" -}}
+{{- with .scale.autoscaling }}
+{{- if .enabled }}
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: {{ $.program }}
+  labels: {{- include "souk.labels" $ | nindent 4 }}
+spec:
+  scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: {{ $.program }}}
+  minReplicas: {{ $.scale.replicas }}
+  maxReplicas: {{ .maxReplicas }}
+  metrics:
+    - type: Resource
+      resource: {name: cpu, target: {type: Utilization, averageUtilization: {{ .cpuPercent }}}}
+  behavior: {scaleDown: {stabilizationWindowSeconds: 300}}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "souk.disruption" -}}
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: {{ .program }}
+  labels: {{- include "souk.labels" . | nindent 4 }}
+spec:
+  maxUnavailable: 1
+  selector: {matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}}
+  unhealthyPodEvictionPolicy: AlwaysAllow
+{{- end }}
+
+{{- define "souk.account" -}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {{ .program }}
+  labels: {{- include "souk.labels" . | nindent 4 }}
+automountServiceAccountToken: false
+{{- end }}
+
+{{/* Whether the program asks the API server for upstreams. */}}
+{{- define "souk.watches" -}}
+{{- if and (eq .root.Values.discovery "kubernetes") .calls }}true{{ end }}
+{{- end }}
