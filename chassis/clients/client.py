@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -37,8 +38,7 @@ class Client:
         sent = {
             # An empty key would be refused.
             **({"X-API-Key": api_key} if api_key else {}),
-            **({"X-Correlation-ID": correlation_id} if (correlation_id := telemetry.correlation_id()) else {}),
-            "traceparent": telemetry.traceparent(),
+            **_context(),
             "Accept": "application/json",
             **headers,
         }
@@ -55,6 +55,10 @@ class Client:
         finally:
             metrics.SECONDS.labels(self.service).observe(time.perf_counter() - started)
             metrics.CALLS.labels(self.service, outcome).inc()
+
+    def send(self, request: Request, settings: Settings) -> Response:
+        """For a person, without our API key: any response below 500. Raises Unavailable, TooSlow."""
+        return self._wired(settings).call(replace(request, headers={**_context(), **request.headers}))
 
     def _api_key(self, settings: Settings) -> str:
         """Raises Refused rather than hand it to whoever registered as the service."""
@@ -88,6 +92,15 @@ class Client:
             if self._upstream is None or self._upstream.settings is not settings:
                 self._upstream = Upstream(self.service, self._policy, settings)
             return self._upstream
+
+
+def _context() -> dict[str, str]:
+    """Whose work it is."""
+    correlation_id = telemetry.correlation_id()
+    return {
+        **({"X-Correlation-ID": correlation_id} if correlation_id else {}),
+        "traceparent": telemetry.traceparent(),
+    }
 
 
 _OUTCOMES: dict[type[Problem], str] = {

@@ -29,6 +29,13 @@ class Request:
     """Path and query."""
 
     headers: Mapping[str, str]
+    method: str = "GET"
+    body: bytes | None = None
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent again when the first may have worked."""
+        return self.method in ("GET", "HEAD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +79,9 @@ class Peer:
         timeout = urllib3.Timeout(connect=min(self._connect_seconds, seconds), read=seconds)
         try:
             received = self._pool.urlopen(
-                "GET",
+                request.method,
                 request.target,
-                None,
+                request.body,
                 headers,
                 retries=False,
                 redirect=False,

@@ -90,15 +90,15 @@ class Upstream:
             except TryFailed as failure:
                 if turn.blames(failure):
                     verdict.succeeded = False
-                if not self._may_retry(failure, len(tried)):
+                if not self._may_retry(failure, len(tried), request):
                     raise self._failed(failure.is_slow, failure.retry_after_seconds) from failure
             except BadResponse:
                 verdict.succeeded = False
                 raise
 
-    def _may_retry(self, failure: TryFailed, tries: int) -> bool:
+    def _may_retry(self, failure: TryFailed, tries: int, request: Request) -> bool:
         """Pauses first. An unsent request costs no budget."""
-        if tries >= self._policy.tries:
+        if tries >= self._policy.tries or (failure.was_sent and not request.is_repeatable):
             return False
         if failure.was_sent and not self._budget.spend():
             metrics.BUDGET_SPENT.labels(self._service).inc()

@@ -2,6 +2,8 @@
 
 import functools
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from flask import Flask, Response, request
@@ -13,6 +15,7 @@ from structlog import get_logger
 import chassis.security.revocations  # noqa: F401
 from chassis.base import deadline, telemetry
 from chassis.base.health import Health, InFlight
+from chassis.base.settings import Settings
 from chassis.run.bodies import MAX_BODY_BYTES
 from chassis.run.service import Service
 from chassis.storage import store
@@ -53,14 +56,31 @@ def build(service: Service) -> Flask:
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()
     health = Health({"database": service.store.check}, in_flight)
-    _probe(app, health)
-    _activate(app, service, in_flight, health.registry())
+    serve(app, service.settings, health, in_flight, lambda: store.active(service.store))
     return app
 
 
-def _activate(app: Flask, service: Service, in_flight: InFlight, registry: CollectorRegistry) -> None:
+def serve(
+    app: Flask,
+    settings: Settings,
+    health: Health,
+    in_flight: InFlight,
+    active: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
+    """Probes, metrics, and for each request its log line, trace, deadline and security headers."""
+    _probe(app, health)
+    _activate(app, settings, in_flight, health.registry(), active)
+
+
+def _activate(
+    app: Flask,
+    settings: Settings,
+    in_flight: InFlight,
+    registry: CollectorRegistry,
+    active: Callable[[], AbstractContextManager[None]],
+) -> None:
     inner = app.wsgi_app
-    timeout = service.settings.request_timeout_seconds
+    timeout = settings.request_timeout_seconds
     PrometheusMetrics(app, path="/metrics", export_defaults=False, registry=registry)
     requests = Requests(registry)
 
@@ -79,7 +99,7 @@ def _activate(app: Flask, service: Service, in_flight: InFlight, registry: Colle
             return inner(environ, start)
         with (
             in_flight,
-            store.active(service.store),
+            active(),
             telemetry.trace(
                 environ.get("HTTP_TRACEPARENT", ""),
                 environ.get("HTTP_X_CORRELATION_ID", ""),

@@ -9,6 +9,7 @@ from chassis.base.problems import Unavailable
 from chassis.base.settings import Settings
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.budget import RetryBudget, wait_before
+from chassis.clients.peers import Request
 from tests.chassis.faulty import QUICK, Faulty, settings_for
 from tests.conftest import free_port
 
@@ -87,3 +88,19 @@ def test_pauses_grow_to_the_cap_and_are_spread_from_zero() -> None:
         drawn = [wait_before(attempt, 0.1, 0.5) for _ in range(500)]
         assert min(drawn) < 0.1 * cap
         assert 0.9 * cap < max(drawn) <= cap
+
+
+@pytest.mark.parametrize(("method", "tries"), [("GET", QUICK.tries), ("POST", 1), ("PUT", 1), ("DELETE", 1)])
+def test_a_write_that_may_have_worked_is_not_sent_again(upstream: Faulty, method: str, tries: int) -> None:
+    upstream.hangs_up = True
+    with pytest.raises(Unavailable):
+        Client("upstream", QUICK).send(Request("/", {}, method, b"{}"), settings_for(upstream))
+    assert len(upstream.seen) == tries
+
+
+def test_a_write_that_was_not_sent_goes_to_another_instance(upstream: Faulty) -> None:
+    settings = settings_for(f"http://127.0.0.1:{free_port()}", upstream)
+    client = Client("upstream", NEVER_OPEN)
+    upstream.status = 409
+    assert {client.send(Request("/", {}, "POST", b"{}"), settings).status for _ in range(20)} == {409}
+    assert [(method, body) for method, _, _, body in upstream.seen] == [("POST", b"{}")] * 20
