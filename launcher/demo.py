@@ -12,9 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from launcher.errors import LaunchError
+from launcher.services import STAFF_EMAIL
+from launcher.stack import Stack
 
 FOLLOW_SECONDS = 30.0
 TIMEOUT_SECONDS = 10
+STAFF_FILE = "operator.json"
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,17 @@ class Customer:
             raise LaunchError(f"{method} {path} returned {error.code}: {problem}") from error
         except (OSError, ValueError) as error:
             raise LaunchError(f"{method} {path} got no valid response: {error}") from error
+
+
+def ensure_staff(stack: Stack) -> None:
+    """An operator's account for the console, once."""
+    if stack.state.read_json(STAFF_FILE):
+        return
+    names = {"username": "operator", "first_name": "Operator"}
+    account = {"email": STAFF_EMAIL, "password": stack.installation.secrets["operator-password"]}
+    Customer(stack.gateway_url).call("POST", "/users/register", {**account, **names})
+    stack.run_once("users", "services.users.commands", "staff", "--email", STAFF_EMAIL, "--role", "admin")
+    stack.state.write_json(STAFF_FILE, {"email": STAFF_EMAIL})
 
 
 def place_order(gateway_url: str) -> Order:

@@ -51,7 +51,19 @@ def _check(name: str, record: str) -> None:
     for word in (name, record):
         if not re.fullmatch("[a-z]{2,30}", word) or keyword.iskeyword(word):
             raise LaunchError(f"{word}: a name has 2 to 30 lower-case letters and is not a Python keyword.")
-    if name == record or name in {*SERVICES, *OURS, *SERVERS, "docs", "operations", "partners"}:
+    if name == record or name in {
+        *SERVICES,
+        *OURS,
+        *SERVERS,
+        "account",
+        "assets",
+        "demo",
+        "docs",
+        "operations",
+        "partners",
+        "shop",
+        "staff",
+    }:
         raise LaunchError(f"The name {name} is taken.")
 
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from launcher import queues
 from launcher.errors import LaunchError
 from launcher.manifests import SERVICES, WITH_POSTGRES
-from launcher.services import MAX_INSTANCES, sidecar_of
+from launcher.services import MAX_INSTANCES, STAFF_EMAIL, sidecar_of
 from launcher.stack import Stack
 from launcher.supervisor import Status
 
@@ -162,15 +162,16 @@ def renew(stack: Stack, service: str = "") -> tuple[Sequence[str], int]:
 def addresses(stack: Stack) -> list[tuple[str, str]]:
     """Title and address."""
     ports, programs = stack.installation.ports, stack.supervisor.statuses()
+    secrets = os.path.relpath(stack.state.path / "secrets.json")
     found = [
+        ("Start page, shop, console", f"{stack.gateway_url} (staff: {STAFF_EMAIL}, password in {secrets})"),
         ("API", stack.gateway_url),
         ("API over TLS", f"https://localhost:{ports['gateway-tls']}"),
         ("API documentation", f"{stack.gateway_url}/docs"),
-        ("Mails sent", f"http://127.0.0.1:{ports['mailbox']}/{stack.services.mail_secret}/"),
+        ("Mails sent", stack.services.mailbox_url),
     ]
     if "rabbitmq" in programs:
         address = f"http://127.0.0.1:{ports['rabbitmq-management']}"
-        secrets = os.path.relpath(stack.state.path / "secrets.json")
         found.append(("RabbitMQ", f"{address} (user souk, password in {secrets})"))
     for name in ("consul", "prometheus"):
         server = stack.servers.get(name)

@@ -1,6 +1,8 @@
 """Souk's own programs: command, port, environment."""
 
+import base64
 import dataclasses
+import hashlib
 import json
 import os
 import sys
@@ -25,6 +27,7 @@ PORTS: dict[str, int] = {
     "mailbox": 8025,
     "mailbox-smtp": 2525,
     "bank": 0,
+    "console-web": 0,
     **dict.fromkeys(ROLES, 0),
 }
 """Preferred ports, 0 for any."""
@@ -35,6 +38,9 @@ WITHOUT_METRICS = ("gateway", "gateway-tls", "mailbox", "mailbox-smtp", "bank")
 OURS = frozenset(name.partition("-")[0] for name in PORTS)
 
 MAX_INSTANCES = 20
+
+STAFF_EMAIL = "operator@example.com"
+"""Of the account that the first `./souk up` makes; its password is among the secrets."""
 
 
 def instance_names(service: str, count: int) -> list[str]:
@@ -71,6 +77,9 @@ class Backing:
     credentials: Callable[[str], Mapping[str, str]]
     """As in `Stack`, by program."""
 
+    prometheus: str = ""
+    """Empty if none."""
+
     data_folders: Sequence[str] = ()
     """Of those on this machine."""
 
@@ -100,6 +109,7 @@ class Services:
             *(self._program(f"{s}-worker", "chassis", "worker", f"services.{s}") for s in SERVICES),
             *(self._program(f"{s}-celery", "chassis", "celery", f"services.{s}") for s in WITH_CELERY),
             dataclasses.replace(self._program("gateway", "services.gateway"), reads=[self.kong_file]),
+            self._program("console-web", "services.console"),
             self._program("bank", "devservers.bank"),
             self._program("mailbox", "devservers.mailbox"),
         ]
@@ -138,7 +148,21 @@ class Services:
             environment["SOUK_MONGO_URL"] = self._backing.mongo[service]
         return environment | self._development(service)
 
+    @property
+    def mailbox_url(self) -> str:
+        return f"http://127.0.0.1:{self._port('mailbox')}/{self.mail_secret}/"
+
     # --- inside
+
+    def _shown(self) -> dict[str, str]:
+        """What the start page links to."""
+        ports, backing = self._installation.ports, self._backing
+        found = {"API over TLS": f"https://localhost:{self._port('gateway-tls')}"}
+        if backing.broker.startswith("amqp") and "rabbitmq-management" in ports:
+            found["RabbitMQ"] = f"http://127.0.0.1:{ports['rabbitmq-management']}"
+        found |= {"Consul": backing.consul} if backing.consul else {}
+        found |= {"Prometheus": backing.prometheus} if backing.prometheus else {}
+        return found
 
     def _program(self, name: str, *arguments: str) -> Program:
         environment = {
@@ -224,6 +248,8 @@ class Services:
                 }
             case "mailbox":
                 return {"SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
+            case "console":
+                return {"SOUK_SESSION_KEYS": json.dumps([_fernet_key(secrets["console-session"])])}
             case "gateway":
                 return {
                     "SOUK_PARTNER_KEYS": json.dumps([secrets["partner-key"]]),
@@ -237,6 +263,13 @@ class Services:
     def _development(self, program: str) -> dict[str, str]:
         state, given = self._installation.state, self._installation.environment
         match program:
+            case "console":
+                return {
+                    "SOUK_ADDRESSES": json.dumps(self._shown()),
+                    "SOUK_MAILBOX_URL": self.mailbox_url,
+                    "SOUK_STAFF_EMAIL": STAFF_EMAIL,
+                    "SOUK_PROMETHEUS_URL": self._backing.prometheus,
+                }
             case "mailbox":
                 return {"SOUK_SMTP_PORT": str(self._port("mailbox-smtp")), "SOUK_MAIL_SECRET": self.mail_secret}
             case "gateway":
@@ -248,9 +281,14 @@ class Services:
                     "SOUK_ADMIN_PORT": str(self._port("gateway-admin")),
                     "SOUK_ADMIN_TOKEN": self._installation.secrets["gateway-admin"],
                     "SOUK_KONG_FILE": str(self.kong_file),
+                    "SOUK_EDGE_CONSOLE": f"127.0.0.1:{self._port('console-web')}",
                     "SOUK_SERVICES": self._addresses(),
                 }
         return {}
+
+
+def _fernet_key(secret: str) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(secret.encode()).digest()).decode()
 
 
 def version() -> str:

@@ -44,6 +44,11 @@ CHOSEN = {
     "SOUK_SERVICE": "one for each sidecar",
     "SOUK_INSTANCE": "one for each sidecar",
     "SOUK_INSTANCE_URL": "one for each sidecar",
+    "SOUK_SESSION_KEYS": "made at the first start",
+    "SOUK_ADDRESSES": "of what it has started",
+    "SOUK_MAILBOX_URL": "of its mailbox",
+    "SOUK_STAFF_EMAIL": "of the account that the first start makes",
+    "SOUK_EDGE_CONSOLE": "of its console",
     "SOUK_VERSION": "this release",
 }
 """Settings that `./souk up` chooses, and how: they differ between programs, or have to fit what it starts."""

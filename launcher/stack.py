@@ -99,6 +99,7 @@ class Stack:
             redis=self.url("redis"),
             broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
             consul=self.url("consul"),
+            prometheus=self.url("prometheus"),
             credentials=self.credentials,
             data_folders=[str(self.state.data), *([] if postgres.given else [str(postgres.data.parent)])],
         )
@@ -234,7 +235,7 @@ class Stack:
         self.services.keys.ensure()
         certificate.ensure(self.state, self.installation.environment)
         if self.services.internal_ca:
-            certificate.ensure_internal(self.state, SERVICES)
+            certificate.ensure_internal(self.state, [*SERVICES, "console"])
         schemas = together.start(self._make_databases, after=[ready["postgres"]])
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)

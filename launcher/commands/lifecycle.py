@@ -21,6 +21,7 @@ def up() -> None:
     if was_down:
         try:
             report.order(console, demo.place_order(stack.gateway_url))
+            demo.ensure_staff(stack)
         except LaunchError as error:
             raise LaunchError(f"Everything is running, but the demo order failed. {error}", error.last_lines) from error
     elif started:

@@ -153,7 +153,7 @@ class Consul(Server):
             probes.consul_node(url, NODE, self._token("readers"))
 
     def credentials(self, program: str) -> dict[str, str]:
-        if self.given or program not in (*ROLES, "gateway", ""):
+        if self.given or program not in (*ROLES, "gateway", "console-web", ""):
             return {}
         return {"SOUK_CONSUL_TOKEN": self._token(program if program.endswith("-sidecar") else "readers")}
 

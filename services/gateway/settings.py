@@ -104,6 +104,9 @@ class RenderSettings(Settings):
     edge_docs: str | None = None
     """host:port with /docs and /openapi.json: the gateway's admin port unless set; empty for no such routes."""
 
+    edge_console: str = ""
+    """host:port of the console, whose pages are at /, /shop, /account and /staff; empty for no such routes."""
+
     edge_status: str | None = None
     """host:port of the edge's own /status: the gateway's admin port unless set. For Kong, that of KONG_STATUS_LISTEN."""
 

@@ -26,5 +26,5 @@ def test_the_manifest_agrees_with_the_service(name: str) -> None:
     assert SERVICES[name].has_celery == (service.tasks is not None)
 
 
-def test_a_folder_with_an_app_is_a_service_or_the_gateway() -> None:
-    assert {path.parent.name for path in REPOSITORY.glob("services/*/app.py")} == {*SERVICES, "gateway"}
+def test_a_folder_with_an_app_is_a_service_the_console_or_the_gateway() -> None:
+    assert {path.parent.name for path in REPOSITORY.glob("services/*/app.py")} == {*SERVICES, "console", "gateway"}

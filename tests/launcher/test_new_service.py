@@ -58,7 +58,9 @@ def test_a_new_service_works_behind_the_edge(copy: Path) -> None:
     run(copy, "python", "-m", "pytest", "-q", "--timeout=280", "tests/launcher/journey.py")
 
 
-@pytest.mark.parametrize("name", ["orders", "gateway", "stock", "Reviews", "my-reviews", "lambdas", "sheep"])
+@pytest.mark.parametrize(
+    "name", ["orders", "gateway", "console", "assets", "stock", "Reviews", "my-reviews", "lambdas", "sheep"]
+)
 def test_a_name_that_is_taken_or_not_a_plural_is_refused(copy: Path, name: str) -> None:
     with pytest.raises(AssertionError, match="souk: "):
         run(copy, "python", "-m", "launcher", "new", "service", name)

@@ -92,7 +92,7 @@ def test_the_cache_is_open_to_those_who_cache_under_their_own_keys(stack, progra
 
 
 def test_others_have_no_user_in_the_cache(stack):
-    for program in {*ROLES, "gateway"} - {*CACHING}:
+    for program in {*ROLES, "gateway", "console-web"} - {*CACHING}:
         assert "SOUK_CACHE_URL" not in stack.credentials(program)
 
 
@@ -179,7 +179,7 @@ A_FAKE_NODE = {"Node": "fake", "Address": "127.0.0.1", "Service": {"Service": "p
 REGISTER, LOOK_UP = "/v1/agent/service/register", "/v1/health/service/"
 
 
-@pytest.mark.parametrize("program", [None, *sorted({*ROLES, "gateway"} - {"products-sidecar"})])
+@pytest.mark.parametrize("program", [None, *sorted({*ROLES, "gateway", "console-web"} - {"products-sidecar"})])
 def test_only_the_sidecars_of_products_may_register_products(stack, program):
     with pytest.raises(HTTPError, match="403"):
         consul(stack, program, REGISTER, an_entry("products", "fake"))
@@ -190,7 +190,7 @@ def test_only_the_sidecars_of_products_may_register_products(stack, program):
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_sidecar_registers_its_service_and_everyone_with_a_token_finds_it(stack, service):
     consul(stack, f"{service}-sidecar", REGISTER, an_entry(service, f"{service}-web"))
-    for reader in ("orders-web", "notifications-worker", "gateway", ""):
+    for reader in ("orders-web", "notifications-worker", "gateway", "console-web", ""):
         [found] = consul(stack, reader, LOOK_UP + service)
         assert found["Service"]["ID"] == f"{service}-web"
     assert consul(stack, None, LOOK_UP + service) == []

@@ -26,7 +26,8 @@ class MissingValue(Exception):
 
 def render(file: Path, values: Mapping[str, Any]) -> str:
     """With the routes in `routes/` beside the file. Raises MissingValue."""
-    services = sorted(path.stem for path in file.parent.glob("routes/*.yml"))
+    routed = sorted(path.stem for path in file.parent.glob("routes/*.yml"))
+    services = [name for name in routed if values.get("targets", {}).get(name) != []]
     environment = Environment(
         loader=FileSystemLoader(file.parent),
         undefined=StrictUndefined,
@@ -59,6 +60,7 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     admin = f"{settings.admin_host}:{settings.admin_port}"
     docs = admin if settings.edge_docs is None else settings.edge_docs
     targets["docs"] = [docs] if docs else []
+    targets["console"] = [settings.edge_console] if settings.edge_console else []
     return {
         "jwt_keys": [_credential(key) for key in keyring(settings).now().jwt.values()],
         "partner_keys": [key.get_secret_value() for key in settings.partner_keys],

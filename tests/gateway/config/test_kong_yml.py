@@ -20,7 +20,7 @@ from tests.gateway.documents import plugin, through
 from tests.gateway.upstream import Upstream
 
 FILE = Path(__file__).parents[3] / "kong" / "kong.yml"
-UPSTREAMS = (*SERVICES, "docs")
+UPSTREAMS = (*SERVICES, "console", "docs")
 ID = "00000000-0000-4000-8000-000000000000"
 TARGETS = {name: [f"{name}.test:1", f"{name}.test:2"] for name in UPSTREAMS}
 SECRETS = {"k1": 'quo"te: {', "k2": "second"}
@@ -62,6 +62,19 @@ OPEN = [
     ("GET", "/notifications/push/key"),
     ("GET", "/notifications/unsubscribe/signed.token"),
     ("POST", "/notifications/unsubscribe/signed.token"),
+]
+PAGES = [
+    ("GET", "/"),
+    ("HEAD", "/"),
+    ("POST", "/demo"),
+    ("GET", "/shop"),
+    ("GET", f"/shop/products/{ID}"),
+    ("POST", f"/shop/basket/{ID}"),
+    ("GET", "/account/login"),
+    ("POST", "/account/login"),
+    ("GET", f"/account/orders/{ID}/stream"),
+    ("GET", "/staff"),
+    ("GET", "/assets/style.css"),
 ]
 CLOSED = [
     ("GET", f"/users/{ID}"),
@@ -119,7 +132,12 @@ CLOSED = [
     ("POST", "/notifications/push"),
 ]
 ABSENT = [
-    ("GET", "/"),
+    ("PUT", "/"),
+    ("GET", "/demo"),
+    ("GET", "/shopping"),
+    ("GET", "/shop/%2e%2e/metrics"),
+    ("DELETE", "/account"),
+    ("OPTIONS", "/account"),
     ("GET", "/internal/products"),
     ("POST", "/internal/stock"),
     ("GET", "/metrics"),
@@ -164,7 +182,7 @@ def is_open(loaded: configuration.Configuration, router: Router, method: str, pa
 
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
-    [*[(*o, True) for o in OPEN], *[(*c, False) for c in CLOSED], *[(*a, None) for a in ABSENT]],
+    [*[(*o, True) for o in OPEN + PAGES], *[(*c, False) for c in CLOSED], *[(*a, None) for a in ABSENT]],
 )
 def test_exactly_the_public_paths_are_routed_and_exactly_the_open_ones_are_open(
     loaded: configuration.Configuration, router: Router, method: str, path: str, expected: bool | None
@@ -193,8 +211,16 @@ def test_a_token_is_required_unless_a_route_overrides_it(loaded: configuration.C
     assert all("anonymous" not in (plugin.config or {}) for plugin in everywhere)
 
 
-def test_every_service_has_routes() -> None:
-    assert {path.stem for path in FILE.parent.glob("routes/*.yml")} == set(SERVICES)
+def test_every_page_belongs_to_the_console(router: Router) -> None:
+    for method, path in PAGES:
+        match = router.match(method, path, "souk.test", lambda _: ())
+        assert match is not None
+        assert match.service is not None
+        assert match.service.name == "console"
+
+
+def test_every_service_and_the_console_have_routes() -> None:
+    assert {path.stem for path in FILE.parent.glob("routes/*.yml")} == {*SERVICES, "console"}
 
 
 def test_keys_and_addresses_come_from_the_installation(loaded: configuration.Configuration) -> None:
@@ -239,6 +265,9 @@ def limits(loaded: configuration.Configuration, router: Router, method: str, pat
     ("method", "path", "expected"),
     [
         ("POST", "/users/login", ("ip", 1)),
+        ("POST", "/account/login", ("ip", 1)),
+        ("POST", "/demo", ("ip", 1)),
+        ("GET", "/account/login", ("ip", 2)),
         ("GET", "/products/", ("ip", 2)),
         ("GET", "/orders/", ("header", 3)),
         ("GET", "/partners/products", ("consumer", 4)),
@@ -284,9 +313,9 @@ def test_no_edge_counts_by_a_secret(loaded: configuration.Configuration) -> None
 
 
 def test_routes_of_the_gateways_own_can_be_left_out() -> None:
-    values = {**VALUES, "targets": {**TARGETS, "docs": []}, "log_path": ""}
+    values = {**VALUES, "targets": {**TARGETS, "docs": [], "console": []}, "log_path": ""}
     loaded = configuration.load(render(FILE, values))
-    assert "docs" not in {service.name for service in loaded.services.values()}
+    assert not {"docs", "console"} & {service.name for service in loaded.services.values()}
     assert "file-log" not in {plugin.name for plugin in loaded.plugins.values()}
 
 
@@ -310,7 +339,7 @@ def test_targets_are_the_addresses_of_the_services() -> None:
     )
     assert values_of(settings) == {
         "jwt_keys": [{"key": "k", "algorithm": "HS256", "secret": "s" * 32}],
-        "targets": {"users": ["10.0.0.1:81"], "docs": ["10.0.0.2:9"]},
+        "targets": {"users": ["10.0.0.1:81"], "docs": ["10.0.0.2:9"], "console": []},
         "partner_keys": ["shown"],
         "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
         "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
@@ -330,7 +359,11 @@ def test_targets_are_the_addresses_of_the_services() -> None:
 
 def test_with_consul_an_upstream_is_its_service_name() -> None:
     settings = RenderSettings(services={"users": "http://10.0.0.1:81"}, consul_url="http://127.0.0.1:1", admin_port=9)
-    assert values_of(settings)["targets"] == {"users": ["users.service.consul"], "docs": ["127.0.0.1:9"]}
+    assert values_of(settings)["targets"] == {
+        "users": ["users.service.consul"],
+        "docs": ["127.0.0.1:9"],
+        "console": [],
+    }
 
 
 def test_the_command_prints_the_rendered_file() -> None:

@@ -1,0 +1,126 @@
+"""Calls of the public API with the person's own token: the console has no rights of its own."""
+
+import json
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from flask import session
+
+from chassis.base.parsing import parse_json
+from chassis.base.problems import Problem, Unavailable
+from chassis.clients import BadResponse, Client, Policy
+from chassis.clients.peers import Request
+from chassis.web import forwarded
+from services.console import person
+from services.console.settings import ConsoleSettings
+
+SERVICES = ("users", "products", "orders", "payments", "notifications")
+
+# Writes are sent once, and may take longer than a read.
+_POLICY = Policy(timeout_seconds=8.0, try_seconds=4.0, slot_seconds=1.0)
+_clients = {name: Client(name, _POLICY) for name in SERVICES}
+
+
+class Refusal(Exception):
+    """An error response: `title` and `detail` are for the person, `errors` are {field: message}."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(problem.get("title"))
+        self.status = status
+        self.title = str(problem.get("title") or "The request was refused")
+        self.detail = str(problem.get("detail") or "")
+        self.errors = {str(each["field"]): str(each["message"]) for each in problem.get("errors", [])}
+
+    @property
+    def text(self) -> str:
+        return self.detail or self.title
+
+
+class LoggedOut(Exception):
+    """The session has ended elsewhere."""
+
+
+def get(path: str, **query: Any) -> Any:
+    return call("GET", path, query=query)
+
+
+def post(path: str, body: Any = None, key: str = "", **headers: str) -> Any:
+    """key: an Idempotency-Key, from the form, so that sending it twice creates one thing."""
+    return call("POST", path, body, {"Idempotency-Key": key or str(uuid4()), **headers})
+
+
+def call(
+    method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
+) -> Any:
+    """The response's JSON. Raises Refusal, LoggedOut, and the client's Unavailable and BadResponse."""
+    _refresh()
+    who = person.current()
+    token = {"Authorization": f"Bearer {who.token}"} if who else {}
+    return send(method, path, body, {**token, **(headers or {})}, query)
+
+
+def send(
+    method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
+) -> Any:
+    """body: bytes as they are, anything else as JSON."""
+    settings = ConsoleSettings.current()
+    sent = {
+        "Accept": "application/json",
+        "X-Forwarded-For": forwarded.client_address(settings) or "",
+        **(headers or {}),
+    }
+    if body is not None and not isinstance(body, bytes):
+        body = json.dumps(body).encode()
+        sent["Content-Type"] = "application/json"
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    target = f"{path}?{urlencode(given)}" if given else path
+    response = _clients[path.split("/")[1]].send(Request(target, sent, method, body), settings)
+    try:
+        content = parse_json(response.data) if response.data else {}
+    except ValueError as error:
+        raise BadResponse(f"The response to {method} {path} is not JSON.") from error
+    if response.status == 401 and "Authorization" in sent:
+        raise LoggedOut
+    if response.status >= 400:
+        raise Refusal(response.status, content if isinstance(content, dict) else {})
+    return content
+
+
+def each(**paths: str) -> dict[str, Any]:
+    """Several reads at once, by name; None for what its service cannot give at present."""
+    _refresh()
+
+    def read(path: str) -> Any:
+        try:
+            return get(path)
+        except (Unavailable, BadResponse):
+            return None
+
+    with ThreadPoolExecutor(len(paths)) as pool:
+        running = {name: pool.submit(copy_context().run, read, path) for name, path in paths.items()}
+        return {name: future.result() for name, future in running.items()}
+
+
+def segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _refresh() -> None:
+    """Repeated at once, an exchange gives the same tokens: two pages may do it side by side."""
+    if not person.is_stale():
+        return
+    held = session["tokens"]
+    try:
+        tokens = send("POST", "/users/token/refresh", {"refresh_token": held["refresh"]})
+    except Refusal as refusal:
+        raise LoggedOut from refusal
+    except Problem:
+        if held["until"] > time.time():
+            return
+        raise
+    person.keep(tokens, held["name"])

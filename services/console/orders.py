@@ -1,0 +1,132 @@
+"""A customer's orders: place, pay, follow, cancel."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+from flask import Response, flash, redirect, render_template, request, session, stream_with_context, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from chassis.base.problems import Problem
+from services.console import api, person, shop
+from services.console.pages import Pages
+
+pages = Pages("orders", __name__, url_prefix="/account/orders")
+
+CARDS = {
+    "tok_success": "Card ending in 4242, which works",
+    "tok_pending": "Card that its bank confirms first (3-D Secure)",
+    "tok_declined_insufficient_funds": "Card without enough money",
+    "tok_declined_expired_card": "Expired card",
+    "tok_slow": "Card of a slow bank",
+    "tok_lost_response": "Card of a bank whose reply is lost",
+}
+"""Of the development bank."""
+
+FOLLOW_SECONDS = 25.0
+POLL_SECONDS = 0.5
+MAX_FOLLOWERS = 4
+"""Each holds a thread. The pages of the others reload."""
+
+_followers = threading.BoundedSemaphore(MAX_FOLLOWERS)
+
+
+@pages.page("/", allow="customer")
+def mine() -> str:
+    page = api.get(f"/orders/user/{person.required().id}", limit=20, cursor=request.args.get("cursor"))
+    return render_template("orders.html", page=page)
+
+
+@pages.page("/checkout", allow="customer")
+def checkout() -> Any:
+    lines = shop.basket_lines()
+    if not lines:
+        return redirect(url_for("shop.basket"))
+    return _checkout_page(lines)
+
+
+@pages.page("/checkout", allow="customer", methods=("POST",))
+def place() -> Any:
+    form = request.form
+    wanted = [{"product_id": name, "quantity": quantity} for name, quantity in session.get("basket", {}).items()]
+    body = {"lines": wanted, "payment_method": form.get("payment_method", ""), "expected_total": form.get("total", "")}
+    try:
+        order = api.post("/orders/", body, key=form.get("key", ""))
+    except api.Refusal as refusal:
+        return _checkout_page(shop.basket_lines(), refusal), refusal.status
+    session.pop("basket", None)
+    return redirect(url_for("orders.show", order_id=order["id"]), 303)
+
+
+def _checkout_page(lines: list[dict[str, Any]], refusal: api.Refusal | None = None) -> str:
+    total = sum(float(line["product"]["price"]) * line["quantity"] for line in lines if line["product"])
+    return render_template(
+        "checkout.html", lines=lines, total=f"{total:.2f}", cards=CARDS, key=str(uuid4()), refusal=refusal
+    )
+
+
+@pages.page("/<uuid:order_id>", allow="customer")
+def show(order_id: UUID) -> str:
+    return render_template("order.html", **story(order_id))
+
+
+@pages.page("/<uuid:order_id>/cancel", allow="customer", methods=("POST",))
+def cancel(order_id: UUID) -> AnyResponse:
+    try:
+        api.call("DELETE", f"/orders/{order_id}")
+        flash("The order is cancelled. What was paid comes back.")
+    except api.Refusal as refusal:
+        if refusal.status != 409:
+            raise
+        flash(refusal.text, "error")
+    return redirect(url_for("orders.show", order_id=order_id), 303)
+
+
+@pages.page("/<uuid:order_id>/stream", allow="customer")
+def stream(order_id: UUID) -> Any:
+    """Server-sent events: the order's part of the page, whenever it has changed."""
+    api.get(f"/orders/{order_id}")  # or its error, before the stream begins
+    if not _followers.acquire(blocking=False):
+        return Response(status=204)  # tells EventSource to stop
+    response = Response(stream_with_context(_changes(order_id)), content_type="text/event-stream")
+    response.call_on_close(_followers.release)
+    response.headers["X-Accel-Buffering"] = "no"
+    return response
+
+
+def _changes(order_id: UUID) -> Iterator[str]:
+    end, last = time.monotonic() + FOLLOW_SECONDS, ""
+    yield "retry: 1000\n\n"
+    while time.monotonic() < end:
+        try:
+            part = render_template("_order.html", **story(order_id))
+        except (api.Refusal, api.LoggedOut, Problem):
+            return  # the page asks again, and shows what is wrong
+        yield f"data: {json.dumps(part)}\n\n" if part != last else ": still there\n\n"
+        last = part
+        time.sleep(POLL_SECONDS)
+
+
+def story(order_id: UUID) -> dict[str, Any]:
+    """The order, and what other services say of it; None where one does not respond."""
+    order = api.get(f"/orders/{order_id}")
+    owner = order["user_id"]
+    read = api.each(
+        events=f"/orders/{order_id}/events",
+        payments=f"/payments/user/{owner}?limit=100",
+        mails=f"/notifications/{owner}?limit=100",
+    )
+    payments = [each for each in (read["payments"] or {"items": []})["items"] if each["order_id"] == order["id"]]
+    mails = [each for each in (read["mails"] or {"items": []})["items"] if each["subject_id"] == order["id"]]
+    is_moving = order["status"] == "pending" or any(each["status"] in ("pending", "authorized") for each in payments)
+    return {
+        "order": order,
+        "events": (read["events"] or {"items": []})["items"],
+        "payments": payments,
+        "mails": sorted(mails, key=lambda each: each["created_at"]),
+        "missing": [name for name, found in read.items() if found is None],
+        "is_moving": is_moving or any(each["sent_at"] is None and each["status"] == "pending" for each in mails),
+    }

@@ -1,0 +1,121 @@
+"""The pages in a real browser: Debian's Chromium, with JavaScript and axe."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from launcher.stack import Stack
+from tests.installation import PASSWORD, Person
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM, reason="NO BROWSER: the pages are not tried in one. apt-get install chromium"
+)
+
+WIDTHS = (390, 1280)
+
+# Waits end as soon as what they wait for is there.
+TIMEOUT_MILLISECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # In a container, root has no sandbox to enter.
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    """Of a new visitor. What it reports as an error fails the test."""
+    context = browser.new_context(base_url=stack.gateway_url)
+    context.set_default_timeout(TIMEOUT_MILLISECONDS)
+    expect.set_options(timeout=TIMEOUT_MILLISECONDS)
+    opened, errors = context.new_page(), []
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    yield opened
+    context.close()
+    assert not errors
+
+
+def assert_accessible(page: Page) -> None:
+    """No serious finding of axe, in both colour schemes, and nothing wider than the screen."""
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = [each for each in Axe().run(page).response["violations"] if each["impact"] in ("serious", "critical")]
+        assert not found, [(page.url, scheme, each["id"], _where(each)) for each in found]
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 800})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{page.url} at {width}"
+
+
+def _where(violation: dict[str, Any]) -> list[str]:
+    return [each["html"] for each in violation["nodes"][:3]]
+
+
+def test_a_customer_searches_as_they_type_buys_and_watches_the_order(page: Page, product: Callable[[int], str]) -> None:
+    page.goto("/")
+    assert_accessible(page)
+    page.get_by_role("link", name="Visit the shop").click()
+    page.get_by_role("searchbox").fill("harmonum")
+    expect(page.get_by_text("Showing results for")).to_be_visible()
+    expect(page.get_by_text("Harmonium, Portable")).to_be_visible()
+    assert_accessible(page)
+    page.goto(f"/shop/products/{product(5)}")
+    page.get_by_role("button", name="Add to basket").click()
+    page.get_by_role("link", name="Check out").click()
+    page.get_by_role("button", name="Log in as a new customer").click()
+    page.goto("/account/orders/checkout")
+    page.get_by_label("Card of a slow bank").check()
+    page.get_by_role("button", name="Order and pay").click()
+    # Without a reload: the events arrive.
+    page.evaluate("window.isTheSame = true")
+    expect(page.locator(".state")).to_contain_text("Confirmed")
+    expect(page.get_by_text("Captured", exact=True)).to_be_visible()
+    expect(page.locator("summary")).to_contain_text("is confirmed")
+    assert page.evaluate("window.isTheSame")
+    assert_accessible(page)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", ["/", "/shop", "/shop/basket", "/account/login", "/account/register"])
+def test_open_pages_are_accessible(page: Page, path: str) -> None:
+    page.goto(path)
+    assert_accessible(page)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", ["/account", "/account/orders"])
+def test_own_pages_are_accessible(page: Page, path: str, person: Callable[[], Person]) -> None:
+    log_in(page, person())
+    page.goto(path)
+    assert_accessible(page)
+
+
+@pytest.mark.long
+def test_a_keyboard_is_enough(page: Page) -> None:
+    page.goto("/shop")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.type("harmonium")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("link", name="Harmonium, Portable")).to_be_visible()
+
+
+def log_in(page: Page, person: Person) -> None:
+    page.goto("/account/login")
+    page.get_by_label("E-mail").fill(person.email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()
+    page.wait_for_url("**/shop/")
