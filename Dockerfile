@@ -27,11 +27,3 @@ COPY contracts contracts
 COPY chassis chassis
 COPY devservers devservers
 COPY services services
-
-# For development: the same, in files that its user may write.
-FROM souk AS dev
-USER root
-RUN chown -R 10001:10001 /app
-USER 10001:10001
-
-FROM souk

@@ -4,8 +4,8 @@ set -eu
 cd "$1"
 rm -rf kubernetes/aio
 # Of Twilio's APIs ours is messages.
-find twilio/rest -mindepth 1 -maxdepth 1 ! -name '__init__.py' ! -name api -exec rm -r {} +
+[ ! -d twilio ] || find twilio/rest -mindepth 1 -maxdepth 1 ! -name '__init__.py' ! -name api -exec rm -r {} +
 find . -type d -name tests -prune -exec rm -r {} +
-find . -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' | xargs rm
+find . -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' | xargs rm -f
 # Those that only some programs import compile themselves in memory.
 python3 -m compileall -q -x '/(kubernetes|twilio|stripe|aiohttp|pytz|sqlalchemy/dialects/(mssql|mysql|oracle|sqlite))/' .

@@ -60,6 +60,26 @@ def load(image: Annotated[str, typer.Argument(help="An archive, or the name of o
     _chosen().load(image)
 
 
+@cluster.command()
+@command
+def demo() -> None:
+    """Install Souk in the cluster, with servers beside it, and place an order through its edge."""
+    from launcher import demo as customer
+    from launcher import report
+    from launcher.kubernetes import demo as place
+
+    chosen, shown = _chosen(), progress.for_terminal()
+    if isinstance(chosen, Cluster) and not chosen.ready_nodes():
+        chosen.up()
+    with shown.shown():
+        place.install(chosen, shown)
+    with place.edge(chosen.kubectl) as url:
+        report.order(console, customer.place_order(url))
+    command = f"kubectl --kubeconfig={chosen.kubeconfig} --namespace={place.NAMESPACE}"
+    for line in place.addresses(command):
+        console.print(line, soft_wrap=True, markup=False)
+
+
 def _chosen() -> Cluster | Theirs:
     state = StateFolder()
     ours = Cluster(state.path / "cluster", progress.for_terminal())

@@ -19,6 +19,7 @@ Render = Callable[..., list[Object]]
 KIND, PRODUCTION = ("values/kind.yaml",), ("values/production.yaml",)
 VARIANTS = [
     KIND,
+    ("values/kind.yaml+values/cluster.yaml",),
     (*KIND, "discovery=kubernetes"),
     (*KIND, "edge=kong"),
     PRODUCTION,
@@ -36,12 +37,13 @@ def run_helm() -> Helm:
 
 @pytest.fixture(scope="session")
 def render(run_helm: Helm) -> Render:
-    """The objects for a file of values and --set options."""
+    """The objects for files of values, joined by +, and --set options."""
 
     @cache
     def rendered(values: str, *options: str) -> list[Object]:
         given = [argument for option in options for argument in ("--set", option)]
-        text = run_helm("template", "souk", CHART, "--namespace=souk", "--values", CHART / values, *given)
+        files = [f"--values={CHART / file}" for file in values.split("+")]
+        text = run_helm("template", "souk", CHART, "--namespace=souk", *files, *given)
         return [each for each in yaml.safe_load_all(text) if each]
 
     return rendered

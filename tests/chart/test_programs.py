@@ -22,7 +22,8 @@ def ours(objects: list[Object]) -> Iterator[tuple[str, Object, Object]]:
     """Workload, pod and container of each program from our image."""
     for name, pod in pods(objects).items():
         for each in containers(pod):
-            if each["command"][:2] == ["/venv/bin/python", "-m"] if "command" in each else False:
+            command = each.get("command", [])
+            if command[:2] == ["/venv/bin/python", "-m"] and command[2:3] != ["launcher.secantus"]:
                 yield name, pod, each
 
 

@@ -1,0 +1,100 @@
+"""From an empty cluster to a paid order: images, Secrets, the chart, and the edge as kubectl forwards it."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import yaml
+
+from launcher.cluster.cluster import Cluster
+from launcher.cluster.kubectl import Kubectl
+from launcher.cluster.theirs import Theirs
+from launcher.errors import LaunchError
+from launcher.kubernetes import helm, images, place, secrets
+from launcher.kubernetes.chart import CHART
+from launcher.progress import Progress
+
+NAMESPACE = "souk"
+TIMEOUT = "10m"
+
+SERVERS = ("postgres", "mongo", "redis", "redis-cache", "rabbitmq", "consul")
+"""Those in the servers' image."""
+
+RESTRICTED = {
+    "apiVersion": "v1",
+    "kind": "Namespace",
+    "metadata": {"name": NAMESPACE, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}},
+}
+
+
+def install(cluster: Cluster | Theirs, progress: Progress) -> None:
+    """Brings everything in the cluster to the code here. Raises LaunchError."""
+    stack = place.stack()
+    folder = stack.state.path / "images"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    souk, servers = images.souk(folder, progress), images.servers(folder, stack.installation, progress)
+    kubectl = cluster.kubectl
+    with progress.step("Images into the cluster"):
+        for image in (souk, servers):
+            if not _has(kubectl, image.name):
+                cluster.load(str(image.archive))
+    with progress.step("Namespace and Secrets"):
+        kubectl("apply", "-f", "-", given=yaml.safe_dump(RESTRICTED))
+        kubectl(f"--namespace={NAMESPACE}", "apply", "-f", "-", given=yaml.safe_dump_all(secrets.manifests(stack)))
+    run = helm.Helm(helm.find(progress), cluster.kubeconfig)
+    with progress.step("helm upgrade --install souk k8s/chart"):
+        values = [f"--values={CHART / 'values' / name}.yaml" for name in ("kind", "cluster")]
+        values += [f"--set=image.name={souk.name}", *(f"--set=servers.{name}.image={servers.name}" for name in SERVERS)]
+        try:
+            run(
+                "upgrade",
+                "--install",
+                "souk",
+                CHART,
+                f"--namespace={NAMESPACE}",
+                *values,
+                "--wait",
+                f"--timeout={TIMEOUT}",
+            )
+        except LaunchError as error:
+            raise LaunchError(str(error), [*error.last_lines, *_not_ready(kubectl)]) from error
+
+
+@contextmanager
+def edge(kubectl: Kubectl, port: int = 0) -> Iterator[str]:
+    """Its URL on this machine, while the block runs."""
+    command = [str(kubectl.binary), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={NAMESPACE}"]
+    forward = [*command, "port-forward", "service/gateway", f"{port or ''}:80"]
+    process = subprocess.Popen(forward, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout
+        found = re.match(r"Forwarding from (\S+) ->", process.stdout.readline())
+        if not found:
+            raise LaunchError("kubectl cannot forward the edge's port.", _not_ready(kubectl))
+        yield f"http://{found[1]}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def addresses(kubectl: str) -> list[str]:
+    """Commands that show more of it."""
+    return [
+        f"Pods:    {kubectl} get pods",
+        f"Shop:    {kubectl} port-forward service/gateway 8000:80, then http://127.0.0.1:8000/docs",
+        f"Mails:   {kubectl} port-forward service/mailbox 8025",
+        "Remove:  helm uninstall souk, or ./souk cluster down --wipe",
+    ]
+
+
+def _has(kubectl: Kubectl, image: str) -> bool:
+    """Whether all nodes have it."""
+    query = "jsonpath={range .items[*]}{.status.images[*].names}{'\\n'}{end}"
+    nodes = kubectl.attempt("get", "nodes", "-o", query).splitlines()
+    return bool(nodes) and all(f'"{image}"' in node for node in nodes)
+
+
+def _not_ready(kubectl: Kubectl) -> list[str]:
+    lines = kubectl.attempt(f"--namespace={NAMESPACE}", "get", "pods").splitlines()
+    return [line for line in lines if not re.search(r"\b(\d+)/\1\b.*Running|Completed", line)]
