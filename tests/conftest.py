@@ -32,7 +32,7 @@ from launcher.manifests import CALLERS, SERVICES
 from launcher.servers.mongo import database_url
 from tests import documented
 
-pytest_plugins = ["tests.installation"]
+pytest_plugins = ["tests.installation", "tests.kubernetes"]
 
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
 API_KEYS = {name: f"{name}-key" for name in SERVICES}

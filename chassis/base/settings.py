@@ -97,8 +97,17 @@ class Settings(BaseSettings):
     trust_catalogue: bool = False
     """Send our API key also where anybody may have registered: to addresses from DNS, or from a Consul without `consul_token`."""
 
+    kubernetes_url: str = ""
+    """https://host:port of the API server; empty: that of the pod's cluster."""
+
+    kubernetes_credentials: str = "/var/run/secrets/kubernetes.io/serviceaccount"
+    """Folder with a service account's `token` and the API server's `ca.crt`; may list and watch EndpointSlices."""
+
     kubernetes_namespace: str = ""
-    """Namespace of the upstreams' EndpointSlices; empty: the pod's own."""
+    """Namespace of the upstreams' EndpointSlices; empty: that in the file `namespace` of the same folder."""
+
+    kubernetes_zone: str = ""
+    """Our zone, for EndpointSlices with hints. Empty: all zones are called."""
 
     discovery_name: str = "{service}:8000"
     """For discovery by DNS: host:port with {service} for the name."""

@@ -30,7 +30,7 @@ def is_authenticated(settings: Settings) -> bool:
 
 
 def provider(settings: Settings) -> Provider:
-    # The Kubernetes client alone takes 20 MB.
+    # Each imports what it needs: memory is paid per process.
     match kind(settings):
         case "consul":
             from chassis.discovery import consul
@@ -39,7 +39,7 @@ def provider(settings: Settings) -> Provider:
         case "kubernetes":
             from chassis.discovery import kubernetes
 
-            return kubernetes.endpoint_slices(settings.kubernetes_namespace)
+            return kubernetes.endpoint_slices(kubernetes.APIServer.of(settings))
         case "dns":
             from chassis.discovery import dns
 

@@ -2,10 +2,9 @@
 # trim.sh SITE_PACKAGES: leave out what no program imports, and compile what most of them do.
 set -eu
 cd "$1"
-rm -rf kubernetes/aio
 # Of Twilio's APIs ours is messages.
 [ ! -d twilio ] || find twilio/rest -mindepth 1 -maxdepth 1 ! -name '__init__.py' ! -name api -exec rm -r {} +
 find . -type d -name tests -prune -exec rm -r {} +
 find . -name '*.pyx' -o -name '*.pxd' -o -name '*.pyi' | xargs rm -f
 # Those that only some programs import compile themselves in memory.
-python3 -m compileall -q -x '/(kubernetes|twilio|stripe|aiohttp|pytz|sqlalchemy/dialects/(mssql|mysql|oracle|sqlite))/' .
+python3 -m compileall -q -x '/(twilio|stripe|aiohttp|pytz|sqlalchemy/dialects/(mssql|mysql|oracle|sqlite))/' .

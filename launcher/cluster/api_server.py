@@ -5,8 +5,6 @@ import ssl
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from launcher import ports
@@ -29,49 +27,59 @@ current-context: souk
 """
 
 
-@contextmanager
-def api_server(folder: Path, progress: Progress | None = None) -> Iterator[Path]:
-    """An administrator's kubeconfig. `folder` keeps the state. Raises LaunchError."""
-    built = programs.build(programs.API, progress or Progress())
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    token, port = secrets.token_urlsafe(32), ports.any_free()
-    client = ports.any_free({port})
-    chosen = {"folder": folder, "port": port, "client": client, "peer": ports.any_free({port, client})}
-    url, certificate = f"https://127.0.0.1:{port}", folder / "apiserver.crt"
-    (folder / "token.csv").write_text(f"{token},admin,admin,system:masters\n")
-    (folder / "kubeconfig").write_text(KUBECONFIG.format(url=url, certificate=certificate, token=token))
-    running = {
-        folder / f"{name}.log": _start(built / name, flags, folder / f"{name}.log")
-        for name, flags in programs.flags(programs.SOURCES / "api-server.yaml", **chosen)
-    }
-    try:
+class APIServer:
+    def __init__(self, folder: Path, progress: Progress | None = None) -> None:
+        """`folder` keeps its state. Raises LaunchError when it cannot be built."""
+        self.folder = folder
+        self.programs = programs.build(programs.API, progress or Progress())
+        self.token, port, client, peer = secrets.token_urlsafe(32), *_free_ports()
+        self.url, self.certificate = f"https://127.0.0.1:{port}", folder / "apiserver.crt"
+        self.kubeconfig = folder / "kubeconfig"
+        self._flags = programs.flags(
+            programs.SOURCES / "api-server.yaml", folder=folder, port=port, client=client, peer=peer
+        )
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / "token.csv").write_text(f"{self.token},admin,admin,system:masters\n")
+        self.kubeconfig.write_text(KUBECONFIG.format(url=self.url, certificate=self.certificate, token=self.token))
+
+    def start(self) -> None:
+        """Also what was killed of it. Raises LaunchError."""
+        for name, flags in self._flags.items():
+            if name not in self._running:
+                with open(self.folder / f"{name}.log", "ab") as output:
+                    self._running[name] = subprocess.Popen([self.programs / name, *flags], stdout=output, stderr=output)
         deadline = time.monotonic() + READY_SECONDS
-        while not _is_ready(url, token, certificate):
-            ended = [log for log, process in running.items() if process.poll() is not None]
+        while not self._is_ready():
+            ended = [name for name, process in self._running.items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
-                raise LaunchError("The API server did not get ready.", last_lines([*ended, *running][0]))
+                log = self.folder / f"{[*ended, 'kube-apiserver'][0]}.log"
+                raise LaunchError(f"The API server did not get ready: see {log}.", last_lines(log))
             time.sleep(POLL_SECONDS)
-        yield folder / "kubeconfig"
-    finally:
-        for process in reversed(running.values()):
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
+
+    def kill(self, name: str) -> None:
+        """etcd or kube-apiserver."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait(STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Its state, which nobody reads again, stays as it is."""
+        for name in reversed(list(self._running)):
+            self.kill(name)
+
+    def _is_ready(self) -> bool:
+        request = urllib.request.Request(f"{self.url}/readyz", headers={"Authorization": f"Bearer {self.token}"})
+        try:
+            # The server makes the certificate at its start.
+            trusted = ssl.create_default_context(cafile=self.certificate)
+            with urllib.request.urlopen(request, timeout=5, context=trusted):
+                return True
+        except OSError:
+            return False
 
 
-def _start(binary: Path, flags: list[str], log: Path) -> "subprocess.Popen[bytes]":
-    with open(log, "ab") as output:
-        return subprocess.Popen([binary, *flags], stdout=output, stderr=output, stdin=subprocess.DEVNULL)
-
-
-def _is_ready(url: str, token: str, certificate: Path) -> bool:
-    request = urllib.request.Request(f"{url}/readyz", headers={"Authorization": f"Bearer {token}"})
-    try:
-        # The server makes it at its start.
-        trusted = ssl.create_default_context(cafile=certificate)
-        with urllib.request.urlopen(request, timeout=5, context=trusted):
-            return True
-    except OSError:
-        return False
+def _free_ports() -> tuple[int, int, int]:
+    first = ports.any_free()
+    second = ports.any_free({first})
+    return first, second, ports.any_free({first, second})

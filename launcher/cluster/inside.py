@@ -39,7 +39,7 @@ def main(file: Path) -> None:
     (RUN / "resolv.conf").write_text(f"nameserver {network.prefix}.0.1\n")
 
     if number == 1:
-        for program, flags in programs.flags(RUN / "control-plane.yaml"):
+        for program, flags in programs.flags(RUN / "control-plane.yaml").items():
             start(built / program, *flags)
     start("containerd", f"--config={RUN}/containerd.toml")
     while not SOCKET.exists():

@@ -68,13 +68,15 @@ def version() -> str:
     return next(line[1] for line in lines if line[:1] == ["k8s.io/kubernetes"])
 
 
-def flags(file: Path, **values: object) -> Iterator[tuple[str, list[str]]]:
-    """Each program in the file and its flags, filled with these values."""
-    for program, chosen in yaml.safe_load(string.Template(file.read_text()).substitute(values)).items():
-        yield (
-            program,
-            [f"--{name}={str(value).lower() if value in (True, False) else value}" for name, value in chosen.items()],
-        )
+def flags(file: Path, **values: object) -> dict[str, list[str]]:
+    """Of each program in the file, in starting order. `values` fill it in."""
+    chosen = yaml.safe_load(string.Template(file.read_text()).substitute(values))
+    return {
+        program: [
+            f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in each.items()
+        ]
+        for program, each in chosen.items()
+    }
 
 
 def install_debian_packages(progress: Progress) -> None:

