@@ -235,6 +235,16 @@ def test_a_part_capture_is_booked_as_what_was_captured(orders, bank, payments, s
     assert (staff.get(paid.id)["status"], books.kept(payments)) == ("refunded", 0)
 
 
+def test_a_capture_and_a_refund_that_one_lookup_shows_are_both_booked(orders, bank_address, payments):
+    bank = Bank(bank_address)
+    paid = Paid(orders, bank, capture=False)
+    bank.dashboard(paid.id, "capture")
+    bank.dashboard(paid.id, "refund", 250)
+    look(payments, paid.id)
+    orders.system.drain()
+    assert (moves(payments), paid.moved) == ([("external_refund", 250)], (250, 0, 0))
+
+
 def test_a_refund_that_the_bank_refuses_because_the_money_is_gone_books_that(paid, orders, payments, staff):
     """Also without a webhook."""
     (charge,) = paid.bank.charges(paid.id)

@@ -340,6 +340,17 @@ def test_an_early_fraud_warning_of_stripe_is_counted(orders, payments, settings,
     assert counted - before == (1 if charge == "ours" else 0)
 
 
+def test_an_event_of_stripe_about_a_payment_at_another_provider_counts_nothing(orders, payments, settings, client):
+    values = {"stripe_key": stripe_api.KEY, "stripe_webhook_secret": SECRET}
+    orders.send(orders.authorization(uuid4()))
+    before = REGISTRY.get_sample_value("souk_payments_fraud_warnings_total")
+    with settings(**values):
+        names = {"metadata": {"payment_id": orders.payment_ids[0]}}
+        _webhook(client(payments), names, "radar.early_fraud_warning.created", "metadata")
+        orders.system.drain()
+    assert REGISTRY.get_sample_value("souk_payments_fraud_warnings_total") == before
+
+
 def _webhook(client, names, type_, named_by):
     """Stripe sends an event about a charge, named by one of `names`."""
     subject = {"object": "something", named_by: names[named_by]}

@@ -7,8 +7,10 @@ import pytest
 
 from contracts.payments import CapturePayment, PaymentRefunded, PaymentVoided, RefundPayment, RefundRefused, VoidPayment
 from contracts.reasons import Note, Reason
+from services.payments.external import Overtaken
 from services.payments.providers import ProviderUnavailable
 from tests.payments import books
+from tests.payments.conftest import Bank
 
 
 @pytest.fixture
@@ -161,6 +163,32 @@ def test_a_refusal_does_not_count_while_the_bank_has_the_refund(orders, interpos
     assert (books.kept(payments), books.contradictions(payments)) == (850, [])
 
 
+def test_a_refusal_is_looked_up_again_if_money_moves_meanwhile(orders, interposed, settings, staff, payments):
+    """What the first lookup showed is over by then."""
+    order_id = uuid4()
+    with settings(**interposed.settings):
+        orders.send(orders.authorization(order_id), CapturePayment(order_id))
+        payment_id = orders.replies[0].payment_id
+        bank = Bank(interposed.settings["sandbox_url"])
+        bank.dashboard(payment_id, "dispute")
+
+        def is_decided_meanwhile(method, path, sent):
+            if path.endswith("/refunds"):
+                return (422, b"{}") if method == "POST" else (200, b'{"items": []}')
+            interposed.on_response = lambda method, path, sent: sent
+            payments.celery.run("payments.look_up", payment_id)
+            bank.dashboard(payment_id, "win")
+            payments.celery.run("payments.look_up", payment_id)
+            return sent
+
+        orders.deliver(refund(order_id, 400))
+        interposed.on_response = is_decided_meanwhile
+        with pytest.raises(Overtaken):
+            orders.system.drain()
+    assert (staff.get(payment_id)["disputed_amount"], books.kept(payments)) == ("0.00", 1250)
+    assert books.contradictions(payments) == []
+
+
 def test_a_refund_without_a_bank_is_made_once_the_bank_is_back(orders, paid, bank, sweep, settings, payments):
     command = refund(paid(), 1250)
     with settings(sandbox_url="http://127.0.0.1:1"), pytest.raises(ProviderUnavailable):
@@ -169,6 +197,15 @@ def test_a_refund_without_a_bank_is_made_once_the_bank_is_back(orders, paid, ban
     orders.system.drain()
     assert (orders.reply_types[-1], refunded_at(bank, orders)) == ("payment.refunded", [1250])
     assert sweep(86_400) == 0
+
+
+def test_a_lookup_continues_a_refund_that_waits(orders, paid, settings, payments):
+    command = refund(paid(), 400)
+    with settings(sandbox_url="http://127.0.0.1:1"), pytest.raises(ProviderUnavailable):
+        orders.send(command)
+    payments.celery.run("payments.look_up", orders.replies[0].payment_id)
+    orders.system.drain()
+    assert orders.reply_types[-1] == "payment.refunded"
 
 
 def test_a_refund_whose_response_is_lost_is_found_and_not_repeated(orders, bank):

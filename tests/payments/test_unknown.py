@@ -155,6 +155,19 @@ def test_a_hold_whose_response_was_lost_is_voided_when_the_payment_times_out(ord
     assert [charge["status"] for charge in bank.charges(payment_id)] == ["voided"]
 
 
+def test_a_charge_that_its_bank_no_longer_finds_keeps_its_name(orders, staff, interposed, settings):
+    """With it, people can ask the bank."""
+    order_id = uuid4()
+    with settings(**interposed.settings, settling_seconds=0):
+        orders.send(orders.authorization(order_id, "tok_pending"))
+        (payment_id,) = orders.payment_ids
+        reference = staff.get(payment_id)["provider_reference"]
+        interposed.on_response = lambda method, path, sent: (200, b'{"items": []}')
+        orders.send(VoidPayment(order_id))
+    seen = staff.get(payment_id)
+    assert (seen["status"], seen["provider_reference"]) == ("voided", reference)
+
+
 @pytest.mark.parametrize("is_captured", [False, True])
 def test_a_capture_that_times_out_is_refused_and_what_it_captured_is_refunded(
     orders, bank, payments, sweep, settings, is_captured

@@ -217,6 +217,25 @@ def test_a_webhook_is_processed_again_if_its_payment_moves_during_the_lookup(
     assert books.contradictions(payments) == []
 
 
+def test_a_lookup_overtaken_by_the_customers_refusal_is_made_again(post, payments, orders, staff, interposed, settings):
+    with settings(**interposed.settings, sandbox_webhook_secret=OUR_SECRET):
+        orders.send(orders.authorization(uuid4(), "tok_pending"))
+        payment_id = orders.payment_ids[0]
+
+        def overtake(method, path, sent):
+            interposed.on_response = lambda method, path, sent: sent
+            decide_on_page(orders, staff, "refuse")
+            payments.celery.run("payments.advance", UUID(payment_id))
+            return sent
+
+        interposed.on_response = overtake
+        with pytest.raises(Overtaken):
+            payments.celery.run("payments.look_up", UUID(payment_id))
+        payments.celery.run("payments.look_up", UUID(payment_id))
+    seen = staff.get(payment_id)
+    assert (seen["status"], seen["action_url"]) == ("declined", None)
+
+
 def refund_of(order_id):
     return RefundPayment(order_id, uuid4(), 400, "EUR", Reason.REFUNDED_BY_SHOP)
 

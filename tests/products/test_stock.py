@@ -1,12 +1,16 @@
 """Stock in the life of an order, by the messages handled and published."""
 
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID, uuid4
 
 import pytest
 
 from chassis.messaging.consumer import DeadLetter, Retry
+from chassis.storage import mongo
 from contracts.stock import (
     CommitStock,
     ReleaseStock,
@@ -18,8 +22,12 @@ from contracts.stock import (
     StockReserved,
     StockRestocked,
 )
-from services.products.models import Product, Reservation
+from services.products.models import Product, Reservation, Stock
+from services.products.models.reservation import Overtaken
+from services.products.models.stock import OVERTAKEN
 from tests.products.conftest import assert_settled, stock
+
+ATTEMPTS = 6
 
 
 def test_an_order_holds_all_its_lines(stocked, deliver, published):
@@ -200,6 +208,39 @@ def test_holds_name_their_order(stocked, deliver):
     deliver(ReserveStock(order_id, {cups: 3}))
     (hold,) = Product.objects.get(id=str(cups)).holds
     assert (hold.order_id, hold.quantity, hold.held_at.utcoffset().total_seconds()) == (str(order_id), 3, 0)
+
+
+def test_each_of_concurrent_attempts_has_its_own_number(products):
+    order_id, quantities, hold_time = uuid4(), {uuid4(): 1}, timedelta(minutes=15)
+    Reservation.begin(order_id, quantities, hold_time)
+    together = threading.Barrier(ATTEMPTS)
+
+    def attempt(_):
+        together.wait()
+        with suppress(Overtaken):
+            return Reservation.begin(order_id, quantities, hold_time).attempt
+
+    with ThreadPoolExecutor(ATTEMPTS) as pool:
+        for _ in range(ATTEMPTS):
+            numbers = [number for number in pool.map(attempt, range(ATTEMPTS)) if number]
+            assert numbers
+            assert len(numbers) == len(set(numbers))
+
+
+def test_an_earlier_attempt_does_not_take_what_a_later_one_holds(stocked):
+    (cups,) = map(str, stocked(5))
+    order_id = str(uuid4())
+    assert Stock().hold(cups, order_id, attempt=2, quantity=3) is None
+    assert Stock().hold(cups, order_id, attempt=1, quantity=3) == OVERTAKEN
+    assert Stock().hold(cups, order_id, attempt=3, quantity=3) is None
+
+
+def test_a_stock_move_is_a_change_of_its_product(stocked, deliver):
+    """The search index follows changes by their moment."""
+    (cups,) = stocked(5)
+    Product.objects(id=str(cups)).update_one(set__updated_at=mongo.BEGINNING)
+    deliver(ReserveStock(uuid4(), {cups: 1}))
+    assert Product.objects.get(id=str(cups)).updated_at > mongo.BEGINNING
 
 
 @pytest.mark.parametrize("before", ["refused", "released"])

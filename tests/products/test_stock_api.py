@@ -6,7 +6,9 @@ from uuid import uuid4
 import pytest
 
 from contracts.stock import CommitStock, ReserveStock
-from services.products.models import ledger
+from services.products.models import Product, ledger
+from services.products.models.movement import ADJUSTMENT, Movement
+from services.products.models.stock import MAX_WAITING
 from tests.products.conftest import STAFF, assert_settled, stock
 
 
@@ -47,6 +49,18 @@ def test_a_repeated_adjustment_changes_nothing_and_gets_the_same_response(stocke
     assert {response.status_code for response in responses} == {201}
     assert len({response.text for response in responses}) == 1
     assert stock(cups) == (8, 1, 0)
+
+
+def test_a_product_with_too_many_unposted_movements_is_adjusted_later(stocked, adjust):
+    """Its document must not outgrow what the database can store."""
+    (cups,) = stocked(0)
+    movements = [Movement.of(ADJUSTMENT).to_mongo().to_dict() for _ in range(MAX_WAITING)]
+    Product._get_collection().update_one(
+        {"_id": str(cups)}, {"$set": {"movements": movements, "movement_count": MAX_WAITING}}
+    )
+    refused = adjust(cups, 4)
+    assert (refused.status_code, refused.headers["Content-Type"]) == (503, "application/problem+json")
+    assert stock(cups) == (0, 0, 0)
 
 
 def test_a_key_is_for_one_adjustment(stocked, adjust):

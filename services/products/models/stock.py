@@ -92,7 +92,9 @@ def _once(product_id: str, movement: Movement) -> Entry:
             return entry
         if product.stock_quantity + movement.on_hand < 0:
             raise InsufficientStock(f"Only {product.stock_quantity} on hand.", on_hand=product.stock_quantity)
-        _move(product_id, {"version": product.version, **ROOM}, movement)
+        if len(product.movements) >= MAX_WAITING:
+            raise Busy(f"The product {product_id} has too many unposted movements.")
+        _move(product_id, {"version": product.version}, movement)
     raise Busy(f"The product {product_id} changed at every attempt.")
 
 

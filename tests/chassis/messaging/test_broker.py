@@ -201,6 +201,27 @@ def test_a_consumer_that_cannot_bind_its_queue_is_not_ready(consume: Start, name
     until(lambda: consumer.is_ready)
 
 
+def test_a_consumer_whose_handler_hangs_is_not_ready(
+    name: str, publisher: Publisher, consume: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, ended = threading.Event(), threading.Event()
+
+    def hang(body: bytes, headers: dict[str, Any]) -> Verdict:
+        begun.set()
+        ended.wait(DEADLINE_SECONDS)
+        return None
+
+    consumer = consume(hang)
+    publisher.publish(an_envelope(name))
+    assert begun.wait(DEADLINE_SECONDS)
+    assert consumer.is_ready
+    with monkeypatch.context() as patch:
+        patch.setattr(consuming, "MAX_HANDLING_SECONDS", 0.1)
+        until(lambda: not consumer.is_ready)
+    ended.set()
+    until(lambda: consumer.is_ready)
+
+
 def until_it_arrives(name: str, publisher: Publisher, arrived: Mailbox[bytes]) -> None:
     """Publish until a message arrives; what no queue was bound for is kept elsewhere."""
 

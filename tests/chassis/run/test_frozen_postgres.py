@@ -22,8 +22,8 @@ from tests.installation import servers_alone
 REQUESTS = 20
 """More than there are connections."""
 
-OVERHEAD_SECONDS = 1.5
-"""Twenty threads on a busy machine."""
+OVERHEAD_SECONDS = 5.0
+"""Twenty threads on a busy machine; a statement without a caller's time is given twelve."""
 
 
 @pytest.fixture(scope="module")
@@ -99,4 +99,4 @@ def test_a_new_connection_is_not_waited_for(stack: Stack, service: Service) -> N
         began = time.monotonic()
         with pytest.raises(psycopg2.OperationalError, match="in time"):
             service.store.listen("notes")  # type: ignore[attr-defined]
-        assert time.monotonic() - began < 0.5 + OVERHEAD_SECONDS
+        assert time.monotonic() - began < postgres.CONNECT_SECONDS
