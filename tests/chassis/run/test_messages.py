@@ -23,7 +23,7 @@ from chassis.messaging.message import REGISTRY as MESSAGES
 from chassis.messaging.message import UnknownType
 from chassis.messaging.relay import Relay
 from chassis.run import worker
-from chassis.run.service import Service
+from chassis.run.service import Service, Timer
 from chassis.run.testing import System
 from chassis.storage import outbox, postgres
 from chassis.storage.postgres_store import PostgresStore
@@ -304,6 +304,18 @@ def test_a_slow_batch_ends_in_time_and_keeps_what_it_sent(counting: Service, mon
     relay = Relay(counting.store.source, sending_each(sent.append))
     assert [relay.send_batch() for _ in range(3)] == [1, 1, 0]
     assert len({each.id for each in sent}) == 2
+
+
+def test_a_timer_runs_in_a_transaction(counting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+
+    def fire() -> None:
+        stopping.set()
+        postgres.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": uuid4()})
+
+    monkeypatch.setattr(counting, "timers", [Timer(0.01, fire)])
+    worker.run_timers(counting, stopping)
+    assert counted(counting) == 1
 
 
 def test_old_rows_are_purged(counting: Service) -> None:

@@ -19,7 +19,9 @@ from chassis.messaging import broker
 from chassis.messaging import publisher as publishing
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
+from chassis.messaging.relay import TASK_ROWS
 from chassis.run import tasks as running
+from chassis.run import worker
 from chassis.run.service import Service
 from chassis.run.tasks import Tasks
 from chassis.storage import postgres
@@ -70,6 +72,16 @@ def test_a_task_is_sent_to_a_classic_queue_that_dead_letters_what_is_rejected(
             tasks.queue, durable=True, auto_delete=False, arguments={**arguments, "x-queue-type": "classic"}
         )
     assert waiting(tasks) == [str(envelope.id)]
+
+
+def test_tasks_of_one_name_share_messages_up_to_a_size(
+    tasks: Tasks, service: Service, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "celery", tasks)
+    envelopes = [entered("anything") for _ in range(2 * TASK_ROWS + 1)]
+    sent = worker.sender(service, publisher)(envelopes)
+    assert sorted(each.subject for each in sent) == sorted(each.subject for each in envelopes)
+    assert len(waiting(tasks)) == 3
 
 
 def test_a_task_that_is_not_confirmed_in_time_is_an_error(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
