@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import hypothesis
 import mongoengine
 import pytest
 from flask import Flask
@@ -33,6 +34,10 @@ from launcher.servers.mongo import database_url
 from tests import documented
 
 pytest_plugins = ["tests.installation", "tests.kubernetes"]
+
+# The same examples everywhere, on slow machines too.
+hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("suite")
 
 JWT_KEYS = {"test": "a secret that is long enough for HS256!"}
 API_KEYS = {name: f"{name}-key" for name in SERVICES}

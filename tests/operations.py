@@ -181,9 +181,7 @@ def smallest(document: Mapping[str, Any], operation: Operation) -> Any:
         described = schemathesis.openapi.from_dict(dict(document))[operation.path][operation.method.upper()]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            settings = hypothesis.settings(
-                derandomize=True, database=None, deadline=None, max_examples=1, phases=[hypothesis.Phase.generate]
-            )
+            settings = hypothesis.settings(max_examples=1, phases=[hypothesis.Phase.generate])
             _CASES[operation.title] = hypothesis.find(described.as_strategy(), lambda case: True, settings=settings)
     return _CASES[operation.title]
 

@@ -259,7 +259,7 @@ NASTY = st.sampled_from(
 ).map(lambda text: text.encode("latin-1"))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(content=st.lists(st.one_of(NASTY, st.binary(max_size=20)), max_size=12).map(b"".join))
 def test_the_inbox_is_readable_whatever_mails_it_holds(tmp_path_factory, content):
     reading_shows(tmp_path_factory.getbasetemp() / "broken", content)

@@ -298,7 +298,7 @@ COMMANDS = st.lists(
 )
 
 
-@settings_of_hypothesis(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings_of_hypothesis(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(commands=COMMANDS)
 def test_whatever_happens_at_the_bank_in_any_order_ledger_and_bank_agree(payments, bank_address, commands):
     orders, bank = Orders(payments, System([payments])), Bank(bank_address)

@@ -116,7 +116,7 @@ WISHES = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @example(token="lost_response", commands=["authorize", "refund 1250", "task", "capture"])
 @example(token="capture_error", commands=["authorize", "capture"])
 @example(token="error", commands=["authorize"])

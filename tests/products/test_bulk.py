@@ -308,7 +308,7 @@ def test_a_refused_row_names_all_its_lines(send):
     assert report["added"] == 1
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from([*ROWS[:3], '"', 'K-9,"a', ',"', "", 'K-8,"x ""y""",,k,1.00,,,', '""', 'a"b,c'])))
 def test_each_line_is_in_one_row_or_blank(lines):
     read = Rows(BytesIO(csv_of(*lines).encode()), "csv")

@@ -274,7 +274,7 @@ class Shop:
         reservations.expire()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=st.lists(deliveries(2), min_size=1, max_size=6))
 def test_the_stock_balances_however_deliveries_are_repeated_reordered_stopped_and_interleaved(stocked, script):
     shop = Shop(stocked(2, 2))

@@ -267,7 +267,6 @@ def test_every_scenario_ends_consistently(
         settings=settings(
             max_examples=round((SCENARIOS or 20) * LENGTHS[length]),
             stateful_step_count=length,
-            deadline=None,
             derandomize=not SCENARIOS,
             database=None,
             suppress_health_check=list(HealthCheck),

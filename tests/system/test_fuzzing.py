@@ -55,8 +55,6 @@ def test_no_request_gets_a_5xx_or_an_undocumented_response(
         # A new Idempotency-Key each, as a reused one would bypass the handler.
         @hypothesis.settings(
             max_examples=REQUESTS,
-            deadline=None,
-            derandomize=True,
             database=None,
             print_blob=False,
             suppress_health_check=list(hypothesis.HealthCheck),
