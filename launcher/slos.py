@@ -39,10 +39,15 @@ def rules() -> str:
     return HEADER + yaml.safe_dump({"groups": groups}, sort_keys=False, width=120)
 
 
+def recorded(name: str) -> tuple[str, str]:
+    """The series of what failed, and of all."""
+    return f"slo:{_snake(name)}:bad", f"slo:{_snake(name)}:all"
+
+
 def _rules(name: str, slo: dict[str, Any]) -> list[dict[str, Any]]:
-    series = {part: f"slo:{_snake(name)}:{part}" for part in ("bad", "all")}
-    recorded = [{"record": series[part], "expr": _counted(slo[part])} for part in series]
-    return [*recorded, *(_alert(name, slo, series["bad"], series["all"], burn) for burn in BURNS)]
+    series = dict(zip(("bad", "all"), recorded(name), strict=True))
+    counted = [{"record": series[part], "expr": _counted(slo[part])} for part in series]
+    return [*counted, *(_alert(name, slo, series["bad"], series["all"], burn) for burn in BURNS)]
 
 
 def _counted(expression: str) -> str:

@@ -50,7 +50,10 @@ def list_dead(
         return
     for title, count in [*counts, ("total", total)]:
         console.print(f"{count:>8,}  {title}", markup=False)
-    table = Table("id", "queue", "type", "since", "error", box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("id", no_wrap=True)
+    for title in ("queue", "type", "since", "error"):
+        table.add_column(title, overflow="fold")
     for letter in _page(queues, (page - 1) * size, size):
         table.add_row(*(escape(str(letter[name])) for name in ("id", "queue", "type", "since", "error")))
     console.print(table)

@@ -24,6 +24,11 @@ PROCESS_WEBHOOK = "payments.process_webhook"
 
 PAYMENTS = Counter("souk_payments_total", "Changes of payments at the provider, by new status.", ["status"])
 REFUNDS = Counter("souk_refunds_total", "Finished refunds, by status.", ["status"])
+MONEY = Counter(
+    "souk_payments_money_total",
+    "Money captured and refunded at customers' wish, in minor units. The ledger has the exact sums.",
+    ["movement", "currency"],
+)
 
 
 def record_charge(payment: Payment, charge: Charge) -> None:
@@ -37,6 +42,8 @@ def record_charge(payment: Payment, charge: Charge) -> None:
         return
     payment.transition_to(charge.status, charge.decline_reason, charge.captured)
     _report(payment)
+    if charge.status == Status.CAPTURED:
+        MONEY.labels("captured", payment.currency).inc(charge.captured)
     if payment.order_id is not None and not payment.is_called_off:
         if was_pending:
             _emit(replies.authorization(payment))
@@ -94,6 +101,8 @@ def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, cha
         return
     refund.settle(payment, repayment.reference, repayment.refusal_reason)
     REFUNDS.labels(refund.status).inc()
+    if refund.status == RefundStatus.REFUNDED:
+        MONEY.labels("refunded", payment.currency).inc(refund.amount)
     log_event = log.error if refund.status == RefundStatus.REFUSED else log.info
     ids = {"refund_id": str(refund.id), "payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log_event("refund finished", **ids, status=refund.status, reason=refund.refusal_reason)

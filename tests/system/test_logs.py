@@ -1,5 +1,6 @@
 """The logs of a running installation answer what became of a request and of an order."""
 
+import hashlib
 import json
 import math
 import subprocess
@@ -103,8 +104,9 @@ def test_dead_letters_are_counted_and_listed_in_pages(stack: Stack) -> None:
     publisher = Publisher(stack.backing.broker)
     queue = broker.dead_letter_queue("orders")
     before = DeadLetterQueue(stack.backing.broker, queue.name, None).count()
-    for number in range(5):
-        publisher.send_to(queue, f"page {number}".encode(), {})
+    bodies = [f"page {number}".encode() for number in range(5)]
+    for body in bodies:
+        publisher.send_to(queue, body, {})
     publisher.close()
     first = souk(stack, "dead", "list", "orders", "--size", "2")
     assert f"{before + 5}  orders.dead" in first.stdout
@@ -112,7 +114,9 @@ def test_dead_letters_are_counted_and_listed_in_pages(stack: Stack) -> None:
     assert f"Page 1 of {pages}; next: --page 2" in first.stdout
     last = souk(stack, "dead", "list", "orders", "--size", "2", "--page", str(pages))
     assert f"Page {pages} of {pages}\n" in last.stdout
-    assert last.stdout.count("orders.dead  ") == 1 + ((before + 5) % 2 or 2)
+    ids = [hashlib.sha256(body).hexdigest()[:16] for body in bodies]
+    assert ids[-1] in last.stdout
+    assert ids[0] not in last.stdout
     with broker.connect(stack.backing.broker) as connection:
         ours = queue(connection.default_channel)
         for message in list(iter(ours.get, None)):

@@ -1,0 +1,158 @@
+"""After a script of orders, refusals, refunds and errors, every panel has data, and the headlines are what the script did."""
+
+import math
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+import urllib3
+
+from launcher import dashboards
+from launcher.dashboards import Panel
+from launcher.stack import Stack
+from tests.chaos.test_alerts import prometheus, running
+from tests.conftest import free_port
+from tests.installation import Person, catalogue_of, edge_is_whole, installed, new_person, until
+
+SERVICE = "orders"
+"""Of the dashboard of one service."""
+
+CONFIRMED, REFUNDED, DECLINED, OUT_OF_STOCK, ERRORS = 4, 2, 3, 1, 5
+CENTS = 1250
+"""What one order costs."""
+
+HEADLINES = [
+    (dashboards.CONFIRMED, CONFIRMED + REFUNDED),
+    (dashboards.CANCELLED, REFUNDED + DECLINED + OUT_OF_STOCK),
+    (dashboards.DECLINED, DECLINED),
+    (dashboards.REVENUE, (CONFIRMED + REFUNDED) * CENTS / 100),
+    (dashboards.REFUNDED, REFUNDED * CENTS / 100),
+    (dashboards.ERRORS, ERRORS),
+]
+
+
+@dataclass
+class Measured:
+    """An installation of which no one else uses anything, and its Prometheus."""
+
+    stack: Stack
+    url: str
+    began_at: float = 0.0
+    """When the script began; unix time."""
+
+    def query(self, expression: str) -> list[Any]:
+        """The last value of each series."""
+        return [each["value"] for each in self._data("query", query=expression)]
+
+    def points(self, expression: str) -> list[float]:
+        """All values of all series since the start."""
+        found = self._data("query_range", query=expression, start=self.began_at, end=time.time(), step=2)
+        return [float(value) for series in found for _, value in series["values"]]
+
+    def value(self, expression: str) -> float:
+        found = self.query(expression)
+        return float(found[0][1]) if found else math.nan
+
+    def _data(self, kind: str, **fields: Any) -> Any:
+        content = urllib3.request("GET", f"{self.url}/api/v1/{kind}?{urlencode(fields)}").json()
+        assert content["status"] == "success", (fields, content)
+        return content["data"]["result"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Measured]:
+    if not shutil.which("prometheus"):
+        pytest.skip("needs apt-get install prometheus")
+    folder, port = tmp_path_factory.mktemp("dashboards"), free_port()
+    with installed(tmp_path_factory.mktemp("measured")) as stack, ExitStack() as opened:
+        configured = prometheus(folder, stack.state.path / "prometheus", free_port(), port)
+        opened.enter_context(running(configured, folder))
+        found = Measured(stack, f"http://127.0.0.1:{port}")
+        until(lambda: is_scraped(found))
+        # A counter's first value is no increase.
+        play(stack, 1, 1, 1, 1, 1)
+        warm = [2, 3, 1, 2 * CENTS / 100, CENTS / 100, 1]
+        until(lambda: [total(found, panel) for panel, _ in HEADLINES] == warm)
+        found.began_at = time.time()
+        play(stack, CONFIRMED, REFUNDED, DECLINED, OUT_OF_STOCK, ERRORS)
+        whole = [before + value for before, (_, value) in zip(warm, HEADLINES, strict=True)]
+        until(lambda: [total(found, panel) for panel, _ in HEADLINES] == whole)
+        yield found
+
+
+def is_scraped(measured: Measured) -> bool:
+    try:
+        return bool(measured.query("up == 1")) and not measured.query("up == 0")
+    except (urllib3.exceptions.HTTPError, ValueError):
+        return False
+
+
+def play(stack: Stack, confirmed: int, refunded: int, declined: int, out_of_stock: int, errors: int) -> None:
+    leila: Person = new_person(stack)()
+    plenty, scarce = (catalogue_of(stack)(stock) for stock in (100, 1))
+    for count, quantity, product, token, status in (
+        (confirmed + refunded, 1, plenty, "tok_success", "confirmed"),
+        (declined, 1, plenty, "tok_declined_insufficient_funds", "cancelled"),
+        (out_of_stock, 2, scarce, "tok_success", "cancelled"),
+    ):
+        placed = [leila.order(product, quantity, token)["id"] for _ in range(count)]
+        assert {leila.settled(order)["status"] for order in placed} == {status}
+        if status == "confirmed":
+            until(lambda: all(status == "captured" for status in payments(leila)))
+            for order in placed[:refunded]:
+                leila.call("DELETE", f"/orders/{order}")
+    stack.supervisor.stop(["payments-web"])
+    statuses = [leila.send("GET", f"/payments/user/{leila.id}").status for _ in range(errors)]
+    stack.supervisor.start_program("payments-web")
+    stack.wait_ready("payments-web")
+    until(lambda: edge_is_whole(stack))
+    assert statuses == [503] * errors
+
+
+def payments(person: Person) -> list[str]:
+    """The status of each."""
+    return [payment["status"] for payment in person.call("GET", f"/payments/user/{person.id}")["items"]]
+
+
+def total(measured: Measured, panel: Panel) -> float:
+    """Since the programs started."""
+    [expression] = panel.expressions.values()
+    return measured.value(re.sub(r"increase\((.*?)\[\$__range\]\)", r"\1", expression))
+
+
+def filled(expression: str, seconds: int) -> str:
+    values = {"$__range": f"{seconds}s", "$__rate_interval": "20s", "$app": SERVICE}
+    for name, value in values.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    return expression
+
+
+PANELS = [
+    pytest.param(expression, id=f"{each.name}: {panel.title}: {legend}")
+    for each in dashboards.dashboards()
+    for panel in each.panels
+    for legend, expression in panel.expressions.items()
+]
+
+
+@pytest.mark.parametrize("expression", PANELS)
+def test_every_panel_has_data(measured: Measured, expression: str) -> None:
+    points = until(lambda: measured.points(filled(expression, 60)))
+    assert any(math.isfinite(point) for point in points)
+
+
+@pytest.mark.parametrize(("panel", "done"), HEADLINES, ids=[panel.title for panel, _ in HEADLINES])
+def test_the_headlines_are_what_the_script_did(measured: Measured, panel: Panel, done: float) -> None:
+    """`increase` estimates what was between two samples, so exactly from counter to counter, and nearly as it is."""
+    [expression] = panel.expressions.values()
+    seconds = math.ceil(time.time() - measured.began_at)
+    exact = re.sub(r"increase\((.*?)\[\$__range\]\)", rf"(\1 - \1 offset {seconds}s)", expression)
+    assert measured.value(exact) == done
+    assert measured.value(filled(expression, seconds)) == pytest.approx(done, rel=0.25)
