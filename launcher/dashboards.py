@@ -210,7 +210,6 @@ def dashboards() -> Iterator[Dashboard]:
             _rate("Requests by route", "kong_http_requests_total", "route"),
             _quantiles("Duration", MILLISECONDS, "kong_request_latency_ms"),
             _quantiles("Of which services took", MILLISECONDS, "kong_upstream_latency_ms"),
-            _rate("Bytes", "kong_bandwidth_bytes", "direction"),
             _rate("Calls between services by outcome", "souk_client_calls_total", "outcome"),
             _quantiles("Duration of calls between services", SECONDS, "souk_client_call_seconds"),
         ],

@@ -46,17 +46,17 @@ class Measured:
     began_at: float = 0.0
     """When the script began; unix time."""
 
-    def query(self, expression: str) -> list[Any]:
+    def query(self, expression: str, **at: float) -> list[Any]:
         """The last value of each series."""
-        return [each["value"] for each in self._data("query", query=expression)]
+        return [each["value"] for each in self._data("query", query=expression, **at)]
 
     def points(self, expression: str) -> list[float]:
         """All values of all series since the start."""
         found = self._data("query_range", query=expression, start=self.began_at, end=time.time(), step=2)
         return [float(value) for series in found for _, value in series["values"]]
 
-    def value(self, expression: str) -> float:
-        found = self.query(expression)
+    def value(self, expression: str, **at: float) -> float:
+        found = self.query(expression, **at)
         return float(found[0][1]) if found else math.nan
 
     def _data(self, kind: str, **fields: Any) -> Any:
@@ -96,6 +96,7 @@ def is_scraped(measured: Measured) -> bool:
 def play(stack: Stack, confirmed: int, refunded: int, declined: int, out_of_stock: int, errors: int) -> None:
     leila: Person = new_person(stack)()
     plenty, scarce = (catalogue_of(stack)(stock) for stock in (100, 1))
+    leila.call("GET", f"/products/{plenty}")
     for count, quantity, product, token, status in (
         (confirmed + refunded, 1, plenty, "tok_success", "confirmed"),
         (declined, 1, plenty, "tok_declined_insufficient_funds", "cancelled"),
@@ -152,7 +153,8 @@ def test_every_panel_has_data(measured: Measured, expression: str) -> None:
 def test_the_headlines_are_what_the_script_did(measured: Measured, panel: Panel, done: float) -> None:
     """`increase` estimates what was between two samples, so exactly from counter to counter, and nearly as it is."""
     [expression] = panel.expressions.values()
-    seconds = math.ceil(time.time() - measured.began_at)
-    exact = re.sub(r"increase\((.*?)\[\$__range\]\)", rf"(\1 - \1 offset {seconds}s)", expression)
-    assert measured.value(exact) == done
-    assert measured.value(filled(expression, seconds)) == pytest.approx(done, rel=0.25)
+    now = time.time()
+    since = int((now - measured.began_at) * 1000)
+    exact = re.sub(r"increase\((.*?)\[\$__range\]\)", rf"(\1 - \1 offset {since}ms)", expression)
+    assert measured.value(exact, time=now) == done
+    assert measured.value(filled(expression, since // 1000)) == pytest.approx(done, rel=0.25)
