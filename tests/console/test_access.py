@@ -21,6 +21,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def path(rule: str) -> str:
+    rule = re.sub(r"<any\((\w+)[^>]*>", r"\1", rule)
     return re.sub("<[^>]+>", "00000000-0000-4000-8000-000000000000", rule)
 
 

@@ -101,6 +101,20 @@ def test_own_pages_are_accessible(page: Page, path: str, person: Callable[[], Pe
 
 
 @pytest.mark.long
+def test_staffs_pages_are_accessible(
+    page: Page, staff: Person, person: Callable[[], Person], product: Callable[[int], str]
+) -> None:
+    leila = person()
+    order = leila.settled(leila.order(product(5))["id"])["id"]
+    log_in(page, staff)
+    found = f"/staff/customers/{leila.id}"
+    paths = ["", "/find", "/products", "/products/new", "/sales", "/runbooks/orders-stuck", f"/orders/{order}"]
+    for path in [*(f"/staff{each}" for each in paths), found]:
+        page.goto(path)
+        assert_accessible(page)
+
+
+@pytest.mark.long
 def test_a_keyboard_is_enough(page: Page) -> None:
     page.goto("/shop")
     page.keyboard.press("Tab")

@@ -1,0 +1,294 @@
+"""Staff's pages: find an order and its whole story, act on it, the catalogue, people, sales, and what needs attention.
+
+Each action is asked again, wants a reason, and is written to the log with who and why. Orders and accounts keep their own trail of it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from flask import abort, flash, redirect, render_template, request, url_for
+from structlog import get_logger
+from werkzeug.wrappers import Response
+
+from services.console import api, orders, person, plots, start
+from services.console.pages import Pages
+
+log = get_logger(__name__)
+
+pages = Pages("staff", __name__, url_prefix="/staff")
+
+RUNBOOKS = Path(__file__).parents[2] / "monitoring" / "runbooks"
+
+NUMBERS = {
+    "Stuck orders": "max(souk_sagas_stuck)",
+    "Dead letters": "sum(max by (queue) (souk_dead_letters))",
+    "Undelivered notifications": "max(souk_notifications_dead)",
+    "Open circuit breakers": "sum(souk_client_breakers_open)",
+    "Messages in queues": "sum(rabbitmq_queue_messages_ready or rabbitmq_detailed_queue_messages_ready)",
+    "Seconds a message waits": "max(time() - (souk_outbox_oldest_unsent_timestamp_seconds > 0)) or vector(0)",
+}
+"""On the overview, by Prometheus."""
+
+ACTIONS = {
+    "ship": ("Mark as shipped", {"status": "shipped"}),
+    "deliver": ("Mark as delivered", {"status": "delivered"}),
+    "cancel": ("Cancel, and pay back", {"status": "cancelled", "reason": "cancelled_by_shop"}),
+}
+POSSIBLE = {"pending": ["cancel"], "confirmed": ["ship", "cancel"], "shipped": ["deliver"]}
+"""Of an order's status."""
+
+
+@pages.page("/", allow="staff")
+def overview() -> str:
+    found = {title: start.query(expression) for title, expression in NUMBERS.items()}
+    numbers = {title: float(result[0]["value"][1]) for title, result in found.items() if result}
+    alerts = [each["metric"] for each in start.query('ALERTS{alertstate="firing",alertname!="Watchdog"}')]
+    read = api.each(stuck="/orders/?stuck=true&limit=20", latest="/orders/?limit=10")
+    return render_template("staff/overview.html", numbers=numbers, alerts=alerts, runbooks=_runbooks(), **read)
+
+
+@pages.page("/runbooks/<name>", allow="staff")
+def runbook(name: str) -> str:
+    if name not in _runbooks().values():
+        abort(404)
+    return render_template("staff/runbook.html", name=name, text=(RUNBOOKS / f"{name}.md").read_text())
+
+
+def _runbooks() -> dict[str, str]:
+    """File by alert: dead-letters of DeadLetters."""
+    return {path.stem.title().replace("-", ""): path.stem for path in RUNBOOKS.glob("*.md")}
+
+
+@pages.page("/find", allow="staff")
+def find() -> Any:
+    """An order by its id, else people by e-mail address or name."""
+    wanted = request.args.get("q", "").strip()
+    if re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", wanted):
+        try:
+            api.get(f"/orders/{wanted}")
+            return redirect(url_for("staff.order", order_id=wanted))
+        except api.Refusal:
+            return redirect(url_for("staff.customer", user_id=wanted))
+    people: list[Any] = []
+    if len(wanted) >= 2:
+        people = api.get("/users/search", limit=50, **{"email" if "@" in wanted else "q": wanted})["items"]
+    return render_template("staff/people.html", wanted=wanted, people=people)
+
+
+# --- orders
+
+
+@pages.page("/orders/<uuid:order_id>", allow="staff")
+def order(order_id: UUID) -> str:
+    told = orders.story(order_id)
+    shown = told["order"]
+    who = shown["user_id"]
+    more = {
+        f"line{i}": f"/products/{line['product_id']}/stock-movements?limit=100"
+        for i, line in enumerate(shown["lines"][:10])
+    }
+    more |= {f"mail{i}": f"/notifications/{who}/{mail['id']}" for i, mail in enumerate(told["mails"][:10])}
+    more |= {f"refunds{i}": f"/payments/{paid['id']}/refunds" for i, paid in enumerate(told["payments"][:5])}
+    read = api.each(customer=f"/users/{who}", **more)
+    movements = [
+        {**entry, "name": line["name"]}
+        for i, line in enumerate(shown["lines"][:10])
+        for entry in (read[f"line{i}"] or {"items": []})["items"]
+        if entry["reference"] == shown["id"]
+    ]
+    return render_template(
+        "staff/order.html",
+        **told,
+        customer=read["customer"],
+        movements=sorted(movements, key=lambda entry: entry["at"]),
+        deliveries=[found for i in range(len(told["mails"][:10])) if (found := read[f"mail{i}"])],
+        refunds=[
+            each for i in range(len(told["payments"][:5])) for each in (read[f"refunds{i}"] or {"items": []})["items"]
+        ],
+        actions={name: ACTIONS[name][0] for name in POSSIBLE.get(shown["status"], [])},
+    )
+
+
+@pages.page("/orders/<uuid:order_id>/<any(ship, deliver, cancel):action>", allow="staff", methods=("POST",))
+def change_order(order_id: UUID, action: str) -> Any:
+    title, body = ACTIONS[action]
+
+    def change(why: str) -> None:
+        api.call(
+            "PUT", f"/orders/{order_id}/status", {**body, **({"note": {"text": why}} if action == "cancel" else {})}
+        )
+
+    return _asked(f"{title}: order {str(order_id)[:8]}", change, url_for("staff.order", order_id=order_id))
+
+
+@pages.page("/orders/<uuid:order_id>/refund", allow="staff", methods=("POST",))
+def refund(order_id: UUID) -> Any:
+    amount = request.form.get("amount", "").strip()
+
+    def change(why: str) -> None:
+        body = {"note": {"text": why}} | ({"amount": amount} if amount else {})
+        api.post(f"/orders/{order_id}/refunds", body, key=request.form.get("key", ""))
+
+    title = f"Refund {amount or 'all that is left'} of order {str(order_id)[:8]}"
+    return _asked(title, change, url_for("staff.order", order_id=order_id))
+
+
+def _asked(title: str, change: Callable[[str], None], back: str) -> Any:
+    """Asks once more for each action, and for the reason; then does it, and writes who, what and why to the log."""
+    why, kept = (
+        request.form.get("why", "").strip()[:200],
+        {k: v for k, v in request.form.items() if k not in ("csrf", "why", "sure")},
+    )
+    if "sure" not in request.form or not why:
+        return render_template("staff/confirm.html", title=title, back=back, kept=kept, action=request.path)
+    try:
+        change(why)
+    except api.Refusal as refusal:
+        page = render_template(
+            "staff/confirm.html", title=title, back=back, kept=kept, action=request.path, refusal=refusal
+        )
+        return page, refusal.status
+    log.info("operator acted", user_id=person.required().id, action=title, path=request.path, why=why)
+    flash(f"{title}: done.")
+    return redirect(back, 303)
+
+
+# --- people
+
+
+@pages.page("/customers/<uuid:user_id>", allow="staff")
+def customer(user_id: UUID) -> str:
+    user = api.get(f"/users/{user_id}")
+    read = api.each(
+        bought=f"/orders/user/{user_id}?limit=20",
+        security=f"/users/{user_id}/security-events?limit=20",
+        messages=f"/notifications/{user_id}?limit=20",
+    )
+    return render_template("staff/customer.html", user=user, **read)
+
+
+@pages.page("/customers/<uuid:user_id>/roles", allow="admin", methods=("POST",))
+def roles(user_id: UUID) -> Any:
+    wanted = ["customer", *(role for role in ("staff", "admin") if role in request.form)]
+
+    def change(_: str) -> None:
+        api.call("PUT", f"/users/{user_id}/roles", {"roles": wanted})
+
+    return _asked(f"Make the roles {', '.join(wanted)}", change, url_for("staff.customer", user_id=user_id))
+
+
+# --- catalogue
+
+
+@pages.page("/products", allow="staff")
+def products() -> str:
+    wanted = request.args.get("q", "").strip()[:200]
+    found = api.get("/products/search", q=wanted, active="all", limit=50, cursor=request.args.get("cursor"))
+    return render_template("staff/products.html", found=found, wanted=wanted, report=None)
+
+
+@pages.page("/products/new", allow="staff")
+def new_product() -> str:
+    return render_template("staff/product.html", product={"currency": "EUR"}, stock=None, movements=None, refusal=None)
+
+
+@pages.page("/products/new", allow="staff", methods=("POST",))
+def add_product() -> Any:
+    body = _described() | {"stock_quantity": _number(request.form.get("stock_quantity", ""))}
+    try:
+        made = api.post("/products/", body, key=request.form.get("key", ""))
+    except api.Refusal as refusal:
+        page = render_template("staff/product.html", product=body, stock=None, movements=None, refusal=refusal)
+        return page, refusal.status
+    flash("The product is on sale.")
+    return redirect(url_for("staff.product", product_id=made["id"]), 303)
+
+
+@pages.page("/products/<uuid:product_id>", allow="staff")
+def product(product_id: UUID) -> str:
+    return _product_page(product_id)
+
+
+@pages.page("/products/<uuid:product_id>", allow="staff", methods=("POST",))
+def change_product(product_id: UUID) -> Any:
+    """Only if unchanged since the form was made."""
+    body = _described() | {"is_active": "is_active" in request.form}
+    try:
+        api.call("PUT", f"/products/{product_id}", body, {"If-Match": f'"{request.form.get("version", "")}"'})
+    except api.Refusal as refusal:
+        return _product_page(product_id, refusal, body), refusal.status
+    flash("The product is saved.")
+    return redirect(url_for("staff.product", product_id=product_id), 303)
+
+
+@pages.page("/products/<uuid:product_id>/stock", allow="staff", methods=("POST",))
+def adjust_stock(product_id: UUID) -> Any:
+    quantity = _number(request.form.get("quantity", ""))
+
+    def change(why: str) -> None:
+        body = {"quantity": quantity, "reason": why}
+        api.post(f"/products/{product_id}/stock-adjustments", body, key=request.form.get("key", ""))
+
+    return _asked(f"Change the stock by {quantity}", change, url_for("staff.product", product_id=product_id))
+
+
+@pages.page("/products/import", allow="staff", methods=("POST",))
+def import_products() -> Any:
+    file = request.files.get("file")
+    content = file.read() if file else b""
+    kind = "application/x-ndjson" if file and (file.filename or "").endswith((".jsonl", ".ndjson")) else "text/csv"
+    report, refusal = None, None
+    try:
+        report = api.call("POST", "/products/import", content, {"Content-Type": kind})
+        log.info("operator acted", user_id=person.required().id, action="import products", lines=report["lines"])
+    except api.Refusal as refused:
+        refusal = refused
+    found = api.get("/products/search", active="all", limit=50, sort="newest")
+    page = render_template("staff/products.html", found=found, wanted="", report=report, refusal=refusal)
+    return page, refusal.status if refusal else 200
+
+
+def _product_page(product_id: UUID, refusal: api.Refusal | None = None, typed: dict[str, Any] | None = None) -> str:
+    shown = api.get(f"/products/{product_id}")
+    read = api.each(stock=f"/products/{product_id}/stock", movements=f"/products/{product_id}/stock-movements?limit=20")
+    return render_template("staff/product.html", product={**shown, **(typed or {})}, refusal=refusal, **read)
+
+
+def _described() -> dict[str, Any]:
+    names = ("sku", "name", "description", "category", "price", "currency")
+    return {name: request.form.get(name, "").strip() for name in names}
+
+
+def _number(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        return 0
+
+
+# --- sales
+
+
+@pages.page("/sales", allow="staff")
+def sales() -> str:
+    found = api.get("/orders/analytics", since=request.args.get("since"), until=request.args.get("until"))
+    revenue = plots.days(found["since"], found["until"], {day["day"]: float(day["revenue"]) for day in found["days"]})
+    placed = plots.days(found["since"], found["until"], {day["day"]: float(day["placed"]) for day in found["days"]})
+    top = [(each["name"], float(each["revenue"])) for each in found["products"]]
+    return render_template("staff/sales.html", found=found, revenue=revenue, placed=placed, top=plots.bars(top))
+
+
+@pages.page("/sales.csv", allow="staff")
+def sales_file() -> Response:
+    found = api.get("/orders/analytics", since=request.args.get("since"), until=request.args.get("until"))
+    columns = ("day", "placed", "confirmed", "revenue", "refunded")
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(found["days"])
+    return Response(text.getvalue(), content_type="text/csv; charset=utf-8")
