@@ -24,6 +24,10 @@ def main() -> None:
         from chassis.base import failpoints
 
         failpoints.arm(service.settings.failpoints_directory, f"{service.name}-{arguments.command}")
+    if service.settings.otlp_url and arguments.command in ("web", "worker", "celery"):
+        from chassis.base import otlp
+
+        otlp.start(service.settings.otlp_url, f"{service.name}-{arguments.command}", service.settings.version)
     # Memory is paid per process: each imports only what it runs.
     match arguments.command:
         case "web":

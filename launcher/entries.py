@@ -120,7 +120,7 @@ def _of_json(program: str, content: dict[str, Any], at: float) -> Entry:
 
 
 def _of_kong(program: str, content: dict[str, Any]) -> Entry:
-    """One exchange; its time is its beginning."""
+    """One exchange; its time is its beginning, its id the trace's."""
     request, response = content.get("request") or {}, content.get("response") or {}
     status = response.get("status") or 0
     route = (content.get("route") or {}).get("name")
@@ -129,8 +129,8 @@ def _of_kong(program: str, content: dict[str, Any]) -> Entry:
         "route": route,
         "status": status,
         "milliseconds": (content.get("latencies") or {}).get("request"),
-        "request_id": request.get("id"),
-        **{name: content[name] for name in ("correlation_id", "trace_id") if content.get(name)},
+        "trace_id": request.get("id"),
+        **({"correlation_id": content["correlation_id"]} if content.get("correlation_id") else {}),
     }
     level = "error" if status >= 500 else "info"
     return Entry(content["started_at"] / 1000, program, level, "request", fields)

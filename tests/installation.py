@@ -21,6 +21,7 @@ from launcher.progress import Progress
 from launcher.services import ports_of
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
+from tests.otlp import Receiver, receiving
 
 ROOT = Path(__file__).parents[1]
 DEADLINE_SECONDS = 60
@@ -213,9 +214,16 @@ def edge_is_whole(stack: Stack) -> bool:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def spans() -> Iterator[Receiver]:
+    """Receives those of `stack`."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, spans: Receiver) -> Iterator[Stack]:
     server_url("POSTGRES")  # Exits with advice unless started by ./souk test.
-    with installed(tmp_path_factory.mktemp("installation")) as running:
+    with installed(tmp_path_factory.mktemp("installation"), SOUK_OTLP_URL=spans.url) as running:
         yield running
 
 

@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     log_level: str = "info"
     """debug, info, warning or error."""
 
+    otlp_url: str = ""
+    """http(s)://host:port of an OpenTelemetry receiver, whose /v1/traces takes OTLP over HTTP in JSON. Empty: no spans are made."""
+
     database_url: str = ""
     """postgresql://role:password@host:port/database; empty for a service without PostgreSQL."""
 

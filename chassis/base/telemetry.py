@@ -1,9 +1,7 @@
-"""Logging, tracing and metrics."""
+"""Logging and metrics."""
 
 import json
 import logging
-import re
-import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +10,6 @@ from typing import Any, TextIO, cast
 
 import structlog
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram
-from structlog.contextvars import bind_contextvars, get_contextvars, reset_contextvars
 
 
 class OwnGauge(Gauge):
@@ -54,12 +51,6 @@ HANDLING_SECONDS = Histogram(
     ["type"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
 )
-
-TRACEPARENT = re.compile("[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
-"""W3C Trace Context. Strict: clients send it and every log line shows it."""
-
-CORRELATION_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-"""As the edge makes them. Other text of a client's may be secret."""
 
 MAX_DEPTH = 50
 
@@ -176,35 +167,3 @@ def blanked(value: Any, name: str = "", depth: int = 0) -> Any:
     if isinstance(value, list | tuple):
         return [blanked(content, depth=depth + 1) for content in value]
     return value
-
-
-def traceparent() -> str:
-    """Empty outside a trace."""
-    return str(get_contextvars().get("traceparent", ""))
-
-
-def correlation_id() -> str:
-    """The edge's id of the request in which everything here began; empty if in none."""
-    return str(get_contextvars().get("correlation_id", ""))
-
-
-def identity(traceparent: str, correlation_id: str) -> dict[str, str]:
-    """As fields of a log line."""
-    found = {}
-    if trace := TRACEPARENT.fullmatch(traceparent):
-        found["trace_id"] = trace[1]
-    if CORRELATION_ID.fullmatch(correlation_id):
-        found["correlation_id"] = correlation_id
-    return found
-
-
-@contextmanager
-def trace(incoming: str = "", correlation_id: str = "", *, work: str, **fields: Any) -> Iterator[None]:
-    """Continue the trace of `incoming` (a traceparent), or start one."""
-    ids = {"trace_id": secrets.token_hex(16), **identity(incoming, correlation_id)}
-    context = f"00-{ids['trace_id']}-{secrets.token_hex(8)}-01"
-    bound = bind_contextvars(traceparent=context, work=work, **ids, **fields)
-    try:
-        yield
-    finally:
-        reset_contextvars(**bound)

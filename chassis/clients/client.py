@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from structlog import get_logger
 
 from chassis import discovery
-from chassis.base import telemetry
+from chassis.base import tracing
 from chassis.base.parsing import parse_json
 from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
@@ -53,7 +53,7 @@ class Client:
             outcome = _OUTCOMES.get(type(problem), outcome)
             raise
         finally:
-            metrics.SECONDS.labels(self.service).observe(time.perf_counter() - started)
+            metrics.SECONDS.labels(self.service).observe(time.perf_counter() - started, tracing.exemplar())
             metrics.CALLS.labels(self.service, outcome).inc()
 
     def send(self, request: Request, settings: Settings) -> Response:
@@ -95,12 +95,9 @@ class Client:
 
 
 def _context() -> dict[str, str]:
-    """Whose work it is."""
-    correlation_id = telemetry.correlation_id()
-    return {
-        **({"X-Correlation-ID": correlation_id} if correlation_id else {}),
-        "traceparent": telemetry.traceparent(),
-    }
+    """Whose work it is. Each try adds its traceparent."""
+    correlation_id = tracing.correlation_id()
+    return {"X-Correlation-ID": correlation_id} if correlation_id else {}
 
 
 _OUTCOMES: dict[type[Problem], str] = {

@@ -10,7 +10,7 @@ import urllib3
 from structlog import get_logger
 from urllib3.exceptions import ClosedPoolError, ConnectTimeoutError, HTTPError, NewConnectionError, ReadTimeoutError
 
-from chassis.base import deadline
+from chassis.base import deadline, tracing
 from chassis.clients import metrics, tls
 from chassis.clients.breaker import Admission, Breaker
 from chassis.clients.failures import BadResponse, TryFailed
@@ -65,7 +65,10 @@ class Peer:
         with self._lock:
             self._in_flight += 1
         try:
-            return self._exchange(request, seconds)
+            with tracing.http_call(request.method, self.instance.url) as span:
+                response = self._exchange(request, seconds)
+                tracing.responded(span, response.status)
+                return response
         finally:
             with self._lock:
                 self._in_flight -= 1
@@ -75,7 +78,11 @@ class Peer:
 
     def _exchange(self, request: Request, seconds: float) -> Response:
         end = time.monotonic() + seconds
-        headers = {**request.headers, deadline.HEADER: str(max(1, int(seconds * 1000)))}
+        headers = {
+            **request.headers,
+            "traceparent": tracing.traceparent(),
+            deadline.HEADER: str(max(1, int(seconds * 1000))),
+        }
         timeout = urllib3.Timeout(connect=min(self._connect_seconds, seconds), read=seconds)
         try:
             received = self._pool.urlopen(

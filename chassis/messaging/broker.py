@@ -13,6 +13,9 @@ DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
 """Before each retry; then the dead-letter queue."""
 
 ATTEMPT_HEADER = "x-souk-attempt"
+REPLAY_HEADER = "x-souk-replay"
+"""How often it was a dead letter that an operator sent again."""
+
 ERROR_HEADER = "x-souk-error"
 DIED_AT_HEADER = "x-souk-died-at"
 

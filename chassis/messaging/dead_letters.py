@@ -13,7 +13,7 @@ from kombu import Connection, Consumer, Queue
 from chassis.base import telemetry
 from chassis.base.parsing import parse_json
 from chassis.messaging import broker
-from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, body_of
+from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, REPLAY_HEADER, body_of
 from chassis.messaging.publisher import Outgoing, Publisher, points_of
 
 MAX_LETTERS = 10_000
@@ -87,7 +87,8 @@ class DeadLetterQueue:
                 if ids is not None and letter.id not in ids:
                     continue
                 exchange, key = self._destination(message)
-                moves.append((message, _copy(message, exchange, key, {ATTEMPT_HEADER: 0})))
+                replay = {ATTEMPT_HEADER: 0, REPLAY_HEADER: message.headers.get(REPLAY_HEADER, 0) + 1}
+                moves.append((message, _copy(message, exchange, key, replay)))
                 to = key if exchange == self._service else f"{exchange}: {key}"
                 replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
             if not dry_run:

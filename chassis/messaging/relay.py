@@ -11,7 +11,7 @@ from uuid import UUID
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
 
-from chassis.base import telemetry
+from chassis.base import telemetry, tracing
 from chassis.messaging.envelope import Envelope
 
 log = get_logger(__name__)
@@ -32,8 +32,8 @@ MAX_BATCH_SECONDS = 5.0
 def meta(version: int = 1) -> dict[str, Any]:
     """Stored beside a message's data."""
     return {
-        "traceparent": telemetry.traceparent(),
-        "correlation_id": telemetry.correlation_id(),
+        "traceparent": tracing.traceparent(),
+        "correlation_id": tracing.correlation_id(),
         "schema": version,
     }
 

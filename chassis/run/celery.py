@@ -4,7 +4,7 @@ from typing import Any
 
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
-from chassis.base import health, telemetry
+from chassis.base import health, telemetry, tracing
 from chassis.run.service import Service
 
 
@@ -37,12 +37,19 @@ def run(service: Service) -> None:
             raise ConnectionError("Celery does not consume.")
 
     health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
-    service.celery.app.worker_main(
+    try:
+        _work(service.celery.app, settings.threads)
+    finally:
+        tracing.stop()
+
+
+def _work(app: Any, threads: int) -> None:
+    app.worker_main(
         [
             "--quiet",
             "worker",
             "--pool=threads",
-            f"--concurrency={settings.threads}",
+            f"--concurrency={threads}",
             "--without-gossip",
             "--without-mingle",
             "--without-heartbeat",

@@ -28,8 +28,10 @@ from celery.exceptions import Reject, Retry
 from kombu.serialization import dumps
 from structlog import get_logger
 
-from chassis.base import failpoints, telemetry
-from chassis.messaging import broker
+from chassis.base import failpoints, telemetry, tracing
+from chassis.base.tracing import Kind, Span
+from chassis.messaging import broker, spans
+from chassis.messaging.broker import REPLAY_HEADER
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import CONFIRM_TIMEOUT_SECONDS, Outgoing
 from chassis.messaging.relay import TASK_PREFIX, TASK_ROWS
@@ -45,8 +47,8 @@ Steps = Generator[Callable[[], Any], Any, None]
 F = TypeVar("F", bound=Callable[[UUID], Steps | None])
 Exhausted = Callable[[UUID, Exception], None]
 
-Origin = tuple[str, str]
-"""Traceparent and correlation id."""
+Origin = tuple[str, str, Span | None]
+"""Traceparent and correlation id that a row's task came with, and the span of this run."""
 
 
 class Tasks:
@@ -95,14 +97,12 @@ class Tasks:
                 max_retries=retries,
             )
             def run(task: Task, *row_ids: str) -> None:
-                traces = task.request.get("traceparents") or {}
-                correlated = task.request.get("correlation_ids") or {}
                 one = task.request.get("traceparent") or ""
                 self._expect_space(name, len(row_ids))
                 started = time.perf_counter()
-                with telemetry.trace(one, work=name):
+                with tracing.trace(one, work=name):
                     failpoints.point("begin")
-                    origins = {UUID(each): (traces.get(each, one), correlated.get(each, "")) for each in row_ids}
+                    origins = self._origins(task, row_ids, one)
                     errors = self._errors(name, origins)
                     failed = "exhausted" if task.request.retries >= task.max_retries else "retried"
                     _record(name, origins, dict.fromkeys(errors, failed), started)
@@ -114,6 +114,18 @@ class Tasks:
             return function
 
         return register
+
+    def _origins(self, task: Task, row_ids: Iterable[str], one: str) -> dict[UUID, Origin]:
+        request = task.request
+        traces, correlated = request.get("traceparents") or {}, request.get("correlation_ids") or {}
+        attempt = request.retries, request.get(REPLAY_HEADER) or 0
+        destination = f"{self.service}:{self.queue}"
+        origins: dict[UUID, Origin] = {}
+        for row_id in row_ids:
+            trace = traces.get(row_id, one)
+            span = spans.begin(Kind.CONSUMER, task.name, destination, request.id, trace, row_id, *attempt)
+            origins[UUID(row_id)] = trace, correlated.get(row_id, ""), span
+        return origins
 
     def _expect_space(self, name: str, count: int) -> None:
         """Back to the queue while the disk is full."""
@@ -144,11 +156,11 @@ class Tasks:
         self.app.conf.task_queues = [broker.celery_queue(self.service, broker.is_amqp(broker_url))]
         self.app.conf.broker_transport_options = broker.transport_options(broker_url)
 
-    def run(self, name: str, row_id: UUID) -> None:
+    def run(self, name: str, row_id: UUID, span: Span | None = None) -> None:
         with store.active(self.store):
             if not isgeneratorfunction(self.functions[name]):
                 self.functions[name](row_id)
-            elif error := self._together(name, {row_id: _origin()}).get(row_id):
+            elif error := self._together(name, {row_id: _origin(span)}).get(row_id):
                 raise error
 
     def _errors(self, name: str, origins: Mapping[UUID, Origin]) -> dict[UUID, Exception]:
@@ -165,14 +177,14 @@ class Tasks:
         )
 
     def _alone(self, name: str, row_id: UUID, origin: Origin) -> None:
-        with telemetry.trace(*origin, work=name, row_id=str(row_id)):
-            self.run(name, row_id)
+        with tracing.trace(*origin, work=name, row_id=str(row_id)):
+            self.run(name, row_id, origin[-1])
 
     def _together(self, name: str, origins: Mapping[UUID, Origin]) -> dict[UUID, Exception]:
         """The errors of calls by row. Raises those of transactions."""
 
         def step(row_id: UUID, move: Callable[[], Any]) -> Any:
-            with telemetry.trace(*origins[row_id], work=name, row_id=str(row_id)):
+            with tracing.trace(*origins[row_id], work=name, row_id=str(row_id)):
                 return move()
 
         # In the order of ids, as locks are taken in one order everywhere.
@@ -232,8 +244,8 @@ class Tasks:
         )
 
 
-def _origin() -> Origin:
-    return telemetry.traceparent(), telemetry.correlation_id()
+def _origin(span: Span | None) -> Origin:
+    return tracing.traceparent(), tracing.correlation_id(), span
 
 
 def _record(name: str, origins: Mapping[UUID, Origin], failed: Mapping[UUID, str], started: float) -> None:
@@ -243,7 +255,10 @@ def _record(name: str, origins: Mapping[UUID, Origin], failed: Mapping[UUID, str
         for row_id, origin in origins.items():
             outcome = failed.get(row_id, "done")
             telemetry.TASKS_HANDLED.labels(name, outcome).inc()
-            about = {"row_id": str(row_id), **telemetry.identity(*origin)}
+            trace, correlation_id, span = origin
+            about = {"row_id": str(row_id), **tracing.identity(trace, correlation_id)}
+            if span is not None:
+                span.end("" if outcome == "done" else outcome)
             log.info("task", task=name, outcome=outcome, milliseconds=milliseconds, **about)
 
 

@@ -13,9 +13,10 @@ from structlog import get_logger
 
 # Imported at start: takes 0.3 s.
 import chassis.security.revocations  # noqa: F401
-from chassis.base import deadline, telemetry
+from chassis.base import deadline, telemetry, tracing
 from chassis.base.health import Health, InFlight
 from chassis.base.settings import Settings
+from chassis.base.tracing import Kind
 from chassis.run.bodies import MAX_BODY_BYTES
 from chassis.run.service import Service
 from chassis.storage import store
@@ -38,7 +39,6 @@ BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 10)
 """0.2 s is the promise."""
 
 _SECURITY = [(name.lower(), (name, value)) for name, value in SECURITY_HEADERS.items()]
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _UNLOGGED = ("/health/", "/metrics")
 
 
@@ -97,18 +97,18 @@ def _activate(
 
         if environ["PATH_INFO"].startswith(_UNLOGGED):
             return inner(environ, start)
+        method, incoming = environ["REQUEST_METHOD"], tracing.incoming(environ)
+        span = tracing.start(method, Kind.SERVER, incoming)
         with (
             in_flight,
             active(),
-            telemetry.trace(
-                environ.get("HTTP_TRACEPARENT", ""),
-                environ.get("HTTP_X_CORRELATION_ID", ""),
-                work=environ["REQUEST_METHOD"],
-            ),
+            tracing.trace(incoming, environ.get("HTTP_X_CORRELATION_ID", ""), span, work=method),
             deadline.of_request(environ.get(deadline.ENVIRON), timeout),
         ):
             response = inner(environ, start)
-            requests.record(environ["REQUEST_METHOD"], route, status, time.perf_counter() - started)
+            requests.record(method, route, status, time.perf_counter() - started)
+            if span is not None:
+                tracing.end_of_request(span, method, route, status)
             return response
 
     app.wsgi_app = activated  # type: ignore[method-assign]
@@ -132,8 +132,8 @@ class Requests:
         self._bound = functools.cache(self._bind)
 
     def record(self, method: str, route: str, status: int, seconds: float) -> None:
-        duration, total = self._bound(method if method in _METHODS else "other", route, status)
-        duration.observe(seconds)
+        duration, total = self._bound(method if method in tracing.METHODS else "other", route, status)
+        duration.observe(seconds, tracing.exemplar())
         total.inc()
         log.info("request", method=method, route=route, status=status, milliseconds=round(seconds * 1000, 1))
 

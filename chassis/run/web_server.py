@@ -10,6 +10,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import MTServer
 
+from chassis.base import tracing
 from chassis.base.health import InFlight
 from chassis.base.problems import Problem, RequestTimeout, Unavailable
 from chassis.base.settings import Settings
@@ -39,9 +40,9 @@ def run(application: Any, settings: Settings) -> NoReturn:
             try:
                 bodies.read(environ)
             except TooManySlowBodies:
-                return _refuse(start_response, Unavailable("Too many requests send their bodies slowly."))
+                return _refuse(environ, start_response, Unavailable("Too many requests send their bodies slowly."))
             except IncompleteBody:
-                return _refuse(start_response, RequestTimeout("The request's body did not arrive in time."))
+                return _refuse(environ, start_response, RequestTimeout("The request's body did not arrive in time."))
             return application(environ, start_response)
 
     server = Server(
@@ -62,11 +63,12 @@ def run(application: Any, settings: Settings) -> NoReturn:
     _leave(in_flight, settings.request_timeout_seconds)
 
 
-def _refuse(start_response: Any, problem: Problem) -> list[bytes]:
+def _refuse(environ: Any, start_response: Any, problem: Problem) -> list[bytes]:
     # The unread body would be taken for the next request.
     headers = [("Content-Type", "application/problem+json"), ("Connection", "close"), *problem.headers.items()]
     start_response(f"{problem.status} {problem.title}", headers)
-    return [json.dumps(problem.body()).encode()]
+    with tracing.trace(tracing.incoming(environ), work=environ["REQUEST_METHOD"]):
+        return [json.dumps({**problem.body(), "trace_id": tracing.trace_id()}).encode()]
 
 
 def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
@@ -74,6 +76,7 @@ def _leave(in_flight: InFlight, timeout_seconds: float) -> NoReturn:
     deadline = time.monotonic() + timeout_seconds
     while in_flight.count and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
+    tracing.stop()
     os._exit(0)
 
 

@@ -13,10 +13,11 @@ from prometheus_client import Gauge
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
 
-from chassis.base import clock, disk, failpoints, health, telemetry
+from chassis.base import clock, disk, failpoints, health, telemetry, tracing
 from chassis.base.problems import Problem
-from chassis.messaging import handlers
-from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS
+from chassis.base.tracing import Kind, Span
+from chassis.messaging import broker, handlers, spans
+from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, REPLAY_HEADER
 from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Hold, Retry, Verdict
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import REGISTRY, NewerVersion, UnknownType
@@ -43,7 +44,7 @@ TIMER_SECONDS = Gauge("souk_timer_interval_seconds", "How often a timer runs.", 
 _OUTCOMES = {type(None): "done", Retry: "retried", DeadLetter: "dead_letter"}
 
 
-def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
+def handle(service: Service, envelopes: Sequence[Envelope], traces: Sequence[Span | None]) -> list[bool]:
     """In one transaction, in this order. False for each duplicate."""
     assert service.handlers is not None
     by_type = service.handlers.by_type
@@ -57,12 +58,13 @@ def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
             new = service.store.first_times([envelope.id for envelope in envelopes])
             are_new = [_is_first(envelope.id, new) for envelope in envelopes]
             service.handlers.lock([message for message, is_new in zip(messages, are_new, strict=True) if is_new])
-            for envelope, message, is_new in zip(envelopes, messages, are_new, strict=True):
+            for envelope, message, span, is_new in zip(envelopes, messages, traces, are_new, strict=True):
                 if is_new:
                     with (
-                        telemetry.trace(
+                        tracing.trace(
                             envelope.traceparent,
                             envelope.correlation_id,
+                            span,
                             work=envelope.type,
                             subject=envelope.subject,
                             message_id=str(envelope.id),
@@ -71,10 +73,22 @@ def handle(service: Service, envelopes: Sequence[Envelope]) -> list[bool]:
                     ):
                         by_type[envelope.type](message)
         service.store.source.wake()
-    for envelope, is_new in zip(envelopes, are_new, strict=True):
+    for envelope, span, is_new in zip(envelopes, traces, are_new, strict=True):
         if is_new:
-            telemetry.HANDLING_SECONDS.labels(envelope.type).observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            telemetry.HANDLING_SECONDS.labels(envelope.type).observe(seconds, tracing.exemplar(span))
+        if span is not None:
+            span.end()
     return are_new
+
+
+def _span(service: Service, envelope: Envelope, headers: dict[str, Any]) -> Span | None:
+    """Of one attempt, however often it is delivered."""
+    assert service.handlers is not None
+    type_ = envelope.type if envelope.type in service.handlers.by_type else "unknown"
+    destination = f"{broker.EXCHANGE.name}:{type_}:{service.name}"
+    attempt = headers.get(ATTEMPT_HEADER, 0), headers.get(REPLAY_HEADER, 0)
+    return spans.begin(Kind.CONSUMER, type_, destination, envelope.id, envelope.traceparent, service.name, *attempt)
 
 
 def _is_first(message_id: UUID, new: set[UUID]) -> bool:
@@ -93,7 +107,8 @@ def receive_all(service: Service, deliveries: Sequence[Delivery]) -> list[Verdic
     try:
         started = time.perf_counter()
         envelopes = [Envelope.from_json(delivery.body) for delivery in deliveries]
-        are_new = handle(service, envelopes)
+        pairs = zip(envelopes, deliveries, strict=True)
+        are_new = handle(service, envelopes, [_span(service, envelope, each.headers) for envelope, each in pairs])
     except Exception as error:
         log.info("messages are handled one by one", count=len(deliveries), error=type(error).__name__)
         return None
@@ -107,11 +122,13 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
     if disk.is_full(service.settings):
         return Hold(FULL_DISK_SECONDS)
     started, about, is_new = time.perf_counter(), {"type": "unknown"}, True
+    span: Span | None = None
     verdict: Verdict = None
     try:
         envelope = Envelope.from_json(body)
         about = _about(service, envelope)
-        [is_new] = handle(service, [envelope])
+        span = _span(service, envelope, headers)
+        [is_new] = handle(service, [envelope], [span])
     except NewerVersion as newer:
         # An instance of the newer release will receive it.
         log.warning("message waits for a newer release", reason=newer.detail, **about)
@@ -127,6 +144,8 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
         attempt = _attempt(headers)
         log.warning("message failed", attempt=attempt, exc_info=error, **about)
         verdict = Retry(attempt) if attempt < len(DELAYS_MILLISECONDS) else DeadLetter(repr(error))
+    if span is not None and verdict is not None:
+        span.end(_OUTCOMES[type(verdict)])
     _record(about, _OUTCOMES[type(verdict)] if is_new else "duplicate", started)
     return verdict
 
@@ -134,7 +153,7 @@ def receive(service: Service, body: bytes, headers: dict[str, Any]) -> Verdict:
 def _about(service: Service, envelope: Envelope) -> dict[str, str]:
     """Its type, ids and trace. An envelope may hold any type, which must not become a metric's label."""
     assert service.handlers is not None
-    found = {"message_id": str(envelope.id), **telemetry.identity(envelope.traceparent, envelope.correlation_id)}
+    found = {"message_id": str(envelope.id), **tracing.identity(envelope.traceparent, envelope.correlation_id)}
     if envelope.type not in service.handlers.by_type:
         return {"type": "unknown", **found}
     return {"type": envelope.type, REGISTRY[envelope.type].subject_name(): envelope.subject, **found}
@@ -156,9 +175,19 @@ def sender(service: Service, publisher: Publisher) -> Send:
     def send(envelopes: Sequence[Envelope]) -> Iterator[Envelope]:
         groups = _grouped(envelopes)
         for index in publisher.send_all([_outgoing(service, group) for group in groups]):
-            yield from groups[index]
+            for envelope in groups[index]:
+                _trace_sending(service, envelope)
+                yield envelope
 
     return send
+
+
+def _trace_sending(service: Service, envelope: Envelope) -> None:
+    if envelope.type.startswith(TASK_PREFIX):
+        destination = f"{service.name}:{service.name}.celery"
+    else:
+        destination = f"{broker.EXCHANGE.name}:{envelope.type}"
+    spans.sent(envelope, envelope.type.removeprefix(TASK_PREFIX), destination)
 
 
 def _grouped(envelopes: Sequence[Envelope]) -> list[list[Envelope]]:
@@ -203,15 +232,22 @@ def run_timers(service: Service, stopping: threading.Event) -> None:
 
 def _run(service: Service, timer: Timer) -> bool:
     """Whether there is more to do."""
-    with store.active(service.store), telemetry.trace(work=f"timer {_title(timer)}"):
+    work, error = f"timer {_title(timer)}", ""
+    span = tracing.start(work, Kind.INTERNAL)
+    with store.active(service.store), tracing.trace(span=span, work=work):
         try:
             with service.store.transaction():
                 more = bool(timer.run())
             TIMER_SUCCEEDED.labels(_title(timer)).set_to_current_time()
             return more
-        except Exception as error:  # it fires again anyway
-            log.warning("timer failed", exc_info=error)
+        except Exception as failure:  # it fires again anyway
+            log.warning("timer failed", exc_info=failure)
+            error = type(failure).__name__
             return False
+        finally:
+            # Most runs find nothing to do.
+            if span is not None and (span.is_handed_on or error):
+                span.end(error)
 
 
 def _title(timer: Timer) -> str:
@@ -267,6 +303,7 @@ def run(service: Service) -> None:
         for thread in threads:
             thread.join()
         publisher.close()
+        tracing.stop()
 
 
 def _consumer(service: Service) -> Consumer | None:

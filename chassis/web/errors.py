@@ -8,7 +8,7 @@ from flask import Flask, Response
 from structlog import get_logger
 from werkzeug.exceptions import HTTPException
 
-from chassis.base import deadline
+from chassis.base import deadline, tracing
 from chassis.base.problems import Problem, Unavailable, problem_body
 from chassis.storage import store
 
@@ -51,4 +51,5 @@ def _unexpected(error: Exception) -> Response:
 
 
 def _response(body: dict[str, Any], headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps(body), body["status"], headers, content_type="application/problem+json")
+    content = json.dumps({**body, "trace_id": tracing.trace_id()})
+    return Response(content, body["status"], headers, content_type="application/problem+json")

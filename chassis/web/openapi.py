@@ -41,6 +41,9 @@ class ProblemView(BaseModel):
     title: str
     status: int
     detail: str = ""
+    trace_id: str = ""
+    """By which operators find this request in logs and traces."""
+
     errors: list[FieldError] = []
     more_errors: int = 0
     """Beyond the ten listed."""

@@ -80,6 +80,8 @@ class Prometheus(Server):
             "storage.tsdb.retention.size": "500MB",
             "web.listen-address": self.address("prometheus"),
             "log.level": "warn",
+            # Those of latencies lead to traces.
+            "enable-feature": "exemplar-storage",
         }
         command = ["prometheus", *(f"--{name}={value}" for name, value in options.items())]
         return [*helpers, Program("prometheus", command, GO, self._folder, reads=self._read("prometheus"))]

@@ -6,7 +6,7 @@ import sys
 
 import uvloop
 
-from chassis.base import telemetry
+from chassis.base import telemetry, tracing
 from services.gateway.admin.app import create_admin
 from services.gateway.admin.server import AdminServer
 from services.gateway.app import Gateway
@@ -54,10 +54,15 @@ def main() -> None:
     settings = GatewaySettings.current()
     telemetry.configure_logging("gateway", settings.log_level)
     telemetry.BUILD.labels(settings.version).set(1)
+    if settings.otlp_url:
+        from chassis.base import otlp
+
+        otlp.start(settings.otlp_url, "gateway", settings.version)
     gateway = Gateway(load(settings), settings.trusted_ips, settings.real_ip_header)
     http = _bind("SOUK_PORT", settings.host, settings.port)
     https = _bind("SOUK_TLS_PORT", settings.host, settings.tls_port) if settings.tls_certificate else None
     uvloop.run(serve(settings, gateway, http, https))
+    tracing.stop()
 
 
 if __name__ == "__main__":

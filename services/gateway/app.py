@@ -10,6 +10,7 @@ from functools import lru_cache
 from flask import Flask, Request, request
 from structlog import get_logger
 
+from chassis.base import tracing
 from services.gateway.balancing.resources import Resources
 from services.gateway.exchange import responses
 from services.gateway.exchange.exchange import Exchange
@@ -57,6 +58,11 @@ class Gateway(Flask):
             finally:
                 exchange.finished = exchange.seconds()
                 exchange.close()
+                if exchange.span is not None:
+                    route = exchange.match.route if exchange.match is not None else None
+                    tracing.end_of_request(
+                        exchange.span, exchange.method, route.name or route.id if route else "none", response.status
+                    )
                 self._log(pipeline, response)
 
     async def _handle(self, pipeline: Pipeline) -> Response:
@@ -69,11 +75,13 @@ class Gateway(Flask):
         try:
             pipeline.log(response)
         except Exception as failure:  # the client has its response
-            log.exception("exchange not logged", exc_info=failure)
+            log.exception(
+                "exchange not logged", trace_id=request.environ["gateway.exchange"].request_id, exc_info=failure
+            )
 
     def handle_user_exception(self, e: Exception) -> Response:  # type: ignore[override]  # for wire, not for WSGI
-        log.exception("unhandled error", exc_info=e)
         exchange: Exchange = request.environ["gateway.exchange"]
+        log.exception("unhandled error", trace_id=exchange.request_id, exc_info=e)
         response = responses.error(exchange, responses.UNEXPECTED)
         response.headers.add("X-Kong-Request-Id", exchange.request_id)
         return response

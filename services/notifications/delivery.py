@@ -4,6 +4,7 @@ A crash may cause a duplicate at the same provider, never at a second one.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -12,7 +13,7 @@ from uuid import UUID
 from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
-from chassis.base import clock
+from chassis.base import clock, tracing
 from chassis.storage import store
 from services.notifications import links, requested
 from services.notifications.channels import providers, push
@@ -189,13 +190,22 @@ def _attempt(
         with store.transaction():
             attempt_id = Attempt.begin(notification_id, provider, device_id)
     try:
-        return Sent(attempt_id, call())
+        with _traced(provider):
+            return Sent(attempt_id, call())
     except push.SubscriptionEnded as ended:
         _end(attempt_id, Outcome.REFUSED, error=f"The subscription has ended ({ended}).")
         raise
     except (Refused, NotTaken, Unknown) as failure:
         _end(attempt_id, _OUTCOMES[type(failure)], error=str(failure))
         raise
+
+
+def _traced(provider: str) -> AbstractContextManager[object]:
+    kind, _, place = provider.partition(" ")
+    if kind == "smtp":
+        return tracing.call("smtp send", {"network.protocol.name": kind, "server.address": place.partition(":")[0]})
+    # Places of the others are accounts, and hosts that a browser named.
+    return tracing.call(f"{kind} send", {})
 
 
 def _end(attempt_id: UUID, outcome: Outcome, reference: str | None = None, error: str | None = None) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
-from chassis.base import telemetry
+from chassis.base import tracing
 from chassis.base.problems import Problem
 from chassis.storage import store
 from contracts import money
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for order_id in given.orders:
                 print_events(order_id)
         return
-    with store.active(service.store), telemetry.trace(work=f"sagas {given.verb}"):
+    with store.active(service.store), tracing.trace(work=f"sagas {given.verb}"):
         try:
             with store.transaction():
                 run(given.verb, getattr(given, "order", None), getpass.getuser())
@@ -70,7 +70,7 @@ def print_events(order_id: UUID) -> None:
     for event in Event.stream_of(order_id):
         currency = getattr(event.message, "currency", currency)
         about = {"timestamp": event.occurred_at.isoformat(), "event": event.type, "order_id": str(order_id)}
-        ids = telemetry.identity(event.meta.get("traceparent", ""), event.meta.get("correlation_id", ""))
+        ids = tracing.identity(event.meta.get("traceparent", ""), event.meta.get("correlation_id", ""))
         print(json.dumps({**about, "summary": words.summary(event.message, currency), **ids}))
 
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 import urllib3
 
-from chassis.base import telemetry
+from chassis.base import telemetry, tracing
 from chassis.messaging.relay import Relay
 from chassis.storage import mongo
 from contracts.stock import ReserveStock, StockReserved
@@ -65,7 +65,7 @@ def test_a_handled_message_wakes_the_relay(products, stocked, deliver):
 
 def test_a_message_carries_the_trace_it_came_from(products, stocked, published, system):
     (cups,) = stocked(5)
-    with telemetry.trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", work="test"):
+    with tracing.trace("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", work="test"):
         Reservation.begin(uuid4(), {cups: 1}, timedelta(minutes=1)).confirm()
     outside = system(products)
     outside.drain()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
+from chassis.base import tracing
+from chassis.base.tracing import Kind, Span
 from services.gateway.config.schema import Consumer, Credential
 from services.gateway.exchange.bodies import KeptBody, unbuffered
 from services.gateway.exchange.routing import Match
@@ -47,6 +49,7 @@ class Exchange:
         self.started_at = time.time()
         self.head = head
         self.request_id = secrets.token_hex(16)
+        """Also the id of its trace."""
         self.method = head.method
         authority, target = _split(head.target)
         self.raw_path, separator, self.query = target.partition("?")
@@ -63,6 +66,7 @@ class Exchange:
         self.client_ip = client_ip
         self.is_trusted = is_trusted
         """Whether the peer's X-Forwarded-* count."""
+        self.span, self.traceparent = _trace(self.request_id, self._first.get("traceparent", ""))
         self.match: Match | None = None
         self.consumer: Consumer | None = None
         self.credential: Credential | None = None
@@ -217,6 +221,16 @@ class Exchange:
         for name, value in self._first.items():
             environ["HTTP_" + name.upper().replace("-", "_")] = value
         return environ
+
+
+def _trace(request_id: str, sent: str) -> tuple[Span | None, str]:
+    """The request's span, and what services are told of its trace. Of the client's trace only whether it is sampled counts."""
+    if not tracing.is_on():
+        return None, ""
+    if sent and not tracing.is_sampled(sent):
+        return None, tracing.unsampled(request_id)
+    span = tracing.start("HTTP", Kind.SERVER, request_id)
+    return span, span.traceparent if span is not None else ""
 
 
 def _split(target: str) -> tuple[str | None, str]:

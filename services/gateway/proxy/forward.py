@@ -85,7 +85,13 @@ async def forward(exchange: Exchange, backend: Backend) -> Response:
         try:
             return await _try(exchange, backend, node, uri)
         except Failed as failed:
-            log.warning("try failed", service=service.name, target=node.address, error=str(failed))
+            log.warning(
+                "try failed",
+                service=service.name,
+                target=node.address,
+                error=str(failed),
+                trace_id=exchange.request_id,
+            )
             failure = failed.kind
             exchange.tries[-1].failure = failure[0]
             exchange.upstream_statuses.append(str(failure[0]))

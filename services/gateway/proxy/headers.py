@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from chassis.base import tracing
 from services.gateway.exchange.exchange import Exchange
 from services.gateway.exchange.responses import SERVER, labelled
 from services.gateway.wire.fields import Fields
@@ -20,6 +21,8 @@ _REPLACED = frozenset(
 _FORWARDED = frozenset(
     {"x-forwarded-proto", "x-forwarded-host", "x-forwarded-port", "x-forwarded-path", "x-forwarded-prefix"}
 )
+
+_TRACE = frozenset(tracing.HEADERS)
 
 _NONE = frozenset[str]()
 
@@ -41,6 +44,8 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
     """Without framing."""
     # Kong reads the first of two Connection headers.
     dropped = _NOT_FORWARDED | _named_by(exchange.header("connection"))
+    if exchange.traceparent:
+        dropped |= _TRACE
     overrides = exchange.upstream_headers
     items = [("Host", host), ("Connection", "keep-alive")]
     via = []
@@ -65,6 +70,8 @@ def to_upstream(exchange: Exchange, host: str) -> Fields:
         ("Via", ", ".join([*via, VIA if exchange.head.version == "1.1" else f"1 {SERVER}"])),
         ("X-Kong-Request-Id", exchange.request_id),
     ]
+    if exchange.traceparent:
+        own.append(("traceparent", exchange.traceparent))
     items += ((name, value) for name, value in overrides.values() if value is not None)
     if exchange.reshape is None:
         return Fields([*items, *own])

@@ -11,6 +11,7 @@ import urllib3
 from pydantic import BaseModel, Field, ValidationError
 from urllib3.exceptions import HTTPError
 
+from chassis.base import tracing
 from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
@@ -105,7 +106,9 @@ class SandboxProvider:
     ) -> urllib3.BaseHTTPResponse:
         headers = {**headers, "Authorization": f"Bearer {self._key}"}
         try:
-            response = _pool.request(method, self._url + path, json=body, headers=headers, timeout=self._timeout)
+            with tracing.http_call(method, self._url) as span:
+                response = _pool.request(method, self._url + path, json=body, headers=headers, timeout=self._timeout)
+                tracing.responded(span, response.status)
         except HTTPError as error:
             raise ProviderUnavailable(f"The sandbox provider is unavailable: {type(error).__name__}.") from error
         if response.status in _REFUSALS:

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field, ValidationError
 
+from chassis.base import tracing
 from contracts.reasons import Reason
 from services.payments.models import RefundStatus, Status
 from services.payments.providers.interface import (
@@ -218,7 +219,8 @@ def _errors_translated() -> Iterator[None]:
     import stripe
 
     try:
-        yield
+        with tracing.call("stripe", {}):
+            yield
     except stripe.CardError as error:
         details = _Error.model_validate((error.json_body or {}).get("error", {}))  # type: ignore[attr-defined]
         if details.payment_intent is None:

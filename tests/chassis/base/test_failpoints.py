@@ -18,14 +18,14 @@ WORK = """
 import sys
 import mongoengine
 from sqlalchemy import text
-from chassis.base import failpoints, telemetry
+from chassis.base import failpoints, tracing
 from chassis.storage import mongo, postgres
 directory, sql, mongo_url = sys.argv[1:]
 failpoints.arm(directory, "program")
 database = postgres.Database(sql)
-with telemetry.trace(work=failpoints.together(["b", "a", "b"])):
+with tracing.trace(work=failpoints.together(["b", "a", "b"])):
     failpoints.point("handled")
-with telemetry.trace(work="writing"):
+with tracing.trace(work="writing"):
     with database.transaction():
         postgres.session().execute(text("SELECT count(*) FROM kept"))
     for number in (1, 2):

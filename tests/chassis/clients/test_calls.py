@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from chassis.base import deadline, telemetry
+from chassis.base import deadline, tracing
 from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
 from chassis.clients import BadResponse, Client, NotThere, Refused, TooSlow
@@ -14,12 +14,12 @@ from tests.conftest import free_port
 
 
 def test_a_call_carries_our_key_the_trace_and_the_time_left(upstream: Faulty) -> None:
-    with telemetry.trace(work="test"):
+    with tracing.trace(work="test"):
         assert Client("upstream").get("/well", {"q": [1, 2]}, settings_for(upstream)) == {"well": True}
         ((method, target, headers, _),) = upstream.seen
         assert (method, target) == ("GET", "/well?q=1&q=2")
         assert headers["X-API-Key"] == "mine"
-        assert headers["traceparent"] == telemetry.traceparent()
+        assert headers["traceparent"] == tracing.traceparent()
         assert 1_500 < int(headers[deadline.HEADER]) <= 2_000
 
 

@@ -12,7 +12,7 @@ from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from chassis.base import telemetry
+from chassis.base import telemetry, tracing
 from chassis.base.problems import Conflict
 from chassis.base.settings import Settings
 from chassis.messaging import relay as relay_module
@@ -96,7 +96,7 @@ def test_a_message_delivered_twice_is_handled_once(counting: Service) -> None:
 
 def test_two_deliveries_at_the_same_time_are_one(counting: Service) -> None:
     message = envelope(UserDeleted(uuid4()))
-    both = [threading.Thread(target=worker.handle, args=[counting, [message]]) for _ in range(2)]
+    both = [threading.Thread(target=worker.handle, args=[counting, [message], [None]]) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
@@ -153,7 +153,7 @@ def test_deliveries_of_the_same_messages_in_other_orders_do_not_deadlock(countin
     outcomes: list[list[bool]] = []
 
     def deliver(some: list[Envelope]) -> None:
-        outcomes.append(worker.handle(counting, some))
+        outcomes.append(worker.handle(counting, some, [None] * len(some)))
 
     both = [threading.Thread(target=deliver, args=[some]) for some in (messages, messages[::-1])]
     for thread in both:
@@ -433,9 +433,9 @@ def test_each_delivery_is_one_line_of_the_log(
 
 def test_what_was_sent_for_a_request_carries_its_correlation_id(counting: Service) -> None:
     system, request = System([counting]), str(uuid4())
-    with telemetry.trace("", request, work="test"), counting.store.transaction():
+    with tracing.trace("", request, work="test"), counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
-    with telemetry.trace("", "4929939187355598", work="test"), counting.store.transaction():
+    with tracing.trace("", "4929939187355598", work="test"), counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     system.drain()
     assert [sent.correlation_id for sent in system.sent] == [request, ""]
