@@ -1,7 +1,4 @@
-"""Secrets are sent to every operation of the platform, and must then be found in no log, metric, table, message or mail.
-
-Traces are not stored separately: their ids are in logs, message metadata and Celery's headers.
-"""
+"""Secrets are sent to every operation of the platform, and must then be found in no log, metric, exemplar, span, table, message or mail."""
 
 import json
 from collections.abc import Iterator
@@ -28,6 +25,7 @@ from launcher.stack import Stack
 from launcher.testing import SERVERS
 from tests.installation import Person, catalogue_of, mails_url, until
 from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
+from tests.otlp import Receiver
 
 PASSWORD = f"Canary-{uuid4().hex}-password"
 TOKEN = f"canary{uuid4().hex}token"
@@ -123,7 +121,9 @@ def written(stack: Stack) -> Iterator[tuple[str, str]]:
     ports = {name: port for name, port in stack.installation.ports.items() if name.endswith(WITH_METRICS)}
     for name, port in ports.items():
         url = f"http://127.0.0.1:{port}/metrics"
-        yield f"metrics of {name}", _pool.request("GET", url).data.decode()
+        # With exemplars.
+        accepted = {"Accept": "application/openmetrics-text"}
+        yield f"metrics of {name}", _pool.request("GET", url, headers=accepted).data.decode()
     for service, url in stack.backing.databases.items():
         yield from _tables(service, url)
     client = mongoengine.connection.MongoClient(stack.backing.mongo["products"])  # type: ignore[attr-defined]
@@ -160,7 +160,7 @@ def _kept_by_redis(url: str) -> Iterator[str]:
 
 
 @pytest.mark.timeout(600)
-def test_no_secret_is_written_down_anywhere(stack: Stack, person: Any, admin: Person) -> None:
+def test_no_secret_is_written_down_anywhere(stack: Stack, spans: Receiver, person: Any, admin: Person) -> None:
     leila, documents = person(), documents_of(stack)
     with recorded(stack) as events:
         _use_secrets(stack, leila)
@@ -175,8 +175,13 @@ def test_no_secret_is_written_down_anywhere(stack: Stack, person: Any, admin: Pe
         _publish_a_bad_message(stack)
         _try_wrong_passwords(stack)
     seen = [*written(stack), *(("event", event.decode()) for event in events)]
+    assert any("trace_id=" in content for where, content in seen if where.startswith("metrics")), "no exemplars"
+    # Those of the requests above have been sent half a second after they ended.
+    last = leila.send("GET", "/users/me").headers["X-Kong-Request-Id"]
+    until(lambda: len(spans.trace(last)) == 2)
+    seen += [("span", body.decode()) for body in spans.bodies]
     sinks = {where.split(" ")[0] for where, _ in seen}
-    assert sinks == {"log", "metrics", "table", "collection", "redis", "dead", "mail", "event"}
+    assert sinks == {"log", "metrics", "table", "collection", "redis", "dead", "mail", "event", "span"}
     assert any(leila.id in content for _, content in seen), "nothing was written"
     logs = {where.removeprefix("log ").partition(".")[0] for where, _ in seen if where.startswith("log ")}
     assert {
