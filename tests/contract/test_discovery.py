@@ -18,7 +18,7 @@ from services.gateway.runtime import follow
 from services.gateway.settings import GatewaySettings
 from tests.consul import ConsulServer, _shared_consul, consul, consul_binary
 from tests.installation import until
-from tests.kubernetes import Account, KubernetesServer, needs_kubernetes
+from tests.kubernetes import Account, KubernetesServer
 
 __all__ = ["_shared_consul", "consul", "consul_binary"]
 
@@ -127,7 +127,7 @@ class OfTheGateway:
         self._loop.close()
 
 
-@pytest.fixture(params=["consul", pytest.param("kubernetes", marks=needs_kubernetes)])
+@pytest.fixture(params=["consul", pytest.param("kubernetes", marks=pytest.mark.kubernetes)])
 def catalogue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Catalogue]:
     server = request.getfixturevalue(request.param)
     catalogue: Catalogue = InConsul(server) if request.param == "consul" else InKubernetes(server, tmp_path)

@@ -12,9 +12,9 @@ from chassis.base.settings import Settings
 from chassis.discovery.instance import Instance
 from chassis.discovery.kubernetes import APIServer, Query
 from tests.installation import until
-from tests.kubernetes import Account, KubernetesServer, needs_kubernetes
+from tests.kubernetes import Account, KubernetesServer
 
-pytestmark = needs_kubernetes
+pytestmark = pytest.mark.kubernetes
 
 WAIT_SECONDS = 20
 
