@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from launcher.servers import SERVERS
 from launcher.services import ports_of
 from launcher.stack import Stack
 from launcher.state import StateFolder
@@ -31,7 +32,8 @@ HOSTS = {name: name if name == "redis-cache" else name.partition("-")[0] for nam
 
 def stack(folder: Path | None = None, environment: Mapping[str, str] = os.environ) -> Stack:
     """folder: of its secrets and keys, by default beside those of `./souk up`."""
-    found = Stack(folder or StateFolder().path / "kubernetes")
+    servers = [name for name in SERVERS if name != "prometheus"]
+    found = Stack(folder or StateFolder().path / "kubernetes", servers=servers)
     found.state.make()
     found.installation.environment = dict(environment)
     found.installation.ports = ports_of({}) | PORTS
