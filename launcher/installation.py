@@ -13,6 +13,7 @@ from launcher.state import StateFolder
 from launcher.supervisor import Supervisor
 
 REPLICAS = "replicas.json"
+OBSERVED = "observed.json"
 
 
 @dataclass
@@ -40,6 +41,15 @@ class Installation:
     @replicas.setter
     def replicas(self, counts: Mapping[str, int]) -> None:
         self.state.write_json(REPLICAS, dict(counts))
+
+    @property
+    def is_observed(self) -> bool:
+        """Whether OBSERVERS run."""
+        return bool(self.state.read_json(OBSERVED).get("is_observed"))
+
+    @is_observed.setter
+    def is_observed(self, value: bool) -> None:
+        self.state.write_json(OBSERVED, {"is_observed": value})
 
     @classmethod
     def at(cls, path: Path | None, progress: Progress) -> "Installation":

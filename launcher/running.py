@@ -177,6 +177,8 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
         server = stack.servers.get(name)
         if server and (server.given or name in programs):
             found.append((server.title, server.url))
+    if "victorialogs" in programs:
+        found.append(("VictoriaLogs", f"{stack.url('victorialogs')}/select/vmui"))
     if "alertmanager" in programs:
         found.append(("Alertmanager", f"http://127.0.0.1:{ports['alertmanager']}"))
     return found

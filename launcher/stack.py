@@ -24,7 +24,7 @@ from launcher.installation import Installation
 from launcher.manifests import SERVICES, WITH_MONGO, WITH_POSTGRES, role_of
 from launcher.program import Program
 from launcher.progress import Progress
-from launcher.servers import SERVERS, Mongo, Postgres, Prometheus, Server
+from launcher.servers import OBSERVERS, SERVERS, Mongo, Postgres, Prometheus, Server
 from launcher.services import OURS, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
 from launcher.together import Together
@@ -49,6 +49,8 @@ class Stack:
         self.state, self.supervisor = self.installation.state, self.installation.supervisor
         self.progress = self.installation.progress
         self.servers = {name: SERVERS[name](self.installation) for name in servers}
+        if services and self.installation.is_observed:
+            self.servers |= {name: observer(self.installation) for name, observer in OBSERVERS.items()}
         self._with_services, self._standard_ports, self._bound = services, standard_ports, bound
         self._started: list[str] = []
 
@@ -239,7 +241,7 @@ class Stack:
         schemas = together.start(self._make_databases, after=[ready["postgres"]])
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)
-        needed = [ready[name] for name in ready if name != "prometheus"]
+        needed = [ready[name] for name in ready if name != "prometheus" and name not in OBSERVERS]
         together.start(self._run_services, needed, after=[schemas, edge], settled=[*needed, catalogue])
 
     def _make_databases(self) -> None:

@@ -13,9 +13,18 @@ from launcher.stack import Stack
 
 @app.command()
 @command
-def up() -> None:
+def up(
+    observe: Annotated[
+        bool | None,
+        typer.Option("--observe/--no-observe", help="Also VictoriaLogs with all logs, from now on; Go builds it once."),
+    ] = None,
+) -> None:
     """Start what is not running, and list the addresses. A first start ends with a paid demo order."""
     stack = Stack(progress=progress.for_terminal())
+    if observe is not None:
+        stack.state.make()
+        stack.installation.is_observed = observe
+        stack = Stack(progress=stack.progress)
     was_down = not stack.supervisor.is_running()
     started = stack.up()
     if was_down:

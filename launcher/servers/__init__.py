@@ -7,9 +7,24 @@ from launcher.servers.prometheus import Prometheus
 from launcher.servers.rabbitmq import RabbitMQ
 from launcher.servers.redis import Redis
 from launcher.servers.server import Server
+from launcher.servers.victorialogs import VictoriaLogs
 
 SERVERS: dict[str, type[Server]] = {
     server.name: server for server in (Postgres, Mongo, Redis, RabbitMQ, Consul, Prometheus)
 }
 
-__all__ = ["SERVERS", "Consul", "Mongo", "Postgres", "Prometheus", "RabbitMQ", "Redis", "Server"]
+OBSERVERS: dict[str, type[Server]] = {VictoriaLogs.name: VictoriaLogs}
+"""Started by `./souk up --observe`."""
+
+__all__ = [
+    "OBSERVERS",
+    "SERVERS",
+    "Consul",
+    "Mongo",
+    "Postgres",
+    "Prometheus",
+    "RabbitMQ",
+    "Redis",
+    "Server",
+    "VictoriaLogs",
+]
