@@ -28,6 +28,16 @@ VARIANTS = [
 ]
 
 
+HELM_SECONDS = 1800
+"""For its build, on a busy machine with an empty cache."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "run_helm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(HELM_SECONDS))
+
+
 @pytest.fixture(scope="session")
 def run_helm() -> Helm:
     if not helm.is_available():
