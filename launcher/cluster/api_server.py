@@ -44,11 +44,12 @@ class APIServer:
         self.kubeconfig.write_text(KUBECONFIG.format(url=self.url, certificate=self.certificate, token=self.token))
 
     def start(self) -> None:
-        """Also what was killed of it. Raises LaunchError."""
+        """Also what was killed of it. It ends with the thread that calls this. Raises LaunchError."""
         for name, flags in self._flags.items():
             if name not in self._running:
                 with open(self.folder / f"{name}.log", "ab") as output:
-                    self._running[name] = subprocess.Popen([self.programs / name, *flags], stdout=output, stderr=output)
+                    command = ["setpriv", "--pdeathsig=KILL", str(self.programs / name), *flags]
+                    self._running[name] = subprocess.Popen(command, stdout=output, stderr=output)
         deadline = time.monotonic() + READY_SECONDS
         while not self._is_ready():
             ended = [name for name, process in self._running.items() if process.poll() is not None]

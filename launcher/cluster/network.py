@@ -7,12 +7,15 @@ network changes.
 import json
 import os
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from launcher.errors import LaunchError
 
 SECOND_BYTES = range(64, 128)
 MAX_NODES = 9
+NAMESPACES = Path("/run/netns")
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,11 @@ class Network:
     def remove(self) -> None:
         run(f"ip link del {self.name}", check=False)
         run(f"ip netns del {self.name}", check=False)
+        if NAMESPACES.exists() and not any(NAMESPACES.iterdir()):
+            # As before the first of all namespaces.
+            run(f"umount {NAMESPACES}", check=False)
+            with suppress(OSError):
+                NAMESPACES.rmdir()
 
 
 def claim() -> Network:
