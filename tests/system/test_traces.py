@@ -107,12 +107,12 @@ def place(person: Person, product_id: str, method: str = "tok_success", key: str
     return response.json()["id"], response.headers["X-Kong-Request-Id"]
 
 
-def whole(receiver: Receiver, trace_id: str, expected: Set[str]) -> list[Span]:
-    """The trace once all that is expected has arrived: exactly that, with one root and no orphan."""
-    titles = {each for edge in expected for each in edge.split(" > ")}
+def whole(receiver: Receiver, trace_id: str, expected: Set[str], lost: Set[str] = frozenset()) -> list[Span]:
+    """The trace once all that is expected has arrived: exactly that, perhaps without `lost`, with one root and no orphan."""
+    titles = {each for edge in expected - lost for each in edge.split(" > ")}
     try:
         until(lambda: titles <= {title(span) for span in receiver.trace(trace_id)})
-        until(lambda: _edges(receiver.trace(trace_id)) == expected)
+        until(lambda: expected - lost <= _edges(receiver.trace(trace_id)) <= expected)
     except AssertionError:
         found = receiver.trace(trace_id)
         print("\n".join(tree(found)))
@@ -194,7 +194,9 @@ def test_an_order_whose_worker_is_killed_between_commit_and_publish(
     trigger.touch()
     _, trace_id = place(leila, kettle)
     until(lambda: not trigger.exists())
-    whole(spans, trace_id, PAID)
+    # What it sent in its last half second left no span: such a span has no children.
+    sent = f" > {point.partition(':')[0]} send "
+    whole(spans, trace_id, PAID, lost={edge for edge in PAID if sent in edge})
 
 
 def test_an_order_whose_message_was_a_dead_letter(spans: Receiver, stack: Stack, person: SignUp, product: Sell) -> None:
