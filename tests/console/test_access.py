@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import pytest
 
-from launcher.stack import Stack
 from services.console.app import create_app
 from services.console.pages import allowed
 from services.console.settings import ConsoleSettings
@@ -52,8 +51,8 @@ def test_nothing_is_changed_without_a_forms_token(customer: Visitor, rule: str) 
         assert customer.send(Form(rule, {}), **token).status == 400
 
 
-def test_the_token_of_ones_own_session_does_not_fit_anothers(customer: Visitor, stack: Stack) -> None:
-    other = Visitor(stack.gateway_url)
+def test_the_token_of_ones_own_session_does_not_fit_anothers(customer: Visitor, url: str) -> None:
+    other = Visitor(url)
     token = other.get("/account/login").form("/account/login").fields["csrf"]
     assert customer.send(Form("/account/logout", {"csrf": token})).status == 400
     assert customer.get("/account/").status == 200
@@ -81,9 +80,7 @@ def test_over_tls_the_cookie_never_leaves_it() -> None:
     assert "Secure" in said
 
 
-def test_a_login_leaves_nothing_of_the_session_before(
-    visitor: Visitor, person: Callable[[], Person], stack: Stack
-) -> None:
+def test_a_login_leaves_nothing_of_the_session_before(visitor: Visitor, person: Callable[[], Person], url: str) -> None:
     """Who has planted a cookie is not logged in by its victim's login."""
     leila = person()
     form = visitor.get("/account/login").form("/account/login")
@@ -92,7 +89,7 @@ def test_a_login_leaves_nothing_of_the_session_before(
     assert visitor.cookie != planted
     after = visitor.get("/account").form("/account/logout").fields["csrf"]
     assert after != form.fields["csrf"]
-    attacker = Visitor(stack.gateway_url)
+    attacker = Visitor(url)
     attacker.browser.cookies.set("souk", planted, domain="127.0.0.1", path="/")
     assert attacker.get("/account").url.startswith("/account/login")
 
@@ -103,11 +100,11 @@ def test_a_forged_session_is_none(visitor: Visitor, cookie: str) -> None:
     assert visitor.get("/account").url.startswith("/account/login")
 
 
-def test_after_a_logout_the_old_cookie_is_worth_nothing(customer: Visitor, stack: Stack) -> None:
+def test_after_a_logout_the_old_cookie_is_worth_nothing(customer: Visitor, url: str) -> None:
     held = customer.cookie
     customer.send(customer.get("/").form("/account/logout"))
     assert customer.get("/account").url.startswith("/account/login")
-    thief = Visitor(stack.gateway_url)
+    thief = Visitor(url)
     thief.browser.cookies.set("souk", held, domain="127.0.0.1", path="/")
     until(lambda: thief.get("/account").url.startswith("/account/login"))
 

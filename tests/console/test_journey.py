@@ -13,6 +13,9 @@ Sell = Callable[[int], str]
 
 CHECKOUT = "/account/orders/checkout"
 
+SETTLED_SECONDS = 180
+"""For the whole saga with its mail, on a busy machine."""
+
 
 def buy(customer: Visitor, product_id: str, quantity: int = 1, card: str = "tok_success") -> Page:
     """The page of the order just placed."""
@@ -30,7 +33,7 @@ def once(customer: Visitor, path: str, *texts: str) -> Page:
         page = customer.get(path)
         return page if all(text in page.text for text in texts) else None
 
-    found: Page = until(look)
+    found: Page = until(look, SETTLED_SECONDS)
     return found
 
 
