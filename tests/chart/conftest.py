@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from launcher.errors import LaunchError
 from launcher.kubernetes import helm, place, secrets
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
@@ -42,7 +43,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def run_helm() -> Helm:
     if not helm.is_available():
         pytest.skip("THE CHART IS NOT TESTED: there is neither Helm nor Go, which builds it")
-    return Helm(helm.find())
+    try:
+        return Helm(helm.find())
+    except LaunchError as error:
+        pytest.skip(f"THE CHART IS NOT TESTED: {error} {' '.join(error.last_lines)}")
 
 
 @pytest.fixture(scope="session")
