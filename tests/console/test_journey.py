@@ -104,7 +104,7 @@ def test_a_cancelled_order_is_refunded(customer: Visitor, product: Sell) -> None
     page = once(customer, order.url, "Confirmed", "payment.captured", "stock.committed")
     cancelled = customer.send(page.form(f"{order.url}/cancel"))
     assert "What was paid comes back" in cancelled.text
-    once(customer, order.url, "Cancelled", "of which €12.50 refunded")
+    once(customer, order.url, "order.cancelled", "order.refunded", "of which €12.50 refunded")
 
 
 def test_a_form_sent_twice_is_one_order(customer: Visitor, product: Sell) -> None:

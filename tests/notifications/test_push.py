@@ -173,6 +173,12 @@ def test_a_browser_registered_again_is_the_same_device(http, owner, desk, notifi
     assert http.get(URL, headers=owner).json["items"] == []
 
 
+def test_an_address_may_look_like_a_card_number(http, owner):
+    subscription = Browser("https://push.example.com").subscription()
+    subscription["endpoint"] += "-4242424242424242"
+    assert http.post(URL, json=subscription, headers=owner).status_code == 201
+
+
 def test_devices_are_bounded_and_can_be_removed(http, owner):
     responses = [
         http.post(URL, json=Browser("https://push.example.com").subscription(), headers=owner) for _ in range(21)

@@ -172,7 +172,8 @@ def test_batches_about_the_same_orders_do_not_deadlock(platform: Platform, leila
 
     def handle(ids: list[UUID]) -> None:
         try:
-            worker.handle(service, [Envelope.of(StockReserved(order_id), "test") for order_id in ids])
+            envelopes = [Envelope.of(StockReserved(order_id), "test") for order_id in ids]
+            worker.handle(service, envelopes, [None] * len(ids))
         except Exception as error:
             errors.append(error)
 

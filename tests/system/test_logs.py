@@ -76,7 +76,7 @@ def test_an_order_is_told_by_the_log_of_every_program(
 
 
 def test_the_logs_of_all_programs_are_one(stack: Stack) -> None:
-    entries = told(stack, "logs", "-n", "2000")
+    entries = told(stack, "logs", "-n", "1000000")
     assert {entry["program"] for entry in entries} > {"gateway", "postgres", "rabbitmq", "orders-web"}
     assert [entry["time"] for entry in entries] == sorted(entry["time"] for entry in entries)
     chosen = told(stack, "logs", "orders", "gateway", "-n", "40", "--level", "info", "--since", "1h")

@@ -18,7 +18,10 @@ from launcher.stack import Stack
 from tests.conftest import free_port
 from tests.installation import edge_is_whole, installed, until
 
-ON_THEIR_OWN = {"bench", "chaos", "check", "down", "mutants", "new service", "test", "up", "kong golden", "kong run"}
+ON_THEIR_OWN = {
+    *("bench", "chaos", "chart generate", "chart secrets", "check", "down", "kong golden", "kong run"),
+    *("mutants", "new service", "test", "up"),
+}
 """They use no running installation, or start and stop it; as those of `cluster`."""
 
 AN_ID = str(uuid4())

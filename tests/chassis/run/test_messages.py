@@ -11,6 +11,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from structlog import get_logger
 
 from chassis.base import telemetry, tracing
 from chassis.base.problems import Conflict
@@ -396,9 +397,13 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.fixture
-def lines(capsys: pytest.CaptureFixture[str]) -> Callable[[str], list[dict[str, object]]]:
+def lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], list[dict[str, object]]]:
     """The log lines of an event since the last call."""
     telemetry.configure_logging("counting", "info")
+    # Its logger may have been bound by an earlier test.
+    monkeypatch.setattr(worker, "log", get_logger("chassis.run.worker"))
 
     def logged(event: str) -> list[dict[str, object]]:
         found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
