@@ -94,7 +94,14 @@ def _extended(entry: Entry, more: Sequence[str]) -> Entry:
 
 
 def _parsed(program: str, line: str, at: float) -> Entry | None:
-    """None for text without a time."""
+    """None for text without a time, and for what only looks like an entry."""
+    try:
+        return _read(program, line, at)
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        return None
+
+
+def _read(program: str, line: str, at: float) -> Entry | None:
     if line.startswith("{"):
         try:
             content = json.loads(line)

@@ -141,12 +141,15 @@ class Turn:
     has_full_time: bool
 
     def send(self, request: Request, seconds: float) -> Response:
-        """Raises TryFailed."""
-        succeeded: bool | None = False
+        """Raises TryFailed and BadResponse. Any other error is ours, and says nothing about the upstream."""
+        succeeded: bool | None = None
         try:
             response = self.peer.send(request, seconds)
             succeeded = True
             return response
+        except BadResponse:
+            succeeded = False
+            raise
         except TryFailed as failure:
             name, instance = self.peer.upstream, self.peer.instance.id
             log.warning("try failed", upstream=name, instance=instance, error=str(failure))

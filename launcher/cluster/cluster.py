@@ -79,6 +79,10 @@ class Cluster:
         homes = sorted(self.folder.glob("n[1-9]"))
         return [Node(int(home.name[1:]), self.folder, network, programs) for home in homes]
 
+    @property
+    def is_up(self) -> bool:
+        return (self.folder / FILE).exists() and bool(self.ready_nodes())
+
     def ready_nodes(self) -> list[str]:
         query = '{range .items[*]}{.metadata.name}={.status.conditions[?(@.type=="Ready")].status} {end}'
         listed = self.kubectl.attempt("get", "nodes", "-o", f"jsonpath={query}").split()

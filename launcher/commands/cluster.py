@@ -69,9 +69,9 @@ def demo() -> None:
     from launcher.kubernetes import demo as place
 
     chosen, shown = _chosen(), progress.for_terminal()
-    if isinstance(chosen, Cluster) and not chosen.ready_nodes():
-        chosen.up()
     with shown.shown():
+        if isinstance(chosen, Cluster) and not chosen.is_up:
+            chosen.up()
         place.install(chosen, shown)
     with place.edge(chosen.kubectl) as url:
         report.order(console, customer.place_order(url))
@@ -84,6 +84,8 @@ def _chosen() -> Cluster | Theirs:
     state = StateFolder()
     ours = Cluster(state.path / "cluster", progress.for_terminal())
     if given := os.environ.get("KUBECONFIG"):
+        if Path(given).absolute() == ours.kubeconfig.absolute():
+            return ours
         folder = Path(given).absolute().parent
         return Cluster(folder, ours.progress) if (folder / FILE).exists() else theirs.of_kubeconfig(Path(given))
     return ours if (ours.folder / FILE).exists() else theirs.running_kind(state.write) or ours

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from flask import session
@@ -20,6 +20,8 @@ from services.console import person
 from services.console.settings import ConsoleSettings
 
 SERVICES = ("users", "products", "orders", "payments", "notifications")
+
+MAX_HEADER_CHARACTERS = 128
 
 # Writes are sent once, and may take longer than a read.
 _POLICY = Policy(timeout_seconds=8.0, try_seconds=4.0, slot_seconds=1.0)
@@ -49,9 +51,16 @@ def get(path: str, **query: Any) -> Any:
     return call("GET", path, query=query)
 
 
-def post(path: str, body: Any = None, key: str = "", **headers: str) -> Any:
+def post(path: str, body: Any = None, key: str = "") -> Any:
     """key: an Idempotency-Key, from the form, so that sending it twice creates one thing."""
-    return call("POST", path, body, {"Idempotency-Key": key or str(uuid4()), **headers})
+    return call("POST", path, body, {"Idempotency-Key": from_form(key) or str(uuid4())})
+
+
+def from_form(text: str) -> str:
+    """To be sent as a header. Raises Refusal."""
+    if len(text) > MAX_HEADER_CHARACTERS or not (text.isascii() and (text.isprintable())):
+        raise Refusal(400, {"title": "This form is damaged", "detail": "Reload the page, and send it again."})
+    return text
 
 
 def call(
@@ -104,10 +113,6 @@ def each(**paths: str) -> dict[str, Any]:
     with ThreadPoolExecutor(len(paths)) as pool:
         running = {name: pool.submit(copy_context().run, read, path) for name, path in paths.items()}
         return {name: future.result() for name, future in running.items()}
-
-
-def segment(text: str) -> str:
-    return quote(text, safe="")
 
 
 def _refresh() -> None:

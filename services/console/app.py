@@ -53,7 +53,7 @@ def create_app(settings: ConsoleSettings) -> Flask:
 def _secured(response: Response) -> Response:
     response.headers["Content-Security-Policy"] = CSP
     response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    if request.endpoint == "static":
+    if request.endpoint == "static" and response.status_code in (200, 206, 304):
         response.headers["Cache-Control"] = f"public, max-age={ASSET_SECONDS}"
     else:
         response.headers["Cache-Control"] = "no-store"
@@ -61,7 +61,7 @@ def _secured(response: Response) -> Response:
 
 
 def _logged_out(_: api.LoggedOut) -> Any:
-    person.end()
+    person.end(keep_basket=True)
     return pages.to_login()
 
 

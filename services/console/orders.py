@@ -53,18 +53,28 @@ def place() -> Any:
     form = request.form
     wanted = [{"product_id": name, "quantity": quantity} for name, quantity in session.get("basket", {}).items()]
     body = {"lines": wanted, "payment_method": form.get("payment_method", ""), "expected_total": form.get("total", "")}
+    key = form.get("key", "")
     try:
-        order = api.post("/orders/", body, key=form.get("key", ""))
+        order = api.post("/orders/", body, key=key)
     except api.Refusal as refusal:
         return _checkout_page(shop.basket_lines(), refusal), refusal.status
+    except Problem as problem:
+        # It may have been placed: sent again with this key, it is still one order.
+        return _checkout_page(shop.basket_lines(), problem, key), problem.status
     session.pop("basket", None)
     return redirect(url_for("orders.show", order_id=order["id"]), 303)
 
 
-def _checkout_page(lines: list[dict[str, Any]], refusal: api.Refusal | None = None) -> str:
-    total = sum(float(line["product"]["price"]) * line["quantity"] for line in lines if line["product"])
+def _checkout_page(lines: list[dict[str, Any]], refusal: api.Refusal | Problem | None = None, key: str = "") -> str:
+    total, currency = shop.total(lines)
     return render_template(
-        "checkout.html", lines=lines, total=f"{total:.2f}", cards=CARDS, key=str(uuid4()), refusal=refusal
+        "checkout.html",
+        lines=lines,
+        total=total,
+        currency=currency,
+        cards=CARDS,
+        key=key or str(uuid4()),
+        refusal=refusal,
     )
 
 
@@ -102,11 +112,15 @@ def _changes(order_id: UUID) -> Iterator[str]:
     yield "retry: 1000\n\n"
     while time.monotonic() < end:
         try:
-            part = render_template("_order.html", **story(order_id))
+            told = story(order_id)
+            part = render_template("_order.html", **told)
         except (api.Refusal, api.LoggedOut, Problem):
             return  # the page asks again, and shows what is wrong
         yield f"data: {json.dumps(part)}\n\n" if part != last else ": still there\n\n"
         last = part
+        if not told["is_moving"]:
+            yield "event: end\ndata:\n\n"
+            return
         time.sleep(POLL_SECONDS)
 
 

@@ -47,10 +47,7 @@ def required() -> Person:
 
 def begin(tokens: Mapping[str, Any], name: str) -> None:
     """A new session: nothing but the basket survives a login."""
-    basket = session.get("basket")
-    session.clear()
-    if basket:
-        session["basket"] = basket
+    end(keep_basket=True)
     keep(tokens, name)
 
 
@@ -68,8 +65,11 @@ def is_stale() -> bool:
     return "tokens" in session and session["tokens"]["until"] - time.time() < REFRESH_BEFORE_SECONDS
 
 
-def end() -> None:
+def end(keep_basket: bool = False) -> None:
+    basket = session.get("basket")
     session.clear()
+    if basket and keep_basket:
+        session["basket"] = basket
     g.pop("person", None)
 
 

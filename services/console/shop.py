@@ -1,6 +1,7 @@
 """The shop: browse, search, one product, and the basket."""
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -49,8 +50,8 @@ def product(product_id: UUID) -> str:
 @pages.page("/basket", allow="anyone")
 def basket() -> str:
     lines = basket_lines()
-    total = sum(float(line["product"]["price"]) * line["quantity"] for line in lines if line["product"])
-    return render_template("basket.html", lines=lines, total=total)
+    amount, currency = total(lines)
+    return render_template("basket.html", lines=lines, total=amount, currency=currency)
 
 
 @pages.page("/basket/<uuid:product_id>", allow="anyone", methods=("POST",))
@@ -89,6 +90,13 @@ def basket_lines() -> list[dict[str, Any]]:
             found = None
         lines.append({"id": product_id, "quantity": quantity, "product": found})
     return lines
+
+
+def total(lines: list[dict[str, Any]]) -> tuple[Decimal, str]:
+    """Of what is on sale: amount and currency."""
+    sold = [line for line in lines if line["product"]]
+    amount = sum((Decimal(line["product"]["price"]) * line["quantity"] for line in sold), Decimal("0.00"))
+    return amount, sold[0]["product"]["currency"] if sold else "EUR"
 
 
 def _valid(given: Mapping[str, str]) -> dict[str, str]:

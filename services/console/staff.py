@@ -15,6 +15,7 @@ from flask import abort, flash, redirect, render_template, request, url_for
 from structlog import get_logger
 from werkzeug.wrappers import Response
 
+from chassis.base.problems import Problem
 from services.console import api, orders, person, plots, start
 from services.console.pages import Pages
 
@@ -146,14 +147,20 @@ def _asked(title: str, change: Callable[[str], None], back: str) -> Any:
     )
     if "sure" not in request.form or not why:
         return render_template("staff/confirm.html", title=title, back=back, kept=kept, action=request.path)
+    outcome = "unknown"
     try:
         change(why)
-    except api.Refusal as refusal:
+        outcome = "done"
+    except (api.Refusal, Problem) as refusal:
+        outcome = "refused" if isinstance(refusal, api.Refusal) else outcome
+        # With the same key: what was done although its response was lost is not done again.
         page = render_template(
             "staff/confirm.html", title=title, back=back, kept=kept, action=request.path, refusal=refusal
         )
         return page, refusal.status
-    log.info("operator acted", user_id=person.required().id, action=title, path=request.path, why=why)
+    finally:
+        who = person.required().id
+        log.info("operator acted", user_id=who, action=title, path=request.path, why=why, outcome=outcome)
     flash(f"{title}: done.")
     return redirect(back, 303)
 
@@ -219,7 +226,9 @@ def change_product(product_id: UUID) -> Any:
     """Only if unchanged since the form was made."""
     body = _described() | {"is_active": "is_active" in request.form}
     try:
-        api.call("PUT", f"/products/{product_id}", body, {"If-Match": f'"{request.form.get("version", "")}"'})
+        api.call(
+            "PUT", f"/products/{product_id}", body, {"If-Match": f'"{api.from_form(request.form.get("version", ""))}"'}
+        )
     except api.Refusal as refusal:
         return _product_page(product_id, refusal, body), refusal.status
     flash("The product is saved.")

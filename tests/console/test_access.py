@@ -157,3 +157,18 @@ def test_a_demo_needs_development() -> None:
         session["csrf"] = "token"
     for page in ("/demo", "/account/demo"):
         assert client.post(page, data={"csrf": "token"}).status_code == 404
+
+
+def test_a_page_about_a_missing_file_is_not_kept_by_caches(customer: Visitor) -> None:
+    missing = customer.get("/assets/nothing.css")
+    assert (missing.status, missing.headers["Cache-Control"]) == (404, "no-store")
+    assert "public" in customer.get("/assets/style.css").headers["Cache-Control"]
+
+
+@pytest.mark.parametrize("key", ["☃", "two\nlines", "x" * 200])
+def test_a_damaged_form_harms_no_other(customer: Visitor, product: Callable[[int], str], key: str) -> None:
+    customer.send(customer.get(f"/shop/products/{product(5)}").form("/shop/basket"))
+    form = customer.get("/account/orders/checkout").form("/account/orders/checkout")
+    # More than a circuit breaker bears.
+    assert {customer.send(form, key=key).status for _ in range(6)} == {400}
+    assert customer.send(form).url.startswith("/account/orders/")

@@ -30,7 +30,9 @@ def do(operator: Visitor, page: Page, action: str, why: str = "A customer asked"
 def settled(operator: Visitor, leila: Person, product_id: str) -> Page:
     """Staff's page of a paid order of hers."""
     order = leila.settled(leila.order(product_id)["id"])
-    return once(operator, f"/staff/orders/{order['id']}", "Captured", "Sold", "smtp")
+    return once(
+        operator, f"/staff/orders/{order['id']}", "Captured", "Sold", "smtp", "stock.committed", "Refund Refund"
+    )
 
 
 def test_an_order_is_found_by_its_id_and_by_its_buyers_address(

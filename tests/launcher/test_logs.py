@@ -104,6 +104,21 @@ def test_the_time_and_level_of_every_program_are_found(line: str, at: float, lev
     assert (entry.time - 1795946400, entry.level) == (at, level)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "2026-02-30 10:00:00 a day that is none",
+        "0000-00-00 00:00:00 nothing",
+        '{"started_at": "soon"}',
+        '{"started_at": null, "request": 1}',
+        '{"time": "2026-13-01T00:00:00Z"}',
+    ],
+)
+def test_what_only_looks_like_an_entry_is_text(line: str) -> None:
+    [entry] = entries("postgres", [line])
+    assert (entry.event, entry.time) == (line, 0)
+
+
 def test_a_traceback_stays_with_its_entry_and_out_of_json() -> None:
     text = ["2026-11-29 10:00:01 UTC [71] ERROR:  no", "\tat line 1", "\tat line 2"]
     crash = ["Traceback (most recent call last):", '  File "a.py", line 1', "ValueError: no"]
