@@ -31,6 +31,8 @@ class Request:
     headers: Mapping[str, str]
     method: str = "GET"
     body: bytes | None = None
+    takes_errors: bool = False
+    """A status of 500 or more is a response too: a health check's."""
 
     @property
     def is_repeatable(self) -> bool:
@@ -101,7 +103,7 @@ class Peer:
             raise TryFailed(repr(error), was_sent=False, is_refusal=is_refusal) from error
         except (HTTPError, OSError) as error:
             raise TryFailed(repr(error), is_slow=isinstance(error, ReadTimeoutError | TimeoutError)) from error
-        if response.status >= 500:
+        if response.status >= 500 and not request.takes_errors:
             raise TryFailed(
                 f"Status {response.status}.",
                 is_slow=response.status == 504,

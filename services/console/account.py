@@ -4,12 +4,15 @@ import secrets
 from typing import Any
 
 from flask import abort, flash, redirect, render_template, request, url_for
+from structlog import get_logger
 from werkzeug.wrappers import Response
 
 from chassis.base.problems import Problem
 from services.console import api, person
 from services.console.pages import Pages, own_path
 from services.console.settings import ConsoleSettings
+
+log = get_logger(__name__)
 
 pages = Pages("account", __name__, url_prefix="/account")
 
@@ -76,12 +79,22 @@ def sign_up() -> None:
 
 @pages.page("/logout", allow="anyone", methods=("POST",))
 def log_out() -> Response:
+    failure = None
     try:
         if person.current() is not None:
             api.post("/users/logout")
-    except (api.Refusal, api.LoggedOut, Problem):
-        pass  # the cookie goes in any case
+    except api.LoggedOut:
+        pass  # it had ended
+    except (api.Refusal, Problem) as error:
+        failure = error
     person.end()
+    if failure is not None:
+        flash(
+            "This browser is logged out, but the users service did not end the session."
+            " If someone else may have it, log in again and log out once more.",
+            "error",
+        )
+        log.warning("session not ended", error=str(failure))
     return redirect(url_for("start.home"), 303)
 
 
@@ -126,6 +139,7 @@ def change_notifications() -> Any:
     body = {
         "channels": channels,
         "phone": form.get("phone", "").strip() or None,
+        "time_zone": form.get("quiet_zone", "").strip() or None,
         "quiet_hours": {"begin": begin, "end": end} if begin or end else None,
         "digest": form.get("digest", before["digest"]),
         "digest_hour": before["digest_hour"],

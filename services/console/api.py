@@ -1,15 +1,15 @@
 """Calls of the public API with the person's own token: the console has no rights of its own."""
 
 import json
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
 from urllib.parse import urlencode
 from uuid import uuid4
 
-from flask import session
+from flask import g, session
 
 from chassis.base.parsing import parse_json
 from chassis.base.problems import Problem, Unavailable
@@ -43,6 +43,16 @@ class Refusal(Exception):
         return self.detail or self.title
 
 
+class Missing:
+    """What one service cannot give for a page at present: false, and says why."""
+
+    def __init__(self, text: str, is_failure: bool = True) -> None:
+        self.text, self.is_failure = text, is_failure
+
+    def __bool__(self) -> bool:
+        return False
+
+
 class LoggedOut(Exception):
     """The session has ended elsewhere."""
 
@@ -67,10 +77,16 @@ def call(
     method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
 ) -> Any:
     """The response's JSON. Raises Refusal, LoggedOut, and the client's Unavailable and BadResponse."""
-    _refresh()
+    _renew_in_time()
     who = person.current()
-    token = {"Authorization": f"Bearer {who.token}"} if who else {}
-    return send(method, path, body, {**token, **(headers or {})}, query)
+    if who is None:
+        return send(method, path, body, headers, query)
+    try:
+        return send(method, path, body, {**who.bearer, **(headers or {})}, query)
+    except LoggedOut:
+        # Roles may have changed, which ends the token and not the session.
+        _renew(who.token)
+    return send(method, path, body, {**person.required().bearer, **(headers or {})}, query)
 
 
 def send(
@@ -101,31 +117,55 @@ def send(
 
 
 def each(**paths: str) -> dict[str, Any]:
-    """Several reads at once, by name; None for what its service cannot give at present."""
-    _refresh()
+    """Several reads at once, by name; Missing for what its service cannot give at present."""
+    _renew_in_time()
 
     def read(path: str) -> Any:
+        service = path.split("/")[1]
         try:
             return get(path)
         except (Unavailable, BadResponse):
-            return None
+            return Missing(f"The {service} service does not respond.")
+        except Refusal as refusal:
+            if refusal.status != 404:
+                raise
+            # Services hear of each other's news a moment later.
+            return Missing(
+                f"The {service} service has nothing here yet. Reload the page in a moment.", is_failure=False
+            )
 
     with ThreadPoolExecutor(len(paths)) as pool:
         running = {name: pool.submit(copy_context().run, read, path) for name, path in paths.items()}
         return {name: future.result() for name, future in running.items()}
 
 
-def _refresh() -> None:
-    """Repeated at once, an exchange gives the same tokens: two pages may do it side by side."""
-    if not person.is_stale():
-        return
+def _renew_in_time() -> None:
+    """Without the users service, what is open to anyone is shown all the same, and the token serves while it lasts."""
+    if person.is_stale():
+        with suppress(Problem, Refusal):
+            _renew(session["tokens"]["access"])
+
+
+def _renew(used: str) -> None:
+    """Instead of the access token `used`. Raises LoggedOut, Problem, and Refusal when there are too many.
+
+    Repeated at once, an exchange gives the same tokens: two pages may do it side by side.
+    """
+    if failure := g.get("renewal_failure"):
+        raise failure
+    if g.get("is_streaming"):
+        raise LoggedOut  # the cookie has been sent: the next request renews
     held = session["tokens"]
+    if held["access"] != used:
+        return
     try:
         tokens = send("POST", "/users/token/refresh", {"refresh_token": held["refresh"]})
     except Refusal as refusal:
+        if refusal.status == 429:
+            g.renewal_failure = refusal
+            raise
         raise LoggedOut from refusal
-    except Problem:
-        if held["until"] > time.time():
-            return
+    except Problem as problem:
+        g.renewal_failure = problem
         raise
     person.keep(tokens, held["name"])

@@ -7,16 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
-from flask import Response, flash, redirect, render_template, request, session, stream_with_context, url_for
+from flask import Response, flash, g, redirect, render_template, request, session, stream_with_context, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from chassis.base.problems import Problem
 from services.console import api, person, shop
 from services.console.pages import Pages
+from services.console.settings import ConsoleSettings
 
 pages = Pages("orders", __name__, url_prefix="/account/orders")
 
-CARDS = {
+TEST_CARDS = {
     "tok_success": "Card ending in 4242, which works",
     "tok_pending": "Card that its bank confirms first (3-D Secure)",
     "tok_declined_insufficient_funds": "Card without enough money",
@@ -24,7 +25,7 @@ CARDS = {
     "tok_slow": "Card of a slow bank",
     "tok_lost_response": "Card of a bank whose reply is lost",
 }
-"""Of the development bank."""
+"""Of the sandbox bank."""
 
 FOLLOW_SECONDS = 25.0
 POLL_SECONDS = 0.5
@@ -72,10 +73,16 @@ def _checkout_page(lines: list[dict[str, Any]], refusal: api.Refusal | Problem |
         lines=lines,
         total=total,
         currency=currency,
-        cards=CARDS,
+        cards=_cards(),
         key=key or str(uuid4()),
         refusal=refusal,
     )
+
+
+def _cards() -> dict[str, str]:
+    """By token: the customer's own, and in development the sandbox bank's."""
+    own = {each["token"]: each["label"] for each in api.get("/payments/methods")["items"]}
+    return own | (TEST_CARDS if ConsoleSettings.current().is_development else {})
 
 
 @pages.page("/<uuid:order_id>", allow="customer")
@@ -99,6 +106,7 @@ def cancel(order_id: UUID) -> AnyResponse:
 def stream(order_id: UUID) -> Any:
     """Server-sent events: the order's part of the page, whenever it has changed."""
     api.get(f"/orders/{order_id}")  # or its error, before the stream begins
+    g.is_streaming = True
     if not _followers.acquire(blocking=False):
         return Response(status=204)  # tells EventSource to stop
     response = Response(stream_with_context(_changes(order_id)), content_type="text/event-stream")
@@ -125,22 +133,21 @@ def _changes(order_id: UUID) -> Iterator[str]:
 
 
 def story(order_id: UUID) -> dict[str, Any]:
-    """The order, and what other services say of it; None where one does not respond."""
+    """The order, and what other services have of it."""
     order = api.get(f"/orders/{order_id}")
     owner = order["user_id"]
     read = api.each(
         events=f"/orders/{order_id}/events",
-        payments=f"/payments/user/{owner}?limit=100",
-        mails=f"/notifications/{owner}?limit=100",
+        payments=f"/payments/user/{owner}?order_id={order_id}",
+        mails=f"/notifications/{owner}?subject_id={order_id}&limit=100",
     )
-    payments = [each for each in (read["payments"] or {"items": []})["items"] if each["order_id"] == order["id"]]
-    mails = [each for each in (read["mails"] or {"items": []})["items"] if each["subject_id"] == order["id"]]
+    events, payments, mails = ((read[name] or {"items": []})["items"] for name in ("events", "payments", "mails"))
     is_moving = order["status"] == "pending" or any(each["status"] in ("pending", "authorized") for each in payments)
     return {
         "order": order,
-        "events": (read["events"] or {"items": []})["items"],
+        "events": events,
         "payments": payments,
         "mails": sorted(mails, key=lambda each: each["created_at"]),
-        "missing": [name for name, found in read.items() if found is None],
+        "missing": [found for found in read.values() if not found],
         "is_moving": is_moving or any(each["sent_at"] is None and each["status"] == "pending" for each in mails),
     }

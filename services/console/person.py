@@ -24,6 +24,10 @@ class Person:
         self.name: str = tokens["name"]
 
     @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+    @property
     def is_staff(self) -> bool:
         return bool(self.roles & {"staff", "admin"})
 

@@ -9,7 +9,7 @@ from flask import flash, redirect, render_template, request, session, url_for
 from werkzeug.wrappers import Response
 
 from chassis.base.problems import Problem
-from services.console import api
+from services.console import api, fields
 from services.console.pages import Pages
 
 pages = Pages("shop", __name__, url_prefix="/shop")
@@ -32,7 +32,7 @@ FILTERS = ("q", "category", "min_price", "max_price", "in_stock", "sort")
 @pages.page("/", allow="anyone")
 def browse() -> str:
     given = {name: value for name in FILTERS if (value := request.args.get(name, "").strip()[:200])}
-    found = api.get("/products/search", limit=PER_PAGE, cursor=request.args.get("cursor"), **_valid(given))
+    found = api.get("/products/search", limit=PER_PAGE, cursor=request.args.get("cursor"), **given)
     facets = found.get("facets") or {}
     return render_template("shop.html", found=found, facets=facets, given=given, sorts=SORTS, link=_link(given))
 
@@ -59,10 +59,7 @@ def put(product_id: UUID) -> Response:
     """quantity: 0 removes it; `add` counts from what is there."""
     held: dict[str, int] = dict(session.get("basket", {}))
     name = str(product_id)
-    try:
-        quantity = int(request.form.get("quantity", "1"))
-    except ValueError:
-        quantity = 1
+    quantity = fields.whole_number("quantity")
     quantity += held.get(name, 0) if "add" in request.form else 0
     held.pop(name, None)
     if quantity > 0:
@@ -97,11 +94,6 @@ def total(lines: list[dict[str, Any]]) -> tuple[Decimal, str]:
     sold = [line for line in lines if line["product"]]
     amount = sum((Decimal(line["product"]["price"]) * line["quantity"] for line in sold), Decimal("0.00"))
     return amount, sold[0]["product"]["currency"] if sold else "EUR"
-
-
-def _valid(given: Mapping[str, str]) -> dict[str, str]:
-    """A relevance order needs words; the API says the rest."""
-    return {**given, **({"in_stock": "true"} if "in_stock" in given else {})}
 
 
 def _link(given: Mapping[str, str]) -> Any:

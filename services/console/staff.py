@@ -16,7 +16,7 @@ from structlog import get_logger
 from werkzeug.wrappers import Response
 
 from chassis.base.problems import Problem
-from services.console import api, orders, person, plots, start
+from services.console import api, fields, orders, person, plots, prometheus
 from services.console.pages import Pages
 
 log = get_logger(__name__)
@@ -46,9 +46,10 @@ POSSIBLE = {"pending": ["cancel"], "confirmed": ["ship", "cancel"], "shipped": [
 
 @pages.page("/", allow="staff")
 def overview() -> str:
-    found = {title: start.query(expression) for title, expression in NUMBERS.items()}
+    found = {title: prometheus.query(expression) for title, expression in NUMBERS.items()}
     numbers = {title: float(result[0]["value"][1]) for title, result in found.items() if result}
-    alerts = [each["metric"] for each in start.query('ALERTS{alertstate="firing",alertname!="Watchdog"}')]
+    firing = prometheus.query('ALERTS{alertstate="firing",alertname!="Watchdog"}')
+    alerts = None if firing is None else [each["metric"] for each in firing]
     read = api.each(stuck="/orders/?stuck=true&limit=20", latest="/orders/?limit=10")
     return render_template("staff/overview.html", numbers=numbers, alerts=alerts, runbooks=_runbooks(), **read)
 
@@ -139,8 +140,13 @@ def refund(order_id: UUID) -> Any:
     return _asked(title, change, url_for("staff.order", order_id=order_id))
 
 
-def _asked(title: str, change: Callable[[str], None], back: str) -> Any:
-    """Asks once more for each action, and for the reason; then does it, and writes who, what and why to the log."""
+def _asked(
+    title: str, change: Callable[[str], None], back: str, refused: Callable[[api.Refusal], str] | None = None
+) -> Any:
+    """Asks once more for each action, and for the reason; then does it, and writes who, what and why to the log.
+
+    refused: the page of the form, for a refusal that names its fields.
+    """
     why, kept = (
         request.form.get("why", "").strip()[:200],
         {k: v for k, v in request.form.items() if k not in ("csrf", "why", "sure")},
@@ -152,17 +158,23 @@ def _asked(title: str, change: Callable[[str], None], back: str) -> Any:
         change(why)
         outcome = "done"
     except (api.Refusal, Problem) as refusal:
-        outcome = "refused" if isinstance(refusal, api.Refusal) else outcome
+        if isinstance(refusal, api.Refusal):
+            outcome = "refused"
+            if refused is not None and refusal.errors:
+                return refused(refusal), refusal.status
         # With the same key: what was done although its response was lost is not done again.
         page = render_template(
             "staff/confirm.html", title=title, back=back, kept=kept, action=request.path, refusal=refusal
         )
         return page, refusal.status
     finally:
-        who = person.required().id
-        log.info("operator acted", user_id=who, action=title, path=request.path, why=why, outcome=outcome)
+        _log(title, request.path, why=why, outcome=outcome)
     flash(f"{title}: done.")
     return redirect(back, 303)
+
+
+def _log(action: str, subject: str, **more: Any) -> None:
+    log.info("operator acted", user_id=person.required().id, action=action, subject=subject, **more)
 
 
 # --- people
@@ -206,12 +218,15 @@ def new_product() -> str:
 
 @pages.page("/products/new", allow="staff", methods=("POST",))
 def add_product() -> Any:
-    body = _described() | {"stock_quantity": _number(request.form.get("stock_quantity", ""))}
+    body = _described()
     try:
+        body["stock_quantity"] = fields.whole_number("stock_quantity")
         made = api.post("/products/", body, key=request.form.get("key", ""))
     except api.Refusal as refusal:
+        body["stock_quantity"] = request.form.get("stock_quantity", "")
         page = render_template("staff/product.html", product=body, stock=None, movements=None, refusal=refusal)
         return page, refusal.status
+    _log("add a product", made["id"])
     flash("The product is on sale.")
     return redirect(url_for("staff.product", product_id=made["id"]), 303)
 
@@ -223,21 +238,33 @@ def product(product_id: UUID) -> str:
 
 @pages.page("/products/<uuid:product_id>", allow="staff", methods=("POST",))
 def change_product(product_id: UUID) -> Any:
-    """Only if unchanged since the form was made."""
+    """Only if unchanged since the form was made. A new price wants a reason."""
     body = _described() | {"is_active": "is_active" in request.form}
+    version = api.from_form(request.form.get("version", ""))
+
+    def change(_: str) -> None:
+        api.call("PUT", f"/products/{product_id}", body, {"If-Match": f'"{version}"'})
+
+    before = api.get(f"/products/{product_id}")
+    back = url_for("staff.product", product_id=product_id)
+    if (before["price"], before["currency"]) != (body["price"], body["currency"]):
+        title = f"Change the price of {before['name']} from {_price(before)} to {_price(body)}"
+        return _asked(title, change, back, lambda refusal: _product_page(product_id, refusal, body))
     try:
-        api.call(
-            "PUT", f"/products/{product_id}", body, {"If-Match": f'"{api.from_form(request.form.get("version", ""))}"'}
-        )
+        change("")
     except api.Refusal as refusal:
         return _product_page(product_id, refusal, body), refusal.status
+    _log("change a product", str(product_id))
     flash("The product is saved.")
-    return redirect(url_for("staff.product", product_id=product_id), 303)
+    return redirect(back, 303)
 
 
 @pages.page("/products/<uuid:product_id>/stock", allow="staff", methods=("POST",))
 def adjust_stock(product_id: UUID) -> Any:
-    quantity = _number(request.form.get("quantity", ""))
+    try:
+        quantity = fields.whole_number("quantity")
+    except api.Refusal as refusal:
+        return _product_page(product_id, refusal), refusal.status
 
     def change(why: str) -> None:
         body = {"quantity": quantity, "reason": why}
@@ -248,13 +275,16 @@ def adjust_stock(product_id: UUID) -> Any:
 
 @pages.page("/products/import", allow="staff", methods=("POST",))
 def import_products() -> Any:
-    file = request.files.get("file")
+    """An import changes prices, and so wants a reason."""
+    file, why = request.files.get("file"), request.form.get("why", "").strip()[:200]
     content = file.read() if file else b""
     kind = "application/x-ndjson" if file and (file.filename or "").endswith((".jsonl", ".ndjson")) else "text/csv"
     report, refusal = None, None
     try:
+        if not why:
+            raise api.Refusal(422, {"title": "A reason is missing", "detail": "Say why you import these products."})
         report = api.call("POST", "/products/import", content, {"Content-Type": kind})
-        log.info("operator acted", user_id=person.required().id, action="import products", lines=report["lines"])
+        _log("import products", file.filename or "" if file else "", why=why, lines=report["lines"])
     except api.Refusal as refused:
         refusal = refused
     found = api.get("/products/search", active="all", limit=50, sort="newest")
@@ -273,11 +303,8 @@ def _described() -> dict[str, Any]:
     return {name: request.form.get(name, "").strip() for name in names}
 
 
-def _number(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        return 0
+def _price(product: dict[str, Any]) -> str:
+    return f"{product['price']} {product['currency']}"
 
 
 # --- sales

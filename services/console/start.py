@@ -2,10 +2,8 @@
 
 import json
 import secrets
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.parse import urlencode
 
 from flask import abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
@@ -13,11 +11,14 @@ from werkzeug.wrappers import Response
 from chassis.base.problems import Problem
 from chassis.clients import Client, Policy
 from chassis.clients.peers import Request
-from services.console import account, api, person
+from services.console import account, api, person, prometheus
+from services.console.cache import cached
 from services.console.pages import Pages
 from services.console.settings import ConsoleSettings
 
 pages = Pages("start", __name__)
+
+CACHE_SECONDS = 3.0
 
 # A service that hangs must not hold up the page.
 _probes = {name: Client(name, Policy(timeout_seconds=1.0, try_seconds=1.0, tries=1)) for name in api.SERVICES}
@@ -33,7 +34,10 @@ WHAT = {
 
 @pages.page("/", allow="anyone")
 def home() -> str:
-    return render_template("start.html", services=services(), programs=programs(), what=WHAT)
+    who = person.current()
+    if ConsoleSettings.current().is_development or (who is not None and who.is_staff):
+        return render_template("start.html", services=services(), programs=programs(), what=WHAT)
+    return render_template("welcome.html")
 
 
 @pages.page("/demo", allow="anyone", methods=("POST",))
@@ -52,6 +56,7 @@ def demo() -> Response:
     return redirect(url_for("orders.show", order_id=order["id"]), 303)
 
 
+@cached(CACHE_SECONDS)
 def services() -> dict[str, dict[str, str]]:
     """By service: {check: outcome}, empty if it does not respond."""
     with ThreadPoolExecutor(len(_probes)) as pool:
@@ -60,30 +65,16 @@ def services() -> dict[str, dict[str, str]]:
 
 def _checks(client: Client) -> dict[str, str]:
     try:
-        response = client.send(Request("/health/ready", {}), ConsoleSettings.current())
+        response = client.send(Request("/health/ready", {}, takes_errors=True), ConsoleSettings.current())
         checks: dict[str, str] = json.loads(response.data)["checks"]
         return checks or {"process": "ok"}
     except (Problem, ValueError, KeyError):
         return {}
 
 
+@cached(CACHE_SECONDS)
 def programs() -> list[dict[str, Any]]:
     """All that Prometheus watches: name and whether it is up. Empty without Prometheus."""
-    found = query('min by (program) ({__name__=~"up|pg_up|redis_up"})')
-    rows = [{"name": each["metric"].get("program", ""), "is_up": each["value"][1] == "1"} for each in found]
+    found = prometheus.query('min by (program) ({__name__=~"up|pg_up|redis_up"})')
+    rows = [{"name": each["metric"].get("program", ""), "is_up": each["value"][1] == "1"} for each in found or []]
     return sorted(rows, key=lambda row: (row["is_up"], row["name"]))
-
-
-def query(expression: str) -> list[Any]:
-    """Prometheus' instant vector; empty if it does not respond."""
-    url = ConsoleSettings.current().prometheus_url
-    if not url:
-        return []
-    try:
-        with urllib.request.urlopen(  # noqa: S310 - the operator's setting
-            f"{url}/api/v1/query?{urlencode({'query': expression})}", timeout=1
-        ) as response:
-            result: list[Any] = json.load(response)["data"]["result"]
-            return result
-    except (OSError, ValueError, KeyError):
-        return []

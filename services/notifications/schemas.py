@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from chassis.base.validation import Matches
 from chassis.web.fields import OneLine
-from chassis.web.pagination import PageView
+from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, View
 from services.notifications.kinds import CHOOSABLE
 from services.notifications.models.attempt import Attempt
@@ -61,6 +61,10 @@ class NotificationView(View):
     release_at: datetime | None
     """If deferred."""
     sent_at: datetime | None
+
+
+class NotificationsQuery(Page):
+    subject_id: UUID | None = None
 
 
 class NotificationPage(PageView):
@@ -157,11 +161,14 @@ class NewPreferences(Body):
 
 
 class PreferencesView(View):
+    """`own_time_zone` is null while the account's is used."""
+
     user_id: UUID
     channels: dict[str, dict[str, bool]]
     phone: str | None
     quiet_hours: QuietHours | None
     time_zone: str
+    own_time_zone: str | None
     locale: str
     """The account's."""
     marketing_consent: bool

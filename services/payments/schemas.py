@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import Field, field_validator
 
 from chassis.web.fields import OneLine
-from chassis.web.pagination import PageView
+from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, View
 from contracts import money
 from contracts.currencies import Currency
@@ -81,6 +81,10 @@ class PaymentView(View):
 
 
 _FROM_LEDGER = ("captured_amount", "refunded_amount", "disputed_amount", "charged_back_amount")
+
+
+class PaymentsQuery(Page):
+    order_id: UUID | None = None
 
 
 class PaymentPage(PageView):

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from uuid import uuid4
 
 import requests
 
@@ -146,14 +147,21 @@ def test_preferences_are_saved_and_refusals_name_the_field(customer: Visitor) ->
 
 
 def test_notifications_can_be_turned_off_one_by_one(customer: Visitor) -> None:
-    # The services know each other's new customers a moment later.
-    form = until(lambda: customer.get("/account")).form("/account/notifications")
+    # The services hear of each other's new customers a moment later.
+    page = until(
+        lambda: page if (page := customer.get("/account")).status == 200 and "Quiet from" in page.text else None
+    )
+    form = page.form("/account/notifications")
     assert form.fields["order.shipped:email"] == "on"
-    saved = customer.send(form, **{"order.shipped:email": None, "quiet_begin": "22:00", "quiet_end": "07:00"})
+    assert "Empty: that of your preferences, UTC" in page.text
+    quiet = {"quiet_begin": "22:00", "quiet_end": "07:00", "quiet_zone": "Asia/Tokyo"}
+    saved = customer.send(form, **{"order.shipped:email": None, **quiet})
     assert "Your notifications are saved" in saved.text
-    again = saved.form("/account/notifications").fields
+    # Saved again as it is, nothing changes.
+    again = customer.send(saved.form("/account/notifications")).form("/account/notifications").fields
     assert "order.shipped:email" not in again
-    assert (again["quiet_begin"], again["order.delivered:email"]) == ("22:00", "on")
+    assert {name: again[name] for name in quiet} == quiet
+    assert again["order.delivered:email"] == "on"
 
 
 def test_registering_with_a_weak_password_keeps_what_was_typed(visitor: Visitor) -> None:
@@ -162,3 +170,14 @@ def test_registering_with_a_weak_password_keeps_what_was_typed(visitor: Visitor)
     assert page.status == 422
     assert page.form("/account/register").fields["email"] == "leila@example.com"
     assert "password12" not in page.body
+
+
+def test_an_order_is_followed_beyond_its_customers_newest_hundred(
+    customer: Visitor, staff: Person, product: Sell
+) -> None:
+    order = buy(customer, product(5))
+    page = once(customer, order.url, "Captured €12.50", "is confirmed")
+    found = staff.call("GET", f"/orders/{page.url.rpartition('/')[2]}")
+    for path in (f"/payments/user/{found['user_id']}?order_id=", f"/notifications/{found['user_id']}?subject_id="):
+        assert staff.call("GET", path + found["id"])["items"]
+        assert not staff.call("GET", path + str(uuid4()))["items"]

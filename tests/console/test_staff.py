@@ -5,6 +5,7 @@ from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
+import requests
 
 from tests.conftest import a_product
 from tests.console.conftest import LogIn
@@ -87,9 +88,12 @@ def test_a_product_is_added_changed_and_taken_off_sale(operator: Visitor) -> Non
     made = operator.send(form, sku=uuid4().hex, name=name, category="lamps", price="19.90", stock_quantity="4")
     assert "The product is on sale" in made.text
     shown = f"/shop/products/{made.url.rpartition('/')[2]}"
-    changed = operator.send(made.form(made.url), price="25.00")
-    assert "The product is saved" in changed.text
-    overtaken = operator.send(made.form(made.url), price="1.00")
+    asked = operator.send(made.form(made.url), price="25.00")
+    assert "from 19.90 EUR to 25.00 EUR" in asked.text
+    assert "€19.90" in operator.get(shown).text
+    changed = operator.send(asked.form(made.url), why="The supplier's price rose")
+    assert "done" in changed.text
+    overtaken = operator.send(made.form(made.url), name=f"{name} again", price="25.00")
     assert overtaken.status == 412
     assert "€25.00" in operator.get(shown).text
     adjusted = do(operator, changed, f"{made.url}/stock", "Counted", quantity="-3")
@@ -98,12 +102,35 @@ def test_a_product_is_added_changed_and_taken_off_sale(operator: Visitor) -> Non
     assert "off sale" in operator.get(shown).text
 
 
+@pytest.mark.parametrize("units", ["abc", "", "1.5", "\u0661", "1_0"])
+def test_what_is_not_a_number_is_refused_by_its_fields_name(
+    operator: Visitor, customer: Visitor, product: Sell, units: str
+) -> None:
+    path = f"/staff/products/{product(3)}"
+    refused = operator.send(operator.get(path).form(f"{path}/stock"), quantity=units)
+    assert refused.status == 422
+    assert "The number of units must be a whole number" in refused.text
+    new = operator.get("/staff/products/new").form("/staff/products/new")
+    refused = operator.send(new, sku=uuid4().hex, name="Lantern", category="lamps", price="1", stock_quantity=units)
+    assert refused.status == 422
+    assert "Units in stock must be a whole number" in refused.text
+    bought = customer.send(customer.get(path.replace("staff", "shop")).form("/shop/basket"), quantity=units)
+    assert bought.status == 422
+    assert "quantity: must be a whole number" in bought.text
+
+
 def test_an_import_reports_each_refused_row(operator: Visitor) -> None:
     sku = uuid4().hex
     rows = f"sku,name,category,price,currency\n{sku},Lantern,lamps,9.90,EUR\n{sku}x,,lamps,9.90,EUR\n"
     token = operator.get("/staff/products").form("/staff/products/import").fields["csrf"]
-    files = {"file": ("products.csv", rows, "text/csv")}
-    sent = operator.browser.post(f"{operator.url}/staff/products/import", data={"csrf": token}, files=files, timeout=30)
+
+    def send(why: str) -> requests.Response:
+        form = {"csrf": token, "why": why}
+        files = {"file": ("products.csv", rows, "text/csv")}
+        return operator.browser.post(f"{operator.url}/staff/products/import", data=form, files=files, timeout=30)
+
+    assert send(" ").status_code == 422
+    sent = send("The winter catalogue")
     assert sent.status_code == 200
     text = re.sub("<[^>]+>", " ", sent.text)
     assert "1 added" in text

@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
@@ -38,15 +41,21 @@ def order(leila: Person, product: Callable[[int], str]) -> str:
 
 
 @contextmanager
-def console(stack: Stack, leila: Person, down: str) -> Iterator[FlaskClient]:
-    """A console that does not reach `down`, with her logged in."""
-    found = {name: NOWHERE if name == down else address(stack, name) for name in SERVICES}
-    app = create_app(ConsoleSettings.use(session_keys=[KEY], services=found, discovery="static"))
+def console(
+    stack: Stack, leila: Person, down: str = "", until: float = 1e12, where: str = NOWHERE, **settings: Any
+) -> Iterator[FlaskClient]:
+    """A console that does not reach `down`, with her logged in. until: her access token is thought to last."""
+    found = {name: where if name == down else address(stack, name) for name in SERVICES}
+    app = create_app(ConsoleSettings.use(session_keys=[KEY], services=found, discovery="static", **settings))
     with app.test_client() as client:
         with client.session_transaction() as session:
             access = leila.headers["Authorization"].removeprefix("Bearer ")
-            session["tokens"] = {"access": access, "refresh": leila.refresh_token, "until": 1e12, "name": "Leila"}
+            session["tokens"] = {"access": access, "refresh": leila.refresh_token, "until": until, "name": "Leila"}
         yield client
+
+
+def damaged(token: str) -> str:
+    return token[:-8] + "A" * 8
 
 
 @pytest.mark.parametrize("down", SERVICES)
@@ -71,6 +80,89 @@ def test_a_login_without_the_users_service_says_so(stack: Stack, leila: Person) 
         response = client.post("/account/login", data=form)
         assert response.status_code == 503
         assert "users service does not respond" in response.text
+
+
+def test_what_anyone_may_see_is_seen_when_a_session_cannot_be_renewed(stack: Stack, leila: Person) -> None:
+    with console(stack, leila, "users", until=0) as client:
+        assert client.get("/shop/").status_code == 200
+        # The token still serves.
+        assert client.get("/account/orders/").status_code == 200
+        with client.session_transaction() as session:
+            session["tokens"] = session["tokens"] | {"access": damaged(session["tokens"]["access"])}
+        assert client.get("/shop/").status_code == 200
+        own = client.get("/account/orders/")
+        assert own.status_code == 503
+        assert "users service does not respond" in own.text
+
+
+def test_a_refused_token_is_renewed_once(stack: Stack, person: Callable[[], Person]) -> None:
+    """As when roles change: it ends, and the session does not."""
+    mina = person()
+    with console(stack, mina) as client:
+        with client.session_transaction() as session:
+            session["tokens"] = session["tokens"] | {"access": damaged(session["tokens"]["access"])}
+        assert client.get("/account/").status_code == 200
+        with client.session_transaction() as session:
+            assert session["tokens"]["refresh"] != mina.refresh_token
+            damage = {"access": damaged(session["tokens"]["access"]), "refresh": "nonsense"}
+            session["tokens"] = session["tokens"] | damage
+        assert client.get("/account/").status_code == 302
+
+
+def test_a_logout_that_did_not_reach_the_users_service_is_not_silent(stack: Stack, leila: Person) -> None:
+    with console(stack, leila, "users") as client:
+        client.get("/")
+        with client.session_transaction() as session:
+            token = session["csrf"]
+        page = client.post("/account/logout", data={"csrf": token}, follow_redirects=True)
+        assert "did not end the session" in page.text
+        assert "Log in" in page.text
+
+
+@pytest.fixture
+def unready() -> Iterator[str]:
+    """The URL of a service whose database is down."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b'{"status": "not ready", "checks": {"database": "OperationalError"}}')
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_service_that_is_not_ready_says_what_it_misses(stack: Stack, leila: Person, unready: str) -> None:
+    with console(stack, leila, "payments", where=unready) as client:
+        assert "Without its database" in client.get("/").text
+
+
+def test_no_alert_is_denied_while_prometheus_is_unreachable(stack: Stack, staff: Person) -> None:
+    with console(stack, staff, prometheus_url=NOWHERE) as client:
+        page = client.get("/staff/").text
+        assert "whether an alert is firing is not known" in page
+        assert "No alert is firing" not in page
+
+
+def test_production_shows_customers_neither_servers_nor_test_cards(
+    stack: Stack, leila: Person, product: Callable[[int], str]
+) -> None:
+    with console(stack, leila, environment="production") as client:
+        home = client.get("/").text
+        assert "Welcome" in home
+        assert "Ready" not in home
+        with client.session_transaction() as session:
+            session["basket"] = {product(5): 1}
+        assert "no means of payment" in client.get("/account/orders/checkout").text
+        card = {"token": "tok_success", "label": "My blue card"}
+        leila.call("POST", "/payments/methods", card)
+        checkout = client.get("/account/orders/checkout").text
+        assert "My blue card" in checkout
+        assert "4242" not in checkout
 
 
 def test_every_service_is_in_the_table() -> None:

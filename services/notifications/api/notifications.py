@@ -6,7 +6,6 @@ from uuid import UUID, uuid4
 from chassis.base.problems import Conflict, NotFound
 from chassis.security import auth
 from chassis.web.api import Resource, endpoint
-from chassis.web.pagination import Page
 from services.notifications.kinds import EMAIL, PUSH, SMS
 from services.notifications.models import Attempt, Contact, ContactUnknown, Notification, Preferences
 from services.notifications.notify import address, notify
@@ -18,6 +17,7 @@ from services.notifications.schemas import (
     NewPush,
     NewSMS,
     NotificationPage,
+    NotificationsQuery,
     NotificationView,
     SentView,
 )
@@ -25,9 +25,9 @@ from services.notifications.schemas import (
 
 class UserNotifications(Resource):
     @endpoint(allow=auth.OWNER)
-    def get(self, user_id: UUID, query: Page) -> NotificationPage:
-        """The user's notifications, newest first."""
-        notifications, following = Notification.page(auth.caller(), user_id, query)
+    def get(self, user_id: UUID, query: NotificationsQuery) -> NotificationPage:
+        """The user's notifications, newest first; with `subject_id`, those about one order."""
+        notifications, following = Notification.page(auth.caller(), user_id, query, query.subject_id)
         return NotificationPage(items=_views(notifications), next=following)
 
 

@@ -59,6 +59,7 @@ def _view(contact: Contact, preferences: Preferences) -> PreferencesView:
         phone=preferences.phone,
         quiet_hours=QuietHours(begin=f"{begin:%H:%M}", end=f"{end:%H:%M}") if begin and end else None,
         time_zone=preferences.zone(contact.time_zone).key,
+        own_time_zone=preferences.time_zone,
         locale=contact.locale or "en",
         marketing_consent=contact.marketing_consent,
         digest=preferences.digest,

@@ -106,11 +106,16 @@ class Notification(Base):
         return postgres.session().scalars(statement).one_or_none()
 
     @classmethod
-    def page(cls, caller: Caller, user_id: UUID, page: Page) -> tuple[Sequence["Notification"], str | None]:
+    def page(
+        cls, caller: Caller, user_id: UUID, page: Page, subject_id: UUID | None = None
+    ) -> tuple[Sequence["Notification"], str | None]:
         """Newest first. Raises NotFound for users hidden from the caller."""
         if not caller.owns(user_id):
             raise NotFound("User not found.")
-        return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
+        query = select(cls).where(cls.user_id == user_id)
+        if subject_id is not None:
+            query = query.where(cls.subject_id == subject_id)
+        return newest_first(query, cls.created_at, cls.id, page)
 
     @classmethod
     def visible_to(cls, caller: Caller, user_id: UUID, notification_id: UUID) -> "Notification":

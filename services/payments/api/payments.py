@@ -6,12 +6,11 @@ from chassis.base.problems import Conflict, NotFound
 from chassis.security import auth
 from chassis.storage.outbox import enqueue
 from chassis.web.api import Resource, endpoint
-from chassis.web.pagination import Page
 from contracts.reasons import Reader
 from services.payments import outcomes, providers
 from services.payments.api.caller import user_id
 from services.payments.models import Payment, Terms, ledger
-from services.payments.schemas import NewPayment, PaymentPage, PaymentView
+from services.payments.schemas import NewPayment, PaymentPage, PaymentsQuery, PaymentView
 
 
 class BelongsToOrder(Conflict):
@@ -57,12 +56,12 @@ class Void(Resource):
 
 class UserPayments(Resource):
     @endpoint(allow=auth.OWNER)
-    def get(self, user_id: UUID, query: Page) -> PaymentPage:
-        """A user's payments, newest first. For that user and staff."""
+    def get(self, user_id: UUID, query: PaymentsQuery) -> PaymentPage:
+        """A user's payments, newest first; with `order_id`, that order's. For that user and staff."""
         if not auth.caller().owns(user_id):
             raise NotFound("There is no user with this id.")
         reader = Reader.of(auth.caller())
-        payments, following = Payment.page(query, user_id)
+        payments, following = Payment.page(query, user_id, query.order_id)
         sums = ledger.sums(payment.id for payment in payments)
         return PaymentPage(
             items=[PaymentView.of(payment, sums[payment.id], reader) for payment in payments], next=following

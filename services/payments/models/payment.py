@@ -149,9 +149,12 @@ class Payment(Base):
         return payment
 
     @classmethod
-    def page(cls, page: Page, user_id: UUID) -> tuple[Sequence["Payment"], str | None]:
+    def page(cls, page: Page, user_id: UUID, order_id: UUID | None = None) -> tuple[Sequence["Payment"], str | None]:
         """Newest first."""
-        return newest_first(select(cls).where(cls.user_id == user_id), cls.created_at, cls.id, page)
+        query = select(cls).where(cls.user_id == user_id)
+        if order_id is not None:
+            query = query.where(cls.order_id == order_id)
+        return newest_first(query, cls.created_at, cls.id, page)
 
     @classmethod
     def overdue(cls, now: datetime, limit: int) -> Sequence["Payment"]:
