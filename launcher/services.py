@@ -14,11 +14,12 @@ from pathlib import Path
 from launcher import certificate, settings
 from launcher.errors import LaunchError
 from launcher.installation import Installation
-from launcher.keys import ALGORITHMS, InstallationKeys
+from launcher.keys import InstallationKeys
 from launcher.manifests import CALLERS, ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
 from launcher.supervisor import PYTHON_PROCESS
+from operators.keyring.rotation import ALGORITHMS
 
 PORTS: dict[str, int] = {
     "gateway": 8000,

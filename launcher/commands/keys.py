@@ -8,8 +8,8 @@ from rich.table import Table
 from launcher import progress, running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
-from launcher.keys import ALGORITHMS
 from launcher.stack import Stack
+from operators.keyring.rotation import ALGORITHMS
 
 keys = typer.Typer(help="The keys for tokens and for calls between services.", no_args_is_help=True)
 app.add_typer(keys, name="keys")

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import pytest
 from coverage import CoverageData
 
-OWN = {"bench", "chassis", "contracts", "devservers", "launcher", "services", "tests"}
+OWN = {"bench", "chassis", "contracts", "devservers", "launcher", "operators", "services", "tests"}
 OPTIONS = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly"]
 
 

@@ -1,0 +1,1 @@
+"""Operators for a Kubernetes cluster: README.md says what each does. Their laws know no Kubernetes."""

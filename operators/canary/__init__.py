@@ -1,0 +1,1 @@
+"""Canary: whether a new release may take over from the stable one."""

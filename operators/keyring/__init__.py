@@ -1,0 +1,1 @@
+"""Keyring: keys that are replaced while everything runs."""

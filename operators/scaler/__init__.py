@@ -1,0 +1,1 @@
+"""ConsumerScaler: as many consumers of a queue as its messages need."""
