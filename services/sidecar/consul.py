@@ -55,7 +55,9 @@ class Agent:
         try:
             self._request("PUT", path, {"Status": status, "Output": output})
         except _Failed as failed:
-            # 404 today, 500 in Consul 1.8; registering again reports other errors.
+            # On a full disk Consul renews and fails to persist: registering again would lose the entry.
+            if check_id in (self._request("GET", "/v1/agent/checks") or {}):
+                raise
             raise UnknownCheck(str(failed)) from failed
 
     def _request(self, method: str, path: str, body: Any = None) -> Any:

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import consul as py_consul
@@ -15,6 +16,7 @@ from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty
 from tests.conftest import free_port
 from tests.consul import ConsulServer
+from tests.small_disk import fill, small_disk
 
 DEADLINE_SECONDS = 20
 
@@ -225,3 +227,22 @@ def test_it_reports_its_state(consul: ConsulServer, sidecar: Sidecar) -> None:
     )
     assert 'souk_ready{check="registered"} 1\n' in get("/metrics")[1]
     assert get("/nothing")[0] == 404
+
+
+def test_a_consul_on_a_full_disk_keeps_the_entry(consul_binary: Path, tmp_path: Path, instance: Faulty) -> None:
+    with small_disk(tmp_path / "disk", 32) as disk:
+        full = ConsulServer(consul_binary, disk)
+        try:
+            full.start()
+            sidecar = Sidecar(settings_of(full.url, instance))
+            sidecar.heartbeat()
+            ballast = fill(disk)
+            for _ in range(5):
+                sidecar.heartbeat()
+                assert sidecar.state == "consul unavailable"
+                assert full.request("/v1/agent/services").keys() == {"users-web"}
+            ballast.unlink()
+            sidecar.heartbeat()
+            assert full.healthy("users") == ["users-web"]
+        finally:
+            full.kill()
