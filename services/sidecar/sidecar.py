@@ -26,11 +26,13 @@ class Sidecar:
         self._probe = probe or functools.partial(instance.probe, tls=_tls(settings))
         self._agent = Agent(settings)
         self._is_registered = False
+        self._was_found = False
         self._logged_state = ""
 
     @property
     def is_ready(self) -> bool:
-        return self.state == "registered" and self.condition.is_ready
+        """Whether callers have once found the instance, and may go on to call it. Consul may be unavailable meanwhile."""
+        return self._was_found and self.condition.is_ready and self.state not in ("draining", "stopped")
 
     def run(self, stopping: threading.Event) -> None:
         """Until stopped and drained."""
@@ -108,6 +110,7 @@ class Sidecar:
     def _transition_to(self, state: str, reason: str = "") -> None:
         """Log only changes."""
         self.state = state
+        self._was_found |= state == "registered" and self.condition.is_ready
         if state != self._logged_state:
             self._logged_state = state
             log("sidecar", name=self._settings.instance, state=state, **({"reason": reason} if reason else {}))

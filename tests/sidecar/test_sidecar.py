@@ -134,7 +134,8 @@ def test_a_restarted_consul_needs_no_new_entry(consul: ConsulServer, sidecar: Si
     sidecar.heartbeat()
     consul.kill()
     sidecar.heartbeat()
-    assert sidecar.state == "consul unavailable"
+    # Callers remember the instance: a pod that got unready would take it from them.
+    assert (sidecar.state, sidecar.is_ready) == ("consul unavailable", True)
     consul.start()
     consul.until(lambda: (sidecar.heartbeat(), consul.healthy("users") == ["users-web"])[1])
 
@@ -167,7 +168,7 @@ def test_draining_waits_for_requests_in_flight_and_then_deregisters(
     draining = threading.Thread(target=sidecar.drain)
     draining.start()
     consul.until(lambda: consul.status("users-web") == "critical")
-    assert sidecar.state == "draining"
+    assert (sidecar.state, sidecar.is_ready) == ("draining", False)
     seen = len(instance.seen)
     instance.wait_for(seen + 3)
     assert draining.is_alive()
@@ -197,6 +198,7 @@ def test_it_does_not_register_with_a_consul_without_a_leader(instance: Faulty) -
         leaderless.body = b'""'
         sidecar = Sidecar(settings_of(leaderless.url, instance))
         sidecar.heartbeat()
+        assert not sidecar.is_ready
         assert sidecar.state == "consul unavailable"
         assert [target for _, target, _, _ in leaderless.seen] == ["/v1/status/leader"]
 
