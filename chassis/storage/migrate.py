@@ -1,5 +1,6 @@
 """Alembic migrations from a service's `migrations/` folder."""
 
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -17,13 +18,20 @@ _LOCK = 7_368_107
 
 
 def upgrade(package: ModuleType, url: str, revision: str = "head") -> None:
-    """Idempotent."""
+    """Idempotent. The schema of a later release, which has to suit this one too, stays as it is."""
     folder = Path(str(package.__file__)).parent / "migrations"
     if not folder.is_dir():
         return
     config = _config(folder)
+    known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     with _engine(url).begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        applied = MigrationContext.configure(connection).get_current_revision()
+        if applied is not None and applied not in known:
+            print(
+                f"{package.__name__}: the schema is a later release's ({applied}), and stays as it is", file=sys.stderr
+            )
+            return
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 

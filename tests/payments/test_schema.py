@@ -50,7 +50,7 @@ def test_payments_from_before_the_ledger_are_posted_to_it(make_database):
     ]
 
 
-def test_a_program_can_use_its_own_schema_and_a_later_one(make_database):
+def test_a_program_can_use_its_own_schema_and_a_later_one(make_database, capsys):
     url = make_database("other_releases")
     assert not migrate.is_applied(payments_package, url)
     migrate.upgrade(payments_package, url, "0001")
@@ -61,3 +61,8 @@ def test_a_program_can_use_its_own_schema_and_a_later_one(make_database):
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'later'"))
     assert migrate.is_applied(payments_package, url)
+    migrate.upgrade(payments_package, url)
+    said = "services.payments: the schema is a later release's (later), and stays as it is\n"
+    assert capsys.readouterr().err.endswith(said)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "later"
