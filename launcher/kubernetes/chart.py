@@ -45,7 +45,7 @@ def files() -> dict[str, str]:
 
 
 def programs(stack: Stack) -> dict[str, Any]:
-    """services: {service: {role: servers and services that it reaches}}."""
+    """services, console: {service: {role: servers and services that it reaches}}."""
     services: dict[str, dict[str, Any]] = {name: {} for name in SERVICES}
     for program, service in ROLES.items():
         role = program.removeprefix(f"{service}-")
@@ -58,6 +58,7 @@ def programs(stack: Stack) -> dict[str, Any]:
             }
     return {
         "services": services,
+        "console": {"web": {"servers": [], "calls": list(SERVICES), "outside": []}},
         "edge": {"servers": servers(stack.credentials("gateway"))},
         "kong": kong_environment(),
     }

@@ -26,7 +26,7 @@ def manifests(stack: Stack) -> list[dict[str, Any]]:
 
 def contents(stack: Stack) -> dict[str, Mapping[str, str]]:
     """By Secret: values by key."""
-    found = {program: environment(stack, program) for program in (*ROLES, "gateway")}
+    found = {program: environment(stack, program) for program in (*ROLES, "gateway", "console-web")}
     keys = {
         f"{name}-keys": {"keys.json": stack.services.keys.file(name).read_text()} for name in (*SERVICES, "gateway")
     }
@@ -35,7 +35,7 @@ def contents(stack: Stack) -> dict[str, Mapping[str, str]]:
 
 def environment(stack: Stack, program: str) -> Mapping[str, str]:
     """What the chart does not say: credentials, generated secrets, and what the caller's own environment sets."""
-    service = ROLES.get(program, program)
+    service = ROLES.get(program, program.removesuffix("-web"))
     credentials = stack.credentials(program)
     if program.endswith("-sidecar"):
         return credentials
@@ -45,7 +45,11 @@ def environment(stack: Stack, program: str) -> Mapping[str, str]:
     return {
         name: value
         for name, value in found.items()
-        if name in credentials or name in given or name in SERVERS or any(each in value for each in secret)
+        if name in credentials
+        or name in given
+        or name in SERVERS
+        or name == "SOUK_SESSION_KEYS"
+        or any(each in value for each in secret)
     }
 
 

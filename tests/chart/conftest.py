@@ -24,6 +24,7 @@ VARIANTS = [
     (*KIND, "discovery=kubernetes"),
     (*KIND, "edge=kong"),
     PRODUCTION,
+    ("values/production.yaml+values/staging.yaml",),
     (*PRODUCTION, "edge=gateway"),
     (*PRODUCTION, "discovery=kubernetes"),
 ]

@@ -7,10 +7,13 @@ import re
 from collections.abc import Iterator, Mapping
 
 import pytest
+import yaml
 
 from launcher import settings
 from launcher.kubernetes import chart
-from launcher.manifests import ROLES
+from launcher.kubernetes.chart import CHART
+from launcher.kubernetes.helm import Helm
+from launcher.manifests import ROLES, SERVICES
 from tests.chart.conftest import KIND, PRODUCTION, VARIANTS, Object, Render, containers, of, pods
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
@@ -55,7 +58,7 @@ def test_what_it_knows_of_the_code_is_fresh() -> None:
 @every_variant
 def test_every_program_is_deployed(render: Render, variant: tuple[str, ...]) -> None:
     wanted = {program for program in ROLES if not program.endswith("-sidecar")}
-    assert set(of(render(*variant), "Deployment")) == wanted | {"gateway"}
+    assert set(of(render(*variant), "Deployment")) == wanted | {"gateway", "console-web"}
 
 
 @every_variant
@@ -99,6 +102,8 @@ def test_programs_accept_their_settings(
             reader = importlib.import_module(settings.PROGRAMS[program(container)])
             if program(container) == "sidecar":
                 reader.read()
+            elif program(container) == "console":
+                reader.ConsoleSettings().require("session_keys")
             elif program(container) not in ("bank", "mailbox"):
                 for each in ("GatewaySettings", "RenderSettings") if program(container) == "gateway" else ("Settings",):
                     if each != "GatewaySettings" or container["name"] == "gateway":
@@ -175,17 +180,32 @@ def test_all_but_servers_come_in_instances_that_may_be_evicted_one_by_one(
 def test_a_sidecar_drains_its_instance_before_the_program_stops(render: Render) -> None:
     for name, deployment in of(render(*KIND), "Deployment").items():
         initial = {each["name"]: each for each in deployment["spec"]["template"]["spec"].get("initContainers", [])}
-        assert ("sidecar" in initial) == name.endswith("-web")
+        assert ("sidecar" in initial) == (name.endswith("-web") and name != "console-web")
         if "sidecar" in initial:
             assert initial["sidecar"]["restartPolicy"] == "Always"
             assert initial["sidecar"]["lifecycle"]["preStop"]["exec"]["command"][-1] == "kill -TERM 1"
 
 
-def test_migrations_come_before_the_programs_that_need_them(render: Render, run_helm: object) -> None:
-    for variant, hooks in ((KIND, False), (PRODUCTION, True)):
-        jobs = of(render(*variant), "Job")
-        for name in {*jobs} - {"products-seed"}:
-            assert ("helm.sh/hook" in jobs[name]["metadata"].get("annotations", {})) == hooks
+@pytest.mark.parametrize(("variant", "hooks"), [(KIND, False), (PRODUCTION, True)])
+def test_migrations_come_before_the_programs_that_need_them(
+    render: Render, run_helm: Helm, variant: tuple[str, ...], hooks: bool
+) -> None:
+    upgrade = run_helm("template", "souk", CHART, "--is-upgrade", f"--values={CHART / variant[0]}")
+    for objects in (render(*variant), [each for each in yaml.safe_load_all(upgrade) if each]):
+        jobs = {name: job for name, job in of(objects, "Job").items() if "migrations" in name}
+        assert {name.partition("-")[0] for name in jobs} == set(SERVICES)
+        for name, job in jobs.items():
+            assert name.endswith("-migrations-1"), "a revision's own"
+            assert ("helm.sh/hook" in job["metadata"].get("annotations", {})) == hooks
+            policy = of(objects, "NetworkPolicy")[name.removesuffix("-1")]
+            # Before its job, as the previous revision's policies may allow less.
+            weight = policy["metadata"].get("annotations", {}).get("helm.sh/hook-weight")
+            assert weight == ("-1" if hooks else None)
+            assert (
+                policy["spec"]["podSelector"]["matchLabels"].items()
+                <= job["spec"]["template"]["metadata"]["labels"].items()
+            )
+            assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} > {53}
         waiting = {
             deployment
             for deployment, pod in pods(render(*variant)).items()
@@ -196,6 +216,53 @@ def test_migrations_come_before_the_programs_that_need_them(render: Render, run_
 
 def _has_schema(name: str, service: str) -> bool:
     return f"{service}-migrations" != "products-migrations" and not name.endswith("-sidecar")
+
+
+@pytest.mark.parametrize("edge", ["gateway", "kong"])
+def test_the_client_is_whom_the_ingress_names(render: Render, edge: str) -> None:
+    objects = render(*PRODUCTION, f"edge={edge}", "ingress.networks={10.9.0.0/16,fd00::/8}")
+    [container] = pods(objects)["gateway"]["spec"]["containers"]
+    given = {each["name"]: each.get("value") for each in container["env"]}
+    if edge == "kong":
+        assert (given["KONG_TRUSTED_IPS"], given["KONG_REAL_IP_HEADER"]) == ("10.9.0.0/16,fd00::/8", "X-Forwarded-For")
+    else:
+        assert json.loads(given["SOUK_TRUSTED_IPS"]) == ["10.9.0.0/16", "fd00::/8"]
+        assert given["SOUK_REAL_IP_HEADER"] == "X-Forwarded-For"
+    for name, _, each in ours(objects):
+        if module(each)[0] in ("chassis", "services.console"):
+            found = {variable["name"]: variable["value"] for variable in each["env"]}
+            assert found["SOUK_TRUSTED_HOPS"] == "2", name
+
+
+def test_kongs_workers_do_not_grow_with_the_node(render: Render) -> None:
+    [kong] = pods(render(*PRODUCTION))["gateway"]["spec"]["containers"]
+    assert {"name": "KONG_NGINX_WORKER_PROCESSES", "value": "2"} in kong["env"]
+    assert kong["resources"]["limits"]["memory"] == "768Mi"
+
+
+@every_variant
+def test_the_edge_leads_to_the_console(render: Render, variant: tuple[str, ...]) -> None:
+    objects = render(*variant)
+    [service] = of(objects, "Service")["console"]["spec"]["ports"]
+    [edge] = pods(objects)["gateway"]["spec"]["initContainers"]
+    address = f"console.souk.svc.cluster.local:{service['port']}"
+    assert {"name": "SOUK_EDGE_CONSOLE", "value": address} in edge["env"]
+
+
+def test_there_may_be_no_console(render: Render) -> None:
+    objects = render(*KIND, "console.enabled=false")
+    assert not [each for each in objects if each["metadata"]["name"].startswith("console")]
+    assert "SOUK_EDGE_CONSOLE" not in json.dumps(objects)
+
+
+def test_a_release_says_where_to_look(run_helm: Helm) -> None:
+    def notes(*options: str) -> str:
+        values = f"--values={CHART / 'values/production.yaml'}"
+        return run_helm("install", "souk", CHART, values, "--dry-run=client", *options).split("NOTES:")[1]
+
+    assert "https://shop.example.com/\n" in notes()
+    assert "/docs" not in notes()
+    assert "https://shop.example.com/docs" in notes("--set=edge=gateway")
 
 
 def test_real_kong_gets_what_the_launcher_gives_it(render: Render) -> None:

@@ -24,6 +24,8 @@ def test_pods_are_restricted(render: Render, variant: tuple[str, ...]) -> None:
         spec = pod["spec"]
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["runAsUser"] > 0
+        # Else PostgreSQL and RabbitMQ refuse their own files, which the group may read after a restart.
+        assert spec["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
         assert {kind for volume in spec["volumes"] for kind in volume if kind != "name"} <= VOLUMES
@@ -47,7 +49,9 @@ def test_memory_is_limited_and_asked_for(render: Render, variant: tuple[str, ...
 @every_variant
 def test_only_programs_that_look_for_upstreams_may_ask_the_api_server(render: Render, variant: tuple[str, ...]) -> None:
     objects = render(*variant)
-    callers = {f"{service}-{role}" for service, manifest in SERVICES.items() for role in manifest.calls}
+    callers = {f"{service}-{role}" for service, manifest in SERVICES.items() for role in manifest.calls} | {
+        "console-web"
+    }
     watching = callers if "discovery=kubernetes" in variant else set()
     assert {name for name, pod in pods(objects).items() if pod["spec"]["automountServiceAccountToken"]} == watching
     bound = {subject["name"] for each in of(objects, "RoleBinding").values() for subject in each["subjects"]}
@@ -64,11 +68,12 @@ def test_only_programs_that_look_for_upstreams_may_ask_the_api_server(render: Re
 
 def matching(selector: Object, labels: Mapping[str, Mapping[str, str]]) -> set[str]:
     wanted = selector.get("matchLabels", {})
-    listed = {each["key"]: each["values"] for each in selector.get("matchExpressions", [])}
+    listed = selector.get("matchExpressions", [])
     return {
         name
         for name, own in labels.items()
-        if wanted.items() <= own.items() and all(own.get(key) in allowed for key, allowed in listed.items())
+        if wanted.items() <= own.items()
+        and all((own.get(each["key"]) in each["values"]) == (each["operator"] == "In") for each in listed)
     }
 
 
@@ -106,8 +111,11 @@ def needed(objects: list[Object], contents: Mapping[str, Mapping[str, str]]) -> 
             # Looked for only by those that call, and by sidecars.
             if role != "web" and not SERVICES[service].calls.get(role):
                 found -= {(name, "consul")}
+        # A link for the browser.
+        found -= {("console-web", "mailbox")}
     webs = {f"{service}-web" for service in SERVICES}
-    return found | {("gateway", web) for web in webs} | {("consul", web) for web in webs}
+    edge = {("gateway", web) for web in (*webs, "console-web")}
+    return found | edge | {(caller, web) for web in webs for caller in ("consul", "console-web")}
 
 
 def test_programs_reach_exactly_what_they_need(render: Render, contents: Mapping[str, Mapping[str, str]]) -> None:
@@ -129,7 +137,7 @@ def test_only_the_edge_is_open_to_everybody(render: Render, variant: tuple[str, 
         is_open = [rule for rule in policy["spec"].get("ingress", []) if not rule.get("from")]
         assert is_open == ([{"ports": [{"port": "http"}]}] if name == "gateway" else []), name
         for rule in policy["spec"].get("egress", []):
-            assert rule.get("to") or "discovery=kubernetes" in variant, name
+            assert rule.get("to"), name
             assert rule.get("ports"), name
 
 
@@ -139,6 +147,32 @@ def test_every_pod_has_a_policy(render: Render) -> None:
     assert everything["policyTypes"] == ["Ingress", "Egress"]
     labels = {name: pod["metadata"]["labels"] for name, pod in pods(objects).items()}
     assert matching(everything["podSelector"], labels) == set(labels)
+
+
+def test_an_external_consul_may_check_services_from_its_networks(render: Render) -> None:
+    options = ("values/production.yaml", "external.consul.networks={10.77.0.0/24}", "external.consul.port=8501")
+    policies = of(render(*options), "NetworkPolicy")
+    peer = {"ipBlock": {"cidr": "10.77.0.0/24"}}
+    checked = {
+        name
+        for name, policy in policies.items()
+        for rule in policy["spec"].get("ingress", [])
+        if peer in rule.get("from", []) and rule["ports"] == [{"port": "http"}]
+    }
+    assert checked == {f"{service}-web" for service in SERVICES}
+    policies = of(render(*options, "discovery=kubernetes"), "NetworkPolicy")
+    assert not [
+        name for name, policy in policies.items() if peer in policy["spec"].get("ingress", [{}])[0].get("from", [])
+    ]
+
+
+def test_the_api_server_is_reached_where_it_is(render: Render) -> None:
+    options = ("discovery=kubernetes", "networkPolicies.apiServer.networks={172.20.0.1/32}")
+    policies = of(render(*KIND, *options), "NetworkPolicy")
+    rule = {"to": [{"ipBlock": {"cidr": "172.20.0.1/32"}}], "ports": [{"port": 443}, {"port": 6443}]}
+    found = {name for name, policy in policies.items() if rule in policy["spec"].get("egress", [])}
+    callers = {f"{service}-{role}" for service, manifest in SERVICES.items() for role in manifest.calls}
+    assert found == callers | {"console-web"}
 
 
 # --- values.schema.json
@@ -159,6 +193,11 @@ def test_every_pod_has_a_policy(render: Render) -> None:
         "consul.url=consul:8500",
         "servers.postgres.ports.postgres=0",
         "drainSeconds=0",
+        "kong.workers=0",
+        "console.url=there",
+        "imagePullSecrets[0].names=registry",
+        "web.resources.limits.memroy=1Gi",
+        "networkPolicies.apiServer.networks={}",
         "unknown=1",
     ],
 )
@@ -166,6 +205,20 @@ def test_wrong_values_are_refused(run_helm: Helm, wrong: str) -> None:
     with pytest.raises(LaunchError) as refused:
         run_helm("template", "souk", CHART, "--values", CHART / "values/kind.yaml", "--set", wrong)
     assert "values don't meet the specifications of the schema" in " ".join(refused.value.last_lines)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ("settings.payment.SOUK_PROVIDER=stripe", "settings.payment: there is no such program"),
+        ("graceSeconds=24", "graceSeconds: must be at least drainSeconds + 20"),
+        ("ingress.enabled=true,ingress.host=shop.example.com", "ingress.networks: is required"),
+    ],
+)
+def test_values_that_do_not_fit_together_are_refused(run_helm: Helm, wrong: str, reason: str) -> None:
+    with pytest.raises(LaunchError) as refused:
+        run_helm("template", "souk", CHART, "--values", CHART / "values/kind.yaml", "--set", wrong)
+    assert reason in " ".join(refused.value.last_lines)
 
 
 def test_a_server_that_is_nowhere_is_named(run_helm: Helm) -> None:

@@ -22,6 +22,8 @@ runAsNonRoot: true
 runAsUser: {{ .user }}
 runAsGroup: {{ .user }}
 fsGroup: {{ .user }}
+# Not at each start: servers keep files that only they may read.
+fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
@@ -53,8 +55,14 @@ securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
 - {name: SOUK_ENVIRONMENT, value: {{ .root.Values.environment }}}
 - {name: SOUK_HOST, value: 0.0.0.0}
 - {name: SOUK_VERSION, value: {{ .root.Chart.AppVersion | toJson }}}
-- {name: SOUK_KEYS_FILE, value: /run/souk/keys/keys.json}
 - {name: SOUK_TRUSTED_PROXIES, value: {{ .root.Values.podNetworks | toJson | toJson }}}
+{{- if .root.Values.ingress.enabled }}
+# The Ingress's, and the edge.
+- {name: SOUK_TRUSTED_HOPS, value: "2"}
+{{- end }}
+{{- if not .isKeyless }}
+- {name: SOUK_KEYS_FILE, value: /run/souk/keys/keys.json}
+{{- end }}
 {{- with include "souk.discovery" . }}
 {{ . }}
 {{- end }}
@@ -73,18 +81,25 @@ securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
 
 {{- define "souk.volumes" -}}
 - {name: tmp, emptyDir: {}}
+{{- if not .isKeyless }}
 - {name: keys, secret: {secretName: {{ .service }}-keys}}
+{{- end }}
 {{- end }}
 
 {{- define "souk.mounts" -}}
 - {name: tmp, mountPath: /tmp}
+{{- if not .isKeyless }}
 - {name: keys, mountPath: /run/souk/keys, readOnly: true}
 {{- end }}
+{{- end }}
 
-{{/* Changes when what the pod reads at its start changes: not its keys, which programs reread. */}}
+{{/* Changes when what the pod reads at its start changes. secrets: their names; not of keys that programs reread. */}}
 {{- define "souk.checksum" -}}
-{{- $secret := (lookup "v1" "Secret" .root.Release.Namespace .program).data | default dict }}
-{{- list .root.Values.settings $secret .root.Values.consul .root.Values.discovery .root.Values.environment | toJson | sha256sum }}
+{{- $read := list }}
+{{- range .secrets }}
+{{- $read = append $read ((lookup "v1" "Secret" $.root.Release.Namespace .).data | default dict) }}
+{{- end }}
+{{- toJson $read | sha256sum }}
 {{- end }}
 
 {{- define "souk.spread" -}}
@@ -145,4 +160,26 @@ automountServiceAccountToken: false
 {{/* Whether the program asks the API server for upstreams. */}}
 {{- define "souk.watches" -}}
 {{- if and (eq .root.Values.discovery "kubernetes") .calls }}true{{ end }}
+{{- end }}
+
+{{/* Whether its migrations run before a revision's other objects: not on a server that is one of them. */}}
+{{- define "souk.migratesBefore" -}}
+{{- if not (hasKey .root.Values.servers (ternary "postgres" "mongo" (has "postgres" .programs.web.servers))) }}true{{ end }}
+{{- end }}
+
+{{/* What the schema of the values cannot say. */}}
+{{- define "souk.validate" -}}
+{{- range $program, $_ := .root.Values.settings }}
+{{- if not (or (hasKey $.services $program) (has $program (list "all" "console" "gateway" "sidecar"))) }}
+{{- fail (printf "settings.%s: there is no such program; there are all, console, gateway, sidecar, %s" $program (keys $.services | sortAlpha | join ", ")) }}
+{{- end }}
+{{- end }}
+{{- with .root.Values }}
+{{- if lt (int .graceSeconds) (add .drainSeconds 20 | int) }}
+{{- fail "graceSeconds: must be at least drainSeconds + 20, which programs may take to finish what they have begun" }}
+{{- end }}
+{{- if and .ingress.enabled (not .ingress.networks) }}
+{{- fail "ingress.networks: is required, or all customers would share the controller's address in limits and logs" }}
+{{- end }}
+{{- end }}
 {{- end }}
