@@ -270,6 +270,7 @@ class Services:
                     "SOUK_MAILBOX_URL": self.mailbox_url,
                     "SOUK_STAFF_EMAIL": STAFF_EMAIL,
                     "SOUK_PROMETHEUS_URL": self._backing.prometheus,
+                    "SOUK_OPENAPI_URL": f"http://127.0.0.1:{self._port('gateway-admin')}/openapi.json",
                 }
             case "mailbox":
                 return {"SOUK_SMTP_PORT": str(self._port("mailbox-smtp")), "SOUK_MAIL_SECRET": self.mail_secret}

@@ -49,6 +49,7 @@ CHOSEN = {
     "SOUK_MAILBOX_URL": "of its mailbox",
     "SOUK_STAFF_EMAIL": "of the account that the first start makes",
     "SOUK_EDGE_CONSOLE": "of its console",
+    "SOUK_OPENAPI_URL": "of its gateway",
     "SOUK_VERSION": "this release",
 }
 """Settings that `./souk up` chooses, and how: they differ between programs, or have to fit what it starts."""

@@ -44,6 +44,11 @@ def address(stack: Stack, service: str) -> str:
     return f"http://127.0.0.1:{stack.installation.ports[f'{service}-web']}"
 
 
+def openapi_url(stack: Stack) -> str:
+    """Of the joined document."""
+    return f"http://127.0.0.1:{stack.installation.ports['gateway-admin']}/openapi.json"
+
+
 def documents_of(stack: Stack) -> Documents:
     return {service: urllib3.request("GET", f"{address(stack, service)}/openapi.json").json() for service in SERVICES}
 

@@ -44,6 +44,10 @@ class Service:
     events: "Table | None" = None
     collections: Sequence[str] = ()
     dead_rows: "Callable[[], DeadRows] | None" = None
+    title: str = ""
+    """Of its part of the API."""
+
+    about: str = ""
 
     @cached_property
     def settings(self) -> Settings:

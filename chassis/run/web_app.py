@@ -51,7 +51,7 @@ def build(service: Service) -> Flask:
     # A redirect to /orders/ would break a POST.
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)
-    document = api.mount(app, service.routes(), service.settings, title=service.name)
+    document = api.mount(app, service.routes(), service.settings, service.title or service.name, service.about)
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()

@@ -45,7 +45,7 @@ class Api(flask_restful.Api):
 
 
 def mount(
-    app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str
+    app: Flask, routes: Mapping[str, type[Resource]], settings: Settings, title: str, description: str
 ) -> Callable[[], dict[str, Any]]:
     """Returns the OpenAPI document's writer. Raises TypeError, see `Endpoint.of`."""
     api = Api(app, catch_all_404s=False)
@@ -57,7 +57,7 @@ def mount(
                 endpoints[method, url] = Endpoint.of(function, url)
                 edges[method] = _edge(function, endpoints[method, url], settings, url)
         api.add_resource(type(resource.__name__, (resource,), edges), url, endpoint=f"{resource.__name__}:{url}")
-    return functools.cache(lambda: openapi.document(title, endpoints))
+    return functools.cache(lambda: openapi.document(title, description, endpoints))
 
 
 def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, url: str) -> Callable[..., Any]:

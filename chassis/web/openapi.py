@@ -49,7 +49,7 @@ class ProblemView(BaseModel):
     """Beyond the ten listed."""
 
 
-def document(title: str, endpoints: Endpoints) -> dict[str, Any]:
+def document(title: str, description: str, endpoints: Endpoints) -> dict[str, Any]:
     schemas = _Schemas(endpoints)
     paths: dict[str, dict[str, Any]] = {}
     for (method, url), endpoint in endpoints.items():
@@ -57,7 +57,7 @@ def document(title: str, endpoints: Endpoints) -> dict[str, Any]:
         paths.setdefault(path, {})[method] = _operation(method, url, endpoint, schemas)
     return {
         "openapi": "3.1.0",
-        "info": {"title": title, "version": "1"},
+        "info": {"title": title, "description": description, "version": "1"},
         "paths": paths,
         "components": {"schemas": schemas.components, "securitySchemes": _SECURITY_SCHEMES},
     }
@@ -102,7 +102,8 @@ def _operation(method: str, url: str, endpoint: Endpoint, schemas: _Schemas) -> 
         ALLOW: endpoint.allow.described(),
     }
     if endpoint.body is not None:
-        operation["requestBody"] = {"required": True, "content": {_JSON: {"schema": schemas.request(endpoint.body)}}}
+        content = {"schema": schemas.request(endpoint.body), "example": getattr(endpoint.body, "example", {})}
+        operation["requestBody"] = {"required": True, "content": {_JSON: content}}
     return operation
 
 

@@ -17,6 +17,9 @@ class Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, str_max_length=10_000)
 
+    example: ClassVar[dict[str, Any]] = {}
+    """Works as it stands; ids are of one's own things."""
+
     may_hold_numbers: ClassVar[frozenset[str]] = frozenset()
     """Fields with other long numbers, e.g. EANs."""
 

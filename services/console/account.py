@@ -66,7 +66,7 @@ def demo() -> Response:
     if not ConsoleSettings.current().is_development:
         abort(404)
     sign_up()
-    return redirect(url_for("shop.browse"), 303)
+    return redirect(own_path(request.form.get("next", "")), 303)
 
 
 def sign_up() -> None:

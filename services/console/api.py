@@ -14,7 +14,7 @@ from flask import g, session
 from chassis.base.parsing import parse_json
 from chassis.base.problems import Problem, Unavailable
 from chassis.clients import BadResponse, Client, Policy
-from chassis.clients.peers import Request
+from chassis.clients.peers import Request, Response
 from chassis.web import forwarded
 from services.console import person
 from services.console.settings import ConsoleSettings
@@ -77,21 +77,33 @@ def call(
     method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
 ) -> Any:
     """The response's JSON. Raises Refusal, LoggedOut, and the client's Unavailable and BadResponse."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    response = exchange(method, f"{path}?{urlencode(given)}" if given else path, body, headers)
+    if response.status == 401 and person.current() is not None:
+        raise LoggedOut
+    return _content(method, path, response)
+
+
+def exchange(method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
+    """The response to the person's request. Raises LoggedOut, Unavailable and BadResponse."""
     _renew_in_time()
     who = person.current()
     if who is None:
-        return send(method, path, body, headers, query)
-    try:
-        return send(method, path, body, {**who.bearer, **(headers or {})}, query)
-    except LoggedOut:
+        return _send(method, target, body, headers)
+    response = _send(method, target, body, {**who.bearer, **(headers or {})})
+    if response.status == 401 and "invalid_token" in response.headers.get("WWW-Authenticate", ""):
         # Roles may have changed, which ends the token and not the session.
         _renew(who.token)
-    return send(method, path, body, {**person.required().bearer, **(headers or {})}, query)
+        response = _send(method, target, body, {**person.required().bearer, **(headers or {})})
+    return response
 
 
-def send(
-    method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
-) -> Any:
+def send(method: str, path: str, body: Any = None) -> Any:
+    """As nobody."""
+    return _content(method, path, _send(method, path, body))
+
+
+def _send(method: str, target: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Response:
     """body: bytes as they are, anything else as JSON."""
     settings = ConsoleSettings.current()
     sent = {
@@ -102,15 +114,14 @@ def send(
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
         sent["Content-Type"] = "application/json"
-    given = {name: value for name, value in query.items() if value not in (None, "")}
-    target = f"{path}?{urlencode(given)}" if given else path
-    response = _clients[path.split("/")[1]].send(Request(target, sent, method, body), settings)
+    return _clients[target.split("/")[1]].send(Request(target, sent, method, body or None), settings)
+
+
+def _content(method: str, path: str, response: Response) -> Any:
     try:
         content = parse_json(response.data) if response.data else {}
     except ValueError as error:
         raise BadResponse(f"The response to {method} {path} is not JSON.") from error
-    if response.status == 401 and "Authorization" in sent:
-        raise LoggedOut
     if response.status >= 400:
         raise Refusal(response.status, content if isinstance(content, dict) else {})
     return content

@@ -12,6 +12,9 @@ class ConsoleSettings(Settings):
     prometheus_url: str = ""
     """Where health, queues and alerts are read. Empty: the start page asks each service itself."""
 
+    openapi_url: str = ""
+    """Of the joined OpenAPI document, which the edge serves as /openapi.json."""
+
     addresses: dict[str, str] = Field(default_factory=dict)
     """JSON; what the start page links to, by title. Only in development."""
 

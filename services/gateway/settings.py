@@ -102,7 +102,7 @@ class RenderSettings(Settings):
     """File for a line of each request; empty for none. Kong's workers run as another user, who cannot open /dev/stdout."""
 
     edge_docs: str | None = None
-    """host:port with /docs and /openapi.json: the gateway's admin port unless set; empty for no such routes."""
+    """host:port with /openapi.json: the gateway's admin port unless set; empty for no such routes."""
 
     edge_console: str = ""
     """host:port of the console, whose pages are at /, /shop, /account and /staff; empty for no such routes."""

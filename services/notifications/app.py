@@ -32,6 +32,8 @@ def dead_rows() -> "DeadRows":
 
 service = Service(
     name="notifications",
+    title="Notifications",
+    about="Mails, SMS and push messages, and who wants which.",
     settings_class=Settings,
     routes=routes,
     handlers=handlers,

@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -17,6 +17,12 @@ from services.notifications.models.preferences import Digest
 
 
 class NewEmail(Body):
+    example: ClassVar[dict[str, Any]] = {
+        "user_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0",
+        "subject": "Your parcel",
+        "body": "It is on its way.",
+    }
+
     user_id: UUID
     subject: Annotated[str, OneLine(200)]
     body: str = Field(min_length=1, max_length=10_000)
@@ -24,11 +30,22 @@ class NewEmail(Body):
 
 
 class NewSMS(Body):
+    example: ClassVar[dict[str, Any]] = {
+        "user_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0",
+        "text": "Your parcel is on its way.",
+    }
+
     user_id: UUID
     text: str = Field(min_length=1, max_length=300)
 
 
 class NewPush(Body):
+    example: ClassVar[dict[str, Any]] = {
+        "user_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0",
+        "title": "Your parcel",
+        "body": "It is on its way.",
+    }
+
     user_id: UUID
     title: Annotated[str, OneLine(100)]
     body: str = Field(min_length=1, max_length=300)
@@ -36,6 +53,12 @@ class NewPush(Body):
 
 class NewMessage(Body):
     """An SMS or push shows the first 300 characters of `body`."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "user_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0",
+        "title": "Your parcel",
+        "body": "It is on its way.",
+    }
 
     user_id: UUID
     kind: Literal["staff.message", "marketing.news"] = "staff.message"
@@ -148,6 +171,12 @@ Phone = Annotated[str, Matches(r"\+[1-9][0-9]{6,14}", "must be a number such as 
 class NewPreferences(Body):
     """Omitted fields are reset to their defaults."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "channels": {"order.shipped": {"email": True}},
+        "phone": "+4915112345678",
+        "quiet_hours": {"begin": "22:00", "end": "07:00"},
+    }
+
     channels: Annotated[dict[str, Channels], AfterValidator(_choices)] = Field(
         default_factory=dict, max_length=len(CHOOSABLE), examples=[{"order.shipped": {"email": True, "sms": False}}]
     )
@@ -191,6 +220,11 @@ class SubscriptionKeys(BaseModel):
 
 class NewDevice(Body):
     """A browser's `PushSubscription.toJSON()`."""
+
+    example: ClassVar[dict[str, Any]] = {
+        "endpoint": "https://fcm.googleapis.com/fcm/send/example",
+        "keys": {"p256dh": "B" + 86 * "A", "auth": 22 * "A"},
+    }
 
     # Push services choose it: by chance it may look like a card's number.
     may_hold_numbers = frozenset({"endpoint"})

@@ -19,6 +19,8 @@ def routes() -> Routes:
 
 service = Service(
     name="orders",
+    title="Orders",
+    about="Place, follow, cancel, ship and refund orders; analytics.",
     settings_class=Settings,
     routes=routes,
     handlers=handlers,

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Literal, Self
+from typing import Any, ClassVar, Literal, Self
 from uuid import UUID
 
 from pydantic import Field, field_validator
@@ -24,6 +24,11 @@ class NewLine(Body):
 
 
 class NewOrder(Body):
+    example: ClassVar[dict[str, Any]] = {
+        "lines": [{"product_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0", "quantity": 1}],
+        "payment_method": "tok_success",
+    }
+
     lines: list[NewLine] = Field(min_length=1, max_length=50)
     payment_method: PaymentToken
     """A provider's token, never a card number."""
@@ -50,6 +55,8 @@ class NewNote(Body):
 
 
 class NewStatus(Body):
+    example: ClassVar[dict[str, Any]] = {"status": "shipped"}
+
     status: Literal["shipped", "delivered", "cancelled"]
     reason: Literal["cancelled_by_shop", "cancelled_by_customer", "out_of_stock", "fraud_suspected"] = (
         "cancelled_by_shop"
@@ -60,6 +67,8 @@ class NewStatus(Body):
 
 
 class NewRefund(Body):
+    example: ClassVar[dict[str, Any]] = {"amount": "2.50", "note": {"text": "The lid was scratched"}}
+
     amount: Amount | None = None
     """By default all that is refundable."""
 

@@ -26,6 +26,8 @@ def tasks() -> "Tasks":
 
 service = Service(
     name="payments",
+    title="Payments",
+    about="Payments, refunds, saved means of payment.",
     settings_class=Settings,
     routes=routes,
     handlers=handlers,

@@ -1,7 +1,7 @@
 """Requests and responses of the payments API."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, field_validator
@@ -21,6 +21,8 @@ from services.payments.settings import Settings
 
 
 class NewPayment(Body):
+    example: ClassVar[dict[str, Any]] = {"amount": "12.50", "currency": "EUR", "payment_method": "tok_success"}
+
     amount: Amount
     currency: Currency
     payment_method: PaymentToken
@@ -99,6 +101,8 @@ class NewNote(Body):
 
 
 class NewRefund(Body):
+    example: ClassVar[dict[str, Any]] = {"payment_id": "6f1d2c3b-4a59-4e68-8776-95a4b3c2d1e0", "amount": "2.50"}
+
     payment_id: UUID
     amount: Amount | None = None
     """By default all that is refundable."""
@@ -139,6 +143,8 @@ class RefundList(View):
 
 
 class NewMethod(Body):
+    example: ClassVar[dict[str, Any]] = {"token": "tok_success", "label": "My blue card"}
+
     token: PaymentToken
     label: Annotated[str, OneLine(100)] = Field(examples=["My blue card"])
 

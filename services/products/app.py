@@ -15,6 +15,8 @@ def routes() -> Routes:
 
 service = Service(
     name="products",
+    title="Catalogue",
+    about="Search, products, stock, recommendations.",
     settings_class=Settings,
     routes=routes,
     handlers=handlers,

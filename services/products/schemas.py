@@ -37,6 +37,13 @@ MAX_QUOTES = 100
 class ProductChange(Body):
     """Stock and `is_active` stay unchanged unless given."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "sku": "LANTERN-1",
+        "name": "Brass lantern",
+        "category": "lamps",
+        "price": "24.90",
+    }
+
     may_hold_numbers = frozenset({"sku", "name", "description", "category"})
 
     sku: SKU
@@ -51,6 +58,8 @@ class ProductChange(Body):
 
 
 class NewProduct(ProductChange):
+    example: ClassVar[dict[str, Any]] = {**ProductChange.example, "stock_quantity": 20}
+
     stock_quantity: Quantity = 0
     is_active: bool = True
 

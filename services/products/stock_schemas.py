@@ -1,7 +1,7 @@
 """Requests and responses of the stock API."""
 
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
 
 from pydantic import AfterValidator, Field
@@ -21,12 +21,16 @@ def _not_zero(quantity: int) -> int:
 
 
 class NewAdjustment(Body):
+    example: ClassVar[dict[str, Any]] = {"quantity": 5, "reason": "Counted again"}
+
     quantity: Annotated[int, Field(ge=-1_000_000, le=1_000_000), AfterValidator(_not_zero)]
     """Units added (positive) or removed (negative)."""
     reason: Reason
 
 
 class StockChange(Body):
+    example: ClassVar[dict[str, Any]] = {"low_stock_threshold": 3}
+
     low_stock_threshold: int = Field(ge=0, le=1_000_000)
     """Units on hand at which `stock.low` is published."""
 

@@ -11,4 +11,11 @@ def routes() -> Routes:
     return ROUTES
 
 
-service = Service(name="users", settings_class=Settings, routes=routes, timers=TIMERS)
+service = Service(
+    name="users",
+    title="Accounts",
+    about="Register, log in and out, profile, preferences, roles.",
+    settings_class=Settings,
+    routes=routes,
+    timers=TIMERS,
+)

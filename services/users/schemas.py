@@ -1,7 +1,7 @@
 """Request and response bodies of the users API."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 from uuid import UUID
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
@@ -31,6 +31,13 @@ from services.users.models.user import User
 class Profile(Body):
     """Omitted names are removed."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "email": "leila@example.com",
+        "username": "leila.h",
+        "first_name": "Leila",
+        "last_name": "Haddad",
+    }
+
     email: EmailAddress
     username: Username
     first_name: Name | None = None
@@ -39,6 +46,8 @@ class Profile(Body):
 
 class NewUser(Profile):
     """The password has 10 to 200 characters, is hard to guess, and excludes e-mail address and username."""
+
+    example: ClassVar[dict[str, Any]] = {**Profile.example, "password": "correct horse battery"}
 
     password: NewPassword
 
@@ -56,37 +65,54 @@ class NewUser(Profile):
 
 
 class Credentials(Body):
+    example: ClassVar[dict[str, Any]] = {"email": "leila@example.com", "password": "correct horse battery"}
+
     email: EmailAddress
     password: CurrentPassword
 
 
 class RefreshBody(Body):
+    example: ClassVar[dict[str, Any]] = {"refresh_token": "the refresh_token of a login"}
+
     refresh_token: Annotated[SecretStr, Field(max_length=200)]
 
 
 class PasswordChange(Body):
     """Passwords have 10 to 200 characters and are hard to guess."""
 
+    example: ClassVar[dict[str, Any]] = {
+        "current_password": "correct horse battery",
+        "new_password": "another horse battery",
+    }
+
     current_password: CurrentPassword
     new_password: NewPassword
 
 
 class ForgottenPassword(Body):
+    example: ClassVar[dict[str, Any]] = {"email": "leila@example.com"}
+
     email: EmailAddress
 
 
 class PasswordReset(Body):
     """Passwords have 10 to 200 characters and are hard to guess."""
 
+    example: ClassVar[dict[str, Any]] = {"token": "the token of the mail", "new_password": "another horse battery"}
+
     token: Annotated[str, Field(max_length=200)]
     new_password: NewPassword
 
 
 class EmailVerification(Body):
+    example: ClassVar[dict[str, Any]] = {"token": "the token of the mail"}
+
     token: Annotated[str, Field(max_length=200)]
 
 
 class RolesBody(Body):
+    example: ClassVar[dict[str, Any]] = {"roles": ["customer", "staff"]}
+
     roles: Annotated[list[Role], Field(min_length=1, max_length=3)]
 
     @field_validator("roles")
@@ -114,6 +140,8 @@ class SearchQuery(Page):
 
 
 class PreferencesBody(Body):
+    example: ClassVar[dict[str, Any]] = {"locale": "en", "time_zone": "Europe/Vienna", "notify_by": ["email"]}
+
     locale: Annotated[
         str, Matches("[a-z]{2,3}(-[A-Z]{2})?", "must be a language such as de or de-AT"), Field(examples=["de-AT"])
     ] = "en"

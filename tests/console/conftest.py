@@ -10,7 +10,7 @@ from services.console.app import create_app
 from services.console.settings import ConsoleSettings
 from tests.console.visitor import Visitor
 from tests.installation import PASSWORD, Person
-from tests.operations import address
+from tests.operations import address, openapi_url
 
 NewVisitor = Callable[[], Visitor]
 LogIn = Callable[[Person], Visitor]
@@ -23,7 +23,7 @@ KEY = "A" * 43 + "="
 def served(stack: Stack, serve: Callable[[Any], str]) -> tuple[str, dict[str, Any]]:
     """Of a console in this process, on the installation's services: its address and settings."""
     found = {name: address(stack, name) for name in SERVICES}
-    settings = {"session_keys": [KEY], "services": found, "discovery": "static"}
+    settings = {"session_keys": [KEY], "services": found, "discovery": "static", "openapi_url": openapi_url(stack)}
     return serve(create_app(ConsoleSettings.use(**settings))), settings
 
 

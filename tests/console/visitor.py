@@ -76,6 +76,7 @@ class _Forms(HTMLParser):
         super().__init__()
         self.found: list[Form] = []
         self._select = ""
+        self._textarea = ""
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = dict(attributes)
@@ -84,7 +85,18 @@ class _Forms(HTMLParser):
         elif tag == "input" and (name := given.get("name")):
             if given.get("type") not in ("checkbox", "radio") or "checked" in given:
                 self.found[-1].fields[name] = given.get("value") or ("" if "value" in given else "on")
+        elif tag == "textarea":
+            self._textarea = given.get("name") or ""
+            self.found[-1].fields[self._textarea] = ""
         elif tag == "select":
             self._select = given.get("name") or ""
         elif tag == "option" and ("selected" in given or self._select not in self.found[-1].fields):
             self.found[-1].fields[self._select] = given.get("value") or ""
+
+    def handle_data(self, data: str) -> None:
+        if self._textarea:
+            self.found[-1].fields[self._textarea] += data
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "textarea":
+            self._textarea = ""

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from jsonschema_rs import Draft202012Validator
 
 from launcher.manifests import CALLERS, SERVICES
 from tests.installation import ROOT, planned
@@ -48,3 +49,19 @@ def test_the_manifest_names_the_services_that_call(document: tuple[str, dict[str
         for caller in operation["x-souk-allow"]["services"]
     }
     assert allowed == set(CALLERS[name])
+
+
+def test_every_body_has_an_example_that_fits_its_schema(document: tuple[str, dict[str, Any]]) -> None:
+    """Servers check more: tests/console/test_docs.py sends them all."""
+    content = document[1]
+    bodies = {
+        f"{method} {path}": operation["requestBody"]["content"]["application/json"]
+        for path, operations in content["paths"].items()
+        for method, operation in operations.items()
+        if "requestBody" in operation
+    }
+    for title, body in bodies.items():
+        schema = {**body["schema"], "components": content["components"]}
+        wrong = [error.message for error in Draft202012Validator(schema).iter_errors(body["example"])]
+        assert body["example"], title
+        assert not wrong, title

@@ -8,7 +8,6 @@ from werkzeug.exceptions import HTTPException
 from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.access import Access
-from services.gateway.admin.docs import docs
 from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.runtime import Runtime
 
@@ -68,7 +67,6 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     config.register(app, runtime, access)
     targets.register(app, runtime)
     entities.register(app, runtime, access)
-    app.register_blueprint(docs)
     return app
 
 

@@ -65,7 +65,7 @@ def join(documents: Mapping[str, Document], router: Router) -> Document:
         "openapi": max((str(document.get("openapi", "")) for document in documents.values()), default="3.0.3"),
         "info": {"title": "Souk", "version": "1", "description": "Every public operation, as the edge serves it."},
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in documents],
+        "tags": [_tag(service, document) for service, document in documents.items()],
         "paths": {},
         "components": {},
     }
@@ -75,10 +75,14 @@ def join(documents: Mapping[str, Document], router: Router) -> Document:
             kept = {key: value for key, value in item.items() if key not in METHODS or _is_routed(router, key, path)}
             if any(method in kept for method in METHODS):
                 joined["paths"].setdefault(path, {}).update(kept)
-                _label(kept, service)
+                _label(kept, service, _tag(service, document)["name"])
         for kind, components in document.get("components", {}).items():
             common = kind == "securitySchemes"
-            names = {name if common else f"{service}.{name}": content for name, content in components.items()}
+            # Generators name classes by a title, and two services may have one of the same name.
+            names = {
+                name if common else f"{service}.{name}": {key: content[key] for key in content if key != "title"}
+                for name, content in components.items()
+            }
             joined["components"].setdefault(kind, {}).update(names)
     return joined
 
@@ -89,9 +93,15 @@ def _is_routed(router: Router, method: str, path: str) -> bool:
     return match is not None and match.service is not None
 
 
-def _label(item: Document, service: str) -> None:
+def _tag(service: str, document: Document) -> dict[str, str]:
+    info = document.get("info", {})
+    about = info.get("description", "")
+    return {"name": info.get("title", service), **({"description": about} if about else {})}
+
+
+def _label(item: Document, service: str, tag: str) -> None:
     for operation in (item[method] for method in METHODS if method in item):
-        operation["tags"] = [service]
+        operation["tags"] = [tag]
         if "operationId" in operation:
             operation["operationId"] = f"{service}.{operation['operationId']}"
 
