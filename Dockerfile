@@ -4,9 +4,13 @@ ARG PYTHON=python:3.11-slim
 
 FROM ${PYTHON} AS packages
 WORKDIR /build
+COPY requirements.lock /
+# uv's part of it.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=pip,target=/etc/pip.conf \
     if [ -s /run/secrets/ca ]; then export PIP_CERT=/run/secrets/ca; fi; \
-    python3 -m venv /uv && /uv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir uv
+    sed -n '/^uv==/,/# via/p' /requirements.lock >/uv.lock && \
+    python3 -m venv /uv && \
+    /uv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r /uv.lock
 COPY services.lock k8s/image/trim.sh ./
 # The links of a virtual environment lead to the interpreter of the next stage, which is the same.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
