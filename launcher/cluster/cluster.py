@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from launcher.cluster import network, programs
 from launcher.cluster.kubectl import Kubectl
@@ -38,7 +39,10 @@ class Cluster:
         built = programs.build(programs.NODE, self.progress)
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._file.exists():
-            self._file.write_text(json.dumps({"network": network.claim().byte, "programs": str(built)}))
+            owner = uuid4().hex
+            chosen = {"network": network.claim(owner).byte, "owner": owner, "programs": str(built)}
+            self._file.write_text(json.dumps(chosen))
+        self.network.ensure()
         with self.progress.step(f"Kubernetes {programs.version()}, {nodes} {'node' if nodes == 1 else 'nodes'}"):
             for number in range(1, nodes + 1):
                 self._make_certificates(number)
@@ -48,10 +52,12 @@ class Cluster:
             self._until(lambda: len(self.ready_nodes()) >= nodes, "Not all nodes are ready")
 
     def down(self, wipe: bool = False) -> None:
+        """Without harm to another clone's cluster, which may have this one's network after a reboot."""
         if self._file.exists():
-            for node in self.nodes():
-                node.stop()
-            self.network.remove()
+            if self.network.current_owner == self.network.owner:
+                for node in self.nodes():
+                    node.stop()
+                self.network.remove()
             self._file.unlink()
         if wipe:
             shutil.rmtree(self.folder, ignore_errors=True)
@@ -63,9 +69,8 @@ class Cluster:
             archive = Path(image)
             if not archive.is_file():
                 archive = Path(saved.name)
-                if subprocess.run(
-                    ["docker", "save", image, "-o", archive], capture_output=True, check=False
-                ).returncode:
+                save = ["docker", "save", image, "-o", str(archive)]
+                if not shutil.which("docker") or subprocess.run(save, capture_output=True, check=False).returncode:
                     raise LaunchError(f"{image} is neither an archive nor one of Docker's images.")
             for node in nodes:
                 node.load(archive)
@@ -91,7 +96,7 @@ class Cluster:
     @property
     def network(self) -> Network:
         """Raises LaunchError unless the cluster is up."""
-        return Network(self._recorded["network"])
+        return Network(self._recorded["network"], self._recorded.get("owner", ""))
 
     @property
     def kubectl(self) -> Kubectl:

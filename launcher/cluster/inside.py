@@ -28,7 +28,7 @@ def main(file: Path) -> None:
     """Returns when no process is left."""
     about = json.loads(file.read_text())
     number, folder, built = about["number"], Path(about["folder"]), Path(about["programs"])
-    network, home, name = Network(about["network"]), file.parent, f"n{about['number']}"
+    network, home, name = Network(about["network"], about["owner"]), file.parent, f"n{about['number']}"
     address = network.address(number)
     isolate(home, name)
     for template in (programs.SOURCES / "node").iterdir():

@@ -38,6 +38,7 @@ class Node:
         about: dict[str, Any] = {
             "number": self.number,
             "network": self._network.byte,
+            "owner": self._network.owner,
             "folder": str(self._folder),
             "programs": str(self._programs),
             "groups": [str(group) for group in groups],

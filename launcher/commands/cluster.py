@@ -22,7 +22,7 @@ app.add_typer(cluster, name="cluster")
 def up(nodes: Annotated[int, typer.Option(help="How many nodes.")] = 1) -> None:
     """Start a cluster, and print how kubectl reaches it. The first time it is built, which takes minutes."""
     chosen = _chosen()
-    if isinstance(chosen, Cluster):
+    if isinstance(chosen, Cluster) and _is_ours(chosen):
         with chosen.progress.shown():
             chosen.up(nodes)
         console.print(f"Ready: {', '.join(chosen.ready_nodes())}")
@@ -37,7 +37,7 @@ def up(nodes: Annotated[int, typer.Option(help="How many nodes.")] = 1) -> None:
 def down(wipe: Annotated[bool, typer.Option("--wipe", help="Also delete its state.")] = False) -> None:
     """Stop the cluster made here; another one stays."""
     chosen = _chosen()
-    if isinstance(chosen, Cluster):
+    if isinstance(chosen, Cluster) and _is_ours(chosen):
         chosen.down(wipe)
         console.print("The cluster is stopped" + (" and deleted." if wipe else "."))
     else:
@@ -70,7 +70,7 @@ def demo() -> None:
 
     chosen, shown = _chosen(), progress.for_terminal()
     with shown.shown():
-        if isinstance(chosen, Cluster) and not chosen.is_up:
+        if isinstance(chosen, Cluster) and _is_ours(chosen) and not chosen.is_up:
             chosen.up()
         place.install(chosen, shown)
     with place.edge(chosen.kubectl) as url:
@@ -78,6 +78,11 @@ def demo() -> None:
     command = f"kubectl --kubeconfig={chosen.kubeconfig} --namespace={place.NAMESPACE}"
     for line in place.addresses(command):
         console.print(line, soft_wrap=True, markup=False)
+
+
+def _is_ours(cluster: Cluster) -> bool:
+    """Not another clone's, though KUBECONFIG may name that."""
+    return cluster.folder == (StateFolder().path / "cluster").absolute()
 
 
 def _chosen() -> Cluster | Theirs:

@@ -14,6 +14,7 @@ from launcher.errors import LaunchError
 from launcher.kubernetes import helm, images, place, secrets
 from launcher.kubernetes.chart import CHART
 from launcher.progress import Progress
+from launcher.stack import Stack
 
 NAMESPACE = "souk"
 TIMEOUT = "10m"
@@ -31,21 +32,14 @@ RESTRICTED = {
 def install(cluster: Cluster | Theirs, progress: Progress) -> None:
     """Brings everything in the cluster to the code here. Raises LaunchError."""
     stack = place.stack()
-    folder = stack.state.path / "images"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    souk, servers = images.souk(folder, progress), images.servers(folder, stack.installation, progress)
     kubectl = cluster.kubectl
-    with progress.step("Images into the cluster"):
-        for image in (souk, servers):
-            if not _has(kubectl, image.name):
-                cluster.load(str(image.archive))
+    # Another's cluster pulls the servers' official images by itself.
+    chosen = _dockers(cluster, progress) if isinstance(cluster, Theirs) else _own(cluster, stack, progress)
     with progress.step("Namespace and Secrets"):
         kubectl("apply", "-f", "-", given=yaml.safe_dump(RESTRICTED))
         kubectl(f"--namespace={NAMESPACE}", "apply", "-f", "-", given=yaml.safe_dump_all(secrets.manifests(stack)))
     run = helm.Helm(helm.find(progress), cluster.kubeconfig)
     with progress.step("helm upgrade --install souk k8s/chart"):
-        values = [f"--values={CHART / 'values' / name}.yaml" for name in ("kind", "cluster")]
-        values += [f"--set=image.name={souk.name}", *(f"--set=servers.{name}.image={servers.name}" for name in SERVERS)]
         try:
             run(
                 "upgrade",
@@ -53,7 +47,7 @@ def install(cluster: Cluster | Theirs, progress: Progress) -> None:
                 "souk",
                 CHART,
                 f"--namespace={NAMESPACE}",
-                *values,
+                *chosen,
                 "--wait",
                 f"--timeout={TIMEOUT}",
             )
@@ -86,6 +80,28 @@ def addresses(kubectl: str) -> list[str]:
         f"Mails:   {kubectl} port-forward service/mailbox 8025",
         "Remove:  helm uninstall souk, or ./souk cluster down --wipe",
     ]
+
+
+def _own(cluster: Cluster, stack: Stack, progress: Progress) -> list[str]:
+    """The chart's options for images that are made and loaded here."""
+    folder = stack.state.path / "images"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    souk, servers = images.souk(folder, progress), images.servers(folder, stack.installation, progress)
+    with progress.step("Images into the cluster"):
+        for image in (souk, servers):
+            if not _has(cluster.kubectl, image.name):
+                cluster.load(str(image.archive))
+    values = [f"--values={CHART / 'values' / name}.yaml" for name in ("kind", "cluster")]
+    named = [f"--set=servers.{name}.image={servers.name}" for name in SERVERS]
+    return [*values, f"--set=image.name={souk.name}", *named]
+
+
+def _dockers(cluster: Theirs, progress: Progress) -> list[str]:
+    """The chart's options for the Dockerfile's image."""
+    souk = images.built_by_docker(progress)
+    with progress.step("Image into the cluster"):
+        cluster.load(souk)
+    return [f"--values={CHART / 'values/kind.yaml'}", f"--set=image.name={souk}"]
 
 
 def _has(kubectl: Kubectl, image: str) -> bool:

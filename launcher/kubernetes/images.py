@@ -3,9 +3,11 @@
 Layers are archives that are kept between builds: Debian's packages, Python's packages, and last the code.
 """
 
+import fcntl
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -68,6 +70,17 @@ def souk(folder: Path, progress: Progress) -> Image:
         return _image(folder, "souk", files, layers)
 
 
+def built_by_docker(progress: Progress) -> str:
+    """Its name, tagged with its id. Raises LaunchError."""
+    if not shutil.which("docker"):
+        raise LaunchError("Docker, which would build the image for this cluster, is not installed.")
+    with progress.step("docker build"):
+        built = _run(["docker", "build", "--quiet", str(REPOSITORY)]).strip()
+        name = f"souk:{built.removeprefix('sha256:')[:12]}"
+        _run(["docker", "tag", built, name])
+    return name
+
+
 def servers(folder: Path, installation: Installation, progress: Progress) -> Image:
     """Raises LaunchError."""
     consul = Consul(installation)
@@ -113,9 +126,12 @@ def _layer(name: str, recipe: str, write: Callable[[Path], None]) -> Path:
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "souk" / "layers"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     target = folder / f"{name}-{hashlib.sha256(recipe.encode()).hexdigest()[:16]}.tar"
-    if not target.exists():
-        write(target.with_suffix(".new"))
-        target.with_suffix(".new").replace(target)
+    with open(folder / f"{name}.lock", "w") as lock:
+        # Clones share them.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            write(target.with_suffix(".new"))
+            target.with_suffix(".new").replace(target)
     return target
 
 
@@ -183,7 +199,9 @@ def _root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
     return entry
 
 
-def _run(command: Sequence[str]) -> None:
+def _run(command: Sequence[str]) -> str:
+    """Its output. Raises LaunchError."""
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)
     if outcome.returncode:
         raise LaunchError(f"{command[0]} failed.", (outcome.stdout + outcome.stderr).splitlines()[-10:])
+    return outcome.stdout

@@ -145,6 +145,21 @@ def test_the_command_uses_a_cluster_that_kubeconfig_names(cluster: Cluster, tmp_
     assert cluster.ready_nodes() == ["n1", "n2"]
 
 
+def test_it_is_there_again_after_a_reboot(cluster: Cluster, tmp_path: Path) -> None:
+    again = Cluster(tmp_path / "again")
+    again.up()
+    try:
+        # What a reboot leaves: files.
+        again.node(1).stop()
+        run("ip", "link", "del", again.network.name)
+        run("ip", "netns", "del", again.network.name)
+        again.up()
+        assert again.ready_nodes() == ["n1"]
+    finally:
+        again.down(wipe=True)
+    assert cluster.ready_nodes() == ["n1", "n2"]
+
+
 def test_nothing_is_left_of_a_stopped_cluster(cluster: Cluster, tmp_path: Path) -> None:
     second = Cluster(tmp_path / "second")
     second.up()
