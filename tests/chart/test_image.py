@@ -1,14 +1,17 @@
 """The image: what the Dockerfile and images.py put into it."""
 
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 from launcher.kubernetes import images
 from launcher.state import REPOSITORY
+from services.notifications.content import LANGUAGES
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text()
 IGNORED = (REPOSITORY / ".dockerignore").read_text().splitlines()
@@ -72,6 +75,30 @@ def test_programs_do_without_what_is_left_out() -> None:
         [sys.executable, "-c", LEFT_OUT], cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+LOCALES = """
+from datetime import datetime
+from babel.dates import format_datetime
+from babel.localedata import locale_identifiers
+from babel.numbers import format_currency
+from services.notifications.content import parse_locale
+
+for each in locale_identifiers():
+    format_currency(12, "EUR", locale=each), format_datetime(datetime(2026, 1, 1), locale=each)
+print(*sorted({each.partition("_")[0] for each in locale_identifiers()}), parse_locale("fr_FR"), parse_locale("de-AT"))
+"""
+
+
+def test_languages_of_mails_stay(tmp_path: Path) -> None:
+    installed = Path(sysconfig.get_path("purelib"))
+    shutil.copytree(installed / "babel", tmp_path / "babel")
+    subprocess.run(["sh", REPOSITORY / "k8s/image/trim.sh", tmp_path], check=True)
+    environment = {"PYTHONPATH": f"{tmp_path}:{REPOSITORY}"}
+    done = subprocess.run(
+        [sys.executable, "-c", LOCALES], env=environment, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [*LANGUAGES, "en", "de_AT"], done.stderr
 
 
 def test_a_part_of_the_lock_is_whole() -> None:
