@@ -41,6 +41,8 @@ class Entry:
     fields: Mapping[str, Any] = field(default_factory=dict)
     more: str = ""
     """A traceback, or further lines of text."""
+    lines: int = field(default=1, compare=False)
+    """Of the log."""
 
     @property
     def ids(self) -> set[str]:
@@ -73,24 +75,24 @@ class Entry:
                 yield name, value
 
 
-def entries(program: str, lines: Iterable[str]) -> Iterator[Entry]:
-    """Text without a time of its own continues text before it."""
+def entries(program: str, lines: Iterable[str], at: float = 0) -> Iterator[Entry]:
+    """Text without a time of its own continues text before it. at: the time of the entry before."""
     last, more = None, list[str]()
     for line in lines:
-        made = _parsed(program, line, last.time if last else 0)
+        made = _parsed(program, line, last.time if last else at)
         if made is None and last is not None and not last.fields:
             more.append(line)
             continue
         if last is not None:
             yield _extended(last, more)
         level = "error" if line.startswith("Traceback ") else "info"
-        last, more = made or Entry(last.time if last else 0, program, level, line), []
+        last, more = made or Entry(last.time if last else at, program, level, line), []
     if last is not None:
         yield _extended(last, more)
 
 
 def _extended(entry: Entry, more: Sequence[str]) -> Entry:
-    return replace(entry, more="\n".join(more)) if more else entry
+    return replace(entry, more="\n".join(more), lines=1 + len(more)) if more else entry
 
 
 def _parsed(program: str, line: str, at: float) -> Entry | None:

@@ -3,13 +3,24 @@
 The supervisor writes what it gets, so a line may begin in the rotated file and end in the current one.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from io import BufferedReader
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO, NamedTuple, Self
 
 BLOCK_BYTES = 65_536
+
+MAX_READ_BYTES = 1_000_000
+"""Of a log at a time."""
+
+MAX_LINE_BYTES = 1_000_000
+"""A longer one is cut."""
+
+BEFORE_BYTES = 1_024
+"""Tell one file from another: lines have times."""
 
 
 def rotated(log: Path) -> Path:
@@ -37,40 +48,123 @@ def lines(log: Path) -> Iterator[str]:
                     rest = b""
 
 
+class Position(NamedTuple):
+    """The end of a line. `before`: a digest of the file up to it, as the numbers of files are used again."""
+
+    offset: int
+    before: str
+
+
+class Line(NamedTuple):
+    text: str
+    end: int
+    """Its offset in the file, after the newline."""
+
+    before: bytes
+    """The last bytes of the file up to there."""
+
+    @property
+    def position(self) -> Position:
+        return Position(self.end, _digest(self.before))
+
+
 class Tail:
-    """What is written from now on."""
+    """Complete lines from a place on, each once, over rotations."""
 
-    def __init__(self, log: Path, is_new: bool = False) -> None:
-        """is_new: nothing of it has been read."""
-        self._log, self._file, self._rest = log, _opened(log), b""
-        if self._file is not None and not is_new:
-            self._file.seek(0, os.SEEK_END)
+    def __init__(self, file: BinaryIO | None, log: Path) -> None:
+        self._log, self._file, self._rest = log, file, b""
+        self._before = _before(file) if file is not None else b""
 
-    def fresh(self) -> list[str]:
-        """Complete lines since the last call."""
+    @classmethod
+    def from_start(cls, log: Path) -> Self:
+        """Of what is still there."""
+        return cls(_opened(rotated(log)) or _opened(log), log)
+
+    @classmethod
+    def from_end(cls, log: Path) -> Self:
+        if (file := _opened(log)) is not None:
+            file.seek(0, os.SEEK_END)
+        return cls(file, log)
+
+    @classmethod
+    def after(cls, position: Position, log: Path) -> Self:
+        """From the start if the file of that position is gone."""
+        for path in (log, rotated(log)):
+            if (file := _opened(path)) is not None:
+                file.seek(position.offset)
+                if _digest(_before(file)) == position.before:
+                    return cls(file, log)
+                file.close()
+        return cls.from_start(log)
+
+    def fresh(self, max_bytes: int = MAX_READ_BYTES) -> list[Line]:
+        """Lines since the last call; all of them, unless there are more than about `max_bytes`."""
+        found: list[Line] = []
+        while max_bytes > 0 and (text := self._read(max_bytes)):
+            found += self._lines(text)
+            max_bytes -= len(text)
+        return found
+
+    def _read(self, max_bytes: int) -> bytes:
+        """Empty at the end."""
         if self._file is None:
             self._file = _opened(self._log)
-        if self._file is None:
-            return []
-        text = self._rest + self._file.read()
-        if self._is_replaced(self._file):
-            text += self._file.read()
+        while self._file is not None:
+            if text := self._file.read(max_bytes):
+                return text
+            following = self._following(self._file)
+            # It may have been written to before it was replaced.
+            if following is None or (text := self._file.read(max_bytes)):
+                return text
             self._file.close()
-            self._file = _opened(self._log)
-            text += self._file.read() if self._file else b""
-        whole, newline, self._rest = text.rpartition(b"\n")
-        return (whole + newline).decode(errors="replace").splitlines()
+            self._file, self._before = following, b""
+        return b""
 
-    def _is_replaced(self, file: BufferedReader) -> bool:
-        """Rotated, or emptied."""
-        try:
-            current = self._log.stat()
-        except FileNotFoundError:
-            return False
-        return current.st_ino != os.fstat(file.fileno()).st_ino or current.st_size < file.tell()
+    def _following(self, file: BinaryIO) -> BinaryIO | None:
+        """What the log goes on in after `file`, once that was rotated or emptied."""
+        if (current := _opened(self._log)) is None:
+            return None
+        if _number(current) == _number(file):
+            if os.fstat(current.fileno()).st_size < file.tell():
+                return current
+            current.close()
+            return None
+        # Opened after the current one: if that was rotated in between, it is this.
+        before = _opened(rotated(self._log))
+        if before is None or _number(before) == _number(file):
+            return current
+        current.close()
+        return before
+
+    def _lines(self, text: bytes) -> Iterator[Line]:
+        assert self._file is not None
+        end, seen = self._file.tell() - len(text), self._before + text
+        skipped = end - len(self._before)
+        self._before = seen[-BEFORE_BYTES:]
+        for part in BytesIO(text):
+            end += len(part)
+            self._rest += part
+            if self._rest.endswith(b"\n") or len(self._rest) > MAX_LINE_BYTES:
+                before = seen[max(end - skipped - BEFORE_BYTES, 0) : end - skipped]
+                yield Line(self._rest.decode(errors="replace").rstrip("\n"), end, before)
+                self._rest = b""
 
 
-def _opened(log: Path) -> BufferedReader | None:
+def _digest(before: bytes) -> str:
+    return hashlib.sha256(before).hexdigest()
+
+
+def _before(file: BinaryIO) -> bytes:
+    end = file.tell()
+    start = max(end - BEFORE_BYTES, 0)
+    return os.pread(file.fileno(), end - start, start)
+
+
+def _number(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_ino
+
+
+def _opened(log: Path) -> BinaryIO | None:
     try:
         return open(log, "rb")
     except FileNotFoundError:

@@ -1,82 +1,95 @@
 """Ships the programs' log entries to VictoriaLogs: `python -m launcher.shipping URL PORT`, with the state folder's logs.
 
-The log files are its buffer: while VictoriaLogs is unavailable it waits, and a start continues after the newest entry there.
+The log files are its buffer: while VictoriaLogs is unavailable it waits. What was taken is kept as a position in each file, so
+that a start continues there; a shipper that is killed repeats what one look found.
 """
 
-import json
+import http.client
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
-from datetime import datetime
-from itertools import islice
+from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 
 from prometheus_client import Counter, start_http_server
 
-from launcher import story
+from launcher.entries import Entry
+from launcher.logs import Line, Position, Tail
 from launcher.state import StateFolder
+from launcher.story import Following
 
 SHIPPED = Counter("souk_log_entries_shipped_total", "Log entries that VictoriaLogs has taken.")
+REFUSED = Counter("souk_log_entries_refused_total", "Log entries that VictoriaLogs has refused.")
 
 BATCH = 1_000
 POLL_SECONDS = 1.0
 TIMEOUT_SECONDS = 10
+POSITIONS = "data/log-positions.json"
 FIELDS = {"_stream_fields": "program,level", "_time_field": "time", "_msg_field": "event"}
 
-Result = TypeVar("Result")
+TOO_MANY_REQUESTS = 429
 
 
-def newest(url: str) -> float:
-    """Unix time of the newest entry that it has, 0 if none. Raises OSError."""
-    query = urlencode({"query": "* | stats max(_time) as newest"})
-    with urllib.request.urlopen(f"{url}/select/logsql/query?{query}", timeout=TIMEOUT_SECONDS) as response:
-        found = [json.loads(line) for line in response]
-    text = found[0].get("newest") if found else None
-    return datetime.fromisoformat(text[:26].rstrip("Z") + "+00:00").timestamp() if text else 0.0
+class Shipper:
+    def __init__(self, state: StateFolder, url: str, retry_seconds: float = POLL_SECONDS) -> None:
+        self._state, self._url, self._retry_seconds = state, url, retry_seconds
+        self._positions = state.read_json(POSITIONS)
+        self._followed: dict[Path, Following] = {}
 
+    def ship(self) -> int:
+        """What is new in the logs, about a megabyte of each. Returns the number of entries."""
+        count = 0
+        for path in sorted(self._state.logs.glob("*.log")):
+            if path not in self._followed:
+                self._followed[path] = Following(path, self._tail(path))
+            found = self._followed[path].fresh()
+            for start in range(0, len(found), BATCH):
+                self._ship(found[start : start + BATCH])
+            if found:
+                self._positions[path.name] = found[-1][1].position
+            count += len(found)
+        # A full disk: they are kept in memory.
+        if count:
+            with suppress(OSError):
+                self._state.write_json(POSITIONS, self._positions)
+        return count
 
-def ship(url: str, lines: Sequence[str]) -> None:
-    """Raises OSError."""
-    rest = iter(lines)
-    while batch := list(islice(rest, BATCH)):
+    def _tail(self, path: Path) -> Tail:
+        position = self._positions.get(path.name)
+        return Tail.from_start(path) if position is None else Tail.after(Position(*position), path)
+
+    def _ship(self, batch: list[tuple[Entry, Line]]) -> None:
+        body = "\n".join(entry.to_json() for entry, _ in batch).encode()
+        while (is_taken := self._send(body)) is None:
+            time.sleep(self._retry_seconds)
+        (SHIPPED if is_taken else REFUSED).inc(len(batch))
+
+    def _send(self, body: bytes) -> bool | None:
+        """None if it is unavailable."""
         # As a form, urllib's default, the body would be parsed away.
         headers = {"Content-Type": "application/stream+json"}
-        request = urllib.request.Request(
-            f"{url}/insert/jsonline?{urlencode(FIELDS)}", "\n".join(batch).encode(), headers
-        )
-        urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
-        SHIPPED.inc(len(batch))
-
-
-def until_taken(call: Callable[[], Result]) -> Result:
-    while True:
+        request = urllib.request.Request(f"{self._url}/insert/jsonline?{urlencode(FIELDS)}", body, headers)
         try:
-            return call()
-        except OSError:
-            time.sleep(POLL_SECONDS)
+            urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
+        except HTTPError as error:
+            error.close()
+            if error.code >= 500 or error.code == TOO_MANY_REQUESTS:
+                return None
+            print(f"VictoriaLogs refused entries: {error}", flush=True)
+            return False
+        except (OSError, http.client.HTTPException):
+            return None
+        return True
 
 
 def main(url: str, port: int) -> None:
-    folder = StateFolder().logs
     start_http_server(port, "127.0.0.1")
-
-    def logs() -> list[Path]:
-        return sorted(folder.glob("*.log"))
-
-    news = story.follow(logs, story.Choice(), POLL_SECONDS)
-    # From here on it misses nothing; what is written meanwhile may be seen twice.
-    next(news)
-    since = until_taken(lambda: newest(url))
-    earlier = [entry.to_json() for entry in story.last(logs(), sys.maxsize, story.Choice(since)) if entry.time > since]
-    until_taken(lambda: ship(url, earlier))
-    shipped = set(earlier)
-    for entries in news:
-        lines = [line for entry in entries if (line := entry.to_json()) not in shipped]
-        shipped.clear()
-        until_taken(lambda lines=lines: ship(url, lines))  # type: ignore[misc]
+    shipper = Shipper(StateFolder(), url)
+    while True:
+        if shipper.ship() < BATCH:
+            time.sleep(POLL_SECONDS)
 
 
 if __name__ == "__main__":

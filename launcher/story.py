@@ -10,7 +10,7 @@ from pathlib import Path
 
 from launcher.entries import LEVELS, Entry, entries
 from launcher.errors import LaunchError
-from launcher.logs import Tail, last_lines, lines
+from launcher.logs import Line, Tail, last_lines, lines
 
 POLL_SECONDS = 0.2
 
@@ -19,6 +19,9 @@ MIN_ID = 8
 
 LINES_AN_ENTRY = 4
 """Most have one; tracebacks have more."""
+
+MAX_LOOKS = 5
+"""For the rest of an entry that is still being written."""
 
 _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -81,24 +84,42 @@ def of(logs: Sequence[Path], id_: str) -> tuple[list[Entry], list[str]]:
     return logged, sorted(orders)
 
 
+class Following:
+    """A log's entries as they are written, each with its last line."""
+
+    def __init__(self, log: Path, tail: Tail) -> None:
+        self._program, self._tail = log.stem, tail
+        self._open: list[Line] = []
+        self._looks, self._at = 0, time.time()
+
+    def fresh(self) -> list[tuple[Entry, Line]]:
+        fresh = self._tail.fresh()
+        lines = [*self._open, *fresh]
+        ends, end = [], 0
+        for entry in entries(self._program, [line.text for line in lines], self._at):
+            end += entry.lines
+            ends.append((entry, lines[end - 1]))
+        self._open = []
+        # The end may be a traceback of which the rest is not written yet.
+        if fresh and not fresh[-1].text.startswith("{") and self._looks < MAX_LOOKS:
+            self._open = lines[-ends.pop()[0].lines :]
+        self._looks = self._looks + 1 if self._open and not ends else 0
+        if ends:
+            self._at = ends[-1][0].time
+        return ends
+
+
 def follow(
     logs: Callable[[], Sequence[Path]], choice: Choice, poll_seconds: float = POLL_SECONDS
 ) -> Iterator[list[Entry]]:
     """New entries from now on, for ever: those of each look by time. logs: programs may come and go."""
-    tails = {log: Tail(log) for log in logs()}
-    open_: dict[Path, list[str]] = {}
+    followed = {log: Following(log, Tail.from_end(log)) for log in logs()}
     while True:
         found: list[Entry] = []
         for log in logs():
-            if log not in tails:
-                tails[log] = Tail(log, is_new=True)
-            fresh = tails[log].fresh()
-            waiting = [*open_.pop(log, []), *fresh]
-            # The end may be a traceback of which the rest is not written yet.
-            if fresh and not fresh[-1].startswith("{"):
-                open_[log] = waiting
-            else:
-                found += [entry for entry in entries(log.stem, waiting) if entry in choice]
+            if log not in followed:
+                followed[log] = Following(log, Tail.from_start(log))
+            found += [entry for entry, _ in followed[log].fresh() if entry in choice]
         yield sorted(found, key=_time)
         time.sleep(poll_seconds)
 

@@ -59,29 +59,65 @@ def test_a_missing_log_has_no_lines(tmp_path: Path) -> None:
     assert (last_lines(tmp_path / "nothing"), list(lines(tmp_path / "nothing"))) == ([], [])
 
 
-def test_a_tail_gives_new_complete_lines_once_also_over_a_rotation(write: Callable[..., Path]) -> None:
+def texts(tail: Tail) -> list[str]:
+    return [line.text for line in tail.fresh()]
+
+
+def rotate(log: Path) -> None:
+    """As the supervisor does, which keeps one."""
+    rotated(log).unlink(missing_ok=True)
+    log.rename(rotated(log))
+    log.touch()
+
+
+def test_a_tail_gives_new_complete_lines_once_also_over_rotations(write: Callable[..., Path]) -> None:
     log = write("web", "before")
-    tail = Tail(log)
-    assert tail.fresh() == []
+    tail = Tail.from_end(log)
+    assert texts(tail) == []
     with open(log, "a") as file:
         file.write("first\nsec")
-    assert tail.fresh() == ["first"]
+    assert texts(tail) == ["first"]
     with open(log, "a") as file:
         file.write("ond\nthi")
-    log.rename(rotated(log))
-    log.write_text("rd\n")
-    assert tail.fresh() == ["second", "third"]
+    rotate(log)
+    with open(log, "a") as file:
+        file.write("rd\rstill\n")
+    assert texts(tail) == ["second", "third\rstill"]
     write("web", "fourth")
-    assert tail.fresh() == ["fourth"]
+    rotate(log)
+    write("web", "fifth")
+    rotate(log)
+    write("web", "sixth")
+    assert texts(tail) == ["fourth", "fifth", "sixth"]
     log.write_text("new\n")
-    assert tail.fresh() == ["new"]
+    assert texts(tail) == ["new"]
 
 
 def test_a_tail_of_a_program_that_has_not_written_yet(tmp_path: Path, write: Callable[..., Path]) -> None:
-    tail = Tail(tmp_path / "late.log")
-    assert tail.fresh() == []
+    tail = Tail.from_end(tmp_path / "late.log")
+    assert texts(tail) == []
     write("late", "here")
-    assert tail.fresh() == ["here"]
+    assert texts(tail) == ["here"]
+
+
+def test_a_tail_takes_little_at_a_time(write: Callable[..., Path]) -> None:
+    written = [str(number) * 100 for number in range(100)]
+    tail = Tail.from_start(write("web", *written))
+    found = [[line.text for line in tail.fresh(max_bytes=1_000)] for _ in range(100)]
+    assert max(map(len, found)) < 10
+    assert [text for each in found for text in each] == written
+
+
+@pytest.mark.parametrize("rotations", [0, 1, 2, 3])
+def test_a_tail_goes_on_after_a_position(write: Callable[..., Path], rotations: int) -> None:
+    """Over two rotations the rest of the file is lost; what is left is not, whatever numbers the files have."""
+    log = write("web", "first", "second")
+    position = Tail.from_start(log).fresh()[0].position
+    for number in range(rotations):
+        rotate(log)
+        write("web", f"after {number}")
+    later = [f"after {number}" for number in range(rotations)]
+    assert texts(Tail.after(position, log)) == (["second", *later] if rotations < 2 else later[-2:])
 
 
 @pytest.mark.usefixtures("_utc")
@@ -204,6 +240,22 @@ def test_a_traceback_that_is_being_written_is_followed_as_one(write: Callable[..
     assert next(news) == []
     [entry] = next(news)
     assert entry.more.splitlines() == ['  File "a.py"', "ValueError: no"]
+
+
+def test_what_a_server_writes_without_end_is_followed_while_it_writes(write: Callable[..., Path]) -> None:
+    log = write("postgres")
+    news = story.follow(lambda: [log], story.Choice(), poll_seconds=0)
+    next(news)
+    shown: list[str] = []
+    for number in range(20):
+        write("postgres", f"2026-11-29 10:00:{number:02} UTC [71] LOG:  {number}")
+        shown += [entry.event for entry in next(news)]
+    # The last may go on.
+    assert len(shown) == 19
+    for _ in range(story.MAX_LOOKS + 1):
+        write("postgres", "\tand on")
+        shown += [entry.event for entry in next(news)]
+    assert len(shown) == 20
 
 
 def test_people_see_short_ids_and_programs_whole_ones() -> None:
