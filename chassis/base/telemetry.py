@@ -120,11 +120,15 @@ def _json(event: dict[str, Any], **_: Any) -> str:
 
 
 _held = threading.local()
+_writing = threading.RLock()
 
 
 @contextmanager
 def one_write() -> Iterator[None]:
     """Lines of this thread are written at the end: each write wakes whoever reads our output."""
+    if getattr(_held, "lines", None) is not None:
+        yield
+        return
     _held.lines = []
     try:
         yield
@@ -132,6 +136,7 @@ def one_write() -> Iterator[None]:
         text = "".join(_held.lines)
         del _held.lines
         _Output().write(text)
+        _Output().flush()
 
 
 class _Output:
@@ -141,7 +146,8 @@ class _Output:
         if (lines := getattr(_held, "lines", None)) is not None:
             lines.append(text)
             return
-        with suppress(OSError, ValueError):
+        # A pipe takes more than 4 KB in parts, and structlog and logging lock apart.
+        with _writing, suppress(OSError, ValueError):
             sys.stdout.write(text)
 
     def flush(self) -> None:

@@ -21,10 +21,16 @@ HEADERS = ("traceparent", "tracestate")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """A client may send any other."""
 
-_INCOMING = re.compile(
-    "(?:(?!ff)[0-9a-f]{2}-)?((?!0{32})[0-9a-f]{32})(?:-((?!0{16})[0-9a-f]{16})-([0-9a-f]{2}))?", re.ASCII
+_TRACE_ID = re.compile("(?!0{32})[0-9a-f]{32}")
+"""Strict: every log line shows it."""
+
+_TRACEPARENT = re.compile(
+    # Only later versions than 00 may have more.
+    f"(?!ff|00-.{{53}})[0-9a-f]{{2}}-({_TRACE_ID.pattern})-((?!0{{16}})[0-9a-f]{{16}})-([0-9a-f]{{2}})(?:-.*)?"
 )
-"""A traceparent, or the id of a trace without spans yet. Strict: every log line shows it."""
+
+_SAMPLED = 1
+"""The flag."""
 
 _CORRELATION_ID = re.compile("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", re.ASCII)
 """As the edge makes them. Other text of a client's may be secret."""
@@ -121,8 +127,8 @@ def correlation_id() -> str:
 def identity(traceparent: str, correlation_id: str) -> dict[str, str]:
     """As fields of a log line."""
     found = {}
-    if trace := _INCOMING.fullmatch(traceparent):
-        found["trace_id"] = trace[1]
+    if context := _parsed(traceparent):
+        found["trace_id"] = context[0]
     if _CORRELATION_ID.fullmatch(correlation_id):
         found["correlation_id"] = correlation_id
     return found
@@ -143,12 +149,8 @@ def start(name: str, kind: Kind, incoming: str = "", span_id: str = "") -> Span 
     """In the trace of `incoming`, or a new one. None if spans are not exported, or not those of this trace."""
     if _export is None:
         return None
-    if (found := _INCOMING.fullmatch(incoming)) is None:
-        return Span(name, kind, secrets.token_hex(16), "", span_id)
-    trace_id, parent_id, flags = found.groups()
-    if not _says_sampled(flags):
-        return None
-    return Span(name, kind, trace_id, parent_id or "", span_id)
+    trace_id, parent_id, flags = _parsed(incoming) or (secrets.token_hex(16), "", _SAMPLED)
+    return Span(name, kind, trace_id, parent_id, span_id) if flags else None
 
 
 def is_on() -> bool:
@@ -157,12 +159,17 @@ def is_on() -> bool:
 
 def is_sampled(traceparent: str) -> bool:
     """True unless it says no."""
-    found = _INCOMING.fullmatch(traceparent)
-    return found is None or _says_sampled(found[3])
+    found = _parsed(traceparent)
+    return found is None or bool(found[2])
 
 
-def _says_sampled(flags: str | None) -> bool:
-    return flags is None or bool(int(flags, 16) & 1)
+def _parsed(incoming: str) -> tuple[str, str, int] | None:
+    """Trace, parent and flag of a traceparent, or of the id of a trace without spans yet."""
+    if _TRACE_ID.fullmatch(incoming):
+        return incoming, "", _SAMPLED
+    if found := _TRACEPARENT.fullmatch(incoming):
+        return found[1], found[2], int(found[3], 16) & _SAMPLED
+    return None
 
 
 def unsampled(trace_id: str) -> str:
@@ -175,12 +182,13 @@ def trace(
     incoming: str = "", correlation_id: str = "", span: Span | None = None, *, work: str, **fields: str
 ) -> Iterator[None]:
     """The block belongs to `span`, or else to the trace of `incoming`, or to a new one, which is not sampled."""
-    ids = identity(incoming, correlation_id)
+    ids, context = identity(incoming, correlation_id), _parsed(incoming)
     if span is not None:
         current: Span | str = span
         ids |= {"trace_id": span.trace_id, "span_id": span.span_id}
-    elif "trace_id" in ids and incoming != ids["trace_id"]:
-        current = incoming
+    elif context is not None and context[1]:
+        # In our version, without what a later one may add.
+        current = f"00-{context[0]}-{context[1]}-{context[2]:02}"
     else:
         current = unsampled(ids.setdefault("trace_id", secrets.token_hex(16)))
     token = _current.set(current)

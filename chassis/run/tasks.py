@@ -107,7 +107,7 @@ class Tasks:
                     failed = "exhausted" if task.request.retries >= task.max_retries else "retried"
                     _record(name, origins, dict.fromkeys(errors, failed), started)
                     if errors:
-                        self._retry(task, errors, on_exhausted)
+                        self._retry(task, errors, origins, on_exhausted)
                     # Celery acknowledges on return.
                     failpoints.point("acknowledge")
 
@@ -134,13 +134,20 @@ class Tasks:
             time.sleep(FULL_DISK_SECONDS)
             raise Reject("The disk is full.", requeue=True)
 
-    def _retry(self, task: Task, errors: Mapping[UUID, Exception], on_exhausted: Exhausted | None) -> NoReturn:
+    def _retry(
+        self,
+        task: Task,
+        errors: Mapping[UUID, Exception],
+        origins: Mapping[UUID, Origin],
+        on_exhausted: Exhausted | None,
+    ) -> NoReturn:
         error = next(iter(errors.values()))
         if task.request.retries < task.max_retries:
             raise _retry(task, errors, error) from error
         for row_id, cause in errors.items():
-            log.error("task exhausted", row_id=str(row_id), attempts=task.request.retries + 1, exc_info=cause)
-            self._exhaust(on_exhausted, row_id, cause)
+            with tracing.trace(*origins[row_id], work=task.name, row_id=str(row_id)):
+                log.error("task exhausted", attempts=task.request.retries + 1, exc_info=cause)
+                self._exhaust(on_exhausted, row_id, cause)
         raise error
 
     def _exhaust(self, on_exhausted: Exhausted | None, row_id: UUID, error: Exception) -> None:

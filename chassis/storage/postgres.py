@@ -34,7 +34,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DisconnectionError, OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
 from chassis.base import deadline
 from chassis.storage import metrics
@@ -159,6 +159,8 @@ class Database:
                 opened.commit()
             finally:
                 _session.reset(token)
+        for _, call in opened.info.get(_AFTER_COMMIT, ()):
+            call()
 
     def check(self) -> None:
         with deadline.within(CHECK_SECONDS), self.engine.connect() as connection:
@@ -226,6 +228,8 @@ def purge(table: Any, *old: ColumnElement[bool]) -> bool:
     return cast("CursorResult[Any]", deleted).rowcount == PURGE_BATCH
 
 
+_AFTER_COMMIT = "after_commit"
+
 _session: ContextVar[Session | None] = ContextVar("session", default=None)
 _before_session: ContextVar[Callable[[], None] | None] = ContextVar("before_session", default=None)
 
@@ -239,6 +243,19 @@ def session() -> Session:
 def connection() -> Connection:
     """The transaction's, for statements beside the session's."""
     return _opened().connection()
+
+
+def after_commit(call: Callable[[], object]) -> None:
+    """Not called for what is rolled back, such as the first try of a batch. Must not raise."""
+    session = _opened()
+    session.info.setdefault(_AFTER_COMMIT, []).append((session.get_nested_transaction(), call))
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _drop_calls(session: Session, rolled_back: SessionTransaction) -> None:
+    """Of a savepoint."""
+    if calls := session.info.get(_AFTER_COMMIT):
+        session.info[_AFTER_COMMIT] = [each for each in calls if each[0] is not rolled_back]
 
 
 @contextmanager

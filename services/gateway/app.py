@@ -52,10 +52,13 @@ class Gateway(Flask):
         exchange = self._exchange(head, body, connection)
         pipeline = Pipeline(self.edge, exchange)
         with self.request_context(exchange.environ()):
-            response = await self._handle(pipeline)
+            response: Response | None = None
             try:
+                response = await self._handle(pipeline)
                 await respond(exchange, response, connection, body)
             finally:
+                # Cancelled, as its client has gone.
+                response = response or responses.error(exchange, responses.CLIENT_GONE)
                 exchange.finished = exchange.seconds()
                 exchange.close()
                 if exchange.span is not None:

@@ -14,7 +14,7 @@ from prometheus_client import Counter, Histogram
 from structlog import get_logger
 
 from chassis.base import clock, tracing
-from chassis.storage import store
+from chassis.storage import postgres, store
 from services.notifications import links, requested
 from services.notifications.channels import providers, push
 from services.notifications.channels.message import Message, NotTaken, Provider, Refused, Unknown
@@ -91,6 +91,7 @@ def succeed(row: Notification, sent: Sent) -> None:
         Attempt.end(sent.attempt_id, Outcome.SENT, sent.reference)
     row.succeed()
     _blank_if_deleted(row)
+    postgres.after_commit(partial(_count, row, "sent"))
     _log(row, "sent")
 
 
@@ -218,6 +219,7 @@ def _record_outcome(notification: Notification, outcome: str, change: Callable[[
         row = Notification.get_for_update(notification.id)
         change(row)
         _blank_if_deleted(row)
+    _count(row, outcome)
     _log(row, outcome)
 
 
@@ -227,10 +229,13 @@ def _blank_if_deleted(row: Notification) -> None:
         Attempt.blank([row.id])
 
 
-def _log(row: Notification, outcome: str) -> None:
+def _count(row: Notification, outcome: str) -> None:
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     if row.sent_at is not None:
         SECONDS.labels(row.channel).observe((row.sent_at - (row.release_at or row.created_at)).total_seconds())
+
+
+def _log(row: Notification, outcome: str) -> None:
     log.info(
         "delivery attempted", kind=row.kind, channel=row.channel, outcome=outcome, error=row.error, reason=row.reason
     )

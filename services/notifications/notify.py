@@ -7,6 +7,7 @@ from uuid import UUID
 from prometheus_client import Counter
 
 from chassis.base import clock
+from chassis.storage import postgres
 from chassis.storage.outbox import enqueue
 from services.notifications import links, timing
 from services.notifications.content import NO_CONTENT, render
@@ -101,6 +102,7 @@ def address(contact: Contact, preferences: Preferences, channel: str) -> str:
 
 
 def _dispatch(notification: Notification) -> None:
-    PLANNED.labels(notification.kind, notification.channel, notification.reason or notification.status).inc()
+    reason = notification.reason or notification.status
+    postgres.after_commit(PLANNED.labels(notification.kind, notification.channel, reason).inc)
     if notification.status == Status.PENDING:
         enqueue("notifications.deliver", notification.id)

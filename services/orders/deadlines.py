@@ -90,7 +90,7 @@ def _late(order: Order, key: str, step: Step, now: datetime) -> None:
 
 def _remind(order: Order, request: Event) -> None:
     order.emit(request.message)
-    REMINDERS.labels(request.type).inc()
+    postgres.after_commit(REMINDERS.labels(request.type).inc)
 
 
 def resume(order: Order, by: str) -> None:

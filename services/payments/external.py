@@ -9,6 +9,7 @@ from uuid import UUID
 from prometheus_client import Counter
 from structlog import get_logger
 
+from chassis.storage import postgres
 from chassis.storage.outbox import emit
 from contracts.payments import PaymentMovedExternally
 from contracts.reasons import Reason
@@ -88,6 +89,7 @@ def settle(payment: Payment, amount: int) -> None:
 
 
 def warn_of_fraud(payment: Payment) -> None:
+    """In no transaction."""
     FRAUD_WARNINGS.inc()
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log.warning("provider warns of fraud", **ids, provider=payment.provider)
@@ -102,6 +104,6 @@ def notice(payment: Payment, order_id: UUID) -> PaymentMovedExternally:
 
 
 def _report(payment: Payment, move: Move, amount: int) -> None:
-    MOVES.labels(move).inc()
+    postgres.after_commit(MOVES.labels(move).inc)
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log.warning("money moved externally", **ids, move=move, amount=amount, currency=payment.currency)

@@ -1,12 +1,14 @@
 """What follows from a response, webhook or timeout. Callers hold the payment's lock."""
 
 from collections.abc import Mapping
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import Counter
 from structlog import get_logger
 
 from chassis.messaging.message import Message
+from chassis.storage import postgres
 from chassis.storage.outbox import emit, enqueue
 from contracts.reasons import Reason
 from services.payments import external, replies
@@ -43,7 +45,7 @@ def record_charge(payment: Payment, charge: Charge) -> None:
     payment.transition_to(charge.status, charge.decline_reason, charge.captured)
     _report(payment)
     if charge.status == Status.CAPTURED:
-        MONEY.labels("captured", payment.currency).inc(charge.captured)
+        postgres.after_commit(partial(MONEY.labels("captured", payment.currency).inc, charge.captured))
     if payment.order_id is not None and not payment.is_called_off:
         if was_pending:
             _emit(replies.authorization(payment))
@@ -100,9 +102,9 @@ def record_repayment(refund: Refund, payment: Payment, repayment: Repayment, cha
         refund.provider_reference = repayment.reference
         return
     refund.settle(payment, repayment.reference, repayment.refusal_reason)
-    REFUNDS.labels(refund.status).inc()
+    postgres.after_commit(REFUNDS.labels(refund.status).inc)
     if refund.status == RefundStatus.REFUNDED:
-        MONEY.labels("refunded", payment.currency).inc(refund.amount)
+        postgres.after_commit(partial(MONEY.labels("refunded", payment.currency).inc, refund.amount))
     log_event = log.error if refund.status == RefundStatus.REFUSED else log.info
     ids = {"refund_id": str(refund.id), "payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log_event("refund finished", **ids, status=refund.status, reason=refund.refusal_reason)
@@ -119,7 +121,7 @@ def _refund_capture(payment: Payment) -> None:
 
 
 def _report(payment: Payment) -> None:
-    PAYMENTS.labels(payment.status).inc()
+    postgres.after_commit(PAYMENTS.labels(payment.status).inc)
     log_event = log.error if payment.went_wrong else log.info
     ids = {"payment_id": str(payment.id), "order_id": str(payment.order_id)}
     log_event("payment changed", **ids, status=payment.status, reason=payment.decline_reason)

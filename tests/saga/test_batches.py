@@ -3,12 +3,15 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 from sqlalchemy import event, select
+from sqlalchemy.orm import Session
 
 from chassis.messaging.consumer import PREFETCH
 from chassis.messaging.envelope import Envelope
@@ -164,6 +167,51 @@ def test_a_task_whose_row_is_not_there_harms_no_other(platform: Platform, leila:
         payment_ids = [str(payment_id) for payment_id in postgres.session().scalars(select(Payment.id))]
     assert run_together(payments, "payments.advance", [*payment_ids, str(uuid4())]).failed()
     assert {payment["status"] for payment in leila.payments()} == {"authorized"}
+
+
+def test_what_was_rolled_back_is_counted_once(platform: Platform, leila: Customer) -> None:
+    placed(platform, leila, 3)
+    drain_together(platform, until_type="task.payments.advance")
+    payments = platform.services["payments"]
+    with store.active(payments.store), payments.store.transaction():
+        payment_ids = [str(payment_id) for payment_id in postgres.session().scalars(select(Payment.id))]
+
+    def counted() -> float:
+        return REGISTRY.get_sample_value("souk_payments_total", {"status": "authorized"}) or 0
+
+    commits, before = list[float](), counted()
+
+    def fail_once(_session: Session) -> None:
+        commits.append(counted())
+        # The first one requests; this one records what the bank has responded.
+        if len(commits) == 2:
+            raise RuntimeError("lost")
+
+    event.listen(Session, "before_commit", fail_once)
+    try:
+        assert run_together(payments, "payments.advance", payment_ids).successful()
+    finally:
+        event.remove(Session, "before_commit", fail_once)
+    assert commits[:3] == [before] * 3
+    assert counted() == before + 3
+
+
+def test_what_a_savepoint_takes_back_is_not_counted(platform: Platform) -> None:
+    called: list[str] = []
+    payments = platform.services["payments"]
+    with payments.store.transaction():
+        postgres.after_commit(partial(called.append, "kept"))
+        with suppress(RuntimeError), postgres.session().begin_nested():
+            postgres.after_commit(partial(called.append, "taken back"))
+            raise RuntimeError
+        with postgres.session().begin_nested():
+            postgres.after_commit(partial(called.append, "also kept"))
+        assert called == []
+    assert called == ["kept", "also kept"]
+    with suppress(RuntimeError), payments.store.transaction():
+        postgres.after_commit(partial(called.append, "lost"))
+        raise RuntimeError
+    assert len(called) == 2
 
 
 def test_batches_about_the_same_orders_do_not_deadlock(platform: Platform, leila: Customer) -> None:

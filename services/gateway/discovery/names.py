@@ -9,6 +9,8 @@ from structlog import get_logger
 
 log = get_logger(__name__)
 
+RESTART_SECONDS = 1.0
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Address:
@@ -71,6 +73,15 @@ class Names:
                 task.cancel()
 
     async def _follow_name(self, resolution: Resolution) -> None:
+        """For ever. What was found stays."""
+        while True:
+            try:
+                await self._update(resolution)
+            except Exception as error:  # each catalogue has its own
+                log.exception("discovery failed, starting again", name=resolution.name, exc_info=error)
+            await asyncio.sleep(RESTART_SECONDS)
+
+    async def _update(self, resolution: Resolution) -> None:
         async for addresses in self._follow(resolution.name):
             before = resolution.version
             resolution.update(addresses)

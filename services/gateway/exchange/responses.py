@@ -17,6 +17,7 @@ TIMING_OUT = (504, "The upstream server is timing out")
 NO_PEER = (503, "failure to get a peer from the ring-balancer")
 NAME_RESOLUTION_FAILED = (503, "name resolution failed")
 NO_WEBSOCKET = (501, "WebSocket is not supported")
+CLIENT_GONE = (499, "The client has closed the request")
 UNEXPECTED = (500, "An unexpected error occurred")
 
 _PLAIN_BY_DEFAULT = frozenset({400, 405, 408, 414, 502, 504, 505})

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from prometheus_client import Histogram
@@ -191,7 +192,7 @@ class Order(Base):
         was_pending = self.status == OrderStatus.PENDING
         self.apply(message, version, occurred_at)
         if was_pending and self.status != OrderStatus.PENDING:
-            SETTLING_SECONDS.observe((occurred_at - self.created_at).total_seconds())
+            postgres.after_commit(partial(SETTLING_SECONDS.observe, (occurred_at - self.created_at).total_seconds()))
         Event.append(message, self.id, version, occurred_at, is_sent)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:

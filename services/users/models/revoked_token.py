@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import String, event, select
+from sqlalchemy import String, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 from structlog import get_logger
@@ -38,7 +38,7 @@ class RevokedToken(Base):
         now = clock.now()
         rows = [{"id": token_id, "ends_at": ends_at, "revoked_at": now} for token_id, ends_at in tokens.items()]
         postgres.session().execute(insert(cls).values(rows).on_conflict_do_nothing())
-        event.listen(postgres.session(), "after_commit", lambda _: _publish(tokens), once=True)
+        postgres.after_commit(lambda: _publish(tokens))
 
 
 def _publish(tokens: Mapping[str, datetime]) -> None:

@@ -68,3 +68,39 @@ def test_lines_can_be_written_together(capsys: pytest.CaptureFixture[str]) -> No
         log.info("second")
         assert capsys.readouterr().out == ""
     assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["first", "second"]
+
+
+def test_lines_are_written_together_once_however_nested_also_after_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("test", "info")
+    log = get_logger("nested")
+    with pytest.raises(RuntimeError), telemetry.one_write():
+        log.info("first")
+        with telemetry.one_write():
+            log.info("second")
+        assert capsys.readouterr().out == ""
+        log.info("third")
+        raise RuntimeError
+    log.info("fourth")
+    written = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+    assert written == ["first", "second", "third", "fourth"]
+
+
+LONG_LINES = """
+import logging, threading
+from structlog import get_logger
+from chassis.base import telemetry
+
+telemetry.configure_logging("test", "info")
+ours, theirs = get_logger("a").info, logging.getLogger("b").warning
+threads = [threading.Thread(target=lambda write=write: [write("x" * 300_000) for _ in range(20)]) for write in (ours, theirs)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+def test_long_lines_of_several_threads_do_not_mix() -> None:
+    """Longer than a pipe takes at once."""
+    run = subprocess.run([sys.executable, "-u", "-c", LONG_LINES], capture_output=True, check=True)
+    assert [len(json.loads(line)["event"]) for line in run.stdout.splitlines()] == [300_000] * 40

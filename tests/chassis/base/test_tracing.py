@@ -84,6 +84,40 @@ def test_without_a_receiver_no_span_is_made_and_contexts_pass_unchanged() -> Non
         assert (tracing.trace_id(), tracing.traceparent()[-3:]) == (TRACE, "-00")
 
 
+@pytest.mark.parametrize(
+    ("sent", "passed"),
+    [
+        (f"00-{TRACE}-{PARENT}-01", f"00-{TRACE}-{PARENT}-01"),
+        (f"00-{TRACE}-{PARENT}-fe", f"00-{TRACE}-{PARENT}-00"),
+        (f"cc-{TRACE}-{PARENT}-03", f"00-{TRACE}-{PARENT}-01"),
+        (f"cc-{TRACE}-{PARENT}-01-what-will-be", f"00-{TRACE}-{PARENT}-01"),
+        (f"cc-{TRACE}-{PARENT}-01.what-will-be", None),
+        (f"00-{TRACE}-{PARENT}-01-more", None),
+        (f"00-{TRACE}-{PARENT}-01-", None),
+        (f"ff-{TRACE}-{PARENT}-01", None),
+        (f"00-{'0' * 32}-{PARENT}-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-{PARENT}-01", None),
+        (f"00-{TRACE}-{PARENT.upper()}-01", None),
+        (f"00-{TRACE}-{PARENT}-0A", None),
+        (f"00-{TRACE}-{PARENT}", None),
+        (f"00-{TRACE}", None),
+        (f"{TRACE}-{PARENT}-01", None),
+        ("0" * 32, None),
+        ("", None),
+    ],
+)
+def test_a_context_is_read_as_w3c_demands(sent: str, passed: str | None) -> None:
+    """Of a malformed one nothing is kept."""
+    with tracing.trace(sent, work="GET"):
+        if passed is not None:
+            assert tracing.traceparent() == passed
+        else:
+            assert tracing.trace_id() != TRACE
+            assert tracing.traceparent()[-3:] == "-00"
+    assert bool(tracing.identity(sent, "")) == (passed is not None)
+
+
 def test_a_trace_of_its_own_begins_outside_any_other() -> None:
     assert (tracing.traceparent(), tracing.trace_id()) == ("", "")
     with tracing.trace(work="one"):

@@ -224,4 +224,6 @@ def test_each_row_of_a_task_is_one_line_of_the_log(
     done, failed = lines()[first.subject], lines()[second.subject]
     assert (done["task"], done["outcome"], done["correlation_id"]) == (f"{tasks.service}.note", "done", request)
     assert (failed["outcome"], failed["trace_id"]) == ("exhausted", "a" * 32)
+    [exhausted] = [json.loads(line) for line in logged.splitlines() if '"event": "task exhausted"' in line]
+    assert (exhausted["row_id"], exhausted["trace_id"]) == (str(failing), "a" * 32)
     assert isinstance(failed["milliseconds"], float)

@@ -1,9 +1,10 @@
 """Targets by name: from Consul's health API, and from DNS with the ports and weights of SRV records."""
 
+import asyncio
 import json
 import socketserver
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,8 +15,10 @@ import dns.message
 import dns.rrset
 import pytest
 
+from chassis.base import telemetry
+from services.gateway.discovery.names import Address, Names
 from tests.gateway.conftest import InThread
-from tests.gateway.upstream import Client, Upstream, running
+from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
 from tests.gateway.waiting import until
 
 DOCUMENT = """
@@ -117,6 +120,30 @@ def test_targets_follow_changes_in_consul(upstream: Upstream) -> None:
         edge.load("services: []")
         assert not edge.runtime.resources.names._watched
         edge.stop()
+
+
+def test_a_name_is_followed_again_after_an_error_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.configure_logging("gateway", "info")
+    starts: list[str] = []
+
+    async def follow(name: str) -> AsyncIterator[list[Address]]:
+        starts.append(name)
+        yield [Address(f"10.0.0.{len(starts)}")]
+        if len(starts) == 1:
+            raise RuntimeError("ours")
+        await asyncio.Event().wait()
+
+    async def second() -> None:
+        names = Names(follow)
+        resolution = names.watch("shop")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while resolution.version < 2:
+                await asyncio.sleep(0.01)
+        assert resolution.addresses == (Address("10.0.0.2"),)
+        names.retain([])
+
+    asyncio.run(second())
+    assert '"event": "discovery failed, starting again"' in capsys.readouterr().out
 
 
 class Zone:

@@ -1,6 +1,7 @@
 """Section 14 of Kong's behaviour: what is logged of an exchange, and what never is."""
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 import pytest
 from prometheus_client import generate_latest
 
+from chassis.base import tracing
+from chassis.base.tracing import Span
 from tests.gateway.conftest import Serve
 from tests.gateway.documents import plugin, through
-from tests.gateway.upstream import Response, Upstream, running
+from tests.gateway.upstream import DEADLINE_SECONDS, Response, Upstream, running
 from tests.gateway.waiting import until
 
 PARTNER = {"username": "partner", "keyauth_credentials": [{"key": "s3cret"}]}
@@ -20,6 +23,14 @@ PARTNER = {"username": "partner", "keyauth_credentials": [{"key": "s3cret"}]}
 def collector() -> Iterator[Upstream]:
     with running(Upstream()) as collector:
         yield collector
+
+
+@pytest.fixture
+def spans() -> Iterator[list[Span]]:
+    exported: list[Span] = []
+    tracing.export_to(exported.append)
+    yield exported
+    tracing.export_to(None)
 
 
 def lines(path: Path, count: int) -> list[dict[str, Any]]:
@@ -51,6 +62,21 @@ def test_a_line_describes_a_proxied_request(serve: Serve, upstream: Upstream, tm
     assert (line["source"], line["workspace_name"]) == ("upstream", "default")
     written = path.read_text()
     assert not [secret for secret in ("secret body", "body that is not logged", "Bearer token") if secret in written]
+
+
+def test_a_request_whose_client_has_gone_has_a_line_and_a_span(
+    serve: Serve, upstream: Upstream, tmp_path: Path, spans: list[Span]
+) -> None:
+    path = tmp_path / "log"
+    client = serve(through(plugin("file-log", path=str(path))))
+    upstream.responses = [Response(pause_seconds=DEADLINE_SECONDS)]
+    with socket.create_connection(("127.0.0.1", client.port)) as connection:
+        connection.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: bool(upstream.seen), lambda: "not forwarded")
+    (line,) = lines(path, 1)
+    assert (line["response"]["status"], line["route"]["name"]) == (499, "r")
+    (span,) = [span for span in spans if span.trace_id == line["request"]["id"] and not span.parent_id]
+    assert (span.name, span.attributes["http.response.status_code"], span.error) == ("GET r", 499, "")
 
 
 def test_a_line_lists_failed_tries_and_refusals(serve: Serve, tmp_path: Path) -> None:
