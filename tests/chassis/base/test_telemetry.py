@@ -73,13 +73,18 @@ def test_lines_can_be_written_together(capsys: pytest.CaptureFixture[str]) -> No
 def test_lines_are_written_together_once_however_nested_also_after_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.configure_logging("test", "info")
     log = get_logger("nested")
-    with pytest.raises(RuntimeError), telemetry.one_write():
-        log.info("first")
+
+    def fail() -> None:
         with telemetry.one_write():
-            log.info("second")
-        assert capsys.readouterr().out == ""
-        log.info("third")
-        raise RuntimeError
+            log.info("first")
+            with telemetry.one_write():
+                log.info("second")
+            assert capsys.readouterr().out == ""
+            log.info("third")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     log.info("fourth")
     written = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert written == ["first", "second", "third", "fourth"]
