@@ -221,6 +221,18 @@ def test_a_fast_burn_pages_and_resolves(tmp_path: Path) -> None:
     run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": checks}], "slos.yml")
 
 
+@pytest.mark.parametrize("bucket", ["200", "200.0", "250", "250.0"])
+def test_a_slow_edge_pages_by_the_buckets_of_either_gateway(tmp_path: Path, bucket: str) -> None:
+    """Real Kong has none of 200 ms."""
+    hour = ',window="1h"'
+    checks = [*firing({"EdgeSlow": False}, 60, hour), *firing({"EdgeSlow": True}, 100, hour)]
+    series = [
+        {"series": "kong_request_latency_ms_count", "values": "0+100x120"},
+        {"series": f'kong_request_latency_ms_bucket{{le="{bucket}"}}', "values": "0+100x60 6000x60"},
+    ]
+    run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": checks}], "slos.yml")
+
+
 def test_a_few_failures_on_a_quiet_night_wake_nobody(tmp_path: Path) -> None:
     checks = [check for minute in range(60, 120, 5) for check in firing({"EdgeErrors": False}, minute)]
     series = requests("0x60 1+1x7 9x120", "0x200")
