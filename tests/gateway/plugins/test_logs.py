@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,8 @@ def test_a_request_whose_client_has_gone_has_a_line_and_a_span(
     with socket.create_connection(("127.0.0.1", client.port)) as connection:
         connection.sendall(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
         until(lambda: bool(upstream.seen), lambda: "not forwarded")
+        # Reset: one that only ends its sending may still be reading.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     (line,) = lines(path, 1)
     assert (line["response"]["status"], line["route"]["name"]) == (499, "r")
     (span,) = [span for span in spans if span.trace_id == line["request"]["id"] and not span.parent_id]
