@@ -179,6 +179,8 @@ def addresses(stack: Stack) -> list[tuple[str, str]]:
             found.append((server.title, server.url))
     if "victorialogs" in programs:
         found.append(("VictoriaLogs", f"{stack.url('victorialogs')}/select/vmui"))
+    if "jaeger" in programs:
+        found.append(("Traces (Jaeger's API)", f"{stack.url('jaeger')}/api/services"))
     if "alertmanager" in programs:
         found.append(("Alertmanager", f"http://127.0.0.1:{ports['alertmanager']}"))
     return found

@@ -109,7 +109,8 @@ class Stack:
     def credentials(self, program: str) -> Mapping[str, str]:
         """Settings for a program's own users on the servers; for "", the operator's."""
         found: dict[str, str] = {}
-        for server in self.servers.values():
+        # A copy: a server that is missing leaves meanwhile.
+        for server in [*self.servers.values()]:
             found |= server.credentials(program)
         return found
 

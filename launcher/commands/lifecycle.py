@@ -16,7 +16,10 @@ from launcher.stack import Stack
 def up(
     observe: Annotated[
         bool | None,
-        typer.Option("--observe/--no-observe", help="Also VictoriaLogs with all logs, from now on; Go builds it once."),
+        typer.Option(
+            "--observe/--no-observe",
+            help="Also VictoriaLogs for all logs and Jaeger for traces, from now on; Go builds them once.",
+        ),
     ] = None,
 ) -> None:
     """Start what is not running, and list the addresses. A first start ends with a paid demo order."""

@@ -8,11 +8,14 @@ from typing import Annotated
 
 import typer
 
-from launcher import running, story
+from launcher import running, story, traces
 from launcher.cli import app, command
 from launcher.entries import LEVELS, Entry, entries
 from launcher.errors import LaunchError
 from launcher.stack import Stack
+
+MAX_TRACES = 20
+"""Of which spans are shown."""
 
 AsJSON = Annotated[bool, typer.Option("--json", help="One JSON object a line, with whole ids.")]
 
@@ -83,7 +86,7 @@ def trace(
     id_: Annotated[str, typer.Argument(metavar="ID", help="Of a trace, a request (X-Correlation-ID) or an order.")],
     as_json: AsJSON = False,
 ) -> None:
-    """Tell the whole story of an order or a request: events, messages, tasks, mails and log entries by time (UTC)."""
+    """Tell the whole story of an order or a request: spans, if Jaeger runs, then events and log entries by time (UTC)."""
     stack = Stack()
     logged, orders = story.of(chosen(stack, ()), id_)
     events, failure = [], None
@@ -94,8 +97,25 @@ def trace(
             events = list(entries("order", told.splitlines()))
     except LaunchError as error:
         failure = error
+    try:
+        found = _spans(stack, logged)
+    except LaunchError as error:
+        found, failure = [], failure or error
+    if as_json:
+        _print([span.to_entry() for spans in found for span in spans], as_json)
+    for spans in [] if as_json else found:
+        print(f"trace {spans[0].trace_id}", *traces.tree(spans), "", sep="\n")
     _print(sorted([*events, *logged], key=attrgetter("time")), as_json)
     if failure is not None:
         raise failure
     if not events and not logged:
         raise LaunchError(f"Nothing is known of {id_}: no order has this id, and no log goes back far enough.")
+
+
+def _spans(stack: Stack, logged: Sequence[Entry]) -> list[list[traces.Span]]:
+    """By trace, the first one first; none without Jaeger."""
+    if not stack.has("jaeger"):
+        return []
+    ids = dict.fromkeys(str(entry.fields["trace_id"]) for entry in logged if entry.fields.get("trace_id"))
+    found = [traces.spans(stack.url("jaeger"), id_) for id_ in [*ids][:MAX_TRACES]]
+    return [spans for spans in found if spans]

@@ -1,7 +1,10 @@
-"""VictoriaLogs gets every entry of the programs' logs, also those written while it is down."""
+"""VictoriaLogs gets every entry of the programs' logs, also those written while it is down, and Jaeger every span."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +15,7 @@ import urllib3
 
 from launcher.installation import OBSERVED
 from launcher.stack import Stack
-from launcher.state import StateFolder
+from launcher.state import REPOSITORY, StateFolder
 from tests.installation import Person, catalogue_of, installed, new_person, until
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1800)]
@@ -64,3 +67,21 @@ def test_an_order_is_found_by_its_request_also_one_of_a_time_without_it(observed
     until(lambda: programs(last) >= PROGRAMS)
     once = found(observed, f'correlation_id:="{meanwhile}" program:="gateway"')
     assert [entry["_msg"] for entry in once] == ["request"]
+
+
+def test_the_story_of_an_order_has_its_spans_as_a_tree(observed: Stack) -> None:
+    leila, product = new_person(observed)(), catalogue_of(observed)(10)
+    request = ordered(leila, product)
+
+    def story() -> str:
+        command = [sys.executable, "-m", "launcher", "trace", request]
+        environment = {**os.environ, "SOUK_STATE_DIR": str(observed.state.path)}
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=True, cwd=REPOSITORY
+        ).stdout
+
+    until(lambda: "notifications-celery smtp send" in story())
+    lines = story().splitlines()
+    assert lines[0].startswith("trace ")
+    assert lines[1].startswith("gateway POST orders-all")
+    assert any(line.startswith("  orders-web POST /orders/") for line in lines)
