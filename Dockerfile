@@ -11,12 +11,14 @@ RUN --mount=type=secret,id=ca --mount=type=secret,id=pip,target=/etc/pip.conf \
     sed -n '/^uv==/,/# via/p' /requirements.lock >/uv.lock && \
     python3 -m venv /uv && \
     /uv/bin/pip install --quiet --disable-pip-version-check --no-cache-dir --require-hashes -r /uv.lock
-COPY services.lock k8s/image/trim.sh ./
+COPY services.lock operators.lock k8s/image/trim.sh ./
+# operators.lock, for the operators' image: their kopf is not for services.
+ARG LOCK=services.lock
 # The links of a virtual environment lead to the interpreter of the next stage, which is the same.
 RUN --mount=type=secret,id=ca --mount=type=secret,id=uv,target=/etc/uv/uv.toml \
     if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca; fi; \
     python3 -m venv --without-pip /venv && \
-    /uv/bin/uv pip install --quiet --no-cache --require-hashes --python /venv/bin/python -r services.lock && \
+    /uv/bin/uv pip install --quiet --no-cache --require-hashes --python /venv/bin/python -r ${LOCK} && \
     sh trim.sh /venv/lib/python3*/site-packages
 
 FROM ${PYTHON} AS souk
@@ -30,4 +32,5 @@ COPY kong kong
 COPY contracts contracts
 COPY chassis chassis
 COPY devservers devservers
+COPY operators operators
 COPY services services

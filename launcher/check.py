@@ -14,6 +14,8 @@ from launcher.state import REPOSITORY
 LOCK = "requirements.lock"
 SERVICES_LOCK = "services.lock"
 """Its part for the image."""
+OPERATORS_LOCK = "operators.lock"
+"""For the operators' image: that of the services, and kopf."""
 
 BIN = Path(sys.executable).parent
 
@@ -38,6 +40,10 @@ def services_lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
     return _is_fresh(project, SERVICES_LOCK, services_compile_arguments)
 
 
+def operators_lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
+    return _is_fresh(project, OPERATORS_LOCK, operators_compile_arguments)
+
+
 def compile_arguments(target: Path) -> list[str]:
     """For every platform and Python version, without index addresses."""
     groups = [argument for group in ("launcher", "operators", "dev") for argument in ("--group", group)]
@@ -47,6 +53,10 @@ def compile_arguments(target: Path) -> list[str]:
 def services_compile_arguments(target: Path) -> list[str]:
     """Of the versions in the whole lock."""
     return [*_COMPILE, "--constraint", LOCK, "--no-annotate", "--output-file", str(target)]
+
+
+def operators_compile_arguments(target: Path) -> list[str]:
+    return [*services_compile_arguments(target), "--group", "operators"]
 
 
 _COMPILE = (
@@ -89,6 +99,7 @@ CHECKS: tuple[Callable[[], Outcome], ...] = (
     _command("lint-imports"),
     lock_is_fresh,
     services_lock_is_fresh,
+    operators_lock_is_fresh,
     sbom,
     audit,
 )

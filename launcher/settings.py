@@ -16,8 +16,8 @@ from launcher.state import REPOSITORY
 
 PROGRAMS = {
     path.parent.name: ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
-    for folder in ("services", "devservers")
-    for path in sorted(REPOSITORY.glob(f"{folder}/*/settings.py"))
+    for folder in ("services/*", "devservers/*", "operators")
+    for path in sorted(REPOSITORY.glob(f"{folder}/settings.py"))
 }
 """The module of each program's settings."""
 

@@ -71,10 +71,17 @@ class KubernetesServer:
         self.server = server
         self.url, self.kubeconfig = server.url, server.kubeconfig
 
-    def request(self, method: str, path: str, body: Any = None, kind: str = "application/json") -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        kind: str = "application/json",
+        accept: str = "application/json",
+    ) -> Any:
         """The JSON response. Raises Refused."""
         pool = urllib3.PoolManager(ca_certs=str(self.server.certificate), retries=False, timeout=30)
-        headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": kind}
+        headers = {"Authorization": f"Bearer {self.server.token}", "Content-Type": kind, "Accept": accept}
         response = pool.request(method, self.url + path, body=json.dumps(body) if body else None, headers=headers)
         if response.status >= 300:
             raise Refused(response.status, response.json()["message"])
@@ -110,17 +117,18 @@ class KubernetesServer:
 class Account:
     """A service account that may do these verbs with EndpointSlices, and its credentials as in a pod."""
 
-    def __init__(self, server: KubernetesServer, folder: Path, *verbs: str) -> None:
+    def __init__(self, server: KubernetesServer, folder: Path, *verbs: str, namespace: str = NAMESPACE) -> None:
         self._server, self.folder, self._name = server, folder, f"account-{uuid4().hex[:8]}"
+        self.namespace = namespace
         self._make("v1", "ServiceAccount")
         self._allow(verbs)
-        subject = {"kind": "ServiceAccount", "name": self._name, "namespace": NAMESPACE}
+        subject = {"kind": "ServiceAccount", "name": self._name, "namespace": namespace}
         role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self._name}
         self._make("rbac.authorization.k8s.io/v1", "RoleBinding", roleRef=role, subjects=[subject])
-        path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{self._name}/token"
+        path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{self._name}/token"
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
         (folder / "token").write_text(server.request("POST", path, request)["status"]["token"])
-        (folder / "namespace").write_text(NAMESPACE)
+        (folder / "namespace").write_text(namespace)
         shutil.copy(server.server.certificate, folder / "ca.crt")
         self._wait(verbs)
 
@@ -134,8 +142,8 @@ class Account:
         headers = {"Authorization": f"Bearer {(self.folder / 'token').read_text()}", "Content-Type": "application/json"}
 
         def is_applied(verb: str) -> bool:
-            resource = {"namespace": NAMESPACE, "group": "discovery.k8s.io", "resource": "endpointslices", "verb": verb}
-            body = {"spec": {"resourceAttributes": resource}}
+            resource = {"group": "discovery.k8s.io", "resource": "endpointslices", "verb": verb}
+            body = {"spec": {"resourceAttributes": {"namespace": self.namespace, **resource}}}
             path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
             response = pool.request("POST", self._server.url + path, body=json.dumps(body), headers=headers)
             return bool(response.json()["status"]["allowed"] == (verb in verbs))
@@ -143,12 +151,27 @@ class Account:
         until(lambda: all(map(is_applied, VERBS)))
 
     def _allow(self, verbs: Sequence[str]) -> None:
-        rule = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": list(verbs)}
-        self._make("rbac.authorization.k8s.io/v1", "Role", rules=[rule])
+        self.grant([{"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": list(verbs)}])
+
+    def grant(self, rules: list[Any]) -> None:
+        """These, and nothing else; the server applies them a moment later, all at once."""
+        self._make("rbac.authorization.k8s.io/v1", "Role", rules=rules)
+
+    def may(self, verb: str, group: str, resource: str) -> bool:
+        """Whether the server allows it by now."""
+        user = f"system:serviceaccount:{self.namespace}:{self._name}"
+        attributes = {"namespace": self.namespace, "verb": verb, "group": group, "resource": resource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {"user": user, "resourceAttributes": attributes},
+        }
+        found = self._server.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+        return bool(found["status"]["allowed"])
 
     def _make(self, version: str, kind: str, **fields: Any) -> None:
         manifest = {"apiVersion": version, "kind": kind, "metadata": {"name": self._name}, **fields}
-        self._server.apply(yaml.safe_dump(manifest))
+        self._server.apply(yaml.safe_dump(manifest), self.namespace)
 
 
 class Refused(Exception):

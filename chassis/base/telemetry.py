@@ -4,6 +4,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -50,6 +51,13 @@ HANDLING_SECONDS = Histogram(
     "Duration of a handler with its commit.",
     ["type"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 30),
+)
+
+CONSUMED = Counter(
+    "souk_consumed_total", "Deliveries from a queue that were handled, whatever came of them.", ["queue"]
+)
+CONSUMER_BUSY = Counter(
+    "souk_consumer_busy_seconds_total", "Time spent on them, once for those handled together.", ["queue"]
 )
 
 MAX_DEPTH = 50
@@ -117,6 +125,12 @@ _encoder = json.JSONEncoder(default=repr)
 def _json(event: dict[str, Any], **_: Any) -> str:
     """`json.dumps` would make an encoder for each line."""
     return _encoder.encode(event)
+
+
+def consumed(queue: str, count: int, started: float) -> None:
+    """started: by `perf_counter`."""
+    CONSUMED.labels(queue).inc(count)
+    CONSUMER_BUSY.labels(queue).inc(time.perf_counter() - started)
 
 
 _held = threading.local()

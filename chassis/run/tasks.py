@@ -105,6 +105,7 @@ class Tasks:
                     origins = self._origins(task, row_ids, one)
                     errors = self._errors(name, origins)
                     failed = "exhausted" if task.request.retries >= task.max_retries else "retried"
+                    telemetry.consumed(self.queue, 1, started)
                     _record(name, origins, dict.fromkeys(errors, failed), started)
                     if errors:
                         self._retry(task, errors, origins, on_exhausted)

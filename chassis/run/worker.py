@@ -100,6 +100,13 @@ def _is_first(message_id: UUID, new: set[UUID]) -> bool:
 
 def receive_all(service: Service, deliveries: Sequence[Delivery]) -> list[Verdict] | None:
     """One verdict each. None if they cannot be handled together: then one by one, so that none harms another."""
+    started = time.perf_counter()
+    verdicts = _receive_all(service, deliveries)
+    telemetry.consumed(service.name, len(verdicts or ()), started)
+    return verdicts
+
+
+def _receive_all(service: Service, deliveries: Sequence[Delivery]) -> list[Verdict] | None:
     if len(deliveries) == 1:
         return [receive(service, deliveries[0].body, deliveries[0].headers)]
     if disk.is_full(service.settings):

@@ -1,10 +1,12 @@
 """While a database's disk is nearly full, writes are refused or held, and reads go on."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from prometheus_client import REGISTRY
 
 from chassis.messaging.consumer import Delivery, Hold
 from chassis.messaging.envelope import Envelope
@@ -60,3 +62,17 @@ def test_messages_wait_unhandled(storing: Service, disk: Path) -> None:
     ballast.unlink()
     assert worker.receive(storing, message, {}) is None
     assert len(handled) == 1
+
+
+def test_those_handled_together_take_their_time_once(storing: Service) -> None:
+    def figures() -> list[float]:
+        names = ("souk_consumed_total", "souk_consumer_busy_seconds_total")
+        return [REGISTRY.get_sample_value(name, {"queue": "storing"}) or 0.0 for name in names]
+
+    before, started = figures(), time.perf_counter()
+    messages = [Envelope.of(UserDeleted(uuid4()), "test").to_json() for _ in range(8)]
+    assert worker.receive_all(storing, [Delivery(message, {}) for message in messages]) == [None] * 8
+    elapsed = time.perf_counter() - started
+    count, seconds = (after - earlier for after, earlier in zip(figures(), before, strict=True))
+    assert count == 8
+    assert 0 < seconds <= elapsed

@@ -122,6 +122,7 @@ def test_a_task_that_keeps_failing_is_exhausted_and_its_row_updated(
     assert tasks.app.tasks[f"{tasks.service}.fail"].apply(args=[str(row_id)]).failed()
     assert outcomes(f"{tasks.service}.fail", "retried") == 2
     assert outcomes(f"{tasks.service}.fail", "exhausted") == 1
+    assert REGISTRY.get_sample_value("souk_consumed_total", {"queue": tasks.queue}) == 3
     with service.store.transaction():
         recorded = (
             postgres.session().scalars(text("SELECT error FROM given_up WHERE row_id = :id"), {"id": row_id}).all()

@@ -1,0 +1,98 @@
+"""What the operators ask of the API server."""
+
+import json
+from typing import Any
+
+import urllib3
+
+from chassis.discovery.api_server import APIServer
+
+GROUP, VERSION = "souk.dev", "v1alpha1"
+TIMEOUT = urllib3.Timeout(connect=3, read=10)
+
+Object = dict[str, Any]
+
+
+class Unavailable(Exception):
+    """The API server does not respond, or has an error of its own."""
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+
+
+class Conflict(Refused):
+    """The object has changed since it was read."""
+
+
+class Missing(Refused):
+    pass
+
+
+_REFUSALS = {404: Missing, 409: Conflict}
+
+
+class Kubernetes:
+    """In one namespace. Every call raises Unavailable or Refused."""
+
+    def __init__(self, server: APIServer) -> None:
+        self.namespace = server.namespace
+        self._server = server
+        self._pool = urllib3.PoolManager(ssl_context=server.tls(), timeout=TIMEOUT, retries=False)
+
+    def list(self, plural: str) -> list[Object]:
+        found: list[Object] = self._request("GET", self._path(plural))["items"]
+        return found
+
+    def deployment(self, name: str) -> Object:
+        return self._request("GET", self._path(f"deployments/{name}", "apps/v1"))
+
+    def scale(self, deployment: Object, replicas: int) -> None:
+        """Raises Conflict if the deployment has changed since."""
+        metadata = {key: deployment["metadata"][key] for key in ("name", "namespace", "resourceVersion")}
+        body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": metadata, "spec": {"replicas": replicas}}
+        self._request("PUT", self._path(f"deployments/{metadata['name']}/scale", "apps/v1"), body)
+
+    def write_status(self, plural: str, resource: Object, status: Object) -> None:
+        """Raises Conflict if another has written since `resource` was read: of two operators one goes on."""
+        path = self._path(f"{plural}/{resource['metadata']['name']}/status")
+        self._request("PUT", path, {**resource, "status": status})
+
+    def post_event(self, resource: Object, reason: str, message: str, is_warning: bool, now: str) -> None:
+        metadata = resource["metadata"]
+        subject = {key: metadata[key] for key in ("name", "namespace", "uid", "resourceVersion")}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{metadata['name']}.", "namespace": self.namespace},
+            "involvedObject": {"apiVersion": resource["apiVersion"], "kind": resource["kind"], **subject},
+            "type": "Warning" if is_warning else "Normal",
+            "reason": reason,
+            "message": message,
+            "source": {"component": "souk-operators"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "count": 1,
+        }
+        self._request("POST", self._path("events", "v1"), body)
+
+    # --- inside
+
+    def _path(self, resource: str, version: str = f"{GROUP}/{VERSION}") -> str:
+        return f"/{'apis' if '/' in version else 'api'}/{version}/namespaces/{self.namespace}/{resource}"
+
+    def _request(self, method: str, path: str, body: Object | None = None) -> Object:
+        data = None if body is None else json.dumps(body)
+        try:
+            headers = {**self._server.headers, "Content-Type": "application/json"}
+            response = self._pool.request(method, self._server.url + path, body=data, headers=headers)
+            found: Object = response.json()
+        except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
+            raise Unavailable(f"{method} {path}: {error}") from error
+        if response.status >= 500 or response.status == 429:
+            raise Unavailable(f"{method} {path}: {response.status}")
+        if response.status >= 300:
+            raise _REFUSALS.get(response.status, Refused)(response.status, f"{method} {path}: {found.get('message')}")
+        return found

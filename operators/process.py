@@ -1,0 +1,165 @@
+"""One process for all operators. kopf watches their resources; what is done about them, a loop does.
+
+kopf's own timers would put a finalizer on each resource, and without the operator its deletion would hang. So the watch only
+wakes the loop, which lists what there is: a lost event costs an interval.
+"""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import kopf
+from prometheus_client import Counter
+from structlog import get_logger
+
+from chassis.base import failpoints, health, telemetry
+from chassis.discovery.api_server import APIServer
+from operators.kubernetes import GROUP, VERSION, Conflict, Kubernetes, Object, Refused, Unavailable
+from operators.prometheus import Prometheus
+from operators.reconciler import Reconciler, reconcile
+from operators.scaler.scaler import ConsumerScaler
+from operators.settings import Settings
+
+log = get_logger(__name__)
+
+FAILED = Counter("souk_operator_failures_total", "Reconciliations that failed, by kind of resource.", ["kind"])
+
+WATCH_SECONDS = 60
+"""A watch that the network has silently dropped is replaced after this time."""
+
+MAX_ROUND_SECONDS = 120
+"""Without a finished round for longer the process is restarted."""
+
+
+class Loop:
+    def __init__(self, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler], interval_seconds: float) -> None:
+        self._kubernetes, self._reconcilers, self._interval = kubernetes, reconcilers, interval_seconds
+        self._wake = asyncio.Event()
+        self._generations: dict[str, int] = {}
+        self._finished_at = time.monotonic()
+        self._stopping = False
+
+    def stop(self) -> None:
+        """After the current resource."""
+        self._stopping = True
+
+    def notice(self, resource: Object) -> None:
+        """Wakes the loop if the resource's spec is new."""
+        uid, generation = resource["metadata"]["uid"], resource["metadata"]["generation"]
+        if self._generations.get(uid) != generation:
+            self._generations[uid] = generation
+            self._wake.set()
+
+    def check(self) -> None:
+        if time.monotonic() - self._finished_at > MAX_ROUND_SECONDS + self._interval:
+            raise TimeoutError("The last round has not finished.")
+
+    async def run(self) -> None:
+        while True:
+            self._wake.clear()
+            await asyncio.to_thread(self._round)
+            self._finished_at = time.monotonic()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._interval)
+
+    def _round(self) -> None:
+        for reconciler in self._reconcilers:
+            try:
+                resources = self._kubernetes.list(reconciler.plural)
+            except (Unavailable, Refused) as error:
+                FAILED.labels(reconciler.plural).inc()
+                log.warning("resources not listed", kind=reconciler.plural, reason=str(error))
+                continue
+            for resource in resources:
+                if self._stopping:
+                    return
+                # The server leaves them out of a list.
+                kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": type(reconciler).__name__}
+                self._reconcile(reconciler, {**kind, **resource})
+
+    def _reconcile(self, reconciler: Reconciler, resource: Object) -> None:
+        about = {"kind": reconciler.plural, "name": resource["metadata"]["name"]}
+        try:
+            reconcile(self._kubernetes, reconciler, resource, datetime.now(UTC))
+        except Conflict as error:
+            log.info("another one was faster", reason=str(error), **about)
+        except (Unavailable, Refused) as error:
+            FAILED.labels(reconciler.plural).inc()
+            log.warning("not reconciled", reason=str(error), **about)
+        except Exception as error:  # the others go on
+            FAILED.labels(reconciler.plural).inc()
+            log.error("not reconciled", exc_info=error, **about)
+
+
+def run(settings: Settings) -> None:
+    """Until SIGTERM. Raises Refused if the resources are not installed."""
+    telemetry.configure_logging("operators", settings.log_level)
+    telemetry.BUILD.labels(settings.version).set(1)
+    if settings.failpoints_directory:
+        failpoints.arm(settings.failpoints_directory, "operators")
+    server = APIServer.of(settings)
+    kubernetes = Kubernetes(server)
+    reconcilers = [ConsumerScaler(kubernetes, Prometheus(settings.metrics_url))]
+    for reconciler in reconcilers:
+        kubernetes.list(reconciler.plural)
+    asyncio.run(_run(settings, server, kubernetes, reconcilers))
+
+
+async def _run(
+    settings: Settings, server: APIServer, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler]
+) -> None:
+    loop = Loop(kubernetes, reconcilers, settings.interval_seconds)
+    health.serve(health.Health({"loop": loop.check}), settings.host, settings.port)
+    operator = asyncio.create_task(
+        kopf.operator(
+            registry=_registry(server, loop, [each.plural for each in reconcilers]),
+            settings=_kopf_settings(),
+            namespaces=[kubernetes.namespace],
+            standalone=True,
+        )
+    )
+    rounds = asyncio.create_task(loop.run())
+    # The end of either ends the process.
+    done, pending = await asyncio.wait([operator, rounds], return_when=asyncio.FIRST_COMPLETED)
+    loop.stop()
+    for task in pending:
+        task.cancel()
+    await asyncio.wait(pending)
+    for task in done:
+        task.result()
+
+
+def _registry(server: APIServer, loop: Loop, plurals: Sequence[str]) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**_: object) -> kopf.ConnectionInfo:
+        token = server.headers["Authorization"].removeprefix("Bearer ")
+        return kopf.ConnectionInfo(
+            server=server.url, ca_path=server.credentials / "ca.crt", token=token, default_namespace=server.namespace
+        )
+
+    for plural in plurals:
+
+        @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
+        async def notice(event: kopf.RawEvent, **_: object) -> None:
+            loop.notice(dict(event["object"]))
+
+    return registry
+
+
+def _kopf_settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 10
+    settings.watching.connect_timeout = 5
+    settings.networking.request_timeout = 10
+    settings.networking.connect_timeout = 5
+    # Then the process ends, and is restarted.
+    settings.networking.error_backoffs = (1, 2, 3, 5)
+    # Without it, the right to watch all namespaces and definitions would be needed.
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    return settings

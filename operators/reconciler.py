@@ -1,0 +1,78 @@
+"""What the operators have in common: a resource is read, its next status written, and only then something done.
+
+Of two operators that decide at the same moment one writes, and the other meets a conflict and does nothing. After a crash in
+between, the next decision starts from what the cluster has by then.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from chassis.base import failpoints
+from operators.kubernetes import Kubernetes, Object
+
+
+@dataclass(frozen=True)
+class Event:
+    reason: str
+    message: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    status: Object
+    act: Callable[[], None] | None = None
+    event: Event | None = None
+    """Posted once `act` has returned."""
+
+
+class Reconciler(Protocol):
+    plural: str
+
+    def decide(self, resource: Object, now: datetime) -> Change:
+        """May only read."""
+
+
+def reconcile(kubernetes: Kubernetes, reconciler: Reconciler, resource: Object, now: datetime) -> None:
+    """Raises Conflict, Unavailable or Refused."""
+    change = reconciler.decide(resource, now)
+    if change.status != resource.get("status"):
+        kubernetes.write_status(reconciler.plural, resource, change.status)
+    failpoints.point("status written")
+    if change.act:
+        change.act()
+        failpoints.point("acted")
+    if change.event:
+        event = change.event
+        kubernetes.post_event(resource, event.reason, event.message, event.is_warning, time_of(now))
+
+
+def conditions(
+    resource: Object, type_: str, value: bool | None, reason: str, message: str, now: datetime
+) -> list[Object]:
+    """The resource's, with this one. value: None if unknown."""
+    known: list[Object] = resource.get("status", {}).get("conditions", [])
+    status = "Unknown" if value is None else str(value)
+    since = next(
+        (each["lastTransitionTime"] for each in known if (each["type"], each["status"]) == (type_, status)), None
+    )
+    new = {
+        "type": type_,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": since or time_of(now),
+    }
+    return [*(each for each in known if each["type"] != type_), new]
+
+
+def reason_of(resource: Object, type_: str) -> str:
+    """Of the resource's condition; empty at first."""
+    known = resource.get("status", {}).get("conditions", [])
+    return next((each["reason"] for each in known if each["type"] == type_), "")
+
+
+def time_of(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
