@@ -22,6 +22,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
 from werkzeug.serving import make_server
 
+from chassis.discovery import consul, kubernetes
 from chassis.run import web_app
 from chassis.run.service import Service
 from chassis.run.testing import System
@@ -52,6 +53,14 @@ def server_url(name: str) -> str:
         return os.environ[f"SOUK_TEST_{name}_URL"]
     except KeyError:
         pytest.exit("These tests need servers of their own: run ./souk test", returncode=1)
+
+
+@pytest.fixture(autouse=True)
+def _no_discovery_of_another_test() -> Iterator[None]:
+    """Its watch would go on, and meet whoever has that port later."""
+    yield
+    consul.catalogue.cache_clear()
+    kubernetes.endpoint_slices.cache_clear()
 
 
 @pytest.fixture(scope="session")

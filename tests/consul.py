@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from chassis.discovery import consul as discovery_consul
 from launcher.installation import Installation
 from launcher.progress import Progress
 from launcher.servers.consul import Consul
@@ -130,6 +129,4 @@ def consul(_shared_consul: ConsulServer) -> ConsulServer:
         _shared_consul.start()
     for id_ in _shared_consul.request("/v1/agent/services"):
         _shared_consul.request(f"/v1/agent/service/deregister/{id_}", "PUT")
-    # Discovery in this process would still have the instances of the test before.
-    discovery_consul.catalogue.cache_clear()
     return _shared_consul

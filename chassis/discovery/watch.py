@@ -4,6 +4,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from weakref import ref
 
 from structlog import get_logger
 
@@ -58,13 +59,14 @@ class Watch:
         self.instances: tuple[Instance, ...] = ()
         self._service, self._fetch, self._wait, self._clock = service, fetch, wait_seconds, clock
         self._empty_since: float | None = None
-        self._has_result = threading.Event()
+        self.has_result = threading.Event()
         self._is_unavailable = False
 
     def start(self) -> None:
-        """Returns with the first result, or after FIRST_RESULT_SECONDS."""
-        threading.Thread(target=self._run, name=f"discovery-{self._service}", daemon=True).start()
-        self._has_result.wait(FIRST_RESULT_SECONDS)
+        """Returns with the first result, or after FIRST_RESULT_SECONDS. Goes on until the watch is dropped."""
+        thread = threading.Thread(target=_follow, args=[ref(self)], name=f"discovery-{self._service}", daemon=True)
+        thread.start()
+        self.has_result.wait(FIRST_RESULT_SECONDS)
 
     def poll(self) -> float:
         """Fetch once. Returns the seconds to pause."""
@@ -96,11 +98,13 @@ class Watch:
             log.info("upstream instances changed", upstream=self._service, instances=[each.id for each in found])
             self.instances = found
 
-    def _run(self) -> None:
-        while True:
-            began, before = time.monotonic(), self.instances
-            pause = self.poll()
-            self._has_result.set()
-            if self.instances is before:
-                pause = max(pause, began + MIN_POLL_SECONDS - time.monotonic())
-            time.sleep(max(pause, 0.0))
+
+def _follow(watch: ref[Watch]) -> None:
+    while (current := watch()) is not None:
+        began, before = time.monotonic(), current.instances
+        pause = current.poll()
+        current.has_result.set()
+        if current.instances is before:
+            pause = max(pause, began + MIN_POLL_SECONDS - time.monotonic())
+        del current
+        time.sleep(max(pause, 0.0))

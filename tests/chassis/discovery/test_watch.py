@@ -1,5 +1,6 @@
 """The last instances survive an outage of the source, and an empty catalogue is not believed too soon."""
 
+import threading
 import time
 from collections.abc import Sequence
 
@@ -84,7 +85,17 @@ def test_a_source_that_does_not_wait_is_queried_with_pauses() -> None:
         queried.append(time.monotonic())
         return [ONE]
 
-    Watch("x", fetch, wait_seconds=60).start()
+    watch = Watch("x", fetch, wait_seconds=60)
+    watch.start()
     until(lambda: len(queried) >= 5)
     # What the first one found was a change.
     assert queried[4] - queried[1] >= 3 * MIN_POLL_SECONDS
+
+
+def test_a_watch_ends_when_it_is_dropped() -> None:
+    watch = Watch("dropped", lambda _wait_seconds: [ONE], wait_seconds=60)
+    watch.start()
+    [thread] = [each for each in threading.enumerate() if each.name == "discovery-dropped"]
+    del watch
+    thread.join(30)
+    assert not thread.is_alive()
