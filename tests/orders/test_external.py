@@ -38,7 +38,12 @@ def ship(http: FlaskClient, staff: dict[str, str]) -> Callable[[UUID], Any]:
 
 
 @pytest.mark.parametrize(
-    ("gone", "reason"), [({"refunded": 2500}, "refunded_externally"), ({"charged_back": 2500}, "dispute_lost")]
+    ("gone", "reason"),
+    [
+        ({"refunded": 2500}, "refunded_externally"),
+        ({"charged_back": 2500}, "dispute_lost"),
+        ({"refunded": 700, "charged_back": 1800}, "dispute_lost"),
+    ],
 )
 def test_an_order_whose_money_is_gone_is_not_shipped(
     http: FlaskClient,
@@ -51,7 +56,7 @@ def test_an_order_whose_money_is_gone_is_not_shipped(
 ) -> None:
     system = deliver(moved(paid, **gone))
     assert published(system) == ["order.refunded", "stock.restock"]
-    assert system.sent[0].data["reason"] == reason
+    assert (system.sent[0].data["reason"], system.sent[0].data["amount"]) == (reason, 2500)
     assert http.get(f"/orders/{paid}", headers=staff).json["status"] == "refunded"
     assert ship(paid).status_code == 409
 
