@@ -11,4 +11,11 @@ def routes() -> Routes:
     return ROUTES
 
 
-service = Service(name="reviews", settings_class=Settings, routes=routes, handlers=handlers)
+service = Service(
+    name="reviews",
+    settings_class=Settings,
+    routes=routes,
+    handlers=handlers,
+    title="Reviews",
+    about="Add, list and publish reviews.",
+)

@@ -1,6 +1,7 @@
 """Requests and responses of the reviews API."""
 
 from datetime import datetime
+from typing import Any, ClassVar
 from uuid import UUID
 
 from pydantic import Field
@@ -10,6 +11,8 @@ from chassis.web.schemas import Body, View
 
 
 class NewReview(Body):
+    example: ClassVar[dict[str, Any]] = {"text": "The first of them."}
+
     text: str = Field(min_length=1, max_length=1_000)
 
 
