@@ -29,8 +29,11 @@ FAILED = Counter("souk_operator_failures_total", "Reconciliations that failed, b
 WATCH_SECONDS = 60
 """A watch that the network has silently dropped is replaced after this time."""
 
-MAX_ROUND_SECONDS = 120
-"""Without a finished round for longer the process is restarted."""
+RETRY_SECONDS = 5.0
+"""After a round in which something failed."""
+
+MAX_IDLE_SECONDS = 120
+"""Without progress for longer the process is restarted."""
 
 
 class Loop:
@@ -38,7 +41,7 @@ class Loop:
         self._kubernetes, self._reconcilers, self._interval = kubernetes, reconcilers, interval_seconds
         self._wake = asyncio.Event()
         self._generations: dict[str, int] = {}
-        self._finished_at = time.monotonic()
+        self._progress_at = time.monotonic()
         self._stopping = False
 
     def stop(self) -> None:
@@ -53,44 +56,55 @@ class Loop:
             self._wake.set()
 
     def check(self) -> None:
-        if time.monotonic() - self._finished_at > MAX_ROUND_SECONDS + self._interval:
-            raise TimeoutError("The last round has not finished.")
+        if time.monotonic() - self._progress_at > MAX_IDLE_SECONDS + self._interval:
+            raise TimeoutError("A round hangs.")
 
     async def run(self) -> None:
         while True:
             self._wake.clear()
-            await asyncio.to_thread(self._round)
-            self._finished_at = time.monotonic()
+            is_done = await asyncio.to_thread(self._round)
+            self._progress_at = time.monotonic()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._interval)
+                await asyncio.wait_for(
+                    self._wake.wait(), self._interval if is_done else min(self._interval, RETRY_SECONDS)
+                )
 
-    def _round(self) -> None:
+    def _round(self) -> bool:
+        """Whether nothing failed."""
+        is_done = True
         for reconciler in self._reconcilers:
             try:
                 resources = self._kubernetes.list(reconciler.plural)
             except (Unavailable, Refused) as error:
-                FAILED.labels(reconciler.plural).inc()
                 log.warning("resources not listed", kind=reconciler.plural, reason=str(error))
+                FAILED.labels(reconciler.plural).inc()
+                is_done = False
                 continue
             for resource in resources:
                 if self._stopping:
-                    return
+                    return True
                 # The server leaves them out of a list.
                 kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": type(reconciler).__name__}
-                self._reconcile(reconciler, {**kind, **resource})
+                is_done &= self._reconcile(reconciler, {**kind, **resource})
+                self._progress_at = time.monotonic()
+        return is_done
 
-    def _reconcile(self, reconciler: Reconciler, resource: Object) -> None:
+    def _reconcile(self, reconciler: Reconciler, resource: Object) -> bool:
+        """Whether it worked."""
         about = {"kind": reconciler.plural, "name": resource["metadata"]["name"]}
         try:
             reconcile(self._kubernetes, reconciler, resource, datetime.now(UTC))
         except Conflict as error:
             log.info("another one was faster", reason=str(error), **about)
+            return False
         except (Unavailable, Refused) as error:
-            FAILED.labels(reconciler.plural).inc()
             log.warning("not reconciled", reason=str(error), **about)
         except Exception as error:  # the others go on
-            FAILED.labels(reconciler.plural).inc()
             log.error("not reconciled", exc_info=error, **about)
+        else:
+            return True
+        FAILED.labels(reconciler.plural).inc()
+        return False
 
 
 def run(settings: Settings) -> None:
@@ -111,16 +125,20 @@ async def _run(
     settings: Settings, server: APIServer, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler]
 ) -> None:
     loop = Loop(kubernetes, reconcilers, settings.interval_seconds)
-    health.serve(health.Health({"loop": loop.check}), settings.host, settings.port)
+    ready = asyncio.Event()
     operator = asyncio.create_task(
         kopf.operator(
             registry=_registry(server, loop, [each.plural for each in reconcilers]),
             settings=_kopf_settings(),
             namespaces=[kubernetes.namespace],
             standalone=True,
+            ready_flag=ready,
         )
     )
-    rounds = asyncio.create_task(loop.run())
+    # Made before kopf runs, which at its end cancels all later ones.
+    rounds, handles_signals = asyncio.create_task(loop.run()), asyncio.create_task(ready.wait())
+    await asyncio.wait([operator, rounds, handles_signals], return_when=asyncio.FIRST_COMPLETED)
+    health.serve(health.Health({"loop": loop.check}), settings.host, settings.port)
     # The end of either ends the process.
     done, pending = await asyncio.wait([operator, rounds], return_when=asyncio.FIRST_COMPLETED)
     loop.stop()
@@ -158,7 +176,7 @@ def _kopf_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 10
     settings.networking.connect_timeout = 5
     # Then the process ends, and is restarted.
-    settings.networking.error_backoffs = (1, 2, 3, 5)
+    settings.networking.error_backoffs = (1, 2, 3, 5, 10)
     # Without it, the right to watch all namespaces and definitions would be needed.
     settings.scanning.disabled = True
     settings.posting.enabled = False
