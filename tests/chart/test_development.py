@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,6 +104,9 @@ def tilt(run_helm: Helm) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]
 
 def test_tilt_builds_the_image_that_it_deploys(tilt: dict[str, Any]) -> None:
     [((name, context), options)] = tilt["docker_build"]
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
+    for path in " ".join(copied).split():
+        assert any(f"{path}/".startswith(f"{each}/") for each in options["only"]), path
     assert set(CODE) < set(options["only"])
     assert all((REPOSITORY / context / path).exists() for path in options["only"])
     [((deployed,), _)] = tilt["k8s_yaml"]

@@ -50,6 +50,13 @@ def test_they_have_the_rights_that_the_tests_of_operators_take_away(objects: lis
     assert not of(objects, "ClusterRole")
 
 
+def test_they_reach_prometheus_and_the_api_server_only(objects: list[Object]) -> None:
+    policy = of(objects, "NetworkPolicy")["operators"]["spec"]
+    kinds = [{kind for peer in rule["to"] for kind in peer} for rule in policy["egress"] if rule["ports"]]
+    assert kinds == [{"namespaceSelector"}, {"ipBlock"}]
+    assert len(policy["egress"]) == len(kinds)
+
+
 def test_uninstalling_keeps_the_kinds(objects: list[Object]) -> None:
     for crd in of(objects, "CustomResourceDefinition").values():
         assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
