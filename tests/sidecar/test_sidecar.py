@@ -238,13 +238,13 @@ def test_a_consul_on_a_full_disk_keeps_the_entry(consul_binary: Path, tmp_path: 
             full.start()
             sidecar = Sidecar(settings_of(full.url, instance))
             sidecar.heartbeat()
+            full.until(lambda: full.healthy("users"))
             ballast = fill(disk)
             for _ in range(5):
                 sidecar.heartbeat()
                 assert sidecar.state == "consul unavailable"
                 assert full.request("/v1/agent/services").keys() == {"users-web"}
             ballast.unlink()
-            sidecar.heartbeat()
-            assert full.healthy("users") == ["users-web"]
+            full.until(lambda: (sidecar.heartbeat(), full.healthy("users") == ["users-web"])[1])
         finally:
             full.kill()
