@@ -19,8 +19,8 @@ from tests.conftest import free_port
 from tests.installation import edge_is_whole, installed, until
 
 ON_THEIR_OWN = {
-    *("bench", "chaos", "chart generate", "chart secrets", "check", "down", "kong golden", "kong run"),
-    *("mutants", "new service", "test", "up"),
+    *("bench", "chaos", "chart generate", "chart secrets", "check", "compose generate", "compose secrets"),
+    *("down", "kong golden", "kong run", "mutants", "new service", "test", "up"),
 }
 """They use no running installation, or start and stop it; as those of `cluster`."""
 
