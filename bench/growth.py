@@ -86,10 +86,11 @@ def main() -> None:
             taken = _fill(url, template, filled, size, given.orders)
             filled = size + 1
             console.print(f"{size:,} orders after {taken:.0f} s more.")
+            # Also tells the projector that it has seen them.
+            _rebuild(url)
             for name, call in _shapes(template, product).items():
                 measure("warm-up", call, 5)
                 results.setdefault(name, []).append(measure(f"among {size:,} orders", call, CALLS))
-            _rebuild(url)
         for name, series in results.items():
             show(name, series)
         service.store.close()  # type: ignore[attr-defined]
