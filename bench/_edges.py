@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
@@ -56,8 +56,15 @@ def naive(upstream: str) -> Flask:
 @contextmanager
 def program(port: int, *arguments: str, environment: dict[str, str] | None = None) -> Iterator[int]:
     """Yields the process id."""
-    command = [sys.executable, "-m", *arguments]
-    with subprocess.Popen(command, env={**os.environ, **(environment or {})}, stderr=subprocess.DEVNULL) as process:
+    with program_of(port, [sys.executable, "-m", *arguments], environment) as pid:
+        yield pid
+
+
+@contextmanager
+def program_of(port: int, command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[int]:
+    with subprocess.Popen(
+        command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
         try:
             _wait(port, process)
             yield process.pid

@@ -105,7 +105,7 @@ def main() -> None:
     programs: dict[str, int] = json.loads(os.environ["SOUK_BENCH_PROGRAMS"])
     databases: dict[str, str] = json.loads(os.environ["SOUK_BENCH_DATABASES"])
     customers = [Customer(os.environ["SOUK_BENCH_GATEWAY_URL"]) for _ in range(CLIENTS)]
-    products = _products(customers[0], given.orders + given.alone + CLIENTS)
+    products = products_of(customers[0], given.orders + given.alone + CLIENTS)
     ends = Ends(databases)
     ends.wait([customer.order(next(products)) for customer in customers])
     idle = _idle(programs)
@@ -139,7 +139,8 @@ class Part:
         return max(0.0, self.spent[name] - unrelated) * 1_000 / self.orders
 
 
-def _products(customer: Customer, count: int) -> Iterator[str]:
+def products_of(customer: Customer, count: int) -> Iterator[str]:
+    """Ids, without end: all have stock for `count` orders together."""
     listed = customer.call("GET", "/products/?limit=100")["items"]
     return cycle([product["id"] for product in listed if product["stock_quantity"] > 2 * count // len(listed) + 2])
 

@@ -74,6 +74,7 @@ TESTS = {
     "SOUK_TEST_SERVER_LOGS": "Set by `./souk test`.",
     "SOUK_BENCH_GATEWAY_URL": "Set by `./souk bench`.",
     "SOUK_BENCH_PROGRAMS": "Set by `./souk bench`.",
+    "SOUK_BENCH_STATE_DIR": "Set by `./souk bench`.",
     "SOUK_BENCH_DATABASES": "Set by `./souk bench`.",
     "SOUK_SCENARIOS": "How many random sequences of messages `tests/saga` tries.",
     "SOUK_CHAOS_TURN": "A number that selects the sample of crash points.",

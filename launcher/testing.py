@@ -84,6 +84,7 @@ def _of_the_installation(stack: Stack) -> dict[str, str]:
     return {
         "SOUK_BENCH_GATEWAY_URL": stack.gateway_url,
         "SOUK_BENCH_PROGRAMS": json.dumps(programs),
+        "SOUK_BENCH_STATE_DIR": str(stack.state.path),
         "SOUK_BENCH_DATABASES": json.dumps(dict(stack.backing.databases)),
     }
 
