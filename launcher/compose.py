@@ -103,7 +103,7 @@ def _servers(servers: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
                 ],
                 **({"ports": ["127.0.0.1:8025:8025"]} if name == "mailbox" else {}),
                 **({"healthcheck": _check(["CMD-SHELL", HEALTHY[name]])} if name in HEALTHY else {}),
-                "depends_on": {"volumes": {"condition": "service_completed_successfully"}},
+                "depends_on": _after({"volumes": "completed_successfully"}),
                 "restart": "unless-stopped",
             },
         )
@@ -115,7 +115,8 @@ def _servers(servers: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
                     "entrypoint": server["afterStart"],
                     "environment": {"CONSUL_HTTP_ADDR": f"http://{name}:8500"},
                     "volumes": [f"{FOLDER}/{name}:/etc/souk:ro"],
-                    "depends_on": [name],
+                    "depends_on": _after({name: "started"}),
+                    "restart": "on-failure",
                 },
             )
 
@@ -160,8 +161,12 @@ def _ours(name: str, command: list[str], environment: Mapping[str, str], after: 
         "tmpfs": ["/tmp"],  # noqa: S108 - a container's
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges:true"],
-        "depends_on": {each: {"condition": f"service_{condition}"} for each, condition in after.items()},
+        "depends_on": _after(after),
     }
+
+
+def _after(conditions: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    return {name: {"condition": f"service_{condition}"} for name, condition in conditions.items()}
 
 
 def _programs(programs: Mapping[str, Any], settings: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
@@ -209,20 +214,17 @@ def _programs(programs: Mapping[str, Any], settings: Mapping[str, Any]) -> Itera
 
 
 def _sidecar(service: str) -> Service:
-    """In its program's network namespace."""
+    """Of the one instance: in the instance's own network it would lose its own as soon as that is replaced."""
     environment = {
         "SOUK_SERVICE": service,
+        "SOUK_INSTANCE": f"{service}-web",
+        "SOUK_INSTANCE_URL": f"http://{service}-web:8080",
         "SOUK_CONSUL_URL": "http://consul:8500",
         "SOUK_PORT": "8081",
         "SOUK_VERSION": version(),
     }
-    own = 'SOUK_INSTANCE=$$(hostname) SOUK_INSTANCE_URL="http://$$(hostname -i):8080" exec python -m services.sidecar'
-    return {
-        **_ours(f"{service}-sidecar", [], environment, {f"{service}-web": "started", "consul-tokens": "started"}),
-        "command": ["sh", "-ec", own],
-        "network_mode": f"service:{service}-web",
-        "restart": "unless-stopped",
-    }
+    after = {f"{service}-web": "started", "consul-tokens": "completed_successfully"}
+    return {**_ours(f"{service}-sidecar", ["services.sidecar"], environment, after), "restart": "unless-stopped"}
 
 
 def _edge(programs: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
@@ -244,7 +246,8 @@ def _edge(programs: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
         "kong-file",
         {**_ours("gateway", render, environment, {"volumes": "completed_successfully"}), "volumes": mounts},
     )
-    started = {f"{name}-web": {"condition": "service_started"} for name in (*programs["services"], "console")}
+    after = dict.fromkeys(("kong-file", "products-seed"), "completed_successfully")
+    after |= {f"{name}-web": "started" for name in (*programs["services"], "console")}
     yield (
         "gateway",
         {
@@ -252,7 +255,7 @@ def _edge(programs: Mapping[str, Any]) -> Iterator[tuple[str, Service]]:
             "environment": {**programs["kong"], "KONG_NGINX_WORKER_PROCESSES": "2"},
             "volumes": ["kong:/run/souk/kong:ro"],
             "ports": ["127.0.0.1:8000:8000"],
-            "depends_on": {"kong-file": {"condition": "service_completed_successfully"}, **started},
+            "depends_on": _after(after),
             "healthcheck": _check(["CMD", "kong", "health"]),
             "restart": "unless-stopped",
         },
@@ -282,7 +285,7 @@ def _observing() -> Iterator[tuple[str, Service]]:
             "command": ["run", "--storage.path=/var/lib/alloy/data", "/etc/alloy/config.alloy"],
             "configs": [{"source": "alloy", "target": "/etc/alloy/config.alloy"}],
             "volumes": ["/var/run/docker.sock:/var/run/docker.sock:ro"],
-            "depends_on": ["loki"],
+            "depends_on": _after({"loki": "started"}),
         },
         "grafana": {
             "environment": {"GF_AUTH_ANONYMOUS_ENABLED": "true", "GF_AUTH_DISABLE_LOGIN_FORM": "true"},

@@ -92,6 +92,23 @@ def test_every_mounted_file_exists(folder: Path) -> None:
             assert config["source"] in CONTENT["configs"]
 
 
+def test_up_waits_for_each_program_that_ends() -> None:
+    """`up --wait` fails when one has ended that no other waits for."""
+    ending = {name for name, service in SERVICES.items() if service.get("restart") != "unless-stopped"}
+    awaited = {
+        name
+        for service in SERVICES.values()
+        for name, dependency in service.get("depends_on", {}).items()
+        if dependency["condition"] == "service_completed_successfully"
+    }
+    assert awaited == ending
+
+
+def test_no_container_has_anothers_network() -> None:
+    """It would keep the old one's when that is replaced."""
+    assert not [name for name, service in SERVICES.items() if "network_mode" in service]
+
+
 def test_images_are_the_charts() -> None:
     servers = values("values/kind.yaml")["servers"]
     for name, server in servers.items():
