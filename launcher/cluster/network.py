@@ -25,7 +25,10 @@ class Network:
     """The second of its addresses."""
 
     owner: str
-    """Its cluster's id, which this machine's device carries: after a reboot, another clone may have the same network."""
+    """Its cluster's id, which this machine's device carries: after a reboot, another clone may have the same network.
+
+    Empty for clusters that older versions made.
+    """
 
     @property
     def name(self) -> str:
@@ -43,10 +46,10 @@ class Network:
         return f"{self.name}-n{node}"
 
     @property
-    def current_owner(self) -> str:
-        """Empty if this network is not there."""
+    def current_owner(self) -> str | None:
+        """None if this network is not there."""
         listed = run(f"ip -j link show dev {self.name}", check=False)
-        return "" if listed.returncode else str(json.loads(listed.stdout)[0].get("ifalias", ""))
+        return None if listed.returncode else str(json.loads(listed.stdout)[0].get("ifalias", ""))
 
     def ensure(self) -> None:
         """After a reboot it is made anew. Raises LaunchError if others use its addresses by now."""
@@ -130,7 +133,8 @@ def _make(network: Network) -> None:
     run(f"ip netns exec {network.name} sysctl -qw net.bridge.bridge-nf-call-iptables=0", check=False)
     run(f"ip -n {network.name} link add to-host type veth peer name {network.name} netns {os.getpid()}")
     run(f"ip -n {network.name} link set to-host master lan up")
-    run(f"ip link set {network.name} alias {network.owner}")
+    if network.owner:
+        run(f"ip link set {network.name} alias {network.owner}")
     run(f"ip addr add {network.prefix}.0.1/24 dev {network.name}")
     run(f"ip link set {network.name} up")
     # Services are reached from this machine through the first node.

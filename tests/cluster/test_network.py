@@ -82,6 +82,23 @@ assert theirs.name not in devices()
     alone(script, str(tmp_path))
 
 
+def test_an_older_versions_network_has_no_owner_and_is_made_anew_after_a_reboot(tmp_path: Path) -> None:
+    script = """
+folder = pathlib.Path(sys.argv[1])
+(folder / FILE).write_text(json.dumps({"network": network.claim("").byte, "programs": "/nowhere"}))
+cluster = Cluster(folder)
+name = cluster.network.name
+cluster.network.remove()
+assert name not in devices()
+cluster.network.ensure()
+assert name in devices()
+cluster.network.ensure()
+cluster.down()
+assert name not in devices()
+"""
+    alone(script, str(tmp_path))
+
+
 def test_a_network_is_made_anew_after_a_reboot_unless_others_use_its_addresses() -> None:
     script = """
 mine = network.claim("mine")
