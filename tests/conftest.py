@@ -8,7 +8,6 @@ import base64
 import importlib
 import logging
 import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -297,14 +296,6 @@ def mailbox(_mailbox: Mailbox) -> Mailbox:
     """What `notifications` sent in this test."""
     _mailbox.empty()
     return _mailbox
-
-
-def free_port() -> int:
-    """A free local port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def a_product(**fields: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pytest
 from launcher.installation import Installation
 from launcher.progress import Progress
 from launcher.servers.consul import Consul
-from tests.conftest import free_port
+from tests.ports import free_port
 
 DEADLINE_SECONDS = 30.0
 

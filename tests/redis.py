@@ -11,8 +11,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from launcher.servers.redis import find_binary
-from tests.conftest import free_port
 from tests.installation import until
+from tests.ports import free_port
 
 FAILURES = ("down", "hung", "refusing", "read-only", "full")
 

@@ -37,8 +37,8 @@ from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from contracts.users import UserDeleted
 from launcher.stack import Stack
-from tests.conftest import free_port
 from tests.installation import ROOT, mails_url, until
+from tests.ports import free_port
 
 FACTOR = 10
 """As many times shorter: `for`, ranges, ages and the pace of scrapes."""

@@ -11,15 +11,9 @@ from typing import Any
 from launcher.manifests import SERVICES
 from tests.gateway.upstream import DEADLINE_SECONDS, Client
 from tests.gateway.waiting import until
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
-
-
-def free_port() -> int:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))
-        port: int = reserved.getsockname()[1]
-        return port
 
 
 class Process:

@@ -11,8 +11,9 @@ import urllib3
 from launcher.golden import case, runner
 from launcher.golden.case import Group
 from launcher.golden.runner import Edge, Runner
-from tests.gateway.process import ROOT, free_port
+from tests.gateway.process import ROOT
 from tests.installation import until
+from tests.ports import free_port
 
 SECTIONS = 17
 """In the description of Kong's behaviour."""

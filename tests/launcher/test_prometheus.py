@@ -17,8 +17,8 @@ from launcher.program import Program
 from launcher.progress import PlainProgress
 from launcher.servers import Prometheus
 from launcher.stack import Stack
-from tests.conftest import free_port
 from tests.installation import DEADLINE_SECONDS, planned, until
+from tests.ports import free_port
 
 
 def prometheus_of(stack: Stack) -> Prometheus:

@@ -16,14 +16,12 @@ from launcher.errors import LaunchError
 from launcher.program import Program
 from launcher.state import REPOSITORY, StateFolder
 from launcher.supervisor import SOCKET_PATH_LIMIT, Supervisor
+from tests.ports import free_port
 
 
 @pytest.fixture
 def port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+    return free_port()
 
 
 def web(port: int, name: str = "web") -> Program:

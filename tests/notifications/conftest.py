@@ -1,6 +1,5 @@
 """A notifications service under test, with mail servers and browsers."""
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,6 +26,7 @@ from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
 from tests.notifications.parties import Browser, PushService
+from tests.ports import free_port
 
 MONDAY = datetime(2025, 3, 3, 9, tzinfo=UTC)
 AMAL = UUID("0a7a1000-0000-4000-8000-000000000001")
@@ -203,9 +203,3 @@ def browser(push_address, http, owner, push_service):
         return new
 
     return opened
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port

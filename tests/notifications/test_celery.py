@@ -18,10 +18,11 @@ from chassis.messaging.relay import Relay
 from chassis.run import worker
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
-from tests.conftest import free_port, server_url
+from tests.conftest import server_url
 from tests.installation import until
 from tests.notifications.conftest import confirmed, envelope, registered
 from tests.notifications.test_tasks import MailServer, SlowMailServer
+from tests.ports import free_port
 from tests.wire import Wire
 
 ROOT = Path(__file__).parents[2]

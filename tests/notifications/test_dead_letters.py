@@ -13,8 +13,9 @@ from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import main
 from tests.broker import an_envelope
-from tests.conftest import free_port, server_url
+from tests.conftest import server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered
+from tests.ports import free_port
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from contracts.users import UserDeleted
 from services.notifications.models import Attempt
 from services.notifications.models.notification import MAX_CRASHES, Notification
 from services.notifications.settings import Settings
-from tests.notifications.conftest import AMAL, confirmed, free_port, registered
+from tests.notifications.conftest import AMAL, confirmed, registered
 from tests.notifications.test_tasks import MailServer, SlowMailServer
+from tests.ports import free_port
 
 DEADLINE_SECONDS = 20
 

@@ -20,6 +20,7 @@ from devservers import standin
 from devservers.mailbox.inbox import Inbox
 from devservers.mailbox.pages import create_app
 from devservers.mailbox.smtp import is_listening, receiving
+from tests.ports import free_port
 
 KEPT = 5
 SCRIPT = "<script>alert(1)</script>"
@@ -301,8 +302,8 @@ def test_an_smtp_port_in_use_is_reported_in_one_line(tmp_path):
 @contextmanager
 def process(directory, smtp_port=None):
     """Starts the mailbox as the launcher does, and waits until it is ready unless its SMTP port is in use."""
-    port, free_smtp_port = free_ports()
-    given = {"SOUK_PORT": port, "SOUK_SMTP_PORT": smtp_port or free_smtp_port, "SOUK_MAIL_DIRECTORY": directory}
+    port = free_port()
+    given = {"SOUK_PORT": port, "SOUK_SMTP_PORT": smtp_port or free_port(), "SOUK_MAIL_DIRECTORY": directory}
     given["SOUK_MAIL_SECRET"] = SECRET
     surroundings = os.environ | {name: str(value) for name, value in given.items()}
     command = [sys.executable, "-m", "devservers.mailbox"]
@@ -315,8 +316,3 @@ def process(directory, smtp_port=None):
     finally:
         program.kill()
         program.communicate()
-
-
-def free_ports():
-    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]

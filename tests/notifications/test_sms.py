@@ -8,8 +8,9 @@ from chassis.run.testing import bearer
 from services.notifications.channels.sandbox import mailbox_address
 from services.notifications.models import Attempt
 from tests.chassis.faulty import faulty
-from tests.notifications.conftest import AMAL, confirmed, free_port, registered
+from tests.notifications.conftest import AMAL, confirmed, registered
 from tests.notifications.parties import TwilioStandIn
+from tests.ports import free_port
 
 PHONE = "+4915112345678"
 

@@ -12,7 +12,8 @@ from contracts.users import UserDeleted
 from services.notifications.channels.message import NotTaken
 from services.notifications.models import Notification
 from services.notifications.sweeper import sweep
-from tests.notifications.conftest import ADDRESS, AMAL, confirmed, free_port, registered
+from tests.notifications.conftest import ADDRESS, AMAL, confirmed, registered
+from tests.ports import free_port
 
 SECONDS_70 = timedelta(seconds=70)
 ATTEMPT_LASTS = timedelta(minutes=2)

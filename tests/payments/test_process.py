@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from sqlalchemy import text
 from chassis.run.testing import bearer
 from contracts.payments import VoidPayment
 from services.payments.providers import ProviderUnavailable
+from tests.ports import free_port
 
 CARD = "4111111111111111"
 ADA, EVE = UUID(int=1), UUID(int=2)
@@ -203,9 +203,7 @@ def test_a_card_number_is_in_no_table(pay, orders, payments):
 
 
 def test_a_card_number_is_in_no_log_of_the_web_process(payments):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    settings = payments.settings
+    port, settings = free_port(), payments.settings
     environment = os.environ | {
         "SOUK_PORT": str(port),
         "SOUK_DATABASE_URL": settings.database_url,

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,6 +15,7 @@ import urllib3
 
 from devservers import standin
 from devservers.bank import create_app
+from tests.ports import free_port
 
 KEY = "a-key-of-the-test"
 UNTIL_READY = urllib3.Retry(total=100, connect=100, backoff_factor=0.05, backoff_max=0.25, status_forcelist=[503])
@@ -300,8 +300,7 @@ def test_the_program_names_a_missing_setting(tmp_path):
 @contextmanager
 def process(directory):
     """The bank as the launcher runs it, once it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     given = {"SOUK_PORT": str(port), "SOUK_SANDBOX_KEY": KEY, "SOUK_BANK_DIRECTORY": str(directory)}
     program = subprocess.Popen([sys.executable, "-m", "devservers.bank"], env=os.environ | given)
     try:

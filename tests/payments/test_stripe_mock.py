@@ -18,6 +18,7 @@ import pytest
 from chassis.base import clock
 from services.payments import providers
 from tests.installation import until
+from tests.ports import free_port
 
 FOUND = shutil.which("stripe-mock", path=os.pathsep.join([os.environ.get("PATH", ""), str(Path.home() / "go" / "bin")]))
 
@@ -29,9 +30,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def mock_address():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     server = subprocess.Popen([str(FOUND), "-http-port", str(port)], stdout=subprocess.DEVNULL)
 
     def is_listening():

@@ -11,7 +11,8 @@ from redis import Redis
 
 from chassis.base.problems import NotFound, Unavailable
 from services.products.cache import Cache
-from tests.conftest import free_port, server_url
+from tests.conftest import server_url
+from tests.ports import free_port
 from tests.redis import FAILURES, breakable
 
 DEADLINE_SECONDS = 20

@@ -18,7 +18,7 @@ from chassis.run.service import Service
 from contracts.stock import ReserveStock
 from services.products import cache
 from services.products.models import Product
-from tests.conftest import JWT_KEYS, PATIENT, free_port, server_url
+from tests.conftest import JWT_KEYS, PATIENT, server_url
 from tests.installation import until
 from tests.mongo import (
     ALL,
@@ -32,6 +32,7 @@ from tests.mongo import (
     WRONG_PASSWORD,
     MongoWire,
 )
+from tests.ports import free_port
 from tests.products.conftest import described
 
 ROOT = Path(__file__).parents[2]

@@ -20,8 +20,9 @@ from chassis.storage import mongo
 from contracts.stock import ReserveStock, StockReserved
 from services.products.models import Reservation
 from tests.broker import sending_each
-from tests.conftest import JWT_KEYS, free_port, server_url
+from tests.conftest import JWT_KEYS, server_url
 from tests.mongo import FULL, READ_ONLY, TIMED_OUT, UNAUTHORIZED, WRITES, MongoWire
+from tests.ports import free_port
 from tests.products.conftest import envelope, stock
 
 ROOT = Path(__file__).parents[2]

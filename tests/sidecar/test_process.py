@@ -17,8 +17,8 @@ from chassis import discovery
 from chassis.base.settings import Settings
 from chassis.discovery.usable import usable
 from tests.chassis.faulty import Faulty, faulty
-from tests.conftest import free_port
 from tests.consul import ConsulServer
+from tests.ports import free_port
 from tests.wire import reset
 
 ROOT = Path(__file__).parents[2]

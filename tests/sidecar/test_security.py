@@ -18,8 +18,8 @@ from chassis.discovery.consul import Agent, Query
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty
-from tests.conftest import free_port
 from tests.consul import ConsulServer
+from tests.ports import free_port
 
 TOKEN = "a9d9c1f5-0000-4000-8000-3e5a4c6b7d8e"
 

@@ -14,8 +14,8 @@ from services.sidecar.instance import probe
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty
-from tests.conftest import free_port
 from tests.consul import ConsulServer
+from tests.ports import free_port
 from tests.small_disk import fill, small_disk
 
 DEADLINE_SECONDS = 20

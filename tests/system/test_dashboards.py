@@ -17,8 +17,8 @@ from launcher import dashboards
 from launcher.dashboards import Panel
 from launcher.stack import Stack
 from tests.chaos.test_alerts import prometheus, running
-from tests.conftest import free_port
 from tests.installation import Person, catalogue_of, edge_is_whole, installed, new_person, until
+from tests.ports import free_port
 
 SERVICE = "orders"
 """Of the dashboard of one service."""

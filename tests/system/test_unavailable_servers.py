@@ -15,8 +15,8 @@ import launcher.commands  # noqa: F401 - importing registers them
 from launcher.cli import app
 from launcher.servers import SERVERS
 from launcher.stack import Stack
-from tests.conftest import free_port
 from tests.installation import edge_is_whole, installed, until
+from tests.ports import free_port
 
 ON_THEIR_OWN = {
     *("bench", "chaos", "chart generate", "chart secrets", "check", "compose generate", "compose secrets"),

@@ -21,8 +21,9 @@ from chassis.run.service import Service
 from chassis.storage import redis
 from services.users import commands, passwords
 from services.users.settings import Settings
+from tests.ports import free_port
 
-from ..conftest import JWT_KEYS, free_port
+from ..conftest import JWT_KEYS
 
 PASSWORD = "correct horse battery"
 

@@ -10,9 +10,9 @@ from prometheus_client import REGISTRY
 
 from chassis.base import otlp, tracing
 from chassis.base.tracing import Kind
-from tests.conftest import free_port
 from tests.installation import until
 from tests.otlp import Receiver, receiving, title
+from tests.ports import free_port
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 

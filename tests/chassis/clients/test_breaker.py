@@ -15,7 +15,7 @@ from chassis.base.problems import Unavailable
 from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.breaker import Admission, Breaker
 from tests.chassis.faulty import DEADLINE_SECONDS, PATIENT, QUICK, Faulty, settings_for
-from tests.conftest import free_port
+from tests.ports import free_port
 
 T = TypeVar("T")
 

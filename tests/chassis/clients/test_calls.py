@@ -10,7 +10,7 @@ from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
 from chassis.clients import BadResponse, Client, NotThere, Refused, TooSlow
 from tests.chassis.faulty import QUICK, Faulty, settings_for
-from tests.conftest import free_port
+from tests.ports import free_port
 
 
 def test_a_call_carries_our_key_the_trace_and_the_time_left(upstream: Faulty) -> None:

@@ -11,7 +11,7 @@ from chassis.clients import Client, Policy, TooSlow
 from chassis.clients.budget import RetryBudget, wait_before
 from chassis.clients.peers import Request
 from tests.chassis.faulty import QUICK, Faulty, settings_for
-from tests.conftest import free_port
+from tests.ports import free_port
 
 NEVER_OPEN = Policy(failures_to_open=10**6, wait_base_seconds=0, wait_cap_seconds=0)
 

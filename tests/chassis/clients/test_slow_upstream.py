@@ -13,7 +13,7 @@ import pytest
 import urllib3
 
 from tests.chassis.faulty import Faulty, faulty
-from tests.conftest import free_port
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[3]
 THREADS, CALLERS = 4, 12

@@ -17,8 +17,9 @@ import pytest
 import urllib3
 
 from chassis.messaging import broker
-from tests.conftest import free_port, server_url
+from tests.conftest import server_url
 from tests.installation import until
+from tests.ports import free_port
 from tests.wire import Wire, reset
 
 ROOT = Path(__file__).parents[3]
