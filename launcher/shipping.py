@@ -8,6 +8,7 @@ import http.client
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.error import HTTPError
@@ -29,7 +30,8 @@ TIMEOUT_SECONDS = 10
 POSITIONS = "data/log-positions.json"
 FIELDS = {"_stream_fields": "program,level", "_time_field": "time", "_msg_field": "event"}
 
-TOO_MANY_REQUESTS = 429
+OF_THE_BATCH = (400, 413)
+"""Status of what is refused however often it is sent."""
 
 
 class Shipper:
@@ -60,14 +62,20 @@ class Shipper:
         position = self._positions.get(path.name)
         return Tail.from_start(path) if position is None else Tail.after(Position(*position), path)
 
-    def _ship(self, batch: list[tuple[Entry, Line]]) -> None:
+    def _ship(self, batch: Sequence[tuple[Entry, Line]]) -> None:
         body = "\n".join(entry.to_json() for entry, _ in batch).encode()
         while (is_taken := self._send(body)) is None:
             time.sleep(self._retry_seconds)
-        (SHIPPED if is_taken else REFUSED).inc(len(batch))
+        if is_taken:
+            SHIPPED.inc(len(batch))
+        elif len(batch) > 1:
+            self._ship(batch[: len(batch) // 2])
+            self._ship(batch[len(batch) // 2 :])
+        else:
+            REFUSED.inc()
 
     def _send(self, body: bytes) -> bool | None:
-        """None if it is unavailable."""
+        """Whether it is taken; None if that is for later."""
         # As a form, urllib's default, the body would be parsed away.
         headers = {"Content-Type": "application/stream+json"}
         request = urllib.request.Request(f"{self._url}/insert/jsonline?{urlencode(FIELDS)}", body, headers)
@@ -75,10 +83,8 @@ class Shipper:
             urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS).close()
         except HTTPError as error:
             error.close()
-            if error.code >= 500 or error.code == TOO_MANY_REQUESTS:
-                return None
             print(f"VictoriaLogs refused entries: {error}", flush=True)
-            return False
+            return False if error.code in OF_THE_BATCH else None
         except (OSError, http.client.HTTPException):
             return None
         return True

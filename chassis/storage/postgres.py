@@ -35,9 +35,12 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DisconnectionError, OperationalError
 from sqlalchemy.orm import Session, SessionTransaction
+from structlog import get_logger
 
 from chassis.base import deadline
 from chassis.storage import metrics
+
+log = get_logger(__name__)
 
 metadata = MetaData()
 """The chassis's own tables."""
@@ -160,7 +163,10 @@ class Database:
             finally:
                 _session.reset(token)
         for _, call in opened.info.get(_AFTER_COMMIT, ()):
-            call()
+            try:
+                call()
+            except Exception:  # what is committed stands, and the other calls are to be made
+                log.exception("call after commit failed")
 
     def check(self) -> None:
         with deadline.within(CHECK_SECONDS), self.engine.connect() as connection:
@@ -246,7 +252,7 @@ def connection() -> Connection:
 
 
 def after_commit(call: Callable[[], object]) -> None:
-    """Not called for what is rolled back, such as the first try of a batch. Must not raise."""
+    """Not called for what is rolled back, such as the first try of a batch. Errors are logged."""
     session = _opened()
     session.info.setdefault(_AFTER_COMMIT, []).append((session.get_nested_transaction(), call))
 

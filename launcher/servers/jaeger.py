@@ -15,7 +15,8 @@ from launcher.state import REPOSITORY
 BUILT = Module("jaeger", "Jaeger", REPOSITORY / "monitoring" / "jaeger")
 PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
 
-MAX_TRACES = 10_000
+MAX_TRACES = 1_500
+"""Of orders, with 40 spans each, they take 130 MB."""
 
 RECEIVER = "SOUK_OTLP_URL"
 

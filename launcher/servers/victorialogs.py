@@ -33,6 +33,8 @@ class VictoriaLogs(Server):
             "httpListenAddr": f"127.0.0.1:{self.port('victorialogs')}",
             "storageDataPath": self.state.data / "victorialogs",
             "retentionPeriod": "7d",
+            # A line of MAX_LINE_BYTES, escaped.
+            "insert.maxLineSizeBytes": "8MB",
             "retention.maxDiskSpaceUsageBytes": "500MB",
             "memory.allowedPercent": "5",
             "loggerLevel": "WARN",

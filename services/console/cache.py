@@ -11,18 +11,28 @@ T = TypeVar("T")
 
 
 def cached(seconds: float) -> Callable[[Callable[[], T]], Callable[[], T]]:
+    """While one thread reads anew, others get what was read before, if anything."""
+
     def decorate(read: Callable[[], T]) -> Callable[[], T]:
-        lock = threading.Lock()
-        held: list[tuple[ConsoleSettings, float, T]] = []
+        reading = threading.Lock()
+        held: tuple[ConsoleSettings, float, T] | None = None
 
         def get() -> T:
-            settings = ConsoleSettings.current()
-            with lock:
-                # Only tests have several settings.
-                if not held or held[0][0] is not settings or time.monotonic() >= held[0][1]:
+            nonlocal held
+            settings, before = ConsoleSettings.current(), held
+            # Only tests have several settings.
+            if before is not None and before[0] is settings:
+                if time.monotonic() < before[1] or not reading.acquire(blocking=False):
+                    return before[2]
+            else:
+                reading.acquire()
+            try:
+                if held is None or held is before:
                     found = read()
-                    held[:] = [(settings, time.monotonic() + seconds, found)]
-                return held[0][2]
+                    held = settings, time.monotonic() + seconds, found
+                return held[2]
+            finally:
+                reading.release()
 
         return get
 

@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -84,7 +85,7 @@ def _document() -> dict[str, Any] | None:
         ) as response:
             found: dict[str, Any] = json.load(response)
             return found
-    except (OSError, ValueError):
+    except (OSError, HTTPException, ValueError):
         return None
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from flask import g, session
+from flask import session
 
 REFRESH_BEFORE_SECONDS = 60
 
@@ -37,10 +37,9 @@ class Person:
 
 
 def current() -> Person | None:
-    if "person" not in g:
-        g.person = Person(session["tokens"]) if "tokens" in session else None
-    found: Person | None = g.person
-    return found
+    # Not kept: threads of a page share it, and one may renew it.
+    tokens = session.get("tokens")
+    return Person(tokens) if tokens else None
 
 
 def required() -> Person:
@@ -62,7 +61,6 @@ def keep(tokens: Mapping[str, Any], name: str) -> None:
         "until": int(time.time()) + tokens["expires_in"],
         "name": name[:40],
     }
-    g.pop("person", None)
 
 
 def is_stale() -> bool:
@@ -74,7 +72,6 @@ def end(keep_basket: bool = False) -> None:
     session.clear()
     if basket and keep_basket:
         session["basket"] = basket
-    g.pop("person", None)
 
 
 def form_token() -> str:

@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlencode
 
@@ -21,5 +22,5 @@ def query(expression: str) -> list[Any] | None:
         ) as response:
             result: list[Any] = json.load(response)["data"]["result"]
             return result
-    except (OSError, ValueError, KeyError):
+    except (OSError, HTTPException, ValueError, KeyError):
         return None

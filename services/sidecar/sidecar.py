@@ -4,7 +4,8 @@ import functools
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from services.sidecar import entry, instance
 from services.sidecar.consul import Agent, Forbidden, Unavailable, UnknownCheck
@@ -55,27 +56,35 @@ class Sidecar:
 
     def drain(self) -> None:
         self._transition_to("draining")
-        try:
-            if self._is_registered:
+        if self._is_registered:
+            with self._logged_failure("draining not reported"):
                 self._agent.renew(entry.check_id(self._settings), "critical", "draining")
-                self._wait_until_idle()
+            # Without Consul, too: callers know the instance.
+            self._wait_until_idle()
+        # Consul removes an entry that is not renewed.
+        with self._logged_failure("not deregistered"):
             self._agent.deregister(self._settings.instance)
-        except (Unavailable, Forbidden, UnknownCheck) as error:
-            # Consul removes an entry that is not renewed.
-            log("not deregistered", "warning", name=self._settings.instance, error=str(error))
         self._transition_to("stopped")
+
+    @contextmanager
+    def _logged_failure(self, event: str) -> Iterator[None]:
+        try:
+            yield
+        except (Unavailable, Forbidden, UnknownCheck) as error:
+            log(event, "warning", name=self._settings.instance, error=str(error))
 
     def _report(self, recovered: bool) -> None:
         status = self.condition.status
         if not self._is_registered and status == "critical":
             self._transition_to("waiting", self.condition.reason)
             return
-        # After recovery the old entry would stay critical until Consul's next check.
-        if self._is_registered and not recovered:
+        if self._is_registered:
             try:
                 self._agent.renew(entry.check_id(self._settings), status, self.condition.reason[:200])
-                self._transition_to("registered")
-                return
+                # After recovery the old entry would stay critical until Consul's next check.
+                if not recovered:
+                    self._transition_to("registered")
+                    return
             except UnknownCheck as error:
                 log("entry lost", "warning", name=self._settings.instance, error=str(error))
         self._register(status)

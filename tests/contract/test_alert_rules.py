@@ -233,6 +233,24 @@ def test_a_slow_edge_pages_by_the_buckets_of_either_gateway(tmp_path: Path, buck
     run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": checks}], "slos.yml")
 
 
+def test_the_promise_of_each_edge_is_watched_by_its_own_buckets(tmp_path: Path) -> None:
+    """Where both serve: one has 200 ms, the other only 250."""
+    buckets = [("gateway", "200.0"), ("gateway", "250.0"), ("kong", "250")]
+    series = [
+        {"series": f'kong_request_latency_ms_count{{instance="{edge}"}}', "values": "0+100x120"}
+        for edge in ("gateway", "kong")
+    ] + [
+        {"series": f'kong_request_latency_ms_bucket{{instance="{edge}",le="{le}"}}', "values": "0+100x120"}
+        for edge, le in buckets
+    ]
+    check = {
+        "expr": "slo:edge_slow:bad",
+        "eval_time": "60m",
+        "exp_samples": [{"labels": "slo:edge_slow:bad", "value": 0}],
+    }
+    run(tmp_path, [{"interval": "1m", "input_series": series, "promql_expr_test": [check]}], "slos.yml")
+
+
 def test_a_few_failures_on_a_quiet_night_wake_nobody(tmp_path: Path) -> None:
     checks = [check for minute in range(60, 120, 5) for check in firing({"EdgeErrors": False}, minute)]
     series = requests("0x60 1+1x7 9x120", "0x200")

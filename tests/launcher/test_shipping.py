@@ -14,13 +14,15 @@ from launcher.state import StateFolder
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
+UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 REFUSED = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 NO_HTTP = b"nonsense\r\n"
 NOTHING = b""
 
 
 class Receiver(socketserver.ThreadingTCPServer):
-    """Takes log entries, after `responses`."""
+    """Takes log entries, after `responses`, and refuses batches with one called "bad"."""
 
     daemon_threads = True
 
@@ -40,7 +42,8 @@ class _Handler(socketserver.StreamRequestHandler):
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
         body = self.rfile.read(length)
-        response = self.server.responses.pop(0) if self.server.responses else OK
+        usual = REFUSED if b'"bad"' in body else OK
+        response = self.server.responses.pop(0) if self.server.responses else usual
         if response == OK:
             self.server.taken += [
                 entry["event"] for entry in map(json.loads, body.splitlines()) if entry["time"] > "2000"
@@ -99,7 +102,7 @@ def test_a_start_goes_on_where_each_log_was_left(
     assert sorted(receiver.taken) == ["a", "b", "c", "d", "e", "f"]
 
 
-@pytest.mark.parametrize("failure", [UNAVAILABLE, NO_HTTP, NOTHING])
+@pytest.mark.parametrize("failure", [UNAVAILABLE, UNAUTHORIZED, NOT_FOUND, NO_HTTP, NOTHING])
 def test_what_its_receiver_could_not_take_is_sent_again(
     start: Callable[[], Shipper], write: Callable[..., Path], receiver: Receiver, failure: bytes
 ) -> None:
@@ -115,14 +118,13 @@ def test_what_its_receiver_could_not_take_is_sent_again(
 def test_refused_entries_do_not_hold_up_others(
     start: Callable[[], Shipper], write: Callable[..., Path], receiver: Receiver
 ) -> None:
-    write("web", 10, "bad")
-    receiver.responses = [REFUSED]
+    write("web", 10, "a", "b", "bad", "c")
     shipper = start()
     shipper.ship()
-    write("web", 10, "good")
+    write("web", 10, "d")
     shipper.ship()
     start().ship()
-    assert receiver.taken == ["good"]
+    assert receiver.taken == ["a", "b", "c", "d"]
 
 
 def test_text_without_a_time_is_of_now(start: Callable[[], Shipper], state: StateFolder, receiver: Receiver) -> None:

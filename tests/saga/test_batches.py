@@ -214,6 +214,15 @@ def test_what_a_savepoint_takes_back_is_not_counted(platform: Platform) -> None:
     assert len(called) == 2
 
 
+def test_calls_after_a_commit_do_not_depend_on_each_other(platform: Platform) -> None:
+    called: list[str] = []
+    with platform.services["payments"].store.transaction():
+        postgres.after_commit(partial(called.append, "first"))
+        postgres.after_commit(partial(int, "nonsense"))
+        postgres.after_commit(partial(called.append, "last"))
+    assert called == ["first", "last"]
+
+
 def test_batches_about_the_same_orders_do_not_deadlock(platform: Platform, leila: Customer) -> None:
     order_ids = placed(platform, leila)
     service, errors = platform.services["orders"], list[Exception]()

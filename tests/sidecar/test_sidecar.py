@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -163,19 +164,33 @@ def test_only_stale_entries_of_this_instance_are_removed(
 def test_draining_waits_for_requests_in_flight_and_then_deregisters(
     consul: ConsulServer, sidecar: Sidecar, instance: Faulty
 ) -> None:
+    with draining(sidecar, instance):
+        consul.until(lambda: consul.status("users-web") == "critical")
+        assert (sidecar.state, sidecar.is_ready) == ("draining", False)
+    assert consul.request("/v1/agent/services") == {}
+
+
+def test_draining_waits_without_consul_too(consul: ConsulServer, sidecar: Sidecar, instance: Faulty) -> None:
+    """Callers remember the instance."""
+    with draining(sidecar, instance, consul.kill):
+        pass
+
+
+@contextmanager
+def draining(sidecar: Sidecar, instance: Faulty, before: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Of a registered instance, which has requests in flight until the block ends."""
     sidecar.heartbeat()
     instance.respond_with({"in_flight": 2})
-    draining = threading.Thread(target=sidecar.drain)
-    draining.start()
-    consul.until(lambda: consul.status("users-web") == "critical")
-    assert (sidecar.state, sidecar.is_ready) == ("draining", False)
+    before()
+    thread = threading.Thread(target=sidecar.drain)
     seen = len(instance.seen)
+    thread.start()
+    yield
     instance.wait_for(seen + 3)
-    assert draining.is_alive()
+    assert thread.is_alive()
     instance.respond_with({"in_flight": 0})
-    draining.join(10)
+    thread.join(DEADLINE_SECONDS)
     assert sidecar.state == "stopped"
-    assert consul.request("/v1/agent/services") == {}
 
 
 def test_draining_is_limited_in_time(consul: ConsulServer, instance: Faulty) -> None:
@@ -240,7 +255,8 @@ def test_a_consul_on_a_full_disk_keeps_the_entry(consul_binary: Path, tmp_path: 
             sidecar.heartbeat()
             full.until(lambda: full.healthy("users"))
             ballast = fill(disk)
-            for _ in range(5):
+            # It also fails, and recovers.
+            for instance.hangs_up in (False, False, True, False, False):
                 sidecar.heartbeat()
                 assert sidecar.state == "consul unavailable"
                 assert full.request("/v1/agent/services").keys() == {"users-web"}
