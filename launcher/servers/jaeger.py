@@ -6,14 +6,10 @@ Its query API has the spans of `./souk trace`.
 from pathlib import Path
 
 from launcher import probes
-from launcher.errors import LaunchError
 from launcher.go import Module
 from launcher.program import Program
-from launcher.servers.server import Server
+from launcher.servers.built import BuiltServer
 from launcher.state import REPOSITORY
-
-BUILT = Module("jaeger", "Jaeger", REPOSITORY / "monitoring" / "jaeger")
-PACKAGE = "github.com/jaegertracing/jaeger/cmd/jaeger"
 
 MAX_TRACES = 1_500
 """Of orders, with 40 spans each, they take 130 MB."""
@@ -36,20 +32,13 @@ exporters: {{jaeger_storage_exporter: {{trace_storage: memory}}}}
 """
 
 
-class Jaeger(Server):
+class Jaeger(BuiltServer):
     name = "jaeger"
     title = "Jaeger"
-    variable = ""
+    module = Module("jaeger", "Jaeger", REPOSITORY / "monitoring" / "jaeger")
+    package = "github.com/jaegertracing/jaeger/cmd/jaeger"
     ports = {"jaeger": 16686, "jaeger-otlp": 4318}  # noqa: RUF012
     without = "No Jaeger: ./souk trace shows no spans."
-
-    def find(self) -> bool:
-        try:
-            with BUILT.built([PACKAGE], self.installation.progress):
-                return True
-        except LaunchError as error:
-            self.installation.progress.report(str(error))
-            return False
 
     def programs(self) -> list[Program]:
         file = self.state.write(
@@ -58,7 +47,7 @@ class Jaeger(Server):
                 query=self._local("jaeger"), receiver=self._local("jaeger-otlp"), max_traces=MAX_TRACES
             ),
         )
-        command: list[str | Path] = [BUILT.folder / "jaeger", "--config", file]
+        command: list[str | Path] = [self.executable, "--config", file]
         environment = {"GOMAXPROCS": "1", "GOMEMLIMIT": "200MiB"}
         return [Program(self.name, command, environment, self.state.path)]
 

@@ -3,30 +3,19 @@
 import sys
 
 from launcher import probes
-from launcher.errors import LaunchError
 from launcher.go import Module
 from launcher.program import Program
-from launcher.servers.server import Server
+from launcher.servers.built import BuiltServer
 from launcher.state import REPOSITORY
 
-BUILT = Module("observe", "VictoriaLogs", REPOSITORY / "monitoring" / "observe")
-PACKAGE = "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs"
 
-
-class VictoriaLogs(Server):
+class VictoriaLogs(BuiltServer):
     name = "victorialogs"
     title = "VictoriaLogs"
-    variable = ""
+    module = Module("observe", "VictoriaLogs", REPOSITORY / "monitoring" / "observe")
+    package = "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs"
     ports = {"victorialogs": 9428, "log-shipper": 0}  # noqa: RUF012
     without = "No VictoriaLogs: ./souk logs reads the files."
-
-    def find(self) -> bool:
-        try:
-            with BUILT.built([PACKAGE], self.installation.progress):
-                return True
-        except LaunchError as error:
-            self.installation.progress.report(str(error))
-            return False
 
     def programs(self) -> list[Program]:
         options = {
@@ -44,7 +33,7 @@ class VictoriaLogs(Server):
             Program("log-shipper", shipper, {"SOUK_STATE_DIR": str(self.state.path)}),
             Program(
                 self.name,
-                [BUILT.folder / "victoria-logs", *(f"-{name}={value}" for name, value in options.items())],
+                [self.executable, *(f"-{name}={value}" for name, value in options.items())],
                 {"GOMAXPROCS": "1"},
                 self.state.path,
             ),
