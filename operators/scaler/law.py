@@ -86,7 +86,7 @@ def decide(load: Load | None, replicas: Replicas, drained_seconds: float | None,
     """drained_seconds: since when fewer would do and no message waited; None: not since the last decision."""
     current = replicas.current
     if load is None:
-        return Decision(current, Reason.NO_DATA, None, False)
+        return Decision(max(current, limits.min_replicas), Reason.NO_DATA, None, False)
     target = wanted(load, limits, current)
     if target > current:
         return Decision(target, Reason.SCALED_UP, target, False)

@@ -1,6 +1,7 @@
 """Applies the law to a Deployment of consumers."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -18,12 +19,13 @@ CONDITION = "Scaling"
 WINDOW = "2m"
 
 QUERIES = {
-    "ready": 'max(rabbitmq_detailed_queue_messages_ready{queue="%s"})',
-    "unacknowledged": 'max(rabbitmq_detailed_queue_messages_unacked{queue="%s"})',
-    "growth": f'max(deriv(rabbitmq_detailed_queue_messages{{queue="%s"}}[{WINDOW}]))',
-    "consumed": f'sum(rate(souk_consumed_total{{queue="%s"}}[{WINDOW}]))',
-    "busy": f'sum(rate(souk_consumer_busy_seconds_total{{queue="%s"}}[{WINDOW}]))',
+    "ready": "max(rabbitmq_detailed_queue_messages_ready%s)",
+    "unacknowledged": "max(rabbitmq_detailed_queue_messages_unacked%s)",
+    "growth": f"max(deriv(rabbitmq_detailed_queue_messages%s[{WINDOW}]))",
+    "consumed": f"sum(rate(souk_consumed_total%s[{WINDOW}]))",
+    "busy": f"sum(rate(souk_consumer_busy_seconds_total%s[{WINDOW}]))",
 }
+OF_CONSUMERS = {"consumed", "busy"}
 
 MISSING = "DeploymentMissing"
 WARNINGS = {Reason.NO_DATA, Reason.GRACE_TOO_SHORT, MISSING}
@@ -32,7 +34,7 @@ DEFAULT_GRACE_SECONDS = 30
 """Kubernetes' own."""
 
 MESSAGES = {
-    Reason.NO_DATA: "Prometheus has no figures of the queue, so nothing changes",
+    Reason.NO_DATA: "Prometheus has no figures of the queue, so none stops",
     Reason.AS_WANTED: "there are as many as wanted",
     Reason.WAITING: "fewer would do once no message waits",
     Reason.HOLDING: "fewer would do; the queue has not been drained for long enough",
@@ -57,7 +59,8 @@ class ConsumerScaler:
             message = f"there is no deployment {spec['deployment']}"
             known = {"conditions": conditions(resource, CONDITION, False, MISSING, message, now), **generation}
             return Change(known, event=_event(resource, MISSING, message))
-        load = measure(self._query, spec["queue"])
+        namespace = {"namespace": resource["metadata"]["namespace"]}
+        load = measure(self._query, queries(spec["queue"], namespace, spec.get("brokerLabels", namespace)))
         limits = Limits(
             spec["minReplicas"], spec["maxReplicas"], spec["concurrency"], spec["drainSeconds"], spec["holdSeconds"]
         )
@@ -85,11 +88,23 @@ class ConsumerScaler:
         return Change(found, act, _event(resource, decision.reason, message))
 
 
-def measure(query: Query, queue: str) -> Load | None:
+def queries(queue: str, consumer_labels: Mapping[str, str], broker_labels: Mapping[str, str]) -> dict[str, str]:
+    """By figure. Several shops may share a Prometheus, so labels tell their series apart."""
+
+    def selector(name: str) -> str:
+        labels = consumer_labels if name in OF_CONSUMERS else broker_labels
+        return (
+            "{" + ",".join(f'{label}="{value}"' for label, value in [*sorted(labels.items()), ("queue", queue)]) + "}"
+        )
+
+    return {name: expression % selector(name) for name, expression in QUERIES.items()}
+
+
+def measure(query: Query, expressions: Mapping[str, str]) -> Load | None:
     try:
-        found = {name: query(expression % queue) for name, expression in QUERIES.items()}
+        found = {name: query(expression) for name, expression in expressions.items()}
     except Unmeasured as error:
-        log.warning("queue not measured", queue=queue, reason=str(error))
+        log.warning("queue not measured", reason=str(error))
         return None
     if not (math.isfinite(found["ready"]) and math.isfinite(found["unacknowledged"])):
         return None

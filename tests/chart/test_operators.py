@@ -1,14 +1,20 @@
 """The operators and their resources in the chart, which has none by default."""
 
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
 
 from launcher.kubernetes.chart import CHART
+from launcher.kubernetes.helm import Helm
 from launcher.manifests import ROLES
-from operators.scaler.scaler import QUERIES
-from tests.chart.conftest import KIND, VARIANTS, Object, Render, containers, of, pods
+from operators.kubernetes import GROUP, VERSION
+from operators.scaler.scaler import queries
+from tests.chart.conftest import KIND, PRODUCTION, VARIANTS, Object, Render, containers, of, pods
+from tests.installation import until
+from tests.kubernetes import KubernetesServer, Refused
 
 URL = "http://prometheus.monitoring:9090"
 ENABLED = ("operators.enabled=true", "operators.image=souk-operators:1", f"operators.metricsUrl={URL}")
@@ -30,7 +36,7 @@ def objects(render: Render) -> list[Object]:
 def test_there_are_none_by_default(render: Render, variant: tuple[str, ...]) -> None:
     rendered = render(*variant)
     assert "operators" not in of(rendered, "Deployment")
-    assert not of(rendered, "CustomResourceDefinition") | of(rendered, "ConsumerScaler") | of(rendered, "ScaledObject")
+    assert not of(rendered, "ConsumerScaler") | of(rendered, "ScaledObject")
 
 
 def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> None:
@@ -57,11 +63,6 @@ def test_they_reach_prometheus_and_the_api_server_only(objects: list[Object]) ->
     assert len(policy["egress"]) == len(kinds)
 
 
-def test_uninstalling_keeps_the_kinds(objects: list[Object]) -> None:
-    for crd in of(objects, "CustomResourceDefinition").values():
-        assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
-
-
 def test_each_queue_has_a_scaler_of_its_consumers(objects: list[Object]) -> None:
     scalers = of(objects, "ConsumerScaler")
     assert set(scalers) == CONSUMERS
@@ -69,15 +70,14 @@ def test_each_queue_has_a_scaler_of_its_consumers(objects: list[Object]) -> None
     for name, scaler in scalers.items():
         spec = scaler["spec"]
         assert (spec["deployment"], spec["queue"]) == (name, queue(name))
-        # An upgrade would set it back.
-        assert "replicas" not in deployments[name]["spec"]
+        assert spec["brokerLabels"] == {"namespace": "souk"}
         # Else it would never go down.
         grace = deployments[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         assert grace >= default("maxHandlingSeconds")
 
 
 def default(field: str) -> Any:
-    [crd] = yaml.safe_load_all((CHART / "operators/crds.yaml").read_text())
+    [crd] = yaml.safe_load_all((CHART / "crds/operators.yaml").read_text())
     [version] = crd["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field]["default"]
 
@@ -90,5 +90,83 @@ def test_keda_scales_by_the_same_figures(render: Render) -> None:
     for name, each in scaled.items():
         assert each["spec"]["scaleTargetRef"] == {"name": name}
         [trigger] = each["spec"]["triggers"]
+        found = queries(queue(name), {"namespace": "souk"}, {"namespace": "souk"})
         for figure in ("growth", "consumed", "busy"):
-            assert QUERIES[figure] % queue(name) in trigger["metadata"]["query"]
+            assert found[figure] in trigger["metadata"]["query"]
+        # Without figures what runs goes on.
+        assert trigger["metadata"]["ignoreNullValues"] == "false"
+        assert each["spec"]["fallback"]["behavior"] == "currentReplicasIfHigher"
+        assert each["spec"]["fallback"]["replicas"] == each["spec"]["minReplicaCount"]
+
+
+def test_an_external_broker_has_labels_of_its_own(render: Render) -> None:
+    objects = render(*PRODUCTION, *ENABLED, "operators.scaler=souk", "operators.brokerLabels.cluster=shop")
+    for scaler in of(objects, "ConsumerScaler").values():
+        assert scaler["spec"]["brokerLabels"] == {"cluster": "shop"}
+    for scaler in of(render(*PRODUCTION, *ENABLED, "operators.scaler=souk"), "ConsumerScaler").values():
+        assert scaler["spec"]["brokerLabels"] == {}
+
+
+# --- on a real API server
+
+
+SCALED = "orders-worker"
+
+
+@pytest.fixture
+def namespace(kubernetes: KubernetesServer) -> str:
+    """Of a cluster that does not know the kinds yet."""
+    for crd in yaml.safe_load_all((CHART / "crds/operators.yaml").read_text()):
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{crd['metadata']['name']}"
+        with suppress(Refused):
+            kubernetes.request("DELETE", path)
+        until(lambda path=path: is_missing(kubernetes, path))
+    name = f"chart-{uuid4().hex[:8]}"
+    kubernetes.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
+    return name
+
+
+def is_missing(kubernetes: KubernetesServer, path: str) -> bool:
+    try:
+        kubernetes.request("GET", path)
+    except Refused as refused:
+        return refused.status == 404
+    return False
+
+
+@pytest.mark.kubernetes
+def test_kinds_and_resources_are_installed_at_once(
+    kubernetes: KubernetesServer, run_helm: Helm, namespace: str
+) -> None:
+    install(kubernetes, run_helm, namespace, *ENABLED, "operators.scaler=souk")
+    found = kubernetes.request("GET", f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/consumerscalers")["items"]
+    assert {each["metadata"]["name"] for each in found} == CONSUMERS
+
+
+@pytest.mark.kubernetes
+def test_turning_the_scaler_on_stops_no_consumer(kubernetes: KubernetesServer, run_helm: Helm, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{SCALED}"
+
+    def replicas() -> int:
+        count: int = kubernetes.request("GET", path)["spec"]["replicas"]
+        return count
+
+    install(kubernetes, run_helm, namespace, "worker.replicas=4")
+    assert replicas() == 4
+    on = ("worker.replicas=2", *ENABLED, "operators.scaler=souk")
+    install(kubernetes, run_helm, namespace, *on)
+    assert replicas() == 4
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 3}}
+    scale["metadata"] = {"name": SCALED, "namespace": namespace}
+    kubernetes.request("PUT", f"{path}/scale", scale)
+    install(kubernetes, run_helm, namespace, *on)
+    assert replicas() == 3
+
+
+def install(kubernetes: KubernetesServer, helm: Helm, namespace: str, *options: str) -> None:
+    """Or upgrade; nothing runs, as there are no nodes."""
+    given = [argument for option in options for argument in ("--set", option)]
+    values = f"--values={CHART / 'values/kind.yaml'}"
+    Helm(helm.binary, kubernetes.kubeconfig)(
+        "upgrade", "souk", CHART, "--install", "--no-hooks", f"--namespace={namespace}", values, *given
+    )

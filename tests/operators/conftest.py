@@ -24,7 +24,7 @@ from operators.kubernetes import GROUP, VERSION
 from tests.installation import until
 from tests.kubernetes import Account, KubernetesServer
 
-CRDS = CHART / "operators" / "crds.yaml"
+CRDS = CHART / "crds" / "operators.yaml"
 RULES: list[Any] = yaml.safe_load((CHART / "operators" / "rules.yaml").read_text())
 
 MERGE = "application/merge-patch+json"
@@ -172,7 +172,7 @@ def figures() -> Iterator[Figures]:
     found.server.server_close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def definitions(kubernetes: KubernetesServer) -> None:
     for crd in kubernetes.apply(CRDS.read_text()):
         name = crd["metadata"]["name"]

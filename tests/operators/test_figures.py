@@ -8,21 +8,28 @@ from pathlib import Path
 import pytest
 
 from launcher import apt
-from operators.scaler.scaler import QUERIES
+from operators.scaler.scaler import queries
 
-ORDERS, USERS = '{queue="orders"}', '{queue="users"}'
+ORDERS, USERS = '{broker="a",queue="orders"}', '{broker="a",queue="users"}'
+OTHER = '{broker="b",queue="orders"}'
 
 SERIES = {
     f"rabbitmq_detailed_queue_messages_ready{ORDERS}": "0+15x40",
     f"rabbitmq_detailed_queue_messages_unacked{ORDERS}": "16x40",
     f"rabbitmq_detailed_queue_messages{ORDERS}": "16+15x40",
     # Two consumers, of which one is restarted.
-    'souk_consumed_total{queue="orders",instance="a"}': "0+30x40",
-    'souk_consumed_total{queue="orders",instance="b"}': "0+30x20 0+30x19",
-    'souk_consumer_busy_seconds_total{queue="orders",instance="a"}': "0+6x40",
-    'souk_consumer_busy_seconds_total{queue="orders",instance="b"}': "0+6x20 0+6x19",
+    'souk_consumed_total{namespace="shop",queue="orders",instance="a"}': "0+30x40",
+    'souk_consumed_total{namespace="shop",queue="orders",instance="b"}': "0+30x20 0+30x19",
+    'souk_consumer_busy_seconds_total{namespace="shop",queue="orders",instance="a"}': "0+6x40",
+    'souk_consumer_busy_seconds_total{namespace="shop",queue="orders",instance="b"}': "0+6x20 0+6x19",
+    # Another queue, and another shop.
     f"rabbitmq_detailed_queue_messages_ready{USERS}": "7x40",
-    f"souk_consumed_total{USERS}": "0+1x40",
+    'souk_consumed_total{namespace="shop",queue="users"}': "0+1x40",
+    f"rabbitmq_detailed_queue_messages_ready{OTHER}": "9999x40",
+    f"rabbitmq_detailed_queue_messages_unacked{OTHER}": "9999x40",
+    f"rabbitmq_detailed_queue_messages{OTHER}": "0+9999x40",
+    'souk_consumed_total{namespace="other",queue="orders"}': "0+9999x40",
+    'souk_consumer_busy_seconds_total{namespace="other",queue="orders"}': "0+9999x40",
 }
 """Every 15 s."""
 
@@ -39,7 +46,8 @@ def promtool() -> None:
 
 @pytest.mark.parametrize(("figure", "value"), AFTER_9_MINUTES.items())
 def test_a_figure_is_that_of_its_queue(tmp_path: Path, figure: str, value: float) -> None:
-    expression = QUERIES[figure] % "orders"
+    labels = {"namespace": "shop"}, {"broker": "a"}
+    expression = queries("orders", *labels)[figure]
     test = {
         "interval": "15s",
         "input_series": [{"series": name, "values": values} for name, values in SERIES.items()],
@@ -50,7 +58,7 @@ def test_a_figure_is_that_of_its_queue(tmp_path: Path, figure: str, value: float
                 "eval_time": "9m",
                 "exp_samples": [{"labels": "{}", "value": value}],
             },
-            {"expr": QUERIES[figure] % "payments", "eval_time": "9m", "exp_samples": []},
+            {"expr": queries("payments", *labels)[figure], "eval_time": "9m", "exp_samples": []},
         ],
     }
     file = tmp_path / "tests.yml"

@@ -59,6 +59,7 @@ def test_the_first_message_gets_a_consumer_where_there_is_none() -> None:
     ("load", "state", "drained_seconds", "after", "reason"),
     [
         (None, Replicas(4, True, True), 1e6, 4, Reason.NO_DATA),
+        (None, Replicas(0, True, True), 1e6, 1, Reason.NO_DATA),
         (Load(0, 0, 70, 0.1), Replicas(4, False, False), None, 10, Reason.SCALED_UP),
         (Load(0, 0, 28, 0.1), Replicas(4, True, True), 1e6, 4, Reason.AS_WANTED),
         (Load(1, 0, 0, 0.1), Replicas(4, True, True), 1e6, 4, Reason.WAITING),

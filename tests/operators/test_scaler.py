@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import urllib3
 
-from operators.scaler.scaler import QUERIES
+from operators.scaler.scaler import queries
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
 from tests.operators.conftest import RULES, Figures, Namespace, Start
@@ -18,14 +18,15 @@ SCALER = "consumerscalers/orders"
 WAIT_SECONDS = 120
 
 
-def measured(figures: Figures, **values: float) -> None:
+def measured(figures: Figures, namespace: Namespace, **values: float) -> None:
     values = {"ready": 0, "unacknowledged": 0, "growth": 0, "consumed": 0, "busy": 0, **values}
-    figures.values = {QUERIES[name] % "orders": value for name, value in values.items()}
+    expressions = queries("orders", {"namespace": namespace.name}, {"broker": "b"})
+    figures.values = {expressions[name]: value for name, value in values.items()}
 
 
 def a_scaler(namespace: Namespace, **spec: Any) -> None:
     limits = {"minReplicas": 1, "maxReplicas": 5, "holdSeconds": 0}
-    named = {"deployment": "orders-worker", "queue": "orders"}
+    named = {"deployment": "orders-worker", "queue": "orders", "brokerLabels": {"broker": "b"}}
     namespace.make("ConsumerScaler", "orders", **named | limits | spec)
 
 
@@ -42,7 +43,7 @@ def test_it_goes_up_at_once_and_down_one_by_one_once_the_queue_is_drained(
     namespace: Namespace, figures: Figures, start: Start
 ) -> None:
     namespace.deployment("orders-worker", 1)
-    measured(figures, ready=100, unacknowledged=200, consumed=23, busy=2.3)
+    measured(figures, namespace, ready=100, unacknowledged=200, consumed=23, busy=2.3)
     a_scaler(namespace)
     start()
     # 23 and 5 a second, of 0.1 s each.
@@ -52,10 +53,10 @@ def test_it_goes_up_at_once_and_down_one_by_one_once_the_queue_is_drained(
     namespace.settle("orders-worker")
     comes_to(namespace, "AsWanted")
     # Fewer would do, but a message waits.
-    measured(figures, ready=1, consumed=0.1, busy=0.01)
+    measured(figures, namespace, ready=1, consumed=0.1, busy=0.01)
     comes_to(namespace, "MessagesWait")
     assert namespace.replicas("orders-worker") == 4
-    measured(figures, consumed=0.1, busy=0.01)
+    measured(figures, namespace, consumed=0.1, busy=0.01)
     for left in (3, 2, 1):
         until(lambda left=left: namespace.replicas("orders-worker") == left, WAIT_SECONDS)
         if left > 1:
@@ -73,18 +74,21 @@ def test_without_figures_nothing_changes(namespace: Namespace, figures: Figures,
     start()
     comes_to(namespace, "NoData")
     assert namespace.condition(SCALER)["status"] == "Unknown"
-    measured(figures, consumed=16, busy=1.6)
+    measured(figures, namespace, consumed=16, busy=1.6)
     comes_to(namespace, "AsWanted")
     figures.is_broken = True
     comes_to(namespace, "NoData")
     assert (namespace.replicas("orders-worker"), namespace.generation("orders-worker")) == (3, 1)
+    # Unless there are fewer than the minimum.
+    a_scaler(namespace, minReplicas=4)
+    until(lambda: namespace.replicas("orders-worker") == 4, WAIT_SECONDS)
 
 
 def test_pods_that_would_be_killed_with_work_in_progress_are_left_alone(
     namespace: Namespace, figures: Figures, start: Start
 ) -> None:
     namespace.deployment("orders-worker", 3, grace_seconds=30)
-    measured(figures)
+    measured(figures, namespace)
     a_scaler(namespace)
     start()
     comes_to(namespace, "GraceTooShort")
@@ -95,7 +99,7 @@ def test_pods_that_would_be_killed_with_work_in_progress_are_left_alone(
 
 
 def test_a_missing_deployment_is_waited_for(namespace: Namespace, figures: Figures, start: Start) -> None:
-    measured(figures, consumed=16, busy=1.6)
+    measured(figures, namespace, consumed=16, busy=1.6)
     a_scaler(namespace)
     start()
     comes_to(namespace, "DeploymentMissing")
@@ -108,7 +112,7 @@ def test_killed_in_a_step_it_goes_on(
     namespace: Namespace, figures: Figures, start: Start, tmp_path: Path, step: str
 ) -> None:
     namespace.deployment("orders-worker", 1)
-    measured(figures, consumed=16, busy=1.6)
+    measured(figures, namespace, consumed=16, busy=1.6)
     a_scaler(namespace)
     (tmp_path / f"operators: outside: {step}").touch()
     operators = start()
@@ -122,7 +126,7 @@ def test_killed_in_a_step_it_goes_on(
 
 def test_of_two_one_acts(namespace: Namespace, figures: Figures, start: Start) -> None:
     namespace.deployment("orders-worker", 5)
-    measured(figures)
+    measured(figures, namespace)
     a_scaler(namespace)
     start(), start()
     for left in (4, 3, 2, 1):
@@ -137,7 +141,7 @@ def test_it_goes_on_watching_after_the_api_server_is_restarted(
     kubernetes: KubernetesServer, namespace: Namespace, figures: Figures, start: Start
 ) -> None:
     namespace.deployment("orders-worker", 1)
-    measured(figures)
+    measured(figures, namespace)
     a_scaler(namespace)
     # Only a watch wakes it.
     operators = start(interval_seconds=3_600)
@@ -171,7 +175,7 @@ def test_without_its_operator_a_resource_can_be_deleted(
     kubernetes: KubernetesServer, namespace: Namespace, figures: Figures, start: Start
 ) -> None:
     namespace.deployment("orders-worker", 1)
-    measured(figures)
+    measured(figures, namespace)
     a_scaler(namespace)
     operators = start()
     comes_to(namespace, "AsWanted")
@@ -196,6 +200,8 @@ def test_it_lives_as_long_as_its_rounds_finish(namespace: Namespace, start: Star
         ({"maxReplicas": 0}, "should be greater than or equal to 1"),
         ({"queue": 'a"}'}, "should match"),
         ({"replicas": 2}, "field not declared"),
+        ({"brokerLabels": {"a-b": "c"}}, "brokerLabels are names of labels"),
+        ({"brokerLabels": {"a": 'b"}'}}, "should match"),
     ],
 )
 def test_wrong_specs_are_refused(namespace: Namespace, wrong: dict[str, Any], message: str) -> None:
@@ -205,7 +211,7 @@ def test_wrong_specs_are_refused(namespace: Namespace, wrong: dict[str, Any], me
 
 def test_kubectl_shows_its_reason(namespace: Namespace, figures: Figures, start: Start) -> None:
     namespace.deployment("orders-worker", 3)
-    measured(figures, consumed=16, busy=1.6)
+    measured(figures, namespace, consumed=16, busy=1.6)
     a_scaler(namespace)
     start()
     comes_to(namespace, "AsWanted")
@@ -238,7 +244,7 @@ def test_every_right_is_needed(
     namespace: Namespace, figures: Figures, start: Start, rules: list[Any], verb: str, resource: str
 ) -> None:
     namespace.deployment("orders-worker", 1)
-    measured(figures, consumed=16, busy=1.6)
+    measured(figures, namespace, consumed=16, busy=1.6)
     a_scaler(namespace)
     operators = start()
     if verb in ("list", "watch"):

@@ -102,6 +102,13 @@ securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
 {{- toJson $read | sha256sum }}
 {{- end }}
 
+{{/* What runs, where something else changes it: without the field an upgrade would drop to 1. */}}
+{{- define "souk.replicas" -}}
+{{- $live := dict }}
+{{- if .isScaled }}{{ $live = lookup "apps/v1" "Deployment" .root.Release.Namespace .program }}{{ end }}
+{{- dig "spec" "replicas" .scale.replicas $live }}
+{{- end }}
+
 {{- define "souk.spread" -}}
 - maxSkew: 1
   topologyKey: kubernetes.io/hostname
