@@ -71,6 +71,8 @@ def test_each_queue_has_a_scaler_of_its_consumers(objects: list[Object]) -> None
         spec = scaler["spec"]
         assert (spec["deployment"], spec["queue"]) == (name, queue(name))
         assert spec["brokerLabels"] == {"namespace": "souk"}
+        # Rendered without a cluster, it would set it back.
+        assert "replicas" not in deployments[name]["spec"]
         # Else it would never go down.
         grace = deployments[name]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
         assert grace >= default("maxHandlingSeconds")

@@ -102,11 +102,15 @@ securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
 {{- toJson $read | sha256sum }}
 {{- end }}
 
-{{/* What runs, where something else changes it: without the field an upgrade would drop to 1. */}}
+{{/* Where something else changes it, what runs: when the field goes, Kubernetes starts anew from 1. Without a cluster there is none. */}}
 {{- define "souk.replicas" -}}
-{{- $live := dict }}
-{{- if .isScaled }}{{ $live = lookup "apps/v1" "Deployment" .root.Release.Namespace .program }}{{ end }}
-{{- dig "spec" "replicas" .scale.replicas $live }}
+{{- if not .isScaled -}}
+replicas: {{ .scale.replicas }}
+{{- else -}}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .program -}}
+replicas: {{ .spec.replicas }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "souk.spread" -}}
