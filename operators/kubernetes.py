@@ -40,7 +40,7 @@ class Kubernetes:
     def __init__(self, server: APIServer) -> None:
         self.namespace = server.namespace
         self._server = server
-        self._pool = urllib3.PoolManager(ssl_context=server.tls(), timeout=TIMEOUT, retries=False)
+        self._pool = server.with_tls(lambda tls: urllib3.PoolManager(ssl_context=tls, timeout=TIMEOUT, retries=False))
 
     def list(self, plural: str) -> list[Object]:
         found: list[Object] = self._request("GET", self._path(plural))["items"]
@@ -87,7 +87,7 @@ class Kubernetes:
         data = None if body is None else json.dumps(body)
         try:
             headers = {**self._server.headers, "Content-Type": "application/json"}
-            response = self._pool.request(method, self._server.url + path, body=data, headers=headers)
+            response = self._pool().request(method, self._server.url + path, body=data, headers=headers)
             found: Object = response.json()
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
             raise Unavailable(f"{method} {path}: {error}") from error

@@ -19,9 +19,9 @@ T = TypeVar("T")
 class WatchedFile(Generic[T]):
     """After an invalid change, the last good content stays."""
 
-    def __init__(self, path: Path, parse: Callable[[bytes], T]) -> None:
-        """Raises OSError, or what `parse` raises."""
-        self._path, self._parse = path, parse
+    def __init__(self, path: Path, parse: Callable[[bytes], T], *others: Path) -> None:
+        """others: what `parse` reads beside it. Raises OSError, or what `parse` raises."""
+        self._path, self._parse, self._others = path, parse, others
         self._lock = threading.Lock()
         self._state: tuple[int, ...] | None = None
         self._checked_at = 0.0
@@ -51,5 +51,5 @@ class WatchedFile(Generic[T]):
             self._state = state
 
     def _stat(self) -> tuple[int, ...]:
-        found = os.stat(self._path)
-        return found.st_mtime_ns, found.st_ino, found.st_size
+        found = [os.stat(path) for path in (self._path, *self._others)]
+        return tuple(part for each in found for part in (each.st_mtime_ns, each.st_ino, each.st_size))

@@ -1,10 +1,15 @@
 """A Consul agent's address and credentials."""
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Self
+from pathlib import Path
+from typing import Self, TypeVar
 
 from chassis.base.settings import Settings
+from chassis.base.watched_file import WatchedFile
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,18 @@ class Agent:
     def headers(self) -> dict[str, str]:
         return {"X-Consul-Token": self.token} if self.token else {}
 
-    def tls(self) -> ssl.SSLContext | None:
-        """None for plain HTTP."""
+    def with_tls(self, make: Callable[[ssl.SSLContext | None], T]) -> Callable[[], T]:
+        """Gives what is made with the certificates, anew when they change. None is for plain HTTP."""
         if not self.url.startswith("https"):
-            return None
+            made = make(None)
+            return lambda: made
+        files = [Path(each) for each in (self.ca_file, self.certificate_file, self.key_file) if each]
+        if not files:
+            made = make(self._tls())
+            return lambda: made
+        return WatchedFile(files[0], lambda _: make(self._tls()), *files[1:]).now
+
+    def _tls(self) -> ssl.SSLContext:
         context = ssl.create_default_context(cafile=self.ca_file or None)
         if self.certificate_file:
             context.load_cert_chain(self.certificate_file, self.key_file or None)

@@ -2,13 +2,17 @@
 
 import os
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import quote
 
 from chassis.base.settings import Settings
+from chassis.base.watched_file import WatchedFile
 from chassis.discovery.instance import base_url
+
+T = TypeVar("T")
 
 LOST = (410, 504)
 """Status of a watch whose version is too old, or of another cluster's future: list again."""
@@ -37,8 +41,10 @@ class APIServer:
         # It changes every hour or so.
         return {"Authorization": f"Bearer {(self.credentials / 'token').read_text().strip()}"}
 
-    def tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.credentials / "ca.crt")
+    def with_tls(self, make: Callable[[ssl.SSLContext], T]) -> Callable[[], T]:
+        """Gives what is made with the CA's certificate, anew when that changes."""
+        file = self.credentials / "ca.crt"
+        return WatchedFile(file, lambda raw: make(ssl.create_default_context(cadata=raw.decode()))).now
 
     def path(self, service: str, namespace: str = "", watch_from: str = "", wait_seconds: float = 0) -> str:
         """Of the service's EndpointSlices: to list, or to watch from a version."""

@@ -1,5 +1,6 @@
 """Consul's catalogue, by blocking queries. Needs Consul 1.8 or later. Why no client library: docs/decisions/0025."""
 
+import ssl
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
@@ -30,9 +31,11 @@ class Query:
     """Consul responds once its state has passed our index."""
 
     def __init__(self, agent: Agent, service: str) -> None:
-        tls = agent.tls()
-        given = {} if tls is None else {"ssl_context": tls}
-        self._pool = urllib3.connection_from_url(agent.url, retries=False, **given)
+        def pool(tls: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
+            given = {} if tls is None else {"ssl_context": tls}
+            return urllib3.connection_from_url(agent.url, retries=False, **given)
+
+        self._pool = agent.with_tls(pool)
         self._path = f"/v1/health/service/{quote(service, safe='')}"
         self._headers = agent.headers
         self._index = 0
@@ -42,7 +45,7 @@ class Query:
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=wait_seconds * 17 / 16 + RESPONSE_SECONDS)
         path = f"{self._path}?index={self._index}&wait={round(wait_seconds * 1000)}ms"
         index, self._index = self._index, 0
-        response = self._pool.request("GET", path, headers=self._headers, timeout=timeout)
+        response = self._pool().request("GET", path, headers=self._headers, timeout=timeout)
         if response.status != 200:
             raise ConnectionError(f"Consul responded {response.status}: {response.data[:200]!r}")
         found = [_instance(entry) for entry in usable(parse_json(response.data))]

@@ -1,6 +1,7 @@
 """Kubernetes EndpointSlices, by list and watch, which the service account must be allowed. Why no client library: docs/decisions/0046."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import urllib3
@@ -8,6 +9,7 @@ import urllib3
 from chassis.base.parsing import parse_json
 from chassis.discovery.api_server import LOST, APIServer
 from chassis.discovery.instance import Instance, base_url
+from chassis.discovery.pauses import Pauses
 from chassis.discovery.slices import Slices
 from chassis.discovery.watch import Watches
 
@@ -27,15 +29,17 @@ def endpoint_slices(api: APIServer) -> Watches:
 class Query:
     """Lists at first, and then watches from where the last watch ended."""
 
-    def __init__(self, api: APIServer, service: str) -> None:
-        self._pool = urllib3.connection_from_url(api.url, retries=False, ssl_context=api.tls())
-        self._api, self._service = api, service
-        self.slices = Slices(api.zone)
+    def __init__(self, api: APIServer, service: str, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._pool = api.with_tls(lambda tls: urllib3.connection_from_url(api.url, retries=False, ssl_context=tls))
+        self._api, self._service, self._sleep = api, service, sleep
+        self.slices, self._pauses = Slices(api.zone), Pauses()
 
     def fetch(self, wait_seconds: float) -> Sequence[Instance]:
         before = self.slices.version
         if before:
-            self._watch(wait_seconds)
+            self._sleep(self._pauses.seconds())
+            with self._pauses.watch(self.slices, wait_seconds):
+                self._watch(wait_seconds)
         # Not even a bookmark: the server may have been restored to before our version.
         if self.slices.version in ("", before):
             self._list()
@@ -64,4 +68,4 @@ class Query:
 
     def _get(self, path: str, seconds: float) -> urllib3.BaseHTTPResponse:
         timeout = urllib3.Timeout(connect=CONNECT_SECONDS, read=seconds)
-        return self._pool.request("GET", path, headers=self._api.headers, timeout=timeout, preload_content=False)
+        return self._pool().request("GET", path, headers=self._api.headers, timeout=timeout, preload_content=False)

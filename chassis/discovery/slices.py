@@ -26,6 +26,9 @@ class Slices:
         self.version = ""
         """To watch from; empty: list first."""
 
+        self.changes = 0
+        """That watches have reported."""
+
         self._zone = zone
         self._slices: dict[str, Mapping[str, Any]] = {}
 
@@ -40,6 +43,7 @@ class Slices:
             self.version = ""
             return True
         self.version = changed["metadata"]["resourceVersion"]
+        self.changes += kind != "BOOKMARK"
         if kind == "DELETED":
             self._slices.pop(changed["metadata"]["name"], None)
         elif kind != "BOOKMARK":

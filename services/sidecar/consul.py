@@ -30,7 +30,8 @@ class Agent:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.consul_url
         self._headers = {"X-Consul-Token": settings.consul_token} if settings.consul_token else {}
-        self._tls = _tls(settings) if settings.consul_url.startswith("https") else None
+        self._settings = settings
+        self._tls: ssl.SSLContext | None = None
 
     def require_leader(self) -> None:
         """Raises Unavailable: without a leader an entry waits for the next sync."""
@@ -63,8 +64,11 @@ class Agent:
     def _request(self, method: str, path: str, body: Any = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
         try:
+            self._tls = self._tls or _tls(self._settings)
             status, content = exchange(method, self._url + path, TIMEOUT_SECONDS, self._headers, data, self._tls)
         except (OSError, http.client.HTTPException) as error:
+            # Its certificates may have been replaced.
+            self._tls = None
             raise Unavailable(repr(error)) from error
         if status in (401, 403):
             raise Forbidden(content.decode(errors="replace")[:200])
@@ -80,7 +84,9 @@ class _Failed(Unavailable):
     """An error response."""
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.consul_url.startswith("https"):
+        return None
     context = ssl.create_default_context(cafile=settings.consul_ca_file or None)
     if settings.consul_certificate_file:
         context.load_cert_chain(settings.consul_certificate_file, settings.consul_key_file or None)

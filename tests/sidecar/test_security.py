@@ -1,7 +1,9 @@
 """A Consul with ACLs, and one that requires mutual TLS."""
 
+import asyncio
+import shutil
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -11,14 +13,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from urllib3.exceptions import HTTPError
 
 from chassis import discovery
 from chassis.base.settings import Settings as ChassisSettings
 from chassis.discovery.consul import Agent, Query
+from services.gateway.discovery.consul import Query as GatewayQuery
 from services.sidecar.settings import Settings
 from services.sidecar.sidecar import Sidecar
 from tests.chassis.faulty import Faulty, faulty
 from tests.consul import ConsulServer
+from tests.installation import until
 from tests.ports import free_port
 
 TOKEN = "a9d9c1f5-0000-4000-8000-3e5a4c6b7d8e"
@@ -48,7 +53,9 @@ def test_an_acl_token_is_required(consul_binary: Path, tmp_path: Path, instance:
         consul.kill()
 
 
-def test_mutual_tls_authenticates_both_sides(consul_binary: Path, tmp_path: Path, instance: Faulty) -> None:
+@pytest.fixture
+def strict(consul_binary: Path, tmp_path: Path) -> Iterator[tuple[ConsulServer, dict[str, str]]]:
+    """One that requires mutual TLS, and what a client needs for it."""
     ca, certificate, key = certificates(tmp_path)
     port = free_port()
     tls = {"ca_file": ca, "cert_file": certificate, "key_file": key, "verify_incoming_rpc": False}
@@ -65,17 +72,57 @@ def test_mutual_tls_authenticates_both_sides(consul_binary: Path, tmp_path: Path
     consul.url = f"https://127.0.0.1:{port}"
     consul.context = ssl.create_default_context(cafile=ca)
     consul.context.load_cert_chain(certificate, key)
-    client_tls = {"consul_ca_file": ca, "consul_certificate_file": certificate, "consul_key_file": key}
     try:
         consul.start()
-        for values, state in (({"consul_ca_file": ca}, "consul unavailable"), (client_tls, "registered")):
-            sidecar = Sidecar(Settings("users", "users-web", instance.url, consul.url, **values))
-            sidecar.heartbeat()
-            assert sidecar.state == state
-        settings = ChassisSettings(consul_url=consul.url, **client_tls)
-        assert [each.id for each in discovery.provider(settings).instances("users")] == ["users-web"]
+        yield consul, {"consul_ca_file": ca, "consul_certificate_file": certificate, "consul_key_file": key}
     finally:
         consul.kill()
+
+
+def test_mutual_tls_authenticates_both_sides(strict: tuple[ConsulServer, dict[str, str]], instance: Faulty) -> None:
+    consul, client_tls = strict
+    without_ours = {"consul_ca_file": client_tls["consul_ca_file"]}
+    for values, state in ((without_ours, "consul unavailable"), (client_tls, "registered")):
+        sidecar = Sidecar(Settings("users", "users-web", instance.url, consul.url, **values))
+        sidecar.heartbeat()
+        assert sidecar.state == state
+    settings = ChassisSettings(consul_url=consul.url, **client_tls)
+    assert [each.id for each in discovery.provider(settings).instances("users")] == ["users-web"]
+
+
+def test_replaced_certificates_are_used_without_a_restart(
+    strict: tuple[ConsulServer, dict[str, str]], tmp_path: Path, instance: Faulty
+) -> None:
+    consul, right = strict
+    folder = tmp_path / "ours"
+    folder.mkdir()
+    ours = dict(zip(right, certificates(folder), strict=True))
+    agent = Agent.of(ChassisSettings(consul_url=consul.url, **ours))
+    sidecar = Sidecar(Settings("users", "users-web", instance.url, consul.url, **ours))
+    of_services, of_the_gateway = Query(agent, "users"), GatewayQuery(agent, "users.service.consul")
+
+    def found() -> int:
+        return len(of_services.fetch(0.1)) + len(asyncio.run(of_the_gateway.fetch(0.1)))
+
+    sidecar.heartbeat()
+    assert sidecar.state == "consul unavailable"
+    for fetch in (lambda: of_services.fetch(0.1), lambda: asyncio.run(of_the_gateway.fetch(0.1))):
+        with pytest.raises((OSError, HTTPError)):
+            fetch()
+    for name, path in right.items():
+        shutil.copy(path, ours[name])
+    sidecar.heartbeat()
+    assert sidecar.state == "registered"
+    # Files are looked at once a second.
+    until(lambda: succeeds(found) and found() == 2)
+
+
+def succeeds(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except (OSError, HTTPError):
+        return False
+    return True
 
 
 def certificates(folder: Path) -> tuple[str, str, str]:

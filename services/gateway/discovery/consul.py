@@ -17,20 +17,20 @@ class Query:
 
     def __init__(self, agent: Agent, name: str) -> None:
         """name: SERVICE.service.consul."""
-        self._agent, self._base, self._tls = agent, urlsplit(agent.url), agent.tls()
+        self._agent, self._base, self._tls = agent, urlsplit(agent.url), agent.with_tls(lambda tls: tls)
         self._path = f"/v1/health/service/{quote(name.removesuffix(DOMAIN), safe='')}"
         self._index = 0
 
     async def fetch(self, wait_seconds: float) -> list[Address]:
-        index, self._index = self._index, 0
+        index, self._index, tls = self._index, 0, self._tls()
         response = await fetch(
             "GET",
             self._base.hostname or "",
-            self._base.port or (443 if self._tls else 8500),
+            self._base.port or (443 if tls else 8500),
             f"{self._path}?index={index}&wait={round(wait_seconds * 1000)}ms",
             timeout_seconds=wait_seconds + RESPONSE_SECONDS,
             headers=[*self._agent.headers.items()],
-            tls=self._tls,
+            tls=tls,
         )
         if response.status != 200:
             raise ConnectionError(f"Consul responded {response.status}")

@@ -1,18 +1,24 @@
 """What is Kubernetes' own in finding instances: ports, zones, versions, rights and tokens."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
+from urllib3.exceptions import HTTPError
 
 from chassis import discovery
 from chassis.base.settings import Settings
 from chassis.discovery.instance import Instance
 from chassis.discovery.kubernetes import APIServer, Query
+from chassis.discovery.pauses import MAX_SECONDS
+from services.gateway.discovery.kubernetes import Query as GatewayQuery
 from tests.installation import until
 from tests.kubernetes import Account, KubernetesServer
+from tests.sidecar.test_security import certificates
 
 pytestmark = pytest.mark.kubernetes
 
@@ -154,3 +160,80 @@ def test_a_pods_own_settings_suffice_and_its_token_may_change(
         query.fetch(WAIT_SECONDS)
     (account.folder / "token").write_text(token)
     assert ids(query) == ["a"]
+
+
+class OfServices:
+    def __init__(self, api: APIServer, service: str, pauses: list[float]) -> None:
+        query = Query(api, service, pauses.append)
+        self.slices, self.fetch = query.slices, query.fetch
+
+
+class OfTheGateway:
+    def __init__(self, api: APIServer, service: str, pauses: list[float]) -> None:
+        async def sleep(seconds: float) -> None:
+            pauses.append(seconds)
+
+        query = GatewayQuery(api, f"{service}.default.svc", sleep)
+        self.slices = query.slices
+        self.fetch: Callable[[float], object] = lambda seconds: asyncio.run(query.fetch(seconds))
+
+
+readers = pytest.mark.parametrize("reader", [OfServices, OfTheGateway])
+
+
+@readers
+def test_watches_come_in_pauses_while_they_bring_nothing(
+    kubernetes: KubernetesServer, account: Account, api: APIServer, service: str, reader: Callable[..., Any]
+) -> None:
+    def may_watch() -> bool:
+        query = Query(api, service)
+        query.fetch(1)
+        try:
+            query.fetch(1)
+        except ConnectionError:
+            return False
+        return True
+
+    account.allow("list")
+    until(lambda: not may_watch())
+    pauses: list[float] = []
+    query = reader(api, service, pauses)
+    for _ in range(8):
+        query.fetch(WAIT_SECONDS)
+        with pytest.raises(ConnectionError, match="403"):
+            query.fetch(WAIT_SECONDS)
+    assert pauses[:2] == [0, 0]
+    assert 1 <= pauses[2] <= 2 <= pauses[3] <= 4
+    assert all(MAX_SECONDS / 2 <= each <= MAX_SECONDS for each in pauses[6:])
+    account.allow("list", "watch")
+    until(may_watch)
+    query.fetch(WAIT_SECONDS)
+    kubernetes.slice(service, a_pod("a", "10.0.0.1"))
+    query.fetch(WAIT_SECONDS)
+    query.fetch(1)
+    assert pauses[-1] == 0
+
+
+@readers
+def test_a_replaced_certificate_of_the_server_is_trusted_without_a_restart(
+    account: Account, api: APIServer, service: str, reader: Callable[..., Any]
+) -> None:
+    right = (account.folder / "ca.crt").read_bytes()
+    (account.folder / "ca.crt").write_bytes(Path(a_certificate(account.folder)).read_bytes())
+    query = reader(api, service, [])
+
+    def is_trusted() -> bool:
+        try:
+            query.fetch(WAIT_SECONDS)
+        except (OSError, HTTPError):
+            return False
+        return True
+
+    assert not is_trusted()
+    (account.folder / "ca.crt").write_bytes(right)
+    until(is_trusted)
+
+
+def a_certificate(folder: Path) -> str:
+    (folder / "other").mkdir()
+    return certificates(folder / "other")[0]
