@@ -58,6 +58,7 @@ class DeadLetterQueue:
     """Replays to the queues of `service`, or without one to the exchange."""
 
     def __init__(self, url: str, queue: str, service: str | None) -> None:
+        self.name = queue
         self._url, self._queue, self._service = url, queue, service
 
     def count(self) -> int:

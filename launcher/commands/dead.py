@@ -68,10 +68,18 @@ def show_dead(
     letter_id: Annotated[str, typer.Argument(metavar="ID")], service: Annotated[str, typer.Option()] = ""
 ) -> None:
     """Show a dead letter with headers and body, without secrets."""
-    letters = _run(service, "show", letter_id)
-    if not letters:
+    places = _places(service)
+    stack = Stack()
+    running.expect(stack, "rabbitmq", "postgres")
+    with_rows = [place for place in places if _has_rows(place)]
+    queues = [_queue(stack, place) for place in places if place not in with_rows]
+    found = [asdict(letter) for queue in queues for letter in queue.letters() if letter.id == letter_id]
+    with ThreadPoolExecutor(2) as pool:
+        for letters in pool.map(lambda place: _run_one(stack, place, "show", letter_id), with_rows):
+            found += letters
+    if not found:
         raise LaunchError(f"No dead letter has the id {letter_id}: see ./souk dead list.")
-    for letter in letters:
+    for letter in found:
         console.print_json(json.dumps(letter))
 
 
@@ -109,12 +117,21 @@ class Source:
 
 def _sources(stack: Stack, place: str, limit: int) -> Iterator[Source]:
     """limit: of rows to read."""
-    name = broker.UNROUTED if place == UNROUTED else broker.dead_letter_queue(place).name
-    queue = DeadLetterQueue(stack.backing.broker, name, None)
-    yield Source(name, queue.count(), lambda count: [asdict(letter) for letter in queue.letters(count)])
-    if place != UNROUTED and importlib.import_module(f"services.{place}.app").service.dead_rows:
+    queue = _queue(stack, place)
+    yield Source(queue.name, queue.count(), lambda count: [asdict(letter) for letter in queue.letters(count)])
+    if _has_rows(place):
         counted, *rows = _run_one(stack, place, "rows", str(limit))
         yield Source(f"rows of {place}", counted["count"], lambda count: rows[:count])
+
+
+def _queue(stack: Stack, place: str) -> DeadLetterQueue:
+    """To read."""
+    name = broker.UNROUTED if place == UNROUTED else broker.dead_letter_queue(place).name
+    return DeadLetterQueue(stack.backing.broker, name, None)
+
+
+def _has_rows(place: str) -> bool:
+    return place != UNROUTED and bool(importlib.import_module(f"services.{place}.app").service.dead_rows)
 
 
 def _page(sources: Sequence[Source], skip: int, size: int) -> list[dict[str, Any]]:
