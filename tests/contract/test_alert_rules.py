@@ -81,7 +81,7 @@ FIRING: dict[str, dict[str, Values]] = {
     "OrderPendingTooLong": {"souk_oldest_pending_order_timestamp_seconds": MOMENT},
     "AnalyticsDelayed": {"souk_analytics_oldest_uncounted_timestamp_seconds": MOMENT},
     "LedgerMismatch": {'souk_payments_differences{provider="sandbox"}': gauge(2)},
-    "PaymentsOverdue": {"souk_payments_overdue": gauge(4)},
+    "PaymentsOverdue": {"souk_payments_oldest_unfinished_timestamp_seconds": MOMENT},
     "PaymentDisputed": {"souk_payments_disputed": gauge(1)},
     "FraudWarning": {"souk_payments_fraud_warnings_total": COUNTER},
     "RefundReturned": {'souk_payments_external_total{move="refund_returned"}': COUNTER},
@@ -111,9 +111,9 @@ def promtool() -> None:
         pytest.skip("needs promtool: apt-get install prometheus")
 
 
-def run(folder: Path, tests: list[dict[str, Any]], files: str = "*.yml") -> None:
+def run(folder: Path, tests: list[dict[str, Any]], files: str = "*.yml", every: str = "1m") -> None:
     file = folder / "tests.yml"
-    content = {"rule_files": [str(each) for each in sorted(RULES.glob(files))], "evaluation_interval": "1m"}
+    content = {"rule_files": [str(each) for each in sorted(RULES.glob(files))], "evaluation_interval": every}
     file.write_text(json.dumps(content | {"tests": tests}))
     outcome = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
     assert not outcome.returncode, outcome.stdout + outcome.stderr
@@ -201,6 +201,49 @@ def test_another_alert_fires_when_the_source_of_one_is_gone(tmp_path: Path) -> N
 
 def test_the_alerts_of_promises_are_those_that_the_generator_writes() -> None:
     assert (RULES / "slos.yml").read_text() == slos.rules()
+
+
+PER_MINUTE = 10_000
+
+COUNTED = {
+    "EdgeErrors": ('kong_http_requests_total{code="503"}', 'kong_http_requests_total{code="200"}'),
+    "EdgeSlow": ("kong_request_latency_ms_count", 'kong_request_latency_ms_bucket{le="200.0"}'),
+    "OrdersSlow": ("souk_order_settling_seconds_count", 'souk_order_settling_seconds_bucket{le="10.0"}'),
+    "MailsSlow": (
+        'souk_notification_delivery_seconds_count{channel="email"}',
+        'souk_notification_delivery_seconds_bucket{channel="email",le="60.0"}',
+    ),
+}
+"""Of each promise, the counter of failures or of all, and that of successes."""
+
+
+def burning(name: str, burn: slos.Burn, factor: float) -> dict[str, Any]:
+    """The budget is spent `factor` times as fast as the alert allows, and then not at all."""
+    failing = round(PER_MINUTE * (100 - SLOS[name]["objective"]) / 100 * burn.rate * factor)
+    short = int(burn.short[:-1]) * (60 if burn.short.endswith("h") else 1)
+    end, resolved = short + 30, 2 * short + 40
+    # By minute, first and then.
+    counted = (failing, 0) if name == "EdgeErrors" else (PER_MINUTE, PER_MINUTE)
+    values = [
+        f"0+{first}x{end} {first * end + then}+{then}x{short + 10}"
+        for first, then in (counted, (PER_MINUTE - failing, PER_MINUTE))
+    ]
+    series = [{"series": each, "values": value} for each, value in zip(COUNTED[name], values, strict=True)]
+    window = f',window="{burn.long}"'
+    checks = [*firing({name: factor > 1}, end, window), *firing({name: False}, resolved, window)]
+    return {
+        "interval": "1m",
+        "name": f"{name} {burn.long} {factor}",
+        "input_series": series,
+        "promql_expr_test": checks,
+    }
+
+
+@pytest.mark.parametrize("burn", slos.BURNS, ids=[burn.long for burn in slos.BURNS])
+def test_each_promise_is_watched_in_each_window(burn: slos.Burn, tmp_path: Path) -> None:
+    assert COUNTED.keys() == SLOS.keys()
+    tests = [burning(name, burn, factor) for name in SLOS for factor in (0.9, 1.1)]
+    run(tmp_path, tests, "slos.yml", every="5m")
 
 
 def requests(failing: str, fine: str) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 
+from chassis.base import clock
 from chassis.storage import postgres, store
 from contracts.payments import (
     CapturePayment,
@@ -44,6 +45,8 @@ def test_with_a_failing_bank_the_payment_stays_pending_until_the_sweeper_retries
     assert sweep(SOON) == 0
     assert sweep(LATER) == 1
     assert REGISTRY.get_sample_value("souk_payments_overdue") == 1
+    changed_at = REGISTRY.get_sample_value("souk_payments_oldest_unfinished_timestamp_seconds")
+    assert 0 < clock.now().timestamp() - changed_at < LATER
     with pytest.raises(ProviderUnavailable):
         orders.system.drain()
     assert orders.payment_ids == [payment_id, payment_id]
