@@ -9,6 +9,8 @@ from launcher.errors import LaunchError
 
 ROOT = Path("/sys/fs/cgroup")
 REMOVAL_SECONDS = 10
+CPU_SHARES = 4096
+"""Of a node with all its pods, where any other busy process of the machine has 1024."""
 
 
 def hierarchies() -> dict[str, str]:
@@ -33,6 +35,8 @@ def make(name: str) -> list[Path]:
         for file in ("cpuset.cpus", "cpuset.mems"):
             if (group / file).exists():
                 (group / file).write_text((group.parent / file).read_text())
+        if (group / "cpu.shares").exists():
+            (group / "cpu.shares").write_text(str(CPU_SHARES))
     return groups
 
 
