@@ -114,14 +114,14 @@ replicas: {{ .spec.replicas }}
 {{- end }}
 
 {{- define "souk.spread" -}}
+{{- range .root.Values.spread }}
 - maxSkew: 1
-  topologyKey: kubernetes.io/hostname
+  topologyKey: {{ . }}
   whenUnsatisfiable: ScheduleAnyway
-  labelSelector: {matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}}
-- maxSkew: 1
-  topologyKey: topology.kubernetes.io/zone
-  whenUnsatisfiable: ScheduleAnyway
-  labelSelector: {matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}}
+  labelSelector: {matchLabels: {{ include "souk.selector" $ | fromYaml | toJson }}}
+  # Those of a release among themselves: the old ones leave.
+  matchLabelKeys: [pod-template-hash]
+{{- end }}
 {{- end }}
 
 {{- define "souk.autoscaler" -}}
