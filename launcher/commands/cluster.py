@@ -73,8 +73,8 @@ def demo() -> None:
         if isinstance(chosen, Cluster) and _is_ours(chosen) and not chosen.is_up:
             chosen.up()
         place.install(chosen, shown)
-    with place.edge(chosen.kubectl) as url:
-        report.order(console, customer.place_order(url))
+    with place.forwarded(chosen.kubectl, "gateway", place.PORT) as address:
+        report.order(console, customer.place_order(f"http://{address}"))
     command = f"kubectl --kubeconfig={chosen.kubeconfig} --namespace={place.NAMESPACE}"
     for line in place.addresses(command):
         console.print(line, soft_wrap=True, markup=False)

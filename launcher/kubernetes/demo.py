@@ -18,6 +18,8 @@ from launcher.stack import Stack
 
 NAMESPACE = "souk"
 TIMEOUT = "10m"
+PORT = 80
+"""The edge's."""
 
 SERVERS = ("postgres", "mongo", "redis", "redis-cache", "rabbitmq", "consul")
 """Those in the servers' image."""
@@ -56,17 +58,17 @@ def install(cluster: Cluster | Theirs, progress: Progress) -> None:
 
 
 @contextmanager
-def edge(kubectl: Kubectl, port: int = 0) -> Iterator[str]:
-    """Its URL on this machine, while the block runs."""
+def forwarded(kubectl: Kubectl, service: str, port: int) -> Iterator[str]:
+    """host:port on this machine, while the block runs."""
     command = [str(kubectl.binary), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={NAMESPACE}"]
-    forward = [*command, "port-forward", "service/gateway", f"{port or ''}:80"]
+    forward = [*command, "port-forward", f"service/{service}", f":{port}"]
     process = subprocess.Popen(forward, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout
         found = re.match(r"Forwarding from (\S+) ->", process.stdout.readline())
         if not found:
-            raise LaunchError("kubectl cannot forward the edge's port.", _not_ready(kubectl))
-        yield f"http://{found[1]}"
+            raise LaunchError(f"kubectl cannot forward the port of {service}.", _not_ready(kubectl))
+        yield found[1]
     finally:
         process.terminate()
         process.wait()

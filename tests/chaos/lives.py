@@ -18,7 +18,7 @@ QUANTITY = 2
 TIMEOUT_SECONDS = 90
 
 
-def insist(person: Person, method: str, path: str, body: Any = None) -> Any:
+def insist(person: Person, method: str, path: str, body: Any = None, seconds: float = TIMEOUT_SECONDS) -> Any:
     """The JSON response, retried with one key. Raises AssertionError for a 4xx status."""
     key = uuid4().hex
 
@@ -29,7 +29,7 @@ def insist(person: Person, method: str, path: str, body: Any = None) -> Any:
             return None
         return None if response.status >= 500 or response.status == 429 else response
 
-    response = until(attempt, TIMEOUT_SECONDS)
+    response = until(attempt, seconds)
     assert response.status < 300, (response.status, response.data)
     return response.json() if response.data else None
 

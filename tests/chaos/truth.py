@@ -10,7 +10,7 @@ from typing import Any
 
 import pymongo
 import urllib3
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 
 from chassis.messaging import broker
 from chassis.messaging.dead_letters import DeadLetterQueue
@@ -100,6 +100,9 @@ class Truth:
         mails = self._mails_about(order_id)
         return max(mail.attempts for mail in mails), max(map(self._copies, mails))
 
+    def connect(self, service: str) -> Connection:
+        return self._engines[service].connect()
+
     # --- inside
 
     def _wrong(
@@ -127,7 +130,7 @@ class Truth:
         return pymongo.MongoClient(self._stack.backing.mongo["products"]).get_default_database()
 
     def _rows(self, service: str, query: str, **values: object) -> list[Any]:
-        with self._engines[service].connect() as connection:
+        with self.connect(service) as connection:
             return list(connection.execute(text(query), values))
 
     def _unsent(self) -> Iterable[str]:
