@@ -7,6 +7,7 @@ worker.
 from contextlib import suppress
 from typing import Any
 
+from amqp import Channel
 from kombu import Connection, Exchange, Queue, binding
 
 DELAYS_MILLISECONDS = (500, 5_000, 60_000, 300_000)
@@ -22,6 +23,9 @@ DIED_AT_HEADER = "x-souk-died-at"
 KEY_PREFIX = "souk:messages:"
 """Of all keys in Redis."""
 
+VISIBILITY_SECONDS = 60
+"""Redis delivers again what was neither acknowledged nor renewed: more than a consumer takes to handle it."""
+
 # Keeps unroutable messages, which the broker would drop.
 UNROUTED = "souk.unrouted"
 _QUORUM = {"x-queue-type": "quorum"}
@@ -30,7 +34,7 @@ EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-ex
 
 def connect(url: str, heartbeat: int = 10, confirms_each: bool = True) -> Connection:
     """confirms_each: each publish waits for its confirm, which kombu leaves off."""
-    options = {"confirm_publish": confirms_each} if is_amqp(url) else {"visibility_timeout": 60}
+    options = {"confirm_publish": confirms_each} if is_amqp(url) else {"visibility_timeout": VISIBILITY_SECONDS}
     return Connection(
         url, transport_options={**transport_options(url), **options}, connect_timeout=5, heartbeat=heartbeat
     )
@@ -123,8 +127,9 @@ def declare_on(channel: Any, service: str, types: list[str], with_delays: bool) 
 
 
 def depth(channel: Any, queue: str) -> int:
-    """Without the queue, raises amqp's NotFound and closes the channel."""
-    return int(channel.queue_declare(queue, passive=True).message_count)
+    """On RabbitMQ without the queue, raises amqp's NotFound and closes the channel."""
+    # kombu looks for Redis's queues without their prefix, and finds none.
+    return int(channel.queue_declare(queue, passive=isinstance(channel, Channel)).message_count)
 
 
 def body_of(message: Any) -> bytes:

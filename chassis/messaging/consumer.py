@@ -94,8 +94,7 @@ class Consumer(ConsumerMixin):
         self._is_consuming.clear()
         # The broker delivers again what the last connection left.
         self._delivered = []
-        if broker.is_amqp(self.url):
-            self._delayed.clear()
+        self._delayed.clear()
         broker.declare(self.url, self.service, self.types)
         queue = broker.service_queue(self.service, self.types)
         # on_message gives the raw body: kombu's decoding acknowledges what it cannot read.
@@ -156,6 +155,10 @@ class Consumer(ConsumerMixin):
         except Exception:
             self._is_consuming.clear()
             raise
+        if not broker.is_amqp(self.url):
+            for _, message in self._delayed:
+                # Renews its visibility.
+                message.channel.qos.append(message, message.delivery_tag)
 
     def _gather(self) -> None:
         """What else has been delivered."""
