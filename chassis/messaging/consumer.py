@@ -133,10 +133,9 @@ class Consumer(ConsumerMixin):
         log.warning("broker unavailable", error=repr(exc), next_try_seconds=interval)
 
     def on_iteration(self) -> None:
-        self._iterated_at = time.monotonic()
-        due = [message for at, message in self._delayed if at <= time.monotonic()]
-        self._delayed = [(at, message) for at, message in self._delayed if at > time.monotonic()]
-        self._delivered += due
+        self._iterated_at = now = time.monotonic()
+        self._delivered += [message for at, message in self._delayed if at <= now]
+        self._delayed = [(at, message) for at, message in self._delayed if at > now]
         self._gather()
         if self._delivered:
             taken, self._delivered[:] = list(self._delivered), []
