@@ -33,7 +33,7 @@ from launcher.manifests import CALLERS, SERVICES
 from launcher.servers.mongo import database_url
 from tests import documented
 
-pytest_plugins = ["tests.installation", "tests.kubernetes"]
+pytest_plugins = ["tests.installation", "tests.kubernetes", "tests.standby"]
 
 # The same examples everywhere, on slow machines too.
 hypothesis.settings.register_profile("suite", deadline=None, derandomize=True)

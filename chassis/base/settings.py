@@ -46,6 +46,13 @@ class Settings(BaseSettings):
     database_url: str = ""
     """postgresql://role:password@host:port/database; empty for a service without PostgreSQL."""
 
+    replica_url: str = ""
+    """postgresql://... of streaming replicas of the same database, for reads that may be a little old. Empty: the primary serves
+    all. Needs `redis_url`."""
+
+    replica_max_lag_seconds: float = Field(default=5.0, gt=0, le=60)
+    """A replica that is further behind is not read."""
+
     mongo_url: str = ""
     """mongodb://host:port/database; empty for a service without MongoDB."""
 
@@ -141,6 +148,10 @@ class Settings(BaseSettings):
     def _suits_its_environment(self) -> Self:
         if self.environment == "production" and self.failpoints_directory:
             raise ValueError("SOUK_FAILPOINTS_DIRECTORY must not be set in production.")
+        if self.replica_url and not self.redis_url:
+            raise ValueError(
+                "SOUK_REPLICA_URL needs SOUK_REDIS_URL, which keeps what a caller must see of its own writes."
+            )
         return self
 
     @field_validator("trusted_proxies")

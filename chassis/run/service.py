@@ -69,7 +69,11 @@ class Service:
             return MongoStore(self.settings.mongo_url, self.collections, self.name)
         from chassis.storage.postgres_store import PostgresStore
 
-        return PostgresStore(self.settings.database_url, self.settings.threads, self.name, self.events)
+        settings = self.settings
+        store = PostgresStore(settings.database_url, settings.threads, self.name, self.events)
+        if settings.replica_url:
+            store.use_replica(settings.replica_url, settings.redis_url, self.name, settings.replica_max_lag_seconds)
+        return store
 
     def require_settings(self, *more: str) -> None:
         """Exits unless the store's URL and `more` are set."""

@@ -4,11 +4,11 @@ Without transactions over several documents there is no inbox: handlers must be 
 """
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 import mongoengine
@@ -50,6 +50,8 @@ _REFUSALS = {
     262: "ExceededTimeLimit",
     14_031: "OutOfDiskSpace",
 }
+
+T = TypeVar("T")
 
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -196,6 +198,13 @@ class MongoStore:
         limited = nullcontext() if seconds is None else pymongo.timeout(max(seconds, 0.001))
         with commands(), limited:
             yield
+
+    def read(self, caller: str, work: Callable[[], T]) -> T:
+        with self.transaction():
+            return work()
+
+    def note_write(self, caller: str) -> None:
+        """There are no replicas."""
 
     def handling(self) -> AbstractContextManager[None]:
         return self.transaction()

@@ -1,9 +1,10 @@
 """PostgreSQL as a store."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from types import ModuleType
+from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Table
@@ -15,6 +16,9 @@ from chassis.storage import inbox, outbox, postgres, rows
 from chassis.storage.idempotency_keys import idempotency_keys
 from chassis.storage.outbox import TableSource
 from chassis.storage.postgres import Database
+from chassis.storage.replica import Late, Replica
+
+T = TypeVar("T")
 
 
 class PostgresStore(Database):
@@ -23,8 +27,31 @@ class PostgresStore(Database):
     def __init__(self, url: str, pool_size: int, name: str, events: Table | None = None) -> None:
         """events: replaces the outbox and is never purged."""
         super().__init__(url, pool_size)
+        self._pool_size = pool_size
         self._has_outbox = events is None
         self.source: Source = TableSource(self, outbox.outbox if events is None else events, name)
+        self._replica: Replica | None = None
+
+    def use_replica(self, url: str, redis_url: str, service: str, max_lag_seconds: float) -> None:
+        self._replica = Replica(Database(url, self._pool_size), self, redis_url, service, max_lag_seconds)
+
+    def read(self, caller: str, work: Callable[[], T]) -> T:
+        if self._replica is not None:
+            try:
+                return self._replica.read(caller, work)
+            except (Late, OperationalError, PoolTimeout):
+                pass  # counted and logged there
+        with self.transaction():
+            return work()
+
+    def note_write(self, caller: str) -> None:
+        if self._replica is not None and caller:
+            self._replica.note_write(caller)
+
+    def close(self) -> None:
+        super().close()
+        if self._replica is not None:
+            self._replica.close()
 
     def migrate(self, package: ModuleType) -> None:
         from chassis.storage import migrate

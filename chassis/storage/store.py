@@ -1,15 +1,17 @@
 """What the edges need of a database. Tests have several stores, one active."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from datetime import datetime
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from chassis.messaging.relay import Source
+
+T = TypeVar("T")
 
 
 class Store(Protocol):
@@ -27,6 +29,14 @@ class Store(Protocol):
 
     def transaction(self) -> AbstractContextManager[None]:
         """Commit, unless the block raises."""
+        ...
+
+    def read(self, caller: str, work: Callable[[], T]) -> T:
+        """`work()` in a transaction that only reads, perhaps where data is a little old, but has what this caller wrote."""
+        ...
+
+    def note_write(self, caller: str) -> None:
+        """By HTTP, committed."""
         ...
 
     def handling(self) -> AbstractContextManager[None]:
@@ -65,6 +75,10 @@ def active(store: Store) -> Iterator[None]:
         yield
     finally:
         _active.reset(token)
+
+
+def current() -> Store:
+    return _active.get()
 
 
 def transaction() -> AbstractContextManager[None]:

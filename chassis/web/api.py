@@ -75,14 +75,21 @@ def _edge(function: Callable[..., Any], endpoint: Endpoint, settings: Settings, 
         record = _idempotency_record(endpoint, caller)
         arguments = {**path, **_arguments(endpoint)}
 
+        def run() -> StoredResponse | Response:
+            return _run(endpoint, record, lambda: function(resource, **arguments))
+
         def work() -> StoredResponse | Response:
             if endpoint.before is not None:
                 arguments["prepared"] = endpoint.before(**arguments)
             deadline.check()
+            if endpoint.may_be_stale and method in _READS:
+                return store.current().read(_name(caller), run)
             with store.transaction():
-                return _run(endpoint, record, lambda: function(resource, **arguments))
+                return run()
 
         result = work() if record is None else _once(record, work)
+        if method not in _READS:
+            store.current().note_write(_name(caller))
         if isinstance(result, Response):
             return result
         return _read(result) if method in _READS else Response(result.body, result.status, result.headers)
@@ -114,7 +121,12 @@ def _idempotency_record(endpoint: Endpoint, caller: Caller) -> "Record | None":
     from chassis.storage.idempotency_keys import Record
 
     route = f"{request.method} {request.path.rstrip('/')}"
-    return Record(str(caller.user_id or caller.service or ""), route, key, request.get_data())
+    return Record(_name(caller), route, key, request.get_data())
+
+
+def _name(caller: Caller) -> str:
+    """Empty for an anonymous one."""
+    return str(caller.user_id or caller.service or "")
 
 
 def _once(record: "Record", work: Callable[[], StoredResponse | Response]) -> StoredResponse | Response:

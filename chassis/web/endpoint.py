@@ -27,6 +27,7 @@ class Endpoint:
     query: type[BaseModel] | None
     view: type[BaseModel] | None
     before: Callable[..., Any] | None
+    may_be_stale: bool
     raises: frozenset[int]
     """Statuses."""
     documentation: str
@@ -63,6 +64,7 @@ def endpoint(
     location: str | None = None,
     idempotency: Idempotency = "none",
     before: Callable[..., Any] | None = None,
+    may_be_stale: bool = False,
     raises: Sequence[type[Problem]] = (),
 ) -> Callable[[F], F]:
     """Annotations name the models of `body`, `query` and the response.
@@ -70,6 +72,7 @@ def endpoint(
     location: with fields of the response: "/orders/{id}".
     idempotency: "own": the method handles the key.
     before: slow work ahead of the transaction; its result becomes `prepared`.
+    may_be_stale: it only reads, and may be served by a replica of the database; it may then be called twice.
     raises: what `Endpoint.error_statuses` cannot infer.
     """
 
@@ -87,6 +90,7 @@ def endpoint(
             query=hints.get("query"),
             view=returned if isinstance(returned, type) and issubclass(returned, BaseModel) else None,
             before=before,
+            may_be_stale=may_be_stale,
             raises=frozenset(problem.status for problem in raises),
             documentation=inspect.getdoc(function) or "",
         )

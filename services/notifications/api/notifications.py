@@ -24,7 +24,7 @@ from services.notifications.schemas import (
 
 
 class UserNotifications(Resource):
-    @endpoint(allow=auth.OWNER)
+    @endpoint(allow=auth.OWNER, may_be_stale=True)
     def get(self, user_id: UUID, query: NotificationsQuery) -> NotificationPage:
         """The user's notifications, newest first; with `subject_id`, those about one order."""
         notifications, following = Notification.page(auth.caller(), user_id, query, query.subject_id)

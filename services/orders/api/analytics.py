@@ -97,7 +97,7 @@ class AnalyticsView(View):
 
 
 class Analytics(Resource):
-    @endpoint(allow=auth.STAFF)
+    @endpoint(allow=auth.STAFF, may_be_stale=True)
     def get(self, query: AnalyticsQuery) -> AnalyticsView:
         """Revenue, orders, average basket and conversion by day, and the best-selling categories and products."""
         currency = query.currency or Settings.current().currency

@@ -28,7 +28,7 @@ from services.orders.schemas import (
 
 
 class Orders(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.CUSTOMER, may_be_stale=True)
     def get(self, query: AllOrdersQuery) -> OrderPage:
         """Your orders, newest first; for staff, all orders."""
         caller = auth.caller()
@@ -109,7 +109,7 @@ class Events(Resource):
 
 
 class UserOrders(Resource):
-    @endpoint(allow=auth.OWNER)
+    @endpoint(allow=auth.OWNER, may_be_stale=True)
     def get(self, user_id: UUID, query: OrderQuery) -> OrderPage:
         """A user's orders, newest first. For that user and staff."""
         if not auth.caller().owns(user_id):

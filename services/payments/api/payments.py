@@ -55,7 +55,7 @@ class Void(Resource):
 
 
 class UserPayments(Resource):
-    @endpoint(allow=auth.OWNER)
+    @endpoint(allow=auth.OWNER, may_be_stale=True)
     def get(self, user_id: UUID, query: PaymentsQuery) -> PaymentPage:
         """A user's payments, newest first; with `order_id`, that order's. For that user and staff."""
         if not auth.caller().owns(user_id):

@@ -83,7 +83,7 @@ class OneUser(Resource):
 
 
 class Users(Resource):
-    @endpoint(allow=auth.STAFF)
+    @endpoint(allow=auth.STAFF, may_be_stale=True)
     def get(self, query: pagination.Page) -> UserPage:
         """All accounts, newest first."""
         users, cursor = pagination.newest_first(select(User), User.created_at, User.id, query)

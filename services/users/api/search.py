@@ -8,7 +8,7 @@ from services.users.schemas import SearchQuery, UserSummary, UserSummaryPage
 
 
 class Search(Resource):
-    @endpoint(allow=auth.CUSTOMER)
+    @endpoint(allow=auth.CUSTOMER, may_be_stale=True)
     def get(self, query: SearchQuery) -> UserSummaryPage:
         """Accounts by prefix of name, username or, for staff, e-mail address. Customers find public accounts only.
 

@@ -13,14 +13,14 @@ from services.users.schemas import SecurityEventPage, SecurityEventView
 
 
 class SecurityEvents(Resource):
-    @endpoint(allow=auth.ADMIN)
+    @endpoint(allow=auth.ADMIN, may_be_stale=True)
     def get(self, query: pagination.Page) -> SecurityEventPage:
         """Every security event, newest first."""
         return _page(query, None)
 
 
 class UserSecurityEvents(Resource):
-    @endpoint(allow=auth.OWNER)
+    @endpoint(allow=auth.OWNER, may_be_stale=True)
     def get(self, user_id: UUID, query: pagination.Page) -> SecurityEventPage:
         """One account's logins, failed logins and changes of password, address and roles, newest first."""
         return _page(query, User.visible_to(auth.caller(), user_id).id)
