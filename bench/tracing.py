@@ -1,11 +1,13 @@
-"""What tracing costs a request and a process: one web process without and one with it, under the same load in turns.
+"""What tracing costs a request and a process, under the same load in turns.
 
-Processor time counts all of a process: making spans, and sending them to a receiver. The receiver is a process of its own.
+Two processes that run the same differ by more than tracing costs, so requests whose callers sample them are compared with others of the
+same process. Processor time counts all of a process: making spans, and sending them to a receiver, which is a process of its own.
 """
 
 import statistics
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,20 +25,23 @@ from bench._services import environment, migrate, products_environment, program
 
 CLIENTS = 4
 SECONDS = 0.5
-ROUNDS = 30
+ROUNDS = 20
+
+SENDING_SECONDS = 0.8
+"""Until the last spans have left."""
 
 PATH = "/products/?limit=20"
 
 
 class Process:
-    def __init__(self, name: str, url: str, pid: int) -> None:
+    def __init__(self, name: str, url: str, pid: int, flag: str) -> None:
         self.name, self._process = name, psutil.Process(pid)
         self._plan = Plan(
             urlsplit(url).port or 0,
             CLIENTS,
             SECONDS,
             path=PATH,
-            headers={"traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-01"},
+            headers={"traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-{flag}"},
         )
         self.microseconds: list[float] = []
         """Of processor time per request, one per round."""
@@ -44,6 +49,7 @@ class Process:
     def measure(self) -> None:
         before = self._spent()
         outcome = drive(self._plan)
+        time.sleep(SENDING_SECONDS)
         assert set(outcome.statuses) == {"200"}, outcome.statuses
         self.microseconds.append((self._spent() - before) / len(outcome.milliseconds) * 1e6)
 
@@ -66,15 +72,14 @@ def main() -> None:
         settings = environment(**{**products_environment(), "SOUK_LOG_LEVEL": "info"})
         migrate("products", settings)
         receiver = running.enter_context(_receiver())
+        off, on = (
+            running.enter_context(program(["chassis", "web", "services.products"], {**settings, **more}))
+            for more in ({}, {"SOUK_OTLP_URL": receiver})
+        )
         processes = [
-            Process(
-                name, *running.enter_context(program(["chassis", "web", "services.products"], {**settings, **more}))
-            )
-            for name, more in {
-                "off": {},
-                "off again": {},
-                "on": {"SOUK_OTLP_URL": receiver},
-            }.items()
+            Process("on, not sampled", *on, "00"),
+            Process("on, sampled", *on, "01"),
+            Process("off, another process", *off, "01"),
         ]
         for _ in range(ROUNDS + 1):
             for process in processes:
@@ -83,8 +88,8 @@ def main() -> None:
 
 
 def show(processes: list[Process]) -> None:
-    """Medians; the first round warms up. The two without tracing show how far chance goes."""
-    table = Table("tracing", "µs of CPU per request", "of off", "PSS in MB", title=f"GET {PATH}", title_justify="left")
+    """Medians; the first round warms up."""
+    table = Table("tracing", "µs of CPU per request", "ratio", "PSS in MB", title=f"GET {PATH}", title_justify="left")
     for process in processes:
         spent = process.median
         table.add_row(process.name, f"{spent:.0f}", f"{spent / processes[0].median:.3f}", f"{process.megabytes:.1f}")
