@@ -4,6 +4,7 @@ cosmic-ray makes the mistakes, in a copy of the tree. (mutmut leaves decorated f
 """
 
 import argparse
+import ast
 import os
 import random
 import shutil
@@ -11,7 +12,8 @@ import sys
 import tempfile
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -32,7 +34,7 @@ class Mutant:
     line: int
     before: str
     after: str
-    noticed_by: str | None
+    noticed_by: str | None = None
 
     @property
     def is_equivalent(self) -> bool:
@@ -55,8 +57,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="souk-mutants-") as folder:
         os.chdir(shutil.copytree(ROOT, Path(folder) / "tree", ignore=NOT_COPIED))
         for file in arguments.files or FILES:
-            tried = list(mutants(file, Path(folder), arguments.percent / 100, arguments.seed))
-            found = [each for each in tried if not each.is_equivalent]
+            found = list(mutants(file, Path(folder), arguments.percent / 100, arguments.seed))
             killed = [each for each in found if each.noticed_by]
             print(f"{file}: {len(killed)} of {len(found)} noticed", flush=True)
             for each in found:
@@ -69,14 +70,23 @@ def main() -> int:
 
 
 def mutants(file: str, folder: Path, share: float, seed: int) -> Iterator[Mutant]:
-    """Each mistake in `file`, tried. Exits when the tests fail without one."""
+    """Each viable mistake in `file`, tried. Exits when the tests fail without one."""
     trials = Trials(file, FILES[file], folder)
     found = mistakes.of(file, CORE["exclude-operators"])
     for each in random.Random(seed).sample(found, round(len(found) * share)):
         with each.planted() as (before, after):
-            if after is not None:
-                changed = mistakes.changed(before, after)
-                yield Mutant(file, each.line, *changed, trials.noticed_by(each.line))
+            if after is not None and _compiles(after):
+                mutant = Mutant(file, each.line, *mistakes.changed(before, after))
+                if not mutant.is_equivalent:
+                    yield replace(mutant, noticed_by=trials.noticed_by(each.line))
+
+
+def _compiles(text: str) -> bool:
+    """cosmic-ray takes the stars of an unpacking for an operator."""
+    with suppress(SyntaxError):
+        ast.parse(text)
+        return True
+    return False
 
 
 if __name__ == "__main__":
