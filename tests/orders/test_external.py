@@ -99,6 +99,7 @@ def settle(id_: UUID) -> None:
     ("captured", "gone", "why"),
     [
         (2500, {"refunded": 700}, "7.00 EUR of its payment was returned outside this system."),
+        (2500, {"refunded": 1}, "0.01 EUR of its payment was returned outside this system."),
         (2500, {"charged_back": 700, "refunded": 100}, "8.00 EUR of its payment was returned outside this system."),
         (2500, {"disputed": 700}, "7.00 EUR of its payment is disputed."),
         (400, {}, "21.00 EUR of its payment was not collected."),

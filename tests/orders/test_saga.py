@@ -1,18 +1,27 @@
 """What orders does about each reply, in and out of order."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from sqlalchemy import text
 
+from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
+from chassis.run.service import Service
 from chassis.run.testing import System
+from chassis.storage.postgres_store import PostgresStore
 from contracts.payments import CaptureRefused, PaymentAuthorized, PaymentCaptured, PaymentDeclined
 from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockRefused, StockReserved
-from tests.orders.conftest import Deliver, confirming, fulfilling, order_id, published
+from tests.conftest import waiting_for_locks
+from tests.installation import until
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, order_of, published
+
+Product = Callable[..., dict[str, Any]]
 
 
 def test_a_reserved_and_authorised_order_is_confirmed(
@@ -73,6 +82,27 @@ def test_a_payment_reply_before_the_stock_reply_changes_nothing(placed: dict[str
 def test_a_reply_for_an_unknown_order_is_a_dead_letter(deliver: Deliver) -> None:
     system = deliver(StockReserved(uuid4()))
     assert len(system.dead_letters) == 1
+
+
+def test_messages_handled_together_lock_their_orders_in_one_order(
+    orders: Service, http: FlaskClient, product: Product, customer: dict[str, str]
+) -> None:
+    """Else two batches could wait for each other."""
+    made = [http.post("/orders/", json=order_of((product(), 1)), headers=customer | fresh_key()) for _ in range(2)]
+    low, high = sorted(UUID(response.json["id"]) for response in made)
+    lock = text("SELECT 1 FROM orders WHERE id = :id FOR UPDATE NOWAIT")
+    assert isinstance(orders.store, PostgresStore)
+    with orders.store.engine.connect() as ours, orders.store.engine.connect() as others, ThreadPoolExecutor() as pool:
+        ours.execute(lock, {"id": low})
+        batch = [Envelope.of(StockReserved(id_), "test") for id_ in (high, low)]
+        handled = pool.submit(System([orders]).deliver_together, orders, batch)
+        try:
+            until(lambda: waiting_for_locks(orders) == 1)
+            others.execute(lock, {"id": high})
+        finally:
+            others.rollback()
+            ours.rollback()
+        handled.result()
 
 
 def test_staff_ship_and_then_deliver(
@@ -180,9 +210,6 @@ def test_only_staff_see_that_a_card_was_stolen(
         assert "stolen" not in http.get(path, headers=customer).text
         assert "declined" in http.get(path, headers=customer).text
         assert "stolen_card" in http.get(path, headers=staff).text
-
-
-Product = Callable[..., dict[str, Any]]
 
 
 def test_a_line_keeps_the_category_at_the_time_of_the_order(

@@ -127,6 +127,7 @@ def test_a_cancelled_order_is_refunded_once_all_money_is_back(
     http.delete(f"/orders/{id_}", headers=customer)
     refund = deliver().sent[-1]
     assert (refund.type, refund.data["amount"]) == ("payment.refund", CAPTURED)
+    assert refund.data["reason"] == "cancelled_by_customer"
     back = PaymentRefunded(id_, PAYMENT, UUID(refund.data["refund_id"]), CAPTURED, "EUR")
     assert published(deliver(back, StockRestocked(id_))) == ["order.refunded"]
     assert published(deliver(back)) == []

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from amqp.exceptions import PreconditionFailed
+from prometheus_client import REGISTRY
 
 from chassis.base import clock
 from chassis.messaging import broker
@@ -68,6 +69,20 @@ def test_a_published_message_survives_a_restart_of_the_broker(name: str, publish
     assert taken_from(queue, envelope).properties["delivery_mode"] == 2
     with broker.connect(server_url("BROKER")) as connection, pytest.raises(PreconditionFailed, match="durable"):
         connection.default_channel.queue_declare(queue, durable=False)
+    for exchange in (broker.EXCHANGE, broker.own_exchange(name)):
+        with broker.connect(server_url("BROKER")) as connection, pytest.raises(PreconditionFailed, match="durable"):
+            connection.default_channel.exchange_declare(exchange.name, exchange.type, durable=False, auto_delete=False)
+
+
+def test_dead_letters_are_counted_again_and_again(
+    name: str, publisher: Publisher, consume: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "COUNT_DEAD_LETTERS_SECONDS", 1.1)
+    consume(lambda body, headers: DeadLetter("it cannot be done"))
+    for count in (1, 2):
+        publisher.publish(an_envelope(name))
+        queue = {"queue": broker.dead_letter_queue(name).name}
+        until(lambda: REGISTRY.get_sample_value("souk_dead_letters", queue) == count)  # noqa: B023 - called at once
 
 
 def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
@@ -88,16 +103,18 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
 
 
 def test_a_held_message_is_handled_again_without_a_copy(name: str, publisher: Publisher, consume: Start) -> None:
-    arrived: Mailbox[dict[str, Any]] = Mailbox()
+    arrived: list[tuple[dict[str, Any], float]] = []
 
     def hold_once(body: bytes, headers: dict[str, Any]) -> Verdict:
-        arrived.put(headers)
-        return Hold(0.1) if arrived.qsize() == 1 else None
+        arrived.append((headers, time.monotonic()))
+        return Hold(1.5) if len(arrived) == 1 else None
 
     consume(hold_once)
     publisher.publish(an_envelope(name))
-    until(lambda: arrived.qsize() == 2)
-    assert broker.ATTEMPT_HEADER not in arrived.get_nowait()
+    until(lambda: len(arrived) == 2)
+    (_, held_at), (headers, returned_at) = arrived
+    assert broker.ATTEMPT_HEADER not in headers
+    assert returned_at - held_at >= 1.5
 
 
 def test_a_message_given_up_becomes_a_dead_letter_with_the_reason(
@@ -204,6 +221,8 @@ def test_a_consumer_that_cannot_bind_its_queue_is_not_ready(consume: Start, name
 def test_a_consumer_whose_handler_hangs_is_not_ready(
     name: str, publisher: Publisher, consume: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Longer than an idle consumer takes for a round.
+    monkeypatch.setattr(consuming, "MAX_HANDLING_SECONDS", 3)
     begun, ended = threading.Event(), threading.Event()
 
     def hang(body: bytes, headers: dict[str, Any]) -> Verdict:
@@ -212,12 +231,10 @@ def test_a_consumer_whose_handler_hangs_is_not_ready(
         return None
 
     consumer = consume(hang)
+    until(lambda: consumer.is_ready)
     publisher.publish(an_envelope(name))
     assert begun.wait(DEADLINE_SECONDS)
-    assert consumer.is_ready
-    with monkeypatch.context() as patch:
-        patch.setattr(consuming, "MAX_HANDLING_SECONDS", 0.1)
-        until(lambda: not consumer.is_ready)
+    until(lambda: not consumer.is_ready)
     ended.set()
     until(lambda: consumer.is_ready)
 
@@ -383,9 +400,11 @@ def test_messages_that_cannot_be_handled_together_are_handled_one_by_one(
     envelopes = [an_envelope(name) for _ in range(consuming.PREFETCH)]
     list(publisher.send_all([Outgoing.of(each) for each in envelopes]))
     sizes: list[int] = []
+    progress: list[float] = []
 
     def handle(deliveries: Sequence[Delivery]) -> list[Verdict] | None:
         sizes.append(len(deliveries))
+        progress.append(consumer._iterated_at)
         if len(deliveries) > 1:
             return None
         consumer.should_stop = len(sizes) == 1 + consuming.PREFETCH
@@ -395,6 +414,7 @@ def test_messages_that_cannot_be_handled_together_are_handled_one_by_one(
     consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
     consumer.run()
     assert sizes == [consuming.PREFETCH] + [1] * consuming.PREFETCH
+    assert progress[-1] > progress[1], "however long they take, it is ready"
     assert taken_from(broker.dead_letter_queue(name).name, envelopes[3])
     with broker.connect(server_url("BROKER")) as connection:
         until(lambda: broker.depth(connection.default_channel, name) == 0)

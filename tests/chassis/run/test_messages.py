@@ -33,6 +33,7 @@ from contracts.stock import ReserveStock
 from contracts.users import UserDeleted
 from tests.broker import sending_each
 from tests.chassis.support import chassis_service
+from tests.installation import until
 
 handlers = Handlers("counting")
 handled: list[UUID] = []
@@ -300,9 +301,15 @@ def test_a_slow_batch_ends_in_time_and_keeps_what_it_sent(counting: Service, mon
     for _ in range(2):
         with counting.store.transaction():
             outbox.emit(UserDeleted(uuid4()))
-    monkeypatch.setattr(relay_module, "MAX_BATCH_SECONDS", 0)
+    monkeypatch.setattr(relay_module, "MAX_BATCH_SECONDS", 1.1)
     sent: list[Envelope] = []
-    relay = Relay(counting.store.source, sending_each(sent.append))
+
+    def send_slowly(message: Envelope) -> None:
+        began_at = time.monotonic()
+        sent.append(message)
+        until(lambda: time.monotonic() - began_at > 1.1)
+
+    relay = Relay(counting.store.source, sending_each(send_slowly))
     assert [relay.send_batch() for _ in range(3)] == [1, 1, 0]
     assert len({each.id for each in sent}) == 2
 
@@ -317,6 +324,19 @@ def test_a_timer_runs_in_a_transaction(counting: Service, monkeypatch: pytest.Mo
     monkeypatch.setattr(counting, "timers", [Timer(0.01, fire)])
     worker.run_timers(counting, stopping)
     assert counted(counting) == 1
+
+
+def test_a_timer_that_fails_leaves_nothing(counting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping = threading.Event()
+
+    def fail() -> None:
+        stopping.set()
+        postgres.session().execute(text("INSERT INTO counted VALUES (:id)"), {"id": uuid4()})
+        raise ConnectionError("not now")
+
+    monkeypatch.setattr(counting, "timers", [Timer(0.01, fail)])
+    worker.run_timers(counting, stopping)
+    assert counted(counting) == 0
 
 
 def test_old_rows_are_purged(counting: Service) -> None:

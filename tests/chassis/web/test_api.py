@@ -250,7 +250,9 @@ def test_an_invalid_token_is_rejected(service: Service, notes: FlaskClient, kind
 def test_a_route_admits_only_the_callers_it_names(service: Service, notes: FlaskClient) -> None:
     words = {"json": {"words": "a"}}
     assert notes.post("/notes/", **words).status_code == 401
-    assert notes.post("/notes/", headers={"Authorization": "Basic abc"}, **words).status_code == 401
+    token = bearer(service, ME)["Authorization"].removeprefix("Bearer ")
+    for scheme in ("Basic", "Token"):
+        assert notes.post("/notes/", headers={"Authorization": f"{scheme} {token}"}, **words).status_code == 401
     assert notes.post("/notes/", headers={"X-API-Key": "orders-key"}, **words).status_code == 403
     assert notes.post("/prepared", headers=bearer(service, ME), **words).status_code == 403
     for role in ("staff", "admin"):
@@ -267,7 +269,8 @@ def test_a_route_admits_only_the_callers_it_names(service: Service, notes: Flask
 def test_an_owner_route_checks_ownership(service: Service, notes: FlaskClient) -> None:
     assert notes.get(f"/notes/{ME}", headers=bearer(service, ME)).status_code == 200
     assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4(), "staff")).status_code == 200
-    assert notes.get(f"/notes/{ME}", headers=bearer(service, uuid4())).status_code == 404
+    for other in (UUID(int=0), UUID(int=2**128 - 1)):
+        assert notes.get(f"/notes/{ME}", headers=bearer(service, other)).status_code == 404
 
 
 def test_an_owner_route_without_an_ownership_check_fails(service: Service, notes: FlaskClient) -> None:
