@@ -32,9 +32,12 @@ _QUORUM = {"x-queue-type": "quorum"}
 EXCHANGE = Exchange("souk", type="topic", durable=True, arguments={"alternate-exchange": UNROUTED})
 
 
-def connect(url: str, heartbeat: int = 10, confirms_each: bool = True) -> Connection:
-    """confirms_each: each publish waits for its confirm, which kombu leaves off."""
-    options = {"confirm_publish": confirms_each} if is_amqp(url) else {"visibility_timeout": VISIBILITY_SECONDS}
+def connect(url: str, heartbeat: int = 10, confirms_each: bool = True, read_seconds: float | None = None) -> Connection:
+    """confirms_each: each publish waits for its confirm, which kombu leaves off. read_seconds: a silent broker is an error."""
+    limits = {} if read_seconds is None else {"read_timeout": read_seconds, "write_timeout": read_seconds}
+    options = (
+        {"confirm_publish": confirms_each, **limits} if is_amqp(url) else {"visibility_timeout": VISIBILITY_SECONDS}
+    )
     return Connection(
         url, transport_options={**transport_options(url), **options}, connect_timeout=5, heartbeat=heartbeat
     )

@@ -1,6 +1,7 @@
 """Lists and replays dead letters."""
 
 import hashlib
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -21,6 +22,13 @@ MAX_LETTERS = 10_000
 
 QUIET_SECONDS = 2.0
 """Without a delivery, no more are waiting."""
+
+READ_SECONDS = 5.0
+
+RETURN_SECONDS = 1.0
+"""Quorum queues take back what was looked at a moment later; the next one to look would not see it."""
+
+RETURN_POLL_SECONDS = 0.01
 
 BATCH = 100
 """Published before waiting for their confirms."""
@@ -62,7 +70,7 @@ class DeadLetterQueue:
         self._url, self._queue, self._service = url, queue, service
 
     def count(self) -> int:
-        with broker.connect(self._url) as connection:
+        with broker.connect(self._url, read_seconds=READ_SECONDS) as connection:
             try:
                 return broker.depth(connection.default_channel, self._queue)
             except NoQueue:
@@ -75,7 +83,7 @@ class DeadLetterQueue:
             for message in messages:
                 found.append(_letter(message, self._queue))
                 if message.headers.get("x-delivery-count", 0) >= MAX_RETURNS:
-                    worn.append((message, _copy(message, "", self._queue, {})))
+                    worn.append((message, _copy(message, self._service or "", self._queue, {})))
             self._move(worn)
         return found
 
@@ -99,17 +107,20 @@ class DeadLetterQueue:
     @contextmanager
     def _held(self, limit: int = MAX_LETTERS) -> Iterator[Iterator[Any]]:
         """Unacknowledged messages return to their places."""
-        with broker.connect(self._url) as connection:
-            self._publisher = Publisher(self._url)
+        with broker.connect(self._url, read_seconds=READ_SECONDS) as connection:
+            self._publisher = Publisher(self._url, declares=self._service is None)
             channel = connection.default_channel
             try:
                 waiting = min(broker.depth(channel, self._queue), limit)
             except NoQueue:
                 waiting = 0
+            self._moved = 0
             try:
                 yield _delivered(connection, self._queue, waiting)
             finally:
                 self._publisher.close()
+            channel.close()
+            _await_return(connection, self._queue, waiting - self._moved)
 
     def _destination(self, message: Any) -> tuple[str, str]:
         if self._service is None:
@@ -122,6 +133,7 @@ class DeadLetterQueue:
             some = moves[start : start + BATCH]
             for index in self._publisher.send_all([copy for _, copy in some]):
                 some[index][0].ack()
+                self._moved += 1
 
 
 def _copy(message: Any, exchange: str, key: str, headers: dict[str, Any]) -> Outgoing:
@@ -129,6 +141,13 @@ def _copy(message: Any, exchange: str, key: str, headers: dict[str, Any]) -> Out
     kept = {name: value for name, value in message.headers.items() if name not in dropped}
     properties = {name: value for name, value in message.properties.items() if name in _COPIED}
     return Outgoing(key, body_of(message), points_of(key), exchange, kept | headers, message.content_type, properties)
+
+
+def _await_return(connection: Connection, queue: str, count: int) -> None:
+    until = time.monotonic() + RETURN_SECONDS
+    with connection.channel() as channel:
+        while count and broker.depth(channel, queue) < count and time.monotonic() < until:
+            time.sleep(RETURN_POLL_SECONDS)
 
 
 def _delivered(connection: Connection, queue: str, count: int) -> Iterator[Any]:

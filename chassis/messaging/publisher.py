@@ -43,9 +43,9 @@ def points_of(routing_key: str) -> tuple[str, str]:
 class Publisher:
     """Not thread-safe. Reconnects. Methods raise ConnectionError without a confirm."""
 
-    def __init__(self, url: str, service: str = "") -> None:
-        """service: whose exchange may be used."""
-        self._url, self._service = url, service
+    def __init__(self, url: str, service: str = "", declares: bool = True) -> None:
+        """service: whose exchange may be used. declares: else the exchanges are there."""
+        self._url, self._service, self._declares = url, service, declares
         self._connection = self._connect()
         self._channel: Any = None
         self._tag = 0
@@ -107,7 +107,8 @@ class Publisher:
     def _open(self) -> Any:
         if self._channel is None:
             channel: Any = self._connection.default_channel
-            broker.declare_exchange(channel, broker.is_amqp(self._url))
+            if self._declares:
+                broker.declare_exchange(channel, broker.is_amqp(self._url))
             if self._service:
                 broker.own_exchange(self._service)(channel).declare()
             if broker.is_amqp(self._url):

@@ -66,8 +66,14 @@ def sources(package: str) -> list[DeadLetterQueue | Rows]:
         return [DeadLetterQueue(settings.broker_url, broker.UNROUTED, None)]
     service: Service = importlib.import_module(f"{package}.app").service
     service.require_settings("broker_url")
-    queue = DeadLetterQueue(service.settings.broker_url, broker.dead_letter_queue(service.name).name, service.name)
-    return [queue, Rows(service)] if service.dead_rows else [queue]
+    return of(service)
+
+
+def of(service: Service) -> list[DeadLetterQueue | Rows]:
+    """Without a broker only rows."""
+    url, name = service.settings.broker_url, broker.dead_letter_queue(service.name).name
+    queues = [DeadLetterQueue(url, name, service.name)] if url else []
+    return [*queues, *([Rows(service)] if service.dead_rows else [])]
 
 
 def main(line: Sequence[str] | None = None) -> int:

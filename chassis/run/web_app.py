@@ -17,6 +17,7 @@ from chassis.base import deadline, telemetry, tracing
 from chassis.base.health import Health, InFlight
 from chassis.base.settings import Settings
 from chassis.base.tracing import Kind
+from chassis.run import operations
 from chassis.run.bodies import MAX_BODY_BYTES
 from chassis.run.service import Service
 from chassis.storage import store
@@ -51,7 +52,13 @@ def build(service: Service) -> Flask:
     # A redirect to /orders/ would break a POST.
     app.url_map.strict_slashes = False
     errors.register(app, service.store.unavailable)
-    document = api.mount(app, service.routes(), service.settings, service.title or service.name, service.about)
+    document = api.mount(
+        app,
+        {**service.routes(), **operations.routes(service)},
+        service.settings,
+        service.title or service.name,
+        service.about,
+    )
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()

@@ -11,7 +11,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.pool import NullPool
 
-from chassis.storage import idempotency_keys, inbox, outbox, postgres
+from chassis.storage import idempotency_keys, inbox, outbox, postgres, postgres_trail
 
 # Any number: serializes migrations of one database.
 _LOCK = 7_368_107
@@ -68,6 +68,12 @@ def create_chassis_tables(with_outbox: bool = True) -> None:
     if with_outbox:
         postgres.metadata.create_all(op.get_bind(), tables=[outbox.outbox])
         announce_inserts("outbox")
+    create_trail()
+
+
+def create_trail() -> None:
+    """For services whose first migration ran before there was one."""
+    postgres.metadata.create_all(op.get_bind(), tables=[postgres_trail.operator_actions])
 
 
 def announce_inserts(table: str) -> None:

@@ -22,7 +22,8 @@ from chassis.messaging import relay
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.messaging.relay import Batch, Source
-from chassis.storage import metrics
+from chassis.storage import metrics, mongo_trail
+from chassis.storage.trail import Trail
 
 UNSENT = "unsent"
 """The field that holds a document's unsent messages."""
@@ -166,6 +167,7 @@ class MongoStore:
 
     def __init__(self, url: str, collections: Sequence[str], name: str) -> None:
         self.source: Source = DocumentSource(collections, name)
+        self.trail: Trail = mongo_trail.MongoTrail()
         self._collections = collections
         mongoengine.connect(
             host=url,
@@ -184,6 +186,7 @@ class MongoStore:
         with pymongo.timeout(INDEX_TIMEOUT_SECONDS):
             for name in self._collections:
                 mongoengine.get_db()[name].create_index(OLDEST, sparse=True)
+            mongo_trail.ensure_indexes()
             for document in mongoengine.Document.__subclasses__():
                 if document.__module__.startswith(f"{package.__name__}."):
                     document.ensure_indexes()

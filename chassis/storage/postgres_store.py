@@ -16,7 +16,9 @@ from chassis.storage import inbox, outbox, postgres, rows
 from chassis.storage.idempotency_keys import idempotency_keys
 from chassis.storage.outbox import TableSource
 from chassis.storage.postgres import Database
+from chassis.storage.postgres_trail import PostgresTrail
 from chassis.storage.replica import Late, Replica
+from chassis.storage.trail import Trail
 
 T = TypeVar("T")
 
@@ -28,6 +30,7 @@ class PostgresStore(Database):
         """events: replaces the outbox and is never purged."""
         super().__init__(url, pool_size)
         self._pool_size = pool_size
+        self.trail: Trail = PostgresTrail()
         self._has_outbox = events is None
         self.source: Source = TableSource(self, outbox.outbox if events is None else events, name)
         self._replica: Replica | None = None

@@ -10,12 +10,14 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from chassis.messaging.relay import Source
+from chassis.storage.trail import Trail
 
 T = TypeVar("T")
 
 
 class Store(Protocol):
     source: Source
+    trail: Trail
     unavailable: tuple[type[Exception], ...]
     """Errors when unavailable."""
 
@@ -79,6 +81,10 @@ def active(store: Store) -> Iterator[None]:
 
 def current() -> Store:
     return _active.get()
+
+
+def trail() -> Trail:
+    return _active.get().trail
 
 
 def transaction() -> AbstractContextManager[None]:

@@ -194,13 +194,17 @@ class RabbitMQ(Server):
         }
 
 
-_USERS = {program: service for program, service in ROLES.items() if program.endswith(("-worker", "-celery"))}
+_USERS = {program: service for program, service in ROLES.items() if not program.endswith("-sidecar")}
 """The service of each."""
 
 
 def _permissions(program: str) -> dict[str, str]:
     """Declaring needs `configure`; binding a queue, `write` to it and `read` of the exchange."""
     service = _USERS[program]
+    if program.endswith("-web"):
+        # To look at dead letters, and to put them back into a queue of the service.
+        rights = {"configure": "^$", "write": _any_of(service), "read": _any_of(f"{service}.dead")}
+        return {"user": program, "vhost": VHOST, **rights}
     if program.endswith("-celery"):
         own = _any_of(service, f"{service}.celery")
     else:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from uuid import uuid4
 
 from flask import g, session
@@ -73,6 +73,11 @@ def from_form(text: str) -> str:
     return text
 
 
+def segment(text: str) -> str:
+    """Of a path."""
+    return quote(text, safe="")
+
+
 def call(
     method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None, query: Mapping[str, Any] = {}
 ) -> Any:
@@ -114,7 +119,11 @@ def _send(method: str, target: str, body: Any = None, headers: Mapping[str, str]
     if body is not None and not isinstance(body, bytes):
         body = json.dumps(body).encode()
         sent["Content-Type"] = "application/json"
-    return _clients[target.split("/")[1]].send(Request(target, sent, method, body or None), settings)
+    _, service, rest = target.split("/", 2)
+    if rest.startswith("operations/"):
+        # The same in every service, and only called from inside.
+        target = f"/{rest}"
+    return _clients[service].send(Request(target, sent, method, body or None), settings)
 
 
 def _content(method: str, path: str, response: Response) -> Any:

@@ -96,7 +96,12 @@ def order(order_id: UUID) -> str:
     }
     more |= {f"mail{i}": f"/notifications/{who}/{mail['id']}" for i, mail in enumerate(told["mails"][:10])}
     more |= {f"refunds{i}": f"/payments/{paid['id']}/refunds" for i, paid in enumerate(told["payments"][:5])}
-    read = api.each(customer=f"/users/{who}", **more)
+    read = api.each(
+        customer=f"/users/{who}",
+        saga=f"/orders/operations/sagas/{order_id}",
+        actions=f"/orders/operations/actions?subject={order_id}",
+        **more,
+    )
     movements = [
         {**entry, "name": line["name"]}
         for i, line in enumerate(shown["lines"][:10])
@@ -107,6 +112,8 @@ def order(order_id: UUID) -> str:
         "staff/order.html",
         **told,
         customer=read["customer"],
+        saga=read["saga"],
+        done=(read["actions"] or {"items": []})["items"],
         movements=sorted(movements, key=lambda entry: entry["at"]),
         deliveries=[found for i in range(len(told["mails"][:10])) if (found := read[f"mail{i}"])],
         refunds=[
@@ -125,7 +132,7 @@ def change_order(order_id: UUID, action: str) -> Any:
             "PUT", f"/orders/{order_id}/status", {**body, **({"note": {"text": why}} if action == "cancel" else {})}
         )
 
-    return _asked(f"{title}: order {str(order_id)[:8]}", change, url_for("staff.order", order_id=order_id))
+    return asked(f"{title}: order {str(order_id)[:8]}", change, url_for("staff.order", order_id=order_id))
 
 
 @pages.page("/orders/<uuid:order_id>/refund", allow="staff", methods=("POST",))
@@ -137,10 +144,10 @@ def refund(order_id: UUID) -> Any:
         api.post(f"/orders/{order_id}/refunds", body, key=request.form.get("key", ""))
 
     title = f"Refund {amount or 'all that is left'} of order {str(order_id)[:8]}"
-    return _asked(title, change, url_for("staff.order", order_id=order_id))
+    return asked(title, change, url_for("staff.order", order_id=order_id))
 
 
-def _asked(
+def asked(
     title: str, change: Callable[[str], None], back: str, refused: Callable[[api.Refusal], str] | None = None
 ) -> Any:
     """Asks once more for each action, and for the reason; then does it, and writes who, what and why to the log.
@@ -198,7 +205,7 @@ def roles(user_id: UUID) -> Any:
     def change(_: str) -> None:
         api.call("PUT", f"/users/{user_id}/roles", {"roles": wanted})
 
-    return _asked(f"Make the roles {', '.join(wanted)}", change, url_for("staff.customer", user_id=user_id))
+    return asked(f"Make the roles {', '.join(wanted)}", change, url_for("staff.customer", user_id=user_id))
 
 
 # --- catalogue
@@ -249,7 +256,7 @@ def change_product(product_id: UUID) -> Any:
     back = url_for("staff.product", product_id=product_id)
     if (before["price"], before["currency"]) != (body["price"], body["currency"]):
         title = f"Change the price of {before['name']} from {_price(before)} to {_price(body)}"
-        return _asked(title, change, back, lambda refusal: _product_page(product_id, refusal, body))
+        return asked(title, change, back, lambda refusal: _product_page(product_id, refusal, body))
     try:
         change("")
     except api.Refusal as refusal:
@@ -270,7 +277,7 @@ def adjust_stock(product_id: UUID) -> Any:
         body = {"quantity": quantity, "reason": why}
         api.post(f"/products/{product_id}/stock-adjustments", body, key=request.form.get("key", ""))
 
-    return _asked(f"Change the stock by {quantity}", change, url_for("staff.product", product_id=product_id))
+    return asked(f"Change the stock by {quantity}", change, url_for("staff.product", product_id=product_id))
 
 
 @pages.page("/products/import", allow="staff", methods=("POST",))

@@ -12,8 +12,7 @@ from chassis.base import tracing
 from chassis.base.problems import Problem
 from chassis.storage import store
 from contracts import money
-from contracts.reasons import Reason
-from services.orders import deadlines, history, saga, words
+from services.orders import deadlines, history, operations, saga, words
 from services.orders.app import service
 from services.orders.history import OrderQuery
 from services.orders.models import Event, Order
@@ -80,10 +79,10 @@ def run(verb: str, order_id: UUID | None, by: str) -> None:
         list_stuck()
         return
     order = Order.get_for_update(order_id)
-    if verb == "resume" or (verb == "compensate" and order.is_called_off):
+    if verb == "resume":
         deadlines.resume(order, by)
     elif verb == "compensate":
-        saga.cancel(order, Reason.CANCELLED_BY_SHOP)
+        operations.compensate(order, by)
     elif verb == "settle":
         saga.settle(order, by)
     show(order)

@@ -85,6 +85,25 @@ def test_a_customer_searches_as_they_type_buys_and_watches_the_order(page: Page,
     assert_accessible(page)
 
 
+def test_an_operator_mends_an_order_that_waits(
+    page: Page, staff: Person, person: Callable[[], Person], product: Callable[[int], str]
+) -> None:
+    leila = person()
+    order = leila.order(product(5), payment_method="tok_pending")["id"]
+    log_in(page, staff)
+    page.goto("/staff/dead-letters")
+    assert_accessible(page)
+    page.goto(f"/staff/orders/{order}")
+    page.get_by_role("button", name="Compensate").click()
+    page.get_by_label("Why").fill("The customer called")
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(page.locator(".state")).to_contain_text("Cancelled")
+    assert_accessible(page)
+    page.goto("/docs/orders")
+    page.locator("details").first.locator("summary").click()
+    assert_accessible(page)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("path", ["/", "/shop", "/shop/basket", "/account/login", "/account/register"])
 def test_open_pages_are_accessible(page: Page, path: str) -> None:

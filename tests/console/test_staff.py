@@ -6,7 +6,12 @@ from uuid import uuid4
 
 import pytest
 import requests
+from kombu import Connection
 
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
+from contracts.users import UserDeleted
+from launcher.stack import Stack
 from tests.conftest import a_product
 from tests.console.conftest import LogIn
 from tests.console.test_journey import once
@@ -180,3 +185,58 @@ def test_words_of_others_are_text_in_staffs_pages(operator: Visitor, staff: Pers
     made = staff.call("POST", "/products/", {**a_product(stock_quantity=3), "name": script})
     for path in (f"/staff/products/{made['id']}", "/staff/products?q=alert", f"/staff/find?q={script}"):
         assert script not in operator.get(path).body
+
+
+@pytest.fixture
+def dead_letter(stack: Stack) -> str:
+    """The id of a message that notifications has given up, whose cause is gone."""
+    envelope = Envelope.of(UserDeleted(uuid4()), "users")
+    key = broker.dead_letter_queue("notifications").name
+    with Connection(stack.url("rabbitmq")) as connection:
+        connection.Producer().publish(envelope.to_json(), exchange="", routing_key=key, delivery_mode=2)
+    return str(envelope.id)
+
+
+def test_a_dead_letter_is_looked_at_and_replayed_once_with_a_reason(
+    operator: Visitor, staff: Person, dead_letter: str
+) -> None:
+    page = once(operator, "/staff/dead-letters", "user.deleted")
+    assert dead_letter in page.body
+    path = f"/staff/dead-letters/notifications/{dead_letter}"
+    letter = operator.get(path)
+    assert dead_letter in letter.text
+    assert "A replay sends it to notifications" in letter.text
+    asked = operator.send(letter.form(f"{path}/replay"))
+    assert "Replay user.deleted, which sends it to notifications?" in asked.text
+    # A dry run leaves it where it is.
+    assert operator.get(path).status == 200
+    # A double click.
+    for _ in range(2):
+        done = operator.send(asked.form(f"{path}/replay"), why="Its cause is gone")
+        assert "done" in done.text
+    assert operator.get(path).status == 404
+    trail = operator.get("/staff/trail")
+    assert trail.text.count(f"Replay dead letter {dead_letter[:8]}") == 1
+    for part in (staff.email, "Its cause is gone", "user.deleted sent to notifications"):
+        assert part in trail.text
+
+
+def test_an_order_that_waits_is_resumed_and_compensated(
+    operator: Visitor, person: Callable[[], Person], product: Sell
+) -> None:
+    order = person().order(product(3), payment_method="tok_pending")["id"]
+    path = f"/staff/orders/{order}"
+    page = once(operator, path, "It waits", "payment.authorize")
+    resumed = do(operator, page, f"{path}/saga/resume", "The bank is back")
+    assert "done" in resumed.text
+    assert "order.resumed" in operator.get(path).text
+    compensated = do(operator, operator.get(path), f"{path}/saga/compensate", "The customer called")
+    assert "done" in compensated.text
+    once(operator, path, "Cancelled", "The customer called")
+
+
+@pytest.mark.parametrize("path", ["/staff/dead-letters/notifications/x/replay", "/staff/orders/{id}/saga/resume"])
+def test_a_customer_mends_nothing(customer: Visitor, path: str) -> None:
+    token = customer.get("/account").form("/account/logout").fields["csrf"]
+    fields = {"csrf": token, "sure": "1", "why": "Because"}
+    assert customer.send(Form(path.format(id=uuid4()), fields)).status == 403

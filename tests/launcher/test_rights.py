@@ -259,9 +259,37 @@ def test_a_stranger_cannot_enter_rabbitmq(stack):
             broker.connect(url).connect()
 
 
-@pytest.mark.parametrize("program", sorted(set(ROLES) - set(BROKERED)))
-def test_web_processes_and_sidecars_have_no_user_in_rabbitmq(stack, program):
+@pytest.mark.parametrize("program", sorted(set(ROLES) - {*BROKERED, *WEBS}))
+def test_sidecars_have_no_user_in_rabbitmq(stack, program):
     assert "SOUK_BROKER_URL" not in stack.credentials(program)
+
+
+@pytest.mark.usefixtures("queues")
+@pytest.mark.parametrize("program", WEBS)
+def test_a_web_process_reads_its_services_dead_letters_and_returns_them_to_it_and_no_more(stack, program):
+    service = ROLES[program]
+    dead = [f"{service}.dead"] * service_with_queues(service)
+    for queue in dead:
+        assert channel_of(stack, program).basic_get(queue) is None
+    publish(stack, program, service, "nowhere")
+    names = [name for each in SERVICES for name in (each, f"{each}.dead", f"{each}.celery")]
+    for queue in {*names, broker.UNROUTED} - {*dead}:
+        for attempt in (
+            lambda channel, queue=queue: channel.basic_get(queue),
+            lambda channel, queue=queue: channel.queue_purge(queue),
+        ):
+            with pytest.raises((AccessRefused, NotFound)):
+                attempt(channel_of(stack, program))
+    for exchange in {*SERVICES, broker.EXCHANGE.name, broker.UNROUTED, ""} - {service}:
+        with pytest.raises((AccessRefused, NotFound)):
+            publish(stack, program, exchange, "order.placed")
+    for attempt in (
+        lambda channel: channel.queue_declare("new"),
+        lambda channel: channel.queue_delete(f"{service}.dead"),
+        lambda channel: channel.queue_bind(f"{service}.dead", service, "anything"),
+    ):
+        with pytest.raises((AccessRefused, NotFound)):
+            attempt(channel_of(stack, program))
 
 
 @pytest.mark.usefixtures("queues")

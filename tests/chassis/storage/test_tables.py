@@ -37,6 +37,18 @@ TABLES = {
         PRIMARY KEY (caller, route, key_hash)
         INDEX (created_at)
     """,
+    "operator_actions": """
+        id UUID
+        by UUID
+        name VARCHAR(100)
+        subject VARCHAR(200)
+        why VARCHAR(200)
+        at TIMESTAMP WITH TIME ZONE
+        outcome VARCHAR(200) NULL
+        PRIMARY KEY (id)
+        INDEX (at)
+        INDEX (subject, at)
+    """,
 }
 
 
