@@ -1,6 +1,7 @@
 """What the operators ask of the API server."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import urllib3
@@ -45,6 +46,23 @@ class Kubernetes:
     def list(self, plural: str) -> list[Object]:
         found: list[Object] = self._request("GET", self._path(plural))["items"]
         return found
+
+    def pods(self) -> Sequence[Object]:
+        found: list[Object] = self._request("GET", self._path("pods", "v1"))["items"]
+        return found
+
+    def secret(self, name: str) -> Object:
+        return self._request("GET", self._path(f"secrets/{name}", "v1"))
+
+    def create_secret(self, name: str, labels: Mapping[str, str], data: Mapping[str, str]) -> None:
+        """Raises Conflict if there is one. data: in base64."""
+        body = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "labels": labels}, "data": data}
+        self._request("POST", self._path("secrets", "v1"), body)
+
+    def update_secret(self, secret: Object, data: Mapping[str, str]) -> None:
+        """Raises Conflict if it has changed since."""
+        body = {**secret, "data": {**secret["data"], **data}}
+        self._request("PUT", self._path(f"secrets/{secret['metadata']['name']}", "v1"), body)
 
     def deployment(self, name: str) -> Object:
         return self._request("GET", self._path(f"deployments/{name}", "apps/v1"))

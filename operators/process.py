@@ -16,6 +16,7 @@ from structlog import get_logger
 
 from chassis.base import failpoints, health, telemetry
 from chassis.discovery.api_server import APIServer
+from operators.keyring.keyring import Keyring
 from operators.kubernetes import GROUP, VERSION, Conflict, Kubernetes, Object, Refused, Unavailable
 from operators.prometheus import Prometheus
 from operators.reconciler import Reconciler, reconcile
@@ -115,7 +116,7 @@ def run(settings: Settings) -> None:
         failpoints.arm(settings.failpoints_directory, "operators")
     server = APIServer.of(settings)
     kubernetes = Kubernetes(server)
-    reconcilers = [ConsumerScaler(kubernetes, Prometheus(settings.metrics_url))]
+    reconcilers: list[Reconciler] = [ConsumerScaler(kubernetes, Prometheus(settings.metrics_url)), Keyring(kubernetes)]
     for reconciler in reconcilers:
         kubernetes.list(reconciler.plural)
     asyncio.run(_run(settings, server, kubernetes, reconcilers))

@@ -22,8 +22,14 @@ CACHE_SECONDS = 1.0
 class Health(Collector):
     """Checks raise, and bound their own time."""
 
-    def __init__(self, checks: Mapping[str, Callable[[], None]], in_flight: "InFlight | None" = None) -> None:
-        self._checks, self._in_flight = checks, in_flight
+    def __init__(
+        self,
+        checks: Mapping[str, Callable[[], None]],
+        in_flight: "InFlight | None" = None,
+        keys: Callable[[], str] = lambda: "",
+    ) -> None:
+        """keys: a digest of those that the process uses. A rotation waits for it."""
+        self._checks, self._in_flight, self._keys = checks, in_flight, keys
         self._lock = threading.Lock()
         self._expires = 0.0
         self._report: dict[str, str] = {}
@@ -60,6 +66,8 @@ class Health(Collector):
             body: dict[str, Any] = {"status": "ready" if ready else "not ready", "checks": report}
             if self._in_flight is not None:
                 body["in_flight"] = self._in_flight.count
+            if keys := self._keys():
+                body["keys"] = keys
             return (200 if ready else 503), json.dumps(body).encode()
         return None
 

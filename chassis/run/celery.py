@@ -5,6 +5,7 @@ from typing import Any
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from chassis.base import health, telemetry, tracing
+from chassis.clients import credentials
 from chassis.run.service import Service
 
 
@@ -36,7 +37,9 @@ def run(service: Service) -> None:
         if connection is None or not connection.connected:
             raise ConnectionError("Celery does not consume.")
 
-    health.serve(health.Health({"database": service.store.check, "celery": check}), settings.host, settings.port)
+    checks = {"database": service.store.check, "celery": check}
+    found = health.Health(checks, keys=lambda: credentials.digest(service.settings))
+    health.serve(found, service.settings.host, service.settings.port)
     try:
         _work(service.celery.app, settings.threads)
     finally:

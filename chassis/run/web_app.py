@@ -17,9 +17,11 @@ from chassis.base import deadline, telemetry, tracing
 from chassis.base.health import Health, InFlight
 from chassis.base.settings import Settings
 from chassis.base.tracing import Kind
+from chassis.clients import credentials
 from chassis.run import operations
 from chassis.run.bodies import MAX_BODY_BYTES
 from chassis.run.service import Service
+from chassis.security.keys import keyring
 from chassis.storage import store
 from chassis.web import api, errors, openapi
 
@@ -62,9 +64,15 @@ def build(service: Service) -> Flask:
     app.extensions["openapi"] = document
     app.add_url_rule("/openapi.json", view_func=openapi.serve(document), endpoint="openapi")
     in_flight = InFlight()
-    health = Health({"database": service.store.check}, in_flight)
+    health = Health({"database": service.store.check}, in_flight, lambda: _keys(service.settings))
     serve(app, service.settings, health, in_flight, lambda: store.active(service.store))
     return app
+
+
+def _keys(settings: Settings) -> str:
+    """Its own key's and its callers' have been read."""
+    own = credentials.digest(settings)
+    return own if own and keyring(settings).digest() == own else ""
 
 
 def serve(

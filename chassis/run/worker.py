@@ -16,6 +16,7 @@ from structlog.contextvars import bound_contextvars
 from chassis.base import clock, disk, failpoints, health, telemetry, tracing
 from chassis.base.problems import Problem
 from chassis.base.tracing import Kind, Span
+from chassis.clients import credentials
 from chassis.messaging import broker, handlers, spans
 from chassis.messaging.broker import ATTEMPT_HEADER, DELAYS_MILLISECONDS, REPLAY_HEADER
 from chassis.messaging.consumer import Consumer, DeadLetter, Delivery, Hold, Retry, Verdict
@@ -299,7 +300,8 @@ def run(service: Service) -> None:
         threading.Thread(target=ending_all(lambda: relay.run(stopping)), name="relay"),
         threading.Thread(target=ending_all(lambda: run_timers(service, stopping)), name="timers"),
     ]
-    health.serve(health.Health(checks), settings.host, settings.port)
+    found = health.Health(checks, keys=lambda: credentials.digest(settings))
+    health.serve(found, settings.host, settings.port)
     for thread in threads:
         thread.start()
     try:

@@ -18,6 +18,7 @@ from chassis.base import clock
 from chassis.base.settings import Settings
 from chassis.base.validation import summary
 from chassis.base.watched_file import WatchedFile
+from chassis.clients.credentials import digest_of
 
 log = get_logger(__name__)
 
@@ -69,6 +70,8 @@ class Keys:
     jwt: Mapping[str, JWTKey]
     callers: Mapping[str, tuple[str, datetime | None]]
     """Name and expiry, by digest."""
+    digest: str = ""
+    """Of the file."""
 
     def jwt_key(self, key_id: str) -> JWTKey | None:
         key = self.jwt.get(key_id)
@@ -88,7 +91,7 @@ class Keys:
         raise InvalidKeys("no key can sign tokens")
 
     @classmethod
-    def of(cls, content: KeyFile) -> Self:
+    def of(cls, content: KeyFile, digest: str = "") -> Self:
         """Raises InvalidKeys."""
         jwt_keys = {
             key_id: JWTKey(key_id, *_parsed(key_id, key.material.get_secret_value()), key.expires_at)
@@ -97,7 +100,7 @@ class Keys:
         callers = {
             digest: (name, until) for name, digests in content.api_callers.items() for digest, until in digests.items()
         }
-        return cls(jwt_keys, callers)
+        return cls(jwt_keys, callers, digest)
 
 
 class Keyring:
@@ -115,6 +118,10 @@ class Keyring:
 
     def now(self) -> Keys:
         return self._fixed if self._file is None else self._file.now()
+
+    def digest(self) -> str:
+        """Of the file in use; empty without one."""
+        return self._refresh().digest
 
     def jwt_key(self, key_id: str) -> JWTKey | None:
         return self.now().jwt_key(key_id) or self._refresh().jwt_key(key_id)
@@ -137,7 +144,7 @@ def keyring(settings: Settings) -> Keyring:
 
 def _parsed_file(raw: bytes) -> Keys:
     try:
-        return Keys.of(KeyFile.model_validate_json(raw))
+        return Keys.of(KeyFile.model_validate_json(raw), digest_of(raw))
     except ValidationError as error:
         raise InvalidKeys(summary(error)) from None
 

@@ -84,6 +84,8 @@ def kong_environment() -> dict[str, str]:
         "KONG_STATUS_LISTEN": "0.0.0.0:8100",
         # A stopped instance is not called for long.
         "KONG_DNS_VALID_TTL": "2",
+        # For the container beside it only, which brings new keys.
+        "KONG_ADMIN_LISTEN": "127.0.0.1:8001",
     }
 
 

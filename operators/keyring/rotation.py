@@ -42,15 +42,29 @@ def added(keys: Keys) -> str:
     return str(last["id"]) if len(keys["jwt"]) > 1 and last["expires_at"] is None else ""
 
 
-def sign(keys: Keys, now: datetime, drop_old: bool = False) -> Keys:
-    """Uses the added keys. Old ones expire once what they signed has. drop_old: at once, those for tokens."""
-    *old_jwt, new_jwt = keys["jwt"]
-    signing = [new_jwt, *(_expiring(key, now, _GRACE + TOKEN_LIFETIME, drop_old) for key in old_jwt)]
-    used = {
-        name: [new, *(_expiring(key, now, OLD_API_KEY_LIFETIME, False) for key in old)]
-        for name, (*old, new) in keys["api"].items()
+def use(keys: Keys) -> Keys:
+    """The added keys."""
+    return {
+        "jwt": [keys["jwt"][-1], *keys["jwt"][:-1]],
+        "api": {name: [own[-1], *own[:-1]] for name, own in keys["api"].items()},
     }
-    return {"jwt": signing, "api": used}
+
+
+def expire(keys: Keys, now: datetime, drop_old: bool = False) -> Keys:
+    """Keys that nobody uses any longer end once what they signed has. drop_old: at once, those for tokens."""
+    used, *old = keys["jwt"]
+    return {
+        "jwt": [used, *(_expiring(key, now, _GRACE + TOKEN_LIFETIME, drop_old) for key in old)],
+        "api": {
+            name: [first, *(_expiring(key, now, OLD_API_KEY_LIFETIME, False) for key in rest)]
+            for name, (first, *rest) in keys["api"].items()
+        },
+    }
+
+
+def sign(keys: Keys, now: datetime, drop_old: bool = False) -> Keys:
+    """Both, where all programs reread their keys within a second."""
+    return expire(use(keys), now, drop_old)
 
 
 def without_expired(keys: Keys, now: datetime) -> Keys:

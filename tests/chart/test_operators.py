@@ -9,7 +9,7 @@ import yaml
 
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
-from launcher.manifests import ROLES
+from launcher.manifests import CALLERS, ROLES, SERVICES
 from operators.kubernetes import GROUP, VERSION
 from operators.scaler.scaler import queries
 from tests.chart.conftest import KIND, PRODUCTION, VARIANTS, Object, Render, containers, of, pods
@@ -36,7 +36,7 @@ def objects(render: Render) -> list[Object]:
 def test_there_are_none_by_default(render: Render, variant: tuple[str, ...]) -> None:
     rendered = render(*variant)
     assert "operators" not in of(rendered, "Deployment")
-    assert not of(rendered, "ConsumerScaler") | of(rendered, "ScaledObject")
+    assert not of(rendered, "ConsumerScaler") | of(rendered, "ScaledObject") | of(rendered, "Keyring")
 
 
 def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> None:
@@ -50,16 +50,21 @@ def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> N
 
 
 def test_they_have_the_rights_that_the_tests_of_operators_take_away(objects: list[Object]) -> None:
-    assert of(objects, "Role")["operators"]["rules"] == yaml.safe_load((CHART / "operators/rules.yaml").read_text())
+    rules = [{**rule} for rule in of(objects, "Role")["operators"]["rules"]]
+    named = [rule.pop("resourceNames", None) for rule in rules]
+    assert rules == yaml.safe_load((CHART / "operators/rules.yaml").read_text())
+    # A right to create cannot name what it creates.
+    [names] = [names for names in named if names]
+    assert set(names) == {"souk-keyring", *(f"{service}-keys" for service in (*SERVICES, "gateway"))}
     [subject] = of(objects, "RoleBinding")["operators"]["subjects"]
     assert subject["name"] == pods(objects)["operators"]["spec"]["serviceAccountName"] == "operators"
     assert not of(objects, "ClusterRole")
 
 
-def test_they_reach_prometheus_and_the_api_server_only(objects: list[Object]) -> None:
+def test_they_reach_pods_prometheus_and_the_api_server_only(objects: list[Object]) -> None:
     policy = of(objects, "NetworkPolicy")["operators"]["spec"]
     kinds = [{kind for peer in rule["to"] for kind in peer} for rule in policy["egress"] if rule["ports"]]
-    assert kinds == [{"namespaceSelector"}, {"ipBlock"}]
+    assert kinds == [{"podSelector"}, {"namespaceSelector"}, {"ipBlock"}]
     assert len(policy["egress"]) == len(kinds)
 
 
@@ -78,8 +83,34 @@ def test_each_queue_has_a_scaler_of_its_consumers(objects: list[Object]) -> None
         assert grace >= default("maxHandlingSeconds")
 
 
+def test_a_keyring_has_all_callers(render: Render) -> None:
+    objects = render(*KIND, *ENABLED, "operators.keyring.enabled=true")
+    spec = of(objects, "Keyring")["souk"]["spec"]
+    assert {service: sorted(callers) for service, callers in spec["callers"].items()} == CALLERS
+    assert (spec["algorithm"], spec["intervalDays"], spec["rotation"]) == ("EdDSA", 90, 0)
+
+
+def test_each_pod_with_keys_says_which_it_has_loaded(render: Render) -> None:
+    objects = render(*KIND, *ENABLED, "operators.keyring.enabled=true")
+    operators = of(objects, "Deployment")["operators"]["spec"]["template"]["metadata"]["labels"]
+    policies = of(objects, "NetworkPolicy")
+    for name, pod in pods(objects).items():
+        if any(volume["name"] == "keys" for volume in pod["spec"].get("volumes", [])):
+            ports = {port["name"] for container in containers(pod) for port in container.get("ports", [])}
+            port = "keys" if "keys" in ports else "http"
+            assert port in ports
+            peers = [
+                peer
+                for rule in policies[name]["spec"]["ingress"]
+                if {"port": port} in rule["ports"]
+                for peer in rule.get("from", [])
+            ]
+            selectors = [peer["podSelector"]["matchLabels"] for peer in peers if "podSelector" in peer]
+            assert any(selector.items() <= operators.items() for selector in selectors)
+
+
 def default(field: str) -> Any:
-    [crd] = yaml.safe_load_all((CHART / "crds/operators.yaml").read_text())
+    crd, *_ = yaml.safe_load_all((CHART / "crds/operators.yaml").read_text())
     [version] = crd["spec"]["versions"]
     return version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"][field]["default"]
 

@@ -114,7 +114,7 @@ def test_programs_accept_their_settings(
 
 def test_production_needs_nothing_that_only_a_laptop_has(render: Render) -> None:
     text = json.dumps(render(*PRODUCTION))
-    assert not re.search(r"127\.0\.0\.1:(?!8100)|sandbox://|mailbox|devservers", text)
+    assert not re.search(r"127\.0\.0\.1:(?!8100|8001)|sandbox://|mailbox|devservers", text)
 
 
 def test_every_secret_has_a_reader_and_every_reader_its_secret(render: Render, contents: Contents) -> None:
@@ -269,7 +269,7 @@ def test_real_kong_gets_what_the_launcher_gives_it(render: Render) -> None:
     [kong] = of(render(*KIND, "edge=kong"), "Deployment")["gateway"]["spec"]["template"]["spec"]["containers"]
     given = {each["name"]: each["value"] for each in kong["env"]}
     assert chart.kong_environment().items() <= given.items()
-    assert given["KONG_ADMIN_LISTEN"] == "off"
+    assert given["KONG_ADMIN_LISTEN"] == "127.0.0.1:8001"
 
 
 def test_alerts_are_monitorings_own(render: Render) -> None:

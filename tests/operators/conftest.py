@@ -25,7 +25,11 @@ from tests.installation import until
 from tests.kubernetes import Account, KubernetesServer
 
 CRDS = CHART / "crds" / "operators.yaml"
-RULES: list[Any] = yaml.safe_load((CHART / "operators" / "rules.yaml").read_text())
+RULES: list[Any] = [
+    {**rule, "resources": [resource]}
+    for rule in yaml.safe_load((CHART / "operators" / "rules.yaml").read_text())
+    for resource in rule["resources"]
+]
 
 MERGE = "application/merge-patch+json"
 
@@ -149,8 +153,7 @@ class Operators:
         return response.status, response.data.decode()
 
     def failures(self) -> float:
-        found = re.search(r"souk_operator_failures_total\{\S+\} (\S+)", self.get("/metrics")[1])
-        return float(found[1]) if found else 0.0
+        return sum(map(float, re.findall(r"souk_operator_failures_total\{\S+\} (\S+)", self.get("/metrics")[1])))
 
     def end(self) -> None:
         self.process.terminate()

@@ -1,6 +1,5 @@
 """ConsumerScaler on a real API server."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import urllib3
 from operators.scaler.scaler import queries
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
-from tests.operators.conftest import RULES, Figures, Namespace, Start
+from tests.operators.conftest import Figures, Namespace, Start
 
 pytestmark = pytest.mark.kubernetes
 
@@ -221,35 +220,3 @@ def test_kubectl_shows_its_reason(namespace: Namespace, figures: Figures, start:
     [row] = table["rows"]
     shown = dict(zip(names, row["cells"], strict=True))
     assert [shown[name] for name in ("Queue", "Replicas", "Wanted", "Reason")] == ["orders", 3, 3, "AsWanted"]
-
-
-# --- rights
-
-
-def without(verb: str, resource: str) -> list[Any]:
-    changed = [
-        {**rule, "verbs": [each for each in rule["verbs"] if each != verb]} if resource in rule["resources"] else rule
-        for rule in RULES
-    ]
-    return [rule for rule in changed if rule["verbs"]]
-
-
-VERBS = [(verb, resource) for rule in RULES for resource in rule["resources"] for verb in rule["verbs"]]
-
-
-@pytest.mark.parametrize(
-    ("rules", "verb", "resource"), [(without(*each), *each) for each in VERBS], ids=[" ".join(each) for each in VERBS]
-)
-def test_every_right_is_needed(
-    namespace: Namespace, figures: Figures, start: Start, rules: list[Any], verb: str, resource: str
-) -> None:
-    namespace.deployment("orders-worker", 1)
-    measured(figures, namespace, consumed=16, busy=1.6)
-    a_scaler(namespace)
-    operators = start()
-    if verb in ("list", "watch"):
-        assert operators.process.wait(WAIT_SECONDS) != 0
-    else:
-        until(lambda: operators.failures() > 0, WAIT_SECONDS)
-        last = resource.rpartition("/")[2]
-        assert re.search(rf"403: \S+ \S+/{last}\b", operators.log.read_text())
