@@ -33,6 +33,9 @@ WATCH_SECONDS = 60
 RETRY_SECONDS = 5.0
 """After a round in which something failed."""
 
+START_SECONDS = 30.0
+RETRY_START_SECONDS = 0.5
+
 MAX_IDLE_SECONDS = 120
 """Without progress for longer the process is restarted."""
 
@@ -109,7 +112,7 @@ class Loop:
 
 
 def run(settings: Settings) -> None:
-    """Until SIGTERM. Raises Refused if the resources are not installed."""
+    """Until SIGTERM. Raises Refused if the resources are not installed, Unavailable if the API server is not there in time."""
     telemetry.configure_logging("operators", settings.log_level)
     telemetry.BUILD.labels(settings.version).set(1)
     if settings.failpoints_directory:
@@ -118,8 +121,21 @@ def run(settings: Settings) -> None:
     kubernetes = Kubernetes(server)
     reconcilers: list[Reconciler] = [ConsumerScaler(kubernetes, Prometheus(settings.metrics_url)), Keyring(kubernetes)]
     for reconciler in reconcilers:
-        kubernetes.list(reconciler.plural)
+        _wait_for(kubernetes, reconciler.plural)
     asyncio.run(_run(settings, server, kubernetes, reconcilers))
+
+
+def _wait_for(kubernetes: Kubernetes, plural: str) -> None:
+    """The API server answers 429 for a kind that it has just been given."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            kubernetes.list(plural)
+            return
+        except Unavailable:
+            if time.monotonic() > until:
+                raise
+        time.sleep(RETRY_START_SECONDS)
 
 
 async def _run(
