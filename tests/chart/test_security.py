@@ -128,7 +128,7 @@ def test_programs_reach_exactly_what_they_need(render: Render, contents: Mapping
     passing = {(one, other) for one, other in out & into if one not in jobs}
     assert passing == {(one, other) for one, other in needed(objects, contents) if one not in jobs}
     for job in jobs:
-        assert {other for one, other in out & into if one == job} <= {"postgres", "mongo", "rabbitmq", "consul"}
+        assert {other for one, other in out & into if one == job} <= {"postgres", "mongo", "consul"}
 
 
 @every_variant

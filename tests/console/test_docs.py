@@ -35,6 +35,8 @@ FIRST = {
     "users.post_users_register",
     "notifications.put_notifications_user_id_preferences",
     "notifications.post_notifications_user_id_devices",
+    # While a refund is under way, an order is not shipped.
+    "orders.put_orders_order_id_status",
 }
 LAST = {"users.put_users_user_id_roles", "orders.post_orders"}
 """What others need, and what they would not survive."""
