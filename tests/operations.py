@@ -27,6 +27,10 @@ Place = tuple[str | int, ...]
 """A path in a body: field names and list indices."""
 
 
+INNER = ("/internal/", "/operations/")
+"""Paths that the edge does not route."""
+
+
 @dataclass(frozen=True)
 class Operation:
     service: str

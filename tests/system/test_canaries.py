@@ -24,7 +24,7 @@ from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
 from launcher.testing import SERVERS
 from tests.installation import Person, catalogue_of, mails_url, until
-from tests.operations import Operation, Place, Things, documents_of, operations_of, replaced, text_places
+from tests.operations import INNER, Operation, Place, Things, documents_of, operations_of, replaced, text_places
 from tests.otlp import Receiver
 
 PASSWORD = f"Canary-{uuid4().hex}-password"
@@ -169,7 +169,7 @@ def test_no_secret_is_written_down_anywhere(stack: Stack, spans: Receiver, perso
             send_canaries(leila, method, path)
         for operation in operations_of(documents):
             places = text_places(documents[operation.service], operation)
-            if places and not operation.path.startswith("/internal/"):
+            if places and not operation.path.startswith(INNER):
                 sender = person() if operation.path.startswith("/users/me") else admin
                 send_canaries_in_fields(sender, things, operation, places)
         _publish_a_bad_message(stack)

@@ -13,7 +13,17 @@ import urllib3
 
 from launcher.stack import Stack
 from tests.installation import Person, catalogue_of, mails_url, until
-from tests.operations import Operation, Place, Things, documents_of, is_secret, operations_of, replaced, text_places
+from tests.operations import (
+    INNER,
+    Operation,
+    Place,
+    Things,
+    documents_of,
+    is_secret,
+    operations_of,
+    replaced,
+    text_places,
+)
 
 HTML = "<script>alert(1)</script>"
 MARKUP = f'"><img src=x onerror=alert(1)>{HTML}'
@@ -158,7 +168,7 @@ def test_injections_are_rejected_or_stay_text_in_every_field(stack: Stack, admin
     documents = documents_of(stack)
     wrong, tried = [], 0
     for operation in operations_of(documents):
-        if not text_places(documents[operation.service], operation) or operation.path.startswith("/internal/"):
+        if not text_places(documents[operation.service], operation) or operation.path.startswith(INNER):
             continue
         tries = Attempts(stack, admin, operation, documents)
         assert tries.is_accepted is ((operation.method, operation.path) not in REFUSED_HERE), operation.title
