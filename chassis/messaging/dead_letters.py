@@ -8,14 +8,19 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
+from amqp.exceptions import AMQPError
 from amqp.exceptions import NotFound as NoQueue
 from kombu import Connection, Consumer, Queue
+from kombu.exceptions import OperationalError
 
 from chassis.base import telemetry
 from chassis.base.parsing import parse_json
 from chassis.messaging import broker
 from chassis.messaging.broker import ATTEMPT_HEADER, DIED_AT_HEADER, ERROR_HEADER, REPLAY_HEADER, body_of
 from chassis.messaging.publisher import Outgoing, Publisher, points_of
+
+UNAVAILABLE: tuple[type[Exception], ...] = (OSError, AMQPError, OperationalError)
+"""Errors of a broker that cannot be reached."""
 
 MAX_LETTERS = 10_000
 """Per run; held in memory."""

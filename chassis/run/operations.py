@@ -218,16 +218,14 @@ class Letters:
 
     def _read(self, read: Callable[[list[Any]], Any]) -> Any:
         # Imported when they are asked for, as web processes have no use for a broker before.
-        from amqp.exceptions import AMQPError
-        from kombu.exceptions import OperationalError
-
+        from chassis.messaging.dead_letters import UNAVAILABLE
         from chassis.run import dead_letters
 
         if not self._lock.acquire(timeout=WAIT_SECONDS):
             raise Unavailable("Others are looking at the dead letters.")
         try:
             return read(dead_letters.of(self._service))
-        except (OSError, AMQPError, OperationalError) as error:
+        except UNAVAILABLE as error:
             log.warning("no broker", error=repr(error))
             raise Unavailable("RabbitMQ does not respond.") from error
         finally:
