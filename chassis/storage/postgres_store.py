@@ -8,7 +8,7 @@ from typing import TypeVar
 from uuid import UUID
 
 from sqlalchemy import Table
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from chassis.messaging.relay import Source
@@ -42,8 +42,8 @@ class PostgresStore(Database):
         if self._replica is not None:
             try:
                 return self._replica.read(caller, work)
-            except (Late, OperationalError, PoolTimeout):
-                pass  # counted and logged there
+            except (Late, SQLAlchemyError):
+                pass  # counted and logged there; a mistake of ours meets the primary, too
         with self.transaction():
             return work()
 

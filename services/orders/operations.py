@@ -44,7 +44,7 @@ class Saga(Resource):
     @endpoint(allow=auth.STAFF)
     def get(self, order_id: UUID) -> SagaView:
         """What an order waits for."""
-        return SagaView.of_order(Order.get_for_update(order_id))
+        return SagaView.of_order(Order.visible_to(auth.caller(), order_id))
 
 
 class Resume(Resource):
