@@ -193,7 +193,7 @@ class Stack:
         self._choose_ports()
         self.supervisor.start(bound=self._bound, forks=self._with_services)
         together = Together(self.installation.cancelled)
-        ready = {name: together.start(self._serve, server) for name, server in [*self.servers.items()]}
+        ready = self._start_servers(together)
         if self._with_services:
             self._start_services(together, ready)
         together.finish()
@@ -206,18 +206,29 @@ class Stack:
         held = processes.listening_ports(self.state.token)
         self.installation.ports = ports.choose(self.state, wanted, held, self._standard_ports)
 
-    def _serve(self, server: Server) -> None:
-        if server.given:
+    def _start_servers(self, together: Together) -> dict[str, Future[None]]:
+        """Debian's packages are installed one at a time, so RabbitMQ's, which then starts longest, comes first."""
+        found: dict[str, Future[bool]] = {}
+        for name, server in self.servers.items():
+            rabbitmq = [found["rabbitmq"]] if name == "prometheus" and "rabbitmq" in found else []
+            found[name] = together.start(self._find, server, settled=rabbitmq)
+        return {name: together.start(self._serve, self.servers[name], is_found) for name, is_found in found.items()}
+
+    def _find(self, server: Server) -> bool:
+        return bool(server.given) or (server.name not in self._unwanted() and server.find())
+
+    def _serve(self, server: Server, found: Future[bool]) -> None:
+        if not found.result():
+            self.progress.report(server.without)
+            del self.servers[server.name]
+        elif server.given:
             self._check_given(server)
-        elif server.name not in self._unwanted() and server.find():
+        else:
             with self.progress.step(server.title):
                 server.prepare()
                 for program in server.programs():
                     self._run(program)
                     self.wait_ready(program.name)
-        else:
-            self.progress.report(server.without)
-            del self.servers[server.name]
 
     def _unwanted(self) -> set[str]:
         """From SOUK_WITHOUT=consul,prometheus."""
