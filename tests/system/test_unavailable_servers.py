@@ -20,9 +20,9 @@ from tests.ports import free_port
 
 ON_THEIR_OWN = {
     *("bench", "chaos", "chart generate", "chart secrets", "check", "compose generate", "compose secrets"),
-    *("down", "kong golden", "kong run", "mutants", "new service", "test", "up"),
+    *("dev", "down", "kong golden", "kong run", "mutants", "new service", "test", "up"),
 }
-"""They use no running installation, or start and stop it; as those of `cluster`."""
+"""They use no running installation, or start and stop it; as `dev` and those of `cluster` and `release`."""
 
 AN_ID = str(uuid4())
 
@@ -63,7 +63,7 @@ def commands(group: Any, prefix: str = "") -> Iterator[str]:
     for name, each in group.commands.items():
         if isinstance(each, TyperGroup):
             yield from commands(each, f"{prefix}{name} ")
-        elif f"{prefix}{name}" not in ON_THEIR_OWN and prefix != "cluster ":
+        elif f"{prefix}{name}" not in ON_THEIR_OWN and prefix not in ("cluster ", "release "):
             yield f"{prefix}{name}"
 
 
