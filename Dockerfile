@@ -1,4 +1,5 @@
 # One image for every program: `python -m chassis web services.orders` and so on choose what runs.
+# OWNER=10001 lets the pods' user change the code, for development.
 # Build secrets, all optional: ca (a CA bundle), pip (pip.conf), uv (uv.toml).
 ARG PYTHON=python:3.11-slim
 
@@ -27,10 +28,11 @@ ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 MALLOC_ARENA_MAX=1 MALLOC_TRIM_THRES
 WORKDIR /app
 USER 10001:10001
 CMD ["python", "-m", "chassis", "--help"]
+ARG OWNER=0
 # Last, as only code changes from day to day.
-COPY kong kong
-COPY contracts contracts
-COPY chassis chassis
-COPY devservers devservers
-COPY operators operators
-COPY services services
+COPY --chown=${OWNER} kong kong
+COPY --chown=${OWNER} contracts contracts
+COPY --chown=${OWNER} chassis chassis
+COPY --chown=${OWNER} devservers devservers
+COPY --chown=${OWNER} operators operators
+COPY --chown=${OWNER} services services

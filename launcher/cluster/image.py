@@ -13,13 +13,26 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def write_image(
-    target: Path, name: str, files: Mapping[str, Path], command: Sequence[str], layers: Sequence[Path] = ()
+    target: Path,
+    name: str,
+    files: Mapping[str, Path],
+    command: Sequence[str],
+    layers: Sequence[Path] = (),
+    owner: int = 0,
 ) -> Path:
-    """files: {path in the image: source}, in one layer above `layers` (uncompressed tars)."""
+    """files: {path in the image: source}, in one layer above `layers` (uncompressed tars). owner: user id, of the files."""
+
+    def owned(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        if entry.name.endswith("__pycache__"):
+            return None
+        entry.uid = entry.gid = owner
+        entry.uname = entry.gname = ""
+        return entry
+
     top = target.with_suffix(".layer")
     with tarfile.open(top, "w") as tar:
         for path, source in sorted(files.items()):
-            tar.add(source, path.lstrip("/"), filter=_owned_by_root)
+            tar.add(source, path.lstrip("/"), filter=owned)
     digests = {_sha256(layer): layer for layer in (*layers, top)}
     configuration = _json(
         architecture=ARCHITECTURES[platform.machine()],
@@ -36,14 +49,6 @@ def write_image(
         _add(tar, "manifest.json", json.dumps([manifest]).encode())
     top.unlink()
     return target
-
-
-def _owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    if entry.name.endswith("__pycache__"):
-        return None
-    entry.uid = entry.gid = 0
-    entry.uname = entry.gname = ""
-    return entry
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -1,7 +1,7 @@
 """kubectl with one kubeconfig."""
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher.errors import LaunchError
@@ -13,10 +13,20 @@ LAST_LINES = 10
 class Kubectl:
     binary: Path
     kubeconfig: Path
+    namespace: str = ""
+    """Empty for the kubeconfig's own."""
+
+    def of(self, namespace: str) -> "Kubectl":
+        return replace(self, namespace=namespace)
+
+    @property
+    def command(self) -> list[str]:
+        named = [f"--namespace={self.namespace}"] if self.namespace else []
+        return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *named]
 
     def __call__(self, *arguments: str, given: str | None = None) -> str:
         """Its output. Raises LaunchError with its last lines."""
-        command = [str(self.binary), f"--kubeconfig={self.kubeconfig}", *arguments]
+        command = [*self.command, *arguments]
         outcome = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         if outcome.returncode:
             raise LaunchError(f"kubectl {' '.join(arguments)} failed.", outcome.stderr.splitlines()[-LAST_LINES:])

@@ -1,6 +1,7 @@
 """`./souk cluster`: a Kubernetes for Souk, yours or one that is built and started here."""
 
 import os
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -68,16 +69,47 @@ def demo() -> None:
     from launcher import report
     from launcher.kubernetes import demo as place
 
-    chosen, shown = _chosen(), progress.for_terminal()
-    with shown.shown():
-        if isinstance(chosen, Cluster) and _is_ours(chosen) and not chosen.is_up:
-            chosen.up()
-        place.install(chosen, shown)
+    chosen = _chosen()
+    _install(chosen)
     with place.forwarded(chosen.kubectl, "gateway", place.PORT) as address:
         report.order(console, customer.place_order(f"http://{address}"))
     command = f"kubectl --kubeconfig={chosen.kubeconfig} --namespace={place.NAMESPACE}"
     for line in place.addresses(command):
         console.print(line, soft_wrap=True, markup=False)
+
+
+@app.command()
+@command
+def dev() -> None:
+    """Install Souk in the cluster, as `cluster demo` does, and copy what you save into its pods, until Ctrl-C."""
+    from launcher.kubernetes import demo as place
+    from launcher.kubernetes import live_reload
+
+    chosen = _chosen()
+    pods = live_reload.LiveReload(chosen.kubectl.of(place.NAMESPACE))
+    while True:
+        _install(chosen, live_reload=True)
+        pods.begin()
+        with place.forwarded(chosen.kubectl, "gateway", place.PORT) as address:
+            console.print(f"Shop: http://{address}   What you save starts again there. Stop: Ctrl-C", soft_wrap=True)
+            for paths in live_reload.saved():
+                if any(map(live_reload.needs_release, paths)):
+                    break
+                started = time.monotonic()
+                if changed := pods.copy(paths):
+                    files = ", ".join(map(str, sorted(paths))) or "What was saved before"
+                    line = f"{files}: into {', '.join(changed)} ({time.monotonic() - started:.1f} s)"
+                    console.print(line, soft_wrap=True, markup=False)
+
+
+def _install(chosen: Cluster | Theirs, live_reload: bool = False) -> None:
+    from launcher.kubernetes import demo as place
+
+    shown = progress.for_terminal()
+    with shown.shown():
+        if isinstance(chosen, Cluster) and _is_ours(chosen) and not chosen.is_up:
+            chosen.up()
+        place.install(chosen, shown, live_reload)
 
 
 def _is_ours(cluster: Cluster) -> bool:

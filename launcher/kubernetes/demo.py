@@ -24,6 +24,9 @@ PORT = 80
 SERVERS = ("postgres", "mongo", "redis", "redis-cache", "rabbitmq", "consul")
 """Those in the servers' image."""
 
+USER = 10001
+"""Of our pods."""
+
 RESTRICTED = {
     "apiVersion": "v1",
     "kind": "Namespace",
@@ -31,15 +34,20 @@ RESTRICTED = {
 }
 
 
-def install(cluster: Cluster | Theirs, progress: Progress) -> None:
-    """Brings everything in the cluster to the code here. Raises LaunchError."""
+def install(cluster: Cluster | Theirs, progress: Progress, live_reload: bool = False) -> None:
+    """Brings everything in the cluster to the code here. live_reload: as in values/development.yaml. Raises LaunchError."""
     stack = place.stack()
     kubectl = cluster.kubectl
+    owner = USER if live_reload else 0
     # Another's cluster pulls the servers' official images by itself.
-    chosen = _dockers(cluster, progress) if isinstance(cluster, Theirs) else _own(cluster, stack, progress)
+    chosen = (
+        _dockers(cluster, owner, progress) if isinstance(cluster, Theirs) else _own(cluster, stack, owner, progress)
+    )
+    if live_reload:
+        chosen.append(f"--values={CHART / 'values/development.yaml'}")
     with progress.step("Namespace and Secrets"):
         kubectl("apply", "-f", "-", given=yaml.safe_dump(RESTRICTED))
-        kubectl(f"--namespace={NAMESPACE}", "apply", "-f", "-", given=yaml.safe_dump_all(secrets.manifests(stack)))
+        kubectl.of(NAMESPACE)("apply", "-f", "-", given=yaml.safe_dump_all(secrets.manifests(stack)))
     run = helm.Helm(helm.find(progress), cluster.kubeconfig)
     with progress.step("helm upgrade --install souk k8s/chart"):
         try:
@@ -60,8 +68,7 @@ def install(cluster: Cluster | Theirs, progress: Progress) -> None:
 @contextmanager
 def forwarded(kubectl: Kubectl, service: str, port: int) -> Iterator[str]:
     """host:port on this machine, while the block runs."""
-    command = [str(kubectl.binary), f"--kubeconfig={kubectl.kubeconfig}", f"--namespace={NAMESPACE}"]
-    forward = [*command, "port-forward", f"service/{service}", f":{port}"]
+    forward = [*kubectl.of(NAMESPACE).command, "port-forward", f"service/{service}", f":{port}"]
     process = subprocess.Popen(forward, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         assert process.stdout
@@ -84,11 +91,11 @@ def addresses(kubectl: str) -> list[str]:
     ]
 
 
-def _own(cluster: Cluster, stack: Stack, progress: Progress) -> list[str]:
+def _own(cluster: Cluster, stack: Stack, owner: int, progress: Progress) -> list[str]:
     """The chart's options for images that are made and loaded here."""
     folder = stack.state.path / "images"
     folder.mkdir(mode=0o700, exist_ok=True)
-    souk, servers = images.souk(folder, progress), images.servers(folder, stack.installation, progress)
+    souk, servers = images.souk(folder, owner, progress), images.servers(folder, stack.installation, progress)
     with progress.step("Images into the cluster"):
         for image in (souk, servers):
             if not _has(cluster.kubectl, image.name):
@@ -98,9 +105,9 @@ def _own(cluster: Cluster, stack: Stack, progress: Progress) -> list[str]:
     return [*values, f"--set=image.name={souk.name}", *named]
 
 
-def _dockers(cluster: Theirs, progress: Progress) -> list[str]:
+def _dockers(cluster: Theirs, owner: int, progress: Progress) -> list[str]:
     """The chart's options for the Dockerfile's image."""
-    souk = images.built_by_docker(progress)
+    souk = images.built_by_docker(owner, progress)
     with progress.step("Image into the cluster"):
         cluster.load(souk)
     return [f"--values={CHART / 'values/kind.yaml'}", f"--set=image.name={souk}"]
@@ -114,5 +121,5 @@ def _has(kubectl: Kubectl, image: str) -> bool:
 
 
 def _not_ready(kubectl: Kubectl) -> list[str]:
-    lines = kubectl.attempt(f"--namespace={NAMESPACE}", "get", "pods").splitlines()
+    lines = kubectl.of(NAMESPACE).attempt("get", "pods").splitlines()
     return [line for line in lines if not re.search(r"\b(\d+)/\1\b.*Running|Completed", line)]

@@ -63,20 +63,20 @@ class Image:
     archive: Path
 
 
-def souk(folder: Path, progress: Progress) -> Image:
-    """Raises LaunchError."""
+def souk(folder: Path, owner: int, progress: Progress) -> Image:
+    """owner: user id, of the code. Raises LaunchError."""
     layers = [_debian(PACKAGES, progress), _venv((REPOSITORY / SERVICES_LOCK).read_text(), progress)]
     files = {f"/app/{name}": REPOSITORY / name for name in CODE}
     with progress.step("Souk's image"):
-        return _image(folder, "souk", files, layers)
+        return _image(folder, "souk", files, layers, owner)
 
 
-def built_by_docker(progress: Progress) -> str:
-    """Its name, tagged with its id. Raises LaunchError."""
+def built_by_docker(owner: int, progress: Progress) -> str:
+    """Its name, tagged with its id. owner: user id, of the code. Raises LaunchError."""
     if not shutil.which("docker"):
         raise LaunchError("Docker, which would build the image for this cluster, is not installed.")
     with progress.step("docker build"):
-        built = _run(["docker", "build", "--quiet", str(REPOSITORY)]).strip()
+        built = _run(["docker", "build", "--quiet", f"--build-arg=OWNER={owner}", str(REPOSITORY)]).strip()
         name = f"souk:{built.removeprefix('sha256:')[:12]}"
         _run(["docker", "tag", built, name])
     return name
@@ -112,14 +112,15 @@ def only(names: Sequence[str], lock: str) -> str:
 # --- inside
 
 
-def _image(folder: Path, name: str, files: Mapping[str, Path], layers: Sequence[Path]) -> Image:
-    digest = hashlib.sha256("".join(layer.name for layer in layers).encode())
+def _image(folder: Path, name: str, files: Mapping[str, Path], layers: Sequence[Path], owner: int = 0) -> Image:
+    digest = hashlib.sha256("".join([str(owner), *(layer.name for layer in layers)]).encode())
     for path, source in sorted(files.items()):
         for each in sorted(source.rglob("*")) if source.is_dir() else [source]:
             if each.is_file() and "__pycache__" not in each.parts:
                 digest.update(f"{path}/{each.relative_to(source)}\0".encode() + each.read_bytes())
     tagged = f"localhost/{name}:{digest.hexdigest()[:12]}"
-    return Image(tagged, write_image(folder / f"{name}.tar", tagged, files, ["/venv/bin/python", "--version"], layers))
+    command = ["/venv/bin/python", "--version"]
+    return Image(tagged, write_image(folder / f"{name}.tar", tagged, files, command, layers, owner))
 
 
 def _layer(name: str, recipe: str, write: Callable[[Path], None]) -> Path:

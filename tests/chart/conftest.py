@@ -18,6 +18,7 @@ Object = dict[str, Any]
 Render = Callable[..., list[Object]]
 
 KIND, PRODUCTION = ("values/kind.yaml",), ("values/production.yaml",)
+DEVELOPMENT = ("values/kind.yaml+values/development.yaml",)
 VARIANTS = [
     KIND,
     ("values/kind.yaml+values/cluster.yaml",),

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from launcher.kubernetes.demo import RESTRICTED
-from tests.chart.conftest import KIND, PRODUCTION, VARIANTS, Render, pods
+from tests.chart.conftest import DEVELOPMENT, KIND, PRODUCTION, VARIANTS, Render, pods
 from tests.kubernetes import KubernetesServer
 
 pytestmark = pytest.mark.kubernetes
@@ -18,7 +18,7 @@ def restricted(kubernetes: KubernetesServer) -> KubernetesServer:
     return kubernetes
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+@pytest.mark.parametrize("variant", [*VARIANTS, DEVELOPMENT], ids=" ".join)
 def test_every_object_is_valid(restricted: KubernetesServer, render: Render, variant: tuple[str, ...]) -> None:
     # The Prometheus operator's kinds are its own.
     objects = [each for each in render(*variant) if not each["apiVersion"].startswith("monitoring.coreos.com/")]
@@ -26,7 +26,7 @@ def test_every_object_is_valid(restricted: KubernetesServer, render: Render, var
     restricted.apply(yaml.safe_dump_all(objects), NAMESPACE, dry_run=True)
 
 
-@pytest.mark.parametrize("variant", [KIND, (*KIND, "edge=kong"), PRODUCTION], ids=" ".join)
+@pytest.mark.parametrize("variant", [KIND, (*KIND, "edge=kong"), PRODUCTION, DEVELOPMENT], ids=" ".join)
 def test_every_pod_is_admitted(restricted: KubernetesServer, render: Render, variant: tuple[str, ...]) -> None:
     for name, pod in pods(render(*variant)).items():
         spec = {key: value for key, value in pod["spec"].items() if key != "serviceAccountName"}

@@ -1,8 +1,7 @@
-"""skaffold.yaml, Tiltfile and kind.yaml: every path, image, value and workload in them exists."""
+"""skaffold.yaml, Tiltfile and kind.yaml: every path, image, value and workload in them exists, and saved code goes where it runs."""
 
 import json
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,33 @@ import pytest
 import starlark
 import yaml
 
+from launcher.kubernetes import demo
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
 from launcher.kubernetes.images import CODE
 from launcher.state import REPOSITORY
-from tests.chart.conftest import KIND, Render, of, pods
+from tests.chart.conftest import DEVELOPMENT, KIND, Object, Render, containers, of, pods
+from tests.chart.test_image import COPIED
 
 SKAFFOLD = yaml.safe_load((REPOSITORY / "skaffold.yaml").read_text())
 RELEASE = SKAFFOLD["deploy"]["helm"]["releases"][0]
+
+WORKDIR = "/app"
+
+
+def reloading(objects: list[Object]) -> dict[str, list[str]]:
+    """By program that starts again: after a change of what."""
+    return {
+        name: container["args"][4:]
+        for name, pod in pods(objects).items()
+        for container in pod["spec"]["containers"]
+        if container.get("args", [])[:1] == ["watchfiles"]
+    }
+
+
+def deployed_by(tilt: dict[str, Any]) -> list[Object]:
+    [((text,), _)] = tilt["k8s_yaml"]
+    return [each for each in yaml.safe_load_all(text) if each]
 
 
 def known(path: str) -> bool:
@@ -61,9 +79,17 @@ def test_skaffolds_profiles_change_what_is_there(run_helm: Helm) -> None:
                 place = place[part]
         values = [patch["value"] for patch in profile["patches"] if patch["path"].endswith("valuesFiles")]
         files = [file for each in values or [RELEASE["valuesFiles"]] for file in each]
-        sets = [patch["value"] for patch in profile["patches"] if patch["path"].endswith("setValues")]
-        options = [f"--set={name}={value}" for each in sets for name, value in each.items()]
-        run_helm("template", "souk", CHART, *(f"--values={REPOSITORY / file}" for file in files), *options)
+        run_helm("template", "souk", CHART, *(f"--values={REPOSITORY / file}" for file in files))
+
+
+def test_skaffold_dev_copies_all_code_that_programs_run(render: Render) -> None:
+    [profile] = [each for each in SKAFFOLD["profiles"] if each.get("activation") == [{"command": "dev"}]]
+    added = {patch["path"].rpartition("/")[2]: patch["value"] for patch in profile["patches"]}
+    assert added["buildArgs"] == {"OWNER": str(demo.USER)}
+    assert {rule["dest"] for rule in added["sync"]["manual"]} == {WORKDIR}
+    copied = [rule["src"].removesuffix("/**/*") for rule in added["sync"]["manual"]]
+    for program, folders in reloading(render(*DEVELOPMENT)).items():
+        assert all(f"{folder}/".startswith(tuple(f"{each}/" for each in copied)) for folder in folders), program
 
 
 @pytest.fixture(scope="module")
@@ -71,10 +97,10 @@ def tilt(run_helm: Helm) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]
     """The Tiltfile's calls, by function."""
     calls: dict[str, list[tuple[tuple[Any, ...], dict[str, Any]]]] = {}
 
-    def recording(name: str) -> Callable[..., str]:
-        def record(*arguments: Any, **named: Any) -> str:
+    def recording(name: str) -> Callable[..., list[Any]]:
+        def record(*arguments: Any, **named: Any) -> list[Any]:
             calls.setdefault(name, []).append((arguments, named))
-            return name
+            return [name, *arguments]
 
         return record
 
@@ -91,6 +117,8 @@ def tilt(run_helm: Helm) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]
         "k8s_resource",
         "local_resource",
         "link",
+        "fall_back_on",
+        "sync",
     ):
         module.add_callable(name, recording(name))
     module.add_callable("helm", helm)
@@ -103,25 +131,40 @@ def tilt(run_helm: Helm) -> dict[str, list[tuple[tuple[Any, ...], dict[str, Any]
 
 
 def test_tilt_builds_the_image_that_it_deploys(tilt: dict[str, Any]) -> None:
-    [((name, context), options)] = tilt["docker_build"]
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", (REPOSITORY / "Dockerfile").read_text(), re.MULTILINE)
-    for path in " ".join(copied).split():
-        assert any(f"{path}/".startswith(f"{each}/") for each in options["only"]), path
-    assert set(CODE) < set(options["only"])
-    assert all((REPOSITORY / context / path).exists() for path in options["only"])
-    [((deployed,), _)] = tilt["k8s_yaml"]
-    deployments = of([each for each in yaml.safe_load_all(deployed) if each], "Deployment")
-    for deployment in deployments.values():
-        assert {each["image"] for each in deployment["spec"]["template"]["spec"]["containers"]} == {name}
+    for (name, context), options in tilt["docker_build"]:
+        for path in COPIED:
+            assert any(f"{path}/".startswith(f"{each}/") for each in options["only"]), path
+        assert set(CODE) < set(options["only"])
+        assert all((REPOSITORY / context / path).exists() for path in (*options["only"], *options["ignore"][1:]))
+        assert options["build_args"] == {"OWNER": str(demo.USER)}
+        assert f"services/{name.removeprefix('souk-')}" not in options["ignore"]
+    built = {name for (name, _), _ in tilt["docker_build"]}
+    used = {each["image"] for pod in pods(deployed_by(tilt)).values() for each in containers(pod)}
+    assert {image for image in used if image.startswith("souk")} == built
+
+
+def test_tilt_copies_saved_code_into_the_programs_that_run_it(tilt: dict[str, Any]) -> None:
+    steps = {name: options["live_update"] for (name, _), options in tilt["docker_build"]}
+    programs = reloading(deployed_by(tilt))
+    assert len(programs) == len(of(deployed_by(tilt), "Deployment"))
+    for program, folders in programs.items():
+        image = f"souk-{program.rpartition('-')[0] or program}"
+        (fall_back, [migrations]), *copies = steps[image]
+        assert fall_back == "fall_back_on"
+        assert all(target == f"{WORKDIR}/{folder}" for _, folder, target in copies)
+        assert set(folders) <= {folder for _, folder, _ in copies}, "else a saved file would take a deployment"
+        assert migrations == f"{folders[-1]}/migrations"
 
 
 def test_tilt_groups_every_program_and_server(tilt: dict[str, Any], render: Render) -> None:
-    [((deployed,), _)] = tilt["k8s_yaml"]
-    objects = [each for each in yaml.safe_load_all(deployed) if each]
+    objects = deployed_by(tilt)
     named = [arguments[0] for arguments, _ in tilt["k8s_resource"]]
-    assert sorted(named) == sorted({*pods(objects)} - {*of(objects, "Job")})
+    assert sorted(named) == sorted(pods(objects))
+    # Those would run at each save.
+    manual = {arguments[0] for arguments, options in tilt["k8s_resource"] if options.get("trigger_mode") == "manual"}
+    assert manual == {*of(objects, "Job")}
     ports = {
-        name: [port["containerPort"] for container in pod["spec"]["containers"] for port in container["ports"]]
+        name: [port["containerPort"] for container in pod["spec"]["containers"] for port in container.get("ports", [])]
         for name, pod in pods(objects).items()
         if name in named
     }

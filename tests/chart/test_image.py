@@ -21,6 +21,7 @@ COPIED = [
     for line in DOCKERFILE.splitlines()
     if line.startswith("COPY ") and "--from" not in line
     for source in line.split()[1:-1]
+    if not source.startswith("--")
 ]
 
 LEFT_OUT = """
@@ -54,7 +55,7 @@ def test_both_ways_to_build_it_have_the_same_code() -> None:
 
 
 def test_code_comes_last() -> None:
-    assert DOCKERFILE.index("services.lock") < DOCKERFILE.index("COPY kong")
+    assert DOCKERFILE.index("services.lock") < DOCKERFILE.index(" kong kong")
     final = DOCKERFILE.split("FROM ${PYTHON} AS souk")[1]
     assert re.findall(r"^[A-Z]+", final, re.MULTILINE)[-len(images.CODE) :] == ["COPY"] * len(images.CODE)
 

@@ -27,20 +27,33 @@ fsGroupChangePolicy: OnRootMismatch
 seccompProfile: {type: RuntimeDefault}
 {{- end }}
 
+{{/* reloads: whether code may be written. */}}
 {{- define "souk.containerSecurity" -}}
 allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
+readOnlyRootFilesystem: {{ not .reloads }}
 capabilities: {drop: [ALL]}
 {{- end }}
 
-{{/* Image, command (`run`), and the environment that every program of ours has. */}}
+{{/* Image and command (`run`) of a program of ours. code: what it starts again after a change of, with `liveReload`. */}}
 {{- define "souk.container" -}}
-image: {{ include "souk.image" .root }}
+{{- $reloads := and .root.Values.liveReload .code -}}
+image: {{ get .root.Values.image.names .service | default (include "souk.image" .root) }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: [/venv/bin/python, -m]
+{{- if $reloads }}
+args: {{ concat (list "watchfiles" "--sigint-timeout=20" "--target-type=command" (printf "/venv/bin/python -m %s" (join " " .run))) .code | toJson }}
+{{- else }}
 args: {{ toJson .run }}
+{{- end }}
 workingDir: /app
-securityContext: {{- include "souk.containerSecurity" . | nindent 2 }}
+securityContext: {{- include "souk.containerSecurity" (dict "reloads" $reloads) | nindent 2 }}
+{{- end }}
+
+{{/* Code that does not start waits for the next change: a new container would have that of the image. */}}
+{{- define "souk.livenessProbe" -}}
+{{- if not .root.Values.liveReload -}}
+livenessProbe: {httpGet: {path: {{ .path }}, port: {{ .port }}}, periodSeconds: 10, timeoutSeconds: 5}
+{{- end }}
 {{- end }}
 
 {{/* The variables of `settings`, its own over those of all. */}}
