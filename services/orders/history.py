@@ -7,7 +7,7 @@ from sqlalchemy import Select, select
 
 from chassis.web.fields import Since, Until
 from chassis.web.pagination import Page, newest_first
-from services.orders.models import Order, OrderStatus
+from services.orders.models import Event, Order, OrderStatus
 
 
 class OrderQuery(Page):
@@ -19,19 +19,26 @@ class OrderQuery(Page):
 
 
 class AllOrdersQuery(OrderQuery):
-    """`user_id` and `stuck` are for staff."""
+    """`user_id`, `stuck` and `request` are for staff."""
 
     user_id: UUID | None = None
     stuck: bool = False
     """Needs an operator."""
 
+    request: UUID | None = None
+    """Placed or changed the order: its `X-Correlation-ID`, or a trace id."""
 
-def page(query: OrderQuery, user_id: UUID | None = None, stuck: bool = False) -> tuple[Sequence[Order], str | None]:
+
+def page(
+    query: OrderQuery, user_id: UUID | None = None, stuck: bool = False, request: UUID | None = None
+) -> tuple[Sequence[Order], str | None]:
     """With the next cursor."""
-    return newest_first(selection(query, user_id, stuck), Order.created_at, Order.id, query)
+    return newest_first(selection(query, user_id, stuck, request), Order.created_at, Order.id, query)
 
 
-def selection(query: OrderQuery, user_id: UUID | None, stuck: bool = False) -> Select[Order]:
+def selection(
+    query: OrderQuery, user_id: UUID | None, stuck: bool = False, request: UUID | None = None
+) -> Select[Order]:
     conditions = []
     if user_id is not None:
         conditions.append(Order.user_id == user_id)
@@ -43,4 +50,6 @@ def selection(query: OrderQuery, user_id: UUID | None, stuck: bool = False) -> S
         conditions.append(Order.created_at < query.until)
     if stuck:
         conditions.append(Order.stuck_at.is_not(None))
+    if request is not None:
+        conditions.append(Order.id.in_(Event.orders_of_request(request)))
     return select(Order).where(*conditions)

@@ -151,9 +151,14 @@ class EventView(View):
 
     note: str | None
 
+    trace_id: str | None
+    correlation_id: str | None
+    """Of the request that led to it. Both for staff, and null if unknown."""
+
     @classmethod
     def of(cls, event: Event, order: Order, reader: Reader) -> Self:
         message = event.message
+        ids = event.identity if reader.audience is Audience.STAFF else {}
         is_internal = isinstance(message, OrderStuck) and reader.audience is Audience.CUSTOMER
         reason = None if is_internal else getattr(message, "reason", None)
         return cls(
@@ -164,6 +169,8 @@ class EventView(View):
             reason=reader.code(reason),
             reason_text=reader.text(reason),
             note=reader.note(getattr(message, "note", None)),
+            trace_id=ids.get("trace_id"),
+            correlation_id=ids.get("correlation_id"),
         )
 
 

@@ -67,6 +67,30 @@ def test_an_invalid_filter_is_named(http: FlaskClient, customer: dict[str, str],
     assert (response.status_code, response.json["errors"][0]["field"]) == (422, field)
 
 
+def test_staff_find_an_order_by_the_requests_that_placed_and_cancelled_it(
+    http: FlaskClient, product: Product, customer: dict[str, str], staff: dict[str, str]
+) -> None:
+    def as_request(who: dict[str, str]) -> tuple[list[str], dict[str, str]]:
+        correlation, trace = uuid4(), uuid4().hex
+        ids_ = {"X-Correlation-ID": str(correlation).upper(), "traceparent": f"00-{trace}-{'1' * 16}-01"}
+        return [str(correlation), trace], {**who, **fresh_key(), **ids_}
+
+    placing, headers = as_request(customer)
+    order = http.post("/orders/", json=order_of((product(), 1)), headers=headers).json["id"]
+    http.post("/orders/", json=order_of((product(), 1)), headers=as_request(customer)[1])
+    cancelling, headers = as_request(customer)
+    assert http.delete(f"/orders/{order}", headers=headers).status_code == 204
+    for id_ in (*placing, *cancelling):
+        assert ids(http, f"/orders/?request={id_}", staff) == [order]
+        assert http.get(f"/orders/?request={id_}", headers=customer).status_code == 403
+    assert ids(http, f"/orders/?request={uuid4()}", staff) == []
+    events = http.get(f"/orders/{order}/events", headers=staff).json["items"]
+    shown = {(event["correlation_id"].lower(), event["trace_id"]) for event in events}
+    assert shown == {tuple(placing), tuple(cancelling)}
+    own = http.get(f"/orders/{order}/events", headers=customer).json["items"]
+    assert {(event["correlation_id"], event["trace_id"]) for event in own} == {(None, None)}
+
+
 def test_only_staff_list_the_orders_of_others(http: FlaskClient, customer: dict[str, str]) -> None:
     assert http.get(f"/orders/?user_id={uuid4()}", headers=customer).status_code == 403
     assert http.get(f"/orders/?user_id={CUSTOMER}", headers=customer).status_code == 200
@@ -126,13 +150,14 @@ SHAPES = {
     "one user's of a month": {"user_id": USER, "since": NOW - timedelta(days=60), "until": NOW - timedelta(days=30)},
     "delivered of a day": {"status": "delivered", "until": NOW - timedelta(days=39)},
     "stuck": {"stuck": True},
+    "of a request": {"request": UUID(int=8)},
 }
 
 
 def test_no_page_of_a_list_grows_with_the_orders(many: Service) -> None:
     for shape in SHAPES.values():
         query = AllOrdersQuery(**shape)
-        statement = history.selection(query, query.user_id, query.stuck)
+        statement = history.selection(query, query.user_id, query.stuck, query.request)
         for cursor in ("", f" AND (created_at, id) < ('{NOW - timedelta(days=35)}', '{uuid4()}')"):
             page = statement.where(text("true" + cursor)).order_by(Order.created_at.desc(), Order.id.desc())
             assert_does_not_grow(many, page.limit(21), 40)

@@ -33,8 +33,8 @@ class Orders(Resource):
         """Your orders, newest first; for staff, all orders."""
         caller = auth.caller()
         if caller.is_staff:
-            return _page(*history.page(query, query.user_id, query.stuck))
-        if query.stuck or query.user_id not in (None, caller.user_id):
+            return _page(*history.page(query, query.user_id, query.stuck, query.request))
+        if query.stuck or query.request or query.user_id not in (None, caller.user_id):
             raise Forbidden("Only staff may search the orders of others.")
         return _page(*history.page(query, caller.user_id))
 

@@ -5,13 +5,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import BigInteger, Identity, String, UniqueConstraint, select
+from sqlalchemy import BigInteger, Identity, Select, String, UniqueConstraint, func, or_, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from chassis.base import tracing
 from chassis.messaging import message as messages
 from chassis.messaging import relay
 from chassis.messaging.message import Message
 from chassis.storage import postgres, rows
+
+BY_REQUESTS = ("order.placed", "order.cancelled", "order.shipped", "order.delivered", "payment.refund")
+"""What people ask for. Indexes cover these alone."""
 
 
 class Base(DeclarativeBase):
@@ -58,11 +62,23 @@ class Event(Base):
     def message(self) -> Message:
         return read(self.type, self.data, self.meta)
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """`trace_id` and `correlation_id`, where known."""
+        return tracing.identity(self.meta.get("traceparent", ""), self.meta.get("correlation_id", ""))
+
     @classmethod
     def stream_of(cls, order_id: UUID, after: int = 0, limit: int | None = None) -> Sequence["Event"]:
         """Oldest first."""
         query = select(cls).where(cls.stream == order_id, cls.version > after).order_by(cls.version).limit(limit)
         return postgres.session().scalars(query).all()
+
+    @classmethod
+    def orders_of_request(cls, request: UUID) -> Select[UUID]:
+        """Ids of orders that it placed or changed. request: its correlation id, or its trace's."""
+        correlated = func.lower(cls.meta["correlation_id"].astext) == str(request)
+        traced = func.substr(cls.meta["traceparent"].astext, 4, 32) == request.hex
+        return select(cls.stream).where(cls.type.in_(BY_REQUESTS), or_(correlated, traced))
 
     @classmethod
     def at(cls, order_id: UUID, version: int) -> "Event":
