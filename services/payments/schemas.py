@@ -16,7 +16,7 @@ from contracts.payment_tokens import PaymentToken
 from contracts.payments import MAX_PAYMENT
 from contracts.reasons import Reader
 from services.payments.models import Payment, Refund
-from services.payments.models.ledger import Sums
+from services.payments.models.ledger import Entry, Sums
 from services.payments.settings import Settings
 
 
@@ -140,6 +140,26 @@ class RefundView(View):
 
 class RefundList(View):
     items: list[RefundView]
+
+
+class EntryView(View):
+    """`amount` moved from the account `source` to `target`."""
+
+    move: str
+    source: str
+    target: str
+    amount: AmountView
+    currency: str
+    refund_id: UUID | None
+    occurred_at: datetime
+
+    @classmethod
+    def of(cls, entry: Entry) -> "EntryView":
+        return cls.model_validate(entry)
+
+
+class LedgerView(View):
+    items: list[EntryView]
 
 
 class NewMethod(Body):

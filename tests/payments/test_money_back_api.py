@@ -83,6 +83,22 @@ def test_a_partial_refund_and_then_the_rest(staff, call, paid, orders):
     assert staff("GET", first.headers["Location"]).json["items"][0]["note"] == "A scratch."
 
 
+def test_staff_see_every_movement_of_a_payments_money(staff, call, paid, orders):
+    payment_id = paid()
+    staff("POST", "/payments/refund", {"payment_id": payment_id, "amount": "2.50"})
+    orders.system.drain()
+    path = f"/payments/{payment_id}/ledger"
+    seen = [(each["move"], each["source"], each["target"], each["amount"]) for each in staff("GET", path).json["items"]]
+    assert seen == [
+        ("authorized", "customer", "held", "12.50"),
+        ("captured", "held", "captured", "12.50"),
+        ("refund_asked", "captured", "refunding", "2.50"),
+        ("refunded", "refunding", "customer", "2.50"),
+    ]
+    assert call("GET", path).status_code == 403
+    assert staff("GET", f"/payments/{uuid4()}/ledger").status_code == 404
+
+
 def test_a_refund_beyond_the_rest_is_refused_with_the_refundable_amount(staff, paid):
     payment_id = paid()
     staff("POST", "/payments/refund", {"payment_id": payment_id, "amount": "12.00"})

@@ -10,7 +10,7 @@ from contracts.reasons import Reader
 from services.payments import outcomes, providers
 from services.payments.api.caller import user_id
 from services.payments.models import Payment, Terms, ledger
-from services.payments.schemas import NewPayment, PaymentPage, PaymentsQuery, PaymentView
+from services.payments.schemas import EntryView, LedgerView, NewPayment, PaymentPage, PaymentsQuery, PaymentView
 
 
 class BelongsToOrder(Conflict):
@@ -32,6 +32,14 @@ class OnePayment(Resource):
     def get(self, payment_id: UUID) -> PaymentView:
         """One payment, as last reported by the provider."""
         return _view(Payment.visible_to(auth.caller(), payment_id))
+
+
+class Ledger(Resource):
+    @endpoint(allow=auth.STAFF)
+    def get(self, payment_id: UUID) -> LedgerView:
+        """Every movement of the payment's money between accounts, oldest first."""
+        payment = Payment.visible_to(auth.caller(), payment_id)
+        return LedgerView(items=[EntryView.of(entry) for entry in ledger.entries(payment.id)])
 
 
 class Capture(Resource):

@@ -3,7 +3,7 @@
 The database refuses changes, deletions, duplicates, and negative balances except the customer's (migration 0002).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -132,6 +132,12 @@ def sums(payment_ids: Iterable[UUID]) -> dict[UUID, Sums]:
     for payment_id, move, amount in postgres.session().execute(query.where(Entry.payment_id.in_(moved))):
         moved[payment_id][move] = int(amount)
     return {payment_id: _summed(moves) for payment_id, moves in moved.items()}
+
+
+def entries(payment_id: UUID) -> Sequence[Entry]:
+    """Oldest first."""
+    query = select(Entry).where(Entry.payment_id == payment_id).order_by(Entry.position)
+    return postgres.session().scalars(query).all()
 
 
 def last_position(payment_id: UUID) -> int:

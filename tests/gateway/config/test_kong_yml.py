@@ -117,6 +117,7 @@ CLOSED = [
     ("POST", f"/payments/{ID}/capture"),
     ("POST", f"/payments/{ID}/void"),
     ("GET", f"/payments/{ID}/refunds"),
+    ("GET", f"/payments/{ID}/ledger"),
     ("GET", "/payments/methods"),
     ("POST", "/payments/methods"),
     ("DELETE", f"/payments/methods/{ID}"),
