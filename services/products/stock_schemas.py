@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, Field
 
 from chassis.web.fields import OneLine
-from chassis.web.pagination import PageView
+from chassis.web.pagination import Page, PageView
 from chassis.web.schemas import Body, View
 from services.products.models import Entry, Product
 
@@ -55,6 +55,12 @@ class StockView(View):
             received=product.received_quantity,
             low_stock_threshold=product.low_stock_threshold,
         )
+
+
+class MovementsQuery(Page):
+    """With `reference`, an order's or adjustment's id, all of its movements of this product."""
+
+    reference: UUID | None = None
 
 
 class Units(View):

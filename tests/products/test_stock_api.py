@@ -148,6 +148,19 @@ def test_the_ledger_is_paged_newest_first(stocked, adjust, http, staff, limit, f
     assert http.get(f"{path}&cursor=bm90aGluZw==", headers=staff).status_code == 422
 
 
+def test_the_movements_for_one_order_are_found_among_many(stocked, deliver, adjust, http, staff):
+    cups, jugs = stocked(5, 5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 1, jugs: 2}))
+    deliver(ReserveStock(uuid4(), {cups: 1}))
+    deliver(CommitStock(order_id))
+    adjust(cups, 1)
+    ledger.post()
+    found = http.get(f"/products/{cups}/stock-movements?reference={order_id}", headers=staff).json
+    changes = [(item["change"]["held"], item["change"]["sold"]) for item in found["items"]]
+    assert (changes, found["next"]) == ([(-1, 1), (1, 0)], None)
+
+
 def test_the_current_stock_and_its_threshold(stocked, deliver, http, staff):
     (cups,) = stocked(5)
     path, order_id = f"/products/{cups}/stock", uuid4()

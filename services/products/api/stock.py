@@ -6,13 +6,19 @@ from chassis.base.problems import Unavailable
 from chassis.security import auth
 from chassis.storage.responses import HEADER, KeyReused
 from chassis.web.api import Resource, endpoint
-from chassis.web.pagination import Page
 from services.products import changes
 from services.products.api.ids import new_id
 from services.products.models import Entry, Movement, Product, adjust
 from services.products.models.movement import ADJUSTMENT
 from services.products.models.stock import Busy
-from services.products.stock_schemas import MovementPage, MovementView, NewAdjustment, StockChange, StockView
+from services.products.stock_schemas import (
+    MovementPage,
+    MovementsQuery,
+    MovementView,
+    NewAdjustment,
+    StockChange,
+    StockView,
+)
 
 
 class ProductStock(Resource):
@@ -47,8 +53,11 @@ class Adjustments(Resource):
 
 class Movements(Resource):
     @endpoint(allow=auth.STAFF)
-    def get(self, product_id: UUID, query: Page) -> MovementPage:
+    def get(self, product_id: UUID, query: MovementsQuery) -> MovementPage:
         """The stock ledger, newest first. Movements appear within about a second."""
         Product.with_stock(product_id)
-        entries, next_ = Entry.page(query, product_id)
+        if query.reference is not None:
+            entries, next_ = Entry.of(query.reference, product_id), None
+        else:
+            entries, next_ = Entry.page(query, product_id)
         return MovementPage(items=[MovementView.of(entry) for entry in entries], next=next_)

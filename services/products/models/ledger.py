@@ -61,6 +61,13 @@ class Entry(Document):
         rows = rows[: page.limit]
         return rows, pagination.encode(str(rows[-1].number)) if more else None
 
+    @classmethod
+    def of(cls, reference: UUID, product_id: UUID) -> list["Entry"]:
+        """Newest first."""
+        # SecantusDB does not use a one-field index for several conditions.
+        found = [entry for entry in cls.objects(reference=str(reference)) if entry.product_id == str(product_id)]
+        return sorted(found, key=lambda entry: entry.number, reverse=True)
+
 
 def _number(cursor: str) -> int:
     text = pagination.decode(cursor, 1)[0]
