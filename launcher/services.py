@@ -81,6 +81,12 @@ class Backing:
     prometheus: str = ""
     """Empty if none."""
 
+    traces: str = ""
+    """Empty if none."""
+
+    logs: str = ""
+    """Empty if none."""
+
     data_folders: Sequence[str] = ()
     """Of those on this machine."""
 
@@ -250,7 +256,11 @@ class Services:
             case "mailbox":
                 return {"SOUK_MAIL_DIRECTORY": str(state.data / "mails")}
             case "console":
-                return {"SOUK_SESSION_KEYS": json.dumps([_fernet_key(secrets["console-session"])])}
+                return {
+                    "SOUK_SESSION_KEYS": json.dumps([_fernet_key(secrets["console-session"])]),
+                    "SOUK_TRACES_URL": self._backing.traces,
+                    "SOUK_LOGS_URL": self._backing.logs,
+                }
             case "gateway":
                 return {
                     "SOUK_PARTNER_KEYS": json.dumps([secrets["partner-key"]]),

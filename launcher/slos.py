@@ -21,6 +21,10 @@ STEP_MINUTES = 5
 """Counted in steps, once a minute: long windows read few series."""
 
 
+BUDGET = "slo:budget_left:ratio"
+"""By slo: 1 while nothing failed in 30 days, below 0 once more failed than is allowed."""
+
+
 class Burn(NamedTuple):
     """The budget of 30 days is spent `rate` times too fast, over the long window and still over the short one."""
 
@@ -46,8 +50,14 @@ def recorded(name: str) -> tuple[str, str]:
 
 def _rules(name: str, slo: dict[str, Any]) -> list[dict[str, Any]]:
     series = dict(zip(("bad", "all"), recorded(name), strict=True))
-    counted = [{"record": series[part], "expr": _counted(slo[part])} for part in series]
+    counted: list[dict[str, Any]] = [{"record": series[part], "expr": _counted(slo[part])} for part in series]
+    counted.append({"record": BUDGET, "labels": {"slo": name}, "expr": _budget_left(slo, *series.values())})
     return [*counted, *(_alert(name, slo, series["bad"], series["all"], burn) for burn in BURNS)]
+
+
+def _budget_left(slo: dict[str, Any], bad: str, total: str) -> str:
+    allowed = round(1 - slo["objective"] / 100, 6)
+    return f"1 - (sum_over_time({bad}[30d]) / (sum_over_time({total}[30d]) > 0) or vector(0)) / {allowed:g}"
 
 
 def _counted(expression: str) -> str:

@@ -102,9 +102,15 @@ class Stack:
             broker=self.url("rabbitmq") or self.url("redis").removesuffix("/0") + "/1",
             consul=self.url("consul"),
             prometheus=self.url("prometheus"),
+            traces=self._observer("jaeger"),
+            logs=self._observer("victorialogs"),
             credentials=self.credentials,
             data_folders=[str(self.state.data), *([] if postgres.given else [str(postgres.data.parent)])],
         )
+
+    def _observer(self, name: str) -> str:
+        """Its URL; empty if missing, or not started yet."""
+        return self.url(name) if name in self.installation.ports else ""
 
     def credentials(self, program: str) -> Mapping[str, str]:
         """Settings for a program's own users on the servers; for "", the operator's."""

@@ -10,6 +10,10 @@ FAILED = "failed"
 """The outcome of what may be tried again."""
 
 
+TERMINAL = UUID(int=0)
+"""Instead of an operator's id, for what was done by `./souk`. The user of the machine stands before the reason."""
+
+
 @dataclass(frozen=True)
 class Action:
     """`outcome`: None while it runs, and after a crash in its midst."""

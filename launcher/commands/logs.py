@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from chassis.base.jaeger import Span
 from launcher import running, story, traces
 from launcher.cli import app, command
 from launcher.entries import LEVELS, Entry, entries
@@ -45,15 +46,15 @@ def show_logs(
     logs = chosen(stack, services or ())
     choice = story.Choice(story.moment(since) if since else 0, level)
     if trace or order:
-        _print(story.about(logs, order or trace, choice, is_order=bool(order)), as_json)
+        show_entries(story.about(logs, order or trace, choice, is_order=bool(order)), as_json)
         return
     news = story.follow(lambda: chosen(stack, services or ()), choice) if follow else iter(())
     # From here on it misses nothing, and what is written meanwhile may be seen twice.
     next(news, None)
     shown = story.last(logs, count, choice)
-    _print(shown, as_json)
+    show_entries(shown, as_json)
     for found in news:
-        _print([entry for entry in found if entry not in shown], as_json)
+        show_entries([entry for entry in found if entry not in shown], as_json)
         shown = []
 
 
@@ -73,7 +74,7 @@ def _is_of(program: str, name: str) -> bool:
     return name in (program, program.partition("-")[0])
 
 
-def _print(found: Sequence[Entry], as_json: bool) -> None:
+def show_entries(found: Sequence[Entry], as_json: bool) -> None:
     is_coloured = sys.stdout.isatty()
     for entry in found:
         print(entry.to_json() if as_json else entry.to_text(is_coloured))
@@ -102,17 +103,17 @@ def trace(
     except LaunchError as error:
         found, failure = [], failure or error
     if as_json:
-        _print([span.to_entry() for spans in found for span in spans], as_json)
+        show_entries([traces.to_entry(span) for spans in found for span in spans], as_json)
     for spans in [] if as_json else found:
         print(f"trace {spans[0].trace_id}", *traces.tree(spans), "", sep="\n")
-    _print(sorted([*events, *logged], key=attrgetter("time")), as_json)
+    show_entries(sorted([*events, *logged], key=attrgetter("time")), as_json)
     if failure is not None:
         raise failure
     if not events and not logged:
         raise LaunchError(f"Nothing is known of {id_}: no order has this id, and no log goes back far enough.")
 
 
-def _spans(stack: Stack, logged: Sequence[Entry]) -> list[list[traces.Span]]:
+def _spans(stack: Stack, logged: Sequence[Entry]) -> list[list[Span]]:
     """By trace, the first one first; none without Jaeger."""
     if not stack.has("jaeger"):
         return []

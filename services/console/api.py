@@ -61,6 +61,17 @@ def get(path: str, **query: Any) -> Any:
     return call("GET", path, query=query)
 
 
+def is_there(path: str) -> bool:
+    """Raises as `call`, but for a 404."""
+    try:
+        get(path)
+    except Refusal as refusal:
+        if refusal.status != 404:
+            raise
+        return False
+    return True
+
+
 def post(path: str, body: Any = None, key: str = "") -> Any:
     """key: an Idempotency-Key, from the form, so that sending it twice creates one thing."""
     return call("POST", path, body, {"Idempotency-Key": from_form(key) or str(uuid4())})

@@ -12,6 +12,7 @@ from chassis.base.health import Health, InFlight
 from chassis.base.problems import Problem
 from chassis.run import web_app
 from chassis.run.bodies import MAX_BODY_BYTES
+from chassis.storage.trail import TERMINAL
 from services.console import account, api, docs, operations, orders, pages, person, shop, show, staff, start
 from services.console.session import EncryptedSessions
 from services.console.settings import ConsoleSettings
@@ -33,7 +34,12 @@ def create_app(settings: ConsoleSettings) -> Flask:
     app.session_interface = EncryptedSessions([key.get_secret_value() for key in settings.session_keys])
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.filters |= show.FILTERS
-    app.jinja_env.globals |= {"csrf": show.csrf, "key": show.key, "started": int(time.time())}
+    app.jinja_env.globals |= {
+        "csrf": show.csrf,
+        "key": show.key,
+        "terminal": str(TERMINAL),
+        "started": int(time.time()),
+    }
     for blueprint in (start.pages, shop.pages, account.pages, orders.pages, staff.pages, operations.pages, docs.pages):
         app.register_blueprint(blueprint)
     app.before_request(pages.guard)

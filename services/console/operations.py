@@ -5,6 +5,7 @@ from uuid import UUID
 
 from flask import render_template, request, url_for
 
+from chassis.storage.trail import TERMINAL
 from services.console import api
 from services.console.pages import Pages
 from services.console.staff import asked
@@ -67,6 +68,6 @@ def trail() -> str:
 
 def names(actions: list[dict[str, Any]]) -> dict[str, str]:
     """Operators' addresses by id."""
-    ids = [*dict.fromkeys(each["by"] for each in actions)][:MAX_NAMED]
+    ids = [by for by in dict.fromkeys(each["by"] for each in actions) if by != str(TERMINAL)][:MAX_NAMED]
     read = api.each(**{by: f"/users/{by}" for by in ids}) if ids else {}
     return {by: user["email"] for by, user in read.items() if user}

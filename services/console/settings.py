@@ -12,6 +12,12 @@ class ConsoleSettings(Settings):
     prometheus_url: str = ""
     """Where health, queues and alerts are read. Empty: the start page asks each service itself."""
 
+    traces_url: str = ""
+    """Of Jaeger's query API, for the spans of orders and requests, such as `http://jaeger:16686`. Empty: none are shown."""
+
+    logs_url: str = ""
+    """Of VictoriaLogs, for log lines about orders and requests, such as `http://victorialogs:9428`. Empty: none are shown."""
+
     openapi_url: str = ""
     """Of the joined OpenAPI document, which the edge serves as /openapi.json."""
 

@@ -7,7 +7,6 @@ import csv
 import io
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -16,24 +15,13 @@ from structlog import get_logger
 from werkzeug.wrappers import Response
 
 from chassis.base.problems import Problem
-from services.console import api, fields, orders, person, plots, prometheus
+from services.console import api, fields, figures, observed, person, plots, prometheus, runbooks, story
+from services.console.figures import Watched
 from services.console.pages import Pages
 
 log = get_logger(__name__)
 
 pages = Pages("staff", __name__, url_prefix="/staff")
-
-RUNBOOKS = Path(__file__).parents[2] / "monitoring" / "runbooks"
-
-NUMBERS = {
-    "Stuck orders": "max(souk_sagas_stuck)",
-    "Dead letters": "sum(max by (queue) (souk_dead_letters))",
-    "Undelivered notifications": "max(souk_notifications_dead)",
-    "Open circuit breakers": "sum(souk_client_breakers_open)",
-    "Messages in queues": "sum(rabbitmq_queue_messages_ready or rabbitmq_detailed_queue_messages_ready)",
-    "Seconds a message waits": "max(time() - (souk_outbox_oldest_unsent_timestamp_seconds > 0)) or vector(0)",
-}
-"""On the overview, by Prometheus."""
 
 ACTIONS = {
     "ship": ("Mark as shipped", {"status": "shipped"}),
@@ -46,40 +34,50 @@ POSSIBLE = {"pending": ["cancel"], "confirmed": ["ship", "cancel"], "shipped": [
 
 @pages.page("/", allow="staff")
 def overview() -> str:
-    found = {title: prometheus.query(expression) for title, expression in NUMBERS.items()}
-    numbers = {title: float(result[0]["value"][1]) for title, result in found.items() if result}
-    firing = prometheus.query('ALERTS{alertstate="firing",alertname!="Watchdog"}')
-    alerts = None if firing is None else [each["metric"] for each in firing]
     read = api.each(stuck="/orders/?stuck=true&limit=20", latest="/orders/?limit=10")
-    return render_template("staff/overview.html", numbers=numbers, alerts=alerts, runbooks=_runbooks(), **read)
+    watched = figures.read(prometheus.query)
+    names = runbooks.by_alert()
+    about = {name: runbooks.rendered(names[name]) for name in _firing(watched) if name in names}
+    return render_template("staff/overview.html", watched=watched, runbooks=about, **read)
+
+
+def _firing(watched: Watched | None) -> set[str]:
+    return {alert["alertname"] for alert in watched.alerts} if watched else set()
 
 
 @pages.page("/runbooks/<name>", allow="staff")
 def runbook(name: str) -> str:
-    if name not in _runbooks().values():
+    if name not in runbooks.by_alert().values():
         abort(404)
-    return render_template("staff/runbook.html", name=name, text=(RUNBOOKS / f"{name}.md").read_text())
-
-
-def _runbooks() -> dict[str, str]:
-    """File by alert: dead-letters of DeadLetters."""
-    return {path.stem.title().replace("-", ""): path.stem for path in RUNBOOKS.glob("*.md")}
+    return render_template("staff/runbook.html", name=name, text=runbooks.rendered(name))
 
 
 @pages.page("/find", allow="staff")
 def find() -> Any:
-    """An order by its id, else people by e-mail address or name."""
+    """An order, request or person by id, else people by e-mail address or name."""
     wanted = request.args.get("q", "").strip()
-    if re.fullmatch("[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", wanted):
-        try:
-            api.get(f"/orders/{wanted}")
-            return redirect(url_for("staff.order", order_id=wanted))
-        except api.Refusal:
-            return redirect(url_for("staff.customer", user_id=wanted))
-    people: list[Any] = []
-    if len(wanted) >= 2:
+    people, found = [], []
+    if re.fullmatch("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", wanted):
+        id_ = UUID(wanted)
+        if api.is_there(f"/orders/{id_}"):
+            return redirect(url_for("staff.order", order_id=id_))
+        found = api.get("/orders/", request=id_, limit=20)["items"]
+        if len(found) == 1:
+            return redirect(url_for("staff.order", order_id=found[0]["id"]))
+        if not found and api.is_there(f"/users/{id_}"):
+            return redirect(url_for("staff.customer", user_id=id_))
+        if not found and observed.of_request(id_):
+            return redirect(url_for("staff.one_request", request_id=id_))
+    elif len(wanted) >= 2:
         people = api.get("/users/search", limit=50, **{"email" if "@" in wanted else "q": wanted})["items"]
-    return render_template("staff/people.html", wanted=wanted, people=people)
+    return render_template("staff/find.html", wanted=wanted, people=people, found=found)
+
+
+@pages.page("/requests/<uuid:request_id>", allow="staff")
+def one_request(request_id: UUID) -> str:
+    """By its X-Correlation-ID or trace id."""
+    found = api.get("/orders/", request=request_id, limit=20)["items"]
+    return render_template("staff/request.html", id=request_id, found=found, observed=observed.of_request(request_id))
 
 
 # --- orders
@@ -87,40 +85,9 @@ def find() -> Any:
 
 @pages.page("/orders/<uuid:order_id>", allow="staff")
 def order(order_id: UUID) -> str:
-    told = orders.story(order_id)
-    shown = told["order"]
-    who = shown["user_id"]
-    more = {
-        f"line{i}": f"/products/{line['product_id']}/stock-movements?limit=100"
-        for i, line in enumerate(shown["lines"][:10])
-    }
-    more |= {f"mail{i}": f"/notifications/{who}/{mail['id']}" for i, mail in enumerate(told["mails"][:10])}
-    more |= {f"refunds{i}": f"/payments/{paid['id']}/refunds" for i, paid in enumerate(told["payments"][:5])}
-    read = api.each(
-        customer=f"/users/{who}",
-        saga=f"/orders/operations/sagas/{order_id}",
-        actions=f"/orders/operations/actions?subject={order_id}",
-        **more,
-    )
-    movements = [
-        {**entry, "name": line["name"]}
-        for i, line in enumerate(shown["lines"][:10])
-        for entry in (read[f"line{i}"] or {"items": []})["items"]
-        if entry["reference"] == shown["id"]
-    ]
-    return render_template(
-        "staff/order.html",
-        **told,
-        customer=read["customer"],
-        saga=read["saga"],
-        done=(read["actions"] or {"items": []})["items"],
-        movements=sorted(movements, key=lambda entry: entry["at"]),
-        deliveries=[found for i in range(len(told["mails"][:10])) if (found := read[f"mail{i}"])],
-        refunds=[
-            each for i in range(len(told["payments"][:5])) for each in (read[f"refunds{i}"] or {"items": []})["items"]
-        ],
-        actions={name: ACTIONS[name][0] for name in POSSIBLE.get(shown["status"], [])},
-    )
+    told = story.of_order(order_id)
+    possible = {name: ACTIONS[name][0] for name in POSSIBLE.get(told["order"]["status"], [])}
+    return render_template("staff/order.html", **told, actions=possible)
 
 
 @pages.page("/orders/<uuid:order_id>/<any(ship, deliver, cancel):action>", allow="staff", methods=("POST",))

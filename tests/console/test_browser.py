@@ -9,6 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from launcher.stack import Stack
+from services.console.app import create_app
+from services.console.settings import ConsoleSettings
 from tests.installation import PASSWORD, Person
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -127,10 +129,44 @@ def test_staffs_pages_are_accessible(
     order = leila.settled(leila.order(product(5))["id"])["id"]
     log_in(page, staff)
     found = f"/staff/customers/{leila.id}"
-    paths = ["", "/find", "/products", "/products/new", "/sales", "/runbooks/orders-stuck", f"/orders/{order}"]
+    paths = [
+        "",
+        "/find",
+        f"/requests/{leila.id}",
+        "/trail",
+        "/products",
+        "/products/new",
+        "/sales",
+        "/runbooks/orders-stuck",
+        f"/orders/{order}",
+    ]
     for path in [*(f"/staff{each}" for each in paths), found]:
         page.goto(path)
         assert_accessible(page)
+
+
+@pytest.mark.long
+def test_alerts_spans_and_log_lines_are_accessible(
+    page: Page,
+    served: tuple[str, dict[str, Any]],
+    serve: Callable[[Any], str],
+    observers: str,
+    prometheus: str,
+    staff: Person,
+    person: Callable[[], Person],
+    product: Callable[[int], str],
+) -> None:
+    urls = {"traces_url": observers, "logs_url": observers, "prometheus_url": prometheus}
+    url = serve(create_app(ConsoleSettings.use(**{**served[1], **urls})))
+    order = person().order(product(5))["id"]
+    log_in(page, staff, url)
+    page.goto(f"{url}/staff")
+    page.get_by_text("What to do").click()
+    expect(page.get_by_text("./souk dead list")).to_be_visible()
+    assert_accessible(page)
+    page.goto(f"{url}/staff/orders/{order}")
+    expect(page.get_by_text("POST orders-all")).to_be_visible()
+    assert_accessible(page)
 
 
 @pytest.mark.long
@@ -146,8 +182,8 @@ def test_a_keyboard_is_enough(page: Page) -> None:
     expect(page.get_by_role("link", name="Harmonium, Portable")).to_be_visible()
 
 
-def log_in(page: Page, person: Person) -> None:
-    page.goto("/account/login")
+def log_in(page: Page, person: Person, url: str = "") -> None:
+    page.goto(f"{url}/account/login")
     page.get_by_label("E-mail").fill(person.email)
     page.get_by_label("Password").fill(PASSWORD)
     page.get_by_role("main").get_by_role("button", name="Log in", exact=True).click()

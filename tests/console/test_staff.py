@@ -53,10 +53,29 @@ def test_an_order_is_found_by_its_id_and_by_its_buyers_address(
     assert order[:8] in operator.get(f"/staff/customers/{leila.id}").text
 
 
+def test_an_order_is_found_by_its_requests_correlation_and_trace_ids(
+    operator: Visitor, person: Callable[[], Person], product: Sell
+) -> None:
+    request, leila = str(uuid4()), person()
+    body = {"lines": [{"product_id": product(3), "quantity": 1}], "payment_method": "tok_success"}
+    placed = leila.send("POST", "/orders/", body, **{"Idempotency-Key": uuid4().hex, "X-Correlation-ID": request})
+    page = f"/staff/orders/{placed.json()['id']}"
+    assert operator.get(f"/staff/find?q={request}").url == page
+    assert operator.get(f"/staff/find?q={placed.headers['X-Kong-Request-Id']}").url == page
+    assert request in operator.get(page).text
+    assert placed.json()["id"][:8] in operator.get(f"/staff/requests/{request}").text
+    assert operator.get(f"/staff/find?q={leila.id}").url == f"/staff/customers/{leila.id}"
+    for unknown in (str(uuid4()), uuid4().hex):
+        assert "Nothing is found" in operator.get(f"/staff/find?q={unknown}").text
+
+
 def test_an_orders_page_tells_its_whole_story(operator: Visitor, person: Callable[[], Person], product: Sell) -> None:
     page = settled(operator, person(), product(3))
     for part in ("order.placed", "stock.reserved", "payment.captured", "Captured €12.50", "Copper kettle", "sent by"):
         assert part in page.text
+    for entry in ("Authorized Customer Held €12.50", "Captured Held Captured €12.50"):
+        assert entry in page.text
+    assert "./souk up --observe starts Jaeger and VictoriaLogs" in page.text
 
 
 def test_an_order_is_shipped_and_refunded_each_asked_again_with_a_reason(

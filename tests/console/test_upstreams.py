@@ -1,10 +1,12 @@
 """With a service down, its pages say so, and the others work."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
@@ -145,11 +147,64 @@ def test_a_service_that_is_not_ready_says_what_it_misses(stack: Stack, leila: Pe
         assert "Without its database" in client.get("/").text
 
 
+def test_an_orders_page_has_its_spans_and_log_lines(stack: Stack, staff: Person, order: str, observers: str) -> None:
+    with console(stack, staff, traces_url=observers, logs_url=observers) as client:
+        for path in (f"/staff/orders/{order}", f"/staff/requests/{uuid4()}"):
+            page = client.get(path).text
+            for part in (
+                "POST orders-all",
+                "&lt;i&gt;smtp&lt;/i&gt; send",
+                "02:04:28.311",
+                "&lt;b&gt;refused&lt;/b&gt;",
+            ):
+                assert part in page
+            # The second lasts from the second fifth to the end.
+            assert '<svg class="bad" viewBox="0 0 100 8" preserveAspectRatio="none"><rect x="20.0" width="80.0"' in page
+        assert client.get(f"/staff/find?q={uuid4()}").location.startswith("/staff/requests/")
+
+
+def test_an_orders_page_says_that_jaeger_or_victorialogs_is_down(
+    stack: Stack, staff: Person, order: str, observers: str
+) -> None:
+    with console(stack, staff, traces_url=NOWHERE, logs_url=observers) as client:
+        page = client.get(f"/staff/orders/{order}").text
+        assert "Jaeger does not respond" in page
+        assert "refused" in page
+    with console(stack, staff, traces_url=observers, logs_url=NOWHERE) as client:
+        page = client.get(f"/staff/orders/{order}").text
+        assert "VictoriaLogs does not respond" in page
+        assert "POST orders-all" in page
+
+
 def test_no_alert_is_denied_while_prometheus_is_unreachable(stack: Stack, staff: Person) -> None:
     with console(stack, staff, prometheus_url=NOWHERE) as client:
         page = client.get("/staff/").text
         assert "whether an alert is firing is not known" in page
         assert "No alert is firing" not in page
+
+
+def test_the_overview_shows_figures_and_what_to_do_about_each_alert(
+    stack: Stack, staff: Person, prometheus: str
+) -> None:
+    with console(stack, staff, prometheus_url=prometheus) as client:
+        page = client.get("/staff/").text
+    assert "<code>./souk dead list</code>" in page
+    assert "<strong>Fix:</strong>" in page
+    text = " ".join(re.sub("<[^>]+>", " ", page).split())
+    for part in (
+        "DeadLetters is firing, payments.dead",
+        "Unknown is firing",
+        "Dead letters 1,234",
+        "orders 7 ready",
+        "orders-web to products open",
+        "EdgeErrors 25% left",
+        "MailsSlow -50% left",
+    ):
+        assert part in text, text
+    for bad in ("1,234", "open", "-50% left"):
+        assert f'<dd class="bad">{bad}</dd>' in page
+    for well in ("7", "7 ready", "25% left"):
+        assert f"<dd>{well}</dd>" in page
 
 
 def test_production_shows_customers_neither_servers_nor_test_cards(

@@ -69,7 +69,7 @@ def test_spans_are_below_their_parents_in_the_order_of_time(jaeger: str) -> None
 
 
 def test_spans_are_entries_for_programs(jaeger: str) -> None:
-    entry = json.loads(traces.spans(jaeger, TRACE)[2].to_entry().to_json())
+    entry = json.loads(traces.to_entry(traces.spans(jaeger, TRACE)[2]).to_json())
     assert entry == {
         "time": "2026-11-29T08:26:05.050+00:00",
         "program": "orders-web",

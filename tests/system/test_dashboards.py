@@ -12,13 +12,17 @@ from urllib.parse import urlencode
 
 import pytest
 import urllib3
+import yaml
 
-from launcher import dashboards
+from launcher import dashboards, slos
 from launcher.dashboards import Panel
 from launcher.stack import Stack
+from services.console import figures
 from tests.chaos.test_alerts import prometheus, running
 from tests.installation import Person, catalogue_of, edge_is_whole, installed, new_person, until
 from tests.ports import free_port
+
+SLOS = yaml.safe_load(slos.FILE.read_text())
 
 SERVICE = "orders"
 """Of the dashboard of one service."""
@@ -148,6 +152,16 @@ PANELS = [
 def test_every_panel_has_data(measured: Measured, expression: str) -> None:
     points = until(lambda: measured.points(filled(expression, 60)))
     assert any(math.isfinite(point) for point in points)
+
+
+def test_every_figure_of_the_overview_is_known(measured: Measured) -> None:
+    def is_whole() -> bool:
+        watched = figures.read(lambda expression: measured._data("query", query=expression))
+        assert watched is not None
+        budgets = {each.title for each in watched.lists["Error budgets of 30 days"]}
+        return {each.title for each in watched.numbers} == {*figures.NUMBERS} and budgets == {*SLOS}
+
+    until(is_whole)
 
 
 @pytest.mark.parametrize(("panel", "done"), HEADLINES, ids=[panel.title for panel, _ in HEADLINES])
