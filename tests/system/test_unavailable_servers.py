@@ -38,6 +38,7 @@ ARGUMENTS = {
     "sagas settle": [AN_ID],
     "sagas show": [AN_ID],
     "scale": ["users=1"],
+    "top": ["--once"],
     "trace": [AN_ID],
 }
 
