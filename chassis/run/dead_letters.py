@@ -1,6 +1,7 @@
 """Dead letters, for operators: list, show and replay messages, tasks and rows that were given up, and unrouted messages.
 
-Prints one JSON object per line. A crash during replay may leave two copies; the inbox absorbs one.
+Prints one JSON object per line. A crash during replay may leave two copies; the inbox absorbs one. What is replayed is kept in the
+service's trail, before and after; unrouted messages are no service's, and so in no trail.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from chassis.base.problems import NotFound
 from chassis.base.settings import Settings
 from chassis.messaging import broker
 from chassis.messaging.dead_letters import MAX_LETTERS, DeadLetterQueue, Letter
+from chassis.run import terminal
 from chassis.run.dead_rows import DeadRow
 from chassis.run.service import Service
 from chassis.storage import store
@@ -64,9 +66,14 @@ def sources(package: str) -> list[DeadLetterQueue | Rows]:
         settings = Settings.current()
         settings.require("broker_url")
         return [DeadLetterQueue(settings.broker_url, broker.UNROUTED, None)]
-    service: Service = importlib.import_module(f"{package}.app").service
+    service = _service(package)
     service.require_settings("broker_url")
     return of(service)
+
+
+def _service(package: str) -> Service:
+    service: Service = importlib.import_module(f"{package}.app").service
+    return service
 
 
 def of(service: Service) -> list[DeadLetterQueue | Rows]:
@@ -88,6 +95,7 @@ def main(line: Sequence[str] | None = None) -> int:
     replay = commands.add_parser("replay", help="send them back to be handled")
     replay.add_argument("ids", nargs="*")
     replay.add_argument("--all", action="store_true")
+    replay.add_argument("--reason", default="", help="for the trail")
     replay.add_argument("--dry-run", action="store_true", help="only print what would be sent where")
     arguments = parser.parse_args(line)
     if arguments.command == "replay" and bool(arguments.ids) == arguments.all:
@@ -97,7 +105,10 @@ def main(line: Sequence[str] | None = None) -> int:
     if arguments.command == "rows":
         _print_rows(arguments.package, arguments.limit)
         return 0
-    found = [letter for source in sources(arguments.package) for letter in _run(source, arguments)]
+    if arguments.command == "replay" and arguments.package != UNROUTED and not arguments.dry_run:
+        found = _replay(arguments.package, None if arguments.all else arguments.ids, arguments.reason)
+    else:
+        found = [letter for source in sources(arguments.package) for letter in _run(source, arguments)]
     for letter in found:
         print(json.dumps(asdict(letter)))
     wanted = len(arguments.ids) if arguments.command == "replay" else int(arguments.command == "show")
@@ -110,6 +121,19 @@ def _print_rows(package: str, limit: int) -> None:
             print(json.dumps({"count": rows.count()}))
             for letter in rows.letters(limit):
                 print(json.dumps(asdict(replace(letter, details={}))))
+
+
+def _replay(package: str, ids: Sequence[str] | None, reason: str) -> list[Letter]:
+    chosen = sources(package)
+    wanted = [letter.id for source in chosen for letter in source.replay(ids, dry_run=True)]
+    with store.active(_service(package).store):
+        with store.transaction():
+            begun = {letter_id: terminal.begin("replay dead letter", letter_id, reason) for letter_id in wanted}
+        found = [letter for source in chosen for letter in source.replay(wanted, dry_run=False)]
+        with store.transaction():
+            for letter in found:
+                terminal.end(begun[letter.id], f"{letter.type} sent to {letter.details['to']}")
+    return found
 
 
 def _run(source: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:

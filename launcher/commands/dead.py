@@ -89,13 +89,14 @@ def replay_dead(
     letter_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All dead letters, or all of --service.")] = False,
     service: Annotated[str, typer.Option(help=f"One of: {', '.join(PLACES)}.")] = "",
+    reason: Annotated[str, typer.Option(help="Kept in the operators' trail.")] = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be sent where.")] = False,
 ) -> None:
     """Send dead letters back to their queues. Those handled meanwhile change nothing."""
     if bool(letter_ids) == everything:
         raise LaunchError("Give the ids, or --all.")
     chosen = letter_ids or ["--all"]
-    letters = _run(service, "replay", *chosen, *(["--dry-run"] if dry_run else []))
+    letters = _run(service, "replay", *chosen, f"--reason={reason}", *(["--dry-run"] if dry_run else []))
     for letter in letters:
         verb = "would be sent" if dry_run else "sent"
         console.print(f"{escape(letter['type'])} {letter['id']} {verb} to {escape(letter['details']['to'])}")

@@ -2,7 +2,7 @@
 
 `python -m services.products.commands seed` creates the indexes and adds the products of catalogue.jsonl that are missing.
 `... import FILE` and `... export FILE` bring the catalogue from and to a .csv or .jsonl file; progress is printed as a JSON
-object a line. `... audit` proves the stock from its ledger.
+object a line. `... audit` proves the stock from its ledger; `... movements ORDER` prints those of an order.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from uuid import UUID
 
 from pymongo.errors import ConnectionFailure
 
@@ -21,7 +22,7 @@ from services.products import audit
 from services.products.app import service
 from services.products.bulk import files
 from services.products.bulk.upsert import REFUSED
-from services.products.models import Product
+from services.products.models import Entry, Product
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         command.set_defaults(run=lambda given, run=run: run(given.file))
     audited = commands.add_parser("audit", help="prove the stock from its ledger; print what differs, repair nothing")
     audited.set_defaults(run=lambda _: audit_stock())
+    moved = commands.add_parser("movements", help="print the stock movements of an order as JSON lines")
+    moved.add_argument("order", type=UUID)
+    moved.set_defaults(run=lambda given: print_movements(given.order))
     given = parser.parse_args(arguments)
     service.require_settings()
     try:
@@ -80,6 +84,14 @@ def audit_stock() -> bool:
     print(audit.summary(result.counts))
     print("Balanced." if not result.differences else f"{len(result.differences)} differences; nothing was changed.")
     return not result.differences
+
+
+def print_movements(order_id: UUID) -> bool:
+    for entry in Entry.objects(reference=str(order_id)).order_by("at"):
+        about = {"timestamp": entry.at.isoformat(), "event": f"stock {entry.kind}", "order_id": str(order_id)}
+        change = {name: getattr(entry, name) for name in ("on_hand", "held", "sold") if getattr(entry, name)}
+        print(json.dumps({**about, "product_id": entry.product_id, **change}))
+    return True
 
 
 def _print_progress(**numbers: int) -> None:

@@ -12,6 +12,8 @@ from chassis.messaging import broker
 from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.publisher import Publisher
 from chassis.run.dead_letters import main
+from chassis.storage import store
+from chassis.storage.trail import TERMINAL
 from tests.broker import an_envelope
 from tests.conftest import server_url
 from tests.notifications.conftest import ADDRESS, confirmed, registered
@@ -58,7 +60,9 @@ def given_up(desk, smtp_url, mailbox):
     return notification.id
 
 
-def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_replay(desk, dead, given_up, mailbox):
+def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_replay(
+    desk, dead, given_up, mailbox, notifications
+):
     code, [listed] = dead("list")
     assert dead("rows", "10") == (0, [{"count": 1}, {**listed, "details": {}}])
     assert (code, listed["id"], listed["queue"]) == (0, str(given_up), "rows")
@@ -69,7 +73,12 @@ def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_repl
     _, [replayed] = dead("replay", "--all", "--dry-run")
     assert replayed["details"] == {"to": "notifications.celery", "replayed": False}
     assert desk.notifications()[0].status == "dead"
-    assert dead("replay", str(given_up))[0] == 0
+    assert dead("replay", str(given_up), "--reason", "The mail server is back")[0] == 0
+    with store.active(notifications.store), store.transaction():
+        [action] = store.trail().newest(10)
+    assert (action.name, action.subject, action.by) == ("replay dead letter", str(given_up), TERMINAL)
+    assert action.why.endswith(": The mail server is back")
+    assert action.outcome == f"{listed['type']} sent to notifications.celery"
     desk.system.drain()
     assert desk.notifications()[0].status == "sent"
     assert len(mailbox.letters(ADDRESS)) == 1

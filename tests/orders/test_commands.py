@@ -1,5 +1,7 @@
 """What an operator sees of stuck orders and does about them."""
 
+import getpass
+import json
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +15,7 @@ from contracts.payments import PaymentMovedExternally, RefundRefused
 from contracts.reasons import Reason
 from contracts.stock import StockReserved, StockRestocked
 from services.orders import commands
-from tests.orders.conftest import Deliver, confirming, fulfilling, order_id, published
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, published
 
 Operator = Callable[..., list[str]]
 
@@ -112,6 +114,70 @@ def test_an_order_is_not_settled_while_payments_may_still_refund_it(
     http.delete(f"/orders/{id_}", headers=customer)
     with pytest.raises(SystemExit, match="Payments may still return the money"):
         operator("settle", id_)
+
+
+def trail_of(http: FlaskClient, staff: dict[str, str], id_: UUID) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = http.get(f"/operations/actions?subject={id_}", headers=staff).json["items"]
+    return found
+
+
+def test_what_is_done_at_a_terminal_is_in_the_trail(
+    operator: Operator, refused: UUID, http: FlaskClient, staff: dict[str, str]
+) -> None:
+    operator("settle", refused, "--reason", "Paid by bank transfer")
+    operator("show", refused)
+    operator("resume", refused)
+    resumed, settled = trail_of(http, staff, refused)
+    assert (settled["name"], settled["by"], settled["outcome"]) == ("settle order", str(UUID(int=0)), "refunded")
+    assert settled["why"] == f"{getpass.getuser()}: Paid by bank transfer"
+    assert (resumed["name"], resumed["why"]) == ("resume order", f"{getpass.getuser()}: no reason given")
+
+
+def test_what_fails_at_a_terminal_leaves_no_trace_of_an_action(
+    operator: Operator, placed: dict[str, Any], http: FlaskClient, staff: dict[str, str]
+) -> None:
+    with pytest.raises(SystemExit):
+        operator("settle", order_id(placed))
+    assert trail_of(http, staff, order_id(placed)) == []
+
+
+@pytest.mark.parametrize(("verb", "event"), [("resume", "order.resumed"), ("compensate", "order.cancelled")])
+def test_by_the_api_a_repeated_key_acts_once(
+    verb: str, event: str, http: FlaskClient, staff: dict[str, str], placed: dict[str, Any], deliver: Deliver
+) -> None:
+    id_, key = order_id(placed), fresh_key()
+
+    def act(key: dict[str, str]) -> Any:
+        body = {"why": "The customer called"}
+        return http.post(f"/operations/sagas/{id_}/{verb}", json=body, headers=staff | key)
+
+    def count() -> int:
+        shown = http.get(f"/orders/{id_}/events", headers=staff).json["items"]
+        return [each["type"] for each in shown].count(event)
+
+    first, again = act(key), act(key)
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert (again.json, count()) == (first.json, 1)
+    assert deliver().sent
+    assert act(key).json == first.json
+    assert deliver().sent == []
+    assert act(fresh_key()).json["id"] != first.json["id"]
+    assert len(trail_of(http, staff, id_)) == 2
+
+
+def test_find_prints_orders_of_an_id_a_customer_and_a_request(
+    http: FlaskClient, customer: dict[str, str], placed: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = str(uuid4())
+    http.delete(f"/orders/{placed['id']}", headers=customer | {"X-Correlation-ID": request})
+    for id_ in (placed["id"], placed["user_id"], request):
+        capsys.readouterr()
+        commands.main(["find", id_])
+        [found] = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (found["order_id"], found["user_id"]) == (placed["id"], placed["user_id"])
+        assert found["summary"].startswith("cancelled: ")
+    commands.main(["find", str(uuid4())])
+    assert capsys.readouterr().out == ""
 
 
 def test_an_error_is_one_line(orders: Service, operator: Operator) -> None:

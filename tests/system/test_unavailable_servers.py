@@ -30,6 +30,7 @@ ARGUMENTS = {
     "dead replay": ["--all", "--dry-run"],
     "dead show": [AN_ID],
     "drill": ["kill"],
+    "orders show": [AN_ID],
     "products export": ["{folder}/products.jsonl"],
     "products import": ["{folder}/new.jsonl"],
     "restart": ["orders"],
@@ -46,7 +47,7 @@ _RABBITMQ = {"dead list", "dead replay", "dead show", "drill", "order", "renew",
 NEEDS = {
     "postgres": {
         *_RABBITMQ,
-        *("keys rotate", "migrate", "orders rebuild", "payments reconcile", "trace"),
+        *("keys rotate", "migrate", "orders rebuild", "orders show", "payments reconcile", "trace"),
         *(f"sagas {verb}" for verb in ("compensate", "list", "resume", "settle", "show")),
     },
     "mongo": {"order", "products export", "products import", "stock audit"},
