@@ -66,8 +66,7 @@ def due(now: datetime) -> Select[Order]:
 
 def process_late(order: Order, now: datetime) -> None:
     for key, step in order.open_steps.items():
-        # An earlier step may have ended this one.
-        if step.due_at <= now and key in order.open_steps:
+        if step.due_at <= now:
             _late(order, key, step, now)
 
 
