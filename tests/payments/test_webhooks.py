@@ -165,6 +165,20 @@ def test_a_change_made_at_the_bank_arrives_by_webhook(orders, payments, staff, w
     assert orders.reply_types == ["payment.authorized", "payment.capture_refused"]
 
 
+def test_another_providers_webhook_looks_nothing_up(orders, payments, client, bank, staff, settings):
+    """Each provider's secret speaks for its own charges: a leaked one must not reach the payments of another."""
+    orders.send(orders.authorization(uuid4()))
+    payment_id = orders.payment_ids[0]
+    bank.do(f"/{bank.charges(payment_id)[0]['id']}/void")
+    raw = json.dumps({"id": "evt_1", "type": "x", "data": {"object": {"metadata": {"payment_id": payment_id}}}})
+    with settings(stripe_key="key", stripe_webhook_secret=OUR_SECRET):
+        signed = {"Stripe-Signature": signature(OUR_SECRET, int(time.time()), raw)}
+        assert client(payments).post("/payments/webhooks/stripe", data=raw, headers=signed).status_code == 200
+        orders.system.drain()
+    assert [webhook.due_at for webhook in webhooks(orders)] == [None]
+    assert staff.get(payment_id)["status"] == "authorized"
+
+
 def kept(payments):
     with payments.store.engine.connect() as connection:
         return connection.scalar(text("SELECT count(*) FROM webhooks"))

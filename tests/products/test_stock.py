@@ -22,9 +22,10 @@ from contracts.stock import (
     StockReserved,
     StockRestocked,
 )
-from services.products.models import Product, Reservation, Stock
+from services.products.models import Movement, Product, Reservation, Stock
+from services.products.models.movement import ADJUSTMENT
 from services.products.models.reservation import Overtaken
-from services.products.models.stock import OVERTAKEN
+from services.products.models.stock import MAX_HOLDS, MAX_WAITING, OVERTAKEN
 from tests.products.conftest import assert_settled, stock
 
 ATTEMPTS = 6
@@ -56,6 +57,27 @@ def test_an_order_of_what_is_not_for_sale_is_refused(stocked, deliver, published
         order_id = uuid4()
         deliver(ReserveStock(order_id, {product_id: 1}))
         assert published() == [StockRefused(order_id, product_id, "not_for_sale")]
+
+
+@pytest.mark.parametrize(("field", "most"), [("holds", MAX_HOLDS), ("movements", MAX_WAITING)])
+def test_a_product_with_too_much_in_progress_is_held_later(stocked, deliver, field, most):
+    """Its document must not outgrow what the database can store."""
+    (cups,) = stocked(5)
+    entries = {
+        "holds": {"order_id": "another", "attempt": 1, "quantity": 0, "held_at": mongo.now()},
+        "movements": Movement.of(ADJUSTMENT).to_mongo().to_dict(),
+    }
+
+    def fill(count):
+        Product._get_collection().update_one({"_id": str(cups)}, {"$set": {field: [entries[field]] * count}})
+
+    order_id = uuid4()
+    fill(most)
+    assert deliver(ReserveStock(order_id, {cups: 1})) == Retry(0)
+    assert stock(cups) == (5, 0, 0)
+    fill(most - 1)
+    assert deliver(ReserveStock(order_id, {cups: 1})) is None
+    assert stock(cups) == (4, 1, 0)
 
 
 def test_a_committed_order_is_sold(stocked, deliver, published):
