@@ -11,6 +11,7 @@ import os
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import hypothesis
@@ -19,7 +20,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import create_engine, text
-from werkzeug.serving import make_server
+from werkzeug.serving import BaseWSGIServer, make_server
 
 from chassis.discovery import consul, kubernetes
 from chassis.run import web_app
@@ -46,12 +47,18 @@ API_KEYS = {name: f"{name}-key" for name in SERVICES}
 PATIENT = "socket_timeout=30&socket_connect_timeout=30"
 
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+"""`gw0`, `gw1`, ... where tests run in parallel."""
+
+
 def server_url(name: str) -> str:
-    """URL of a server started by `./souk test`."""
-    try:
-        return os.environ[f"SOUK_TEST_{name}_URL"]
-    except KeyError:
-        pytest.exit("These tests need servers of their own: run ./souk test", returncode=1)
+    """URL of a server started by `./souk test`. In Redis each worker has a database of its own."""
+    url = os.environ.get(f"SOUK_TEST_{name}_URL")
+    if url is None:
+        advice = "These tests need servers of their own: run ./souk test"
+        # Of a worker that exits, pytest-xdist would report a crash.
+        pytest.fail(advice, pytrace=False) if WORKER else pytest.exit(advice, returncode=1)
+    return f"{url.rpartition('/')[0]}/{int(WORKER[2:]) + 1}" if WORKER and name == "REDIS" else url
 
 
 @pytest.fixture(autouse=True)
@@ -237,8 +244,9 @@ def serve() -> Iterator[Callable[[Any], str]]:
         return f"http://127.0.0.1:{server.server_port}"
 
     yield start
-    for server in servers:
-        server.shutdown()
+    # Each notices within half a second, and there are a hundred.
+    with ThreadPoolExecutor(max(len(servers), 1)) as stopping:
+        stopping.map(BaseWSGIServer.shutdown, servers)
 
 
 @pytest.fixture(scope="session")

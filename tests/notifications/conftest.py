@@ -1,5 +1,6 @@
 """A notifications service under test, with mail servers and browsers."""
 
+import fcntl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,6 +13,7 @@ from aiosmtpd.controller import Controller
 from sqlalchemy import select, text
 
 from chassis.base import clock
+from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.run.service import Service
@@ -25,6 +27,7 @@ from services.notifications.channels.message import NotTaken, Unknown
 from services.notifications.models import Contact, Notification
 from services.notifications.settings import Settings
 from services.notifications.sweeper import sweep
+from tests.conftest import server_url
 from tests.notifications.parties import Browser, PushService
 from tests.ports import free_port
 
@@ -164,6 +167,20 @@ def mail_server() -> Iterator[Callable[..., int]]:
     yield start
     for controller in running:
         controller.stop()
+
+
+@pytest.fixture
+def broker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the broker with the service's empty queues. One test at a time: parallel workers share it."""
+    url = server_url("BROKER")
+    with (tmp_path_factory.getbasetemp().parent / "queues").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with broker.connect(url) as connection:
+            broker.declare(url, "notifications", [])
+            for queue in ("notifications", "notifications.dead"):
+                connection.default_channel.queue_purge(queue)
+            connection.default_channel.queue_delete("notifications.celery")
+        yield url
 
 
 @pytest.fixture

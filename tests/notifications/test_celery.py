@@ -67,17 +67,12 @@ class Process:
 
 
 @pytest.fixture
-def celery(desk, tmp_path):
+def celery(desk, broker_url, tmp_path):
     """Starts Celery processes, which are killed at the end."""
-    with broker.connect(server_url("BROKER")) as connection:
-        broker.declare(server_url("BROKER"), "notifications", [])
-        for queue in ("notifications.celery", "notifications.dead"):
-            connection.default_channel.queue_delete(queue)
-        broker.dead_letter_queue("notifications")(connection.default_channel).declare()
     running = []
 
-    def start(smtp_url, broker_url=None):
-        running.append(Process(desk.service, broker_url or server_url("BROKER"), smtp_url, tmp_path))
+    def start(smtp_url, url=broker_url):
+        running.append(Process(desk.service, url, smtp_url, tmp_path))
         return running[-1]
 
     yield start

@@ -21,12 +21,8 @@ from tests.ports import free_port
 
 
 @pytest.fixture
-def dead(notifications, capsys):
+def dead(notifications, broker_url, capsys):
     """Runs the command; returns its exit code and the printed objects."""
-    with broker.connect(server_url("BROKER")) as connection:
-        broker.declare(server_url("BROKER"), "notifications", [])
-        for queue in ("notifications", "notifications.dead"):
-            connection.default_channel.queue_purge(queue)
 
     def run(*arguments):
         capsys.readouterr()
