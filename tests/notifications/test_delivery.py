@@ -24,9 +24,9 @@ DEADLINE_SECONDS = 20
 class DisconnectingMailServer(MailServer):
     """Accepts the mail and drops the connection before responding, `times` times."""
 
-    def __init__(self, times):
+    def __init__(self, times, then="250 OK"):
         super().__init__()
-        self.times = times
+        self.times, self.then = times, then
 
     async def handle_DATA(self, server, session, envelope):  # noqa: N802
         self.taken.append(envelope.content)
@@ -34,7 +34,7 @@ class DisconnectingMailServer(MailServer):
             self.times -= 1
             server.transport.abort()
             await asyncio.sleep(0)
-        return "250 OK"
+        return self.then
 
 
 @pytest.fixture
@@ -155,6 +155,39 @@ def test_a_mail_that_may_have_been_taken_stays_with_its_server(desk, servers):
     assert (len(first.taken), len(standby.taken)) == (2, 0)
     assert first.taken[0].split(b"Message-ID")[1][:60] == first.taken[1].split(b"Message-ID")[1][:60]
     assert logs(desk) == [["unknown", "sent"]]
+
+
+def test_it_stays_there_also_after_a_certain_failure(desk, servers):
+    standby = MailServer()
+    servers(DisconnectingMailServer(times=1, then="451 4.3.0 Try again later"), standby)
+    desk.fail(registered(), confirmed())
+    [row] = desk.notifications()
+    for _ in range(2):
+        desk.fail_to_deliver(row.id)
+    assert standby.taken == []
+    assert logs(desk) == [["unknown", "not taken", "not taken"]]
+
+
+def test_a_server_that_keeps_disconnecting_is_no_crash_of_ours(desk, servers):
+    servers(DisconnectingMailServer(times=MAX_CRASHES + 1), None)
+    desk.fail(registered(), confirmed())
+    [row] = desk.notifications()
+    for _ in range(MAX_CRASHES):
+        desk.fail_to_deliver(row.id)
+    desk.deliver(row.id)
+    assert desk.notifications()[0].status == "sent"
+
+
+def test_an_attempt_in_progress_is_ended_by_no_other_mail(desk, servers):
+    servers(None, None)
+    desk.fail(registered(), confirmed())
+    desk.fail(confirmed())
+    first, second = desk.notifications()
+    with desk.transaction():
+        Attempt.begin(second.id, "smtp")
+    servers(MailServer(), None)
+    desk.deliver(first.id)
+    assert [outcomes[-1] for outcomes in logs(desk)] == ["sent", "started"]
 
 
 def crashed(desk, provider):

@@ -12,7 +12,7 @@ from chassis.storage import postgres
 from contracts.orders import Line, OrderRefunded
 from contracts.reasons import Audience, Note, Reason
 from contracts.stock import StockLow
-from contracts.users import UserDeleted, UserUpdated
+from contracts.users import RegistrationRepeated, UserDeleted, UserUpdated
 from tests.notifications.conftest import ADDRESS, AMAL, MONDAY, cancelled, confirmed, envelope, registered, verified
 from tests.notifications.parties import Browser
 
@@ -203,3 +203,23 @@ def test_preferences_and_devices_are_erased_with_the_user(desk, client, notifica
             postgres.session().scalar(text(f"SELECT count(*) FROM {table}")) for table in ("preferences", "devices")
         ]
     assert left == [0, 0]
+
+
+def test_other_users_keep_their_preferences_and_devices(desk, client, notifications, mailbox):
+    omar = uuid4()
+    desk.handle(registered(), registered(omar, "omar@example.com"))
+    http = client(notifications)
+    for user_id in (AMAL, omar):
+        path, headers = f"/notifications/{user_id}", bearer(notifications, user_id)
+        http.put(f"{path}/preferences", json={"phone": "+4915112345678"}, headers=headers)
+        device = Browser("https://push.example.com").subscription()
+        assert http.post(f"{path}/devices", json=device, headers=headers).status_code == 201
+    desk.handle(UserDeleted(AMAL))
+    assert http.get(f"{path}/preferences", headers=headers).json["phone"] == "+4915112345678"
+    with desk.transaction():
+        assert postgres.session().scalars(text("SELECT user_id FROM devices")).all() == [omar]
+
+
+def test_each_repeated_registration_is_mailed(desk, mailbox):
+    desk.handle(registered(), RegistrationRepeated(AMAL), RegistrationRepeated(AMAL))
+    assert len(mailbox.letters(ADDRESS)) == 2

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from chassis.base import clock
 from chassis.run.testing import bearer
+from contracts.orders import OrderShipped
+from contracts.users import UserDeleted
 from services.notifications.digest import send_due
 from services.notifications.models import Contact, Preferences
 from services.notifications.timing import after_quiet_hours, next_digest
@@ -181,3 +183,27 @@ def test_security_messages_ignore_the_cap_and_quiet_hours(desk, prefer, settings
     prefer(quiet_hours=all_day_quiet(), digest="daily")
     desk.handle(confirmed(), PasswordChanged(AMAL), PasswordChanged(AMAL))
     assert [row.status for row in desk.notifications()] == ["sent"] * 3
+
+
+def test_a_digest_holds_only_its_readers_news(desk, prefer, client, notifications, mailbox):
+    omar = uuid4()
+    prefer(digest="hourly")
+    desk.handle(registered(omar, "omar@example.com"))
+    body, headers = {"digest": "hourly"}, bearer(notifications, omar)
+    assert (
+        client(notifications).put(f"/notifications/{omar}/preferences", json=body, headers=headers).status_code == 200
+    )
+    desk.handle(shipped(), OrderShipped(uuid4(), omar), OrderShipped(uuid4(), omar))
+    digest(desk, timedelta(hours=1, minutes=1))
+    assert len(mailbox.letters(ADDRESS)) == len(mailbox.letters("omar@example.com")) == 1
+    own, *theirs = [row.digest_id for row in desk.notifications() if row.status == "collected"]
+    assert own not in theirs
+    assert len(set(theirs)) == 1
+
+
+def test_what_waits_is_not_sent_to_a_deleted_user(desk, prefer, mailbox):
+    prefer(quiet_hours=all_day_quiet())
+    desk.handle(shipped(), UserDeleted(AMAL))
+    desk.sweep(after=timedelta(days=1))
+    assert mailbox.letters() == []
+    assert [row.status for row in desk.notifications()] == ["suppressed"]

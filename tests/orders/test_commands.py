@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from chassis.run.service import Service
 from chassis.run.testing import System
-from contracts.payments import PaymentMovedExternally, RefundRefused
+from contracts.payments import PaymentCaptured, PaymentMovedExternally, RefundRefused
 from contracts.reasons import Reason
 from contracts.stock import StockReserved, StockRestocked
 from services.orders import commands
@@ -106,12 +106,21 @@ def test_settle_ends_an_order_that_was_refunded_by_other_means(
         operator("settle", refused)
 
 
+@pytest.mark.parametrize("is_voided", [False, True])
 def test_an_order_is_not_settled_while_payments_may_still_refund_it(
-    operator: Operator, placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]
+    operator: Operator,
+    placed: dict[str, Any],
+    deliver: Deliver,
+    http: FlaskClient,
+    customer: dict[str, str],
+    is_voided: bool,
 ) -> None:
+    """A void that comes after the capture refunds it."""
     id_ = order_id(placed)
-    deliver(*confirming(id_), *fulfilling(id_))
+    deliver(*([StockReserved(id_)] if is_voided else [*confirming(id_), *fulfilling(id_)]))
     http.delete(f"/orders/{id_}", headers=customer)
+    if is_voided:
+        deliver(PaymentCaptured(id_, uuid4(), 2500, "EUR"))
     with pytest.raises(SystemExit, match="Payments may still return the money"):
         operator("settle", id_)
 

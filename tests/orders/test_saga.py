@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 
 from chassis.messaging.envelope import Envelope
@@ -66,6 +67,15 @@ def replies(id_: UUID) -> list[Message]:
         PaymentCaptured(id_, uuid4(), 2500, "EUR"),
         CaptureRefused(id_, uuid4(), Reason.EXPIRED_CARD),
     ]
+
+
+def test_the_time_until_an_order_is_settled_is_measured_once(placed: dict[str, Any], deliver: Deliver) -> None:
+    def measured() -> float:
+        return REGISTRY.get_sample_value("souk_order_settling_seconds_count") or 0
+
+    id_, before = order_id(placed), measured()
+    deliver(*confirming(id_), *fulfilling(id_))
+    assert measured() == before + 1
 
 
 def test_replies_repeated_in_new_envelopes_change_nothing(placed: dict[str, Any], deliver: Deliver) -> None:
@@ -138,6 +148,8 @@ def test_a_status_change_requires_the_current_etag(
     url = f"/orders/{id_}"
     assert http.put(f"{url}/status", json=body, headers=staff | {"If-Match": seen}).status_code == 412
     assert http.delete(url, headers=staff | {"If-Match": seen}).status_code == 412
+    refund = http.post(f"{url}/refunds", json={}, headers=staff | fresh_key() | {"If-Match": seen})
+    assert refund.status_code == 412
     now = http.get(url, headers=staff).headers["ETag"]
     assert http.put(f"{url}/status", json=body, headers=staff | {"If-Match": now}).status_code == 200
 

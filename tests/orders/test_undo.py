@@ -119,6 +119,28 @@ def test_replies_that_come_after_the_cancellation_are_undone(
         assert published(deliver(reply)) == []
 
 
+def test_a_capture_that_is_refused_after_the_cancellation_voids_the_payment(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
+) -> None:
+    """Until that reply it is not known whether to refund or to void."""
+    id_ = order_id(placed)
+    deliver(*confirming(id_))
+    http.delete(f"/orders/{id_}", headers=customer)
+    assert published(deliver())[-1:] == ["order.cancelled"]
+    assert published(deliver(CaptureRefused(id_, PAYMENT, Reason.FAILED))) == ["payment.void"]
+
+
+def test_staff_may_cancel_what_is_cancelled(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
+) -> None:
+    id_ = order_id(placed)
+    for _ in range(2):
+        body = {"status": "cancelled", "reason": "cancelled_by_shop"}
+        response = http.put(f"/orders/{id_}/status", json=body, headers=staff)
+        assert (response.status_code, response.json["status"]) == (200, "cancelled")
+    assert published(deliver()) == ["order.cancelled", "stock.release"]
+
+
 def test_a_cancelled_order_is_refunded_once_all_money_is_back(
     http: FlaskClient, placed: dict[str, Any], deliver: Deliver, customer: dict[str, str]
 ) -> None:

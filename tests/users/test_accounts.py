@@ -137,6 +137,14 @@ def test_a_closed_account_is_anonymous(http, ada, users):
     }
 
 
+def test_closing_an_account_erases_the_address_that_was_pending(http, ada, users):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    http.put(url, json=profile(email="countess@example.com"), headers=headers)
+    http.delete(url, headers=headers)
+    assert http.get(url, headers=bearer(users, uuid4(), "staff")).json["pending_email"] is None
+
+
 def test_a_closed_account_is_a_404_for_its_owner_and_can_be_closed_again(http, ada):
     account, headers = ada
     url = f"/users/{account['id']}"
@@ -151,8 +159,9 @@ def test_a_closed_account_cannot_be_changed(http, ada, users):
     account, headers = ada
     url = f"/users/{account['id']}"
     http.delete(url, headers=headers)
-    response = http.put(url, json=profile(), headers=bearer(users, uuid4(), "staff"))
-    assert (response.status_code, response.json["type"]) == (409, "/problems/account-closed")
+    for path, body in ((url, profile()), (f"{url}/preferences", {})):
+        response = http.put(path, json=body, headers=bearer(users, uuid4(), "staff"))
+        assert (response.status_code, response.json["type"]) == (409, "/problems/account-closed")
 
 
 def test_the_names_of_a_closed_account_can_be_registered_again(http, ada, register):

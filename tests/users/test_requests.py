@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import select, update
@@ -354,6 +354,42 @@ def test_a_closed_account_has_no_open_request(register, http, users, forgot, mai
     token = mailed(PasswordResetRequested).json["token"]
     http.delete(f"/users/{account['id']}", headers=bearer(users, UUID(account["id"])))
     assert reset(token).status_code == 422
+
+
+def test_closing_an_account_leaves_the_requests_of_others(register, http, users, forgot, mailed, reset):
+    register()
+    alan = register("alan")
+    forgot()
+    token = mailed(PasswordResetRequested).json["token"]
+    http.delete(f"/users/{alan['id']}", headers=bearer(users, UUID(alan["id"])))
+    assert reset(token).status_code == 204
+
+
+def test_a_forgotten_password_leaves_the_verification_open(register, forgot, verify, mailed):
+    register()
+    token = mailed(EmailVerificationRequested).json["token"]
+    forgot()
+    assert verify(token).status_code == 204
+
+
+def test_what_happens_to_an_account_is_in_its_audit_trail(
+    register, http, users, verify, mailed, move_address, log_in, forgot, reset
+):
+    account = register()
+    verify(mailed(EmailVerificationRequested).json["token"])
+    move_address(account, "countess@example.com")
+    verify(mailed(EmailVerificationRequested).json["token"])
+    forgot("countess@example.com")
+    reset(mailed(PasswordResetRequested).json["token"])
+    token = log_in("countess@example.com", NEW).json["access_token"]
+    http.post("/users/logout", headers={"Authorization": f"Bearer {token}"})
+    http.delete(f"/users/{account['id']}", headers=bearer(users, UUID(account["id"])))
+    events = http.get("/users/security-events", headers=bearer(users, uuid4(), "admin")).json["items"]
+    assert [event["kind"] for event in reversed(events)] == [
+        "registered", "email.verified", "email.change_requested", "email.changed", "email.verified",
+        "password.forgotten", "password.reset", "login", "logout", "closed",
+    ]  # fmt: skip
+    assert {event["user_id"] for event in events} == {account["id"]}
 
 
 def test_a_password_change_ends_every_other_session(register, log_in, http):

@@ -40,6 +40,15 @@ def test_a_new_role_revokes_the_old_token(http, ada, admin, log_in, users):
     assert http.get("/users/", headers={"Authorization": f"Bearer {fresh['access_token']}"}).status_code == 200
 
 
+def test_a_new_role_revokes_nobody_elses_token(http, admin, register, log_in):
+    people = sorted((register(name) for name in ("ada", "alan", "edsger")), key=lambda account: account["id"])
+    tokens = [log_in(f"{account['username']}@example.com").json["access_token"] for account in people]
+    put_roles(http, people[1]["id"], ["staff", "customer"], admin[1])
+    revocations._cache.clear()
+    seen = [http.get("/users/me", headers={"Authorization": f"Bearer {token}"}).status_code for token in tokens]
+    assert seen == [200, 401, 200]
+
+
 @pytest.mark.parametrize("role", ["customer", "staff"])
 def test_only_admins_assign_roles(http, ada, users, role):
     account, _ = ada

@@ -384,3 +384,19 @@ def test_a_password_changed_during_a_login_is_refused(register, users, http, set
             with users.store.transaction():
                 User.get_for_update(UUID(account["id"])).set_password("another hash")
         assert login.result().status_code == 401
+
+
+def test_a_token_that_another_machine_may_still_accept_is_revoked(tokens, log_in, me, http, users):
+    elsewhere = log_in().json
+    with users.store.transaction():
+        ends = update(RefreshToken).values(access_ends_at=clock.now() - timedelta(seconds=1))
+        postgres.session().execute(ends.where(RefreshToken.digest == digest_of(elsewhere["refresh_token"])))
+    http.post("/users/logout/everywhere", headers=authorized(tokens))
+    assert me(elsewhere) == 401
+
+
+def test_a_token_that_an_earlier_release_superseded_proves_theft(tokens, log_in, refresh, me, users):
+    with users.store.transaction():
+        postgres.session().execute(update(RefreshToken).values(is_superseded=True))
+    assert refresh(tokens["refresh_token"]).status_code == 401
+    assert me(tokens) == 401
