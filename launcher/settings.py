@@ -60,6 +60,8 @@ LAUNCHER = {
     "verifies tokens could also sign them. Later: `./souk keys rotate --algorithm`.",
     "SOUK_INTERNAL_TLS": "1: TLS from the gateway, services and sidecars to services, with the installation's own CA in "
     "`.souk/internal/`. `./souk up` renews certificates a year before they expire.",
+    "SOUK_BACKUP_DIR": "Folder on another disk that gets PostgreSQL's log while it is written, and the backups of `./souk backup`.",
+    "SOUK_BACKUP_KEY": "Key of the secrets in backups, as `./souk backup init` printed it; by default the one in the state folder.",
     "SOUK_PYTHON": "Another Python for `.venv`.",
     "SOUK_WITHOUT": "Optional servers that are not started, separated by commas: "
     + ", ".join(sorted(name for name, server in SERVERS.items() if server.without))

@@ -25,6 +25,7 @@ from launcher.manifests import SERVICES, WITH_MONGO, WITH_POSTGRES, role_of
 from launcher.program import Program
 from launcher.progress import Progress
 from launcher.servers import OBSERVERS, SERVERS, Mongo, Postgres, Prometheus, Server
+from launcher.servers.postgres import BACKUP
 from launcher.services import OURS, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
 from launcher.state import REPOSITORY
 from launcher.together import Together
@@ -322,6 +323,8 @@ class Stack:
         if self._with_services and isinstance(prometheus, Prometheus):
             ports = {program.name: self.installation.ports[program.name] for program in self.services.programs()}
             ports["gateway-admin"] = self.installation.ports["gateway-admin"]
+            if any(program.name == BACKUP for program in programs):
+                ports[BACKUP] = self.installation.ports[BACKUP]
             own = [name for name, server in self.servers.items() if not server.given]
             secure = [name for name in ports if self.services.internal_ca and role_of(name).endswith("-web")]
             prometheus.set_targets(

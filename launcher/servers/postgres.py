@@ -9,8 +9,9 @@ import os
 import pwd
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -57,8 +58,19 @@ SETTINGS = {
 }
 
 
+BACKED_UP = {
+    # For backups of what changed.
+    "summarize_wal": "on",
+    # When the folder of backups is away for longer than this takes, sales go on, and need a full backup.
+    "max_slot_wal_keep_size": "4GB",
+}
+"""With SOUK_BACKUP_DIR."""
+
 MONITOR = "monitor"
 """The exporter's role."""
+
+BACKUP = "backup"
+"""The role that copies all, and the program that receives the log."""
 
 RESERVED_CONNECTIONS = 20
 """For operators and backups."""
@@ -68,20 +80,23 @@ class Postgres(Server):
     name = "postgres"
     title = "PostgreSQL"
     variable = "SOUK_POSTGRES_URL"
-    ports = {"postgres": 5432}  # noqa: RUF012 - a constant of the class
+    ports = {"postgres": 5432, BACKUP: 0}  # noqa: RUF012 - a constant of the class
 
     def prepare(self) -> None:
-        if os.geteuid() == 0:
-            self._move_in()
+        self.move_in()
         if not self.data.exists() or not any(self.data.iterdir()):
             self._make_cluster()
 
     def programs(self) -> list[Program]:
-        settings = [f"--{name}={value}" for name, value in SETTINGS.items()]
-        binary, port = str(self._bin / "postgres"), f"--port={self.port('postgres')}"
-        command = [*self._as_user(), binary, "-D", str(self.data), port, *settings]
+        settings = SETTINGS | (BACKED_UP if self.backup_folder else {})
+        command = self.command(self.data, self.port("postgres"), settings)
         # SIGINT: a fast shutdown, which does not wait for clients.
-        return [Program("postgres", command, folder=self._home, stop_signal="INT")]
+        server = Program("postgres", command, folder=self._home, stop_signal="INT")
+        return [self._receiver(), server] if self.backup_folder else [server]
+
+    def command(self, data: Path, port: int, settings: Mapping[str, str]) -> list[str]:
+        options = [f"--{name}={value}" for name, value in settings.items()]
+        return [*self._as_user(), str(self._bin / "postgres"), "-D", str(data), f"--port={port}", *options]
 
     def own_url(self) -> str:
         return f"postgresql://postgres:{self.secret('postgres')}@{self.address('postgres')}/postgres"
@@ -98,7 +113,16 @@ class Postgres(Server):
 
     @property
     def monitor_url(self) -> str:
-        return f"postgresql://{MONITOR}:{self.secret('monitor-database')}@{self.address('postgres')}/postgres"
+        return self._role_url(MONITOR)
+
+    @property
+    def backup_url(self) -> str:
+        return self._role_url(BACKUP)
+
+    @property
+    def backup_folder(self) -> str:
+        """Where the log goes; empty for nowhere."""
+        return self.installation.environment.get("SOUK_BACKUP_DIR", "")
 
     def ensure_databases(self, names: Sequence[str]) -> None:
         """Each is accessible only to a role of its own."""
@@ -109,6 +133,8 @@ class Postgres(Server):
                 if not self.given:
                     _ensure_role(cursor, MONITOR, self.secret("monitor-database"), 2)
                     cursor.execute(sql.SQL("GRANT pg_monitor TO {}").format(sql.Identifier(MONITOR)))
+                    _ensure_role(cursor, BACKUP, self.secret("backup-database"), 5)
+                    cursor.execute(sql.SQL("ALTER ROLE {} REPLICATION").format(sql.Identifier(BACKUP)))
                     _reserve_log(cursor)
                 share = _share(cursor, len(names))
                 for name in names:
@@ -116,28 +142,14 @@ class Postgres(Server):
         finally:
             connection.close()
 
-    # --- inside
-
     @property
     def data(self) -> Path:
         return self._home / "postgres"
 
-    @property
-    def _home(self) -> Path:
-        return self.state.system_folder if os.geteuid() == 0 else self.state.data
-
-    @property
-    def _bin(self) -> Path:
-        site_packages = self._home if os.geteuid() == 0 else _site_packages()
-        return site_packages / PROGRAMS / "bin"
-
-    def _as_user(self) -> list[str]:
+    def move_in(self) -> None:
+        """For root, create the system user and its copy of the wheel."""
         if os.geteuid() != 0:
-            return []
-        return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
-
-    def _move_in(self) -> None:
-        """Create the system user and its copy of the wheel."""
+            return
         _ensure_user()
         for folder in (self._home.parent, self._home):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -149,14 +161,41 @@ class Postgres(Server):
                     shutil.copytree(_site_packages() / name, self._home / name, dirs_exist_ok=True)
             stamp.write_text(version)
 
+    def own(self, folder: Path) -> None:
+        """Give it and all in it to the user that the server runs as."""
+        if os.geteuid() == 0:
+            for path in (folder, *folder.rglob("*")):
+                shutil.chown(path, SYSTEM_USER, SYSTEM_USER)
+
+    # --- inside
+
+    @property
+    def _home(self) -> Path:
+        return self.state.system_folder if os.geteuid() == 0 else self.state.data
+
+    @property
+    def _bin(self) -> Path:
+        return self._home / PROGRAMS / "bin" if os.geteuid() == 0 else tools()
+
+    def _receiver(self) -> Program:
+        command: list[str | Path] = [sys.executable, "-m", "launcher.backup.receiver", self.backup_folder, tools()]
+        environment = {"SOUK_DATABASE_URL": self.backup_url, "SOUK_PORT": str(self.port(BACKUP))}
+        return Program(BACKUP, command, environment)
+
+    def _role_url(self, role: str) -> str:
+        return f"postgresql://{role}:{self.secret(f'{role}-database')}@{self.address('postgres')}/postgres"
+
+    def _as_user(self) -> list[str]:
+        if os.geteuid() != 0:
+            return []
+        return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
+
     def _make_cluster(self) -> None:
         """Run initdb aside: `data` is complete or absent."""
         with tempfile.TemporaryDirectory(prefix="initdb-", dir=self._home) as name:
             password, cluster = Path(name) / "password", Path(name) / "cluster"
             password.write_text(self.secret("postgres"))
-            if os.geteuid() == 0:
-                for path in (password.parent, password):
-                    shutil.chown(path, SYSTEM_USER, SYSTEM_USER)
+            self.own(password.parent)
             options = [
                 "--username=postgres",
                 "--auth=scram-sha-256",
@@ -178,6 +217,11 @@ class Postgres(Server):
                 raise LaunchError("PostgreSQL's initdb failed; its last lines:", lines[-15:])
             # Fails if files have appeared there.
             cluster.rename(self.data)
+
+
+def tools() -> Path:
+    """Folder of the programs that anybody may run."""
+    return _site_packages() / PROGRAMS / "bin"
 
 
 def _reserve_log(cursor: cursor) -> None:

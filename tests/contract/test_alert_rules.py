@@ -44,6 +44,9 @@ def gauge(bad: float, good: float = 0) -> Values:
 
 
 NOW_AND_ALWAYS = 10_000_000_000
+LONG_AGO = -10_000_000
+"""The tests' time begins at 0."""
+
 MOMENT = gauge(bad=1, good=0)
 COUNTER = Values("0+0", "10+10")
 UP = gauge(bad=0, good=1)
@@ -66,6 +69,8 @@ FIRING: dict[str, dict[str, Values]] = {
         'redis_memory_max_bytes{instance="redis"}': gauge(100, 100),
     },
     "RevocationsUnchecked": {'souk_revocations_unchecked_total{instance="orders-web"}': COUNTER},
+    "BackupLate": {"souk_backup_created_timestamp_seconds": gauge(bad=LONG_AGO, good=NOW_AND_ALWAYS)},
+    "BackupUnproven": {"souk_restore_proven_timestamp_seconds": gauge(bad=LONG_AGO, good=NOW_AND_ALWAYS)},
     "CertificateExpires": {"souk_certificate_expires_timestamp_seconds": gauge(bad=1, good=NOW_AND_ALWAYS)},
     "DeadLetters": {'souk_dead_letters{queue="orders.dead"}': gauge(3)},
     "OutboxBacklog": {'souk_outbox_oldest_unsent_timestamp_seconds{instance="orders-worker",app="orders"}': MOMENT},

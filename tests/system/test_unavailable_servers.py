@@ -19,8 +19,9 @@ from tests.installation import edge_is_whole, installed, until
 from tests.ports import free_port
 
 ON_THEIR_OWN = {
+    *("backup init", "backup list", "backup prune", "backup verify"),
     *("bench", "chaos", "chart generate", "chart secrets", "check", "compose generate", "compose secrets"),
-    *("dev", "down", "kong golden", "kong run", "mutants", "new service", "test", "up"),
+    *("dev", "down", "kong golden", "kong run", "mutants", "new service", "restore", "test", "up"),
 }
 """They use no running installation, or start and stop it; as `dev` and those of `cluster` and `release`."""
 
@@ -47,10 +48,10 @@ _RABBITMQ = {"dead list", "dead replay", "dead show", "drill", "order", "renew",
 NEEDS = {
     "postgres": {
         *_RABBITMQ,
-        *("keys rotate", "migrate", "orders rebuild", "orders show", "payments reconcile", "trace"),
+        *("backup create", "keys rotate", "migrate", "orders rebuild", "orders show", "payments reconcile", "trace"),
         *(f"sagas {verb}" for verb in ("compensate", "list", "resume", "settle", "show")),
     },
-    "mongo": {"order", "products export", "products import", "stock audit"},
+    "mongo": {"backup create", "order", "products export", "products import", "stock audit"},
     "rabbitmq": _RABBITMQ,
     "consul": {"drill", "order", "restart", "scale"},
     "redis": set[str](),
@@ -146,6 +147,8 @@ def test_while_a_server_is_stopped(own: Stack, server: str, tmp_path: Path) -> N
                 expect_sentence(outcome, f"{SERVERS[server].title} is unavailable", "./souk up")
             elif command == "drill":
                 expect_sentence(outcome, "This drill needs 3 instances", "./souk scale users=3")
+            elif command == "backup create":
+                expect_sentence(outcome, "SOUK_BACKUP_DIR", "./souk backup init")
             elif AN_ID not in ARGUMENTS.get(command, []):
                 assert outcome.result.exit_code == 0, (command, outcome.result.output)
     finally:
