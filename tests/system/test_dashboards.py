@@ -18,7 +18,7 @@ from launcher import dashboards, slos
 from launcher.dashboards import Panel
 from launcher.stack import Stack
 from services.console import figures
-from tests.chaos.test_alerts import prometheus, running
+from tests.chaos.monitored import prometheus, running
 from tests.installation import Person, catalogue_of, edge_is_whole, installed, new_person, until
 from tests.ports import free_port
 
