@@ -43,10 +43,13 @@ def monitored(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 def in_runbook(command: str, alert: str) -> bool:
-    """A program stands for PROGRAM."""
+    """A program stands for PROGRAM, a service for SERVICE."""
     file = re.sub(r"(?<!^)(?=[A-Z])", "-", alert).lower()
     verb, _, argument = command.partition(" ")
-    named = (argument, *(["PROGRAM", "SERVER", f"SERVICE-{argument.rpartition('-')[2]}"] if argument else []))
+    named = (
+        argument,
+        *(["PROGRAM", "SERVER", "SERVICE", f"SERVICE-{argument.rpartition('-')[2]}"] if argument else []),
+    )
     text = (RUNBOOKS / f"{file}.md").read_text()
     return any(f"./souk {verb} {name}".strip() in text for name in named)
 
