@@ -92,13 +92,18 @@ class DeadLetterQueue:
             self._move(worn)
         return found
 
+    def find(self, letter_id: str) -> list[Letter]:
+        """More than one if it was copied."""
+        return [letter for letter in self.letters() if letter.id == letter_id]
+
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         """`ids` None: all. `details` says where each went."""
         replayed, moves = [], []
+        wanted = None if ids is None else frozenset(ids)
         with self._held() as messages:
             for message in messages:
                 letter = _letter(message, self._queue)
-                if ids is not None and letter.id not in ids:
+                if wanted is not None and letter.id not in wanted:
                     continue
                 exchange, key = self._destination(message)
                 replay = {ATTEMPT_HEADER: 0, REPLAY_HEADER: message.headers.get(REPLAY_HEADER, 0) + 1}

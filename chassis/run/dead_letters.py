@@ -38,12 +38,24 @@ class Rows:
             return self._rows.count()
 
     def letters(self, limit: int = MAX_LETTERS) -> list[Letter]:
+        """Oldest first, without details."""
         with store.active(self._service.store), store.transaction():
             return [_row_letter(row) for row in self._rows.rows(limit)]
 
+    def find(self, letter_id: str) -> list[Letter]:
+        """One or none."""
+        try:
+            row_id = UUID(letter_id)
+        except ValueError:
+            return []
+        with store.active(self._service.store), store.transaction():
+            row = self._rows.row(row_id)
+        return [_row_letter(row)] if row is not None and str(row.id) == letter_id else []
+
     def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
         details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
-        chosen = [letter for letter in self.letters() if ids is None or letter.id in ids]
+        wanted = None if ids is None else frozenset(ids)
+        chosen = [letter for letter in self.letters() if wanted is None or letter.id in wanted]
         return [replace(letter, details=details) for letter in chosen if dry_run or self._replay_one(letter)]
 
     def _replay_one(self, letter: Letter) -> bool:
@@ -120,7 +132,7 @@ def _print_rows(package: str, limit: int) -> None:
         if isinstance(rows, Rows):
             print(json.dumps({"count": rows.count()}))
             for letter in rows.letters(limit):
-                print(json.dumps(asdict(replace(letter, details={}))))
+                print(json.dumps(asdict(letter)))
 
 
 def _replay(package: str, ids: Sequence[str] | None, reason: str) -> list[Letter]:
@@ -139,10 +151,9 @@ def _replay(package: str, ids: Sequence[str] | None, reason: str) -> list[Letter
 def _run(source: DeadLetterQueue | Rows, arguments: argparse.Namespace) -> list[Letter]:
     if arguments.command == "replay":
         return source.replay(None if arguments.all else arguments.ids, arguments.dry_run)
-    letters = source.letters()
     if arguments.command == "show":
-        return [letter for letter in letters if letter.id == arguments.id]
-    return [replace(letter, details={}) for letter in letters]
+        return source.find(arguments.id)
+    return [replace(letter, details={}) for letter in source.letters()]
 
 
 if __name__ == "__main__":

@@ -23,7 +23,11 @@ class DeadRows(Protocol):
     def count(self) -> int: ...
 
     def rows(self, limit: int) -> Sequence[DeadRow]:
-        """Oldest first."""
+        """Oldest first, without details."""
+        ...
+
+    def row(self, row_id: UUID) -> DeadRow | None:
+        """None when it is no longer dead."""
         ...
 
     def replay(self, row_id: UUID) -> None:

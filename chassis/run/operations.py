@@ -201,7 +201,7 @@ class Letters:
         """Raises NotFound."""
 
         def read(sources: list[Any]) -> list[LetterView]:
-            found = [each for source in sources for each in source.letters() if each.id == letter_id]
+            found = [each for source in sources for each in source.find(letter_id)]
             to = [each.details["to"] for source in sources for each in source.replay([letter_id], dry_run=True)]
             return [LetterView.of(letter).model_copy(update={"to": to[0]}) for letter in found[:1] if to]
 

@@ -73,7 +73,7 @@ def show_dead(
     running.expect(stack, "rabbitmq", "postgres")
     with_rows = [place for place in places if _has_rows(place)]
     queues = [_queue(stack, place) for place in places if place not in with_rows]
-    found = [asdict(letter) for queue in queues for letter in queue.letters() if letter.id == letter_id]
+    found = [asdict(letter) for queue in queues for letter in queue.find(letter_id)]
     with ThreadPoolExecutor(2) as pool:
         for letters in pool.map(lambda place: _run_one(stack, place, "show", letter_id), with_rows):
             found += letters

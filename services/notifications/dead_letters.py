@@ -16,8 +16,17 @@ def count() -> int:
 
 
 def rows(limit: int) -> Sequence[DeadRow]:
-    """Oldest first."""
-    return [_shown(notification) for notification in Notification.dead_letters(limit)]
+    """Oldest first, without details."""
+    return [
+        DeadRow(row_id, _type(kind, channel), created_at, error or "")
+        for row_id, kind, channel, created_at, error in Notification.dead_letters(limit)
+    ]
+
+
+def row(row_id: UUID) -> DeadRow | None:
+    """None unless given up."""
+    notification = postgres.session().get(Notification, row_id)
+    return _shown(notification) if notification is not None and notification.status == Status.DEAD else None
 
 
 def replay(row_id: UUID) -> None:
@@ -41,10 +50,9 @@ def _shown(notification: Notification) -> DeadRow:
         "attempts": notification.attempts,
         "log": log[-20:],
     }
-    return DeadRow(
-        notification.id,
-        f"{notification.kind} by {notification.channel}",
-        notification.created_at,
-        notification.error or "",
-        details,
-    )
+    type_ = _type(notification.kind, notification.channel)
+    return DeadRow(notification.id, type_, notification.created_at, notification.error or "", details)
+
+
+def _type(kind: str, channel: str) -> str:
+    return f"{kind} by {channel}"

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from uuid import UUID, uuid4
 
-from sqlalchemy import String, Text, func, select, update
+from sqlalchemy import Row, String, Text, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -194,10 +194,14 @@ class Notification(Base):
         return postgres.session().scalar(query)
 
     @classmethod
-    def dead_letters(cls, limit: int) -> Sequence["Notification"]:
-        """Oldest first."""
-        query = select(cls).where(cls.status == Status.DEAD).order_by(cls.created_at).limit(limit)
-        return postgres.session().scalars(query).all()
+    def dead_letters(cls, limit: int) -> Sequence[Row[UUID, str, str, datetime, str | None]]:
+        """Id, kind, channel, time of creation and error, oldest first. Their texts would fill the memory."""
+        shown = select(cls.id, cls.kind, cls.channel, cls.created_at, cls.error)
+        return (
+            postgres.session()
+            .execute(shown.where(cls.status == Status.DEAD).order_by(cls.created_at).limit(limit))
+            .all()
+        )
 
     @classmethod
     def count_dead_letters(cls) -> int:
