@@ -74,14 +74,14 @@ def program(module: list[str], settings: dict[str, str]) -> Iterator[tuple[str, 
     process = subprocess.Popen(command, env={**settings, "SOUK_PORT": str(port)}, stdout=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"
-        until(lambda: _is_ready(url))
+        until(lambda: is_ready(url))
         yield url, process.pid
     finally:
         process.terminate()
         process.wait()
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
     try:
         return urllib3.request("GET", f"{url}/health/ready", retries=False).status in (200, 404)
     except urllib3.exceptions.HTTPError:

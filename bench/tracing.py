@@ -1,19 +1,24 @@
 """What tracing costs a request and a process, under the same load in turns.
 
-Two processes that run the same differ by more than tracing costs, so requests whose callers sample them are compared with others of the
-same process. Processor time counts all of a process: making spans, and sending them to a receiver, which is a process of its own.
+Processes that run the same differ by more than tracing costs, so requests whose callers sample them are compared with others of the
+same process. Processor time counts all of it: making spans, and sending them to a receiver, which is a process of its own.
+Memory is compared between processes forked from one that has imported what all share, as the supervisor's are.
 """
 
-import statistics
+import gc
+import importlib
+import os
+import runpy
+import signal
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Any, NoReturn
 
 import psutil
 from rich.console import Console
@@ -21,50 +26,56 @@ from rich.table import Table
 
 from bench._edges import free_port
 from bench._load import Plan, drive
-from bench._services import environment, migrate, products_environment, program
+from bench._services import environment, is_ready, migrate, products_environment, until
 
 CLIENTS = 4
 SECONDS = 0.5
-ROUNDS = 20
+ROUNDS = 40
 
 SENDING_SECONDS = 0.8
 """Until the last spans have left."""
 
 PATH = "/products/?limit=20"
 
+SHARED = ("chassis.clients.client", "chassis.run.web_app", "chassis.run.web_server", "chassis.storage.mongo")
+"""What the supervisor has imported, too."""
 
-class Process:
-    def __init__(self, name: str, url: str, pid: int, flag: str) -> None:
-        self.name, self._process = name, psutil.Process(pid)
+
+class Requests:
+    def __init__(self, name: str, port: int, pid: int, flag: str) -> None:
+        self.name, self._pid = name, pid
         self._plan = Plan(
-            urlsplit(url).port or 0,
+            port,
             CLIENTS,
             SECONDS,
             path=PATH,
             headers={"traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-{flag}"},
         )
-        self.microseconds: list[float] = []
-        """Of processor time per request, one per round."""
+        self._seconds, self._count = 0.0, 0
 
-    def measure(self) -> None:
+    def measure(self, counts: bool) -> None:
         before = self._spent()
         outcome = drive(self._plan)
         time.sleep(SENDING_SECONDS)
         assert set(outcome.statuses) == {"200"}, outcome.statuses
-        self.microseconds.append((self._spent() - before) / len(outcome.milliseconds) * 1e6)
+        if counts:
+            self._seconds += self._spent() - before
+            self._count += len(outcome.milliseconds)
 
     @property
-    def median(self) -> float:
-        return statistics.median(self.microseconds[1:])
+    def microseconds(self) -> float:
+        """Of processor time per request."""
+        return self._seconds / self._count * 1e6
 
     @property
     def megabytes(self) -> float:
-        pss: int = self._process.memory_full_info().pss
+        pss: int = psutil.Process(self._pid).memory_full_info().pss
         return pss / 2**20
 
     def _spent(self) -> float:
-        times = self._process.cpu_times()
-        return times.user + times.system
+        """By the scheduler, which counts nanoseconds."""
+        threads = Path(f"/proc/{self._pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
 
 def main() -> None:
@@ -72,28 +83,58 @@ def main() -> None:
         settings = environment(**{**products_environment(), "SOUK_LOG_LEVEL": "info"})
         migrate("products", settings)
         receiver = running.enter_context(_receiver())
-        off, on = (
-            running.enter_context(program(["chassis", "web", "services.products"], {**settings, **more}))
-            for more in ({}, {"SOUK_OTLP_URL": receiver})
-        )
-        processes = [
-            Process("on, not sampled", *on, "00"),
-            Process("on, sampled", *on, "01"),
-            Process("off, another process", *off, "01"),
+        for name in SHARED:
+            importlib.import_module(name)
+        gc.collect()
+        gc.freeze()
+        off, on = (running.enter_context(_forked({**settings, **more})) for more in ({}, {"SOUK_OTLP_URL": receiver}))
+        # All processes serve as many.
+        turns = [
+            Requests("on, not sampled", *on, "00"),
+            Requests("on, sampled", *on, "01"),
+            Requests("off, another process", *off, "00"),
+            Requests("off, another process", *off, "01"),
         ]
-        for _ in range(ROUNDS + 1):
-            for process in processes:
-                process.measure()
-        show(processes)
+        for number in range(ROUNDS + 1):
+            # The first round warms up, and each is followed by every other.
+            for requests in turns if number % 2 else reversed(turns):
+                requests.measure(counts=number > 0)
+        show(turns)
 
 
-def show(processes: list[Process]) -> None:
-    """Medians; the first round warms up."""
+def show(turns: list[Requests]) -> None:
     table = Table("tracing", "µs of CPU per request", "ratio", "PSS in MB", title=f"GET {PATH}", title_justify="left")
-    for process in processes:
-        spent = process.median
-        table.add_row(process.name, f"{spent:.0f}", f"{spent / processes[0].median:.3f}", f"{process.megabytes:.1f}")
+    for each in turns:
+        spent = each.microseconds
+        ratio = spent / turns[0].microseconds
+        table.add_row(each.name, f"{spent:.0f}", f"{ratio:.3f}", f"{each.megabytes:.1f}")
     Console(highlight=False).print(table)
+
+
+@contextmanager
+def _forked(settings: Mapping[str, str]) -> Iterator[tuple[int, int]]:
+    """Port and process id of the products service's web process."""
+    port = free_port()
+    pid = os.fork()
+    if not pid:
+        _serve({**settings, "SOUK_PORT": str(port)})
+    try:
+        until(lambda: is_ready(f"http://127.0.0.1:{port}"))
+        yield port, pid
+    finally:
+        os.kill(pid, signal.SIGTERM)
+        os.waitpid(pid, 0)
+
+
+def _serve(settings: Mapping[str, str]) -> NoReturn:
+    try:
+        os.environ.clear()
+        os.environ.update(settings)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.argv = ["chassis", "web", "services.products"]
+        runpy.run_module("chassis", run_name="__main__")
+    finally:
+        os._exit(1)
 
 
 @contextmanager

@@ -7,9 +7,11 @@ import json
 import threading
 import time
 from collections import deque
+from functools import lru_cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from urllib.parse import urlsplit
 from uuid import uuid4
 
-import urllib3
 from prometheus_client import Counter
 from structlog import get_logger
 
@@ -46,7 +48,11 @@ class Exporter:
     """Start it in the process whose spans it exports, never before a fork."""
 
     def __init__(self, url: str, program: str, version: str) -> None:
-        self._url = f"{url.rstrip('/')}/v1/traces"
+        address = urlsplit(url)
+        connection = HTTPSConnection if address.scheme == "https" else HTTPConnection
+        # urllib3 takes four times the processor time.
+        self._connection = connection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
+        self._path = f"{address.path.rstrip('/')}/v1/traces"
         self._resource = _attributes(
             {
                 "service.name": program,
@@ -57,7 +63,6 @@ class Exporter:
         )
         self._queue: deque[Span] = deque()
         self._arrived, self._stopping = threading.Event(), threading.Event()
-        self._pool = urllib3.PoolManager(maxsize=1, retries=False, timeout=TIMEOUT_SECONDS)
         self._thread = threading.Thread(target=self._run, name="spans", daemon=True)
         self._thread.start()
 
@@ -82,12 +87,15 @@ class Exporter:
             self._stopping.wait(delay)
             self._arrived.clear()
             delay = DELAY_SECONDS if self._send_all() else min(2 * delay, MAX_DELAY_SECONDS)
-        self._send_all()
+        while self._queue and self._send_all():
+            pass
 
     def _send_all(self) -> bool:
-        """False if the receiver is unavailable. What it has not taken stays."""
+        """False if the receiver is unavailable. What it has not taken stays, and what came meanwhile waits for more."""
         until = time.monotonic() + MAX_DELAY_SECONDS
-        while self._queue and time.monotonic() < until:
+        size = 1
+        while len(self._queue) >= size and time.monotonic() < until:
+            size = MAX_BATCH
             batch = [self._queue[place] for place in range(min(len(self._queue), MAX_BATCH))]
             if not self._send(batch):
                 self._arrived.set()
@@ -105,8 +113,9 @@ class Exporter:
             f'"scopeSpans":[{{"scope":{{"name":"souk"}},"spans":[{spans}]}}]}}]}}'
         )
         try:
-            status = self._pool.request("POST", self._url, body=body, headers=_JSON).status
-        except (urllib3.exceptions.HTTPError, OSError):
+            status = self._post(body)
+        except (HTTPException, OSError):
+            self._connection.close()
             return False
         if status in _RETRYABLE:
             return False
@@ -115,9 +124,15 @@ class Exporter:
             log.warning("spans refused", status=status, count=len(batch))
         return True
 
+    def _post(self, body: str) -> int:
+        self._connection.request("POST", self._path, body.encode(), _JSON)
+        response = self._connection.getresponse()
+        response.read()
+        return response.status
+
 
 def encoded(span: Span) -> str:
-    """JSON by hand takes a third of the time."""
+    """By hand, which takes a third of a JSON library's time."""
     attributes = span.attributes | ({"error.type": span.error} if span.error else {})
     status = f',"status":{{"code":{_ERROR}}}' if span.error else ""
     return (
@@ -131,6 +146,7 @@ def _attributes(attributes: dict[str, Attribute]) -> str:
     return f"[{','.join([_attribute(name, value) for name, value in attributes.items()])}]"
 
 
+@lru_cache(256)
 def _attribute(name: str, value: Attribute) -> str:
     typed = f'"stringValue":{_quoted(value)}' if isinstance(value, str) else f'"intValue":"{value}"'
     return f'{{"key":{_quoted(name)},"value":{{{typed}}}}}'

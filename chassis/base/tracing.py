@@ -3,13 +3,14 @@
 Spans are made only once `export_to` was called; see `otlp`. Attributes are names and ids of ours: what people send may be secret.
 """
 
+import random
 import re
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 from urllib.parse import urlsplit
@@ -66,7 +67,7 @@ class Span:
 
     def __init__(self, name: str, kind: Kind, trace_id: str, parent_id: str, span_id: str = "") -> None:
         self.name, self.kind = name, kind
-        self.trace_id, self.parent_id, self.span_id = trace_id, parent_id, span_id or secrets.token_hex(8)
+        self.trace_id, self.parent_id, self.span_id = trace_id, parent_id, span_id or _random_id(64)
         self.started, self.ended = time.time_ns(), 0
         self.attributes: dict[str, Attribute] = {}
         self.error = ""
@@ -149,7 +150,7 @@ def start(name: str, kind: Kind, incoming: str = "", span_id: str = "") -> Span 
     """In the trace of `incoming`, or a new one. None if spans are not exported, or not those of this trace."""
     if _export is None:
         return None
-    trace_id, parent_id, flags = _parsed(incoming) or (secrets.token_hex(16), "", _SAMPLED)
+    trace_id, parent_id, flags = _parsed(incoming) or (_random_id(128), "", _SAMPLED)
     return Span(name, kind, trace_id, parent_id, span_id) if flags else None
 
 
@@ -163,6 +164,12 @@ def is_sampled(traceparent: str) -> bool:
     return found is None or bool(found[2])
 
 
+def _random_id(bits: int) -> str:
+    """An id, not a secret: asking the system would take three times as long. Python seeds it anew after a fork."""
+    return f"{random.getrandbits(bits) or 1:0{bits // 4}x}"
+
+
+@lru_cache(64)
 def _parsed(incoming: str) -> tuple[str, str, int] | None:
     """Trace, parent and flag of a traceparent, or of the id of a trace without spans yet."""
     if _TRACE_ID.fullmatch(incoming):
@@ -174,7 +181,7 @@ def _parsed(incoming: str) -> tuple[str, str, int] | None:
 
 def unsampled(trace_id: str) -> str:
     """A context whose spans are not exported."""
-    return f"00-{trace_id}-{secrets.token_hex(8)}-00"
+    return f"00-{trace_id}-{_random_id(64)}-00"
 
 
 @contextmanager
@@ -185,12 +192,12 @@ def trace(
     ids, context = identity(incoming, correlation_id), _parsed(incoming)
     if span is not None:
         current: Span | str = span
-        ids |= {"trace_id": span.trace_id, "span_id": span.span_id}
+        ids["trace_id"] = span.trace_id
     elif context is not None and context[1]:
         # In our version, without what a later one may add.
         current = f"00-{context[0]}-{context[1]}-{context[2]:02}"
     else:
-        current = unsampled(ids.setdefault("trace_id", secrets.token_hex(16)))
+        current = unsampled(ids.setdefault("trace_id", _random_id(128)))
     token = _current.set(current)
     bound = bind_contextvars(work=work, **ids, **fields)
     correlated = _correlation_id.set(ids.get("correlation_id") or _correlation_id.get())
