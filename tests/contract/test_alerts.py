@@ -1,5 +1,6 @@
 """Each alert uses existing metrics and has a runbook, whose commands and log events exist."""
 
+import ast
 import re
 from pathlib import Path
 
@@ -23,6 +24,21 @@ def test_the_metrics_of_an_alert_exist(alert: str, expression: str) -> None:
     measured = {name for source in SOURCES for name in re.findall(r'"(souk_[a-z_]+)"', source)}
     measured |= {f"{name}{suffix}" for name in measured for suffix in SUFFIXES}
     assert set(re.findall(r"souk_[a-z_]+", expression)) <= measured
+
+
+def test_no_program_that_only_imports_a_gauge_reports_0() -> None:
+    """With labels it has no series before it is set."""
+    made = [
+        node
+        for source in SOURCES
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Gauge"
+    ]
+    assert made
+    unlabelled = [
+        node for node in made if len(node.args) < 3 and "labelnames" not in {each.arg for each in node.keywords}
+    ]
+    assert [ast.unparse(node) for node in unlabelled] == [], "make it an OwnGauge"
 
 
 def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:

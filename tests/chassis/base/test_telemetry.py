@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog import get_logger
 
 from chassis.base import telemetry, tracing
@@ -88,6 +89,18 @@ def test_lines_are_written_together_once_however_nested_also_after_an_error(caps
     log.info("fourth")
     written = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert written == ["first", "second", "third", "fourth"]
+
+
+def test_a_gauge_is_shown_once_it_is_set() -> None:
+    name = "souk_of_another_program"
+    gauge = telemetry.OwnGauge(name, "Imported everywhere, set in one program.")
+    assert REGISTRY.get_sample_value(name) is None
+    try:
+        for value in (3.0, 4.0):
+            gauge.set(value)
+            assert REGISTRY.get_sample_value(name) == value
+    finally:
+        REGISTRY.unregister(gauge)
 
 
 LONG_LINES = """
