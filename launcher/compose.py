@@ -272,6 +272,12 @@ def _observing() -> Iterator[tuple[str, Service]]:
                 "prometheus:/prometheus",
             ],
             "configs": [{"source": "programs", "target": "/etc/prometheus/targets/programs.json"}],
+            # The first two are the image's own.
+            "command": [
+                "--config.file=/etc/prometheus/prometheus.yml",
+                "--storage.tsdb.path=/prometheus",
+                "--enable-feature=exemplar-storage",
+            ],
         },
         "loki": {"volumes": ["loki:/loki"]},
         "tempo": {
@@ -314,8 +320,15 @@ def _configs(programs: Mapping[str, Any]) -> dict[str, dict[str, str]]:
             "type": "prometheus",
             "url": "http://prometheus:9090",
             "isDefault": True,
+            "jsonData": {"exemplarTraceIdDestinations": [{"name": "trace_id", "datasourceUid": "tempo"}]},
         },
-        {"name": "Loki", "uid": "loki", "type": "loki", "url": "http://loki:3100"},
+        {
+            "name": "Loki",
+            "uid": "loki",
+            "type": "loki",
+            "url": "http://loki:3100",
+            "jsonData": {"derivedFields": [TRACE_OF_A_LINE]},
+        },
         {"name": "Tempo", "uid": "tempo", "type": "tempo", "url": "http://tempo:3200"},
     ]
     provider = {"name": "souk", "type": "file", "options": {"path": "/var/lib/grafana/dashboards"}}
@@ -335,6 +348,15 @@ def _configs(programs: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     }
     return {name: {"content": content} for name, content in contents.items()}
 
+
+TRACE_OF_A_LINE = {
+    "name": "trace",
+    "matcherRegex": r'"trace_id": "(\w+)"',
+    "datasourceUid": "tempo",
+    # Compose would put a variable of its own in place of one $, and Grafana one of its process.
+    "url": "$$$${__value.raw}",
+}
+"""As our programs write it."""
 
 ALLOY = """\
 discovery.docker "containers" {

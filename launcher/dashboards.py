@@ -56,6 +56,9 @@ def _built(panel: Panel) -> stat.Panel | timeseries.Panel:
     built = built.title(panel.title).description(panel.about).unit(panel.unit).datasource(SOURCE)
     for index, (legend, expression) in enumerate(panel.expressions.items()):
         query = prometheus.Dataquery().expr(expression).legend_format(legend).ref_id(chr(ord("A") + index))
+        if "_bucket" in expression:
+            # Points that lead to traces.
+            query = query.exemplar(True)
         built = built.with_target(query.datasource(SOURCE))
     return built
 

@@ -1,6 +1,7 @@
 """compose.yaml: the real docker compose accepts it, and every path, program, setting and port in it exists."""
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
+from chassis.base import tracing
+from chassis.base.tracing import Kind, Span
 from launcher import compose, settings
 from launcher.kubernetes import chart, place
 from launcher.manifests import ROLES
@@ -129,6 +132,20 @@ def test_addresses_name_services_and_their_ports() -> None:
     assert {host for host, _ in found} >= {"consul", "tempo", "console-web", "orders-web", "loki"}
     for host, port in found:
         assert int(port) in listening[host], (host, port)
+
+
+def test_exemplars_and_log_lines_lead_to_traces() -> None:
+    sources = yaml.safe_load(CONTENT["configs"]["datasources"]["content"])["datasources"]
+    found = {source["type"]: source for source in sources}
+    assert "--enable-feature=exemplar-storage" in SERVICES["prometheus"]["command"]
+    [of_exemplar] = found["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    [of_line] = found["loki"]["jsonData"]["derivedFields"]
+    assert of_exemplar["datasourceUid"] == of_line["datasourceUid"] == found["tempo"]["uid"]
+    span = Span("work", Kind.INTERNAL, "a" * 32, "")
+    assert tracing.exemplar(span) == {of_exemplar["name"]: span.trace_id}
+    written = re.search(of_line["matcherRegex"], json.dumps({"event": "request", "trace_id": span.trace_id}))
+    assert written is not None
+    assert written[1] == span.trace_id
 
 
 def test_only_this_machine_reaches_its_ports() -> None:

@@ -1,7 +1,9 @@
 """A customer's request and all that follows from it are one trace, whatever happens on the way."""
 
 import json
+import re
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -232,13 +234,47 @@ def test_a_problem_names_its_trace(spans: Receiver, stack: Stack, person: SignUp
     trace_id = missing.headers["X-Kong-Request-Id"]
     assert (missing.status, missing.json()["trace_id"]) == (404, trace_id)
     whole(spans, trace_id, {"gateway GET orders-one > orders-web GET /orders/<uuid:order_id>"})
-    metrics = f"http://127.0.0.1:{stack.installation.ports['orders-web']}/metrics"
-    shown = urllib3.request("GET", metrics, headers={"Accept": "application/openmetrics-text"}).data.decode()
-    assert f'# {{trace_id="{trace_id}"}}' in shown
+    assert f'# {{trace_id="{trace_id}"}}' in exposed(stack, "orders-web")
     logs = [stack.state.logs / f"{program}.log" for program in ("orders-web", "gateway")]
     until(lambda: all(trace_id in log.read_text() for log in logs))
     [line, *_] = [json.loads(line) for line in logs[0].read_text().splitlines() if trace_id in line]
     assert line["trace_id"] == trace_id
+
+
+def test_the_exemplars_of_an_order_lead_to_its_trace(
+    spans: Receiver, stack: Stack, person: SignUp, product: Sell
+) -> None:
+    """From requests, calls of another service, and messages."""
+    _, trace_id = place(person(), product(5))
+    whole(spans, trace_id, PAID)
+    for program, series in (
+        ("orders-web", 'flask_http_request_duration_seconds_bucket{le="[^"]+",method="POST",status="201"'),
+        ("orders-web", 'souk_client_call_seconds_bucket{le="[^"]+",upstream="products"'),
+        ("orders-worker", 'souk_message_handling_seconds_bucket{le="[^"]+",type="payment.captured"'),
+    ):
+        assert re.search(f'{series}.*# {{trace_id="{trace_id}"}}', exposed(stack, program)), (program, series)
+
+
+def exposed(stack: Stack, program: str) -> str:
+    """Its metrics with exemplars."""
+    url = f"http://127.0.0.1:{stack.installation.ports[program]}/metrics"
+    return urllib3.request("GET", url, headers={"Accept": "application/openmetrics-text"}).data.decode()
+
+
+def test_prometheus_keeps_exemplars(spans: Receiver, stack: Stack, person: SignUp) -> None:
+    if not stack.has("prometheus"):
+        pytest.skip("needs apt-get install prometheus")
+    leila, since = person(), time.time()
+    url = f"{stack.url('prometheus')}/api/v1/query_exemplars"
+    query = {"query": "flask_http_request_duration_seconds_bucket", "start": since, "end": since + 600}
+
+    def kept() -> set[str]:
+        leila.call("GET", "/users/me")
+        found = urllib3.request("GET", url, fields=query).json()["data"]
+        return {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]}
+
+    exemplars = until(kept)
+    until(lambda: all(spans.trace(trace_id) for trace_id in exemplars))
 
 
 def test_a_client_decides_whether_its_request_is_traced_but_not_where(
