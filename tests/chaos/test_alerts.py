@@ -54,9 +54,18 @@ def in_runbook(command: str, alert: str) -> bool:
     return any(f"./souk {verb} {name}".strip() in text for name in named)
 
 
+def test_faults_are_repaired_by_commands_of_their_runbooks() -> None:
+    unknown = [
+        (name, command)
+        for name, fault in FAULTS.items()
+        for command in fault.commands
+        if not in_runbook(command, fault.alerts[0])
+    ]
+    assert unknown == []
+
+
 def outcome_of(monitored: Monitored, fault: Fault) -> tuple[float, float]:
     """Seconds until its alerts fired, and from the repair until they resolved."""
-    assert all(in_runbook(command, fault.alerts[0]) for command in fault.commands)
     until(monitored.is_quiet, RESOLVE_SECONDS)
     start, expected = time.monotonic(), set(fault.alerts)
     with fault.inject(monitored):
