@@ -156,6 +156,12 @@ def test_spans_wait_for_a_receiver_that_is_unavailable() -> None:
     assert dropped() == before + 7
 
 
+def test_the_end_sends_what_is_left(receiver: Receiver) -> None:
+    make(otlp.MAX_BATCH + 5)
+    tracing.stop()
+    assert len(receiver.spans) == otlp.MAX_BATCH + 5
+
+
 def test_spans_that_the_receiver_refuses_are_dropped(receiver: Receiver) -> None:
     before, receiver.status = dropped(), 400
     make(5)
