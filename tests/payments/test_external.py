@@ -119,6 +119,16 @@ def test_a_dispute_withholds_the_money_until_it_is_decided(paid, payments, order
     assert books.contradictions(payments) == []
 
 
+def test_what_is_left_after_a_lost_dispute_and_a_refund_can_be_refunded(paid, payments):
+    paid.happens("dispute", 300)
+    paid.happens("lose")
+    refund(paid, 100)
+    refund(paid, 851)
+    assert paid.orders.replies[-1].reason == Reason.EXCEEDS_CAPTURED
+    refund(paid, 850)
+    assert (books.contradictions(payments), books.kept(payments)) == ([], 0)
+
+
 def refund(paid, amount):
     """By us, for the order."""
     paid.orders.send(RefundPayment(paid.order_id, uuid4(), amount, "EUR", Reason.REFUNDED_BY_SHOP))

@@ -139,6 +139,16 @@ def test_recent_movements_are_left_for_the_next_run(orders, payments, bank, rece
     assert len(compared(payments).differences) == 1
 
 
+def test_another_payments_recent_movement_hides_no_difference(orders, payments, bank):
+    _, payment_id, _ = sorted(paid(orders)[0] for _ in range(3))
+    bank.do(f"/{bank.charges(payment_id)[0]['id']}/refunds", amount=250)
+    an_hour_ago(payments)
+    move_in_time(
+        payments, "ledger SET occurred_at", f"CASE WHEN payment_id = '{payment_id}' THEN occurred_at ELSE now() END"
+    )
+    assert len(compared(payments, minutes=15).differences) == 1
+
+
 def an_hour_ago(payments):
     for table in ("payments SET updated_at", "ledger SET occurred_at"):
         move_in_time(payments, table, "now() - interval '1 hour'")
