@@ -350,12 +350,17 @@ def test_metrics_are_written_as_kong_writes_them(admin: FlaskClient, serve: Serv
         through(plugin("prometheus", status_code_metrics=True, latency_metrics=True, bandwidth_metrics=True))
     )
     client.get("/")
-    reply = admin.get("/metrics")
-    assert reply.content_type == "text/plain; charset=UTF-8"
-    lines = reply.text.splitlines()
+    assert admin.get("/metrics").content_type == "text/plain; charset=UTF-8"
     count = (
         'kong_http_requests_total{service="s",route="r",code="200",source="service",workspace="default",consumer=""} '
     )
+
+    def written() -> list[str]:
+        return admin.get("/metrics").text.splitlines()
+
+    # Counted once the response is sent.
+    until(lambda: any(line.startswith(count) for line in written()), lambda: "\n".join(written()))
+    lines = written()
     assert any(line.startswith(count) and line.removeprefix(count).isdecimal() for line in lines)
     assert any(
         line.startswith('kong_kong_latency_ms_bucket{service="s",route="r",workspace="default",le="1"} ')
