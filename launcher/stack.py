@@ -53,10 +53,16 @@ class Stack:
         if services and self.installation.is_observed:
             self.servers |= {name: observer(self.installation) for name, observer in OBSERVERS.items()}
         self._with_services, self._standard_ports, self._bound = services, standard_ports, bound
+        self._without: Collection[str] = ()
+        self._first: Callable[[], None] | None = None
         self._started: list[str] = []
 
-    def up(self) -> list[str]:
-        """Returns what it started. What fails is reported, and all else runs; an interruption stops what it started."""
+    def up(self, without: Collection[str] = (), first: Callable[[], None] | None = None) -> list[str]:
+        """Returns what it started. What fails is reported, and all else runs; an interruption stops what it started.
+
+        without: programs. first: runs when the servers and databases are ready, before any program.
+        """
+        self._without, self._first = without, first
         self._started = []
         self.installation.cancelled.clear()
         try:
@@ -261,7 +267,10 @@ class Stack:
         catalogue = together.start(self._seed, after=[ready["mongo"]])
         edge = together.start(self._write_kong_file)
         needed = [ready[name] for name in ready if name != "prometheus" and name not in OBSERVERS]
-        together.start(self._run_services, needed, after=[schemas, edge], settled=[*needed, catalogue])
+        ready_for_us = [schemas, edge]
+        if self._first:
+            ready_for_us.append(together.start(self._first, after=[schemas, catalogue, *needed]))
+        together.start(self._run_services, needed, after=ready_for_us, settled=[*needed, catalogue])
 
     def _make_databases(self) -> None:
         postgres = self.servers["postgres"]
@@ -287,7 +296,7 @@ class Stack:
         """Without a server they serve what they can."""
         is_whole = not any(server.exception() for server in servers)
         lost = queues.lost(self.url("rabbitmq")) if is_whole else []
-        programs = self.services.programs()
+        programs = self._programs()
         with self.progress.step(f"Souk's {len(programs)} programs"):
             together = Together(self.installation.cancelled)
             for program in programs:
@@ -300,6 +309,9 @@ class Stack:
             raise LaunchError(
                 f"RabbitMQ has lost queues of {', '.join(lost)}. ./souk renew makes them anew, with their messages."
             )
+
+    def _programs(self) -> list[Program]:
+        return [program for program in self.services.programs() if program.name not in self._without]
 
     def _run(self, program: Program) -> None:
         if self.supervisor.ensure(program):
@@ -316,7 +328,7 @@ class Stack:
 
     def _settle(self) -> None:
         """Remove unwanted programs, update Prometheus."""
-        programs = self.services.programs() if self._with_services else []
+        programs = self._programs() if self._with_services else []
         programs += [program for server in self.servers.values() if not server.given for program in server.programs()]
         self.supervisor.keep_only(program.name for program in programs)
         prometheus = self.servers.get("prometheus")

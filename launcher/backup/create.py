@@ -65,12 +65,25 @@ def current_era(postgres: Postgres, target: Target) -> Era:
     raise LaunchError(f"{target.path} does not receive PostgreSQL's log: ./souk up, then ./souk logs {BACKUP}.")
 
 
-def copy_bank(books: Path, copy: Path) -> None:
+def copy_bank(books: Path, copy: Path, until: datetime | None = None) -> None:
+    """until: without charges that were made later, for orders that a restore does not know."""
     if not books.exists():
         return
     copy.parent.mkdir(mode=0o700, exist_ok=True)
     with closing(sqlite3.connect(books)) as source, closing(sqlite3.connect(copy)) as sink:
         source.backup(sink)
+        if until is not None:
+            sink.execute(
+                "CREATE TEMP TABLE late AS SELECT id FROM charges WHERE julianday(created_at) > julianday(?)",
+                [until.isoformat()],
+            )
+            sink.execute("DELETE FROM webhooks WHERE charge_id IN late")
+            sink.execute("DELETE FROM refunds WHERE charge_id IN late")
+            sink.execute(
+                "DELETE FROM idempotency_keys WHERE EXISTS (SELECT 1 FROM late WHERE instr(response, late.id))"
+            )
+            sink.execute("DELETE FROM charges WHERE id IN late")
+            sink.commit()
 
 
 # --- inside

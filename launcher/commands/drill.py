@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-from launcher import running
+from launcher import progress, running
+from launcher.backup.drill import prove
+from launcher.backup.target import VARIABLE, Target
 from launcher.cli import app, command, console
+from launcher.commands.restore import tell
 from launcher.errors import LaunchError
 from launcher.stack import Stack
 
-NAMES = ("kill", "roll", "consul")
+NAMES = ("kill", "roll", "consul", "restore")
 
 
 @app.command()
@@ -18,15 +21,21 @@ NAMES = ("kill", "roll", "consul")
 def drill(
     name: Annotated[
         str,
-        typer.Argument(help="kill (an instance), roll (restart all, one by one), or consul (lose it with its data)."),
+        typer.Argument(
+            help="kill (an instance), roll (restart all, one by one), consul (lose it with its data), or restore (the last "
+            "backup on servers beside these, without load)."
+        ),
     ],
     rate: Annotated[float, typer.Option(min=1, help="Requests per second.")] = 200,
     seconds: Annotated[float, typer.Option(min=0, help="How long Consul is down.")] = 60,
 ) -> None:
-    """Break something under load and count failed requests. Exits with 1 if there are any."""
+    """Break something under load and count failed requests, or prove the last backup. Exits with 1 if something failed."""
     from launcher import drills
 
     stack = Stack()
+    if name == "restore":
+        _restore(stack)
+        return
     running.ensure_up(stack)
     if not stack.has("consul"):
         raise LaunchError("Drills need Consul.")
@@ -46,4 +55,15 @@ def drill(
     for failure, count in Counter(load.failures).most_common(5):
         console.print(f"    {count} times {failure}", markup=False)
     if load.failures:
+        raise typer.Exit(1)
+
+
+def _restore(stack: Stack) -> None:
+    target = Target.open(stack.installation.environment.get(VARIABLE, ""))
+    outcome = prove(stack, target, None, progress.for_terminal())
+    tell(outcome.restored)
+    point = outcome.recovery_point
+    lost = "unknown, as nothing runs" if point is None else f"{point.total_seconds():.1f} s"
+    console.print(f"Recovery time: {outcome.recovery_time.total_seconds():.1f} s. Recovery point: {lost}.")
+    if not outcome.restored.is_right:
         raise typer.Exit(1)
