@@ -31,6 +31,7 @@ CMD ["python", "-m", "chassis", "--help"]
 ARG OWNER=0
 # Last, as only code changes from day to day.
 COPY --chown=${OWNER} kong kong
+COPY --chown=${OWNER} monitoring/runbooks monitoring/runbooks
 COPY --chown=${OWNER} contracts contracts
 COPY --chown=${OWNER} chassis chassis
 COPY --chown=${OWNER} devservers devservers

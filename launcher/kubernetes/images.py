@@ -25,7 +25,7 @@ from launcher.progress import Progress
 from launcher.servers import Consul
 from launcher.state import REPOSITORY
 
-CODE = ("kong", "contracts", "chassis", "devservers", "operators", "services")
+CODE = ("kong", "monitoring/runbooks", "contracts", "chassis", "devservers", "operators", "services")
 """As in the Dockerfile."""
 
 RELEASE, PYTHON = "bookworm", "3.11.2"
