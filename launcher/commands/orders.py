@@ -53,7 +53,9 @@ def show_order(
 def _found(stack: Stack, id_: str) -> list[Entry]:
     """Raises LaunchError."""
     if "@" in id_:
-        id_ = stack.run_once("users", "services.users.commands", "find", id_).strip()
+        email, id_ = id_, stack.run_once("users", "services.users.commands", "find", id_).strip()
+        if not id_:
+            raise LaunchError(f"No account is registered as {email}.")
     elif not re.fullmatch("[0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", id_):
         raise LaunchError(f"{id_} is neither a whole id nor an e-mail address.")
     return _entries(stack, "orders", "find", id_)

@@ -21,9 +21,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     staff.add_argument("--email", required=True, type=_email, help="address of a registered account")
     staff.add_argument("--role", required=True, choices=["staff", "admin"])
     staff.set_defaults(run=lambda given: grant(given.email, given.role))
-    found = commands.add_parser("find", help="print the id of an account")
+    found = commands.add_parser("find", help="print the id of an account, or nothing")
     found.add_argument("email", type=_email)
-    found.set_defaults(run=lambda given: print(find(given.email).id))
+    found.set_defaults(run=lambda given: print(user.id if (user := User.by_email(given.email)) else ""))
     rotated = commands.add_parser("keys-rotated", help="record a key rotation in the audit trail")
     rotated.add_argument("key_id")
     rotated.set_defaults(run=lambda given: keys_rotated(given.key_id))
@@ -34,15 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         given.run(given)
 
 
-def find(email: str) -> User:
+def grant(email: str, role: str) -> None:
     user = User.by_email(email)
     if user is None:
         sys.exit(f"No account is registered as {email}.")
-    return user
-
-
-def grant(email: str, role: str) -> None:
-    user = find(email)
     is_new = user.grant(role)
     if is_new:
         record("roles.changed", user.id, granted=role, by="operator")

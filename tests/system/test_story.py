@@ -51,7 +51,11 @@ def test_an_orders_story_is_told_from_every_store_by_any_of_its_ids(
 
 
 def test_an_unknown_order_is_a_sentence(souk: Callable[..., Result]) -> None:
-    for id_, sentence in ((str(uuid4()), "There is no order of"), ("abc", "neither a whole id nor an e-mail")):
+    for id_, sentence in (
+        (str(uuid4()), "There is no order of"),
+        ("abc", "neither a whole id nor an e-mail"),
+        ("nobody@example.com", "No account is registered as nobody@example.com"),
+    ):
         told = souk("orders", "show", id_)
         assert told.exit_code == 1
         assert sentence in told.stderr
