@@ -89,5 +89,6 @@ def _row(each: Mapping[str, Any], shown: str) -> Figure:
     labels, value = each["metric"], float(each["value"][1])
     name = labels.get("queue") or labels.get("slo") or labels.get("program") or labels.get("app", "")
     title = f"{name} to {labels['upstream']}" if "upstream" in labels else name
-    is_bad = "upstream" in labels or title.endswith(".dead") or ("slo" in labels and value < 0)
-    return Figure(title, shown.format(value), is_bad)
+    is_spent = "slo" in labels and value <= 0
+    is_bad = "upstream" in labels or title.endswith(".dead") or is_spent
+    return Figure(title, "used up" if is_spent else shown.format(value), is_bad)
