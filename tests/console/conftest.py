@@ -5,7 +5,11 @@ from uuid import uuid4
 
 import pytest
 from flask import Flask, request
+from kombu import Connection
 
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
+from contracts.users import UserDeleted
 from launcher.stack import Stack
 from services.console import figures
 from services.console.api import SERVICES
@@ -125,3 +129,13 @@ def prometheus(serve: Callable[[Any], str]) -> str:
         return {"data": {"result": [{"metric": labels, "value": [0, str(value)]} for labels, value in rows]}}
 
     return serve(app)
+
+
+@pytest.fixture
+def dead_letter(stack: Stack) -> str:
+    """The id of a message that notifications has given up, whose cause is gone."""
+    envelope = Envelope.of(UserDeleted(uuid4()), "users")
+    key = broker.dead_letter_queue("notifications").name
+    with Connection(stack.url("rabbitmq")) as connection:
+        connection.Producer().publish(envelope.to_json(), exchange="", routing_key=key, delivery_mode=2)
+    return str(envelope.id)

@@ -71,13 +71,7 @@ def test_a_customer_searches_as_they_type_buys_and_watches_the_order(page: Page,
     expect(page.get_by_text("Showing results for")).to_be_visible()
     expect(page.get_by_text("Harmonium, Portable")).to_be_visible()
     assert_accessible(page)
-    page.goto(f"/shop/products/{product(5)}")
-    page.get_by_role("button", name="Add to basket").click()
-    page.get_by_role("link", name="Check out").click()
-    page.get_by_role("button", name="Log in as a new customer").click()
-    page.goto("/account/orders/checkout")
-    page.get_by_label("Card of a slow bank").check()
-    page.get_by_role("button", name="Order and pay").click()
+    buy(page, product(5), "Card of a slow bank")
     # Without a reload: the events arrive.
     page.evaluate("window.isTheSame = true")
     expect(page.locator(".state")).to_contain_text("Confirmed")
@@ -85,6 +79,52 @@ def test_a_customer_searches_as_they_type_buys_and_watches_the_order(page: Page,
     expect(page.locator("summary")).to_contain_text("is confirmed")
     assert page.evaluate("window.isTheSame")
     assert_accessible(page)
+
+
+def buy(page: Page, product_id: str, card: str) -> None:
+    """As a new customer."""
+    page.goto(f"/shop/products/{product_id}")
+    page.get_by_role("button", name="Add to basket").click()
+    page.get_by_role("link", name="Check out").click()
+    page.get_by_role("button", name="Log in as a new customer").click()
+    page.goto("/account/orders/checkout")
+    page.get_by_label(card).check()
+    page.get_by_role("button", name="Order and pay").click()
+
+
+def test_a_refused_payment_says_why(page: Page, product: Callable[[int], str]) -> None:
+    buy(page, product(5), "Card without enough money")
+    expect(page.locator(".state")).to_contain_text("Cancelled")
+    expect(page.get_by_text("there is not enough money").first).to_be_visible()
+    assert_accessible(page)
+
+
+def test_a_pending_payment_is_confirmed_at_the_bank(page: Page, product: Callable[[int], str]) -> None:
+    buy(page, product(5), "Card that its bank confirms first")
+    with page.context.expect_page() as opened:
+        page.get_by_role("link", name="Confirm the payment at your bank").click()
+    opened.value.get_by_role("button", name="Pay", exact=True).click()
+    expect(page.locator(".state")).to_contain_text("Confirmed")
+    expect(page.get_by_text("Captured", exact=True)).to_be_visible()
+
+
+def test_an_operator_replays_a_dead_letter(page: Page, staff: Person, dead_letter: str) -> None:
+    log_in(page, staff)
+    page.goto(f"/staff/dead-letters/notifications/{dead_letter}")
+    assert_accessible(page)
+    page.get_by_role("button", name="Replay").click()
+    page.get_by_label("Why").fill("Its cause is gone")
+    page.get_by_role("button", name="Yes, do it").click()
+    expect(page.get_by_text("done").first).to_be_visible()
+    page.goto("/staff/trail")
+    expect(page.get_by_text(f"Replay dead letter {dead_letter[:8]}")).to_be_visible()
+
+
+def test_a_customer_sees_nothing_of_what_staff_see(page: Page, person: Callable[[], Person]) -> None:
+    log_in(page, person())
+    expect(page.get_by_role("link", name="Operate")).to_have_count(0)
+    for path in ("/staff", "/staff/dead-letters", "/staff/trail"):
+        assert page.request.get(path).status == 403
 
 
 def test_an_operator_mends_an_order_that_waits(

@@ -6,12 +6,7 @@ from uuid import uuid4
 
 import pytest
 import requests
-from kombu import Connection
 
-from chassis.messaging import broker
-from chassis.messaging.envelope import Envelope
-from contracts.users import UserDeleted
-from launcher.stack import Stack
 from tests.conftest import a_product
 from tests.console.conftest import LogIn
 from tests.console.test_journey import once
@@ -204,16 +199,6 @@ def test_words_of_others_are_text_in_staffs_pages(operator: Visitor, staff: Pers
     made = staff.call("POST", "/products/", {**a_product(stock_quantity=3), "name": script})
     for path in (f"/staff/products/{made['id']}", "/staff/products?q=alert", f"/staff/find?q={script}"):
         assert script not in operator.get(path).body
-
-
-@pytest.fixture
-def dead_letter(stack: Stack) -> str:
-    """The id of a message that notifications has given up, whose cause is gone."""
-    envelope = Envelope.of(UserDeleted(uuid4()), "users")
-    key = broker.dead_letter_queue("notifications").name
-    with Connection(stack.url("rabbitmq")) as connection:
-        connection.Producer().publish(envelope.to_json(), exchange="", routing_key=key, delivery_mode=2)
-    return str(envelope.id)
 
 
 def test_a_dead_letter_is_looked_at_and_replayed_once_with_a_reason(
