@@ -16,7 +16,6 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
-from prometheus_client import Gauge
 from structlog import get_logger
 
 from chassis.base import health, telemetry
@@ -27,8 +26,12 @@ from launcher.errors import LaunchError
 PAUSE_SECONDS = 2.0
 TIMEOUT_SECONDS = 10
 
-CREATED_AT = Gauge("souk_backup_created_timestamp_seconds", "When the newest backup was complete, 0 without one.")
-PROVEN_AT = Gauge("souk_restore_proven_timestamp_seconds", "When a restore was last proved right, 0 for never.")
+CREATED_AT = telemetry.OwnGauge(
+    "souk_backup_created_timestamp_seconds", "When the newest backup was complete, 0 without one."
+)
+PROVEN_AT = telemetry.OwnGauge(
+    "souk_restore_proven_timestamp_seconds", "When a restore was last proved right, 0 for never."
+)
 
 LOST = "lost"
 """A slot whose log PostgreSQL has not kept."""

@@ -39,7 +39,8 @@ def running(container: Object, folder: Path, port: int) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        assert process.wait(30) == 0
+        # By itself: SIGTERM may meet it while it ends the program.
+        process.wait(30)
 
 
 def test_a_saved_page_or_module_is_served_and_a_broken_one_waits_for_the_next(render: Render, code: Path) -> None:
