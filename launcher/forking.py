@@ -10,10 +10,11 @@ import json
 import os
 import runpy
 import signal
+import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -61,6 +62,9 @@ SHARED = (
 )
 """Imported by more than one program."""
 
+ALONE = ("secantus.server",)
+"""Large, and imported by one program."""
+
 OURS = ("chassis", "contracts")
 
 OPTION = "--forks"
@@ -70,6 +74,9 @@ IS_AVAILABLE = sys.platform == "linux"
 """Elsewhere system libraries do not survive a fork."""
 
 INSTALLED = REPOSITORY / ".venv" / "installed.lock"
+
+COMPILED = REPOSITORY / ".venv" / "compiled"
+"""There once byte code is; `./souk` removes it when packages change."""
 
 
 class Shared:
@@ -95,8 +102,15 @@ class Shared:
         return self._is_frozen and self._version == _version()
 
     def _load(self) -> None:
-        for name in SHARED:
-            importlib.import_module(name)
+        if not COMPILED.exists():
+            # A process that compiles what it imports stays larger for good.
+            subprocess.run([sys.executable, "-m", "launcher.forking"], cwd=REPOSITORY, check=False)
+        import_all(SHARED)
+
+
+def import_all(names: Iterable[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
 
 
 def description(script: Path) -> Path:
@@ -137,3 +151,8 @@ def _version() -> list[tuple[str, int]]:
     """Of installed packages, and of our own files."""
     files = (path for package in OURS for path in (REPOSITORY / package).rglob("*.py"))
     return [(str(path), path.stat().st_mtime_ns) for path in sorted([INSTALLED, *files]) if path.exists()]
+
+
+if __name__ == "__main__":
+    import_all([*SHARED, *ALONE])
+    COMPILED.touch()
