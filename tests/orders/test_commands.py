@@ -106,6 +106,17 @@ def test_settle_ends_an_order_that_was_refunded_by_other_means(
         operator("settle", refused)
 
 
+def test_a_shipped_order_that_was_paid_owes_nothing(
+    operator: Operator, placed: dict[str, Any], deliver: Deliver, http: FlaskClient, staff: dict[str, str]
+) -> None:
+    id_ = order_id(placed)
+    deliver(*confirming(id_), *fulfilling(id_))
+    http.put(f"/orders/{id_}/status", json={"status": "shipped"}, headers=staff)
+    with pytest.raises(SystemExit, match="This order owes no refund"):
+        operator("settle", id_)
+    assert published(deliver()) == ["order.shipped"]
+
+
 @pytest.mark.parametrize("is_voided", [False, True])
 def test_an_order_is_not_settled_while_payments_may_still_refund_it(
     operator: Operator,

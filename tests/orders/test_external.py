@@ -266,13 +266,21 @@ def _rows(orders: Service) -> list[Any]:
         return [dict(row) for row in connection.execute(text("SELECT * FROM orders ORDER BY id")).mappings()]
 
 
+@pytest.mark.parametrize(("left", "refunded"), [(200, "2.00"), (699, "6.99")])
 def test_money_that_came_back_is_not_counted_as_refunded(
-    http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str], orders: Service
+    http: FlaskClient,
+    paid: UUID,
+    deliver: Deliver,
+    staff: dict[str, str],
+    orders: Service,
+    left: int,
+    refunded: str,
 ) -> None:
-    deliver(moved(paid, refunded=700, position=5), moved(paid, refunded=200, position=6))
+    assert published(deliver(moved(paid, refunded=700, position=5))) == ["order.refunded"]
+    assert published(deliver(moved(paid, refunded=left, position=6))) == []
     rebuild(orders.settings.database_url)
     days = http.get("/orders/analytics", headers=staff).json["days"]
-    assert [day["refunded"] for day in days] == ["2.00"]
+    assert [day["refunded"] for day in days] == [refunded]
 
 
 @pytest.mark.parametrize(("expected", "status"), [("24.99", 409), ("25.00", 201), ("30.00", 201), (None, 201)])

@@ -249,7 +249,8 @@ def test_an_invalid_token_is_rejected(service: Service, notes: FlaskClient, kind
 
 def test_a_route_admits_only_the_callers_it_names(service: Service, notes: FlaskClient) -> None:
     words = {"json": {"words": "a"}}
-    assert notes.post("/notes/", **words).status_code == 401
+    anonymous = notes.post("/notes/", **words)
+    assert (anonymous.status_code, anonymous.headers["WWW-Authenticate"]) == (401, "Bearer")
     token = bearer(service, ME)["Authorization"].removeprefix("Bearer ")
     for scheme in ("Basic", "Token"):
         assert notes.post("/notes/", headers={"Authorization": f"{scheme} {token}"}, **words).status_code == 401
@@ -260,7 +261,8 @@ def test_a_route_admits_only_the_callers_it_names(service: Service, notes: Flask
             notes.post("/prepared", headers=bearer(service, ME, role) | {"Idempotency-Key": role}, **words).status_code
             == 200
         )
-    assert notes.get("/prepared").status_code == 401
+    anonymous = notes.get("/prepared")
+    assert (anonymous.status_code, anonymous.headers["WWW-Authenticate"]) == (401, "ApiKey")
     assert notes.get("/prepared", headers={"X-API-Key": "stolen"}).status_code == 401
     assert notes.get("/prepared", headers=bearer(service, ME, "admin")).status_code == 403
     assert notes.get("/prepared", headers={"X-API-Key": "orders-key"}).json["words"] == "orders"

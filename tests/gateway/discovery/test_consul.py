@@ -55,13 +55,21 @@ def test_live_instances_are_used_when_none_is_ready(consul: ConsulServer) -> Non
 
 def test_a_wiped_consul_does_not_remove_the_instances_at_once(consul: ConsulServer) -> None:
     async def run() -> None:
-        addresses = follow(Agent(consul.url))
+        query, fetched = Query(Agent(consul.url), NAME), list[list[Address]]()
+
+        async def fetch(wait_seconds: float) -> list[Address]:
+            fetched.append(await query.fetch(wait_seconds))
+            return fetched[-1]
+
+        addresses = watch.watch(NAME, fetch)
         consul.register("users", "users-web", 8001)
         assert await following(addresses) == [8001]
         consul.kill(wipe=True)
         waiting = asyncio.create_task(following(addresses))
         await asyncio.to_thread(consul.start)
-        await asyncio.sleep(2 * watch.RETRY_SECONDS)
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            while fetched[-2:] != [[], []]:
+                await asyncio.wait([waiting], timeout=MIN_POLL_SECONDS)
         assert not waiting.done()
         consul.register("users", "users-web", 8003)
         assert await waiting == [8003]
