@@ -27,9 +27,10 @@ class Health(Collector):
         checks: Mapping[str, Callable[[], None]],
         in_flight: "InFlight | None" = None,
         keys: Callable[[], str] = lambda: "",
+        weights: Callable[[], Mapping[str, Mapping[str, int]]] = dict,
     ) -> None:
-        """keys: a digest of those that the process uses. A rotation waits for it."""
-        self._checks, self._in_flight, self._keys = checks, in_flight, keys
+        """keys: a digest of those that the process uses; weights: an edge's, by service and target. Operators wait for them."""
+        self._checks, self._in_flight, self._keys, self._weights = checks, in_flight, keys, weights
         self._lock = threading.Lock()
         self._expires = 0.0
         self._report: dict[str, str] = {}
@@ -68,6 +69,8 @@ class Health(Collector):
                 body["in_flight"] = self._in_flight.count
             if keys := self._keys():
                 body["keys"] = keys
+            if weights := self._weights():
+                body["weights"] = weights
             return (200 if ready else 503), json.dumps(body).encode()
         return None
 

@@ -110,6 +110,9 @@ class RenderSettings(Settings):
     edge_status: str | None = None
     """host:port of the edge's own /status: the gateway's admin port unless set. For Kong, that of KONG_STATUS_LISTEN."""
 
+    weights_directory: Path | None = None
+    """Folder of SERVICE.json, {"host:port": weight}: the service's targets while two releases of it share its requests."""
+
     operators: list[str] = Field(default=["127.0.0.0/8", "::1"])
     """Networks that may read /operations/status."""
 

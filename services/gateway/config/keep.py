@@ -1,12 +1,14 @@
-"""Keeps an edge on the current keys: `python -m services.gateway.config.keep kong/kong.yml TARGET`, beside it in its pod.
+"""Keeps an edge on the current keys and weights: `python -m services.gateway.config.keep kong/kong.yml TARGET`, beside it in its pod.
 
-Renders the file anew when SOUK_KEYS_FILE changes, and gives it to the edge's Admin API. It reports keys that the edge has accepted.
+Renders the file anew when SOUK_KEYS_FILE or SOUK_WEIGHTS_DIRECTORY changes, and gives it to the edge's Admin API. It reports those
+that the edge has accepted.
 """
 
 import json
 import signal
 import sys
 import threading
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import urllib3
@@ -16,7 +18,7 @@ from structlog import get_logger
 from chassis.base import health, telemetry
 from chassis.base.watched_file import CHECK_SECONDS
 from chassis.security.keys import keyring
-from services.gateway.config.render import render, values_of
+from services.gateway.config.render import render, values_of, weights_of
 from services.gateway.settings import RenderSettings
 
 log = get_logger(__name__)
@@ -30,28 +32,41 @@ class KeepSettings(RenderSettings):
     """As the gateway's. Kong has none."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What an edge is configured with."""
+
+    keys: str = ""
+    """Digest of the file."""
+    weights: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
 class Keeper:
     def __init__(self, template: Path, target: Path, settings: KeepSettings) -> None:
         self._template, self._target, self._settings = template, target, settings
         self._url = f"http://{settings.admin_host}:{settings.admin_port}/config"
         self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
-        self.accepted = ""
-        """Digest of the keys file that the edge uses."""
+        self.accepted = Given()
+        """By the edge."""
 
-    def write(self) -> str:
-        """For an edge that starts. Returns the digest of its keys."""
-        # Before its values: they may be newer.
-        digest = keyring(self._settings).digest()
+    def write(self) -> Given:
+        """For an edge that starts. Raises ValueError or OSError for weights that cannot be read."""
+        # Before the values: they may be newer.
+        given = self._now()
         text = render(self._template, values_of(self._settings))
         new = self._target.with_suffix(".new")
         new.write_text(text)
         new.replace(self._target)
-        return digest
+        return given
 
     def step(self) -> None:
-        if keyring(self._settings).digest() == self.accepted:
+        try:
+            if self._now() == self.accepted:
+                return
+            given = self.write()
+        except (OSError, ValueError) as error:
+            log.error("weights unreadable", reason=str(error))
             return
-        digest = self.write()
         headers = {"Content-Type": "application/json"}
         if self._settings.admin_token:
             headers["Kong-Admin-Token"] = self._settings.admin_token.get_secret_value()
@@ -65,8 +80,11 @@ class Keeper:
         if response.status != 201:
             log.error("configuration refused", status=response.status)
             return
-        log.info("edge configured", keys=digest)
-        self.accepted = digest
+        log.info("edge configured", keys=given.keys, weights=given.weights)
+        self.accepted = given
+
+    def _now(self) -> Given:
+        return Given(keyring(self._settings).digest(), weights_of(self._settings.weights_directory))
 
     def run(self, stopping: threading.Event) -> None:
         while not stopping.wait(CHECK_SECONDS):
@@ -81,7 +99,8 @@ def main(template: str, target: str) -> None:
         signal.signal(number, lambda *_: stopping.set())
     keeper = Keeper(Path(template), Path(target), settings)
     keeper.write()
-    health.serve(health.Health({}, keys=lambda: keeper.accepted), settings.host, settings.port)
+    reports = health.Health({}, keys=lambda: keeper.accepted.keys, weights=lambda: keeper.accepted.weights)
+    health.serve(reports, settings.host, settings.port)
     keeper.run(stopping)
 
 

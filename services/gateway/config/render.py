@@ -12,12 +12,17 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError, UndefinedError
+from pydantic import TypeAdapter
 
 from chassis.security.keys import JWTKey, keyring, public_pem
+from services.gateway.config.schema import TargetAddress, TargetWeight
 from services.gateway.settings import RenderSettings
 
 INSIDE_HEADERS = ("X-Request-Timeout-Ms", "X-API-Key", "traceparent", "tracestate")
 """Between our services; the edge removes them from requests."""
+
+
+_WEIGHTS = TypeAdapter(dict[TargetAddress, TargetWeight])
 
 
 class MissingValue(Exception):
@@ -51,7 +56,8 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     """The template's values.
 
     `jwt_keys`: {key, algorithm} with `secret` or `public_key`. `targets`: host:port by upstream; `docs` is the admin
-    port, a service its Consul name or only address. `redis`: as in Kong's plugins. `limits`: requests per minute.
+    port, a service its Consul name or only address, unless it has weights. `redis`: as in Kong's plugins. `limits`: requests
+    per minute. Raises ValueError or OSError for weights that cannot be read.
     """
     targets = {
         name: [f"{name}.service.consul" if settings.consul_url else urlsplit(url).netloc]
@@ -61,10 +67,13 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
     docs = admin if settings.edge_docs is None else settings.edge_docs
     targets["docs"] = [docs] if docs else []
     targets["console"] = [settings.edge_console] if settings.edge_console else []
+    weights = weights_of(settings.weights_directory)
+    targets |= {name: list(own) for name, own in weights.items()}
     return {
         "jwt_keys": [_credential(key) for key in keyring(settings).now().jwt.values()],
         "partner_keys": [key.get_secret_value() for key in settings.partner_keys],
         "targets": targets,
+        "weights": weights,
         "tls": bool(settings.internal_ca_file),
         "redis": _redis(settings.redis_url),
         "limits": settings.rate_limits.model_dump(),
@@ -74,6 +83,13 @@ def values_of(settings: RenderSettings) -> dict[str, Any]:
         "status": settings.edge_status or admin,
         "operators": settings.operators,
     }
+
+
+def weights_of(folder: Path | None) -> dict[str, dict[str, int]]:
+    """By service and target. Raises ValueError, OSError."""
+    files = sorted(folder.glob("*.json")) if folder else []
+    found = {file.stem: _WEIGHTS.validate_json(file.read_bytes(), strict=True) for file in files}
+    return {name: weights for name, weights in found.items() if weights}
 
 
 def _spellings(name: str) -> list[str]:
@@ -109,7 +125,7 @@ def main(path: str, target: str = "") -> int:
             Path(target).write_text(text)
         else:
             sys.stdout.write(text)
-    except (OSError, MissingValue, TemplateError) as error:
+    except (OSError, ValueError, MissingValue, TemplateError) as error:
         print(f"{path}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -260,9 +260,13 @@ def _target(target: str) -> str:
     return target
 
 
+TargetAddress = Annotated[str, AfterValidator(_target)]
+TargetWeight = Annotated[int, Field(ge=0, le=65535)]
+
+
 class Target(Entity):
-    target: Annotated[str, AfterValidator(_target)]
-    weight: Annotated[int, Field(ge=0, le=65535)] = 100
+    target: TargetAddress
+    weight: TargetWeight = 100
     upstream: Reference | None = None
 
     @property

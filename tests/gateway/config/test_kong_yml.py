@@ -10,7 +10,7 @@ import yaml
 
 from launcher.manifests import SERVICES
 from services.gateway.config import configuration
-from services.gateway.config.render import MissingValue, main, render, values_of
+from services.gateway.config.render import MissingValue, main, render, values_of, weights_of
 from services.gateway.exchange.routing import Router
 from services.gateway.proxy.edge import Edge
 from services.gateway.settings import RenderSettings
@@ -30,6 +30,7 @@ VALUES = {
     "partner_keys": ["partner-key"],
     "redis": {"host": "redis.test", "port": 1, "username": None, "password": 'p"w: {', "database": 0, "timeout": 250},
     "limits": {"enter": 1, "anonymous": 2, "token": 3, "partner": 4},
+    "weights": {},
     "hsts_seconds": 5,
     "tls": False,
     "inside": ["X-API-Key", "X_API_Key"],
@@ -241,7 +242,9 @@ def test_a_key_pair_is_rendered_as_its_public_key() -> None:
     assert keys == {"pair": ("EdDSA", public(ED25519), None), "k": ("HS256", None, "s" * 32)}
 
 
-@pytest.mark.parametrize("missing", ["jwt_keys", "targets", "redis", "limits", "partner_keys", "hsts_seconds"])
+@pytest.mark.parametrize(
+    "missing", ["jwt_keys", "targets", "weights", "redis", "limits", "partner_keys", "hsts_seconds"]
+)
 def test_a_missing_value_is_named(missing: str) -> None:
     with pytest.raises(MissingValue, match=missing):
         render(FILE, {name: value for name, value in VALUES.items() if name != missing})
@@ -348,6 +351,7 @@ def test_targets_are_the_addresses_of_the_services() -> None:
         "partner_keys": ["shown"],
         "redis": {"host": "r.test", "port": 7, "username": None, "password": "p/w", "database": 2, "timeout": 250},
         "limits": {"enter": 5, "anonymous": 1_200, "token": 1_200, "partner": 6_000},
+        "weights": {},
         "hsts_seconds": 31_536_000,
         "tls": False,
         "inside": [
@@ -369,6 +373,34 @@ def test_with_consul_an_upstream_is_its_service_name() -> None:
         "docs": ["127.0.0.1:9"],
         "console": [],
     }
+
+
+def test_two_releases_share_requests_by_their_weights(tmp_path: Path) -> None:
+    (tmp_path / "users.json").write_text('{"users.souk.svc:8080": 95, "users-canary.souk.svc:8080": 5}')
+    (tmp_path / "orders.json").write_text("{}")
+    services = {name: f"http://{name}.test:81" for name in UPSTREAMS[:-1]}
+    settings = RenderSettings(
+        services=services,
+        consul_url="http://127.0.0.1:1",
+        jwt_keys={"k": "s" * 32},
+        admin_port=9,
+        weights_directory=tmp_path,
+    )
+    upstreams = {
+        each["name"]: each["targets"] for each in yaml.safe_load(render(FILE, values_of(settings)))["upstreams"]
+    }
+    assert upstreams["users"] == [
+        {"target": "users.souk.svc:8080", "weight": 95},
+        {"target": "users-canary.souk.svc:8080", "weight": 5},
+    ]
+    assert upstreams["orders"] == [{"target": "orders.service.consul"}]
+
+
+@pytest.mark.parametrize("wrong", ["", "[]", '{"users:1": -1}', '{"users:1": "5"}', '{"users:1": 70000}', '{"a b": 5}'])
+def test_weights_that_cannot_be_read_are_refused(tmp_path: Path, wrong: str) -> None:
+    (tmp_path / "users.json").write_text(wrong)
+    with pytest.raises(ValueError, match="validation error"):
+        weights_of(tmp_path)
 
 
 def test_the_command_prints_the_rendered_file() -> None:
