@@ -305,6 +305,22 @@ def test_a_damaged_order_does_not_hold_up_the_others(
     assert [state(http, UUID(id_), staff)[0] for id_ in ids] == ["cancelled", "pending", "cancelled"]
 
 
+def test_an_order_that_is_being_changed_does_not_hold_up_the_others(
+    orders: Service, product: Callable[..., dict[str, Any]], http: FlaskClient, customer: Headers
+) -> None:
+    body = order_of((product(), 1))
+    busy, other = (http.post("/orders/", json=body, headers=customer | fresh_key()).json["id"] for _ in range(2))
+    system = System([orders])
+    system.drain()
+    system.sent.clear()
+    with orders.store.engine.connect() as connection:
+        connection.execute(text("SELECT 1 FROM orders WHERE id = :id FOR UPDATE"), {"id": busy})
+        with store.active(orders.store), orders.store.transaction():
+            deadlines.watch(clock.now() + LEEWAY + timedelta(seconds=20))
+    system.drain()
+    assert [envelope.subject for envelope in system.sent] == [other]
+
+
 def test_a_run_that_takes_too_long_leaves_the_rest_to_the_next(
     orders: Service, product: Callable[..., dict[str, Any]], http: FlaskClient, customer: Headers
 ) -> None:

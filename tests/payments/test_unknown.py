@@ -100,6 +100,16 @@ def test_a_payment_unfinished_for_long_is_swept_less_often(orders, sweep, settin
     assert sweep(MUCH_LATER + 660) == 2
 
 
+def test_a_payment_in_progress_does_not_hold_up_the_sweep(orders, payments, sweep, settings):
+    for _ in range(2):
+        with settings(**UNAVAILABLE), pytest.raises(ProviderUnavailable):
+            orders.send(orders.authorization(uuid4()))
+    with payments.store.engine.connect() as busy:
+        busy.execute(text("SELECT 1 FROM payments ORDER BY id LIMIT 1 FOR UPDATE"))
+        assert sweep(LATER) == 1
+    assert sweep(LATER) == 2
+
+
 def time_out(orders, settings, **changes):
     """Run the tasks after the timeouts of authorisation and capture."""
     orders.age(timedelta(hours=1))

@@ -159,6 +159,13 @@ def test_low_stock_that_ended_before_it_was_posted_is_published(stocked, deliver
             lambda: Reservation.objects(state="committed").update(set__lines__0__quantity=4),
             "0 are held and 3 sold, not 0 and 4",
         ),
+        (
+            # Every sum is right.
+            lambda: Product.objects.update(
+                push__movements=Movement.of("count", on_hand=-9), inc__movement_count=1, inc__stock_quantity=-9
+            ),
+            "the product has (-5, 2, 3)",
+        ),
     ],
 )
 def test_the_audit_reports_differences_and_repairs_nothing(stocked, deliver, damage, finding):

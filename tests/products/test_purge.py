@@ -59,6 +59,19 @@ def test_the_audit_misses_an_entry_after_the_opening(stocked, deliver):
     assert "the ledger lacks [2]" in "".join(audit(timeout_seconds=0).differences)
 
 
+def test_what_was_never_sent_stays(stocked, deliver):
+    """The reply to an order, and the news that stock is low."""
+    (cups,) = stocked(9)
+    order_id = sell(deliver, cups, 5)
+    ledger.post()
+    age()
+    while purge():
+        pass
+    assert [reservation.order_id for reservation in Reservation.objects] == [str(order_id)]
+    [low] = Entry.objects
+    assert (low.on_hand_after, len(low.unsent)) == (4, 1)
+
+
 def test_what_is_still_needed_stays(stocked, deliver):
     (cups,) = stocked(9)
     sell(deliver, cups, 3)

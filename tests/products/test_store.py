@@ -17,7 +17,7 @@ import urllib3
 from chassis.base import telemetry, tracing
 from chassis.messaging.relay import Relay
 from chassis.storage import mongo
-from contracts.stock import ReserveStock, StockReserved
+from contracts.stock import CommitStock, ReserveStock, StockCommitted, StockReserved
 from services.products.models import Reservation
 from tests.broker import sending_each
 from tests.conftest import JWT_KEYS, server_url
@@ -29,11 +29,8 @@ ROOT = Path(__file__).parents[2]
 DEADLINE_SECONDS = 60
 
 
-def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, deliver, published):
-    (cups,) = stocked(5)
-    orders = [uuid4() for _ in range(3)]
-    for order_id in orders:
-        deliver(ReserveStock(order_id, {cups: 1}))
+def send_one(products):
+    """To a broker that is lost after it."""
     accepted = []
 
     def broken_after_one(envelope):
@@ -43,10 +40,27 @@ def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, de
 
     with pytest.raises(ConnectionError):
         Relay(products.store.source, sending_each(broken_after_one)).send_batch()
+
+
+def test_messages_the_broker_did_not_accept_are_sent_later(products, stocked, deliver, published):
+    (cups,) = stocked(5)
+    orders = [uuid4() for _ in range(3)]
+    for order_id in orders:
+        deliver(ReserveStock(order_id, {cups: 1}))
+    send_one(products)
     assert telemetry.OLDEST_UNSENT._value.get() > 0
     assert published() == [StockReserved(order_id) for order_id in orders[1:]]
     assert published() == []
     assert telemetry.OLDEST_UNSENT._value.get() == 0
+
+
+def test_the_second_message_of_a_document_outlives_the_first(products, stocked, deliver, published):
+    (cups,) = stocked(5)
+    order_id = uuid4()
+    deliver(ReserveStock(order_id, {cups: 1}))
+    deliver(CommitStock(order_id))
+    send_one(products)
+    assert published() == [StockCommitted(order_id)]
 
 
 def test_a_handled_message_wakes_the_relay(products, stocked, deliver):

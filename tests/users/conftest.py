@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import Any
+from uuid import UUID
 
 import pytest
 import urllib3
@@ -18,8 +19,9 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from chassis.run.service import Service
-from chassis.storage import redis
+from chassis.storage import postgres, redis
 from services.users import commands, passwords
+from services.users.models.user import User
 from services.users.settings import Settings
 from tests.ports import free_port
 
@@ -75,6 +77,17 @@ def make_staff(users: Service) -> Callable[[str, str], None]:
         commands.main(["staff", "--email", email, "--role", role])
 
     return run
+
+
+@pytest.fixture
+def deactivate(users: Service) -> Callable[[str], None]:
+    """Makes an account inactive, by its id, as an operator may in the database."""
+
+    def set_inactive(user_id: str) -> None:
+        with users.store.transaction():
+            postgres.session().get_one(User, UUID(user_id)).is_active = False
+
+    return set_inactive
 
 
 @pytest.fixture

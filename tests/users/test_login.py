@@ -107,10 +107,8 @@ def test_a_closed_account_cannot_log_in(register, log_in, http, users):
     assert stored_hash(users, account["id"]) is None
 
 
-def test_an_inactive_account_cannot_log_in(register, log_in, users):
-    account = register()
-    with users.store.transaction():
-        postgres.session().get_one(User, UUID(account["id"])).is_active = False
+def test_an_inactive_account_cannot_log_in(register, log_in, deactivate):
+    deactivate(register()["id"])
     assert log_in().status_code == 401
 
 

@@ -155,6 +155,16 @@ def test_an_unknown_address_gets_no_mail(forgot, mailed):
     assert mailed(PasswordResetRequested) is None
 
 
+def test_an_inactive_account_gets_no_mail(register, forgot, mailed, deactivate):
+    account = register()
+    assert mailed(EmailVerificationRequested).status_code == 200
+    forgot()
+    deactivate(account["id"])
+    assert mailed(PasswordResetRequested).status_code == 404
+    assert forgot().status_code == 202
+    assert mailed(PasswordResetRequested) is None
+
+
 def test_a_newer_request_replaces_an_older_one(register, forgot, reset, mailed):
     register()
     forgot()

@@ -221,6 +221,11 @@ def test_a_closed_account_has_no_session(tokens, refresh, me, http):
     assert refresh(tokens["refresh_token"]).status_code == 401
 
 
+def test_an_inactive_account_gets_no_new_tokens(tokens, refresh, deactivate):
+    deactivate(tokens["user_id"])
+    assert refresh(tokens["refresh_token"]).status_code == 401
+
+
 @pytest.mark.parametrize(
     ("age", "left"),
     [

@@ -62,7 +62,7 @@ def counting(_counting: Service) -> Iterator[Service]:
     handled.clear()
     yield _counting
     with engine(_counting).begin() as connection:
-        connection.execute(text("TRUNCATE counted, outbox, inbox"))
+        connection.execute(text("TRUNCATE counted, outbox, inbox, idempotency"))
 
 
 def engine(service: Service) -> postgres.Engine:
@@ -339,6 +339,22 @@ def test_a_timer_that_fails_leaves_nothing(counting: Service, monkeypatch: pytes
     assert counted(counting) == 0
 
 
+def test_a_timer_with_more_to_do_runs_again_at_once(counting: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopping, runs = threading.Event(), list[str]()
+
+    def purge() -> bool:
+        runs.append("some")
+        return len(runs) < 3
+
+    def note() -> None:
+        runs.append("other")
+        stopping.set()
+
+    monkeypatch.setattr(counting, "timers", [Timer(0.01, purge), Timer(0.01, note)])
+    worker.run_timers(counting, stopping)
+    assert runs[:3] == ["some"] * 3
+
+
 def test_old_rows_are_purged(counting: Service) -> None:
     system = System([counting])
     with counting.store.transaction():
@@ -347,13 +363,20 @@ def test_old_rows_are_purged(counting: Service) -> None:
     with engine(counting).begin() as connection:
         connection.execute(text("UPDATE outbox SET sent_at = sent_at - interval '3 days'"))
         connection.execute(text("UPDATE inbox SET received_at = received_at - interval '3 days'"))
+        connection.execute(
+            text(
+                "INSERT INTO idempotency (caller, route, key_hash, request_hash, created_at)"
+                " VALUES ('', '', 'old', '', now() - interval '3 days'), ('', '', 'new', '', now() - interval '1 day')"
+            )
+        )
     with counting.store.transaction():
         outbox.emit(UserDeleted(uuid4()))
     with counting.store.transaction():
         worker.purge(counting)
     with engine(counting).connect() as connection:
-        left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in ("outbox", "inbox")]
-    assert left == [1, 0]
+        tables = ("outbox", "inbox", "idempotency")
+        left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables]
+    assert left == [1, 0, 1]
 
 
 def test_old_rows_are_purged_in_bounded_batches(counting: Service) -> None:

@@ -95,6 +95,10 @@ class Owned(Resource):
             raise NotFound("You have no such note.")
         return NoteView(id=user_id, words="yours")
 
+    @endpoint(allow=auth.CUSTOMER, status=201, idempotency="required")
+    def post(self, user_id: UUID, body: NewNote) -> NoteView:
+        return NoteView(id=user_id, words=body.words)
+
     @endpoint(allow=auth.OWNER)
     def put(self, user_id: UUID) -> NoteView:
         postgres.session().execute(text("INSERT INTO notes VALUES (:id, 'anybody')"), {"id": user_id})
@@ -340,6 +344,13 @@ def test_a_key_used_on_another_route_is_another_key(service: Service, notes: Fla
     assert (prepared.status_code, kept.status_code) == (200, 201)
     assert (prepared.json["hint"], kept.json["hint"]) == ("a prepared", "")
     assert count(service, "notes") == 1
+
+
+def test_a_key_used_on_another_path_of_its_route_is_another_key(service: Service, notes: FlaskClient) -> None:
+    headers = bearer(service, ME) | {"Idempotency-Key": "one"}
+    paths = [str(uuid4()) for _ in range(2)]
+    kept = [notes.post(f"/notes/{each}", json={"words": "a"}, headers=headers).json["id"] for each in paths]
+    assert kept == paths
 
 
 def test_an_escaped_backslash_is_not_a_nul(service: Service, notes: FlaskClient) -> None:
