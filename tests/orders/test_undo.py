@@ -238,6 +238,16 @@ class TestRefunds:
         http.delete(f"/orders/{paid}", headers=staff)
         assert [amount for _, amount in self.sent(deliver())] == [CAPTURED]
 
+    def test_a_refused_refund_of_an_order_that_stands_needs_no_operator(
+        self, orders: Service, paid: UUID, deliver: Deliver, staff: dict[str, str], stuck: Any
+    ) -> None:
+        """Also while another is under way."""
+        for _ in range(2):
+            self.request(orders, staff, paid, amount="10.00")
+        (refused, _), _ = self.sent(deliver())
+        deliver(RefundRefused(paid, refused, Reason.REFUND_REFUSED))
+        assert stuck(paid) is None
+
     def test_a_refund_made_at_the_payments_service_counts(
         self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]
     ) -> None:
