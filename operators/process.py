@@ -5,12 +5,14 @@ wakes the loop, which lists what there is: a lost event costs an interval.
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import kopf
+from kopf._core.engines.peering import Identity
 from prometheus_client import Counter
 from structlog import get_logger
 
@@ -149,6 +151,8 @@ async def _run(
             settings=_kopf_settings(),
             namespaces=[kubernetes.namespace],
             standalone=True,
+            # Else it is made of the user's name, and a pod's user has none.
+            identity=Identity(socket.gethostname()),
             ready_flag=ready,
         )
     )

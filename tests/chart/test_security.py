@@ -91,6 +91,28 @@ def allowed(objects: list[Object], direction: str, peers: str) -> set[tuple[str,
     return found
 
 
+@every_variant
+def test_policies_name_no_port_of_an_init_container(render: Render, variant: tuple[str, ...]) -> None:
+    """Network plugins do not look for names there."""
+    objects = render(
+        *variant, "operators.enabled=true", "operators.image=souk:1", "operators.metricsUrl=http://metrics"
+    )
+    ports = {
+        port["name"]
+        for pod in pods(objects).values()
+        for container in pod["spec"]["containers"]
+        for port in container.get("ports", [])
+    }
+    named = {
+        port["port"]
+        for policy in of(objects, "NetworkPolicy").values()
+        for rule in (*policy["spec"].get("ingress", []), *policy["spec"].get("egress", []))
+        for port in rule.get("ports", [])
+        if isinstance(port["port"], str)
+    }
+    assert named <= ports
+
+
 def needed(objects: list[Object], contents: Mapping[str, Mapping[str, str]]) -> set[tuple[str, str]]:
     """From the addresses in programs' settings, and the services that they call."""
     found = set()
