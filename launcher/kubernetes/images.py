@@ -63,10 +63,12 @@ class Image:
     archive: Path
 
 
-def souk(folder: Path, owner: int, progress: Progress) -> Image:
-    """owner: user id, of the code. Raises LaunchError."""
-    layers = [_debian(PACKAGES, progress), _venv((REPOSITORY / SERVICES_LOCK).read_text(), progress)]
-    files = {f"/app/{name}": REPOSITORY / name for name in CODE}
+def souk(
+    folder: Path, owner: int, progress: Progress, repository: Path = REPOSITORY, lock: str = SERVICES_LOCK
+) -> Image:
+    """owner: user id, of the code. lock: of its packages. Raises LaunchError."""
+    layers = [_debian(PACKAGES, progress), _venv((repository / lock).read_text(), progress)]
+    files = {f"/app/{name}": repository / name for name in CODE}
     with progress.step("Souk's image"):
         return _image(folder, "souk", files, layers, owner)
 

@@ -17,6 +17,10 @@ from tests.chart.live.shop import Shop
 from tests.installation import ATTEMPT_SECONDS
 
 HOME = Path(__file__).parent
+
+KEPT = "SOUK_KEPT_CLUSTER"
+"""An environment variable: a folder whose cluster stays for the next run."""
+
 SECONDS = 3600
 MANY = 1_000_000
 
@@ -40,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     if not (apt.is_available() and shutil.which("go")):
         pytest.skip("NOT TESTED ON KUBERNETES: a cluster of our own needs root, apt and Go.")
-    folder = tmp_path_factory.mktemp("demo") / "state"
+    kept = os.environ.get(KEPT)
+    folder = Path(kept) if kept else tmp_path_factory.mktemp("demo") / "state"
     environment = {name: value for name, value in os.environ.items() if name != "KUBECONFIG"}
     environment |= {"SOUK_STATE_DIR": str(folder), **SETTINGS}
     cluster = Cluster(folder / "cluster")
@@ -51,7 +56,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
             cluster.node(2).load(image)
         yield Shop(cluster, folder, printed, environment)
     finally:
-        cluster.down(wipe=True)
+        if not kept:
+            cluster.down(wipe=True)
 
 
 def souk(*arguments: str, environment: Mapping[str, str]) -> str:
