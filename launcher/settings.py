@@ -60,7 +60,9 @@ LAUNCHER = {
     "verifies tokens could also sign them. Later: `./souk keys rotate --algorithm`.",
     "SOUK_INTERNAL_TLS": "1: TLS from the gateway, services and sidecars to services, with the installation's own CA in "
     "`.souk/internal/`. `./souk up` renews certificates a year before they expire.",
-    "SOUK_BACKUP_DIR": "Folder on another disk that gets PostgreSQL's log while it is written, and the backups of `./souk backup`.",
+    "SOUK_BACKUP_DIR": "Folder on another disk that gets PostgreSQL's log while it is written, and the backups of `./souk backup`; or "
+    "`s3://bucket/prefix`, with credentials and endpoint in `AWS_...` or `~/.aws`.",
+    "SOUK_BACKUP_ALLOW_HTTP": "1: a bucket's server on another machine may be reached without TLS.",
     "SOUK_BACKUP_KEY": "Key of the secrets in backups, as `./souk backup init` printed it; by default the one in the state folder.",
     "SOUK_PYTHON": "Another Python for `.venv`.",
     "SOUK_WITHOUT": "Optional servers that are not started, separated by commas: "

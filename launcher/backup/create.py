@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 
 from launcher.backup import database, documents, receiver, vault, wal
-from launcher.backup.target import UNFINISHED, Backup, Era, Target, stamp, sync_folder, write
+from launcher.backup.target import UNFINISHED, Backup, Era, Target, stamp, write
 from launcher.errors import LaunchError
 from launcher.manifests import WITH_MONGO
 from launcher.servers import Mongo, Postgres
@@ -34,12 +34,13 @@ def create(stack: Stack, target: Target, full: bool = False) -> Backup:
     key = vault.key(stack.state, stack.installation.environment)
     with target.lock(), _for_the_owner():
         era = current_era(postgres, target)
+        target.drop_unfinished(era)
         last = next(iter(era.backups()[-1:]), None)
         began_at = datetime.now(UTC)
         folder = era.folder / "backups" / f"{stamp(began_at)}{UNFINISHED}"
         folder.mkdir(mode=0o700)
         try:
-            return _create(stack, postgres, era, folder, None if full else last, key, began_at)
+            return _create(stack, postgres, target, era, folder, None if full else last, key, began_at)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -62,7 +63,7 @@ def current_era(postgres: Postgres, target: Target) -> Era:
             return era
     except psycopg2.Error as error:
         raise LaunchError(f"PostgreSQL: {' '.join(str(error).split())}") from error
-    raise LaunchError(f"{target.path} does not receive PostgreSQL's log: ./souk up, then ./souk logs {BACKUP}.")
+    raise LaunchError(f"{target} does not receive PostgreSQL's log: ./souk up, then ./souk logs {BACKUP}.")
 
 
 def copy_bank(books: Path, copy: Path, until: datetime | None = None) -> None:
@@ -99,7 +100,14 @@ def _for_the_owner() -> Iterator[None]:
 
 
 def _create(
-    stack: Stack, postgres: Postgres, era: Era, folder: Path, last: Backup | None, key: str, began_at: datetime
+    stack: Stack,
+    postgres: Postgres,
+    target: Target,
+    era: Era,
+    folder: Path,
+    last: Backup | None,
+    key: str,
+    began_at: datetime,
 ) -> Backup:
     # Documents first: messages of PostgreSQL's services bring them up to date, not the other way round.
     mongo = stack.servers["mongo"]
@@ -108,8 +116,8 @@ def _create(
         documents.dump(mongo.url, name, folder / "mongo" / name)
     copy_bank(stack.state.data / BANK, folder / BANK)
     write(folder / SECRETS, vault.seal(stack.state, key))
-    copied = database.copy(postgres, folder / "postgres", last.postgres if last else None)
-    _await_log(postgres, era, copied)
+    copied = database.copy(postgres, folder / "postgres", target.base(last) if last else None)
+    _await_log(postgres, target, era, copied)
     backup = Backup(
         folder=folder,
         parent=last.name if last else "",
@@ -120,10 +128,7 @@ def _create(
         end=copied.end,
         digests=_digests(folder),
     )
-    backup.write()
-    finished = folder.rename(folder.with_suffix(""))
-    sync_folder(finished.parent)
-    return Backup.read(finished)
+    return target.keep(backup)
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -132,13 +137,14 @@ def _digests(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): database.digest(path) for path in ours}
 
 
-def _await_log(postgres: Postgres, era: Era, copied: database.Copied) -> None:
+def _await_log(postgres: Postgres, target: Target, era: Era, copied: database.Copied) -> None:
     """A copy without the log that was written meanwhile cannot be started."""
     deadline, waiting = time.monotonic() + LOG_SECONDS, threading.Event()
-    while receiver.behind_bytes(postgres.backup_url, era, copied.end) != 0:
+    while receiver.behind_bytes(postgres.backup_url, era, copied.end) != 0 or not target.has_log(
+        era, copied.timeline, copied.end
+    ):
         if time.monotonic() > deadline:
             raise LaunchError(f"The log did not arrive within {LOG_SECONDS} s: ./souk logs {BACKUP} shows why.")
         waiting.wait(POLL_SECONDS)
-    system = Target(era.folder.parents[1]).system
-    if faults := wal.faults(tools(), era.log, copied.timeline, copied.start, copied.end, system):
+    if faults := wal.faults(tools(), era.log, copied.timeline, copied.start, copied.end, target.system):
         raise LaunchError(f"The backup cannot be used: {faults[0]}.")

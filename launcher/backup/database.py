@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from launcher.backup import wal
+from launcher.backup.target import MANIFEST
 from launcher.errors import LaunchError
 from launcher.servers import Postgres
 from launcher.servers.postgres import BACKUP, tools
 
-MANIFEST = "backup_manifest"
 LAST_LINES = 5
 
 

@@ -19,7 +19,7 @@ from launcher.backup import moment, vault, verify
 from launcher.backup.create import BANK
 from launcher.backup.moment import Moment
 from launcher.backup.restore import Restored, rebuild, unpack_secrets
-from launcher.backup.target import PROOF, Target, write
+from launcher.backup.target import Target
 from launcher.errors import LaunchError
 from launcher.progress import Progress
 from launcher.servers import Postgres
@@ -50,10 +50,12 @@ def prove(live: Stack, target: Target, at: datetime | None, progress: Progress) 
     began = time.monotonic()
     with target.lock():
         found = moment.find(target, at)
-        if faults := verify.faults(target, found.era, found.backup, key):
-            raise LaunchError(f"The backup {found.backup.name} cannot be used:", faults)
-        with tempfile.TemporaryDirectory(prefix="souk-restore-") as name, alone():
-            restored = _rebuild(Path(name), live, found, key, progress)
+        with target.at_hand(found.era, [found.backup]) as near:
+            found = moment.find(near, at)
+            if faults := verify.faults(near, found.era, found.backup, key):
+                raise LaunchError(f"The backup {found.backup.name} cannot be used:", faults)
+            with tempfile.TemporaryDirectory(prefix="souk-restore-") as name, alone():
+                restored = _rebuild(Path(name), live, found, key, progress)
     drill = Drill(
         restored,
         timedelta(seconds=time.monotonic() - began),
@@ -117,4 +119,4 @@ def _note(target: Target, drill: Drill) -> None:
         "recovery_time_seconds": round(drill.recovery_time.total_seconds(), 1),
         "recovery_point_seconds": None if drill.recovery_point is None else drill.recovery_point.total_seconds(),
     }
-    write(target.path / PROOF, json.dumps(values, indent=2).encode())
+    target.note_proof(json.dumps(values, indent=2).encode())

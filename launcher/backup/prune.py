@@ -1,10 +1,9 @@
 """Deletes old backups, and the log that no kept one needs."""
 
-import shutil
 from dataclasses import dataclass
 
 from launcher.backup import wal
-from launcher.backup.target import UNFINISHED, Backup, Era, Target
+from launcher.backup.target import Backup, Era, Target
 
 
 @dataclass
@@ -21,24 +20,20 @@ def prune(target: Target, keep: int) -> Pruned:
         fulls = [backup for era in eras for backup in era.backups() if not backup.parent]
         oldest = fulls[-max(1, keep) :][:1]
         for era in eras:
-            for unfinished in (era.folder / "backups").glob(f"*{UNFINISHED}"):
-                shutil.rmtree(unfinished)
-            _prune(era, oldest, pruned)
+            target.drop_unfinished(era)
+            _prune(target, era, oldest, pruned)
             if era is not eras[-1] and not era.backups():
-                shutil.rmtree(era.folder)
+                target.drop_era(era)
     return pruned
 
 
-def _prune(era: Era, oldest: list[Backup], pruned: Pruned) -> None:
+def _prune(target: Target, era: Era, oldest: list[Backup], pruned: Pruned) -> None:
     """The newest first: what is left of an interrupted deletion is whole."""
     found = era.backups()
     kept = [backup for backup in found if not oldest or backup.name >= oldest[0].name]
     for backup in reversed(found[: len(found) - len(kept)]):
-        gone = backup.folder.rename(backup.folder.with_name(f"{backup.name}{UNFINISHED}"))
-        shutil.rmtree(gone)
+        target.drop(backup)
         pruned.backups += 1
     needed = min((wal.segment_of(backup.start) for backup in kept), default=None)
-    for segment in wal.segments(era.log):
-        if needed is not None and segment.number < needed:
-            segment.path.unlink()
-            pruned.segments += 1
+    if needed is not None:
+        pruned.segments += target.drop_log(era, needed)

@@ -1,6 +1,6 @@
-"""Receives PostgreSQL's write-ahead log into the folder of backups while it is written.
+"""Receives PostgreSQL's write-ahead log into the folder of backups, or a bucket, while it is written.
 
-`python -m launcher.backup.receiver FOLDER BINARIES`. It waits for a folder or server that is away, and goes on where it stopped, as
+`python -m launcher.backup.receiver TARGET STATE BINARIES`. It waits for a folder or server that is away, and goes on where it stopped, as
 PostgreSQL keeps the log in a replication slot. When it could not keep all of it, a new era begins, which needs a full backup.
 """
 
@@ -19,9 +19,10 @@ import psycopg2
 from structlog import get_logger
 
 from chassis.base import health, telemetry
-from launcher.backup import wal
+from launcher.backup import place, wal
 from launcher.backup.target import Era, Target
 from launcher.errors import LaunchError
+from launcher.state import StateFolder
 
 PAUSE_SECONDS = 2.0
 TIMEOUT_SECONDS = 10
@@ -72,7 +73,7 @@ class Receiver:
 
     def _era(self) -> Era:
         """The one that goes on, or a new one."""
-        self._target = Target.open(str(self._target.path))
+        self._target.expect_ready()
         with closing(_connect(self._url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT system_identifier::text FROM pg_control_system()")
             self._target.claim(cursor.fetchone()[0])
@@ -105,18 +106,21 @@ class Receiver:
             finally:
                 process.terminate()
                 _, said = process.communicate()
+                if self._stopping.is_set():
+                    self._target.pass_on(era, is_last=True)
         if not self._stopping.is_set():
             raise LaunchError(said.strip() or f"pg_receivewal ended with {process.returncode}")
 
     def _look(self, era: Era) -> None:
-        if not self._target.is_ready():
-            raise LaunchError(f"{self._target.path} is gone.")
+        late = self._target.pass_on(era)
         backups = era.backups()
         CREATED_AT.set(backups[-1].ended_at.timestamp() if backups else 0)
         PROVEN_AT.set(self._target.proven_at())
         # That it runs is not enough: it may hang.
         behind = behind_bytes(self._url, era)
-        if behind is None or behind > wal.SEGMENT:
+        if late:
+            self._fail(late)
+        elif behind is None or behind > wal.SEGMENT:
             self._fail(f"{behind} bytes of the log are not received yet")
         else:
             self._error = ""
@@ -141,9 +145,11 @@ def _connect(url: str) -> Any:
     return connection
 
 
-def main(folder: str, binaries: str) -> None:
+def main(target: str, state: str, binaries: str) -> None:
     telemetry.configure_logging("backup", "info")
-    receiver = Receiver(Target(Path(folder)), os.environ["SOUK_DATABASE_URL"], Path(binaries))
+    receiver = Receiver(
+        place.at(target, StateFolder(Path(state)), os.environ), os.environ["SOUK_DATABASE_URL"], Path(binaries)
+    )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, receiver.stop)
     health.serve(health.Health({"log": receiver.check}), "127.0.0.1", int(os.environ["SOUK_PORT"]))

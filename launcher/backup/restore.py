@@ -12,7 +12,7 @@ from pathlib import Path
 from launcher.backup import agreement, documents, recovery, vault, verify
 from launcher.backup.agreement import Agreement
 from launcher.backup.create import BANK, SECRETS, copy_bank, create, current_era
-from launcher.backup.moment import Moment
+from launcher.backup.moment import Moment, find
 from launcher.backup.target import Target, stamp
 from launcher.errors import LaunchError
 from launcher.manifests import WITH_MONGO
@@ -56,8 +56,9 @@ def restore(stack: Stack, target: Target, moment: Moment) -> Restored:
     stack.state.make()
     key = vault.key(stack.state, stack.installation.environment)
     ended = {era.name for era in target.eras()}
-    with target.lock():
-        _expect_sound(target, moment, key)
+    with target.lock(), target.at_hand(moment.era, [moment.backup]) as near:
+        moment = find(near, moment.at)
+        _expect_sound(near, moment, key)
         with stack.state.lock():
             unpack_secrets(stack, moment, key)
             vault.make_key(stack.state, {vault.KEY_VARIABLE: key})
@@ -148,9 +149,7 @@ def _begin_anew(stack: Stack, target: Target, ended: Collection[str]) -> None:
     deadline, waiting = time.monotonic() + ERA_SECONDS, threading.Event()
     while not _has_begun(stack, target, ended):
         if time.monotonic() > deadline:
-            raise LaunchError(
-                f"{target.path} does not receive the restored PostgreSQL's log; the gateway stays closed."
-            )
+            raise LaunchError(f"{target} does not receive the restored PostgreSQL's log; the gateway stays closed.")
         waiting.wait(POLL_SECONDS)
     create(stack, target, full=True)
 

@@ -1,4 +1,4 @@
-"""The folder of backups, SOUK_BACKUP_DIR.
+"""The folder of backups, SOUK_BACKUP_DIR. (`remote.py`: a bucket instead.)
 
     souk-backup.json                 marks it: a folder without is not mounted, and is left alone
     eras/20261129T120000Z/log/       PostgreSQL's write-ahead log since then, without a gap
@@ -10,17 +10,21 @@ An era ends when its log does: with a restore, or when PostgreSQL could not keep
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from launcher.backup import wal
 from launcher.errors import LaunchError
 
 MARKER = "souk-backup.json"
 PROOF = "proof.json"
+MANIFEST = "backup_manifest"
+"""PostgreSQL's, of its copy's files."""
 UNFINISHED = ".unfinished"
 VARIABLE = "SOUK_BACKUP_DIR"
 
@@ -52,6 +56,10 @@ class Backup:
     digests: dict[str, str] = field(default_factory=dict)
     """SHA-256 by path, of all but PostgreSQL's files, which have a manifest of their own."""
 
+    archive: str = ""
+    archive_bytes: int = 0
+    """In a bucket: SHA-256 and size of all its files in one."""
+
     @property
     def name(self) -> str:
         return self.folder.name
@@ -61,7 +69,8 @@ class Backup:
         return self.folder / "postgres"
 
     def megabytes(self) -> int:
-        return round(sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file()) / 1e6)
+        files = (path for path in self.folder.rglob("*") if path.is_file())
+        return round((self.archive_bytes or sum(path.stat().st_size for path in files)) / 1e6)
 
     def write(self) -> None:
         values = asdict(self) | {"began_at": self.began_at.isoformat(), "ended_at": self.ended_at.isoformat()}
@@ -92,6 +101,16 @@ class Era:
         """What keeps its log in PostgreSQL until it is here."""
         return f"souk_backup_{self.name.lower()}"
 
+    def make(self) -> None:
+        for folder in (self.log, self.folder / "backups"):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (self.folder.parent, self.folder):
+            folder.chmod(0o700)
+
+    def unfinished(self) -> list[Path]:
+        """Folders of backups that are being made, or were when their program was killed."""
+        return sorted((self.folder / "backups").glob(f"*{UNFINISHED}"))
+
     def backups(self) -> list[Backup]:
         """Oldest first, without those whose description is broken."""
         return [found for folder in self._folders() if (found := _read(folder)) is not None]
@@ -119,27 +138,33 @@ class Target:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def __str__(self) -> str:
+        """Where it is, for people."""
+        return str(self.path)
+
     @classmethod
     def open(cls, given: str) -> "Target":
         """Raises LaunchError unless it is there, and marked."""
-        if not given:
-            raise LaunchError(f"No backups: set {VARIABLE} to a folder on another disk, and run ./souk backup init.")
         target = cls(Path(given).absolute())
-        if not target.is_ready():
-            raise LaunchError(
-                f"{target.path} has no {MARKER}: mount it, or make it a folder for backups with ./souk backup init."
-            )
+        target.expect_ready()
         return target
 
     def is_ready(self) -> bool:
         return (self.path / MARKER).is_file()
+
+    def expect_ready(self) -> None:
+        """Raises LaunchError unless it is there, and marked."""
+        if not self.is_ready():
+            raise LaunchError(
+                f"{self} has no {MARKER}: mount it, or make it a folder for backups with ./souk backup init."
+            )
 
     def make(self) -> None:
         """Raises LaunchError for a folder with other files."""
         if not self.is_ready():
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(self.path.iterdir()):
-                raise LaunchError(f"{self.path} holds other files: choose an empty folder for backups.")
+                raise LaunchError(f"{self} holds other files: choose an empty folder for backups.")
             self.path.chmod(0o700)
             write(self.path / MARKER, b"{}")
 
@@ -148,11 +173,10 @@ class Target:
         owner = self._marker().get("system", system)
         if owner != system:
             raise LaunchError(
-                f"{self.path} has backups of another installation: ./souk restore puts them back; or choose an empty "
-                "folder."
+                f"{self} has backups of another installation: ./souk restore puts them back; or choose an empty folder."
             )
         if not self._marker():
-            write(self.path / MARKER, json.dumps({"system": system}).encode())
+            self._mark(json.dumps({"system": system}).encode())
 
     @property
     def system(self) -> str:
@@ -161,8 +185,14 @@ class Target:
 
     def proven_at(self) -> float:
         """When a restore was last proved right, in Unix time; 0 for never."""
-        proof = self.path / PROOF
-        return proof.stat().st_mtime if proof.exists() else 0
+        try:
+            at: str = json.loads((self.path / PROOF).read_text())["at"]
+        except FileNotFoundError:
+            return 0
+        return datetime.fromisoformat(at).timestamp()
+
+    def note_proof(self, proof: bytes) -> None:
+        write(self.path / PROOF, proof)
 
     def eras(self) -> list[Era]:
         """Oldest first."""
@@ -170,11 +200,51 @@ class Target:
 
     def begin_era(self, moment: datetime) -> Era:
         era = Era(self.path / "eras" / stamp(moment))
-        for folder in (era.log, era.folder / "backups"):
-            folder.mkdir(mode=0o700, parents=True)
-        for folder in (era.folder.parent, era.folder):
-            folder.chmod(0o700)
+        era.make()
         return era
+
+    def base(self, backup: Backup) -> Path:
+        """PostgreSQL's copy, or its manifest at least."""
+        return backup.postgres
+
+    def keep(self, backup: Backup) -> Backup:
+        """One that is complete but for its description."""
+        backup.write()
+        finished = backup.folder.rename(backup.folder.with_suffix(""))
+        sync_folder(finished.parent)
+        return Backup.read(finished)
+
+    def pass_on(self, era: Era, is_last: bool = False) -> str:
+        """What was received of the log. Returns why it cannot be; raises LaunchError if no more may be received."""
+        if not self.is_ready():
+            raise LaunchError(f"{self} is gone.")
+        return ""
+
+    def has_log(self, era: Era, timeline: int, until: int) -> bool:
+        """Whether all that was received is where it should be, to this position."""
+        return True
+
+    @contextmanager
+    def at_hand(self, era: Era, backups: Sequence[Backup]) -> Iterator["Target"]:
+        """A folder with these, those that they build on, and the log since the first of these."""
+        yield self
+
+    def drop_unfinished(self, era: Era) -> None:
+        for unfinished in era.unfinished():
+            shutil.rmtree(unfinished)
+
+    def drop(self, backup: Backup) -> None:
+        shutil.rmtree(backup.folder.rename(backup.folder.with_name(f"{backup.name}{UNFINISHED}")))
+
+    def drop_log(self, era: Era, before: int) -> int:
+        """Segments with a lower number. Returns how many."""
+        old = [segment for segment in wal.segments(era.log) if segment.number < before]
+        for segment in old:
+            segment.path.unlink()
+        return len(old)
+
+    def drop_era(self, era: Era) -> None:
+        shutil.rmtree(era.folder)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -183,8 +253,11 @@ class Target:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise LaunchError(f"Another ./souk command is using {self.path}: wait until it has finished.") from None
+                raise LaunchError(f"Another ./souk command is using {self}: wait until it has finished.") from None
             yield
+
+    def _mark(self, content: bytes) -> None:
+        write(self.path / MARKER, content)
 
     def _marker(self) -> dict[str, Any]:
         try:

@@ -46,13 +46,24 @@ class Segment:
         return str(_SYSTEM.unpack(content)[0]) if len(content) == _SYSTEM.size else ""
 
 
+def name(timeline: int, number: int) -> str:
+    """Of a segment's file."""
+    return f"{timeline:08X}{number // _SEGMENTS_PER_FILE_ID:08X}{number % _SEGMENTS_PER_FILE_ID:08X}"
+
+
+def number_of(name: str) -> int | None:
+    """Of a segment, from its file's name."""
+    if match := _NAME.fullmatch(name):
+        return int(match[2], 16) * _SEGMENTS_PER_FILE_ID + int(match[3], 16)
+    return None
+
+
 def segments(folder: Path, timeline: int = 0, since: int = 0) -> list[Segment]:
     """By timeline and number. A partial one gives way to itself complete. timeline: 0 for all. since: a position."""
     found: dict[tuple[int, int], Segment] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.name.endswith(PARTIAL), reverse=True):
-        if match := _NAME.fullmatch(path.name):
-            own, file_id, part = (int(digits, 16) for digits in match.groups()[:3])
-            number = file_id * _SEGMENTS_PER_FILE_ID + part
+        if (number := number_of(path.name)) is not None:
+            own = int(path.name[:8], 16)
             if timeline in (0, own) and number >= segment_of(since):
                 found[own, number] = Segment(path, own, number)
     return [found[key] for key in sorted(found)]

@@ -1,6 +1,5 @@
 """`./souk backup`: make backups, and see how good they are."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,11 +8,10 @@ from rich.table import Table
 
 from launcher import running
 from launcher.backup import create as creation
+from launcher.backup import place, vault, verify
 from launcher.backup import prune as pruning
-from launcher.backup import vault, verify
 from launcher.backup.target import VARIABLE, Target
 from launcher.cli import app, command, console
-from launcher.errors import LaunchError
 from launcher.stack import Stack
 
 backup = typer.Typer(help=f"Backups of databases, log, secrets and keys, in {VARIABLE}.", no_args_is_help=True)
@@ -23,17 +21,15 @@ app.add_typer(backup, name="backup")
 @backup.command()
 @command
 def init() -> None:
-    """Make SOUK_BACKUP_DIR a folder for backups, and print the key of the secrets in them."""
+    """Make SOUK_BACKUP_DIR a folder, or a part of a bucket, for backups, and print the key of the secrets in them."""
     stack = Stack()
     environment = stack.installation.environment
-    if not (folder := environment.get(VARIABLE)):
-        raise LaunchError(f"Set {VARIABLE} to a folder on another disk.")
     stack.state.make()
+    target = place.at(environment.get(VARIABLE, ""), stack.state, environment)
     key = vault.make_key(stack.state, environment)
-    target = Target(Path(folder).absolute())
     target.make()
     console.print(
-        f"{target.path} is ready: ./souk up sends PostgreSQL's log there, and ./souk backup create makes a backup.\n"
+        f"{target} is ready: ./souk up sends PostgreSQL's log there, and ./souk backup create makes a backup.\n"
         "Keep this key elsewhere: without it nobody can read the secrets in the backups once this machine is lost.\n"
         f"{vault.KEY_VARIABLE}={key}",
         soft_wrap=True,
@@ -75,13 +71,11 @@ def check() -> None:
     stack = Stack()
     target = _target(stack)
     key = vault.key(stack.state, stack.installation.environment)
-    found = [(era, made) for era in target.eras() for made in era.backups()]
-    faults = [f"{made.name}: {fault}" for era, made in found for fault in verify.faults(target, era, made, key)]
-    faults += [f"{folder} has no sound backup.json" for era in target.eras() for folder in era.broken()]
+    count, faults = verify.examine(target, key)
     for fault in faults:
         console.print(escape(fault), soft_wrap=True)
-    console.print(f"{len(found)} backups, {len(faults)} faults.")
-    if faults or not found:
+    console.print(f"{count} backups, {len(faults)} faults.")
+    if faults or not count:
         raise typer.Exit(1)
 
 
@@ -96,4 +90,4 @@ def prune(
 
 
 def _target(stack: Stack) -> Target:
-    return Target.open(stack.installation.environment.get(VARIABLE, ""))
+    return place.opened(stack.state, stack.installation.environment)

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from launcher import progress, running
+from launcher.backup import place
 from launcher.backup.drill import prove
-from launcher.backup.target import VARIABLE, Target
 from launcher.cli import app, command, console
 from launcher.commands.restore import tell
 from launcher.errors import LaunchError
@@ -59,7 +59,7 @@ def drill(
 
 
 def _restore(stack: Stack) -> None:
-    target = Target.open(stack.installation.environment.get(VARIABLE, ""))
+    target = place.opened(stack.state, stack.installation.environment)
     outcome = prove(stack, target, None, progress.for_terminal())
     tell(outcome.restored)
     point = outcome.recovery_point

@@ -7,10 +7,9 @@ import typer
 from rich.markup import escape
 
 from launcher import progress
-from launcher.backup import moment
+from launcher.backup import moment, place
 from launcher.backup.restore import Restored
 from launcher.backup.restore import restore as put_back
-from launcher.backup.target import VARIABLE, Target
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 from launcher.stack import Stack
@@ -25,7 +24,7 @@ def restore(
 ) -> None:
     """Put everything back as it was, from SOUK_BACKUP_DIR, and open when all services agree. The present data is kept aside."""
     stack = Stack(progress=progress.for_terminal())
-    target = Target.open(stack.installation.environment.get(VARIABLE, ""))
+    target = place.opened(stack.state, stack.installation.environment)
     restored = put_back(stack, target, moment.find(target, parsed(to)))
     tell(restored)
     if not restored.is_right:

@@ -66,6 +66,9 @@ BACKED_UP = {
 }
 """With SOUK_BACKUP_DIR."""
 
+FOR_BUCKETS = ("AWS_", "SOUK_BACKUP_ALLOW_HTTP")
+"""Settings of who sends the log to a bucket."""
+
 MONITOR = "monitor"
 """The exporter's role."""
 
@@ -178,8 +181,10 @@ class Postgres(Server):
         return self._home / PROGRAMS / "bin" if os.geteuid() == 0 else tools()
 
     def _receiver(self) -> Program:
-        command: list[str | Path] = [sys.executable, "-m", "launcher.backup.receiver", self.backup_folder, tools()]
-        environment = {"SOUK_DATABASE_URL": self.backup_url, "SOUK_PORT": str(self.port(BACKUP))}
+        places: list[str | Path] = [self.backup_folder, self.state.path, tools()]
+        command: list[str | Path] = [sys.executable, "-m", "launcher.backup.receiver", *places]
+        given = {name: value for name, value in self.installation.environment.items() if name.startswith(FOR_BUCKETS)}
+        environment = {**given, "SOUK_DATABASE_URL": self.backup_url, "SOUK_PORT": str(self.port(BACKUP))}
         return Program(BACKUP, command, environment)
 
     def _role_url(self, role: str) -> str:

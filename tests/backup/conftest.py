@@ -9,7 +9,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from launcher.backup import create, receiver, vault
+from launcher.backup import create, place, receiver, vault
 from launcher.backup.target import VARIABLE, Backup, Target
 from launcher.manifests import WITH_MONGO, WITH_POSTGRES
 from launcher.servers import Mongo, Postgres
@@ -58,12 +58,12 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[
     """Starts one, of a name, with a folder of backups; all end with the module."""
     started: list[Stack] = []
 
-    def start(name: str, servers: Sequence[str] = ("postgres", "mongo")) -> Backed:
+    def start(name: str, servers: Sequence[str] = ("postgres", "mongo"), **given: str) -> Backed:
         folder = tmp_path_factory.mktemp(name)
         stack = Stack(folder / "state", servers=servers, services=False, standard_ports=False, bound=True)
-        stack.installation.environment = {**os.environ, VARIABLE: str(folder / "backups")}
+        stack.installation.environment = {**os.environ, VARIABLE: str(folder / "backups"), **given}
         stack.state.make()
-        target = Target(folder / "backups")
+        target = place.at(stack.installation.environment[VARIABLE], stack.state, stack.installation.environment)
         target.make()
         vault.make_key(stack.state, {})
         started.append(stack)
