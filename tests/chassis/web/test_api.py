@@ -387,20 +387,12 @@ def test_twenty_concurrent_requests_with_one_key_do_the_work_once(
     headers = bearer(service, ME) | {"Idempotency-Key": "many"}
 
     def send(_: int) -> bytes:
-        return client_of(service).post("/notes/", json={"words": words}, headers=headers).data
+        return notes.application.test_client().post("/notes/", json={"words": words}, headers=headers).data
 
     with ThreadPoolExecutor(20) as pool:
         responses = set(pool.map(send, range(20)))
     assert [json.loads(response)["id"] for response in responses]
     assert len(responses) == count(service, "notes") == 1
-
-
-_CLIENTS: dict[str, object] = {}
-
-
-def client_of(service: Service) -> FlaskClient:
-    app = _CLIENTS.setdefault(service.name, web_app.build(service))
-    return app.test_client()  # type: ignore[attr-defined]
 
 
 def test_an_unchanged_response_is_not_sent_again(notes: FlaskClient) -> None:
