@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from amqp.exceptions import MessageNacked
 from celery.contrib.testing.worker import start_worker
 from prometheus_client import REGISTRY
 from sqlalchemy import text
@@ -196,6 +197,16 @@ def test_a_task_whose_retry_the_broker_does_not_take_stays_in_its_queue(
         until(lambda: outcomes(f"{tasks.service}.note", "done") >= 1)
     assert dead_letters(tasks) == 0
     wire.close()
+
+
+def test_what_celery_sends_itself_is_confirmed(tasks: Tasks) -> None:
+    """Else a retry that the broker refuses would be lost with the task that it replaces."""
+    with tasks.app.connection_for_write() as connection:
+        channel = connection.default_channel
+        full = {"x-max-length": 0, "x-overflow": "reject-publish"}
+        channel.queue_declare(tasks.queue, durable=True, auto_delete=False, arguments=full)
+        with pytest.raises(MessageNacked):
+            connection.Producer().publish("{}", routing_key=tasks.queue)
 
 
 @pytest.mark.usefixtures("dead_letter_queue")
