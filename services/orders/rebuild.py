@@ -16,7 +16,7 @@ SCHEMA = "rebuilt"
 PROJECTIONS = ("orders", *(table.name for table in TABLES))
 BATCH = 1_000
 
-_LOCK = 5_202_011
+LOCK = 5_202_011
 """Advisory lock (arbitrary number): one rebuild at a time."""
 
 _EVENTS = "SELECT stream, version, type, data, meta, occurred_at FROM events "
@@ -32,7 +32,7 @@ def rebuild(url: str) -> int:
         url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool, hide_parameters=True
     )
     with engine.begin() as connection:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         seen = connection.scalar(text("SELECT pg_current_snapshot()::text"))
         indexes = _create(connection)
         _replay_orders(connection, "ORDER BY stream, version")

@@ -72,8 +72,8 @@ class Sums:
     def _add(self, table: Table, key: tuple[Any, ...], **amounts: int) -> None:
         self._sums[table].setdefault(key, Counter()).update(amounts)
 
-    def statements(self, schema: str | None = None) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
-        """In key order, to avoid deadlocks."""
+    def statements(self, schema: str | None = None, sign: int = 1) -> Iterator[tuple[Insert, list[dict[str, Any]]]]:
+        """In key order, to avoid deadlocks. sign: -1 takes away."""
         for table, sums in self._sums.items():
             target = table if schema is None else table.to_metadata(type(Base.metadata)(), schema=schema)
             row = insert(target)
@@ -82,11 +82,12 @@ class Sums:
                 index_elements=list(table.primary_key.columns.keys()),
                 set_={name: target.c[name] + row.excluded[name] for name in summed},
             )
-            rows = [self._row(table, key, counted) for key, counted in sorted(sums.items())]
+            rows = [self._row(table, key, counted, sign) for key, counted in sorted(sums.items())]
             for start in range(0, len(rows), BATCH):
                 yield add, rows[start : start + BATCH]
 
     @staticmethod
-    def _row(table: Table, key: tuple[Any, ...], counted: Counter[str]) -> dict[str, Any]:
+    def _row(table: Table, key: tuple[Any, ...], counted: Counter[str], sign: int) -> dict[str, Any]:
         names = table.primary_key.columns.keys()
-        return {**dict.fromkeys(table.columns.keys(), 0), **dict(zip(names, key, strict=True)), **counted}
+        signed = {name: sign * amount for name, amount in counted.items()}
+        return {**dict.fromkeys(table.columns.keys(), 0), **dict(zip(names, key, strict=True)), **signed}

@@ -1,0 +1,53 @@
+"""What operators run: `python -m services.orders.sharding FILE prepare|where|move|finish`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import UUID
+
+from chassis.base import failpoints
+from chassis.base.problems import Problem
+from services.orders.sharding.move import DRAIN_SECONDS, LINGER_SECONDS, Mover
+from services.orders.sharding.shards import Shards
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m services.orders.sharding")
+    parser.add_argument("shards", type=Path, help="a JSON file with the databases, as in shards.py")
+    parser.add_argument("--drain-seconds", type=float, default=DRAIN_SECONDS)
+    parser.add_argument("--linger-seconds", type=float, default=LINGER_SECONDS)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("prepare", help="make the tables and triggers that shards need")
+    commands.add_parser("where", help="tell which shard has a user").add_argument("user", type=UUID)
+    moving = commands.add_parser("move", help="move a user's orders to another shard")
+    moving.add_argument("user", type=UUID)
+    moving.add_argument("to")
+    commands.add_parser("finish", help="go on with all moves that were interrupted")
+    given = parser.parse_args(arguments)
+    if directory := os.environ.get("SOUK_FAILPOINTS_DIRECTORY"):
+        failpoints.arm(directory, "orders-sharding")
+    shards = Shards.read(given.shards)
+    mover = Mover(shards, given.drain_seconds, given.linger_seconds)
+    try:
+        match given.command:
+            case "prepare":
+                shards.prepare()
+            case "where":
+                print(shards.of_user(given.user))
+            case "move":
+                mover.move(given.user, given.to)
+                print(f"{given.user} is at {given.to}.")
+            case "finish":
+                for user_id in mover.unfinished():
+                    mover.finish(user_id)
+                    print(f"{user_id} is at {shards.of_user(user_id)}.")
+    except Problem as problem:
+        sys.exit(problem.detail or problem.title)
+    finally:
+        shards.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Which database has a user's orders.
+
+The home shard has the map, and everyone whom the map does not name: all, as long as nobody was moved. A shard refuses events of
+users whom it has given up, whatever an old map said: HTTP answers 503, and messages wait, as if the database were away.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from sqlalchemy import text
+
+from chassis.storage.postgres import Database
+
+MAP = """
+CREATE TABLE IF NOT EXISTS shard_map (
+    user_id uuid PRIMARY KEY, shard text NOT NULL, moving_to text, leaving text, move uuid
+)
+"""
+"""At home. A move goes from `moving_to` over `leaving` to neither."""
+
+FENCES = (
+    "CREATE TABLE IF NOT EXISTS shard_fences (user_id uuid PRIMARY KEY, move uuid NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS shard_arrivals (move uuid PRIMARY KEY, user_id uuid NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS shard_inboxes (shard text PRIMARY KEY, copied_until timestamptz NOT NULL)",
+    # On events, which are the truth: a rebuild replaces the table of orders. 57P03 is what a server says that cannot be used now.
+    """
+CREATE OR REPLACE FUNCTION refuse_fenced() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    owner uuid := coalesce(CAST(NEW.data->>'user_id' AS uuid), (SELECT user_id FROM orders WHERE id = NEW.stream));
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(CAST(owner AS text), 57));
+    IF EXISTS (SELECT 1 FROM shard_fences WHERE user_id = owner) THEN
+        RAISE EXCEPTION 'The orders of user % are on their way to another shard.', owner USING ERRCODE = '57P03';
+    END IF;
+    RETURN NEW;
+END $$
+""",
+    "CREATE OR REPLACE TRIGGER fence BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_fenced()",
+)
+"""In every shard."""
+
+FENCE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:user AS text), 57))")
+"""Waits for all who have written an event of this user and not committed yet."""
+
+_SHARD = text("SELECT shard FROM shard_map WHERE user_id = :user")
+_OWNER = text("SELECT user_id FROM orders WHERE id = :order")
+
+
+@dataclass(frozen=True)
+class Shards:
+    databases: Mapping[str, Database]
+    home: str
+
+    @classmethod
+    def read(cls, path: Path) -> "Shards":
+        """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}."""
+        found = json.loads(path.read_text())
+        return cls({name: Database(url, pool_size=2) for name, url in found["shards"].items()}, found["home"])
+
+    @property
+    def map(self) -> Database:
+        return self.databases[self.home]
+
+    def prepare(self) -> None:
+        """Idempotent. Shards have the service's own tables already."""
+        for name, database in self.databases.items():
+            with database.engine.begin() as connection:
+                for statement in (*FENCES, *([MAP] if name == self.home else [])):
+                    connection.execute(text(statement))
+
+    def of_user(self, user_id: UUID) -> str:
+        with self.map.engine.connect() as connection:
+            return connection.scalar(_SHARD, {"user": user_id}) or self.home
+
+    def of_order(self, order_id: UUID) -> str | None:
+        """None if there is no such order. While a move is under way, both have it, and its owner decides."""
+        # Twice: an order may have moved from a shard that is asked later to one that was asked before.
+        for database in (*self.databases.values(), *self.databases.values()):
+            with database.engine.connect() as connection:
+                if (owner := connection.scalar(_OWNER, {"order": order_id})) is not None:
+                    return self.of_user(owner)
+        return None
+
+    def close(self) -> None:
+        for database in self.databases.values():
+            database.close()
