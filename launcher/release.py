@@ -21,7 +21,12 @@ LAST_LINES = 10
 STAGES = {"staging": ("production", "staging"), "production": ("production",)}
 """Files of values, each over the one before."""
 
+CANARY = CHART / "values/canary.yaml"
+OPERATORS = "-operators"
+"""Behind the image's name: that of the operators."""
+
 NAMESPACE = "souk"
+TIMEOUT, CANARY_TIMEOUT = "15m", "90m"
 
 
 def version() -> str:
@@ -49,11 +54,10 @@ def notes(wanted: str, changelog: str) -> str:
 
 
 def push_image(name: str) -> None:
-    """With what it consists of and how it was built, as attestations. Raises LaunchError."""
-    attested = ("--sbom=true", "--provenance=mode=max")
-    _docker(
-        "buildx", "build", f"--platform={','.join(PLATFORMS)}", *attested, "--push", f"--tag={name}", str(REPOSITORY)
-    )
+    """And the operators', with what they consist of and how they were built, as attestations. Raises LaunchError."""
+    options = (f"--platform={','.join(PLATFORMS)}", "--sbom=true", "--provenance=mode=max", "--push")
+    _docker("buildx", "build", *options, f"--tag={name}", str(REPOSITORY))
+    _docker("buildx", "build", *options, "--build-arg=LOCK=operators.lock", f"--tag={name}{OPERATORS}", str(REPOSITORY))
 
 
 def push_chart(target: str, folder: Path, progress: Progress) -> Path:
@@ -66,11 +70,16 @@ def push_chart(target: str, folder: Path, progress: Progress) -> Path:
     return package
 
 
-def deploy(stage: str, image: str, progress: Progress) -> None:
-    """In KUBECONFIG's cluster; a roll-out that fails is taken back. Raises LaunchError."""
+def deploy(stage: str, image: str, by_canary: bool, progress: Progress) -> None:
+    """In KUBECONFIG's cluster; what fails is taken back: all of it by Helm, or a service by its Canary. Raises LaunchError."""
     values = [f"--values={CHART / 'values' / name}.yaml" for name in STAGES[stage]]
-    options = [f"--namespace={NAMESPACE}", *values, f"--set=image.name={image}", "--wait", "--timeout=15m"]
-    helm.Helm(helm.find(progress))("upgrade", "--install", "souk", CHART, *options, "--rollback-on-failure")
+    options = [f"--namespace={NAMESPACE}", *values, f"--set=image.name={image}", "--wait"]
+    if by_canary:
+        # Waits for the Canaries. What Helm would take back are images that they have replaced since.
+        options += [f"--values={CANARY}", f"--set=operators.image={image}{OPERATORS}", f"--timeout={CANARY_TIMEOUT}"]
+    else:
+        options += [f"--timeout={TIMEOUT}", "--rollback-on-failure"]
+    helm.Helm(helm.find(progress))("upgrade", "--install", "souk", CHART, *options)
 
 
 def _docker(*arguments: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import urllib3
@@ -64,6 +65,30 @@ class Kubernetes:
         body = {**secret, "data": {**secret["data"], **data}}
         self._request("PUT", self._path(f"secrets/{secret['metadata']['name']}", "v1"), body)
 
+    def read(self, version: str, resource: str) -> Object | None:
+        """resource: PLURAL/NAME. None if there is none."""
+        try:
+            return self._request("GET", self._path(resource, version))
+        except Missing:
+            return None
+
+    def create(self, version: str, plural: str, body: Object) -> None:
+        """Raises Conflict if there is one."""
+        self._request("POST", self._path(plural, version), body)
+
+    def replace(self, version: str, plural: str, body: Object) -> None:
+        """Raises Conflict if it has changed since `body` was read."""
+        self._request("PUT", self._path(f"{plural}/{body['metadata']['name']}", version), body)
+
+    def delete(self, version: str, resource: str) -> None:
+        """What it owns goes with it. Nothing if there is none."""
+        with suppress(Missing):
+            self._request("DELETE", self._path(resource, version), {"propagationPolicy": "Background"})
+
+    def annotate_pod(self, name: str, annotations: Mapping[str, str]) -> None:
+        body = {"metadata": {"annotations": annotations}}
+        self._request("PATCH", self._path(f"pods/{name}", "v1"), body, "application/merge-patch+json")
+
     def deployment(self, name: str) -> Object:
         return self._request("GET", self._path(f"deployments/{name}", "apps/v1"))
 
@@ -101,10 +126,12 @@ class Kubernetes:
     def _path(self, resource: str, version: str = f"{GROUP}/{VERSION}") -> str:
         return f"/{'apis' if '/' in version else 'api'}/{version}/namespaces/{self.namespace}/{resource}"
 
-    def _request(self, method: str, path: str, body: Object | None = None) -> Object:
+    def _request(
+        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+    ) -> Object:
         data = None if body is None else json.dumps(body)
         try:
-            headers = {**self._server.headers, "Content-Type": "application/json"}
+            headers = {**self._server.headers, "Content-Type": content_type}
             response = self._pool().request(method, self._server.url + path, body=data, headers=headers)
             found: Object = response.json()
         except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:

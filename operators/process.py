@@ -7,17 +7,20 @@ wakes the loop, which lists what there is: a lost event costs an interval.
 import asyncio
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 
 import kopf
 from kopf._core.engines.peering import Identity
-from prometheus_client import Counter
+from prometheus_client import REGISTRY, Counter, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 from structlog import get_logger
 
 from chassis.base import failpoints, health, telemetry
 from chassis.discovery.api_server import APIServer
+from operators.canary.canary import Canary
 from operators.keyring.keyring import Keyring
 from operators.kubernetes import GROUP, VERSION, Conflict, Kubernetes, Object, Refused, Unavailable
 from operators.prometheus import Prometheus
@@ -42,9 +45,27 @@ MAX_IDLE_SECONDS = 120
 """Without progress for longer the process is restarted."""
 
 
+class Reasons(Collector):
+    """As a metric, which ends with its resource."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[str, str]] = {}
+        """By kind and name, of the latest condition."""
+
+    def collect(self) -> Iterator[Metric]:
+        metric = GaugeMetricFamily(
+            "souk_operator_reason", "1, with the reason in a resource's condition.", labels=["kind", "name", "reason"]
+        )
+        for kind, reasons in list(self.found.items()):
+            for name, reason in reasons.items():
+                metric.add_metric([kind, name, reason], 1)
+        yield metric
+
+
 class Loop:
     def __init__(self, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler], interval_seconds: float) -> None:
         self._kubernetes, self._reconcilers, self._interval = kubernetes, reconcilers, interval_seconds
+        self.reasons = Reasons()
         self._wake = asyncio.Event()
         self._generations: dict[str, int] = {}
         self._progress_at = time.monotonic()
@@ -86,31 +107,34 @@ class Loop:
                 FAILED.labels(reconciler.plural).inc()
                 is_done = False
                 continue
+            reasons: dict[str, str] = {}
             for resource in resources:
                 if self._stopping:
                     return True
                 # The server leaves them out of a list.
                 kind = {"apiVersion": f"{GROUP}/{VERSION}", "kind": type(reconciler).__name__}
-                is_done &= self._reconcile(reconciler, {**kind, **resource})
+                status = self._reconcile(reconciler, {**kind, **resource})
+                is_done &= status is not None
+                for condition in (status or resource.get("status", {})).get("conditions", []):
+                    reasons[resource["metadata"]["name"]] = condition["reason"]
                 self._progress_at = time.monotonic()
+            self.reasons.found[reconciler.plural] = reasons
         return is_done
 
-    def _reconcile(self, reconciler: Reconciler, resource: Object) -> bool:
-        """Whether it worked."""
+    def _reconcile(self, reconciler: Reconciler, resource: Object) -> Object | None:
+        """Its status; None if something failed."""
         about = {"kind": reconciler.plural, "name": resource["metadata"]["name"]}
         try:
-            reconcile(self._kubernetes, reconciler, resource, datetime.now(UTC))
+            return reconcile(self._kubernetes, reconciler, resource, datetime.now(UTC))
         except Conflict as error:
             log.info("another one was faster", reason=str(error), **about)
-            return False
+            return None
         except (Unavailable, Refused) as error:
             log.warning("not reconciled", reason=str(error), **about)
         except Exception as error:  # the others go on
             log.error("not reconciled", exc_info=error, **about)
-        else:
-            return True
         FAILED.labels(reconciler.plural).inc()
-        return False
+        return None
 
 
 def run(settings: Settings) -> None:
@@ -121,7 +145,8 @@ def run(settings: Settings) -> None:
         failpoints.arm(settings.failpoints_directory, "operators")
     server = APIServer.of(settings)
     kubernetes = Kubernetes(server)
-    reconcilers: list[Reconciler] = [ConsumerScaler(kubernetes, Prometheus(settings.metrics_url)), Keyring(kubernetes)]
+    query = Prometheus(settings.metrics_url)
+    reconcilers: list[Reconciler] = [ConsumerScaler(kubernetes, query), Keyring(kubernetes), Canary(kubernetes, query)]
     for reconciler in reconcilers:
         _wait_for(kubernetes, reconciler.plural)
     asyncio.run(_run(settings, server, kubernetes, reconcilers))
@@ -144,6 +169,7 @@ async def _run(
     settings: Settings, server: APIServer, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler]
 ) -> None:
     loop = Loop(kubernetes, reconcilers, settings.interval_seconds)
+    REGISTRY.register(loop.reasons)
     ready = asyncio.Event()
     operator = asyncio.create_task(
         kopf.operator(

@@ -35,8 +35,8 @@ class Reconciler(Protocol):
         """May only read."""
 
 
-def reconcile(kubernetes: Kubernetes, reconciler: Reconciler, resource: Object, now: datetime) -> None:
-    """Raises Conflict, Unavailable or Refused."""
+def reconcile(kubernetes: Kubernetes, reconciler: Reconciler, resource: Object, now: datetime) -> Object:
+    """The new status. Raises Conflict, Unavailable or Refused."""
     change = reconciler.decide(resource, now)
     if change.status != resource.get("status"):
         kubernetes.write_status(reconciler.plural, resource, change.status)
@@ -47,6 +47,7 @@ def reconcile(kubernetes: Kubernetes, reconciler: Reconciler, resource: Object, 
     if change.event:
         event = change.event
         kubernetes.post_event(resource, event.reason, event.message, event.is_warning, time_of(now))
+    return change.status
 
 
 def conditions(

@@ -3,12 +3,10 @@
 import json
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import urllib3
 from structlog import get_logger
 
 from chassis.base import failpoints
@@ -16,6 +14,7 @@ from chassis.clients.credentials import digest_of
 from operators.keyring import rotation
 from operators.keyring.law import Ring, Step, Wish, after
 from operators.kubernetes import Kubernetes, Missing, Object
+from operators.pods import is_running, reports
 from operators.reconciler import Change, Event, conditions, reason_of, time_of
 
 log = get_logger(__name__)
@@ -24,16 +23,9 @@ CONDITION = "Rotated"
 KEYS, RING = "keys.json", "ring.json"
 
 SECRET_MISSING = "SecretMissing"  # noqa: S105 - a reason
-TIMEOUT = urllib3.Timeout(connect=1, read=3)
-AT_ONCE = 16
-"""Pods. One that hangs holds up few others."""
-
 MAX_NAMED = 5
 
 LABELS = {"app.kubernetes.io/part-of": "souk"}
-ENDED = ("Succeeded", "Failed")
-PORTS = ("keys", "http")
-"""Names of the port where a pod says what it has loaded; the first that it has."""
 
 MESSAGES = {
     Step.DONE: "all pods use the keys",
@@ -49,7 +41,7 @@ class Keyring:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
-        self._pool = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+        self._reports = reports()
 
     def decide(self, resource: Object, now: datetime) -> Change:
         spec, name = resource["spec"], resource["metadata"]["name"]
@@ -90,29 +82,14 @@ class Keyring:
             (pod, digest)
             for pod in self._kubernetes.pods()
             for secret, digest in digests.items()
-            if _uses(pod) and secret in _mounted(pod)
+            if is_running(pod) and secret in _mounted(pod)
         ]
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            loaded = list(threads.map(self._loaded, [pod for pod, _ in pods]))
+        loaded = self._reports([pod for pod, _ in pods])
         return sorted(
-            pod["metadata"]["name"] for (pod, digest), found in zip(pods, loaded, strict=True) if found != digest
+            pod["metadata"]["name"]
+            for (pod, digest), found in zip(pods, loaded, strict=True)
+            if found.get("keys") != digest
         )
-
-    def _loaded(self, pod: Object) -> str:
-        containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
-        ports = {
-            port.get("name"): port["containerPort"] for container in containers for port in container.get("ports", [])
-        }
-        port = next((ports[name] for name in PORTS if name in ports), None)
-        address = pod.get("status", {}).get("podIP")
-        if not port or not address:
-            return ""
-        host = f"[{address}]" if ":" in address else address
-        try:
-            body: Any = self._pool.request("GET", f"http://{host}:{port}/health/ready").json()
-            return str(body.get("keys", ""))
-        except (OSError, urllib3.exceptions.HTTPError, ValueError, AttributeError):
-            return ""
 
     def _write(
         self,
@@ -148,11 +125,6 @@ def adopt(files: Mapping[str, Any], now: datetime) -> Ring:
         if content.get("api_key")
     }
     return Ring({"jwt": tokens, "api": api}, Step.DONE, 0, now)
-
-
-def _uses(pod: Object) -> bool:
-    """Without a node it has loaded nothing yet. While it ends, it may still sign."""
-    return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in ENDED
 
 
 def _mounted(pod: Object) -> set[str]:

@@ -7,18 +7,23 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from launcher.errors import LaunchError
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
 from launcher.manifests import CALLERS, ROLES, SERVICES
+from operators.canary.objects import WEIGHTS, canary_of, release_of, with_release
+from operators.canary.rollout import Release
 from operators.kubernetes import GROUP, VERSION
 from operators.scaler.scaler import queries
 from tests.chart.conftest import KIND, PRODUCTION, VARIANTS, Object, Render, containers, of, pods
+from tests.chart.test_security import allowed, matching
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
 
 URL = "http://prometheus.monitoring:9090"
 ENABLED = ("operators.enabled=true", "operators.image=souk-operators:1", f"operators.metricsUrl={URL}")
 
+PROGRAMS = {name for name in ROLES if name.endswith(("-web", "-worker", "-celery"))}
 CONSUMERS = {name for name in ROLES if name.endswith(("-worker", "-celery"))}
 
 
@@ -36,7 +41,8 @@ def objects(render: Render) -> list[Object]:
 def test_there_are_none_by_default(render: Render, variant: tuple[str, ...]) -> None:
     rendered = render(*variant)
     assert "operators" not in of(rendered, "Deployment")
-    assert not of(rendered, "ConsumerScaler") | of(rendered, "ScaledObject") | of(rendered, "Keyring")
+    kinds = ("ConsumerScaler", "ScaledObject", "Keyring", "Canary")
+    assert not [name for kind in kinds for name in of(rendered, kind)]
 
 
 def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> None:
@@ -51,11 +57,19 @@ def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> N
 
 def test_they_have_the_rights_that_the_tests_of_operators_take_away(objects: list[Object]) -> None:
     rules = [{**rule} for rule in of(objects, "Role")["operators"]["rules"]]
-    named = [rule.pop("resourceNames", None) for rule in rules]
+    named = {(rule["resources"][0], rule["verbs"][0]): set(rule.pop("resourceNames", ())) for rule in rules}
     assert rules == yaml.safe_load((CHART / "operators/rules.yaml").read_text())
+    canaries = {f"{program}-canary" for program in PROGRAMS}
+    previews = {f"{service}-canary" for service in SERVICES}
     # A right to create cannot name what it creates.
-    [names] = [names for names in named if names]
-    assert set(names) == {"souk-keyring", *(f"{service}-keys" for service in (*SERVICES, "gateway"))}
+    assert {right: names for right, names in named.items() if names} == {
+        ("secrets", "get"): {"souk-keyring", *(f"{service}-keys" for service in (*SERVICES, "gateway"))},
+        ("configmaps", "get"): {f"{service}-weights" for service in SERVICES},
+        ("services", "get"): previews,
+        ("services", "delete"): previews,
+        ("deployments", "update"): PROGRAMS | canaries,
+        ("deployments", "delete"): canaries,
+    }
     [subject] = of(objects, "RoleBinding")["operators"]["subjects"]
     assert subject["name"] == pods(objects)["operators"]["spec"]["serviceAccountName"] == "operators"
     assert not of(objects, "ClusterRole")
@@ -144,6 +158,97 @@ def test_an_external_broker_has_labels_of_its_own(render: Render) -> None:
         assert scaler["spec"]["brokerLabels"] == {}
 
 
+# --- canaries
+
+
+CANARY = (*ENABLED, "operators.canary.strategy=Canary", "image.tag=v2")
+OWNER = {"metadata": {"name": "orders", "uid": "1"}}
+
+
+@pytest.fixture(params=["consul", "kubernetes"])
+def with_canaries(render: Render, request: pytest.FixtureRequest) -> list[Object]:
+    return render(*KIND, *CANARY, f"discovery={request.param}")
+
+
+def beside(objects: list[Object]) -> list[Object]:
+    """The canaries' Deployments, as the operator makes them."""
+    deployments = of(objects, "Deployment")
+    return [canary_of(deployments[name], Release("souk:3", "3"), 1, OWNER) for name in sorted(PROGRAMS)]
+
+
+def test_each_service_has_a_canary_of_its_image(with_canaries: list[Object]) -> None:
+    found = of(with_canaries, "Canary")
+    assert set(found) == set(SERVICES)
+    version = of(with_canaries, "Deployment")["orders-web"]["metadata"]["labels"]["app.kubernetes.io/version"]
+    for each in found.values():
+        spec = each["spec"]
+        assert (spec["image"], spec["version"], spec["strategy"]) == ("souk:v2", version, "Canary")
+        assert (spec["steps"], spec["intervalSeconds"]) == ([5, 25, 50], 300)
+
+
+def test_an_edge_reads_the_weights_of_each_service(with_canaries: list[Object]) -> None:
+    pod = pods(with_canaries)["gateway"]
+    [keys] = [each for each in containers(pod) if each["name"] == "keys"]
+    [folder] = [each["value"] for each in keys["env"] if each["name"] == "SOUK_WEIGHTS_DIRECTORY"]
+    assert {"name": "weights", "mountPath": folder, "readOnly": True} in keys["volumeMounts"]
+    [volume] = [each["projected"] for each in pod["spec"]["volumes"] if each["name"] == "weights"]
+    expected = [
+        {
+            "configMap": {
+                "name": f"{service}-weights",
+                "optional": True,
+                "items": [{"key": WEIGHTS, "path": f"{service}.json"}],
+            }
+        }
+        for service in sorted(SERVICES)
+    ]
+    assert volume["sources"] == expected
+
+
+def test_a_canary_reaches_what_its_program_does_and_only_the_edge_calls_it(with_canaries: list[Object]) -> None:
+    objects = [*with_canaries, *beside(with_canaries)]
+    into = {(caller, callee) for callee, caller in allowed(objects, "ingress", "from")}
+    passing = allowed(objects, "egress", "to") & into
+    for program in PROGRAMS:
+        canary = f"{program}-canary"
+        reached = {other for one, other in passing if one == program}
+        # Its sidecar would tell Consul of it.
+        assert {other for one, other in passing if one == canary} == reached
+        callers = {"gateway", "operators"} if program.endswith("-web") else {"operators"}
+        assert {one for one, other in passing if other == canary} == callers
+        assert {one for one, other in passing if other == program} >= callers
+
+
+def test_nothing_else_of_a_release_selects_its_canary(with_canaries: list[Object]) -> None:
+    canaries = beside(with_canaries)
+    labels = {each["metadata"]["name"]: each["spec"]["template"]["metadata"]["labels"] for each in canaries}
+    for kind in ("Service", "PodDisruptionBudget", "Deployment"):
+        for each in of(with_canaries, kind).values():
+            selector = each["spec"]["selector"]
+            assert not matching(selector if kind != "Service" else {"matchLabels": selector}, labels)
+    for each in canaries:
+        assert each["spec"]["selector"]["matchLabels"].items() <= labels[each["metadata"]["name"]].items()
+        assert "sidecar" not in {container["name"] for container in containers(each["spec"]["template"])}
+        spread = each["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert all(matching(one["labelSelector"], labels) == {each["metadata"]["name"]} for one in spread)
+        images = {container["image"] for container in containers(each["spec"]["template"])}
+        assert images == {"souk:3"}
+
+
+def test_canaries_need_their_operator(run_helm: Helm) -> None:
+    with pytest.raises(LaunchError) as refused:
+        run_helm("template", "souk", CHART, "--values", CHART / KIND[0], "--set", "operators.canary.strategy=Canary")
+    assert "operators.canary: needs operators.enabled" in " ".join(refused.value.last_lines)
+
+
+def test_production_is_released_by_canaries(render: Render) -> None:
+    objects = render("values/production.yaml+values/canary.yaml", "operators.image=souk-operators:1")
+    assert set(of(objects, "Canary")) == set(SERVICES)
+    monitors = of(objects, "PodMonitor")["souk"]["spec"]["podMetricsEndpoints"]
+    scraped = [each["relabelings"][0]["regex"] for each in monitors]
+    assert {"web(-canary)?", "worker(-canary)?", "operators(-canary)?"} <= set(scraped)
+
+
 # --- on a real API server
 
 
@@ -198,6 +303,32 @@ def test_turning_the_scaler_on_stops_no_consumer(kubernetes: KubernetesServer, r
     kubernetes.request("PUT", f"{path}/scale", scale)
     install(kubernetes, run_helm, namespace, *on)
     assert replicas() == 3
+
+
+@pytest.mark.kubernetes
+def test_an_upgrade_leaves_images_to_the_canaries(kubernetes: KubernetesServer, run_helm: Helm, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/orders-web"
+    on = (*ENABLED, "operators.canary.strategy=Canary")
+
+    def images() -> tuple[str, str]:
+        """What runs, and what shall."""
+        canary = kubernetes.request("GET", f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/canaries/orders")
+        return release_of(kubernetes.request("GET", path)).image, canary["spec"]["image"]
+
+    install(kubernetes, run_helm, namespace, *on, "image.tag=v1")
+    assert images() == ("souk:v1", "souk:v1")
+    install(kubernetes, run_helm, namespace, *on, "image.tag=v2", "web.replicas=3")
+    assert images() == ("souk:v1", "souk:v2")
+    # As the operator promotes it.
+    kubernetes.request("PUT", path, with_release(kubernetes.request("GET", path), Release("souk:v2", "2")))
+    install(kubernetes, run_helm, namespace, *on, "image.tag=v3")
+    assert images() == ("souk:v2", "souk:v3")
+    assert release_of(kubernetes.request("GET", path)).version == "2"
+    # The image of an earlier revision is not that which ran then.
+    with pytest.raises(LaunchError) as refused:
+        Helm(run_helm.binary, kubernetes.kubeconfig)("rollback", "souk", "2", "--no-hooks", f"--namespace={namespace}")
+    assert "conflict" in " ".join(refused.value.last_lines)
+    assert images()[0] == "souk:v2"
 
 
 def install(kubernetes: KubernetesServer, helm: Helm, namespace: str, *options: str) -> None:

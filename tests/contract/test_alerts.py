@@ -15,7 +15,11 @@ FILES = sorted((ROOT / "monitoring" / "rules").glob("*.yml"))
 GROUPS = [group for file in FILES for group in yaml.safe_load(file.read_text())["groups"]]
 RUNBOOKS = sorted((ROOT / "monitoring" / "runbooks").glob("*.md"))
 RULES = [(rule.get("alert"), rule["expr"]) for group in GROUPS for rule in group["rules"]]
-SOURCES = [path.read_text() for folder in ("chassis", "launcher", "services") for path in (ROOT / folder).rglob("*.py")]
+SOURCES = [
+    path.read_text()
+    for folder in ("chassis", "launcher", "operators", "services")
+    for path in (ROOT / folder).rglob("*.py")
+]
 SUFFIXES = ("_total", "_bucket", "_count")
 
 

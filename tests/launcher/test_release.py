@@ -104,14 +104,14 @@ def test_the_image_is_for_both_architectures_with_sbom_and_provenance(
 ) -> None:
     """By a program that writes down what Docker would be asked."""
     docker = tmp_path / "docker"
-    docker.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >{tmp_path}/asked\n')
+    docker.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert CliRunner().invoke(app, ["release", "image", "registry.example/souk:v1"]).exit_code == 0
-    asked = (tmp_path / "asked").read_text().split()
-    assert {"--platform=linux/amd64,linux/arm64", "--sbom=true", "--push", "--tag=registry.example/souk:v1"} <= set(
-        asked
-    )
+    services, operators = [set(line.split()) for line in (tmp_path / "asked").read_text().splitlines()]
+    for asked, name in ((services, "registry.example/souk:v1"), (operators, "registry.example/souk:v1-operators")):
+        assert {"--platform=linux/amd64,linux/arm64", "--sbom=true", "--push", f"--tag={name}"} <= asked
+    assert operators - services >= {"--build-arg=LOCK=operators.lock"}
 
 
 def test_the_chart_is_packaged(tmp_path: Path) -> None:

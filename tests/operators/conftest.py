@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -39,13 +39,14 @@ class Figures:
 
     def __init__(self) -> None:
         self.values: dict[str, float] = {}
+        self.answer: Callable[[str], float | None] = lambda query: self.values.get(query)
         self.is_broken = False
         figures = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 [query] = parse_qs(urlsplit(self.path).query)["query"]
-                value = figures.values.get(query)
+                value = figures.answer(query)
                 result = [] if value is None else [{"metric": {}, "value": [0, str(value)]}]
                 body = {"status": "success", "data": {"resultType": "vector", "result": result}}
                 self.send_response(503 if figures.is_broken else 200)
@@ -70,14 +71,24 @@ class Namespace:
         return self.server.request("GET", self.path(resource, version))
 
     def make(self, kind: str, name: str, **spec: Any) -> None:
-        manifest = {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": {"name": name}, "spec": spec}
+        self.apply(f"{GROUP}/{VERSION}", kind, name, {}, spec)
+
+    def apply(self, version: str, kind: str, name: str, labels: Mapping[str, str], spec: Any = None) -> None:
+        metadata = {"name": name, "labels": dict(labels)}
+        manifest = {"apiVersion": version, "kind": kind, "metadata": metadata} | ({"spec": spec} if spec else {})
         self.server.apply(yaml.safe_dump(manifest), self.name)
 
-    def deployment(self, name: str, replicas: int, grace_seconds: int = 60) -> None:
-        labels = {"app": name}
+    def patch(self, resource: str, body: Any, version: str = f"{GROUP}/{VERSION}") -> None:
+        self.server.request("PATCH", self.path(resource, version), body, MERGE)
+
+    def deployment(
+        self, name: str, replicas: int, grace_seconds: int = 60, labels: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        """more: of its container."""
+        labels = labels or {"app": name}
         pod = {
             "terminationGracePeriodSeconds": grace_seconds,
-            "containers": [{"name": "worker", "image": "souk"}],
+            "containers": [{"name": "worker", "image": "souk", **more}],
         }
         manifest = {
             "apiVersion": "apps/v1",
@@ -115,8 +126,8 @@ class Namespace:
         return [each["reason"] for each in found]
 
     def condition(self, resource: str) -> Any:
-        """Its only one; empty at first."""
-        [condition] = self.get(resource).get("status", {}).get("conditions") or [{}]
+        """The latest; empty at first."""
+        [*_, condition] = self.get(resource).get("status", {}).get("conditions") or [{}]
         return condition
 
     def reason(self, resource: str) -> str:

@@ -1,13 +1,15 @@
-"""The queries that measure a queue, as Prometheus evaluates them."""
+"""The queries that measure queues and releases, as Prometheus evaluates them."""
 
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from launcher import apt
+from operators.canary import figures
 from operators.scaler.scaler import queries
 
 ORDERS, USERS = '{broker="a",queue="orders"}', '{broker="a",queue="users"}'
@@ -48,17 +50,73 @@ def promtool() -> None:
 def test_a_figure_is_that_of_its_queue(tmp_path: Path, figure: str, value: float) -> None:
     labels = {"namespace": "shop"}, {"broker": "a"}
     expression = queries("orders", *labels)[figure]
+    evaluated(
+        tmp_path,
+        SERIES,
+        {expression: value, queries("payments", *labels)[figure]: None},
+    )
+
+
+REQUESTS = "flask_http_request_duration_seconds"
+OF = 'namespace="shop",app="orders"'
+STABLE, CANARY = f'{OF},instance="stable"', f'{OF},instance="canary"'
+
+RELEASES = {
+    f'souk_build_info{{{STABLE},version="1"}}': "1x40",
+    f'souk_build_info{{{CANARY},version="2"}}': "1x40",
+    f'{REQUESTS}_count{{{STABLE},status="200"}}': "0+30x40",
+    f'{REQUESTS}_bucket{{{STABLE},status="200",le="0.2"}}': "0+28x40",
+    f'{REQUESTS}_count{{{CANARY},status="200"}}': "_x34 3+3x5",
+    f'{REQUESTS}_bucket{{{CANARY},status="200",le="0.2"}}': "_x34 3+3x5",
+    # Its first errors are as many as the series has at first.
+    f'{REQUESTS}_count{{{CANARY},status="500"}}': "_x35 7x4",
+    f'{REQUESTS}_bucket{{{CANARY},status="500",le="0.2"}}': "_x35 0x4",
+    # A pod of the old release that is gone, other services and other shops.
+    f'{REQUESTS}_count{{{OF},instance="gone",status="500"}}': "0+100x35 stale",
+    f'souk_build_info{{{OF},instance="gone",version="1"}}': "1x35 stale",
+    f'{REQUESTS}_count{{namespace="shop",app="users",instance="canary",status="500"}}': "0+100x40",
+    f'{REQUESTS}_count{{namespace="other",app="orders",instance="canary",status="500"}}': "0+100x40",
+    f'souk_messages_handled_total{{{STABLE},type="order.placed",outcome="done"}}': "0+4x40",
+    f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="done"}}': "_x35 8x4",
+    f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="retried"}}': "_x35 2x4",
+    f'souk_tasks_handled_total{{{CANARY},task="pay",outcome="exhausted"}}': "_x35 1x4",
+    f'souk_message_handling_seconds_count{{{CANARY},type="order.placed"}}': "_x35 10x4",
+    f'souk_message_handling_seconds_bucket{{{CANARY},type="order.placed",le="0.25"}}': "_x35 6x4",
+}
+"""Every 15 s."""
+
+AFTER_10_MINUTES = [
+    ("requests", "1", 0, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
+    ("requests", "2", 0, {"count": 25, "failed": 7, "timed": 25, "fast": 18}),
+    ("messages", "1", 0, {"count": 80, "failed": 0, "timed": 0, "fast": 0}),
+    ("messages", "2", 0, {"count": 11, "failed": 3, "timed": 10, "fast": 6}),
+    # As it was before a switch.
+    ("requests", "1", 120, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
+    ("requests", "3", 0, {"count": None, "failed": 0, "timed": 0, "fast": 0}),
+]
+
+
+@pytest.mark.parametrize(("kind", "version", "ago", "values"), AFTER_10_MINUTES)
+def test_figures_are_those_of_a_release(
+    tmp_path: Path, kind: str, version: str, ago: int, values: dict[str, float | None]
+) -> None:
+    found = figures.queries(kind, {"namespace": "shop", "app": "orders"}, version, 300, ago)
+    evaluated(tmp_path, RELEASES, {found[name]: value for name, value in values.items()}, "10m")
+
+
+def evaluated(tmp_path: Path, series: Mapping[str, str], expected: Mapping[str, float | None], at: str = "9m") -> None:
+    """expected: by expression, None without data."""
     test = {
         "interval": "15s",
-        "input_series": [{"series": name, "values": values} for name, values in SERIES.items()],
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
         "promql_expr_test": [
-            # Rounded, as sums of floats are.
             {
+                # Rounded, as sums of floats are.
                 "expr": f"round({expression}, 0.001)",
-                "eval_time": "9m",
-                "exp_samples": [{"labels": "{}", "value": value}],
-            },
-            {"expr": queries("payments", *labels)[figure], "eval_time": "9m", "exp_samples": []},
+                "eval_time": at,
+                "exp_samples": [] if value is None else [{"labels": "{}", "value": value}],
+            }
+            for expression, value in expected.items()
         ],
     }
     file = tmp_path / "tests.yml"

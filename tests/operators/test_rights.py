@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from tests.installation import until
+from tests.operators.canary import a_service
 from tests.operators.conftest import RULES, Figures, Namespace, Start
 from tests.operators.test_keyring import a_keyring, secrets
 from tests.operators.test_scaler import WAIT_SECONDS, a_scaler, measured
 
 pytestmark = pytest.mark.kubernetes
 
-WATCHED = ("consumerscalers", "keyrings")
+WATCHED = ("consumerscalers", "keyrings", "canaries")
 
 
 def without(verb: str, resource: str) -> list[Any]:
@@ -37,6 +38,7 @@ def test_every_right_is_needed(
     a_scaler(namespace)
     secrets(namespace)
     a_keyring(namespace, rotation=1)
+    canaries(namespace)
     operators = start()
     if resource in WATCHED:
         assert operators.process.wait(WAIT_SECONDS) != 0
@@ -44,3 +46,26 @@ def test_every_right_is_needed(
         until(lambda: operators.failures() > 0, WAIT_SECONDS)
         last = resource.rpartition("/")[2]
         assert re.search(rf"403: \S+ \S+/{last}\b", operators.log.read_text())
+
+
+def canaries(namespace: Namespace) -> None:
+    """One in each state from which something is to be done, and an edge that does not respond."""
+    namespace.apply(
+        "v1", "Pod", "gateway", EDGE, {"nodeName": "node", "containers": [{"name": "keys", "image": "souk"}]}
+    )
+    for service, stage in STAGES.items():
+        a_service(namespace, service, web=1, worker=1)
+        namespace.make("Canary", service, image="souk:2", version="2")
+        if stage:
+            namespace.deployment(f"{service}-worker-canary", 1)
+            namespace.apply("v1", "Service", f"{service}-canary", {}, {"ports": [{"port": 1}]})
+            release = {"image": "souk:0", "version": "0"}
+            status = {"image": "souk:2", "version": "2", "attempt": 0, "before": release, "stage": stage, "step": 0}
+            status |= {"why": "", "tally": {"failures": 0, "inconclusive": 0, "errors": 0}}
+            namespace.patch(f"canaries/{service}/status", {"status": status})
+        if stage == "RollingBack":
+            namespace.apply("v1", "ConfigMap", f"{service}-weights", {})
+
+
+STAGES = {"users": "", "notifications": "RollingBack", "payments": "Draining", "products": "RolledBack"}
+EDGE = {"app.kubernetes.io/component": "edge"}

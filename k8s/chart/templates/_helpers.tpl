@@ -5,10 +5,35 @@ app.kubernetes.io/name: {{ .service }}
 app.kubernetes.io/component: {{ .role }}
 {{- end }}
 
+{{/* A program's pods, those of its canary too. */}}
+{{- define "souk.pods" -}}
+{{- if and .root.Values.operators.canary.strategy (has .role (list "web" "worker" "celery")) -}}
+matchLabels: {{ omit (include "souk.selector" . | fromYaml) "app.kubernetes.io/component" | toJson }}
+matchExpressions: [{key: app.kubernetes.io/component, operator: In, values: [{{ .role }}, {{ .role }}-canary]}]
+{{- else -}}
+matchLabels: {{ include "souk.selector" . | fromYaml | toJson }}
+{{- end }}
+{{- end }}
+
+{{/* Image and version. Of a program that gets new ones by a Canary (`isPromoted`), those that run: an upgrade would replace them itself. */}}
+{{- define "souk.release" -}}
+{{- $release := dict "image" (get .root.Values.image.names .service | default (include "souk.image" .root)) "version" .root.Chart.AppVersion }}
+{{- if and .isPromoted .root.Values.operators.canary.strategy }}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace .program }}
+{{- $release = dict "image" (first .spec.template.spec.containers).image "version" (index .spec.template.metadata.labels "app.kubernetes.io/version") }}
+{{- end }}
+{{- end }}
+{{- toJson $release }}
+{{- end }}
+
+{{- define "souk.version" -}}
+{{ (include "souk.release" . | fromJson).version }}
+{{- end }}
+
 {{- define "souk.labels" -}}
 {{ include "souk.selector" . }}
 app.kubernetes.io/part-of: souk
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/version: {{ include "souk.version" . | quote }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
@@ -37,7 +62,7 @@ capabilities: {drop: [ALL]}
 {{/* Image and command (`run`) of a program of ours. code: what it starts again after a change of, with `liveReload`. */}}
 {{- define "souk.container" -}}
 {{- $reloads := and .root.Values.liveReload .code -}}
-image: {{ get .root.Values.image.names .service | default (include "souk.image" .root) }}
+image: {{ (include "souk.release" . | fromJson).image }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 command: [/venv/bin/python, -m]
 {{- if $reloads }}
@@ -67,7 +92,7 @@ livenessProbe: {httpGet: {path: {{ .path }}, port: {{ .port }}}, periodSeconds: 
 {{- define "souk.environment" -}}
 - {name: SOUK_ENVIRONMENT, value: {{ .root.Values.environment }}}
 - {name: SOUK_HOST, value: 0.0.0.0}
-- {name: SOUK_VERSION, value: {{ .root.Chart.AppVersion | toJson }}}
+- {name: SOUK_VERSION, value: {{ include "souk.version" . | toJson }}}
 - {name: SOUK_TRUSTED_PROXIES, value: {{ .root.Values.podNetworks | toJson | toJson }}}
 {{- if .root.Values.ingress.enabled }}
 # The Ingress's, and the edge.
@@ -199,6 +224,9 @@ automountServiceAccountToken: false
 {{- end }}
 {{- end }}
 {{- with .root.Values }}
+{{- if and .operators.canary.strategy (not .operators.enabled) }}
+{{- fail "operators.canary: needs operators.enabled, or nobody would bring services a new image" }}
+{{- end }}
 {{- if lt (int .graceSeconds) (add .drainSeconds 20 | int) }}
 {{- fail "graceSeconds: must be at least drainSeconds + 20, which programs may take to finish what they have begun" }}
 {{- end }}

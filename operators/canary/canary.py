@@ -1,0 +1,355 @@
+"""Applies the law to a service's Deployments, and to the weights at the edge."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from structlog import get_logger
+
+from chassis.base import failpoints
+from operators.canary import figures, objects
+from operators.canary.objects import COMPONENT, ROLES, has_rolled_out, is_as, release_of
+from operators.canary.rollout import AT_REST, Facts, Plan, Release, Rollout, Stage, Wish, after, begin
+from operators.canary.verdict import Limits, Result, Tally, Verdict, compare
+from operators.kubernetes import Kubernetes, Object
+from operators.pods import is_running, reports
+from operators.prometheus import Query
+from operators.reconciler import Change, Event, conditions, reason_of, time_of
+
+log = get_logger(__name__)
+
+CONDITION, STALLED = "Ready", "Stalled"
+"""What Helm and kubectl wait for."""
+
+MISSING = "DeploymentMissing"
+APPS = "apps/v1"
+CONFIGURED = "souk.dev/weights"
+"""Changed on a pod of the edge, its kubelet brings it the weights at once instead of within a minute."""
+
+MAX_NAMED = 5
+
+MESSAGES = {
+    Stage.STARTING: "its pods start, without requests",
+    Stage.PREVIEW: "it can be looked at; `hold: false` lets it go on",
+    Stage.PROMOTING: "the stable programs get it",
+    Stage.DRAINING: "the stable programs have it; its own pods get no more requests",
+    Stage.PROMOTED: "it has taken over",
+    Stage.ROLLING_BACK: "its pods get no more requests",
+    Stage.ROLLED_BACK: "the release before serves alone",
+}
+
+Objects = Mapping[str, Object]
+
+
+@dataclass(frozen=True)
+class Want:
+    is_so: bool
+    do: Callable[[], None] | None = None
+    waits_for: str = ""
+    """What comes later is not done before it is so."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """What there is."""
+
+    stable: Objects
+    canaries: Objects
+    """By role."""
+    service: Object | None
+    weights: Object | None
+    edges: Sequence[Object]
+    reports: Sequence[Object]
+
+
+class Canary:
+    plural = "canaries"
+
+    def __init__(self, kubernetes: Kubernetes, query: Query) -> None:
+        self._kubernetes, self._query = kubernetes, query
+        self._reports = reports()
+
+    def decide(self, resource: Object, now: datetime) -> Change:
+        spec, name = resource["spec"], resource["metadata"]["name"]
+        place = self._read(name)
+        if "web" not in place.stable:
+            return _without_deployment(resource, now)
+        running = release_of(place.stable["web"])
+        wish, plan, limits = _wish(spec), _plan(spec), _limits(spec)
+        rollout = _rollout(resource.get("status", {})) or begin(wish, running)
+        todo, waits_for = _pending(self._wants(resource, place, rollout, plan))
+        failures = [objects.failure_of(each) for each in _rolling(place, rollout)]
+        facts = Facts(not todo and not waits_for, next(filter(None, failures), ""))
+        judge = partial(self._judge, resource, place, rollout, plan, limits, now)
+        following = after(rollout, wish, plan, running, facts, limits, judge, now)
+        todo, waits_for = _pending(self._wants(resource, place, following, plan))
+        message = _message(following, plan, waits_for)
+        if (following.stage, following.step) != (rollout.stage, rollout.step):
+            log.info("canary moved", canary=name, stage=following.stage.value, step=following.step, why=following.why)
+        return Change(
+            _status(resource, following, plan, message, now),
+            partial(_do, todo) if todo else None,
+            _event(resource, rollout, following, message),
+        )
+
+    # --- inside
+
+    def _read(self, name: str) -> Place:
+        def deployments(suffix: str) -> Objects:
+            found = {role: self._kubernetes.read(APPS, f"deployments/{name}-{role}{suffix}") for role in ROLES}
+            return {role: each for role, each in found.items() if each}
+
+        edges = [each for each in self._kubernetes.pods() if is_running(each) and _is_edge(each)]
+        return Place(
+            deployments(""),
+            deployments("-canary"),
+            self._kubernetes.read("v1", f"services/{name}-canary"),
+            self._kubernetes.read("v1", f"configmaps/{name}-weights"),
+            edges,
+            self._reports(edges),
+        )
+
+    def _wants(self, resource: Object, place: Place, rollout: Rollout, plan: Plan) -> list[Want]:
+        """In the order in which they become so."""
+        name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
+        release = rollout.wish.release
+        gone = {role: self._gone("deployments", APPS, each) for role, each in place.canaries.items()}
+        drained = [want for role, want in gone.items() if role != "web"]
+        match rollout.stage:
+            case Stage.PROMOTED | Stage.ROLLED_BACK:
+                return [*gone.values(), self._gone("services", "v1", place.service)]
+            case Stage.DRAINING:
+                return [*drained, *self._weighted(resource, place, {})]
+            case Stage.ROLLING_BACK:
+                wants = [*drained, *self._weighted(resource, place, {}), *self._released(place, rollout.before)]
+                # One does not wait for the other.
+                return sorted(wants, key=lambda want: bool(want.waits_for))
+        weight = _weight(rollout, plan)
+        addresses = [f"{each}.{namespace}.svc.cluster.local:{objects.PORT}" for each in (name, f"{name}-canary")]
+        weights = dict(zip(addresses, (100 - weight, weight), strict=True))
+        wanted = {
+            role: objects.canary_of(each, release, replicas, resource)
+            for role, each in place.stable.items()
+            if (replicas := _replicas(place, role, rollout, plan))
+        }
+        service = objects.service_of(wanted["web"], f"{name}-canary", resource)
+        wants = [self._made("services", "v1", place.service, service)]
+        wants += [self._made("deployments", APPS, place.canaries.get(role), each) for role, each in wanted.items()]
+        wants += [
+            Want(
+                bool((found := place.canaries.get(role)) and is_as(found, each) and has_rolled_out(found)),
+                waits_for=each["metadata"]["name"],
+            )
+            for role, each in wanted.items()
+        ]
+        wants += [want for role, want in gone.items() if role not in wanted]
+        wants += self._weighted(resource, place, weights)
+        return wants + (self._released(place, release) if rollout.stage == Stage.PROMOTING else [])
+
+    def _made(self, plural: str, version: str, found: Object | None, wanted: Object) -> Want:
+        if not found:
+            return Want(False, partial(self._kubernetes.create, version, plural, wanted))
+        changed = {
+            **wanted,
+            "metadata": {**wanted["metadata"], "resourceVersion": found["metadata"]["resourceVersion"]},
+        }
+        return Want(is_as(found, wanted), partial(self._kubernetes.replace, version, plural, changed))
+
+    def _gone(self, plural: str, version: str, found: Object | None) -> Want:
+        name = found["metadata"]["name"] if found else ""
+        is_going = not found or "deletionTimestamp" in found["metadata"]
+        return Want(is_going, partial(self._kubernetes.delete, version, f"{plural}/{name}"))
+
+    def _weighted(self, resource: Object, place: Place, weights: Mapping[str, int]) -> list[Want]:
+        name = resource["metadata"]["name"]
+        wanted = objects.weights_of(f"{name}-weights", weights, resource)
+        late = [
+            pod
+            for pod, report in zip(place.edges, place.reports, strict=True)
+            # Keys: the edge has been given something.
+            if not report.get("keys") or report.get("weights", {}).get(name, {}) != weights
+        ]
+        told = {CONFIGURED: wanted["metadata"]["annotations"][objects.MADE_OF]}
+        untold = [each for each in late if not told.items() <= each["metadata"].get("annotations", {}).items()]
+        named = ", ".join(each["metadata"]["name"] for each in late[:MAX_NAMED])
+        is_made = is_as(place.weights, wanted)
+        return [
+            self._made("configmaps", "v1", place.weights, wanted),
+            *(Want(False, partial(self._kubernetes.annotate_pod, each["metadata"]["name"], told)) for each in untold),
+            Want(is_made and not late, waits_for=named + (" and more" if len(late) > MAX_NAMED else "") or "the edge"),
+        ]
+
+    def _released(self, place: Place, release: Release) -> list[Want]:
+        changes: list[Want] = []
+        rollouts: list[Want] = []
+        for role, each in place.stable.items():
+            # Requests come back, and an autoscaler may have stopped pods meanwhile.
+            wanted = _count(place.canaries[role]) if role == "web" and role in place.canaries else 0
+            is_so, changed = release_of(each) == release and _count(each) >= wanted, objects.with_release(each, release)
+            changed["spec"]["replicas"] = max(_count(each), wanted)
+            changes.append(Want(is_so, partial(self._kubernetes.replace, APPS, "deployments", changed)))
+            rollouts.append(Want(is_so and has_rolled_out(each), waits_for=each["metadata"]["name"]))
+        return [*changes, *rollouts]
+
+    def _judge(
+        self, resource: Object, place: Place, rollout: Rollout, plan: Plan, limits: Limits, now: datetime
+    ) -> Verdict:
+        name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
+        late = [each["metadata"]["name"] for each in place.canaries.values() if not has_rolled_out(each)]
+        if late or "web" not in place.canaries:
+            return Verdict(Result.FAILED, f"{', '.join(late) or f'{name}-web-canary'} is not ready")
+        kinds = [figures.REQUESTS, *([figures.MESSAGES] if len(place.canaries) > 1 else [])]
+        labels = {"namespace": namespace, "app": name}
+        seconds = round(plan.interval.total_seconds())
+        # With no request left to the stable release, its last ones count.
+        is_switched = _weight(rollout, plan) == 100 and rollout.begun_at
+        ago = math.ceil((now - rollout.begun_at).total_seconds()) if is_switched and rollout.begun_at else 0
+
+        def measured(kind: str, release: Release, since: int = 0) -> Any:
+            return figures.measure(self._query, figures.queries(kind, labels, release.version, seconds, since))
+
+        samples = {
+            kind: (
+                measured(kind, rollout.before, ago if kind == figures.REQUESTS else 0),
+                measured(kind, rollout.wish.release),
+            )
+            for kind in kinds
+        }
+        return compare(samples, limits)
+
+
+def _do(todo: Sequence[Callable[[], None]]) -> None:
+    for each in todo:
+        each()
+        failpoints.point("an object changed")
+
+
+def _pending(wants: Sequence[Want]) -> tuple[list[Callable[[], None]], str]:
+    """What to do now, and what holds up the rest."""
+    todo: list[Callable[[], None]] = []
+    for want in wants:
+        if not want.is_so and want.do:
+            todo.append(want.do)
+        if not want.is_so and want.waits_for:
+            return todo, want.waits_for
+    return todo, ""
+
+
+def _is_edge(pod: Object) -> bool:
+    return bool(pod["metadata"].get("labels", {}).get(COMPONENT) == "edge")
+
+
+def _weight(rollout: Rollout, plan: Plan) -> int:
+    """Percent. None before it is judged."""
+    return 0 if rollout.stage in (Stage.STARTING, Stage.PREVIEW) else _next_weight(rollout, plan)
+
+
+def _next_weight(rollout: Rollout, plan: Plan) -> int:
+    return plan.steps[min(rollout.step, len(plan.steps) - 1)]
+
+
+def _replicas(place: Place, role: str, rollout: Rollout, plan: Plan) -> int:
+    """Web pods are there before their requests, consumers take messages at once."""
+    if role != "web":
+        return objects.replicas_of(place.stable[role], role, _weight(rollout, plan))
+    # An autoscaler stops stable pods as requests leave them.
+    before = _count(place.canaries["web"]) if "web" in place.canaries else 0
+    return max(before, objects.replicas_of(place.stable[role], role, _next_weight(rollout, plan)))
+
+
+def _count(deployment: Object) -> int:
+    return int(deployment["spec"].get("replicas", 1))
+
+
+def _rolling(place: Place, rollout: Rollout) -> list[Object]:
+    return [*place.canaries.values(), *(place.stable.values() if rollout.stage == Stage.PROMOTING else ())]
+
+
+def _wish(spec: Object) -> Wish:
+    return Wish(Release(spec["image"], spec["version"]), spec["attempt"])
+
+
+def _plan(spec: Object) -> Plan:
+    steps = tuple(spec["steps"]) if spec["strategy"] == "Canary" else (100,)
+    return Plan(steps, timedelta(seconds=spec["intervalSeconds"]), spec["hold"])
+
+
+def _limits(spec: Object) -> Limits:
+    given = spec["limits"]
+    return Limits(
+        min_count=given["minSamples"],
+        max_more_failed=given["maxMoreFailedPercent"] / 100,
+        max_more_slow=given["maxMoreSlowPercent"] / 100,
+        failures=given["failures"],
+        inconclusive=given["inconclusive"],
+        errors=given["errors"],
+    )
+
+
+# --- its status
+
+
+def _rollout(status: Object) -> Rollout | None:
+    """None at first."""
+    if "stage" not in status:
+        return None
+    times = {
+        name: datetime.fromisoformat(status[field]) if field in status else None
+        for name, field in (("begun_at", "begunAt"), ("judged_at", "judgedAt"))
+    }
+    return Rollout(
+        Wish(Release(status["image"], status["version"]), status["attempt"]),
+        Release(**status["before"]),
+        Stage(status["stage"]),
+        status["step"],
+        tally=Tally(**status["tally"]),
+        why=status["why"],
+        **times,
+    )
+
+
+def _status(resource: Object, rollout: Rollout, plan: Plan, message: str, now: datetime) -> Object:
+    times = {"begunAt": rollout.begun_at, "judgedAt": rollout.judged_at}
+    is_rolled_back = rollout.stage == Stage.ROLLED_BACK
+    value = rollout.stage == Stage.PROMOTED
+    is_back = rollout.stage in (*AT_REST, Stage.DRAINING, Stage.ROLLING_BACK)
+    stalled = conditions(resource, STALLED, is_rolled_back, rollout.stage, message, now)
+    both = conditions({"status": {"conditions": stalled}}, CONDITION, value, rollout.stage, message, now)
+    return {
+        **asdict(rollout.wish.release),
+        "attempt": rollout.wish.attempt,
+        "before": asdict(rollout.before),
+        "stage": rollout.stage.value,
+        "step": rollout.step,
+        "weight": 0 if is_back else _weight(rollout, plan),
+        "tally": asdict(rollout.tally),
+        "why": rollout.why,
+        **{name: time_of(value) for name, value in times.items() if value},
+        "conditions": both,
+        "observedGeneration": resource["metadata"]["generation"],
+    }
+
+
+def _message(rollout: Rollout, plan: Plan, waits_for: str) -> str:
+    message = MESSAGES.get(rollout.stage) or f"it gets {_weight(rollout, plan)} % of the requests"
+    return message + (f"; {rollout.why}" if rollout.why else "") + (f"; waits for {waits_for}" if waits_for else "")
+
+
+def _event(resource: Object, rollout: Rollout, following: Rollout, message: str) -> Event | None:
+    """Of each stage and step."""
+    is_new = (following.stage, following.step, following.wish) != (rollout.stage, rollout.step, rollout.wish)
+    is_first = reason_of(resource, CONDITION) in ("", MISSING)
+    if not is_new and not is_first:
+        return None
+    return Event(following.stage.value, message, following.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK))
+
+
+def _without_deployment(resource: Object, now: datetime) -> Change:
+    message = f"there is no deployment {resource['metadata']['name']}-web"
+    known = {**resource.get("status", {}), "observedGeneration": resource["metadata"]["generation"]}
+    known["conditions"] = conditions(resource, CONDITION, False, MISSING, message, now)
+    is_new = reason_of(resource, CONDITION) != MISSING
+    return Change(known, event=Event(MISSING, message, True) if is_new else None)

@@ -1,0 +1,140 @@
+"""What a canary consists of in a cluster, made from what runs."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+from operators.canary.rollout import Release
+from operators.kubernetes import GROUP, VERSION, Object
+
+ROLES = ("web", "worker", "celery")
+"""A service's programs, as far as it has them: Deployments SERVICE-ROLE."""
+
+COMPONENT, RELEASE = "app.kubernetes.io/component", "app.kubernetes.io/version"
+MADE_OF = f"{GROUP}/made-of"
+"""Digest of what the operator has made: the API server adds defaults."""
+
+VERSION_VARIABLE = "SOUK_VERSION"
+SIDECAR = "sidecar"
+"""Would have Consul name the canary beside the stable pods, at full weight."""
+
+PORT = 8080
+WEIGHTS = "weights.json"
+
+
+def release_of(deployment: Object) -> Release:
+    container = _program(deployment)
+    version = next((each["value"] for each in container.get("env", []) if each["name"] == VERSION_VARIABLE), "")
+    return Release(container["image"], version)
+
+
+def with_release(deployment: Object, release: Release) -> Object:
+    """The same, of another release."""
+    found, before = deepcopy(deployment), _program(deployment)["image"]
+    template = found["spec"]["template"]
+    template["metadata"]["labels"][RELEASE] = release.version
+    for container in (*template["spec"].get("initContainers", []), *template["spec"]["containers"]):
+        if container["image"] == before:
+            container["image"] = release.image
+        for variable in container.get("env", []):
+            if variable["name"] == VERSION_VARIABLE:
+                variable["value"] = release.version
+    return found
+
+
+def canary_of(deployment: Object, release: Release, replicas: int, owner: Object) -> Object:
+    """Beside this one: it belongs to no Service, budget or autoscaler of its."""
+    role = deployment["spec"]["template"]["metadata"]["labels"][COMPONENT]
+    spec = _renamed(with_release(deployment, release)["spec"], role)
+    pod = spec["template"]["spec"]
+    if "initContainers" in pod:
+        pod["initContainers"] = [each for each in pod["initContainers"] if each["name"] != SIDECAR]
+    spec["replicas"] = replicas
+    return _owned(
+        "apps/v1", "Deployment", f"{deployment['metadata']['name']}-canary", owner, spec["selector"], {"spec": spec}
+    )
+
+
+def service_of(canary: Object, name: str, owner: Object) -> Object:
+    """canary: its web program."""
+    selector = canary["spec"]["selector"]
+    ports = [{"name": "http", "port": PORT, "targetPort": "http"}]
+    return _owned(
+        "v1", "Service", name, owner, selector, {"spec": {"selector": selector["matchLabels"], "ports": ports}}
+    )
+
+
+def weights_of(name: str, weights: Mapping[str, int], owner: Object) -> Object:
+    """What each pod of the edge mounts."""
+    return _owned("v1", "ConfigMap", name, owner, {}, {"data": {WEIGHTS: json.dumps(weights)}})
+
+
+def is_as(found: Object | None, wanted: Object) -> bool:
+    """Whether the operator has made it so."""
+    made = wanted["metadata"]["annotations"][MADE_OF]
+    return bool(found and found["metadata"].get("annotations", {}).get(MADE_OF) == made)
+
+
+def has_rolled_out(deployment: Object) -> bool:
+    """As `kubectl rollout status`."""
+    status, wanted = deployment.get("status", {}), deployment["spec"].get("replicas", 1)
+    updated, all_ = status.get("updatedReplicas", 0), status.get("replicas", 0)
+    is_observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    return bool(is_observed and wanted <= updated and all_ <= updated <= status.get("availableReplicas", 0))
+
+
+def failure_of(deployment: Object) -> str:
+    """Of its rollout; empty while there is hope."""
+    status = deployment.get("status", {})
+    if status.get("observedGeneration", 0) < deployment["metadata"]["generation"]:
+        return ""
+    is_late = (
+        (each["type"], each.get("reason")) == ("Progressing", "ProgressDeadlineExceeded")
+        for each in status.get("conditions", [])
+    )
+    return f"{deployment['metadata']['name']} does not get ready" if any(is_late) else ""
+
+
+def replicas_of(deployment: Object, role: str, weight: int) -> int:
+    """Requests are shared by the edge, messages by consumers, who take alike: never more than the weight, so at times none."""
+    stable = int(deployment["spec"].get("replicas", 1))
+    if weight == 100:
+        return stable
+    return max(1, math.ceil(stable * weight / 100)) if role == "web" else stable * weight // (100 - weight)
+
+
+# --- inside
+
+
+def _program(deployment: Object) -> Object:
+    container: Object = deployment["spec"]["template"]["spec"]["containers"][0]
+    return container
+
+
+def _renamed(value: Any, role: str) -> Any:
+    if isinstance(value, dict):
+        renamed = {name: _renamed(each, role) for name, each in value.items()}
+        return renamed | {COMPONENT: f"{role}-canary"} if value.get(COMPONENT) == role else renamed
+    return [_renamed(each, role) for each in value] if isinstance(value, list) else value
+
+
+def _owned(version: str, kind: str, name: str, owner: Object, selector: Object, content: Object) -> Object:
+    """Kubernetes deletes it with its owner."""
+    reference = {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": "Canary",
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
+    made_of = json.dumps([reference, content], sort_keys=True)
+    metadata = {
+        "name": name,
+        "labels": {**selector.get("matchLabels", {}), "app.kubernetes.io/part-of": "souk"},
+        "annotations": {MADE_OF: hashlib.sha256(made_of.encode()).hexdigest()},
+        "ownerReferences": [reference],
+    }
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, **content}

@@ -1,0 +1,142 @@
+"""How a release takes over from the one that runs: step by step, after a verdict on each, or back."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from operators.canary.verdict import Limits, Step, Tally, Verdict, count
+
+
+class Stage(StrEnum):
+    """As in a condition."""
+
+    STARTING = "Starting"
+    """Its pods get ready, and no request reaches them."""
+    PREVIEW = "Preview"
+    """They are looked at."""
+    JUDGING = "Judging"
+    PROMOTING = "Promoting"
+    """The stable programs get its image."""
+    DRAINING = "Draining"
+    PROMOTED = "Promoted"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+
+
+AT_REST = (Stage.PROMOTED, Stage.ROLLED_BACK)
+
+
+@dataclass(frozen=True)
+class Release:
+    image: str
+    version: str
+
+
+@dataclass(frozen=True)
+class Wish:
+    release: Release
+    attempt: int = 0
+    """Another one tries a release again that was rolled back."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: tuple[int, ...]
+    """Percent of the requests; in blue-green only 100."""
+    interval: timedelta
+    is_held: bool = False
+    """Whether it stays in preview."""
+
+
+@dataclass(frozen=True)
+class Rollout:
+    wish: Wish
+    before: Release
+    """What ran."""
+    stage: Stage
+    step: int = 0
+    begun_at: datetime | None = None
+    """Of this step: once everything was in place."""
+    judged_at: datetime | None = None
+    """Since when the next verdict's figures count."""
+    tally: Tally = field(default_factory=Tally)
+    why: str = ""
+    """The last verdict, or what ended it."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    is_in_place: bool
+    """Whether all that this stage wants is there."""
+    failure: str = ""
+    """What keeps it from ever being."""
+
+
+def begin(wish: Wish, running: Release) -> Rollout:
+    if wish.release == running:
+        return Rollout(wish, running, Stage.PROMOTED)
+    if wish.release.version == running.version:
+        why = f"version {running.version} runs already: figures of two images of one version cannot be told apart"
+        return Rollout(wish, running, Stage.ROLLED_BACK, why=why)
+    return Rollout(wish, running, Stage.STARTING)
+
+
+def after(
+    rollout: Rollout,
+    wish: Wish,
+    plan: Plan,
+    running: Release,
+    facts: Facts,
+    limits: Limits,
+    judge: Callable[[], Verdict],
+    now: datetime,
+) -> Rollout:
+    """The next stage or step, or the same. judge: asked only when a verdict is due."""
+    if rollout.stage in AT_REST:
+        return rollout if wish == rollout.wish else begin(wish, running)
+    if rollout.stage == Stage.DRAINING:
+        return replace(rollout, stage=Stage.PROMOTED) if facts.is_in_place else rollout
+    if rollout.stage == Stage.ROLLING_BACK:
+        if not facts.is_in_place:
+            return rollout
+        return replace(rollout, stage=Stage.ROLLED_BACK) if wish == rollout.wish else begin(wish, running)
+    if wish != rollout.wish:
+        return _back(rollout, "another release is wanted")
+    if facts.failure:
+        return _back(rollout, facts.failure)
+    if rollout.stage == Stage.JUDGING and rollout.begun_at:
+        return _judged(rollout, plan, limits, judge, now)
+    if not facts.is_in_place:
+        return rollout
+    match rollout.stage:
+        case Stage.PROMOTING:
+            return replace(rollout, stage=Stage.DRAINING)
+        case Stage.JUDGING:
+            return replace(rollout, begun_at=now, judged_at=now)
+        case _:
+            return replace(rollout, stage=Stage.PREVIEW if plan.is_held else Stage.JUDGING)
+
+
+# --- inside
+
+
+def _judged(rollout: Rollout, plan: Plan, limits: Limits, judge: Callable[[], Verdict], now: datetime) -> Rollout:
+    if rollout.judged_at and now - rollout.judged_at < plan.interval:
+        return rollout
+    verdict = judge()
+    step, tally = count(rollout.tally, verdict, limits)
+    judged = replace(rollout, judged_at=now, tally=tally, why=f"{verdict.result}: {verdict.why}")
+    match step:
+        case Step.WAIT:
+            return judged
+        case Step.ABORT:
+            return _back(judged, judged.why)
+        case Step.ADVANCE if rollout.step + 1 < len(plan.steps):
+            return replace(judged, step=rollout.step + 1, begun_at=None, judged_at=None)
+        case Step.ADVANCE:
+            return replace(judged, stage=Stage.PROMOTING)
+
+
+def _back(rollout: Rollout, why: str) -> Rollout:
+    return replace(rollout, stage=Stage.ROLLING_BACK, why=why)

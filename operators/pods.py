@@ -1,0 +1,49 @@
+"""What pods say of themselves, in /health/ready."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import urllib3
+
+from operators.kubernetes import Object
+
+TIMEOUT = urllib3.Timeout(connect=1, read=3)
+AT_ONCE = 16
+"""Pods. One that hangs holds up few others."""
+
+ENDED = ("Succeeded", "Failed")
+PORTS = ("keys", "http")
+"""Names of the port where a pod says it; the first that it has."""
+
+Reports = Callable[[Sequence[Object]], list[Object]]
+
+
+def is_running(pod: Object) -> bool:
+    """Without a node it has loaded nothing yet. While it ends, it may still work."""
+    return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in ENDED
+
+
+def reports() -> Reports:
+    """Of each pod; empty for one that does not respond."""
+    pool = urllib3.PoolManager(timeout=TIMEOUT, retries=False)
+
+    def of(pod: Object) -> Object:
+        containers = [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+        ports = {each.get("name"): each["containerPort"] for one in containers for each in one.get("ports", [])}
+        port = next((ports[name] for name in PORTS if name in ports), None)
+        address = pod.get("status", {}).get("podIP")
+        if not port or not address:
+            return {}
+        host = f"[{address}]" if ":" in address else address
+        try:
+            body: Any = pool.request("GET", f"http://{host}:{port}/health/ready").json()
+        except (OSError, urllib3.exceptions.HTTPError, ValueError):
+            return {}
+        return body if isinstance(body, dict) else {}
+
+    def of_all(pods: Sequence[Object]) -> list[Object]:
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            return list(threads.map(of, pods))
+
+    return of_all

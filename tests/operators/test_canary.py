@@ -1,0 +1,335 @@
+"""Canary on a real API server."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.installation import until
+from tests.kubernetes import KubernetesServer, Refused
+from tests.operators.canary import (
+    APPS,
+    CANARY,
+    SERVICE,
+    WAIT_SECONDS,
+    Cluster,
+    a_canary,
+    a_service,
+    images,
+    measured,
+    soon,
+    stable,
+    weights,
+)
+from tests.operators.conftest import Figures, Namespace, Start
+
+pytestmark = pytest.mark.kubernetes
+
+ALIKE = {"v1": (1_000, 2, 20), "v2": (200, 0, 4)}
+BAD, SLOW = {**ALIKE, "v2": (200, 40, 0)}, {**ALIKE, "v2": (200, 0, 100)}
+ALL = {"web", "worker"}
+
+
+@pytest.fixture
+def cluster(namespace: Namespace, figures: Figures) -> Iterator[Cluster]:
+    a_service(namespace, web=2, worker=2)
+    measured(figures, namespace, **ALIKE)
+    found = Cluster(namespace)
+    yield found
+    found.stop()
+
+
+def comes_to(namespace: Namespace, reason: str) -> None:
+    until(soon(lambda: namespace.reason(CANARY) == reason), WAIT_SECONDS)
+
+
+def waits_for(namespace: Namespace) -> str:
+    waiting: str = namespace.condition(CANARY).get("message", "").partition("; waits for ")[2]
+    return waiting
+
+
+def is_gone(namespace: Namespace) -> bool:
+    names = {each["metadata"]["name"] for each in namespace.get("services", "v1")["items"]}
+    return images(namespace).keys() == stable("").keys() and f"{SERVICE}-canary" not in names
+
+
+def test_it_takes_over_step_by_step(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    a_canary(namespace)
+    start()
+    comes_to(namespace, "Promoted")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert images(namespace) == stable("souk:2")
+    assert cluster.percents() == [0, 5, 25, 50, 0]
+    # No request before a pod is ready, and of two workers no third of the messages.
+    assert all(web for percent, web, _ in cluster.seen if percent)
+    assert {workers for percent, _, workers in cluster.seen if percent == 5} == {0}
+    assert max(workers for *_, workers in cluster.seen) == 2
+    assert weights(namespace) == {}
+    template = namespace.get(f"deployments/{SERVICE}-web", APPS)["spec"]["template"]
+    assert template["metadata"]["labels"]["app.kubernetes.io/version"] == "2"
+    assert template["spec"]["containers"][0]["env"] == [{"name": "SOUK_VERSION", "value": "2"}]
+    conditions = {each["type"]: each["status"] for each in namespace.get(CANARY)["status"]["conditions"]}
+    assert conditions == {"Ready": "True", "Stalled": "False"}
+    expected = ["Starting", *["Judging"] * 3, "Promoting", "Draining", "Promoted"]
+    until(lambda: sorted(namespace.events()) == sorted(expected), WAIT_SECONDS)
+
+
+@pytest.mark.parametrize(
+    ("figures_of", "why"), [(BAD, "20.0% of 200 requests failed"), (SLOW, "50.0% of 200 requests")]
+)
+def test_a_worse_one_is_rolled_back_and_says_why(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start, figures_of: dict[str, Any], why: str
+) -> None:
+    measured(figures, namespace, **figures_of)
+    a_canary(namespace)
+    operators = start()
+    comes_to(namespace, "RolledBack")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert images(namespace) == stable("souk:1")
+    assert namespace.generation(f"{SERVICE}-web") == 1
+    assert cluster.percents() == [0, 5, 0]
+    condition = namespace.condition(CANARY)
+    assert why in condition["message"]
+    assert namespace.get(CANARY)["status"]["conditions"][0]["type"] == "Stalled"
+    until(lambda: "RolledBack" in namespace.events(), WAIT_SECONDS)
+    metric = f'souk_operator_reason{{kind="canaries",name="{SERVICE}",reason="RolledBack"}} 1.0'
+    until(lambda: metric in operators.get("/metrics")[1], WAIT_SECONDS)
+    # Not again by itself.
+    measured(figures, namespace, **ALIKE)
+    a_canary(namespace, intervalSeconds=6)
+    until(lambda: is_observed(namespace), WAIT_SECONDS)
+    assert namespace.reason(CANARY) == "RolledBack"
+    a_canary(namespace, attempt=1)
+    comes_to(namespace, "Promoted")
+    until(lambda: metric not in operators.get("/metrics")[1], WAIT_SECONDS)
+    assert images(namespace).items() >= stable("souk:2").items()
+
+
+def is_observed(namespace: Namespace) -> bool:
+    found = namespace.get(CANARY)
+    return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+
+def test_without_figures_it_waits_and_goes_back(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start
+) -> None:
+    measured(figures, namespace, v1=(1_000, 0, 0), v2=(99, 0, 0))
+    a_canary(namespace, steps=[5, 50], limits={"inconclusive": 2, "errors": 2})
+    start()
+    until(lambda: namespace.get(CANARY).get("status", {}).get("tally", {}).get("inconclusive") == 1, WAIT_SECONDS)
+    assert "has 99 of the 100 requests" in namespace.condition(CANARY)["message"]
+    comes_to(namespace, "RolledBack")
+    figures.is_broken = True
+    a_canary(namespace, steps=[5, 50], limits={"inconclusive": 2, "errors": 2}, attempt=1)
+    until(lambda: "could not be measured" in namespace.condition(CANARY)["message"], WAIT_SECONDS)
+    comes_to(namespace, "RolledBack")
+    assert set(cluster.percents()) == {0, 5}
+
+
+def test_nothing_is_judged_before_each_edge_has_the_weights(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start
+) -> None:
+    cluster.held_back = {"gateway-b"}
+    a_canary(namespace, steps=[50])
+    start()
+    until(lambda: waits_for(namespace) == "gateway-b", WAIT_SECONDS)
+    assert namespace.reason(CANARY) == "Starting"
+    cluster.held_back = set()
+    comes_to(namespace, "Judging")
+    # And its pods stay while one edge still sends them requests.
+    until(lambda: cluster.seen[-1][0] == 50, WAIT_SECONDS)
+    cluster.held_back = {"gateway-b"}
+    a_canary(namespace, steps=[50], image="souk:1", version="1")
+    until(lambda: waits_for(namespace) == "gateway-b" and namespace.reason(CANARY) == "RollingBack", WAIT_SECONDS)
+    until(lambda: f"{SERVICE}-worker-canary" not in images(namespace), WAIT_SECONDS)
+    assert f"{SERVICE}-web-canary" in images(namespace)
+    cluster.held_back = set()
+    comes_to(namespace, "Promoted")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert images(namespace) == stable("souk:1")
+
+
+def test_blue_green_is_looked_at_switched_at_once_and_switched_back(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start
+) -> None:
+    a_canary(namespace, strategy="BlueGreen", hold=True)
+    start()
+    comes_to(namespace, "Preview")
+    assert images(namespace).keys() == {*stable(""), f"{SERVICE}-web-canary"}
+    service = namespace.get(f"services/{SERVICE}-canary", "v1")["spec"]["selector"]
+    pods = namespace.get(f"deployments/{SERVICE}-web-canary", APPS)["spec"]
+    assert service.items() <= pods["template"]["metadata"]["labels"].items()
+    assert pods["replicas"] == 2
+    a_canary(namespace, strategy="BlueGreen")
+    until(lambda: cluster.seen[-1][0] == 100, WAIT_SECONDS)
+    # An autoscaler sees idle pods.
+    namespace.patch(f"deployments/{SERVICE}-web", {"spec": {"replicas": 1}}, APPS)
+    # The old colour has not stopped.
+    a_canary(namespace, strategy="BlueGreen", image="souk:1", version="1")
+    comes_to(namespace, "Promoted")
+    assert cluster.percents() == [0, 100, 0]
+    assert images(namespace).items() >= stable("souk:1").items()
+    assert max(pods for _, pods, _ in cluster.seen) == namespace.replicas(f"{SERVICE}-web") == 2
+    # Judged beside the stable release's last requests.
+    figures.answer = lambda query: _last(figures, query)
+    a_canary(namespace, strategy="BlueGreen", version="3", image="souk:3")
+    until(lambda: images(namespace).items() >= stable("souk:3").items(), WAIT_SECONDS)
+    comes_to(namespace, "Promoted")
+    assert cluster.percents() == [0, 100, 0, 100, 0]
+
+
+def _last(figures: Figures, query: str) -> float | None:
+    """Of a release that got its last request before a switch, and since then none."""
+    is_now = "offset" not in query.partition(" - (")[0]
+    if 'version="1"' in query and is_now and "flask" in query:
+        return 0
+    if "status=~" in query or "outcome=~" in query:
+        return 0
+    return 1_000
+
+
+def test_what_never_gets_ready_gets_no_request(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    cluster.held_back = {f"{SERVICE}-web-canary"}
+    a_canary(namespace)
+    start()
+    until(lambda: waits_for(namespace) == f"{SERVICE}-web-canary", WAIT_SECONDS)
+    is_late(namespace, f"{SERVICE}-web-canary")
+    comes_to(namespace, "RolledBack")
+    assert "orders-web-canary does not get ready" in namespace.condition(CANARY)["message"]
+    assert cluster.percents() == [0]
+
+
+def is_late(namespace: Namespace, name: str) -> None:
+    """As the controller reports after progressDeadlineSeconds."""
+    condition = {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded"}
+    status = {"observedGeneration": namespace.generation(name), "conditions": [condition]}
+    namespace.patch(f"deployments/{name}/status", {"status": status}, APPS)
+
+
+def test_stable_programs_that_do_not_start_with_it_get_theirs_back(
+    namespace: Namespace, cluster: Cluster, start: Start
+) -> None:
+    a_canary(namespace, steps=[50])
+    cluster.held_back = {f"{SERVICE}-worker"}
+    start()
+    until(lambda: images(namespace).items() >= stable("souk:2").items(), WAIT_SECONDS)
+    assert namespace.reason(CANARY) == "Promoting"
+    is_late(namespace, f"{SERVICE}-worker")
+    until(lambda: images(namespace).items() >= stable("souk:1").items(), WAIT_SECONDS)
+    cluster.held_back = set()
+    comes_to(namespace, "RolledBack")
+
+
+@pytest.mark.parametrize("point", ["status written", "an object changed"])
+def test_killed_in_each_step_it_goes_on(
+    namespace: Namespace, cluster: Cluster, start: Start, tmp_path: Path, point: str
+) -> None:
+    a_canary(namespace, steps=[50])
+    file, deaths = tmp_path / f"operators: outside: {point}", 0
+    for stage in ("Starting", "Judging", "Promoting"):
+        operators = start()
+        until(lambda stage=stage: namespace.reason(CANARY) in (stage, "Promoted"), WAIT_SECONDS)
+        # What comes next, or what is done for it, is cut off.
+        file.touch()
+        until(lambda it=operators: not it.is_alive() or is_done(namespace), WAIT_SECONDS)
+        deaths += operators.process.poll() == -9
+    file.unlink(missing_ok=True)
+    start()
+    until(lambda: is_done(namespace), WAIT_SECONDS)
+    assert deaths >= 2
+    assert images(namespace) == stable("souk:2")
+    assert (namespace.generation(f"{SERVICE}-web"), weights(namespace)) == (2, {})
+
+
+def is_done(namespace: Namespace) -> bool:
+    return namespace.reason(CANARY) == "Promoted" and is_gone(namespace)
+
+
+def test_of_two_one_acts(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    a_canary(namespace, steps=[5, 50])
+    start(), start()
+    comes_to(namespace, "Promoted")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert (namespace.generation(f"{SERVICE}-web"), namespace.generation(f"{SERVICE}-worker")) == (2, 2)
+    assert cluster.percents() == [0, 5, 50, 0]
+    expected = ["Draining", "Judging", "Judging", "Promoted", "Promoting", "Starting"]
+    until(lambda: sorted(namespace.events()) == expected, WAIT_SECONDS)
+
+
+def test_it_goes_on_after_the_api_server_is_restarted(
+    kubernetes: KubernetesServer, namespace: Namespace, cluster: Cluster, start: Start
+) -> None:
+    a_canary(namespace, steps=[5, 50])
+    start()
+    comes_to(namespace, "Judging")
+    kubernetes.server.kill("kube-apiserver")
+    kubernetes.server.start()
+    comes_to(namespace, "Promoted")
+    assert cluster.percents() == [0, 5, 50, 0]
+
+
+def test_without_its_operator_it_can_be_deleted_and_takes_what_it_made(
+    kubernetes: KubernetesServer, namespace: Namespace, cluster: Cluster, start: Start
+) -> None:
+    a_canary(namespace, strategy="BlueGreen")
+    operators = start()
+    until(lambda: f"{SERVICE}-worker-canary" in images(namespace), WAIT_SECONDS)
+    operators.end()
+    uid = namespace.get(CANARY)["metadata"]["uid"]
+    made = [(f"deployments/{SERVICE}-{role}-canary", APPS) for role in ALL]
+    for resource, version in [*made, (f"services/{SERVICE}-canary", "v1"), (f"configmaps/{SERVICE}-weights", "v1")]:
+        metadata = namespace.get(resource, version)["metadata"]
+        assert [each["uid"] for each in metadata["ownerReferences"]] == [uid], resource
+        assert "finalizers" not in metadata
+    kubernetes.request("DELETE", namespace.path(CANARY))
+    with pytest.raises(Refused, match="404"):
+        namespace.get(CANARY)
+
+
+def test_a_missing_deployment_is_waited_for(namespace: Namespace, figures: Figures, start: Start) -> None:
+    a_canary(namespace, image="souk:1", version="1")
+    start()
+    comes_to(namespace, "DeploymentMissing")
+    a_service(namespace, web=1)
+    comes_to(namespace, "Promoted")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"steps": [25, 5]}, "each step is larger"),
+        ({"steps": [5, 5]}, "duplicate entries"),
+        ({"steps": [100]}, "should be less than or equal to 99"),
+        ({"version": 'a"}'}, "should match"),
+        ({"strategy": "Big bang"}, "Unsupported value"),
+        ({"limits": {"failures": 0}}, "should be greater than or equal to 1"),
+        ({"attempt": 0}, "attempt may only be raised"),
+        ({"weight": 5}, "field not declared"),
+    ],
+)
+def test_wrong_specs_are_refused(namespace: Namespace, wrong: dict[str, Any], message: str) -> None:
+    if "attempt" in wrong:
+        a_canary(namespace, attempt=1)
+    with pytest.raises(Refused, match=message):
+        a_canary(namespace, **wrong)
+
+
+def test_it_has_the_name_of_a_service(namespace: Namespace) -> None:
+    with pytest.raises(Refused, match="name of its service"):
+        namespace.make("Canary", "orders.v2", image="souk:2", version="2")
+
+
+def test_kubectl_shows_how_far_it_is(namespace: Namespace, figures: Figures, cluster: Cluster, start: Start) -> None:
+    measured(figures, namespace, **BAD)
+    a_canary(namespace, limits={"failures": 9})
+    start()
+    until(lambda: "Failed" in namespace.get(CANARY).get("status", {}).get("why", ""), WAIT_SECONDS)
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io"
+    table = namespace.server.request("GET", namespace.path(CANARY), accept=accept)
+    names = [column["name"] for column in table["columnDefinitions"]]
+    [row] = table["rows"]
+    shown = dict(zip(names, row["cells"], strict=True))
+    assert [shown[name] for name in ("Version", "Before", "Weight", "Reason")] == ["2", "1", 5, "Judging"]
+    assert re.match(r"Failed: 20.0% of 200 requests failed", shown["Why"])
