@@ -1,4 +1,4 @@
-"""Gives our Consul its policies and tokens: `python -m launcher.consul_acl FILE`.
+"""Gives our Consul its policies, tokens and intentions: `python -m launcher.consul_acl FILE`.
 
 Runs beside every start of Consul, which may have lost its data. Standard library only.
 """
@@ -7,11 +7,15 @@ import json
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 DEADLINE_SECONDS = 120.0
 POLL_SECONDS = 0.05
+
+DESCRIPTION = "From the services' manifests"
+"""Of the intentions that are ours to remove. What an operator decides about two services stays."""
 
 
 class Acl:
@@ -25,6 +29,18 @@ class Acl:
         self._request("PUT", path, {"Name": name, "Rules": rules})
         if not self._is_known(token):
             self._request("PUT", "/v1/acl/token", {"SecretID": token, "Policies": [{"Name": name}]})
+
+    def intend(self, wanted: Sequence[Sequence[str]]) -> None:
+        """Pairs of caller and service that a mesh lets pass."""
+        path = "/v1/connect/intentions"
+        found = {(each["SourceName"], each["DestinationName"]): each for each in self._request("GET", path) or []}
+        for pair, intention in found.items():
+            if [*pair] not in wanted and intention["Description"] == DESCRIPTION:
+                self._request("DELETE", f"{path}/{intention['ID']}")
+        for caller, service in wanted:
+            if (caller, service) not in found:
+                names = {"SourceName": caller, "DestinationName": service}
+                self._request("POST", path, {**names, "Action": "allow", "Description": DESCRIPTION})
 
     def set_agents(self, token: str) -> None:
         """Makes the agent register its node at once."""
@@ -54,6 +70,8 @@ def main(path: str) -> None:
         try:
             for name, (token, rules) in wanted["tokens"].items():
                 acl.ensure(name, token, rules)
+            if "intentions" in wanted:
+                acl.intend(wanted["intentions"])
             acl.set_agents(wanted["tokens"]["agent"][0])
             return
         except OSError as error:  # without a leader yet

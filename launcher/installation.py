@@ -14,6 +14,7 @@ from launcher.supervisor import Supervisor
 
 REPLICAS = "replicas.json"
 OBSERVED = "observed.json"
+MESHED = "meshed.json"
 
 
 @dataclass
@@ -50,6 +51,15 @@ class Installation:
     @is_observed.setter
     def is_observed(self, value: bool) -> None:
         self.state.write_json(OBSERVED, {"is_observed": value})
+
+    @property
+    def is_meshed(self) -> bool:
+        """Whether services call each other through proxies: mesh.py."""
+        return bool(self.state.read_json(MESHED).get("is_meshed"))
+
+    @is_meshed.setter
+    def is_meshed(self, value: bool) -> None:
+        self.state.write_json(MESHED, {"is_meshed": value})
 
     @classmethod
     def at(cls, path: Path | None, progress: Progress) -> "Installation":

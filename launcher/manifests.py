@@ -24,6 +24,12 @@ CALLERS = {
 }
 """The services that call each."""
 
+CALLS = {
+    **{name: sorted({*chain(*manifest.calls.values())}) for name, manifest in SERVICES.items()},
+    **{name: [*SERVICES] for name in ("console", "gateway")},
+}
+"""The services that each calls, the console and the edge too: nothing else passes where the network tells them apart."""
+
 ROLES = {
     **{f"{service}-{role}": service for service in SERVICES for role in ("web", "sidecar", "worker")},
     **{f"{service}-celery": service for service in WITH_CELERY},

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from launcher import queues
+from launcher import mesh, queues
 from launcher.errors import LaunchError
 from launcher.manifests import SERVICES, WITH_POSTGRES
 from launcher.services import MAX_INSTANCES, STAFF_EMAIL, sidecar_of
@@ -92,7 +92,7 @@ def restart(stack: Stack, service: str) -> list[str]:
     expect(stack, *servers_of(*(name.partition("-")[0] for name in names)))
     webs = [name for name in names if "-web" in name]
     with stack.state.lock():
-        rolled = {*webs, *map(sidecar_of, webs)}
+        rolled = {*webs, *map(sidecar_of, webs), *map(mesh.proxy_of, webs)}
         others = [name for name in names if name not in rolled]
         for name in others:
             stack.supervisor.restart(name)
@@ -105,15 +105,15 @@ def restart(stack: Stack, service: str) -> list[str]:
 
 def _roll(stack: Stack, web: str) -> None:
     """Out of the catalogue until ready again."""
-    sidecar = sidecar_of(web)
-    has_sidecar = sidecar in stack.supervisor.statuses()
-    if has_sidecar:
-        stack.supervisor.stop([sidecar])
-    stack.supervisor.restart(web)
-    stack.wait_ready(web)
-    if has_sidecar:
-        stack.supervisor.start_program(sidecar)
-        stack.wait_ready(sidecar)
+    known = stack.supervisor.statuses()
+    sidecars = [name for name in [sidecar_of(web)] if name in known]
+    serving = [name for name in (web, mesh.proxy_of(web)) if name in known]
+    stack.supervisor.stop(sidecars)
+    for names in (serving, sidecars):
+        for name in names:
+            stack.supervisor.restart(name)
+        for name in names:
+            stack.wait_ready(name)
 
 
 def scale(stack: Stack, service: str, count: int) -> None:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import certificate, settings
+from launcher import certificate, mesh, settings
 from launcher.errors import LaunchError
 from launcher.installation import Installation
 from launcher.keys import InstallationKeys
-from launcher.manifests import CALLERS, ROLES, SERVICES, WITH_CELERY, role_of
+from launcher.manifests import CALLERS, CALLS, ROLES, SERVICES, WITH_CELERY, role_of
 from launcher.program import Program
 from launcher.state import REPOSITORY
 from launcher.supervisor import PYTHON_PROCESS
@@ -58,6 +58,12 @@ def ports_of(replicas: Mapping[str, int]) -> dict[str, int]:
     """With additional instances."""
     more = [name for service, count in replicas.items() for name in instance_names(service, count)]
     return {**PORTS, **{name: 0 for web in more for name in (web, sidecar_of(web))}}
+
+
+def with_proxies(replicas: Mapping[str, int]) -> list[str]:
+    """Programs that have one in a mesh."""
+    webs = [name for service in SERVICES for name in instance_names(service, replicas.get(service, 1))]
+    return [*webs, "console-web", "gateway"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +134,8 @@ class Services:
         """Its command and environment."""
         # An operator's, except for what is handed on to the edge.
         own = self._backing.credentials("gateway" if service == "gateway" else "")
-        return [sys.executable, "-m", *arguments], {**os.environ, **self.environment(service, port=0), **own}
+        environment = {**os.environ, **self.environment(service, port=0), **self._through_mesh(service), **own}
+        return [sys.executable, "-m", *arguments], environment
 
     @property
     def internal_ca(self) -> Path | None:
@@ -174,6 +181,7 @@ class Services:
     def _program(self, name: str, *arguments: str) -> Program:
         environment = {
             **self.environment(name.partition("-")[0], self._port(name)),
+            **self._through_mesh(name),
             **self._backing.credentials(role_of(name)),
         }
         reads = []
@@ -198,7 +206,18 @@ class Services:
             "SOUK_VERSION": version(),
             **self._trust(),
         }
+        if self._installation.is_meshed:
+            environment["SOUK_PROXY_PORT"] = str(self._port(mesh.proxy_of(web)))
         return Program(name, [sys.executable, "-m", "services.sidecar"], environment, stop_seconds=20)
+
+    def _through_mesh(self, program: str) -> dict[str, str]:
+        """What it calls is its proxy, which asks Consul."""
+        if not self._installation.is_meshed or program.partition("-")[0] not in CALLS:
+            return {}
+        scheme = "https" if self.internal_ca else "http"
+        addresses = mesh.upstreams(program, self._installation.ports)
+        urls = {service: f"{scheme}://{address}" for service, address in addresses.items()}
+        return {"SOUK_DISCOVERY": "static", "SOUK_CONSUL_URL": "", "SOUK_SERVICES": json.dumps(urls)}
 
     def _url(self, program: str) -> str:
         scheme = "https" if self.internal_ca and role_of(program).endswith("-web") else "http"

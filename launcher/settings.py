@@ -44,6 +44,7 @@ CHOSEN = {
     "SOUK_SERVICE": "one for each sidecar",
     "SOUK_INSTANCE": "one for each sidecar",
     "SOUK_INSTANCE_URL": "one for each sidecar",
+    "SOUK_PROXY_PORT": "with `./souk up --mesh`, one for each sidecar",
     "SOUK_SESSION_KEYS": "made at the first start",
     "SOUK_ADDRESSES": "of what it has started",
     "SOUK_MAILBOX_URL": "of its mailbox",

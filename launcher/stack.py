@@ -18,15 +18,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
-from launcher import certificate, ports, probes, processes, queues, settings
+from launcher import certificate, mesh, ports, probes, processes, queues, settings
 from launcher.errors import LaunchError, from_os_error
 from launcher.installation import Installation
 from launcher.manifests import SERVICES, WITH_MONGO, WITH_POSTGRES, role_of
 from launcher.program import Program
 from launcher.progress import Progress
-from launcher.servers import OBSERVERS, SERVERS, Mongo, Postgres, Prometheus, Server
+from launcher.servers import OBSERVERS, SERVERS, Consul, Mongo, Postgres, Prometheus, Server
 from launcher.servers.postgres import BACKUP
-from launcher.services import OURS, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of
+from launcher.services import OURS, WITHOUT_METRICS, Backing, Services, ports_of, sidecar_of, with_proxies
 from launcher.state import REPOSITORY
 from launcher.together import Together
 
@@ -139,9 +139,9 @@ class Stack:
         """A function that raises unless it is ready."""
         if program in self.servers:
             return functools.partial(self.servers[program].probe, self.url(program))
-        if program.partition("-")[0] in OURS:
+        if program.partition("-")[0] in OURS and not mesh.is_proxy(program):
             return functools.partial(probes.http, self.services.health_url(program), self.services.internal_ca)
-        # A helper process is ready when it listens.
+        # A helper process is ready when it listens; a proxy listens once it has its certificate.
         return functools.partial(probes.tcp, "127.0.0.1", self.installation.ports[program])
 
     def wait_ready(self, program: str) -> None:
@@ -153,9 +153,9 @@ class Stack:
         self._started = []
         self._choose_ports()
         wanted = self.services.instances(service)
-        names = {*wanted, *map(sidecar_of, wanted)}
+        names = {*wanted, *map(sidecar_of, wanted), *map(mesh.proxy_of, wanted)}
         together = Together(self.installation.cancelled)
-        for program in self.services.programs():
+        for program in self._programs():
             if program.name in names:
                 self._run(program)
                 together.start(self.wait_ready, program.name)
@@ -202,6 +202,7 @@ class Stack:
     def _up(self) -> None:
         if self._with_services:
             settings.refuse_unknown(self.installation.environment)
+            self._expect_mesh()
         self.state.ensure_room()
         self._choose_ports()
         self.supervisor.start(bound=self._bound, forks=self._with_services)
@@ -216,6 +217,8 @@ class Stack:
         wanted = {name: port for server in self.servers.values() for name, port in server.ports.items()}
         if self._with_services:
             wanted |= ports_of(self.installation.replicas)
+            if self.installation.is_meshed:
+                wanted |= mesh.ports_of(with_proxies(self.installation.replicas))
         held = processes.listening_ports(self.state.token)
         self.installation.ports = ports.choose(self.state, wanted, held, self._standard_ports)
 
@@ -232,6 +235,8 @@ class Stack:
 
     def _serve(self, server: Server, found: Future[bool]) -> None:
         if not found.result():
+            if server.name == "consul" and self.installation.is_meshed:
+                raise LaunchError("There is no Consul here, which a mesh needs: install it, or say --no-mesh.")
             self.progress.report(server.without)
             del self.servers[server.name]
         elif server.given:
@@ -250,6 +255,14 @@ class Stack:
         if unwanted - optional:
             raise LaunchError(f"SOUK_WITHOUT may only name {', '.join(sorted(optional))}.")
         return unwanted
+
+    def _expect_mesh(self) -> None:
+        """Raises LaunchError if there can be none. Nobody should believe in mTLS that is not there."""
+        consul = self.servers.get("consul")
+        if self.installation.is_meshed and (not consul or consul.given or "consul" in self._unwanted()):
+            raise LaunchError(
+                "A mesh needs the Consul that ./souk up starts: unset SOUK_CONSUL_URL and SOUK_WITHOUT, or say --no-mesh."
+            )
 
     def _check_given(self, server: Server) -> None:
         try:
@@ -298,12 +311,20 @@ class Stack:
         lost = queues.lost(self.url("rabbitmq")) if is_whole else []
         programs = self._programs()
         with self.progress.step(f"Souk's {len(programs)} programs"):
-            together = Together(self.installation.cancelled)
+            together, ready = Together(self.installation.cancelled), list[Future[None]]()
+            # Behind its proxy a service that has not started yet is a broken one, to the edge's probes for some seconds.
+            last = [program for program in programs if self.installation.is_meshed and program.name == "gateway"]
             for program in programs:
+                if program in last:
+                    continue
                 self._run(program)
                 # No worker is ready while it cannot send to a lost queue.
                 if is_whole and not (lost and program.name.endswith("-worker")):
-                    together.start(self.wait_ready, program.name)
+                    ready.append(together.start(self.wait_ready, program.name))
+            for program in last:
+                running = together.start(self._run, program, settled=ready)
+                if is_whole:
+                    together.start(self.wait_ready, program.name, after=[running])
             together.finish()
         if lost:
             raise LaunchError(
@@ -311,7 +332,11 @@ class Stack:
             )
 
     def _programs(self) -> list[Program]:
-        return [program for program in self.services.programs() if program.name not in self._without]
+        programs, consul = self.services.programs(), self.servers.get("consul")
+        if self.installation.is_meshed and isinstance(consul, Consul):
+            webs = with_proxies(self.installation.replicas)
+            programs += mesh.programs(self.installation, consul, webs)
+        return [program for program in programs if program.name not in self._without]
 
     def _run(self, program: Program) -> None:
         if self.supervisor.ensure(program):

@@ -16,9 +16,10 @@ import jwt
 import pytest
 import urllib3
 
+from launcher import mesh
 from launcher.manifests import SERVICES
 from launcher.progress import Progress
-from launcher.services import ports_of
+from launcher.services import ports_of, with_proxies
 from launcher.stack import Stack
 from tests.conftest import a_product, server_url
 from tests.otlp import Receiver, receiving
@@ -116,9 +117,12 @@ def _order_of(product_id: str, quantity: int, payment_method: str) -> dict[str, 
 
 
 @contextmanager
-def installed(folder: Path, **environment: str) -> Iterator[Stack]:
+def installed(folder: Path, meshed: bool = False, **environment: str) -> Iterator[Stack]:
     """A whole installation that runs during the block."""
     running = Stack(folder / "state", standard_ports=False, bound=True)
+    if meshed:
+        running.state.make()
+        running.installation.is_meshed = True
     (folder / FAILPOINTS).mkdir()
     running.installation.environment = {
         **os.environ,
@@ -151,7 +155,7 @@ def servers_alone(folder: Path, *names: str) -> Iterator[Stack]:
         running.down(wipe=True)
 
 
-def planned(folder: Path, environment: Mapping[str, str] | None = None, **replicas: int) -> Stack:
+def planned(folder: Path, environment: Mapping[str, str] | None = None, meshed: bool = False, **replicas: int) -> Stack:
     """An installation with ports, of which nothing runs."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment or {}).items():
@@ -160,7 +164,11 @@ def planned(folder: Path, environment: Mapping[str, str] | None = None, **replic
     stack.state.make()
     stack.installation.replicas = replicas
     names = [name for server in stack.servers.values() for name in server.ports]
-    stack.installation.ports = {name: port for port, name in enumerate([*names, *ports_of(replicas)], 20_000)}
+    names += ports_of(replicas)
+    if meshed:
+        stack.installation.is_meshed = True
+        names += mesh.ports_of(with_proxies(replicas))
+    stack.installation.ports = {name: port for port, name in enumerate(names, 20_000)}
     return stack
 
 

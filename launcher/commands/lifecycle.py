@@ -21,6 +21,14 @@ def up(
             help="Also VictoriaLogs for all logs and Jaeger for traces, from now on; Go builds them once.",
         ),
     ] = None,
+    mesh: Annotated[
+        bool | None,
+        typer.Option(
+            "--mesh/--no-mesh",
+            help="Services call each other through Consul's proxies, by mutual TLS, and only where a manifest says so; "
+            "from now on.",
+        ),
+    ] = None,
 ) -> None:
     """Start what is not running, and list the addresses. A first start ends with a paid demo order."""
     stack = Stack(progress=progress.for_terminal())
@@ -28,6 +36,9 @@ def up(
         stack.state.make()
         stack.installation.is_observed = observe
         stack = Stack(progress=stack.progress)
+    if mesh is not None:
+        stack.state.make()
+        stack.installation.is_meshed = mesh
     was_down = not stack.supervisor.is_running()
     started = stack.up()
     if was_down:

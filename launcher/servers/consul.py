@@ -11,7 +11,7 @@ from typing import Any
 
 from launcher import debian, probes
 from launcher.errors import LaunchError
-from launcher.manifests import ROLES, SERVICES
+from launcher.manifests import CALLS, ROLES, SERVICES
 from launcher.program import Program
 from launcher.servers.server import Server
 
@@ -47,13 +47,19 @@ node_prefix "" { policy = "read" }
 agent_prefix "" { policy = "read" }
 """
 
-# The readers' token comes last: `probe` has it.
-POLICIES = {
-    "agent": AGENT,
-    **{f"{name}-sidecar": SIDECAR % name for name in SERVICES},
-    "metrics": METRICS,
-    "readers": READER,
-}
+# In a mesh a sidecar registers its instance's proxy, too.
+REGISTERS_PROXY = 'service "%s-sidecar-proxy" { policy = "write" }\n'
+
+# Its certificate, and who may call its service.
+PROXY = """
+service "%s" { policy = "write" }
+node_prefix "" { policy = "read" }
+"""
+
+CALLS_THROUGH = """
+service "%s" { policy = "read" }
+service "%s-sidecar-proxy" { policy = "read" }
+"""
 
 NODE = "souk"
 
@@ -93,9 +99,10 @@ class Consul(Server):
             "client_addr": "127.0.0.1",
         }
         self.state.write_json("consul.json", self.configuration() | here)
-        self.state.write_json(
-            "consul-acl.json", {"url": self.own_url(), "management": self.management_token, "tokens": self.tokens()}
-        )
+        wanted: dict[str, Any] = {"url": self.own_url(), "management": self.management_token, "tokens": self.tokens()}
+        if self.installation.is_meshed:
+            wanted["intentions"] = [(caller, service) for caller, called in CALLS.items() for service in called]
+        self.state.write_json("consul-acl.json", wanted)
 
     def configuration(self) -> dict[str, Any]:
         """Without its place."""
@@ -123,11 +130,28 @@ class Consul(Server):
             "performance": {"raft_multiplier": 1},
             "log_level": "WARN",
             "telemetry": {"prometheus_retention_time": "1m", "disable_hostname": True},
+            **({"connect": {"enabled": True}} if self.installation.is_meshed else {}),
         }
 
     def tokens(self) -> dict[str, tuple[str, str]]:
         """Token and rules by policy."""
-        return {name: (self._token(name), rules) for name, rules in POLICIES.items()}
+        return {name: (self._token(name), rules) for name, rules in self._policies().items()}
+
+    def _policies(self) -> dict[str, str]:
+        """Rules by name. The readers' come last, as `probe` has their token."""
+        sidecar, proxies = SIDECAR, dict[str, str]()
+        if self.installation.is_meshed:
+            sidecar += REGISTERS_PROXY
+            for name, called in CALLS.items():
+                rules = [PROXY % name, *(CALLS_THROUGH % (each, each) for each in called)]
+                proxies[f"{name}-proxy"] = "".join(rules)
+        return {
+            "agent": AGENT,
+            **{f"{name}-sidecar": sidecar.replace("%s", name) for name in SERVICES},
+            **proxies,
+            "metrics": METRICS,
+            "readers": READER,
+        }
 
     @property
     def management_token(self) -> str:
@@ -153,9 +177,16 @@ class Consul(Server):
             probes.consul_node(url, NODE, self._token("readers"))
 
     def credentials(self, program: str) -> dict[str, str]:
+        is_sidecar = program.endswith("-sidecar")
         if self.given or program not in (*ROLES, "gateway", "console-web", ""):
             return {}
-        return {"SOUK_CONSUL_TOKEN": self._token(program if program.endswith("-sidecar") else "readers")}
+        # Who calls through a proxy has nothing to ask.
+        if self.installation.is_meshed and program and not is_sidecar:
+            return {}
+        return {"SOUK_CONSUL_TOKEN": self._token(program if is_sidecar else "readers")}
+
+    def proxy_token(self, service: str) -> str:
+        return self._token(f"{service}-proxy")
 
     @property
     def metrics_token(self) -> str:

@@ -50,6 +50,26 @@ def describe(settings: Settings, status: Status) -> dict[str, Any]:
                 "DeregisterCriticalServiceAfter": DEREGISTER_AFTER,
             },
         ],
+        **({"Connect": {"SidecarService": _proxy(settings)}} if settings.proxy_port else {}),
+    }
+
+
+def _proxy(settings: Settings) -> dict[str, Any]:
+    """Whom a mesh's callers find: as long as it listens, and the instance is ready."""
+    host, _ = settings.address
+    return {
+        "Port": settings.proxy_port,
+        "Checks": [
+            {"Name": "The instance", "AliasService": settings.instance},
+            {
+                "Name": "The proxy, probed by Consul",
+                "TCP": f"{host}:{settings.proxy_port}",
+                "Interval": f"{settings.check_seconds:g}s",
+                "Timeout": "2s",
+                # Consul's default would keep callers away until its first probe.
+                "Status": "passing",
+            },
+        ],
     }
 
 
@@ -59,6 +79,7 @@ def stale_ids(settings: Settings, entries: Mapping[str, Any]) -> list[str]:
     for id_, entry in entries.items():
         same_address = (entry.get("Address"), entry.get("Port")) == settings.address
         same_instance = (entry.get("Meta") or {}).get("instance") == settings.instance
-        if id_ != settings.instance and (same_instance or (same_address and entry.get("Service") == settings.service)):
+        is_other = id_ != settings.instance and not entry.get("Kind")
+        if is_other and (same_instance or (same_address and entry.get("Service") == settings.service)):
             stale.append(id_)
     return stale

@@ -41,6 +41,9 @@ class Settings(NamedTuple):
     port: int = 0
     """Their port. 0 lets the system choose."""
 
+    proxy_port: int = 0
+    """Where the instance's Connect proxy listens, at the instance's address. 0: it has none."""
+
     version: str = ""
     """Of the release, for the catalogue."""
 
@@ -92,6 +95,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "instance_url": _url,
     "consul_url": _url,
     "port": _number(int, 0),
+    "proxy_port": _number(int, 0),
     "weight": _number(int, 1),
     "heartbeat_seconds": _number(float, 0.05),
     "ttl_seconds": _number(float, 1),
