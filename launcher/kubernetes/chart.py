@@ -11,7 +11,7 @@ import yaml
 
 from launcher import kong
 from launcher.kubernetes import place
-from launcher.manifests import ROLES, SERVICES, WITH_POSTGRES
+from launcher.manifests import CALLS, ROLES, SERVICES, WITH_POSTGRES
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
 
@@ -58,7 +58,7 @@ def programs(stack: Stack) -> dict[str, Any]:
             }
     return {
         "services": services,
-        "console": {"web": {"servers": [], "calls": list(SERVICES), "outside": []}},
+        "console": {"web": {"servers": [], "calls": CALLS["console"], "outside": []}},
         "edge": {"servers": servers(stack.credentials("gateway"))},
         "kong": kong_environment(),
     }

@@ -112,6 +112,13 @@ livenessProbe: {httpGet: {path: {{ .path }}, port: {{ .port }}}, periodSeconds: 
 {{- if .byName -}}
 {{- else if eq .root.Values.discovery "consul" -}}
 - {name: SOUK_CONSUL_URL, value: {{ .root.Values.consul.url | toJson }}}
+{{- else if eq .root.Values.discovery "services" -}}
+- {name: SOUK_DISCOVERY, value: static}
+{{- $addresses := dict }}
+{{- range .calls }}
+{{- $_ := set $addresses . (printf "http://%s.%s.svc.cluster.local:8080" . $.root.Release.Namespace) }}
+{{- end }}
+- {name: SOUK_SERVICES, value: {{ $addresses | toJson | toJson }}}
 {{- else -}}
 - {name: SOUK_DISCOVERY, value: kubernetes}
 {{- end }}
@@ -229,6 +236,12 @@ automountServiceAccountToken: false
 {{- end }}
 {{- if lt (int .graceSeconds) (add .drainSeconds 20 | int) }}
 {{- fail "graceSeconds: must be at least drainSeconds + 20, which programs may take to finish what they have begun" }}
+{{- end }}
+{{- if and (ne .mesh "none") (ne .discovery "services") }}
+{{- fail "mesh: needs discovery: services, as a mesh knows Services and not the addresses of pods" }}
+{{- end }}
+{{- if and (ne .mesh "none") .operators.keyring.enabled }}
+{{- fail "mesh: operators.keyring asks each pod by its address, which a mesh refuses; rotate with ./souk keys" }}
 {{- end }}
 {{- if and .ingress.enabled (not .ingress.networks) }}
 {{- fail "ingress.networks: is required, or all customers would share the controller's address in limits and logs" }}
