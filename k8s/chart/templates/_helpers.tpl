@@ -240,8 +240,8 @@ automountServiceAccountToken: false
 {{- if and (ne .mesh "none") (ne .discovery "services") }}
 {{- fail "mesh: needs discovery: services, as a mesh knows Services and not the addresses of pods" }}
 {{- end }}
-{{- if and (ne .mesh "none") .operators.keyring.enabled }}
-{{- fail "mesh: operators.keyring asks each pod by its address, which a mesh refuses; rotate with ./souk keys" }}
+{{- if and (ne .mesh "none") (or .operators.keyring.enabled .operators.canary.strategy) }}
+{{- fail "mesh: operators.keyring and operators.canary ask each pod by its address, which a mesh refuses" }}
 {{- end }}
 {{- if and .ingress.enabled (not .ingress.networks) }}
 {{- fail "ingress.networks: is required, or all customers would share the controller's address in limits and logs" }}
