@@ -7,14 +7,16 @@ Memory is compared between processes forked from one that has imported what all 
 
 import gc
 import importlib
+import math
 import os
 import runpy
 import signal
+import statistics
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -30,7 +32,7 @@ from bench._services import environment, is_ready, migrate, products_environment
 
 CLIENTS = 4
 SECONDS = 0.5
-ROUNDS = 40
+ROUNDS = 60
 
 SENDING_SECONDS = 0.8
 """Until the last spans have left."""
@@ -51,7 +53,8 @@ class Requests:
             path=PATH,
             headers={"traceparent": f"00-{uuid.uuid4().hex}-{uuid.uuid4().hex[:16]}-{flag}"},
         )
-        self._seconds, self._count = 0.0, 0
+        self.microseconds: list[float] = []
+        """Of processor time per request, by round."""
 
     def measure(self, counts: bool) -> None:
         before = self._spent()
@@ -59,13 +62,7 @@ class Requests:
         time.sleep(SENDING_SECONDS)
         assert set(outcome.statuses) == {"200"}, outcome.statuses
         if counts:
-            self._seconds += self._spent() - before
-            self._count += len(outcome.milliseconds)
-
-    @property
-    def microseconds(self) -> float:
-        """Of processor time per request."""
-        return self._seconds / self._count * 1e6
+            self.microseconds.append((self._spent() - before) / len(outcome.milliseconds) * 1e6)
 
     @property
     def megabytes(self) -> float:
@@ -103,12 +100,21 @@ def main() -> None:
 
 
 def show(turns: list[Requests]) -> None:
-    table = Table("tracing", "µs of CPU per request", "ratio", "PSS in MB", title=f"GET {PATH}", title_justify="left")
+    columns = ("tracing", "µs of CPU", "ratio", "95 % interval", "PSS in MB")
+    table = Table(*columns, title=f"GET {PATH}: median of {ROUNDS} rounds", title_justify="left")
     for each in turns:
-        spent = each.microseconds
-        ratio = spent / turns[0].microseconds
-        table.add_row(each.name, f"{spent:.0f}", f"{ratio:.3f}", f"{each.megabytes:.1f}")
+        ratios = [one / other for one, other in zip(each.microseconds, turns[0].microseconds, strict=True)]
+        low, middle, high = median(ratios)
+        spent = statistics.median(each.microseconds)
+        table.add_row(each.name, f"{spent:.0f}", f"{middle:.3f}", f"{low:.3f} to {high:.3f}", f"{each.megabytes:.1f}")
     Console(highlight=False).print(table)
+
+
+def median(values: Sequence[float]) -> tuple[float, float, float]:
+    """With its 95 % confidence interval in front and behind, by ranks: what else a machine does has no known distribution."""
+    ordered, reach = sorted(values), 0.98 * math.sqrt(len(values))
+    low, high = math.floor(len(values) / 2 - reach), math.ceil(len(values) / 2 + reach)
+    return ordered[low], statistics.median(ordered), ordered[high - 1]
 
 
 @contextmanager
