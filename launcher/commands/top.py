@@ -1,11 +1,7 @@
 """`./souk top`: what needs attention, live; the figures of the console's overview."""
 
-import json
 import time
-import urllib.request
-from http.client import HTTPException
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
 from rich.columns import Columns
@@ -19,7 +15,7 @@ from launcher import running
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
 from launcher.stack import Stack
-from services.console import figures
+from services.console import figures, prometheus
 from services.console.figures import Figure, Watched
 
 TIMEOUT_SECONDS = 4
@@ -48,18 +44,7 @@ def top(
 
 def _watched(stack: Stack) -> Watched:
     """Raises LaunchError."""
-    url = stack.url("prometheus")
-
-    def query(expression: str) -> list[Any] | None:
-        try:
-            with urllib.request.urlopen(
-                f"{url}/api/v1/query?{urlencode({'query': expression})}", timeout=TIMEOUT_SECONDS
-            ) as response:
-                found: list[Any] = json.load(response)["data"]["result"]
-                return found
-        except (OSError, HTTPException, ValueError, KeyError):
-            return None
-
+    query = prometheus.at(stack.url("prometheus"), TIMEOUT_SECONDS)
     if (watched := figures.read(query)) is None:
         raise running.unavailable(stack, "prometheus")
     return watched

@@ -1,12 +1,11 @@
 """What operators watch, by Prometheus: on the overview, and in `./souk top`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-Query = Callable[[str], list[Any] | None]
-"""Of an expression: an instant vector, None if there is no response."""
+from services.console.prometheus import Query
 
 FIRING = 'ALERTS{alertstate="firing",alertname!="Watchdog"}'
 

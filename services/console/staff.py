@@ -35,7 +35,7 @@ POSSIBLE = {"pending": ["cancel"], "confirmed": ["ship", "cancel"], "shipped": [
 @pages.page("/", allow="staff")
 def overview() -> str:
     read = api.each(stuck="/orders/?stuck=true&limit=20", latest="/orders/?limit=10")
-    watched = figures.read(prometheus.query)
+    watched = figures.read(prometheus.ours())
     names = runbooks.by_alert()
     about = {name: runbooks.rendered(names[name]) for name in _firing(watched) if name in names}
     return render_template("staff/overview.html", watched=watched, runbooks=about, **read)

@@ -75,6 +75,6 @@ def _checks(client: Client) -> dict[str, str]:
 @cached(CACHE_SECONDS)
 def programs() -> list[dict[str, Any]]:
     """All that Prometheus watches: name and whether it is up. Empty without Prometheus."""
-    found = prometheus.query('min by (program) ({__name__=~"up|pg_up|redis_up"})')
+    found = prometheus.ours()('min by (program) ({__name__=~"up|pg_up|redis_up"})')
     rows = [{"name": each["metric"].get("program", ""), "is_up": each["value"][1] == "1"} for each in found or []]
     return sorted(rows, key=lambda row: (row["is_up"], row["name"]))

@@ -12,7 +12,8 @@ from chassis.messaging.message import Message
 from chassis.run.service import Service
 from chassis.run.testing import System, bearer
 from chassis.storage import store
-from contracts.payments import PaymentAuthorized, PaymentCaptured
+from contracts.payments import PaymentAuthorized, PaymentCaptured, RefundRefused
+from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockReserved
 from services.orders.models import Order
 from tests.conftest import a_product
@@ -113,3 +114,14 @@ def stuck(orders: Service) -> Callable[[UUID], str | None]:
             return Order.get_for_update(id_).stuck_reason
 
     return reason
+
+
+@pytest.fixture
+def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]) -> UUID:
+    """A paid order that was cancelled and whose refund was refused."""
+    id_ = order_id(placed)
+    deliver(*confirming(id_), *fulfilling(id_))
+    http.delete(f"/orders/{id_}", headers=customer)
+    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
+    deliver(RefundRefused(id_, UUID(request.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
+    return id_

@@ -11,8 +11,7 @@ from flask.testing import FlaskClient
 
 from chassis.run.service import Service
 from chassis.run.testing import System
-from contracts.payments import PaymentCaptured, PaymentMovedExternally, RefundRefused
-from contracts.reasons import Reason
+from contracts.payments import PaymentCaptured, PaymentMovedExternally
 from contracts.stock import StockReserved, StockRestocked
 from services.orders import commands
 from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, published
@@ -30,17 +29,6 @@ def operator(orders: Service, capsys: pytest.CaptureFixture[str]) -> Operator:
         return capsys.readouterr().out.splitlines()
 
     return run
-
-
-@pytest.fixture
-def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]) -> UUID:
-    """A paid order that was cancelled and whose refund was refused."""
-    id_ = order_id(placed)
-    deliver(*confirming(id_), *fulfilling(id_))
-    http.delete(f"/orders/{id_}", headers=customer)
-    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
-    deliver(RefundRefused(id_, UUID(request.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
-    return id_
 
 
 def test_stuck_orders_are_listed_with_their_reason(operator: Operator, refused: UUID) -> None:

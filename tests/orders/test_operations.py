@@ -10,10 +10,8 @@ from werkzeug.test import TestResponse
 
 from chassis.run.service import Service
 from chassis.run.testing import bearer
-from contracts.payments import RefundRefused
-from contracts.reasons import Reason
 from contracts.stock import StockReserved
-from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_id, published
+from tests.orders.conftest import Deliver, confirming, fresh_key, order_id, published
 
 OPERATOR = UUID(int=300)
 
@@ -40,17 +38,6 @@ def act(http: FlaskClient, operator: dict[str, str]) -> Act:
         return http.post(path, json={"why": why}, headers=caller | (fresh_key() if key is None else key))
 
     return post
-
-
-@pytest.fixture
-def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, customer: dict[str, str]) -> UUID:
-    """A paid order that was cancelled and whose refund was refused."""
-    id_ = order_id(placed)
-    deliver(*confirming(id_), *fulfilling(id_))
-    http.delete(f"/orders/{id_}", headers=customer)
-    request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
-    deliver(RefundRefused(id_, UUID(request.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
-    return id_
 
 
 def test_an_order_shows_what_it_waits_for(http: FlaskClient, refused: UUID, operator: dict[str, str], act: Act) -> None:
