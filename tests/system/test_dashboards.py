@@ -52,7 +52,11 @@ class Measured:
 
     def query(self, expression: str, **at: float) -> list[Any]:
         """The last value of each series."""
-        return [each["value"] for each in self._data("query", query=expression, **at)]
+        return [each["value"] for each in self.series(expression, **at)]
+
+    def series(self, expression: str, **at: float) -> list[Any]:
+        found: list[Any] = self._data("query", query=expression, **at)
+        return found
 
     def points(self, expression: str) -> list[float]:
         """All values of all series since the start."""
@@ -148,6 +152,21 @@ PANELS = [
 ]
 
 
+_OF_A_ROUTE = {"instance", "service", "route"}
+
+KONGS = {
+    "kong_http_requests_total": {*_OF_A_ROUTE, "code"},
+    "kong_bandwidth_bytes": {*_OF_A_ROUTE, "direction"},
+    "kong_kong_latency_ms_bucket": {*_OF_A_ROUTE, "le"},
+    "kong_request_latency_ms_bucket": {*_OF_A_ROUTE, "le"},
+    "kong_upstream_latency_ms_bucket": {*_OF_A_ROUTE, "le"},
+    "kong_upstream_target_health": {"instance", "upstream", "target", "address", "state"},
+    "kong_nginx_connections_total": {"instance", "state"},
+    "kong_memory_workers_lua_vms_bytes": {"instance", "pid"},
+}
+"""What kong/plugins/prometheus/grafana/kong-official.json of Kong's sources reads. Not Lua's shared memory: only Kong has that."""
+
+
 @pytest.mark.parametrize("expression", PANELS)
 def test_every_panel_has_data(measured: Measured, expression: str) -> None:
     points = until(lambda: measured.points(filled(expression, 60)))
@@ -156,7 +175,7 @@ def test_every_panel_has_data(measured: Measured, expression: str) -> None:
 
 def test_every_figure_of_the_overview_is_known(measured: Measured) -> None:
     def is_whole() -> bool:
-        watched = figures.read(lambda expression: measured._data("query", query=expression))
+        watched = figures.read(lambda expression: measured.series(expression))
         assert watched is not None
         budgets = {each.title for each in watched.lists["Error budgets of 30 days"]}
         return {each.title for each in watched.numbers} == {*figures.NUMBERS} and budgets == {*SLOS}
@@ -173,3 +192,9 @@ def test_the_headlines_are_what_the_script_did(measured: Measured, panel: Panel,
     exact = re.sub(r"increase\((.*?)\[\$__range\]\)", rf"(\1 - \1 offset {since}ms)", expression)
     assert measured.value(exact, time=now) == done
     assert measured.value(filled(expression, since // 1000)) > 0
+
+
+@pytest.mark.parametrize(("series", "labels"), KONGS.items())
+def test_kongs_own_dashboard_finds_its_series(measured: Measured, series: str, labels: set[str]) -> None:
+    found = until(lambda: measured.series(f"count by ({','.join(labels)}) ({series})"))
+    assert labels in [set(each["metric"]) for each in found]
