@@ -192,7 +192,10 @@ def test_without_a_mesh_nothing_of_one_is_rendered(render: Render) -> None:
     [
         ("mesh=istio", "mesh: needs discovery: services"),
         ("mesh=istio,discovery=services,operators.keyring.enabled=true", "ask each pod by its address"),
-        ("mesh=istio,discovery=services,operators.canary.strategy=Canary", "ask each pod by its address"),
+        (
+            "mesh=istio,discovery=services,operators.enabled=true,operators.canary.strategy=Canary",
+            "ask each pod by its address",
+        ),
         ("mesh=cilium", "values don't meet the specifications of the schema"),
     ],
 )
