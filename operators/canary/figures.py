@@ -52,9 +52,12 @@ def measure(query: Query, expressions: Mapping[str, str]) -> Sample | None:
 
 
 def _grown(series: str, seconds: int, ago: int) -> str:
-    """Not `increase`, to which a series begins with its first sample: a pod's first error would not count."""
+    """Not `increase`, to which a series begins with its first sample: a pod's first error would not count.
+
+    A counter that is smaller than before began anew with its container: what it has counted since is taken.
+    """
     now, before = f"{series}{_offset(ago)}", f"{series}{_offset(ago + seconds)}"
-    return f"({now} - ({before} or 0 * {now}))"
+    return f"({now} - ({before} <= {now} or 0 * {now}))"
 
 
 def _offset(seconds: int) -> str:
