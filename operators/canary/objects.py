@@ -99,11 +99,14 @@ def failure_of(deployment: Object) -> str:
 
 
 def replicas_of(deployment: Object, role: str, weight: int) -> int:
-    """Requests are shared by the edge, messages by consumers, who take alike: never more than the weight, so at times none."""
+    """Requests are shared by the edge, messages by consumers, who take alike: never more than the weight, so at times none.
+
+    Nor more than the stable release has: for 95 % it would be 19 times as many.
+    """
     stable = int(deployment["spec"].get("replicas", 1))
-    if weight == 100:
-        return stable
-    return max(1, math.ceil(stable * weight / 100)) if role == "web" else stable * weight // (100 - weight)
+    if role == "web":
+        return max(1, math.ceil(stable * weight / 100))
+    return stable if weight >= 50 else stable * weight // (100 - weight)
 
 
 # --- inside
