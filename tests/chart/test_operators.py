@@ -55,21 +55,34 @@ def test_their_pod_is_restricted_and_has_their_image(objects: list[Object]) -> N
     assert container["resources"]["limits"]["memory"]
 
 
-def test_they_have_the_rights_that_the_tests_of_operators_take_away(objects: list[Object]) -> None:
+CANARIES = {f"{program}-canary" for program in PROGRAMS}
+PREVIEWS = {f"{service}-canary" for service in SERVICES}
+KEYS = {("secrets", "get"): {"souk-keyring", *(f"{service}-keys" for service in (*SERVICES, "gateway"))}}
+NAMED = {
+    "": KEYS,
+    # A right to create cannot name what it creates.
+    "Canary": {
+        **KEYS,
+        ("configmaps", "get"): {f"{service}-weights" for service in SERVICES},
+        ("services", "get"): PREVIEWS,
+        ("services", "delete"): PREVIEWS,
+        ("deployments", "update"): PROGRAMS | CANARIES,
+        ("deployments", "delete"): CANARIES,
+    },
+}
+
+
+@pytest.mark.parametrize(("strategy", "files"), [("", ["rules"]), ("Canary", ["rules", "canary-rules"])])
+def test_they_have_the_rights_that_the_tests_of_operators_take_away(
+    render: Render, strategy: str, files: list[str]
+) -> None:
+    objects = render(*KIND, *ENABLED, f"operators.canary.strategy={strategy}")
     rules = [{**rule} for rule in of(objects, "Role")["operators"]["rules"]]
     named = {(rule["resources"][0], rule["verbs"][0]): set(rule.pop("resourceNames", ())) for rule in rules}
-    assert rules == yaml.safe_load((CHART / "operators/rules.yaml").read_text())
-    canaries = {f"{program}-canary" for program in PROGRAMS}
-    previews = {f"{service}-canary" for service in SERVICES}
-    # A right to create cannot name what it creates.
-    assert {right: names for right, names in named.items() if names} == {
-        ("secrets", "get"): {"souk-keyring", *(f"{service}-keys" for service in (*SERVICES, "gateway"))},
-        ("configmaps", "get"): {f"{service}-weights" for service in SERVICES},
-        ("services", "get"): previews,
-        ("services", "delete"): previews,
-        ("deployments", "update"): PROGRAMS | canaries,
-        ("deployments", "delete"): canaries,
-    }
+    assert rules == [
+        rule for name in files for rule in yaml.safe_load((CHART / "operators" / f"{name}.yaml").read_text())
+    ]
+    assert {right: names for right, names in named.items() if names} == NAMED[strategy]
     [subject] = of(objects, "RoleBinding")["operators"]["subjects"]
     assert subject["name"] == pods(objects)["operators"]["spec"]["serviceAccountName"] == "operators"
     assert not of(objects, "ClusterRole")

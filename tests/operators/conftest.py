@@ -27,7 +27,8 @@ from tests.kubernetes import Account, KubernetesServer
 CRDS = CHART / "crds" / "operators.yaml"
 RULES: list[Any] = [
     {**rule, "resources": [resource]}
-    for rule in yaml.safe_load((CHART / "operators" / "rules.yaml").read_text())
+    for name in ("rules", "canary-rules")
+    for rule in yaml.safe_load((CHART / "operators" / f"{name}.yaml").read_text())
     for resource in rule["resources"]
 ]
 
