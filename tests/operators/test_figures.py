@@ -80,6 +80,10 @@ RELEASES = {
     f'souk_build_info{{{OF},instance="restarted",version="4"}}': "1x40",
     f'{REQUESTS}_count{{{OF},instance="restarted",status="500"}}': "0+100x35 3x4",
     f'{REQUESTS}_bucket{{{OF},instance="restarted",status="500",le="0.2"}}': "0+100x35 2x4",
+    # Gets its last request two minutes before.
+    f'souk_build_info{{{OF},instance="switched",version="5"}}': "1x40",
+    f'{REQUESTS}_count{{{OF},instance="switched",status="200"}}': "0+30x32 960x7",
+    f'{REQUESTS}_bucket{{{OF},instance="switched",status="200",le="0.2"}}': "0+28x32 896x7",
     f'souk_messages_handled_total{{{STABLE},type="order.placed",outcome="done"}}': "0+4x40",
     f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="done"}}': "_x35 8x4",
     f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="retried"}}': "_x35 2x4",
@@ -95,7 +99,8 @@ AFTER_10_MINUTES = [
     ("messages", "1", 0, {"count": 80, "failed": 0, "timed": 0, "fast": 0}),
     ("messages", "2", 0, {"count": 11, "failed": 3, "timed": 10, "fast": 6}),
     # As it was before a switch.
-    ("requests", "1", 120, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
+    ("requests", "5", 120, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
+    ("requests", "5", 0, {"count": 360, "failed": 0, "timed": 360, "fast": 336}),
     ("requests", "4", 0, {"count": 3, "failed": 3, "timed": 3, "fast": 2}),
     ("requests", "3", 0, {"count": None, "failed": 0, "timed": 0, "fast": 0}),
 ]
