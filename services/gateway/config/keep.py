@@ -65,7 +65,7 @@ class Keeper:
                 return
             given = self.write()
         except (OSError, ValueError) as error:
-            log.error("weights unreadable", reason=str(error))
+            log.error("configuration not rendered", reason=str(error))
             return
         headers = {"Content-Type": "application/json"}
         if self._settings.admin_token:

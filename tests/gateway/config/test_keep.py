@@ -127,7 +127,7 @@ def test_an_edge_shares_requests_by_weights_and_says_by_which(
             assert shares(process, upstream, canary) == (90, 10)
             # What cannot be read changes nothing.
             file.write_text("{")
-            until(lambda: "weights unreadable" in keeper.log.read_text(), keeper.log.read_text)
+            until(lambda: "configuration not rendered" in keeper.log.read_text(), keeper.log.read_text)
             assert shares(process, upstream, canary) == (90, 10)
             # All at once, and back.
             file.write_text(json.dumps({upstream.address: 0, canary.address: 100}))
