@@ -12,7 +12,7 @@ from structlog import get_logger
 from chassis.base import failpoints
 from operators.canary import figures, objects
 from operators.canary.objects import COMPONENT, ROLES, has_rolled_out, is_as, release_of
-from operators.canary.rollout import AT_REST, Facts, Plan, Release, Rollout, Stage, Wish, after, begin
+from operators.canary.rollout import Facts, Plan, Release, Rollout, Stage, Wish, after, begin
 from operators.canary.verdict import Limits, Result, Tally, Verdict, compare
 from operators.kubernetes import Kubernetes, Object
 from operators.pods import is_running, reports
@@ -243,8 +243,8 @@ def _is_edge(pod: Object) -> bool:
 
 
 def _weight(rollout: Rollout, plan: Plan) -> int:
-    """Percent. None before it is judged."""
-    return 0 if rollout.stage in (Stage.STARTING, Stage.PREVIEW) else _next_weight(rollout, plan)
+    """Percent. None before it is judged, nor when it goes."""
+    return _next_weight(rollout, plan) if rollout.stage in (Stage.JUDGING, Stage.PROMOTING) else 0
 
 
 def _next_weight(rollout: Rollout, plan: Plan) -> int:
@@ -313,21 +313,19 @@ def _rollout(status: Object) -> Rollout | None:
 
 def _status(resource: Object, rollout: Rollout, plan: Plan, message: str, now: datetime) -> Object:
     times = {"begunAt": rollout.begun_at, "judgedAt": rollout.judged_at}
-    is_rolled_back = rollout.stage == Stage.ROLLED_BACK
-    value = rollout.stage == Stage.PROMOTED
-    is_back = rollout.stage in (*AT_REST, Stage.DRAINING, Stage.ROLLING_BACK)
+    is_rolled_back, is_promoted = rollout.stage == Stage.ROLLED_BACK, rollout.stage == Stage.PROMOTED
     stalled = conditions(resource, STALLED, is_rolled_back, rollout.stage, message, now)
-    both = conditions({"status": {"conditions": stalled}}, CONDITION, value, rollout.stage, message, now)
+    both = conditions({"status": {"conditions": stalled}}, CONDITION, is_promoted, rollout.stage, message, now)
     return {
         **asdict(rollout.wish.release),
         "attempt": rollout.wish.attempt,
         "before": asdict(rollout.before),
         "stage": rollout.stage.value,
         "step": rollout.step,
-        "weight": 0 if is_back else _weight(rollout, plan),
+        "weight": _weight(rollout, plan),
         "tally": asdict(rollout.tally),
         "why": rollout.why,
-        **{name: time_of(value) for name, value in times.items() if value},
+        **{name: time_of(moment) for name, moment in times.items() if moment},
         "conditions": both,
         "observedGeneration": resource["metadata"]["generation"],
     }
