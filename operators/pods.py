@@ -1,7 +1,8 @@
 """What pods say of themselves, in /health/ready."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import Any
 
 import urllib3
@@ -22,6 +23,18 @@ Reports = Callable[[Sequence[Object]], list[Object]]
 def is_running(pod: Object) -> bool:
     """Without a node it has loaded nothing yet. While it ends, it may still work."""
     return bool(pod["spec"].get("nodeName")) and pod.get("status", {}).get("phase") not in ENDED
+
+
+def ended_since(pods: Iterable[Object], moment: datetime) -> list[str]:
+    """Names of those with a program that has ended since, whether it runs again or not."""
+    return [each["metadata"]["name"] for each in pods if any(end >= moment for end in _ends(each))]
+
+
+def _ends(pod: Object) -> Iterator[datetime]:
+    for status in pod.get("status", {}).get("containerStatuses", []):
+        for state in (status.get("state", {}), status.get("lastState", {})):
+            if "terminated" in state:
+                yield datetime.fromisoformat(state["terminated"]["finishedAt"])
 
 
 def reports() -> Reports:

@@ -15,7 +15,7 @@ from operators.canary.objects import COMPONENT, ROLES, has_rolled_out, is_as, re
 from operators.canary.rollout import Facts, Plan, Release, Rollout, Stage, Wish, after, begin
 from operators.canary.verdict import Limits, Result, Tally, Verdict, compare
 from operators.kubernetes import Kubernetes, Object
-from operators.pods import is_running, reports
+from operators.pods import ended_since, is_running, reports
 from operators.prometheus import Query
 from operators.reconciler import Change, Event, conditions, reason_of, time_of
 
@@ -61,6 +61,8 @@ class Place:
     """By role."""
     service: Object | None
     weights: Object | None
+    pods: Sequence[Object]
+    """Of the canaries."""
     edges: Sequence[Object]
     reports: Sequence[Object]
 
@@ -102,12 +104,14 @@ class Canary:
             found = {role: self._kubernetes.read(APPS, f"deployments/{name}-{role}{suffix}") for role in ROLES}
             return {role: each for role, each in found.items() if each}
 
-        edges = [each for each in self._kubernetes.pods() if is_running(each) and _is_edge(each)]
+        pods, canaries = self._kubernetes.pods(), deployments("-canary")
+        edges = [each for each in pods if is_running(each) and _is_edge(each)]
         return Place(
             deployments(""),
-            deployments("-canary"),
+            canaries,
             self._kubernetes.read("v1", f"services/{name}-canary"),
             self._kubernetes.read("v1", f"configmaps/{name}-weights"),
+            [pod for each in canaries.values() for pod in objects.pods_of(each, pods)],
             edges,
             self._reports(edges),
         )
@@ -201,6 +205,9 @@ class Canary:
         late = [each["metadata"]["name"] for each in place.canaries.values() if not has_rolled_out(each)]
         if late or "web" not in place.canaries:
             return Verdict(Result.FAILED, f"{', '.join(late) or f'{name}-web-canary'} is not ready")
+        # What a program has not answered when it ends, it has not counted either.
+        if rollout.judged_at and (ended := ended_since(place.pods, rollout.judged_at)):
+            return Verdict(Result.FAILED, f"a program has ended in {', '.join(ended[:MAX_NAMED])}")
         kinds = [figures.REQUESTS, *([figures.MESSAGES] if len(place.canaries) > 1 else [])]
         labels = {"namespace": namespace, "app": name}
         seconds = round(plan.interval.total_seconds())

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -84,6 +84,11 @@ def has_rolled_out(deployment: Object) -> bool:
     updated, all_ = status.get("updatedReplicas", 0), status.get("replicas", 0)
     is_observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     return bool(is_observed and wanted <= updated and all_ <= updated <= status.get("availableReplicas", 0))
+
+
+def pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:
+    labels = deployment["spec"]["selector"]["matchLabels"].items()
+    return [each for each in pods if labels <= each["metadata"].get("labels", {}).items()]
 
 
 def failure_of(deployment: Object) -> str:

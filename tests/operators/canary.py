@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 import urllib3
@@ -11,6 +12,7 @@ from chassis.base import health
 from operators.canary import figures as canary_figures
 from operators.canary.canary import CONFIGURED
 from operators.canary.objects import COMPONENT, ROLES, WEIGHTS
+from operators.reconciler import time_of
 from tests.kubernetes import Refused
 from tests.operators.conftest import Figures, Namespace
 
@@ -67,6 +69,22 @@ class Cluster:
         self.namespace.apply("v1", "Pod", name, {COMPONENT: "edge"}, spec)
         status = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
         self.namespace.patch(f"pods/{name}/status", status, "v1")
+
+    def ended_pod(self, name: str, at: datetime) -> None:
+        """Of the canary's web program, which runs again."""
+        spec = {"nodeName": "node", "containers": [{"name": "web", "image": "souk:2"}]}
+        self.namespace.apply("v1", "Pod", name, {"app.kubernetes.io/name": SERVICE, COMPONENT: "web-canary"}, spec)
+        last = {"terminated": {"exitCode": 137, "finishedAt": time_of(at)}}
+        container = {
+            "name": "web",
+            "image": "souk:2",
+            "imageID": "",
+            "ready": True,
+            "restartCount": 1,
+            "lastState": last,
+        }
+        status = {"phase": "Running", "containerStatuses": [container]}
+        self.namespace.patch(f"pods/{name}/status", {"status": status}, "v1")
 
     def percents(self) -> list[int]:
         """In order, each once."""

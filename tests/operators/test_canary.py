@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_a_worse_one_is_rolled_back_and_says_why(
     comes_to(namespace, "Promoted")
     until(lambda: metric not in operators.get("/metrics")[1], WAIT_SECONDS)
     assert images(namespace).items() >= stable("souk:2").items()
+
+
+def test_one_that_ends_is_rolled_back_though_it_counted_no_error(
+    namespace: Namespace, cluster: Cluster, start: Start
+) -> None:
+    a_canary(namespace)
+    start()
+    until(lambda: namespace.get(CANARY).get("status", {}).get("begunAt"), WAIT_SECONDS)
+    begun = datetime.fromisoformat(namespace.get(CANARY)["status"]["begunAt"])
+    cluster.ended_pod("orders-web-canary-before", begun - timedelta(minutes=1))
+    cluster.ended_pod("orders-web-canary-since", begun + timedelta(minutes=10))
+    comes_to(namespace, "RolledBack")
+    assert namespace.condition(CANARY)["message"].endswith("a program has ended in orders-web-canary-since")
+    assert cluster.percents() == [0, 5, 0]
 
 
 def is_observed(namespace: Namespace) -> bool:
