@@ -22,7 +22,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -241,14 +241,28 @@ class BucketTarget(Target):
         return found
 
     def _fetch_log(self, era: Era, own: Era, since: int) -> None:
-        wanted = {key: name for key, (name, number) in self._log(era).items() if number >= since}
-        with ThreadPoolExecutor(DOWNLOADS) as pool:
-            list(pool.map(lambda key: self._fetch_segment(key, own.log / wanted[key]), wanted))
-        # What the bucket has not taken yet is newer.
+        # First what is here: it goes once the bucket has it, and may be newer.
         for segment in wal.segments(era.log, since=since * wal.SEGMENT) if era.log.exists() else ():
-            shutil.copyfile(segment.path, own.log / segment.path.name)
+            with suppress(FileNotFoundError):  # It was sent meanwhile, or completed.
+                shutil.copyfile(segment.path, own.log / segment.path.name)
+        wanted = {
+            key: own.log / name
+            for key, (name, number) in self._log(era).items()
+            if number >= since and not (own.log / name).exists()
+        }
+        with ThreadPoolExecutor(DOWNLOADS) as pool:
+            list(pool.map(self._fetch_segment, wanted, wanted.values()))
 
     def _fetch_segment(self, key: str, path: Path) -> None:
+        try:
+            self._fetch(key, path)
+        except LaunchError:
+            if not path.name.endswith(wal.PARTIAL):
+                raise
+            # It was completed since it was listed.
+            self._fetch(key.replace(wal.PARTIAL, ""), path.with_name(path.name.removesuffix(wal.PARTIAL)))
+
+    def _fetch(self, key: str, path: Path) -> None:
         with (
             _sound(f"{self}: {key}"),
             self._bucket.reading(key) as download,

@@ -1,0 +1,102 @@
+"""The log on its way to a bucket, without PostgreSQL."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from launcher.backup import wal
+from launcher.backup.remote import BucketTarget
+from launcher.backup.s3 import Bucket
+from launcher.backup.target import Backup, Era
+from tests import bucket as stand_in
+
+BUCKET = "backups"
+BEGAN_AT = datetime(2026, 11, 29, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store() -> Iterator[stand_in.Store]:
+    found = stand_in.Store()
+    found.client.create_bucket(Bucket=BUCKET)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def target(store: stand_in.Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> BucketTarget:
+    stand_in.use(store, monkeypatch)
+    found = BucketTarget(Bucket(f"s3://{BUCKET}/{tmp_path.name}"), tmp_path)
+    found.make()
+    return found
+
+
+@pytest.fixture
+def receiver(target: BucketTarget) -> BucketTarget:
+    """Another program's, with the same files."""
+    return BucketTarget(Bucket(str(target)), target.path)
+
+
+@pytest.fixture
+def era(target: BucketTarget) -> Era:
+    return target.begin_era(BEGAN_AT)
+
+
+@pytest.fixture
+def backup(target: BucketTarget, era: Era) -> Backup:
+    """Needs the log from its first segment on."""
+    folder = era.folder / "backups" / "20261129T120000000000Z.unfinished"
+    (folder / "postgres").mkdir(parents=True)
+    (folder / "postgres" / "backup_manifest").write_text("{}")
+    return target.keep(Backup(folder, "", BEGAN_AT, BEGAN_AT, 1, wal.SEGMENT, 2 * wal.SEGMENT))
+
+
+def grow(era: Era, number: int) -> Path:
+    """A segment begins."""
+    path = era.log / f"{wal.name(1, number)}{wal.PARTIAL}"
+    path.write_bytes(bytes([number]) * wal.SEGMENT)
+    return path
+
+
+def complete(path: Path) -> Path:
+    return path.rename(path.with_suffix(""))
+
+
+def test_segments_that_are_completed_while_the_log_is_fetched_leave_no_gap(
+    target: BucketTarget, receiver: BucketTarget, store: stand_in.Store, era: Era, backup: Backup
+) -> None:
+    complete(grow(era, 1))
+    second = grow(era, 2)
+    assert target.pass_on(era) == ""
+
+    def go_on(method: str, path: str) -> None:
+        """As the receiver does meanwhile."""
+        if method == "GET" and "/log/" in path and path.endswith(".gz") and second.exists():
+            complete(second)
+            complete(grow(era, 3))
+            grow(era, 4)
+            assert receiver.pass_on(era) == ""
+
+    with store.failing(go_on), target.at_hand(era, [backup]) as near:
+        found = wal.segments(near.eras()[-1].log)
+    assert [(segment.number, segment.is_partial) for segment in found] == [(1, False), (2, True)]
+
+
+def test_a_segment_that_was_completed_since_it_was_listed_is_fetched_complete(
+    target: BucketTarget, receiver: BucketTarget, store: stand_in.Store, era: Era, backup: Backup
+) -> None:
+    complete(grow(era, 1))
+    second = grow(era, 2)
+    assert target.pass_on(era) == ""
+    content = second.read_bytes()
+    second.unlink()
+
+    def go_on(method: str, path: str) -> None:
+        if method == "GET" and path.endswith(f"{wal.PARTIAL}.gz"):
+            second.write_bytes(content)
+            complete(second)
+            assert receiver.pass_on(era) == ""
+
+    with store.failing(go_on), target.at_hand(era, [backup]) as near:
+        assert [segment.is_partial for segment in wal.segments(near.eras()[-1].log)] == [False, False]
