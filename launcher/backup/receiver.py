@@ -91,6 +91,8 @@ class Receiver:
 
     def _receive(self, era: Era) -> None:
         """Until it is stopped. Raises LaunchError when it fails."""
+        # While no more may wait, each attempt would receive more before it is refused.
+        self._target.pass_on(era)
         server = urlsplit(self._url)
         # Command lines are public.
         url = urlunsplit(server._replace(netloc=f"{server.username}@{server.hostname}:{server.port}"))
