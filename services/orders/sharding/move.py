@@ -190,10 +190,11 @@ class Mover:
             self._await_sent(move)
             self._copy(move)
         except (NotDrained, Differs):
-            with self._step("give up", self._shards.home) as connection:
-                connection.execute(_GIVE_UP, move.values)
+            # In this order: killed in between, it goes on as a move. A fence that no move knows of would stay.
             with self._step("reopen", move.source) as connection:
                 connection.execute(_OPEN, move.values)
+            with self._step("give up", self._shards.home) as connection:
+                connection.execute(_GIVE_UP, move.values)
             raise
 
     def _copy_ids_ahead(self, move: _Move) -> None:
