@@ -250,9 +250,7 @@ class Mover:
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             _uncount(connection, move)
             for table in reversed(OWNED):
-                if table != "orders":
-                    connection.execute(text(f"DELETE FROM {table} WHERE {OWNED[table]}"), move.values)  # noqa: S608 - ours
-            connection.execute(text(f"DELETE FROM orders WHERE {OWNED['orders']}"), move.values)  # noqa: S608 - ours
+                connection.execute(text(f"DELETE FROM {table} WHERE {OWNED[table]}"), move.values)  # noqa: S608 - ours
 
 
 def _copy_table(source: Connection, target: Connection, table: str, move: _Move) -> None:
