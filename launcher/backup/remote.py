@@ -84,9 +84,8 @@ class BucketTarget(Target):
             folder, _, name = key.rpartition("/")
             if name == BEGUN:
                 Era(self.path / folder).make()
-            elif name == DESCRIPTION and not (self.path / key).exists():
-                (self.path / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
-                write(self.path / key, self._expect(key))
+            elif name == DESCRIPTION:
+                self._take_over(key)
         for folder_ in known:
             own = folder_.relative_to(self.path)
             if not keys & {f"{own}/{BEGUN}", f"{own}/{DESCRIPTION}"}:
@@ -120,12 +119,8 @@ class BucketTarget(Target):
         backup = replace(backup, archive=upload.digest, archive_bytes=upload.size)
         backup.write()
         self._bucket.put(f"{key}/{DESCRIPTION}", (backup.folder / DESCRIPTION).read_bytes())
-        for path in backup.folder.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != DESCRIPTION:
-                path.unlink()
-        return super().keep(backup)
+        shutil.rmtree(backup.folder)
+        return Backup.read(self._take_over(f"{key}/{DESCRIPTION}"))
 
     @contextmanager
     def at_hand(self, era: Era, backups: Sequence[Backup]) -> Iterator[Target]:
@@ -193,6 +188,14 @@ class BucketTarget(Target):
     def _key(self, where: Era | Path) -> str:
         folder = where.folder if isinstance(where, Era) else where
         return folder.relative_to(self.path).as_posix()
+
+    def _take_over(self, key: str) -> Path:
+        """A description. Returns its folder, which another program may have made already."""
+        path = self.path / key
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            write(path, self._expect(key))
+        return path.parent
 
     def _expect(self, key: str) -> bytes:
         if (content := self._bucket.get(key)) is None:

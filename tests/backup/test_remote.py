@@ -1,6 +1,7 @@
-"""The log on its way to a bucket, without PostgreSQL."""
+"""What is on its way to a bucket while other programs use it, without PostgreSQL."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -44,12 +45,17 @@ def era(target: BucketTarget) -> Era:
 
 
 @pytest.fixture
-def backup(target: BucketTarget, era: Era) -> Backup:
-    """Needs the log from its first segment on."""
+def made(era: Era) -> Backup:
+    """Complete but for its description. Needs the log from its first segment on."""
     folder = era.folder / "backups" / "20261129T120000000000Z.unfinished"
     (folder / "postgres").mkdir(parents=True)
     (folder / "postgres" / "backup_manifest").write_text("{}")
-    return target.keep(Backup(folder, "", BEGAN_AT, BEGAN_AT, 1, wal.SEGMENT, 2 * wal.SEGMENT))
+    return Backup(folder, "", BEGAN_AT, BEGAN_AT, 1, wal.SEGMENT, 2 * wal.SEGMENT)
+
+
+@pytest.fixture
+def backup(target: BucketTarget, made: Backup) -> Backup:
+    return target.keep(made)
 
 
 def grow(era: Era, number: int) -> Path:
@@ -100,3 +106,13 @@ def test_a_segment_that_was_completed_since_it_was_listed_is_fetched_complete(
 
     with store.failing(go_on), target.at_hand(era, [backup]) as near:
         assert [segment.is_partial for segment in wal.segments(near.eras()[-1].log)] == [False, False]
+
+
+def test_a_backup_that_another_program_has_seen_first_is_kept(target: BucketTarget, made: Backup) -> None:
+    listed = replace(made, folder=made.folder.with_suffix(""))
+    listed.folder.mkdir()
+    listed.write()
+    assert target.keep(made).name == listed.name
+    target.expect_ready()
+    assert [each.name for each in target.eras()[-1].backups()] == [listed.name]
+    assert not made.folder.exists()
