@@ -219,7 +219,7 @@ class BucketTarget(Target):
                     else:
                         self._bucket.delete(f"{key.removesuffix(ENDING)}{wal.PARTIAL}{ENDING}")
             except FileNotFoundError:
-                continue  # It is complete now, and has another name.
+                return  # It is complete now, and has another name. Those after it are for nothing without it.
             if not making and (is_over or not segment.is_partial):
                 segment.path.unlink()
 
