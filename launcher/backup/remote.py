@@ -175,8 +175,12 @@ class BucketTarget(Target):
         return len(old)
 
     def drop_era(self, era: Era) -> None:
+        """Its beginning last: what is left of an interrupted deletion is deleted with the next."""
+        begun = f"{self._key(era)}/{BEGUN}"
         for each in self._bucket.listed(f"{self._key(era)}/"):
-            self._bucket.delete(each.key)
+            if each.key != begun:
+                self._bucket.delete(each.key)
+        self._bucket.delete(begun)
         super().drop_era(era)
 
     # --- inside

@@ -11,6 +11,7 @@ from launcher.backup import wal
 from launcher.backup.remote import BucketTarget
 from launcher.backup.s3 import Bucket
 from launcher.backup.target import Backup, Era
+from launcher.errors import LaunchError
 from tests import bucket as stand_in
 
 BUCKET = "backups"
@@ -116,3 +117,22 @@ def test_a_backup_that_another_program_has_seen_first_is_kept(target: BucketTarg
     target.expect_ready()
     assert [each.name for each in target.eras()[-1].backups()] == [listed.name]
     assert not made.folder.exists()
+
+
+def test_an_era_whose_deletion_was_interrupted_is_deleted_with_the_next(
+    target: BucketTarget, store: stand_in.Store, era: Era
+) -> None:
+    complete(grow(era, 1))
+    target.pass_on(era)
+
+    def killed(method: str, path: str) -> int | None:
+        return 403 if method == "DELETE" and "/log/" in path else None
+
+    with store.failing(killed), pytest.raises(LaunchError):
+        target.drop_era(era)
+    target.expect_ready()
+    assert [each.name for each in target.eras()] == [era.name]
+    target.drop_era(era)
+    target.expect_ready()
+    assert target.eras() == []
+    assert store.keys(BUCKET, f"{target.path.name}/eras/") == []
