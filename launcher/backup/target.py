@@ -142,13 +142,6 @@ class Target:
         """Where it is, for people."""
         return str(self.path)
 
-    @classmethod
-    def open(cls, given: str) -> "Target":
-        """Raises LaunchError unless it is there, and marked."""
-        target = cls(Path(given).absolute())
-        target.expect_ready()
-        return target
-
     def is_ready(self) -> bool:
         return (self.path / MARKER).is_file()
 

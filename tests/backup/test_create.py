@@ -115,7 +115,7 @@ def test_two_at_once_are_refused(backed: Backed) -> None:
 def test_a_folder_that_is_not_marked_is_left_alone(tmp_path: Path) -> None:
     for folder in (tmp_path / "away", tmp_path):
         with pytest.raises(LaunchError, match="mount it"):
-            Target.open(str(folder))
+            Target(folder).expect_ready()
     assert not (tmp_path / "away").exists()
     (tmp_path / "photo.jpg").touch()
     with pytest.raises(LaunchError, match="holds other files"):

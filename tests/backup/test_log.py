@@ -45,7 +45,7 @@ def test_it_goes_on_where_it_stopped_when_the_folder_is_back(backed: Backed) -> 
     for _ in range(3):
         backed.ask("SELECT pg_logical_emit_message(true, 'test', 'x'), pg_switch_wal()")
     with pytest.raises(LaunchError, match="mount it"):
-        backed.target.open(str(backed.target.path))
+        backed.target.expect_ready()
     assert not backed.target.path.exists(), "nobody may write to the disk below"
     away.rename(backed.target.path)
     until(lambda: backed.is_received() and is_ready(backed))
