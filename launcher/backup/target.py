@@ -180,9 +180,9 @@ class Target:
         """When a restore was last proved right, in Unix time; 0 for never."""
         try:
             at: str = json.loads((self.path / PROOF).read_text())["at"]
-        except FileNotFoundError:
+            return datetime.fromisoformat(at).timestamp()
+        except (FileNotFoundError, ValueError, KeyError):
             return 0
-        return datetime.fromisoformat(at).timestamp()
 
     def note_proof(self, proof: bytes) -> None:
         write(self.path / PROOF, proof)

@@ -122,6 +122,15 @@ def test_a_folder_that_is_not_marked_is_left_alone(tmp_path: Path) -> None:
         Target(tmp_path).make()
 
 
+def test_a_proof_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
+    target = Target(tmp_path)
+    target.note_proof(b'{"at": "2026-11-29T12:00:00+00:00"}')
+    assert target.proven_at() > 0
+    for proof in (b"", b"{}", b'{"at": "yesterday"}'):
+        target.note_proof(proof)
+        assert target.proven_at() == 0
+
+
 def test_another_installation_gets_no_room_in_the_folder(backed: Backed) -> None:
     with pytest.raises(LaunchError, match="another installation"):
         backed.target.claim("1")
