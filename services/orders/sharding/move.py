@@ -1,6 +1,6 @@
 """Moves a user's orders to another shard, while all others go on.
 
-Each step is one transaction in one database and may be repeated, so that a move that was killed anywhere goes on from the map.
+Each step is in one database, of transactions that may be repeated, so that a move that was killed anywhere goes on from the map.
 
     begin    home    the map says where to
     ahead    target  ids of messages that the source has handled, in batches
