@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,7 @@ from contracts.payments import PaymentAuthorized, PaymentCaptured
 from contracts.stock import StockCommitted, StockReserved
 from services.orders import projector
 from services.orders.rebuild import PROJECTIONS, rebuild
-from services.orders.sharding.move import Differs, Mover, NotDrained
+from services.orders.sharding.move import AlreadyMoving, Differs, Mover, NotDrained
 from services.orders.sharding.shards import Shards
 from tests.installation import until
 from tests.orders.conftest import fresh_key, order_of
@@ -351,6 +352,24 @@ def test_a_copy_that_differs_is_not_kept(world: World) -> None:
         Mover(world.shards, linger_seconds=0).move(user, "second")
     assert second.ask("SELECT 1 FROM orders") == []
     world.order(user)
+    all_is_right(world)
+
+
+def test_of_two_movers_one_waits_for_the_other(world: World) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    home = world.shards.map.engine
+    with ThreadPoolExecutor() as threads, home.connect() as held:
+        # It comes as far as leaving the source.
+        held.execute(text("SELECT 1 FROM projections WHERE name = 'analytics' FOR UPDATE"))
+        first = threads.submit(Mover(world.shards, linger_seconds=0).move, user, "second")
+        until(lambda: world.shards.of_user(user) == "second")
+        with pytest.raises(AlreadyMoving):
+            Mover(world.shards, linger_seconds=0).finish(user)
+        held.rollback()
+        first.result()
+    Mover(world.shards, linger_seconds=0).move(user, "first")
     all_is_right(world)
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import OperationalError
 from structlog.contextvars import bound_contextvars
 
 from chassis.base import clock
@@ -65,6 +66,14 @@ KEYS = {
 OF_THE_SHARD = ("position", "transaction_id")
 """Columns that each database counts for itself."""
 
+_CLAIM_SECONDS = 3
+"""For the connection of a mover that was killed to go."""
+
+_IS_LOCKED = "55P03"
+"""PostgreSQL: lock_not_available."""
+
+_PATIENCE = text(f"SET lock_timeout = '{_CLAIM_SECONDS}s'")
+_CLAIM = text("SELECT pg_advisory_lock(hashtextextended('move ' || CAST(:user AS text), 57))")
 _STATE = text("SELECT shard, moving_to, leaving, move FROM shard_map WHERE user_id = :user")
 _BEGIN = text(
     "INSERT INTO shard_map (user_id, shard, moving_to, move) VALUES (:user, :home, :to, :move)"
@@ -143,7 +152,35 @@ class Mover:
         self.finish(user_id)
 
     def finish(self, user_id: UUID) -> None:
-        """Goes on with a move that was begun."""
+        """Goes on with a move that was begun. Raises AlreadyMoving while another does."""
+        with self._claimed(user_id):
+            self._finish(user_id)
+
+    def unfinished(self) -> Sequence[UUID]:
+        """Users whose move was begun."""
+        with self._shards.map.engine.connect() as connection:
+            return connection.scalars(text("SELECT user_id FROM shard_map WHERE move IS NOT NULL")).all()
+
+    # --- inside
+
+    @contextmanager
+    def _claimed(self, user_id: UUID) -> Iterator[None]:
+        """Two at once would delete what one of them has brought back."""
+        with self._shards.map.engine.connect() as connection:
+            try:
+                connection.execute(_PATIENCE)
+                connection.execute(_CLAIM, {"user": user_id})
+                connection.commit()
+                yield
+            except OperationalError as error:
+                if getattr(error.orig, "pgcode", "") == _IS_LOCKED:
+                    raise AlreadyMoving(f"Another mover is at work on user {user_id}.") from error
+                raise
+            finally:
+                # The lock is its session's.
+                connection.invalidate()
+
+    def _finish(self, user_id: UUID) -> None:
         if (found := self._unfinished(user_id)) is None:
             return
         if self._shards.of_user(user_id) == found.source:
@@ -153,16 +190,11 @@ class Mover:
         with self._step("open", found.target) as connection:
             connection.execute(_OPEN, found.values)
         threading.Event().wait(self._linger_seconds)
-        self._leave(found)
+        # The claim goes with its connection.
+        if self._unfinished(user_id) == found:
+            self._leave(found)
         with self._step("end", self._shards.home) as connection:
             connection.execute(_END, found.values)
-
-    def unfinished(self) -> Sequence[UUID]:
-        """Users whose move was begun."""
-        with self._shards.map.engine.connect() as connection:
-            return connection.scalars(text("SELECT user_id FROM shard_map WHERE move IS NOT NULL")).all()
-
-    # --- inside
 
     def _unfinished(self, user_id: UUID) -> _Move | None:
         with self._shards.map.engine.connect() as connection:

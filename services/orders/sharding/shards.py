@@ -58,7 +58,7 @@ class Shards:
     def read(cls, path: Path) -> "Shards":
         """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}."""
         found = json.loads(path.read_text())
-        return cls({name: Database(url, pool_size=2) for name, url in found["shards"].items()}, found["home"])
+        return cls({name: Database(url, pool_size=3) for name, url in found["shards"].items()}, found["home"])
 
     @property
     def map(self) -> Database:
