@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+import urllib3
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
@@ -35,6 +36,8 @@ class Store:
         self.port = port
         self.start()
         self.url = f"http://127.0.0.1:{self.port}"
+        # What it has is the process's, and of stores before.
+        urllib3.request("POST", f"{self.url}/moto-api/reset")
         self.client: Any = boto3.client("s3", endpoint_url=self.url, **self._keys())
 
     def start(self) -> None:

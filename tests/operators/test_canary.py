@@ -237,6 +237,7 @@ def test_stable_programs_that_do_not_start_with_it_get_theirs_back(
     comes_to(namespace, "RolledBack")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("point", ["status written", "an object changed"])
 def test_killed_in_each_step_it_goes_on(
     namespace: Namespace, cluster: Cluster, start: Start, tmp_path: Path, point: str

@@ -15,6 +15,7 @@ from chassis.storage import store
 from contracts.payments import PaymentAuthorized, PaymentCaptured, RefundRefused
 from contracts.reasons import Reason
 from contracts.stock import StockCommitted, StockReserved
+from services.orders import projector
 from services.orders.models import Order
 from tests.conftest import a_product
 
@@ -125,3 +126,8 @@ def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, custome
     request = next(envelope for envelope in deliver().sent if envelope.type == "payment.refund")
     deliver(RefundRefused(id_, UUID(request.data["refund_id"]), Reason.REFUND_TO_LOST_CARD))
     return id_
+
+
+def project(orders: Service) -> None:
+    with store.active(orders.store), orders.store.transaction():
+        projector.project()

@@ -19,7 +19,7 @@ from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import projector
 from services.orders.models import Event
-from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of, project
 
 Product = Callable[..., dict[str, Any]]
 Place = Callable[..., UUID]
@@ -31,11 +31,6 @@ def place(http: FlaskClient, customer: dict[str, str]) -> Place:
         return UUID(http.post("/orders/", json=order_of(*lines), headers=customer | fresh_key()).json["id"])
 
     return order
-
-
-def project(orders: Service) -> None:
-    with store.active(orders.store), orders.store.transaction():
-        projector.project()
 
 
 def sales(http: FlaskClient, staff: dict[str, str], query: str = "") -> Any:

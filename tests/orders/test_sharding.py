@@ -136,7 +136,10 @@ class World:
     def answer(self) -> int:
         done = 0
         for _ in range(len(self.waiting)):
-            envelope = self.waiting.popleft()
+            try:
+                envelope = self.waiting.popleft()
+            except IndexError:  # Another thread answers, too.
+                break
             if isinstance(self.deliver(envelope), Retry):
                 self.waiting.append(envelope)
             else:
