@@ -49,7 +49,9 @@ class ConsulServer:
     context: ssl.SSLContext | None
 
     def start(self) -> None:
-        """Returns once it has a leader."""
+        """Returns once it has a leader. Does nothing while it runs."""
+        if self._process is not None:
+            return
         (self.folder / "consul.json").write_text(json.dumps(self._settings))
         with open(self.folder / "log", "ab") as log:
             self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
