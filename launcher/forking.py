@@ -28,8 +28,10 @@ SHARED = (
     "babel.dates",
     "babel.numbers",
     "celery.apps.worker",
+    "celery.bin.celery",
     "celery.bin.worker",
     "celery.concurrency.thread",
+    "celery.worker.worker",
     "chassis.clients.client",
     "chassis.discovery.consul",
     "chassis.run.celery",
@@ -62,8 +64,15 @@ SHARED = (
 )
 """Imported by more than one program."""
 
-ALONE = ("secantus.server",)
-"""Large, and imported by one program."""
+ALONE = (
+    "aiosmtpd.controller",
+    "email_validator",
+    "httptools",
+    "limits.aio.strategies",
+    "limits.storage",
+    "secantus.server",
+)
+"""Imported by one program."""
 
 OURS = ("chassis", "contracts")
 
