@@ -1,4 +1,4 @@
-"""What pods say of themselves, in /health/ready."""
+"""What pods say of themselves, in /health/ready, and the API server of them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
