@@ -205,11 +205,12 @@ def _filled(operation: Operation, known: Mapping[str, str]) -> str:
     """The example, with ids that exist, and names that are not taken."""
     fresh = secrets.token_hex(3)
     values = {**known}
-    if operation.path == "/users/register":
+    example = operation.example or {}
+    if "username" in example:
         values |= {"email": f"leila.{fresh}@example.com", "username": f"leila.{fresh}"}
     if operation.path in ("/users/login", "/users/password/forgot") and "docs_email" in session:
         values["email"] = session["docs_email"]
-    if operation.path == "/products/":
+    if "sku" in example:
         values["sku"] = f"LANTERN-{fresh}"
 
     def fill(content: Any) -> Any:
@@ -217,4 +218,4 @@ def _filled(operation: Operation, known: Mapping[str, str]) -> str:
             return {name: values.get(name) or fill(value) for name, value in content.items()}
         return [fill(each) for each in content] if isinstance(content, list) else content
 
-    return json.dumps(fill(operation.example), indent=2, ensure_ascii=False)
+    return json.dumps(fill(example), indent=2, ensure_ascii=False)

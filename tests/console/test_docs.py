@@ -98,7 +98,7 @@ def test_every_example_works_as_it_stands(stack: Stack, log_in: LogIn, product: 
 
 def test_what_is_sent_stays_within_its_operation(customer: Visitor) -> None:
     escaped = sent(customer, "/docs/orders", "orders.get_orders_order_id", **{"path.order_id": "../../users/me"})
-    assert status(escaped) in (400, 404)
+    assert status(escaped) == 404
     assert "email" not in escaped.body.partition("<pre")[2]
     other = sent(customer, "/docs/orders", "orders.get_orders", operation="orders.get_internal")
     assert other.status == 404
