@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -142,9 +143,15 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
         assert early.position < late.position
         project(orders)
         assert sales(http, staff)["total"]["placed"] == 0, "while an older transaction may still bring its own"
+        assert oldest_uncounted() == late.occurred_at.timestamp()
         slow.commit()
     project(orders)
     assert sales(http, staff)["total"]["placed"] == 2
+    assert oldest_uncounted() == 0
+
+
+def oldest_uncounted() -> float | None:
+    return REGISTRY.get_sample_value("souk_analytics_oldest_uncounted_timestamp_seconds")
 
 
 def test_of_two_projectors_one_skips(

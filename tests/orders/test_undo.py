@@ -130,6 +130,16 @@ def test_a_capture_that_is_refused_after_the_cancellation_voids_the_payment(
     assert published(deliver(CaptureRefused(id_, PAYMENT, Reason.FAILED))) == ["payment.void"]
 
 
+def test_a_capture_that_succeeds_after_its_refusal_is_recorded(
+    http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
+) -> None:
+    """The void that follows the refusal returns it."""
+    id_ = order_id(placed)
+    deliver(*confirming(id_), StockCommitted(id_), CaptureRefused(id_, PAYMENT, Reason.FAILED))
+    assert published(deliver(captured(id_))) == []
+    assert http.get(f"/orders/{id_}", headers=staff).json["captured_amount"] == "25.00"
+
+
 def test_staff_may_cancel_what_is_cancelled(
     http: FlaskClient, placed: dict[str, Any], deliver: Deliver, staff: dict[str, str]
 ) -> None:
@@ -247,6 +257,15 @@ class TestRefunds:
         (refused, _), _ = self.sent(deliver())
         deliver(RefundRefused(paid, refused, Reason.REFUND_REFUSED))
         assert stuck(paid) is None
+
+    def test_a_refund_that_succeeds_after_its_refusal_counts(
+        self, orders: Service, paid: UUID, deliver: Deliver, staff: dict[str, str]
+    ) -> None:
+        self.request(orders, staff, paid, amount="10.00")
+        [(refund, _)] = self.sent(deliver())
+        deliver(RefundRefused(paid, refund, Reason.REFUND_REFUSED))
+        for told in (["order.refunded"], []):
+            assert published(deliver(PaymentRefunded(paid, PAYMENT, refund, 1000, "EUR"))) == told
 
     def test_a_refund_made_at_the_payments_service_counts(
         self, orders: Service, http: FlaskClient, paid: UUID, deliver: Deliver, staff: dict[str, str]

@@ -4,7 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
+from chassis.messaging.envelope import Envelope
+from chassis.storage import postgres
 from contracts.payments import (
     CapturePayment,
     CaptureRefused,
@@ -15,7 +18,10 @@ from contracts.payments import (
     VoidPayment,
 )
 from contracts.reasons import Reason
+from services.payments.models import Payment
 from services.payments.providers import ProviderUnavailable
+from tests.conftest import waiting_for_locks
+from tests.installation import until
 
 
 def payment_of(orders):
@@ -75,6 +81,35 @@ def test_a_command_repeated_before_and_after_its_reply_is_one_charge_and_one_rep
     payment_ids = {message.payment_id for message in orders.replies}
     assert [len(bank.charges(payment_id)) for payment_id in payment_ids] == [1]
     assert orders.system.dead_letters == []
+
+
+def test_a_payments_terms_never_change(orders, staff):
+    order_id = uuid4()
+    orders.send(orders.authorization(order_id), orders.authorization(order_id, amount=9_900), CapturePayment(order_id))
+    assert staff.get(payment_of(orders))["amount"] == "12.50"
+    assert orders.replies[-1] == PaymentCaptured(order_id, payment_of(orders), 1250, "EUR")
+
+
+def test_messages_handled_together_create_their_payments_in_one_order(orders, payments):
+    """Else two batches could wait for each other."""
+    low, high = sorted((uuid4(), uuid4()), key=str)
+
+    def create(order_id):
+        Payment.lock_orders([], [Payment.new_called_off(order_id, "sandbox")])
+
+    def create_at_once(order_id):
+        with payments.store.transaction():
+            postgres.session().execute(text("SET LOCAL lock_timeout = '2s'"))
+            create(order_id)
+
+    batch = [Envelope.of(orders.authorization(order_id), "orders") for order_id in (high, low)]
+    with ThreadPoolExecutor(2) as pool:
+        with payments.store.transaction():
+            create(low)
+            handled = pool.submit(orders.system.deliver_together, payments, batch)
+            until(lambda: waiting_for_locks(payments) == 1)
+            pool.submit(create_at_once, high).result()
+        handled.result()
 
 
 def test_a_declined_payment_stays_declined_when_it_is_requested_again(orders, bank):

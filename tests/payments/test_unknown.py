@@ -131,6 +131,15 @@ def test_a_timeout_allows_for_another_machines_clock(orders, sweep, settings, se
     assert orders.reply_types == declined
 
 
+def test_a_capture_has_a_time_of_its_own(orders):
+    """However long before it the payment was authorised."""
+    order_id = uuid4()
+    orders.send(orders.authorization(order_id))
+    orders.age(timedelta(days=1))
+    orders.send(CapturePayment(order_id))
+    assert orders.reply_types == ["payment.authorized", "payment.captured"]
+
+
 def test_a_bank_that_keeps_failing_ends_in_a_decline_and_a_void(orders, bank, staff, sweep, settings):
     order_id = uuid4()
     command = orders.authorization(order_id, "tok_error")

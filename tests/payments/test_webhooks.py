@@ -198,6 +198,23 @@ def post(payments, client, settings):
         yield send
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_charges_id_is_looked_for_among_its_providers_payments(post, payments, orders, bank, staff, others):
+    """Two providers may use the same one."""
+    for _ in range(2):
+        orders.send(orders.authorization(uuid4()))
+    ours, other = orders.payment_ids[1 - others], orders.payment_ids[others]
+    charge = bank.charges(ours)[0]["id"]
+    bank.do(f"/{charge}/void")
+    with payments.store.engine.begin() as connection:
+        of_stripe = "provider = CASE WHEN id = :other THEN 'stripe' ELSE provider END"
+        both = text(f"UPDATE payments SET provider_reference = :charge, {of_stripe}")
+        connection.execute(both, {"charge": charge, "other": other})
+    post(data={"id": charge})
+    orders.system.drain()
+    assert staff.get(ours)["status"] == "voided"
+
+
 @pytest.mark.parametrize("moves", ["status", "money"])
 def test_a_webhook_is_processed_again_if_its_payment_moves_during_the_lookup(
     post, payments, orders, staff, interposed, settings, moves
