@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 
 import pytest
 
-from chassis.base import failpoints
+from chassis.base import clock, failpoints
 from chassis.messaging import broker
 from chassis.messaging.dead_letters import DeadLetterQueue
 from chassis.messaging.publisher import Publisher
@@ -79,6 +80,15 @@ def test_a_mail_that_was_given_up_is_listed_without_its_content_and_sent_on_repl
     assert desk.notifications()[0].status == "sent"
     assert len(mailbox.letters(ADDRESS)) == 1
     assert dead("list") == (0, [])
+
+
+def test_a_mail_that_is_replayed_is_tried_for_another_three_days(desk, dead, given_up, smtp_url):
+    smtp_url(f"smtp://127.0.0.1:{free_port()}")
+    assert dead("replay", str(given_up))[0] == 0
+    desk.fail_to_deliver(given_up)
+    [notification] = desk.notifications()
+    assert notification.status == "pending"
+    assert timedelta(days=2) < notification.give_up_at - clock.now() <= timedelta(days=3)
 
 
 def test_an_unknown_dead_letter_sets_the_exit_code(dead):

@@ -135,13 +135,14 @@ def test_a_mail_in_progress_is_not_sent_by_another_task(desk, server_of):
 
 @pytest.mark.usefixtures("no_mail_server")
 def test_a_mail_whose_task_was_killed_is_sent_by_another(desk, mailbox, smtp_url):
-    notification = pending(desk)
+    notification, before = pending(desk), clock.now()
     with desk.transaction():
         assert Notification.take(notification.id, ATTEMPT_LASTS) is not None
     smtp_url(mailbox.url)
     desk.sweep(after=SECONDS_70)
     assert mailbox.letters() == []
     lease = ATTEMPT_LASTS + clock.LEEWAY
+    assert desk.notifications()[0].taken_until >= before + lease
     desk.change(f"taken_until = taken_until - interval '{lease.total_seconds()} seconds'")
     desk.sweep(after=lease)
     assert len(mailbox.letters()) == 1

@@ -157,6 +157,14 @@ def test_messages_over_the_hourly_cap_are_sent_later(desk, prefer, settings, mai
     assert [row.status for row in desk.notifications()].count("sent") == 4
 
 
+def test_what_waits_for_a_digest_does_not_count_for_the_cap(desk, prefer, settings, mailbox):
+    """It is one mail with the others."""
+    settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
+    prefer(digest="hourly")
+    desk.handle(shipped(), shipped(), confirmed())
+    assert [row.status for row in desk.notifications()] == ["deferred", "deferred", "sent"]
+
+
 def test_two_messages_at_once_do_not_exceed_the_cap(desk, prefer, settings, notifications):
     settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
     with ThreadPoolExecutor(2) as pool:

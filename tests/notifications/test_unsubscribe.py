@@ -102,6 +102,14 @@ def test_marketing_is_sent_only_with_consent_and_until_unsubscribed(desk, http, 
     assert (item["status"], item["reason"]) == ("suppressed", "turned off")
 
 
+def test_marketing_over_the_hourly_cap_is_dropped(desk, send, settings, mailbox):
+    """It never waits: nobody misses it."""
+    settings(max_per_hour={"email": 1, "sms": 1, "push": 1})
+    desk.handle(registered(), CONSENT, confirmed())
+    [item] = send().json["items"]
+    assert (item["status"], item["reason"]) == ("suppressed", "rate cap")
+
+
 def test_a_staff_message_goes_to_every_channel_the_user_wants(desk, http, send, notifications, mailbox):
     desk.handle(registered())
     owner = bearer(notifications, AMAL)

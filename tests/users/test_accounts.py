@@ -1,9 +1,12 @@
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import select
 
 from chassis.run.testing import bearer
 from contracts.users import EmailVerificationRequested, RegistrationRepeated
+from services.users.models.preferences import Preferences
+from services.users.models.user import User
 
 from .conftest import person
 
@@ -135,6 +138,18 @@ def test_a_closed_account_is_anonymous(http, ada, users):
         "created_at": account["created_at"],
         "updated_at": left["updated_at"],
     }
+
+
+def test_no_password_search_term_or_preference_of_a_closed_account_is_kept(http, ada, users):
+    account, headers = ada
+    url = f"/users/{account['id']}"
+    wishes = {"locale": "de-AT", "marketing_consent": True, "is_public": True}
+    assert http.put(f"{url}/preferences", json=wishes, headers=headers).status_code == 200
+    http.delete(url, headers=headers)
+    with users.store.engine.connect() as connection:
+        kept = select(User.hashed_password, User.first_last, User.last_first, User.is_public)
+        assert connection.execute(kept).all() == [(None, "", "", False)]
+        assert connection.execute(select(Preferences.user_id)).all() == []
 
 
 def test_closing_an_account_erases_the_address_that_was_pending(http, ada, users):

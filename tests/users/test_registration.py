@@ -61,6 +61,7 @@ def test_names_are_optional(http):
         ("password", "qwertyuiop123"),
         ("password", "aaaaaaaaaaaaaaaaaaaaaaaa"),
         ("password", "Ada Lovelace 1"),
+        ("password", "Lovelace 1815"),
         ("password", "x" * 200),
         ("first_name", ""),
         ("first_name", "x" * 101),

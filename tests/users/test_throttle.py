@@ -1,7 +1,7 @@
 """Failed logins are limited by account and by address, over all instances, also without Redis."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +11,13 @@ from services.users.settings import Settings
 from tests.redis import FAILURES, breakable
 
 from .conftest import PASSWORD, hashes_held
+
+
+@pytest.fixture(autouse=True)
+def no_local_counts() -> Iterator[None]:
+    """Of the tests before: they count without Redis in this process."""
+    yield
+    throttle._local.cache_clear()
 
 
 @pytest.fixture
@@ -35,8 +42,9 @@ def test_a_missing_account_is_throttled_too(attempt, settings):
     assert [attempt("nobody@example.com").status_code for _ in range(3)] == [401, 401, 429]
 
 
-def test_a_correct_password_resets_the_count(register, attempt, settings):
-    settings(max_failures_per_account_and_address="3 per 1 minute")
+@pytest.mark.parametrize("redis", [{}, {"redis_url": "redis://127.0.0.1:1/0"}], ids=["shared", "local"])
+def test_a_correct_password_resets_the_count(register, attempt, settings, redis):
+    settings(max_failures_per_account_and_address="3 per 1 minute", **redis)
     register()
     for _ in range(3):
         assert [attempt().status_code, attempt().status_code] == [401, 401]
@@ -77,10 +85,11 @@ def test_many_accounts_are_throttled_by_address(attempt, settings):
     assert [attempt(f"user{number}@example.com").status_code for number in range(4)] == [401, 401, 401, 429]
 
 
-def test_a_client_cannot_choose_the_address_it_is_counted_by(attempt, settings):
-    settings(max_failures_per_address="2 per 1 minute")
-    # The edge appends the address it sees; the rest is the client's claim.
-    claims = [f"198.51.100.{number}, 203.0.113.7" for number in range(3)]
+@pytest.mark.parametrize(("hops", "appended"), [(1, "203.0.113.7"), (2, "203.0.113.7, 192.0.2.{}")])
+def test_a_client_cannot_choose_the_address_it_is_counted_by(attempt, settings, hops, appended):
+    settings(max_failures_per_address="2 per 1 minute", trusted_hops=hops)
+    # Each edge appends the address it sees; the rest is the client's claim.
+    claims = [f"198.51.100.{number}, {appended.format(number)}" for number in range(3)]
     seen = [
         attempt(f"user{claim}@example.com"[:4] + "@example.com", **{"X-Forwarded-For": claim}).status_code
         for claim in claims
@@ -117,24 +126,19 @@ def test_all_instances_share_the_count_and_it_outlives_them(start, register, att
 
 def test_without_redis_an_instance_counts_locally(attempt, settings):
     settings(max_failures_per_account_and_address="2 per 1 minute", redis_url="redis://127.0.0.1:1/0")
-    try:
-        assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
-    finally:
-        throttle._local.cache_clear()
+    assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
 
 
 @pytest.mark.parametrize("failure", FAILURES)
 def test_while_redis_fails_the_throttle_keeps_throttling(register, attempt, settings, tmp_path, failure):
     with breakable(tmp_path) as server:
         settings(max_failures_per_account_and_address="4 per 1 hour", redis_url=server.url)
-        throttle._local.cache_clear()
         register()
         assert [attempt().status_code for _ in range(2)] == [401, 401]
         server.fail(failure)
         started = time.monotonic()
         statuses = [attempt().status_code for _ in range(6)]
         assert time.monotonic() - started < 15
-        throttle._local.cache_clear()
     assert statuses[:2] == [401, 401]
     assert statuses[-2:] == [429, 429]
 
@@ -142,13 +146,11 @@ def test_while_redis_fails_the_throttle_keeps_throttling(register, attempt, sett
 def test_failures_that_redis_did_not_take_count_once_it_is_back(register, attempt, settings, tmp_path):
     with breakable(tmp_path) as server:
         settings(max_failures_per_account_and_address="2 per 1 hour", redis_url=server.url)
-        throttle._local.cache_clear()
         register()
         server.fail("full")
         assert [attempt().status_code for _ in range(3)] == [401, 401, 429]
         server.recover()
         assert attempt(password=PASSWORD).status_code == 429
-        throttle._local.cache_clear()
 
 
 def test_the_keys_of_the_counts_reveal_no_one(attempt, users):
