@@ -59,6 +59,21 @@ def test_the_audit_misses_an_entry_after_the_opening(stocked, deliver):
     assert "the ledger lacks [2]" in "".join(audit(timeout_seconds=0).differences)
 
 
+def test_the_audit_balances_after_each_batch(stocked, deliver, monkeypatch):
+    monkeypatch.setattr("services.products.purge.BATCH", 1)
+    (cups,) = stocked(9)
+    sell(deliver, cups, 3)
+    ledger.post()
+    Reservation.objects.update(unsent=[])
+    age()
+    # By a machine whose clock is behind.
+    last = Entry.objects.get(number=3)
+    last.update(at=last.at - DAY)
+    while purge():
+        assert audit(timeout_seconds=0).differences == []
+    assert (Reservation.objects.count(), Entry.objects.count()) == (0, 0)
+
+
 def test_what_was_never_sent_stays(stocked, deliver):
     """The reply to an order, and the news that stock is low."""
     (cups,) = stocked(9)

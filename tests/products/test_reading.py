@@ -66,6 +66,16 @@ def test_a_change_is_seen_at_once(http, add, staff):
     assert http.get("/products/search?q=kettle").json["items"] == []
 
 
+def test_an_import_is_seen_at_once(http, add, staff):
+    made = add(name="Kettle")
+    path = f"/products/{made['id']}"
+    assert http.get(path).json["name"] == http.get("/products/").json["items"][0]["name"] == "Kettle"
+    row = json.dumps(described(sku=made["sku"], name="Tin kettle"))
+    imported = http.post("/products/import", data=row, content_type="application/x-ndjson", headers=staff)
+    assert imported.json["updated"] == 1
+    assert http.get(path).json["name"] == http.get("/products/").json["items"][0]["name"] == "Tin kettle"
+
+
 def test_a_stock_move_is_seen_at_once(http, stocked, deliver):
     (cups,) = stocked(5)
     assert http.get(f"/products/{cups}").json["stock_quantity"] == 5

@@ -9,6 +9,7 @@ from chassis.base import deadline, tracing
 from chassis.base.problems import Problem, Unavailable
 from chassis.base.settings import Settings
 from chassis.clients import BadResponse, Client, NotThere, Refused, TooSlow
+from chassis.clients.peers import Request
 from tests.chassis.faulty import QUICK, Faulty, settings_for
 from tests.ports import free_port
 
@@ -21,6 +22,13 @@ def test_a_call_carries_our_key_the_trace_and_the_time_left(upstream: Faulty) ->
         assert headers["X-API-Key"] == "mine"
         assert headers["traceparent"] == tracing.traceparent()
         assert 1_500 < int(headers[deadline.HEADER]) <= 2_000
+
+
+def test_a_call_for_a_person_carries_no_key_of_ours(upstream: Faulty) -> None:
+    request = Request("/well", {"Authorization": "Bearer hers"})
+    assert Client("upstream").send(request, settings_for(upstream)).status == 200
+    ((_, _, headers, _),) = upstream.seen
+    assert (headers["Authorization"], headers.get("X-API-Key")) == ("Bearer hers", None)
 
 
 def test_no_content_is_none(upstream: Faulty) -> None:

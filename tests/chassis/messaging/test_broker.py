@@ -102,6 +102,23 @@ def test_a_failed_message_returns_after_a_delay_and_counts_its_attempts(
     assert returned_at - failed_at >= broker.DELAYS_MILLISECONDS[0] / 1000
 
 
+def test_a_message_that_waits_for_its_retry_outlives_a_crash_of_the_broker(name: str) -> None:
+    """It leaves its queue only once the next one has it. Declaring the queue otherwise than it is would be refused."""
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        queue = broker.delay_queue(name, 500)
+        queue(channel).declare()
+        arguments = {
+            "x-queue-type": "quorum",
+            "x-message-ttl": 500,
+            "x-dead-letter-exchange": name,
+            "x-dead-letter-routing-key": name,
+            "x-dead-letter-strategy": "at-least-once",
+            "x-overflow": "reject-publish",
+        }
+        channel.queue_declare(queue.name, durable=True, auto_delete=False, arguments=arguments)
+
+
 def test_a_held_message_is_handled_again_without_a_copy(name: str, publisher: Publisher, consume: Start) -> None:
     arrived: list[tuple[dict[str, Any], float]] = []
 

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from kombu import Queue
 
 from chassis.base import clock
 from chassis.messaging import broker
@@ -16,6 +17,7 @@ from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from tests.broker import an_envelope, taken_from
 from tests.conftest import server_url
+from tests.installation import until
 
 
 @pytest.fixture
@@ -75,6 +77,25 @@ def test_a_letter_that_is_listed_often_is_not_dropped(queue: DeadLetterQueue, ad
         # A quorum queue of RabbitMQ 4 drops it at its 21st return.
         assert int(letter.details["headers"].get("x-delivery-count", 0)) < 20
         assert letter.error == "it cannot be done"
+
+
+def test_a_message_that_crashes_the_worker_again_and_again_is_put_aside(
+    queue: DeadLetterQueue, publisher: Publisher, name: str
+) -> None:
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelope = an_envelope(name)
+    publisher.publish(envelope)
+    with broker.connect(server_url("BROKER")) as connection:
+        waiting = Queue(name)(connection.default_channel)
+
+        def is_put_aside() -> bool:
+            if (message := waiting.get()) is not None:
+                message.requeue()
+            return queue.count() == 1
+
+        until(is_put_aside)
+    [letter] = queue.letters()
+    assert (letter.id, letter.error) == (str(envelope.id), "It crashed the worker each time it was handled.")
 
 
 def test_a_dry_run_reports_and_moves_nothing(queue: DeadLetterQueue, add: Callable[..., Envelope], name: str) -> None:

@@ -243,6 +243,24 @@ def test_only_the_configured_number_of_failed_probes_removes_a_target(
     until(lambda: state(edge) == ["UNHEALTHY"], lambda: str(state(edge)))
 
 
+def test_only_successful_probes_in_a_row_restore_a_target(serve: Serve, edge: InThread, upstream: Upstream) -> None:
+    upstream.responses = [Response(500)]
+    healthy = ACTIVE["active"]["healthy"] | {"successes": 3}
+    balanced(serve, ["{upstream}"], healthchecks={"active": ACTIVE["active"] | {"healthy": healthy}})
+    until(lambda: state(edge) == ["UNHEALTHY"], lambda: str(state(edge)))
+    healths, probes = set[str](), len(upstream.seen) + 15
+    upstream.responses = [*[Response(200), Response(200), Response(500)] * 5, Response(500)]
+
+    def probed() -> bool:
+        healths.update(state(edge))
+        return len(upstream.seen) >= probes
+
+    until(probed, lambda: str(len(upstream.seen)))
+    assert healths == {"UNHEALTHY"}
+    upstream.responses = [Response(200)]
+    until(lambda: state(edge) == ["HEALTHY"], lambda: str(state(edge)))
+
+
 @pytest.mark.parametrize("kind", ["http", "tcp", "https"])
 def test_probes_detect_a_missing_target(serve: Serve, edge: InThread, kind: str) -> None:
     checks = {"active": ACTIVE["active"] | {"type": kind}}

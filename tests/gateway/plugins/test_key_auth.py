@@ -33,6 +33,16 @@ def test_a_key_identifies_its_consumer_to_the_upstream(serve: Serve, upstream: U
     assert seen.header("apikey") == "s3cret"
 
 
+@pytest.mark.parametrize(("key", "username"), [("other", "other"), ("", "guest")])
+def test_a_client_cannot_say_of_itself_what_its_consumer_lacks(
+    serve: Serve, upstream: Upstream, key: str, username: str
+) -> None:
+    said = {"X-Consumer-Custom-ID": "p-1", "X-Credential-Identifier": "said", "X-Anonymous-Consumer": "said"}
+    guarded(serve, anonymous="guest").get("/", {**said, **({"apikey": key} if key else {})})
+    assert upstream.last.header("X-Consumer-Username") == username
+    assert not {"p-1", "said"} & {value for _, value in upstream.last.headers}
+
+
 @pytest.mark.parametrize(
     ("path", "headers", "message"),
     [

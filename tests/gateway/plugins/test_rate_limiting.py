@@ -13,6 +13,7 @@ import pytest
 from redis import Redis
 
 from services.gateway.config.errors import InvalidConfiguration
+from services.gateway.plugins import counters
 from services.gateway.plugins.windows import start_of
 from tests.gateway.conftest import InThread, Serve
 from tests.gateway.documents import plugin, through
@@ -130,6 +131,15 @@ def test_earlier_refusals_are_not_counted_and_later_ones_are(serve: Serve, fresh
     replies = [ended.get("/") for _ in range(2)]
     assert [reply.status for reply in replies] == [503, 429]
     assert limits(replies[0])["ratelimit-remaining"] == "0"
+
+
+def test_a_count_is_kept_until_its_window_ends(
+    serve: Serve, fresh: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many there are."""
+    monkeypatch.setattr(counters, "PRUNED_ABOVE", 1)
+    client = limited(serve, fresh, hour=1, limit_by="header", header_name="X-Who")
+    assert [client.get("/", {"X-Who": who}).status for who in "abca"] == [200, 200, 200, 429]
 
 
 @pytest.mark.parametrize(
