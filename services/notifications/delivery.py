@@ -232,7 +232,8 @@ def _blank_if_deleted(row: Notification) -> None:
 def _count(row: Notification, outcome: str) -> None:
     ATTEMPTS.labels(row.kind, row.channel, outcome).inc()
     if row.sent_at is not None:
-        SECONDS.labels(row.channel).observe((row.sent_at - (row.release_at or row.created_at)).total_seconds())
+        seconds = (row.sent_at - (row.release_at or row.created_at)).total_seconds()
+        SECONDS.labels(row.channel).observe(seconds, tracing.exemplar())
 
 
 def _log(row: Notification, outcome: str) -> None:

@@ -244,15 +244,22 @@ def test_a_problem_names_its_trace(spans: Receiver, stack: Stack, person: SignUp
 def test_the_exemplars_of_an_order_lead_to_its_trace(
     spans: Receiver, stack: Stack, person: SignUp, product: Sell
 ) -> None:
-    """From requests, calls of another service, and messages."""
+    """From requests, at the edge too, calls of another service, messages, and the promise that an order is settled soon."""
     _, trace_id = place(person(), product(5))
     whole(spans, trace_id, PAID)
     for program, series in (
+        ("gateway-admin", 'kong_request_latency_ms_bucket{le="[^"]+",route="orders-all"'),
         ("orders-web", 'flask_http_request_duration_seconds_bucket{le="[^"]+",method="POST",status="201"'),
         ("orders-web", 'souk_client_call_seconds_bucket{le="[^"]+",upstream="products"'),
         ("orders-worker", 'souk_message_handling_seconds_bucket{le="[^"]+",type="payment.captured"'),
+        ("orders-worker", 'souk_order_settling_seconds_bucket{le="[^"]+"'),
     ):
         assert re.search(f'{series}.*# {{trace_id="{trace_id}"}}', exposed(stack, program)), (program, series)
+    mails = re.findall(
+        'souk_notification_delivery_seconds_bucket.*# {trace_id="([^"]+)"}', exposed(stack, "notifications-celery")
+    )
+    assert mails
+    until(lambda: all(spans.trace(each) for each in mails))
 
 
 def exposed(stack: Stack, program: str) -> str:

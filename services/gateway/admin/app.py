@@ -3,6 +3,7 @@
 from typing import Any
 
 from flask import Flask, Response, request
+from prometheus_client.openmetrics import exposition as openmetrics
 from werkzeug.exceptions import HTTPException
 
 from chassis.base.health import Health
@@ -10,6 +11,8 @@ from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.access import Access
 from services.gateway.admin.openapi import JoinedDocument
 from services.gateway.runtime import Runtime
+
+OPEN_METRICS = "application/openmetrics-text"
 
 
 def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
@@ -56,6 +59,8 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
 
     @app.get("/metrics")
     def metrics() -> Response:
+        if OPEN_METRICS in request.headers.get("Accept", ""):
+            return Response(state.open_metrics(runtime), content_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(state.metrics(runtime), content_type="text/plain; charset=UTF-8")
 
     @app.get("/health/live", endpoint="health_live")

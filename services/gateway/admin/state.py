@@ -3,11 +3,12 @@
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from prometheus_client import Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.openmetrics import exposition as openmetrics
 from prometheus_client.registry import REGISTRY, Collector
 
 from services.gateway.admin.targets import NODE, health_of
@@ -55,8 +56,30 @@ def node() -> dict[str, Any]:
 
 
 def metrics(runtime: Runtime) -> bytes:
-    families = [*REGISTRY.collect(), *_State(runtime).collect()]
-    return "".join(line for family in families for line in _lines(family)).encode()
+    return "".join(line for family in _families(runtime) for line in _lines(family)).encode()
+
+
+def open_metrics(runtime: Runtime) -> bytes:
+    """With exemplars, which Kong has none of."""
+    registry = CollectorRegistry()
+    registry.register(_Collected(_families(runtime)))
+    return bytes(openmetrics.generate_latest(registry))  # type: ignore[no-untyped-call]  # the library's
+
+
+class _Collected(Collector):
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Sequence[Metric]:
+        return self._families
+
+
+def _families(runtime: Runtime) -> Sequence[Metric]:
+    """Without when each series began."""
+    found = [*REGISTRY.collect(), *_State(runtime).collect()]
+    for family in found:
+        family.samples = [sample for sample in family.samples if not sample.name.endswith("_created")]
+    return found
 
 
 def _lines(family: Metric) -> Iterator[str]:
@@ -65,13 +88,8 @@ def _lines(family: Metric) -> Iterator[str]:
     kind = "counter" if name == COUNTER else family.type
     yield f"# HELP {name} {family.documentation}\n# TYPE {name} {kind}\n"
     for sample in family.samples:
-        if not sample.name.endswith("_created"):
-            labels = ",".join(f'{label}="{_label(label, value)}"' for label, value in sample.labels.items())
-            yield (
-                f"{sample.name}{{{labels}}} {_number(sample.value)}\n"
-                if labels
-                else f"{sample.name} {_number(sample.value)}\n"
-            )
+        labels = ",".join(f'{label}="{_label(label, value)}"' for label, value in sample.labels.items())
+        yield f"{sample.name}{f'{{{labels}}}' if labels else ''} {_number(sample.value)}\n"
 
 
 def _label(name: str, value: str) -> str:

@@ -1,5 +1,6 @@
 """Kong's metrics of exchanges, for /metrics."""
 
+from chassis.base import tracing
 from services.gateway.config import schema
 from services.gateway.config.configuration import Configuration
 from services.gateway.exchange.exchange import Exchange
@@ -40,7 +41,8 @@ class Prometheus(Plugin):
             metrics.bandwidth(service, route, "egress", consumer).inc(exchange.sent_bytes)
         if self._config.latency_metrics:
             whole, waited = (exchange.finished or exchange.seconds()) * 1000, (exchange.upstream_seconds or 0.0) * 1000
-            metrics.request_latency(service, route).observe(whole)
+            exemplar = tracing.exemplar(exchange.span)
+            metrics.request_latency(service, route).observe(whole, exemplar)
             metrics.kong_latency(service, route).observe(max(whole - waited, 0))
             if exchange.from_upstream:
-                metrics.upstream_latency(service, route).observe(waited)
+                metrics.upstream_latency(service, route).observe(waited, exemplar)

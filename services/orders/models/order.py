@@ -9,7 +9,7 @@ from prometheus_client import Histogram
 from sqlalchemy import BigInteger, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from chassis.base import clock
+from chassis.base import clock, tracing
 from chassis.base.problems import NotFound
 from chassis.messaging.message import Message
 from chassis.security.auth import Caller
@@ -192,7 +192,8 @@ class Order(Base):
         was_pending = self.status == OrderStatus.PENDING
         self.apply(message, version, occurred_at)
         if was_pending and self.status != OrderStatus.PENDING:
-            postgres.after_commit(partial(SETTLING_SECONDS.observe, (occurred_at - self.created_at).total_seconds()))
+            seconds = (occurred_at - self.created_at).total_seconds()
+            postgres.after_commit(partial(SETTLING_SECONDS.observe, seconds, tracing.exemplar()))
         Event.append(message, self.id, version, occurred_at, is_sent)
 
     def apply(self, message: Message, version: int, occurred_at: datetime) -> None:

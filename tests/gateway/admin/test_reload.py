@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from chassis.base import tracing
+from chassis.base.tracing import Span
 from services.gateway.admin.app import create_admin
 from services.gateway.config.errors import as_lua
 from services.gateway.lint import errors_in
@@ -48,6 +51,14 @@ upstreams:
 def admin(edge: InThread) -> FlaskClient:
     edge.load("services: []")
     return create_admin(edge.runtime, {}).test_client()
+
+
+@pytest.fixture
+def exported() -> Iterator[list[Span]]:
+    spans: list[Span] = []
+    tracing.export_to(spans.append)
+    yield spans
+    tracing.export_to(None)
 
 
 def loaded(admin: FlaskClient, text: str = WHOLE) -> Any:
@@ -368,3 +379,24 @@ def test_metrics_are_written_as_kong_writes_them(admin: FlaskClient, serve: Serv
     )
     types = {"kong_http_requests_total counter", "kong_bandwidth_bytes counter", "kong_nginx_requests_total gauge"}
     assert {f"# TYPE {each}" for each in types} <= set(lines)
+
+
+def test_metrics_have_exemplars_for_whoever_reads_them(admin: FlaskClient, serve: Serve, exported: list[Span]) -> None:
+    client = serve(through(plugin("prometheus", latency_metrics=True)))
+    client.get("/")
+    accept = {"Accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"}
+    series = r'kong_{}_latency_ms_bucket{{le="[0-9.]+",route="r",service="s",workspace="default"}}'
+
+    def written() -> str:
+        return admin.get("/metrics", headers=accept).text
+
+    def leads(kind: str) -> bool:
+        found = re.search(rf'{series.format(kind)} [0-9.]+ # {{trace_id="([0-9a-f]+)"}}', written())
+        return found is not None and found[1] == exported[0].trace_id
+
+    # Counted once the response is sent.
+    until(lambda: leads("request") and leads("upstream"), written)
+    assert written().endswith("# EOF\n")
+    assert "_created" not in written()
+    assert admin.get("/metrics", headers=accept).content_type.startswith("application/openmetrics-text")
+    assert "trace_id" not in admin.get("/metrics").text
