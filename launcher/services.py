@@ -121,7 +121,7 @@ class Services:
             *(self._sidecar(name) for s in SERVICES for name in self.instances(s) if self._backing.consul),
             *(self._program(f"{s}-worker", "chassis", "worker", f"services.{s}") for s in SERVICES),
             *(self._program(f"{s}-celery", "chassis", "celery", f"services.{s}") for s in WITH_CELERY),
-            dataclasses.replace(self._program("gateway", "services.gateway"), reads=[self.kong_file]),
+            self._edge(),
             self._program("console-web", "services.console"),
             self._program("bank", "devservers.bank"),
             self._program("mailbox", "devservers.mailbox"),
@@ -178,18 +178,22 @@ class Services:
         found |= {"Prometheus": backing.prometheus} if backing.prometheus else {}
         return found
 
+    def _edge(self) -> Program:
+        program = self._program("gateway", "services.gateway")
+        return dataclasses.replace(program, reads=[self.kong_file, *program.reads])
+
     def _program(self, name: str, *arguments: str) -> Program:
         environment = {
             **self.environment(name.partition("-")[0], self._port(name)),
             **self._through_mesh(name),
             **self._backing.credentials(role_of(name)),
         }
-        reads = []
+        reads = self._trusted()
         if self.internal_ca and role_of(name).endswith("-web"):
             own = certificate.internal_paths(self._installation.state, name.partition("-")[0])
             names = ("SOUK_INTERNAL_CERTIFICATE_FILE", "SOUK_INTERNAL_KEY_FILE")
             environment |= dict(zip(names, map(str, own), strict=True))
-            reads = [*own]
+            reads += own
         return Program(name, [sys.executable, "-m", *arguments], environment, stop_seconds=20, reads=reads)
 
     def _sidecar(self, web: str) -> Program:
@@ -208,7 +212,8 @@ class Services:
         }
         if self._installation.is_meshed:
             environment["SOUK_PROXY_PORT"] = str(self._port(mesh.proxy_of(web)))
-        return Program(name, [sys.executable, "-m", "services.sidecar"], environment, stop_seconds=20)
+        command = [sys.executable, "-m", "services.sidecar"]
+        return Program(name, command, environment, stop_seconds=20, reads=self._trusted())
 
     def _through_mesh(self, program: str) -> dict[str, str]:
         """What it calls is its proxy, which asks Consul."""
@@ -225,6 +230,10 @@ class Services:
 
     def _trust(self) -> dict[str, str]:
         return {"SOUK_INTERNAL_CA_FILE": str(self.internal_ca)} if self.internal_ca else {}
+
+    def _trusted(self) -> list[Path]:
+        """Read once: a program restarts with a new one."""
+        return [self.internal_ca] if self.internal_ca else []
 
     def _port(self, name: str) -> int:
         return self._installation.ports[name]
