@@ -12,6 +12,9 @@ class Manifest:
     store: Literal["postgres", "mongo"] = "postgres"
     has_celery: bool = False
 
+    has_dead_rows: bool = False
+    """Whether rows of its database may be dead letters too."""
+
     calls: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """By process (`web`, `celery`), the services that it calls over HTTP, which accept this service's API key."""
 
@@ -32,3 +35,8 @@ class Manifest:
 
     Values are format strings: `{secret[name]}`, `{address[program]}` (host:port) and `{data}`, the folder for its files.
     """
+
+    @property
+    def has_queue(self) -> bool:
+        """And one for its dead letters."""
+        return bool(self.handles) or self.has_celery

@@ -1,5 +1,6 @@
 """`python -m launcher`, as `./souk` calls it."""
 
+import logging
 import signal
 import sys
 
@@ -10,4 +11,6 @@ if __name__ == "__main__":
     # An interrupted start must still stop what it started.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
+    # A message that arrives while its channel is being closed returns to its queue.
+    logging.getLogger("amqp").setLevel(logging.ERROR)
     sys.exit(app(prog_name="souk"))

@@ -10,10 +10,11 @@ from launcher.manifests import SERVICES
 
 
 def lost(url: str) -> list[str]:
-    """Services with such a queue."""
-    if not broker.is_amqp(url):
+    """Services with such a queue. Before any worker has run, none has one: RabbitMQ logs each question as an error."""
+    if not broker.is_amqp(url) or not _exists(url, broker.UNROUTED):
         return []
-    return [service for service in SERVICES if any(_is_lost(url, queue) for queue in _names(service))]
+    with_queues = [name for name, manifest in SERVICES.items() if manifest.has_queue]
+    return [service for service in with_queues if any(_is_lost(url, queue) for queue in _names(service))]
 
 
 def delete_lost(url: str, service: str) -> None:
@@ -32,6 +33,15 @@ def types(service: str) -> Sequence[str]:
 def _names(service: str) -> list[str]:
     delays = [broker.delay_queue(service, milliseconds).name for milliseconds in broker.DELAYS_MILLISECONDS]
     return [broker.service_queue(service, []).name, *delays, broker.dead_letter_queue(service).name]
+
+
+def _exists(url: str, queue: str) -> bool:
+    with broker.connect(url) as connection:
+        try:
+            broker.depth(connection.default_channel, queue)
+        except NotFound:
+            return False
+    return True
 
 
 def _is_lost(url: str, queue: str) -> bool:

@@ -1,17 +1,16 @@
 """`./souk dead list|show|replay`: inspect and replay dead letters. See chassis/run/dead_letters.py."""
 
-import importlib
 import json
 import math
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
-from rich.table import Table
 
 from chassis.messaging import broker
 from chassis.messaging.dead_letters import DeadLetterQueue
@@ -23,7 +22,10 @@ from launcher.stack import Stack
 from launcher.state import REPOSITORY
 
 UNROUTED = "unrouted"
-PLACES = (*SERVICES, UNROUTED)
+PLACES = (*(name for name, manifest in SERVICES.items() if manifest.has_queue), UNROUTED)
+
+MAX_ERROR = 200
+"""Characters of it in a list."""
 
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: messages, tasks and rows that failed for good.")
 app.add_typer(dead, name="dead")
@@ -42,7 +44,9 @@ def list_dead(
     places = _places(service)
     stack = Stack()
     running.expect(stack, "rabbitmq", "postgres")
-    queues = [source for place in places for source in _sources(stack, place, page * size)]
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda place: [*_sources(stack, place, page * size)], places)
+        queues = [source for sources in found for source in sources]
     counts = [(source.title, source.count) for source in queues if source.count]
     total = sum(count for _, count in counts)
     if not total:
@@ -50,16 +54,11 @@ def list_dead(
         return
     for title, count in [*counts, ("total", total)]:
         console.print(f"{count:>8,}  {title}", markup=False)
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("id", no_wrap=True)
-    for title in ("queue", "type", "since", "error"):
-        table.add_column(title, overflow="fold")
-    for letter in _page(queues, (page - 1) * size, size):
-        table.add_row(*(escape(str(letter[name])) for name in ("id", "queue", "type", "since", "error")))
-    console.print(table)
+    for line in _aligned([_row(letter) for letter in _page(queues, (page - 1) * size, size)]):
+        console.print(line, markup=False, soft_wrap=True)
     pages = math.ceil(total / size)
     console.print(f"Page {page} of {pages}" + (f"; next: --page {page + 1}" if page < pages else ""))
-    console.print("Details: ./souk dead show ID   Replay: ./souk dead replay ID, or --all; --dry-run first")
+    console.print("Details: ./souk dead show ID", "Replay: ./souk dead replay ID, or --all; --dry-run first", sep="\n")
 
 
 @dead.command("show")
@@ -132,7 +131,29 @@ def _queue(stack: Stack, place: str) -> DeadLetterQueue:
 
 
 def _has_rows(place: str) -> bool:
-    return place != UNROUTED and bool(importlib.import_module(f"services.{place}.app").service.dead_rows)
+    return place != UNROUTED and SERVICES[place].has_dead_rows
+
+
+def _row(letter: dict[str, Any]) -> list[str]:
+    error = " ".join(letter["error"].split())
+    return [letter["id"], _moment(letter["since"]), letter["queue"], letter["type"], error[:MAX_ERROR]]
+
+
+def _moment(time: str) -> str:
+    """To the second, in UTC, as brokers' times are that name no zone."""
+    try:
+        found = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return f"{found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Below a head. Each stays one line, also in a pipe."""
+    table = [("id", "since (UTC)", "queue", "type", "error"), *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        yield "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _page(sources: Sequence[Source], skip: int, size: int) -> list[dict[str, Any]]:

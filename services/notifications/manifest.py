@@ -19,6 +19,7 @@ manifest = Manifest(
         "user.updated",
     ],
     has_celery=True,
+    has_dead_rows=True,
     calls={"celery": ["users"]},
     settings={
         "SOUK_SMTP_URL": "smtp://{address[mailbox-smtp]}",

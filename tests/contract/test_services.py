@@ -24,6 +24,8 @@ def test_the_manifest_agrees_with_the_service(name: str) -> None:
     assert service.name == name
     assert SERVICES[name].store == ("mongo" if service.collections else "postgres")
     assert SERVICES[name].has_celery == (service.tasks is not None)
+    assert SERVICES[name].has_dead_rows == (service.dead_rows is not None)
+    assert SERVICES[name].has_queue == (service.handlers is not None or service.tasks is not None)
 
 
 def test_a_folder_with_an_app_is_a_service_the_console_or_the_gateway() -> None:
