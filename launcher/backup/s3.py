@@ -122,7 +122,7 @@ class Bucket:
             self._explain(error)
 
     def _explain(self, error: Exception) -> NoReturn:
-        from botocore.exceptions import NoCredentialsError, PartialCredentialsError
+        from botocore.exceptions import EndpointConnectionError, NoCredentialsError, PartialCredentialsError
 
         code = _code(error)
         if code == "NoSuchBucket":
@@ -132,6 +132,10 @@ class Bucket:
         if isinstance(error, NoCredentialsError | PartialCredentialsError):
             raise LaunchError(
                 f"{self.url}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE."
+            ) from error
+        if isinstance(error, EndpointConnectionError):
+            raise LaunchError(
+                f"{self.url}: {self._client.meta.endpoint_url} does not respond: start it, or correct AWS_ENDPOINT_URL."
             ) from error
         raise LaunchError(f"{self.url}: {' '.join(str(error).split())}") from error
 

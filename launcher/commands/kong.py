@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.markup import escape
+from urllib3.exceptions import HTTPError
 
 from launcher import running
 from launcher.cli import app, command, console, errors, operate
@@ -101,3 +102,5 @@ def _outcomes(golden_runner: runner.Runner, name: str, group: case.Group) -> lis
         return list(golden_runner.run(group))
     except runner.Refused as refusal:
         raise LaunchError(f"The edge rejected the configuration of {name}: {refusal}") from refusal
+    except (OSError, HTTPError) as error:
+        raise LaunchError(f"The edge does not respond: start it, or correct --against and --admin. {error}") from error

@@ -4,6 +4,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Annotated
+from uuid import UUID
 
 import typer
 
@@ -21,7 +22,7 @@ app.add_typer(orders, name="orders")
 app.add_typer(sagas, name="sagas")
 
 Reason = Annotated[str, typer.Option(help="Kept in the operators' trail.")]
-OrderId = Annotated[str, typer.Argument(metavar="ORDER", help="The order's id.")]
+OrderId = Annotated[UUID, typer.Argument(metavar="ORDER", help="The order's id.")]
 
 
 @orders.command("show")
@@ -105,28 +106,28 @@ def list_stuck() -> None:
 @command
 def show(order: OrderId) -> None:
     """Show an order's events and the reply that it awaits."""
-    _sagas("show", order)
+    _sagas("show", str(order))
 
 
 @sagas.command()
 @command
 def resume(order: OrderId, reason: Reason = "") -> None:
     """Send the unanswered commands of an order again."""
-    _sagas("resume", order, f"--reason={reason}")
+    _sagas("resume", str(order), f"--reason={reason}")
 
 
 @sagas.command()
 @command
 def compensate(order: OrderId, reason: Reason = "") -> None:
     """Cancel an order in progress, and compensate its steps."""
-    _sagas("compensate", order, f"--reason={reason}")
+    _sagas("compensate", str(order), f"--reason={reason}")
 
 
 @sagas.command()
 @command
 def settle(order: OrderId, reason: Reason = "") -> None:
     """Record that you refunded what an order owes by other means, or release it although money is missing."""
-    _sagas("settle", order, f"--reason={reason}")
+    _sagas("settle", str(order), f"--reason={reason}")
 
 
 def _sagas(*arguments: str) -> None:

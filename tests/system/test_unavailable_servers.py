@@ -1,7 +1,7 @@
 """Every command, while a server is unavailable or nothing runs: one sentence names it and what to do."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -18,12 +18,17 @@ from launcher.stack import Stack
 from tests.installation import edge_is_whole, installed, until
 from tests.ports import free_port
 
+WITH_BACKUPS = {"backup init", "backup list", "backup prune", "backup verify", "restore"}
+"""They need only the place of the backups."""
+
 ON_THEIR_OWN = {
-    *("backup init", "backup list", "backup prune", "backup verify"),
+    *WITH_BACKUPS,
     *("bench", "chaos", "chart generate", "chart secrets", "check", "compose generate", "compose secrets"),
-    *("dev", "down", "kong golden", "kong run", "mutants", "new service", "restore", "test", "up"),
+    *("cluster demo", "cluster down", "cluster load", "cluster status", "cluster up", "dev", "down"),
+    *("kong golden", "kong run", "mutants", "new service"),
+    *("release chart", "release deploy", "release image", "release notes", "test", "up"),
 }
-"""They use no running installation, or start and stop it; as `dev` and those of `cluster` and `release`."""
+"""They use no running installation, or start and stop it."""
 
 AN_ID = str(uuid4())
 
@@ -66,11 +71,12 @@ def commands(group: Any, prefix: str = "") -> Iterator[str]:
     for name, each in group.commands.items():
         if isinstance(each, TyperGroup):
             yield from commands(each, f"{prefix}{name} ")
-        elif f"{prefix}{name}" not in ON_THEIR_OWN and prefix not in ("cluster ", "release "):
+        else:
             yield f"{prefix}{name}"
 
 
-COMMANDS = sorted(commands(typer.main.get_command(app)))
+ALL = set(commands(typer.main.get_command(app)))
+COMMANDS = sorted(ALL - ON_THEIR_OWN)
 
 
 class Outcome(NamedTuple):
@@ -78,9 +84,10 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def run(command: str, state: Path, folder: Path, **environment: str) -> Outcome:
+def run(command: str, state: Path, folder: Path, arguments: Sequence[str] | None = None, **environment: str) -> Outcome:
     (folder / "new.jsonl").write_text("")
-    arguments = [each.format(folder=folder) for each in ARGUMENTS.get(command, [])]
+    if arguments is None:
+        arguments = [each.format(folder=folder) for each in ARGUMENTS.get(command, [])]
     runner = CliRunner(env={"SOUK_STATE_DIR": str(state), **environment})
     started = time.monotonic()
     result = runner.invoke(app, [*command.split(), *arguments])
@@ -100,6 +107,7 @@ def expect_sentence(outcome: Outcome, named: str, cure: str) -> None:
 
 
 def test_the_table_names_commands() -> None:
+    assert ALL >= ON_THEIR_OWN
     assert set(COMMANDS) >= {*ARGUMENTS, *(each for needed in NEEDS.values() for each in needed)}
     assert NEEDS.keys() == {name for name in SERVERS if name != "prometheus"}
 
@@ -127,6 +135,29 @@ def test_while_an_external_server_is_unavailable(stack: Stack, server: str, tmp_
         )
 
 
+@pytest.mark.parametrize("command", sorted(WITH_BACKUPS))
+def test_while_the_place_of_the_backups_is_unavailable(command: str, tmp_path: Path) -> None:
+    expect_sentence(
+        run(command, tmp_path / "state", tmp_path, SOUK_BACKUP_DIR=""), "SOUK_BACKUP_DIR", "./souk backup init"
+    )
+    url = f"http://127.0.0.1:{free_port()}"
+    given = {
+        "SOUK_BACKUP_DIR": "s3://souk/backups",
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "eu-central-1",
+    }
+    bucket = run(command, tmp_path / "state", tmp_path, **given)
+    expect_sentence(bucket, f"{url} does not respond", "AWS_ENDPOINT_URL")
+
+
+def test_while_the_edge_is_unavailable(tmp_path: Path) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    arguments = [f"--against={address}", f"--admin=http://{address}"]
+    expect_sentence(run("kong golden", tmp_path, tmp_path, arguments), "The edge does not respond", "--against")
+
+
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with installed(tmp_path_factory.mktemp("commands")) as running:
@@ -149,7 +180,12 @@ def test_while_a_server_is_stopped(own: Stack, server: str, tmp_path: Path) -> N
                 expect_sentence(outcome, "This drill needs 3 instances", "./souk scale users=3")
             elif command == "backup create":
                 expect_sentence(outcome, "SOUK_BACKUP_DIR", "./souk backup init")
-            elif AN_ID not in ARGUMENTS.get(command, []):
+            elif AN_ID in ARGUMENTS.get(command, []):
+                # The services' commands print their sentence themselves.
+                assert isinstance(outcome.result.exception, SystemExit)
+                assert (outcome.result.exit_code, outcome.seconds < MAX_SECONDS) == (1, True), command
+                assert AN_ID in outcome.result.stderr or command.startswith("sagas "), outcome.result.output
+            else:
                 assert outcome.result.exit_code == 0, (command, outcome.result.output)
     finally:
         own.supervisor.start_program(server)
