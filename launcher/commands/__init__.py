@@ -3,5 +3,8 @@
 import importlib
 import pkgutil
 
-for each in sorted(found.name for found in pkgutil.iter_modules(__path__)):
+FIRST = ("lifecycle", "logs", "top", "scaling")
+"""What whoever asks for help looks for."""
+
+for each in (*FIRST, *sorted({found.name for found in pkgutil.iter_modules(__path__)} - {*FIRST})):
     importlib.import_module(f"{__name__}.{each}")
