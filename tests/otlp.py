@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from chassis.base import jaeger
+from launcher import traces
+
 
 @dataclass(frozen=True)
 class Span:
@@ -69,13 +72,15 @@ def title(span: Span) -> str:
     return f"{span.program} {span.name}"
 
 
-def tree(spans: list[Span], parent_id: str = "", depth: int = 0) -> Iterator[str]:
-    """A line for each span, with its start after the root's, and its duration."""
-    begin = min((span.started for span in spans), default=0)
-    for span in sorted((each for each in spans if each.parent_id == parent_id), key=lambda each: each.started):
-        after, took = (span.started - begin) / 1e6, (span.ended - span.started) / 1e6
-        yield f"{'  ' * depth}{title(span)}  +{after:.0f} ms, {took:.1f} ms"
-        yield from tree(spans, span.span_id, depth + 1)
+def tree(spans: list[Span]) -> Iterator[str]:
+    """As `./souk trace` shows it."""
+    return traces.tree([_of_jaeger(span) for span in spans])
+
+
+def _of_jaeger(span: Span) -> jaeger.Span:
+    started, milliseconds = span.started / 1e6, (span.ended - span.started) / 1e6
+    ids = span.trace_id, span.span_id, span.parent_id
+    return jaeger.Span(span.program, span.name, *ids, started, milliseconds, bool(span.error))
 
 
 @contextmanager

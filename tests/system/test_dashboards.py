@@ -19,7 +19,7 @@ from launcher.dashboards import Panel
 from launcher.stack import Stack
 from services.console import figures
 from tests.chaos.monitored import prometheus, running
-from tests.installation import Person, catalogue_of, edge_is_whole, installed, new_person, until
+from tests.installation import ROOT, Person, catalogue_of, edge_is_whole, installed, new_person, until
 from tests.ports import free_port
 
 SLOS = yaml.safe_load(slos.FILE.read_text())
@@ -150,6 +150,30 @@ PANELS = [
     for panel in each.panels
     for legend, expression in panel.expressions.items()
 ]
+
+
+RULES = [
+    rule["expr"]
+    for file in sorted((ROOT / "monitoring" / "rules").glob("[!s]*.yml"))
+    for group in yaml.safe_load(file.read_text())["groups"]
+    for rule in group["rules"]
+]
+SERIES = sorted(set(re.findall(r"\b(?:souk|rabbitmq|pg|redis)_[a-z_]+[a-z]|\bup\b", " ".join(RULES))))
+
+ELSEWHERE = {
+    "souk_backup_created_timestamp_seconds",
+    "souk_restore_proven_timestamp_seconds",
+    "souk_operator_reason",
+    "souk_payments_differences",
+}
+"""Of backups, which nobody has asked for here, of operators in a cluster, and of a reconciliation, ten minutes after the start."""
+
+
+@pytest.mark.parametrize("series", [each for each in SERIES if each not in ELSEWHERE])
+def test_what_an_alert_reads_comes_from_a_target_whose_death_is_noticed(measured: Measured, series: str) -> None:
+    found = until(lambda: measured.series(f'count by (job, instance) ({{__name__=~"{series}(_.*)?"}})'))
+    targets = [each["metric"] for each in measured.series("count by (job, instance) (up)")]
+    assert [each["metric"] for each in found if each["metric"] not in targets] == []
 
 
 _OF_A_ROUTE = {"instance", "service", "route"}
