@@ -4,7 +4,10 @@ import importlib
 import importlib.util
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import yaml
@@ -274,4 +277,44 @@ def test_real_kong_gets_what_the_launcher_gives_it(render: Render) -> None:
 
 def test_alerts_are_monitorings_own(render: Render) -> None:
     found = of(render(*PRODUCTION), "PrometheusRule")
+    del found["souk-absent"]
     assert {name.removeprefix("souk-"): each["spec"] for name, each in found.items()} == chart.rules()
+
+
+@pytest.mark.parametrize("variant", [PRODUCTION, (*PRODUCTION, "console.enabled=false", "operators.enabled=false")])
+def test_a_program_without_a_pod_is_noticed(render: Render, tmp_path: Path, variant: tuple[str, ...]) -> None:
+    objects = render(*variant)
+    labels = [each["spec"]["template"]["metadata"]["labels"] for each in of(objects, "Deployment").values()]
+    programs = {(each["app.kubernetes.io/name"], each["app.kubernetes.io/component"]) for each in labels}
+    spec = of(objects, "PrometheusRule")["souk-absent"]["spec"]
+    watched = [re.findall('app="([a-z]+)",role="([a-z]+)"', rule["expr"]) for rule in spec["groups"][0]["rules"]]
+    assert sorted(watched) == [[program] for program in sorted(programs)]
+    endpoints = of(objects, "PodMonitor")["souk"]["spec"]["podMetricsEndpoints"]
+    roles = {each["replacement"] for at in endpoints for each in at["relabelings"] if each.get("targetLabel") == "role"}
+    assert roles >= {role for _, role in programs}
+    if shutil.which("promtool"):
+        _test_absence(tmp_path, spec, programs, ("orders", "worker"))
+
+
+def _test_absence(folder: Path, spec: Object, programs: set[tuple[str, str]], gone: tuple[str, str]) -> None:
+    """From the eleventh minute on."""
+    rules = folder / "rules.json"
+    rules.write_text(json.dumps(spec))
+    series = [
+        {
+            "series": f'up{{job="souk",namespace="souk",app="{app}",role="{role}",instance="{app}-{role}-0"}}',
+            "values": "1x10 stale" if (app, role) == gone else "1x30",
+        }
+        for app, role in programs
+    ]
+    firing = 'count by (app, role) (ALERTS{alertname="ProgramDown",alertstate="firing"})'
+    found = [{"labels": f'{{app="{gone[0]}",role="{gone[1]}"}}', "value": 1}]
+    checks = [
+        {"expr": firing, "eval_time": "15m", "exp_samples": []},
+        {"expr": firing, "eval_time": "16m", "exp_samples": found},
+    ]
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": checks}
+    file = folder / "tests.json"
+    file.write_text(json.dumps({"rule_files": [str(rules)], "evaluation_interval": "1m", "tests": [test]}))
+    outcome = subprocess.run(["promtool", "test", "rules", file], capture_output=True, text=True, check=False)
+    assert not outcome.returncode, outcome.stdout + outcome.stderr
