@@ -1,7 +1,6 @@
 """Makes a backup of a running installation."""
 
 import os
-import shutil
 import sqlite3
 import threading
 import time
@@ -13,7 +12,7 @@ from pathlib import Path
 import psycopg2
 
 from launcher.backup import database, documents, receiver, vault, wal
-from launcher.backup.target import UNFINISHED, Backup, Era, Target, stamp, write
+from launcher.backup.target import Backup, Era, Target, write
 from launcher.errors import LaunchError
 from launcher.manifests import WITH_MONGO
 from launcher.servers import Mongo, Postgres
@@ -37,13 +36,8 @@ def create(stack: Stack, target: Target, full: bool = False) -> Backup:
         target.drop_unfinished(era)
         last = next(iter(era.backups()[-1:]), None)
         began_at = datetime.now(UTC)
-        folder = era.folder / "backups" / f"{stamp(began_at)}{UNFINISHED}"
-        folder.mkdir(mode=0o700)
-        try:
+        with target.making(era, began_at) as folder:
             return _create(stack, postgres, target, era, folder, None if full else last, key, began_at)
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
 
 
 def expect_own(stack: Stack) -> Postgres:

@@ -78,8 +78,14 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _run(command: Sequence[str | Path], **environment: str) -> None:
+    """Ends with this program, even if that is killed: what it writes would be in the next one's way."""
     outcome = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, umask=0o077, check=False
+        ["setpriv", "--pdeathsig=KILL", *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        umask=0o077,
+        check=False,
     )
     if outcome.returncode:
         lines = (outcome.stdout + outcome.stderr).splitlines()

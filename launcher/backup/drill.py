@@ -5,6 +5,7 @@ Nothing of the environment reaches them: neither servers nor providers that it n
 
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -15,18 +16,21 @@ from pathlib import Path
 
 import psycopg2
 
-from launcher.backup import moment, vault, verify
+from launcher.backup import moment, scratch, vault, verify
 from launcher.backup.create import BANK
 from launcher.backup.moment import Moment
 from launcher.backup.restore import Restored, rebuild, unpack_secrets
 from launcher.backup.target import Target
 from launcher.errors import LaunchError
 from launcher.progress import Progress
-from launcher.servers import Postgres
+from launcher.servers import SERVERS, Postgres
 from launcher.stack import Stack
+from launcher.state import StateFolder
+
+PREFIX = "souk-restore-"
+STATE = "state"
 
 ALONE = {
-    "SOUK_WITHOUT": "prometheus",
     # The sandbox stands for every provider; a push would go to customers' devices.
     "SOUK_PROVIDER": "sandbox",
     "SOUK_PUSH_HOSTS": json.dumps(["127.0.0.1"]),
@@ -50,12 +54,12 @@ def prove(live: Stack, target: Target, at: datetime | None, progress: Progress) 
     began = time.monotonic()
     with target.lock():
         found = moment.find(target, at)
-        with target.at_hand(found.era, [found.backup]) as near:
+        with target.at_hand(found.era, [found.backup], as_elsewhere=True) as near:
             found = moment.find(near, at)
             if faults := verify.faults(near, found.era, found.backup, key):
                 raise LaunchError(f"The backup {found.backup.name} cannot be used:", faults)
-            with tempfile.TemporaryDirectory(prefix="souk-restore-") as name, alone():
-                restored = _rebuild(Path(name), live, found, key, progress)
+            with scratch.temporary(Path(tempfile.gettempdir()), PREFIX, forget) as folder, alone():
+                restored = _rebuild(folder, live, found, key, progress)
     drill = Drill(
         restored,
         timedelta(seconds=time.monotonic() - began),
@@ -66,18 +70,30 @@ def prove(live: Stack, target: Target, at: datetime | None, progress: Progress) 
     return drill
 
 
+def forget(folder: Path) -> None:
+    """What a killed drill has left. Its programs ended with it."""
+    StateFolder(folder / STATE).wipe()
+    shutil.rmtree(folder)
+
+
+def beside(folder: Path, progress: Progress) -> Stack:
+    """Without Prometheus: nobody looks at its metrics."""
+    servers = [name for name in SERVERS if name != "prometheus"]
+    return Stack(folder / STATE, servers=servers, standard_ports=False, bound=True, progress=progress)
+
+
 # --- inside
 
 
 def _rebuild(folder: Path, live: Stack, found: Moment, key: str, progress: Progress) -> Restored:
-    scratch = Stack(folder / "state", standard_ports=False, bound=True, progress=progress)
-    scratch.state.make()
+    stack = beside(folder, progress)
+    stack.state.make()
     try:
-        unpack_secrets(scratch, found, key)
+        unpack_secrets(stack, found, key)
         books = live.state.data / BANK
-        return rebuild(scratch, found, books if books.exists() else None)
+        return rebuild(stack, found, books if books.exists() else None)
     finally:
-        scratch.down(wipe=True)
+        stack.down(wipe=True)
 
 
 @contextmanager

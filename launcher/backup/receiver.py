@@ -93,6 +93,7 @@ class Receiver:
         """Until it is stopped. Raises LaunchError when it fails."""
         # While no more may wait, each attempt would receive more before it is refused.
         self._target.pass_on(era)
+        wal.drop_unmade(era.log)
         server = urlsplit(self._url)
         # Command lines are public.
         url = urlunsplit(server._replace(netloc=f"{server.username}@{server.hostname}:{server.port}"))

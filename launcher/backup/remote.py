@@ -13,11 +13,11 @@ the bucket has. There:
 """
 
 import gzip
+import hashlib
 import io
 import os
 import shutil
 import tarfile
-import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,8 @@ from pathlib import Path
 
 from launcher.backup import wal
 from launcher.backup.s3 import Bucket
-from launcher.backup.target import MANIFEST, MARKER, PROOF, Backup, Era, Target, stamp, write
+from launcher.backup.scratch import held, is_held, sweep, temporary
+from launcher.backup.target import MANIFEST, MARKER, PROOF, Backup, Era, Target, write
 from launcher.errors import LaunchError
 
 SHIP_SECONDS = 10.0
@@ -45,14 +46,15 @@ BEGUN = "begun"
 DESCRIPTION = "backup.json"
 FILES = "files.tar.gz"
 ENDING = ".gz"
+FETCHED = "fetched-"
 
 
 class BucketTarget(Target):
     def __init__(self, bucket: Bucket, spool: Path) -> None:
         super().__init__(spool)
         self._bucket = bucket
-        self._sent: dict[str, float] = {}
-        """By key in the bucket, when the segment's file was changed; complete ones do not change."""
+        self._sent: dict[Path, bytes] = {}
+        """Digests of segments that are still here, as they were sent. Their times tell nothing: a clock may be set back."""
 
         self._partial_sent_at = float("-inf")
 
@@ -96,8 +98,10 @@ class BucketTarget(Target):
         super().note_proof(proof)
 
     def begin_era(self, moment: datetime) -> Era:
-        self._bucket.put(f"eras/{stamp(moment)}/{BEGUN}", b"")
-        return super().begin_era(moment)
+        era = self._next_era(moment)
+        self._bucket.put(f"{self._key(era)}/{BEGUN}", b"")
+        era.make()
+        return era
 
     # Backups.
 
@@ -123,16 +127,24 @@ class BucketTarget(Target):
         return Backup.read(self._take_over(f"{key}/{DESCRIPTION}"))
 
     @contextmanager
-    def at_hand(self, era: Era, backups: Sequence[Backup]) -> Iterator[Target]:
-        with tempfile.TemporaryDirectory(prefix="fetched-", dir=self.path) as name:
-            near = Target(Path(name))
+    def making(self, era: Era, began_at: datetime) -> Iterator[Path]:
+        with super().making(era, began_at) as folder, held(folder):
+            yield folder
+
+    @contextmanager
+    def at_hand(self, era: Era, backups: Sequence[Backup], as_elsewhere: bool = False) -> Iterator[Target]:
+        with temporary(self.path, FETCHED) as folder:
+            near = Target(folder)
             shutil.copyfile(self.path / MARKER, near.path / MARKER)
             own = Era(near.path / era.folder.relative_to(self.path))
             own.make()
             chain = [each for each in era.chain(backups[-1]) if each not in backups]
             for backup in [*chain, *backups]:
                 self._unpack(backup, own.folder / "backups" / backup.name)
-            self._fetch_log(era, own, wal.segment_of(backups[0].start))
+            since = wal.segment_of(backups[0].start)
+            if not as_elsewhere:
+                self._copy_log(era, own, since)
+            self._fetch_log(era, own, since)
             yield near
 
     # The log.
@@ -156,6 +168,7 @@ class BucketTarget(Target):
 
     def drop_unfinished(self, era: Era) -> None:
         super().drop_unfinished(era)
+        sweep(self.path, FETCHED)
         self._bucket.abort_uploads()
         whole = {backup.name for backup in era.backups()} | {folder.name for folder in era.broken()}
         for each in self._bucket.listed(f"{self._key(era)}/backups/"):
@@ -209,23 +222,29 @@ class BucketTarget(Target):
     def _ship(self, era: Era, is_over: bool, at_once: bool) -> None:
         """Nothing is deleted here while a backup is made, which needs the log since it began."""
         segments = wal.segments(era.log)
-        making = era.unfinished()
+        is_making = any(map(is_held, era.unfinished()))
         for segment in segments:
-            key = f"{self._key(era)}/log/{segment.path.name}{ENDING}"
             try:
-                changed_at = segment.path.stat().st_mtime
-                is_new = changed_at > self._sent.get(key, 0)
-                if is_new and (not segment.is_partial or is_over or at_once or self._is_due()):
-                    self._bucket.put(key, gzip.compress(segment.path.read_bytes(), compresslevel=1, mtime=0))
-                    self._sent[key] = changed_at
-                    if segment.is_partial:
-                        self._partial_sent_at = time.monotonic()
-                    else:
-                        self._bucket.delete(f"{key.removesuffix(ENDING)}{wal.PARTIAL}{ENDING}")
+                if not segment.is_partial or is_over or at_once or self._is_due():
+                    self._send(segment)
             except FileNotFoundError:
                 return  # It is complete now, and has another name. Those after it are for nothing without it.
-            if not making and (is_over or not segment.is_partial):
+            if not is_making and (is_over or not segment.is_partial):
                 segment.path.unlink()
+        self._sent = {path: digest for path, digest in self._sent.items() if path.exists()}
+
+    def _send(self, segment: wal.Segment) -> None:
+        """If it has changed. Complete ones do not."""
+        if not segment.is_partial and segment.path in self._sent:
+            return
+        key, content = self._key(segment.path), segment.path.read_bytes()
+        if self._sent.get(segment.path) != (digest := hashlib.sha256(content).digest()):
+            self._bucket.put(f"{key}{ENDING}", gzip.compress(content, compresslevel=1, mtime=0))
+        if segment.is_partial:
+            self._partial_sent_at = time.monotonic()
+        else:
+            self._bucket.delete(f"{key}{wal.PARTIAL}{ENDING}")
+        self._sent[segment.path] = digest
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._partial_sent_at >= SHIP_SECONDS
@@ -247,11 +266,14 @@ class BucketTarget(Target):
                 found[key] = name, number
         return found
 
-    def _fetch_log(self, era: Era, own: Era, since: int) -> None:
-        # First what is here: it goes once the bucket has it, and may be newer.
+    def _copy_log(self, era: Era, own: Era, since: int) -> None:
+        """What is still here, which may be newer than what the bucket has."""
         for segment in wal.segments(era.log, since=since * wal.SEGMENT) if era.log.exists() else ():
             with suppress(FileNotFoundError):  # It was sent meanwhile, or completed.
                 shutil.copyfile(segment.path, own.log / segment.path.name)
+
+    def _fetch_log(self, era: Era, own: Era, since: int) -> None:
+        """After what is here, as that goes once the bucket has it."""
         wanted = {
             key: own.log / name
             for key, (name, number) in self._log(era).items()

@@ -11,10 +11,10 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,11 @@ _STAMP = "%Y%m%dT%H%M%S%fZ"
 def stamp(moment: datetime) -> str:
     """A folder's name; names sort by time."""
     return moment.strftime(_STAMP)
+
+
+def stamp_after(names: Iterable[str], moment: datetime) -> str:
+    """Sorts after those names, even if the clock was set back."""
+    return max([stamp(moment), *(stamp(_moment(name) + timedelta(microseconds=1)) for name in names)])
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ class Era:
 
     @property
     def began_at(self) -> datetime:
-        return datetime.strptime(self.name, _STAMP).replace(tzinfo=UTC)
+        return _moment(self.name)
 
     @property
     def slot(self) -> str:
@@ -192,7 +197,7 @@ class Target:
         return [Era(folder) for folder in sorted((self.path / "eras").glob("*")) if folder.is_dir()]
 
     def begin_era(self, moment: datetime) -> Era:
-        era = Era(self.path / "eras" / stamp(moment))
+        era = self._next_era(moment)
         era.make()
         return era
 
@@ -218,9 +223,24 @@ class Target:
         return True
 
     @contextmanager
-    def at_hand(self, era: Era, backups: Sequence[Backup]) -> Iterator["Target"]:
-        """A folder with these, those that they build on, and the log since the first of these."""
+    def at_hand(self, era: Era, backups: Sequence[Backup], as_elsewhere: bool = False) -> Iterator["Target"]:
+        """A folder with these, those that they build on, and the log since the first of these.
+
+        as_elsewhere: without what another machine would not see.
+        """
         yield self
+
+    @contextmanager
+    def making(self, era: Era, began_at: datetime) -> Iterator[Path]:
+        """A folder for a backup, which is gone if the block raises."""
+        name = stamp_after((backup.name for backup in era.backups()), began_at)
+        folder = era.folder / "backups" / f"{name}{UNFINISHED}"
+        folder.mkdir(mode=0o700)
+        try:
+            yield folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     def drop_unfinished(self, era: Era) -> None:
         for unfinished in era.unfinished():
@@ -242,12 +262,16 @@ class Target:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Raises LaunchError when another command holds it."""
-        with open(self.path / MARKER) as file:
+        # For NFS it has to be open for writing.
+        with open(self.path / MARKER, "r+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise LaunchError(f"Another ./souk command is using {self}: wait until it has finished.") from None
             yield
+
+    def _next_era(self, moment: datetime) -> Era:
+        return Era(self.path / "eras" / stamp_after((era.name for era in self.eras()), moment))
 
     def _mark(self, content: bytes) -> None:
         write(self.path / MARKER, content)
@@ -258,6 +282,10 @@ class Target:
         except (OSError, ValueError) as error:
             raise LaunchError(f"{self.path / MARKER} cannot be read: {error}") from error
         return found
+
+
+def _moment(name: str) -> datetime:
+    return datetime.strptime(name, _STAMP).replace(tzinfo=UTC)
 
 
 def _read(folder: Path) -> Backup | None:

@@ -38,6 +38,13 @@ class Segment:
         """As PostgreSQL asks for it."""
         return self.path.name.removesuffix(PARTIAL)
 
+    def is_unmade(self) -> bool:
+        """PostgreSQL's receiver fills a segment with zeros before it writes to it; killed in between, it leaves a short one."""
+        try:
+            return self.is_partial and self.path.stat().st_size < SEGMENT and not self.path.read_bytes().strip(b"\0")
+        except FileNotFoundError:
+            return False
+
     def system(self) -> str:
         """Identifier of the cluster that wrote it; 0 before anything is written."""
         with self.path.open("rb") as file:
@@ -59,14 +66,25 @@ def number_of(name: str) -> int | None:
 
 
 def segments(folder: Path, timeline: int = 0, since: int = 0) -> list[Segment]:
-    """By timeline and number. A partial one gives way to itself complete. timeline: 0 for all. since: a position."""
+    """By timeline and number. A partial one gives way to itself complete, and is none before it has its size.
+
+    timeline: 0 for all. since: a position.
+    """
     found: dict[tuple[int, int], Segment] = {}
     for path in sorted(folder.iterdir(), key=lambda path: path.name.endswith(PARTIAL), reverse=True):
         if (number := number_of(path.name)) is not None:
             own = int(path.name[:8], 16)
-            if timeline in (0, own) and number >= segment_of(since):
-                found[own, number] = Segment(path, own, number)
+            segment = Segment(path, own, number)
+            if timeline in (0, own) and number >= segment_of(since) and not segment.is_unmade():
+                found[own, number] = segment
     return [found[key] for key in sorted(found)]
+
+
+def drop_unmade(folder: Path) -> None:
+    """Short partial segments, which PostgreSQL's receiver refuses to continue: it receives them anew from their beginning."""
+    for path in folder.glob(f"*{PARTIAL}"):
+        if number_of(path.name) is not None and path.stat().st_size < SEGMENT:
+            path.unlink()
 
 
 def segment_of(position: int) -> int:

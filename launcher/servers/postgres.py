@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import sys
@@ -66,8 +67,8 @@ BACKED_UP = {
 }
 """With SOUK_BACKUP_DIR."""
 
-FOR_BUCKETS = ("AWS_", "SOUK_BACKUP_ALLOW_HTTP")
-"""Settings of who sends the log to a bucket."""
+FOR_BUCKETS = re.compile(r"AWS_\w+|SOUK_BACKUP_ALLOW_HTTP|(?i:https?_proxy|all_proxy|no_proxy)")
+"""Settings of who sends the log to a bucket: its address, rights and certificates, and the way there."""
 
 MONITOR = "monitor"
 """The exporter's role."""
@@ -183,7 +184,7 @@ class Postgres(Server):
     def _receiver(self) -> Program:
         places: list[str | Path] = [self.backup_folder, self.state.path, tools()]
         command: list[str | Path] = [sys.executable, "-m", "launcher.backup.receiver", *places]
-        given = {name: value for name, value in self.installation.environment.items() if name.startswith(FOR_BUCKETS)}
+        given = {name: value for name, value in self.installation.environment.items() if FOR_BUCKETS.fullmatch(name)}
         environment = {**given, "SOUK_DATABASE_URL": self.backup_url, "SOUK_PORT": str(self.port(BACKUP))}
         return Program(BACKUP, command, environment)
 

@@ -1,20 +1,25 @@
 """What a backup has, and for whose eyes it is."""
 
+import os
 import stat
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import bson
+import psutil
 import pymongo
 import pytest
 
 from launcher.backup import documents, vault, verify
 from launcher.backup.create import SECRETS
-from launcher.backup.target import Target
+from launcher.backup.target import VARIABLE, Target
 from launcher.errors import LaunchError
+from launcher.state import REPOSITORY
 from tests.backup.conftest import Backed
+from tests.installation import until
 
 
 def test_the_first_has_everything_and_the_next_what_changed(backed: Backed) -> None:
@@ -105,6 +110,21 @@ def test_an_interrupted_one_leaves_nothing_that_counts(backed: Backed) -> None:
     finally:
         key.write_text(content)
     assert [each.name for each in backed.target.eras()[-1].backups()] == before
+
+
+def test_a_killed_one_leaves_nobody_at_work_and_goes_with_the_next(backed: Backed) -> None:
+    era = backed.target.eras()[-1]
+    before = [each.name for each in era.backups()]
+    places = {"SOUK_STATE_DIR": str(backed.stack.state.path), VARIABLE: str(backed.target.path)}
+    command = [sys.executable, "-m", "launcher", "backup", "create", "--full"]
+    with psutil.Popen(command, cwd=REPOSITORY, env={**os.environ, **places}) as killed:
+        [copying] = until(lambda: [each for each in killed.children() if each.name() == "pg_basebackup"])
+        killed.kill()
+    until(lambda: not copying.is_running() or copying.status() == psutil.STATUS_ZOMBIE)
+    assert len(era.unfinished()) == 1
+    made = backed.create()
+    assert [each.name for each in era.backups()] == [*before, made.name]
+    assert era.unfinished() == []
 
 
 def test_two_at_once_are_refused(backed: Backed) -> None:

@@ -7,7 +7,7 @@ import psutil
 import pytest
 import urllib3
 
-from launcher.backup import wal
+from launcher.backup import verify, wal
 from launcher.errors import LaunchError
 from launcher.servers.postgres import BACKUP, tools
 from tests.backup.conftest import Backed
@@ -75,3 +75,19 @@ def test_where_the_log_is_lost_an_era_begins_that_needs_a_full_backup(backed: Ba
     assert backed.create().parent == ""
     assert backed.create().parent != ""
     assert backed.ask("SELECT count(*) FROM pg_replication_slots") == 1
+
+
+def test_a_segment_that_was_not_made_to_its_end_is_received_anew(backed: Backed) -> None:
+    """On a full disk, or killed, PostgreSQL's receiver leaves one short, and refuses to go on with it."""
+    backup = backed.create(full=True)
+    era = backed.target.eras()[-1]
+    until(lambda: wal.segments(era.log)[-1].is_partial)
+    backed.stack.supervisor.stop([BACKUP])
+    growing = wal.segments(era.log)[-1]
+    growing.path.write_bytes(bytes(wal.SEGMENT // 2))
+    position = wal.segment_of(backup.end - 1)
+    assert [segment.number for segment in wal.segments(era.log, since=backup.start)] == [position]
+    assert verify.faults(backed.target, era, backup, backed.key) == []
+    backed.stack.supervisor.start_program(BACKUP)
+    until(backed.is_received)
+    assert wal.segments(era.log)[-1].path == growing.path

@@ -1,8 +1,9 @@
 """What is on its way to a bucket while other programs use it, without PostgreSQL."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -59,11 +60,16 @@ def backup(target: BucketTarget, made: Backup) -> Backup:
     return target.keep(made)
 
 
-def grow(era: Era, number: int) -> Path:
+def grow(era: Era, number: int, size: int = wal.SEGMENT) -> Path:
     """A segment begins."""
     path = era.log / f"{wal.name(1, number)}{wal.PARTIAL}"
-    path.write_bytes(bytes([number]) * wal.SEGMENT)
+    path.write_bytes(bytes([number]) * size)
     return path
+
+
+def sent(store: stand_in.Store) -> list[str]:
+    """Names of segments that the bucket was given."""
+    return [path.rpartition("/")[2] for method, path in store.requests if method == "PUT" and "/log/" in path]
 
 
 def complete(path: Path) -> Path:
@@ -136,3 +142,80 @@ def test_an_era_whose_deletion_was_interrupted_is_deleted_with_the_next(
     target.expect_ready()
     assert target.eras() == []
     assert store.keys(BUCKET, f"{target.path.name}/eras/") == []
+
+
+def test_a_killed_backup_keeps_no_log_here(target: BucketTarget, era: Era) -> None:
+    """One that is being made does, as it needs the log since it began."""
+    with target.making(era, BEGAN_AT) as folder:
+        complete(grow(era, 1))
+        target.pass_on(era)
+        assert [segment.number for segment in wal.segments(era.log)] == [1]
+        assert folder in era.unfinished()
+    assert era.unfinished() == [folder]
+    target.pass_on(era)
+    assert wal.segments(era.log) == []
+
+
+def test_nothing_is_remembered_of_segments_that_are_gone(target: BucketTarget, era: Era, store: stand_in.Store) -> None:
+    with target.making(era, BEGAN_AT):
+        for number in (1, 2, 3):
+            complete(grow(era, number))
+            target.pass_on(era)
+        assert len(sent(store)) == 3
+    target.pass_on(era)
+    assert len(sent(store)) == 3
+    assert target._sent == {}
+
+
+def test_the_growing_segment_is_sent_when_it_has_changed_whatever_the_clock_says(
+    target: BucketTarget, era: Era, store: stand_in.Store
+) -> None:
+    growing = grow(era, 1)
+    target.pass_on(era, is_last=True)
+    target.pass_on(era, is_last=True)
+    assert len(sent(store)) == 1
+    growing.write_bytes(b"more".ljust(wal.SEGMENT, b"\0"))
+    os.utime(growing, (0, 0))
+    target.pass_on(era, is_last=True)
+    assert len(sent(store)) == 2
+
+
+def test_a_segment_without_its_size_is_not_sent(target: BucketTarget, era: Era, store: stand_in.Store) -> None:
+    """The receiver makes it as long as it has to be before anything is in it."""
+    path = grow(era, 0, wal.SEGMENT // 2)
+    target.pass_on(era, is_last=True)
+    assert sent(store) == []
+    path.write_bytes(bytes(wal.SEGMENT))
+    target.pass_on(era, is_last=True)
+    assert len(sent(store)) == 1
+
+
+def test_what_killed_programs_fetched_goes_with_the_next_backup(
+    target: BucketTarget, era: Era, backup: Backup, store: stand_in.Store
+) -> None:
+    (left := target.path / "fetched-1").mkdir()
+    complete(grow(era, 1))
+    target.pass_on(era)
+    with target.at_hand(era, [backup]) as near:
+        assert not left.exists()
+        target.drop_unfinished(era)
+        assert near.path.exists()
+    left.mkdir()
+    target.drop_unfinished(era)
+    assert [*target.path.glob("fetched-*")] == []
+
+
+def test_a_drill_sees_only_what_would_be_left(target: BucketTarget, era: Era, backup: Backup) -> None:
+    complete(grow(era, 1))
+    target.pass_on(era)
+    complete(grow(era, 2))
+    for as_elsewhere, numbers in ((False, [1, 2]), (True, [1])):
+        with target.at_hand(era, [backup], as_elsewhere) as near:
+            assert [each.number for each in wal.segments(near.eras()[-1].log)] == numbers
+
+
+def test_a_clock_that_was_set_back_changes_no_order(target: BucketTarget, era: Era, backup: Backup) -> None:
+    earlier = BEGAN_AT - timedelta(days=1)
+    assert target.begin_era(earlier).name > era.name
+    with target.making(era, earlier) as folder:
+        assert folder.name > backup.name

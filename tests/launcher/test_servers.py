@@ -14,11 +14,11 @@ from chassis.messaging import broker
 from chassis.messaging.publisher import Publisher
 from launcher.errors import LaunchError
 from launcher.servers import Postgres
-from launcher.servers.postgres import RESERVED_CONNECTIONS, SETTINGS
+from launcher.servers.postgres import BACKUP, RESERVED_CONNECTIONS, SETTINGS
 from launcher.stack import Stack
 from launcher.testing import SERVERS
 from tests.broker import an_envelope, taken_from
-from tests.installation import servers_alone
+from tests.installation import planned, servers_alone
 
 ROLES = ["alpha", "beta"]
 
@@ -116,3 +116,19 @@ def test_a_role_that_takes_all_its_connections_leaves_the_others_theirs(postgres
     finally:
         for connection in held:
             connection.close()
+
+
+def test_who_sends_the_log_to_a_bucket_knows_the_way_there_and_no_other_secrets(tmp_path: Path) -> None:
+    way = {
+        "AWS_ENDPOINT_URL": "https://bucket.test",
+        "AWS_CA_BUNDLE": "/etc/ssl/ours.pem",
+        "HTTPS_PROXY": "http://proxy.test:3128",
+        "https_proxy": "http://proxy.test:3128",
+        "NO_PROXY": "localhost",
+        "SOUK_BACKUP_ALLOW_HTTP": "1",
+    }
+    others = {"SOUK_BACKUP_DIR": "s3://backups", "SOUK_STRIPE_KEY": "theirs", "MY_HTTPS_PROXY": "theirs"}
+    stack = planned(tmp_path, way | others)
+    receiver = next(each for each in stack.servers["postgres"].programs() if each.name == BACKUP)
+    assert receiver.environment.items() >= way.items()
+    assert not receiver.environment.keys() & others.keys()
