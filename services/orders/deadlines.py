@@ -17,6 +17,7 @@ from services.orders import saga
 from services.orders.models import Event, Order, OrderStatus, Step
 from services.orders.models.steps import FORWARD, RETRY_POLICIES, command_of
 from services.orders.settings import Settings
+from services.orders.sharding.shards import is_refusal
 
 log = get_logger(__name__)
 
@@ -47,7 +48,9 @@ def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None
             with session.begin_nested():
                 process_late(order, late)
         except Exception as error:
-            log.error("order deadline failed", order_id=str(order.id), exc_info=error)
+            # While its user moves to another shard, it waits for that one.
+            if not is_refusal(error):
+                log.error("order deadline failed", order_id=str(order.id), exc_info=error)
         if time.monotonic() >= stop_at:
             break
     STUCK.set(session.scalar(STUCK_COUNT) or 0)

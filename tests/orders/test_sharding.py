@@ -12,15 +12,18 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 import services.orders
-from chassis.base import failpoints
+from chassis.base import clock, failpoints
 from chassis.messaging.consumer import Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
@@ -33,9 +36,9 @@ from chassis.storage.postgres import Database
 from chassis.storage.postgres_store import PostgresStore
 from contracts.payments import PaymentAuthorized, PaymentCaptured
 from contracts.stock import StockCommitted, StockReserved
-from services.orders import projector
+from services.orders import deadlines, projector
 from services.orders.rebuild import PROJECTIONS, rebuild
-from services.orders.sharding.move import AlreadyMoving, Differs, Mover, NotDrained
+from services.orders.sharding.move import AlreadyMoving, Differs, GivenUp, Mover, NotDrained
 from services.orders.sharding.shards import Shards
 from tests.installation import until
 from tests.orders.conftest import fresh_key, order_of
@@ -358,6 +361,68 @@ def test_a_copy_that_differs_is_not_kept(world: World) -> None:
     all_is_right(world)
 
 
+def test_a_move_that_cannot_be_made_leaves_the_user_where_they_are(world: World) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    second = world.cells["second"]
+    second.do("ALTER TABLE operator_actions RENAME TO away")
+    with pytest.raises(GivenUp, match="does not exist"):
+        Mover(world.shards, linger_seconds=0).move(user, "second")
+    world.order(user)
+    assert world.shards.of_user(user) == "first"
+    second.do("ALTER TABLE away RENAME TO operator_actions")
+    world.settle()
+    mover = Mover(world.shards, linger_seconds=0)
+    mover.finish(user)
+    assert mover.unfinished() == []
+    mover.move(user, "second")
+    all_is_right(world)
+
+
+@pytest.mark.parametrize("at", ["close", "copy"])
+def test_an_aborted_move_brings_the_user_back(world: World, mover: Callable[..., int], at: str) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    assert mover("move", str(user), "second", at=f"{at}: committed") == -signal.SIGKILL
+    # What has arrived is counted there.
+    world.settle()
+    assert mover("abort", str(user)) == 0
+    assert world.shards.of_user(user) == "first"
+    world.order(user)
+    assert world.cells["second"].ask("SELECT 1 FROM orders UNION ALL SELECT 1 FROM events") == []
+    all_is_right(world)
+    Mover(world.shards, linger_seconds=0).move(user, "second")
+    all_is_right(world)
+
+
+@pytest.mark.long
+def test_an_abort_that_is_killed_at_every_step_comes_to_the_same_end(rush: World, mover: Callable[..., int]) -> None:
+    user = next(iter(rush.headers))
+    rush.await_orders(user)
+    assert mover("move", str(user), "second", at="copy: committed") == -signal.SIGKILL
+    assert mover("abort", str(user), at="turn back: committed") == -signal.SIGKILL
+    for step in ("open", "leave", "end"):
+        assert mover("finish", at=f"{step}: commit") == -signal.SIGKILL, step
+    assert mover("finish") == 0
+    rush.await_orders(user)
+    rush.stopping.set()
+    all_is_right(rush)
+    assert rush.cells["second"].ask("SELECT 1 FROM orders") == []
+
+
+def test_a_user_whom_the_map_has_sent_on_is_not_brought_back(world: World, mover: Callable[..., int]) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    assert mover("move", str(user), "second", at="switch: committed") == -signal.SIGKILL
+    with pytest.raises(AlreadyMoving, match="finish that move"):
+        Mover(world.shards).abort(user)
+    assert mover("finish") == 0
+    all_is_right(world)
+
+
 def test_of_two_movers_one_waits_for_the_other(world: World) -> None:
     user = next(iter(world.headers))
     world.order(user)
@@ -387,3 +452,62 @@ def test_a_message_for_an_order_on_its_way_waits(world: World) -> None:
     assert {each.subject for each in world.waiting} == {world.placed[user][0].order}
     world.cells["first"].do("DELETE FROM shard_fences")
     all_is_right(world)
+
+
+def test_what_was_answered_and_what_operators_did_wait_with_the_orders(world: World) -> None:
+    """They would be written after they were copied, and deleted when the user has left."""
+    user, other = list(world.headers)[:2]
+    for each in (user, other):
+        world.order(each)
+    world.settle()
+    first = world.cells["first"]
+    ours, theirs = (world.placed[each][0].order for each in (user, other))
+    first.do(f"INSERT INTO shard_fences VALUES ('{user}', '{uuid4()}')")
+    for caller, route in ((user, "POST /orders"), (uuid4(), f"POST /orders/{ours.upper()}/refunds")):
+        with pytest.raises(OperationalError, match="another shard"):
+            first.do(answered(caller, route))
+    with pytest.raises(OperationalError, match="another shard"):
+        first.do(acted(ours))
+    for caller, route in ((other, "POST /orders"), (user, f"POST /orders/{theirs}/refunds"), ("anyone:1", "POST /")):
+        first.do(answered(caller, route))
+    for subject in (theirs, "a dead letter"):
+        first.do(acted(subject))
+
+
+def test_the_key_of_a_refund_stays_with_the_order_and_not_with_who_asked(world: World) -> None:
+    staff, customer = list(world.headers)[:2]
+    for each in (staff, customer):
+        world.order(each)
+    world.settle()
+    order = world.placed[customer][0].order
+    world.cells["first"].do(answered(staff, f"POST /orders/{order.upper()}/refunds"))
+    found = "SELECT 1 FROM idempotency WHERE route LIKE '%/refunds'"
+    for user, home in ((staff, "first"), (customer, "second")):
+        Mover(world.shards, linger_seconds=0).move(user, "second")
+        assert [name for name, cell in world.cells.items() if cell.ask(found)] == [home]
+
+
+def answered(caller: object, route: str) -> str:
+    return (
+        "INSERT INTO idempotency (caller, route, key_hash, request_hash, created_at)"
+        f" VALUES ('{caller}', '{route}', '{uuid4().hex}', '', now())"
+    )
+
+
+def acted(subject: str) -> str:
+    values = f"'{uuid4()}', '{uuid4()}', 'resume order', '{subject}', 'a test', now()"
+    return f"INSERT INTO operator_actions (id, by, name, subject, why, at) VALUES ({values})"
+
+
+def test_late_orders_on_their_way_wait_without_an_alarm(world: World) -> None:
+    user, other = list(world.headers)[:2]
+    for each in (user, other):
+        world.order(each)
+    world.send()
+    first = world.cells["first"]
+    first.do(f"INSERT INTO shard_fences VALUES ('{user}', '{uuid4()}')")
+    with capture_logs() as logs, store.active(first.store), first.store.transaction():
+        deadlines.watch(clock.now() + timedelta(hours=1), seconds=60)
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []
+    reminded = "SELECT DISTINCT stream FROM events WHERE type = 'stock.reserve' AND version > 2"
+    assert [str(row.stream) for row in first.ask(reminded)] == [world.placed[other][0].order]

@@ -1,4 +1,4 @@
-"""What operators run: `python -m services.orders.sharding FILE prepare|where|move|finish`."""
+"""What operators run: `python -m services.orders.sharding FILE prepare|where|move|abort|finish`."""
 
 import argparse
 import os
@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from chassis.base import failpoints
 from chassis.base.problems import Problem
-from services.orders.sharding.move import DRAIN_SECONDS, LINGER_SECONDS, Mover
+from services.orders.sharding.move import DRAIN_SECONDS, LINGER_SECONDS, Mover, reason
 from services.orders.sharding.shards import Shards
 
 
@@ -24,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     moving = commands.add_parser("move", help="move a user's orders to another shard")
     moving.add_argument("user", type=UUID)
     moving.add_argument("to")
+    aborting = commands.add_parser("abort", help="bring a user back whose move was interrupted")
+    aborting.add_argument("user", type=UUID)
     commands.add_parser("finish", help="go on with all moves that were interrupted")
     given = parser.parse_args(arguments)
     if directory := os.environ.get("SOUK_FAILPOINTS_DIRECTORY"):
@@ -39,14 +43,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
             case "move":
                 mover.move(given.user, given.to)
                 print(f"{given.user} is at {given.to}.")
+            case "abort":
+                mover.abort(given.user)
+                print(f"{given.user} is at {shards.of_user(given.user)}.")
             case "finish":
-                for user_id in mover.unfinished():
-                    mover.finish(user_id)
-                    print(f"{user_id} is at {shards.of_user(user_id)}.")
-    except Problem as problem:
-        sys.exit(problem.detail or problem.title)
+                finish(shards, mover)
+    except (Problem, SQLAlchemyError) as error:
+        sys.exit(_sentence(error))
     finally:
         shards.close()
+
+
+def finish(shards: Shards, mover: Mover) -> None:
+    """All that can be. Exits with what cannot."""
+    failures = []
+    for user_id in mover.unfinished():
+        try:
+            mover.finish(user_id)
+            print(f"{user_id} is at {shards.of_user(user_id)}.")
+        except (Problem, SQLAlchemyError) as error:
+            failures.append(_sentence(error))
+    if failures:
+        sys.exit("\n".join(failures))
+
+
+def _sentence(error: Problem | SQLAlchemyError) -> str:
+    if isinstance(error, Problem):
+        return error.detail or error.title
+    return f"{reason(error)} A move that was begun goes on with `finish`, or back with `abort`."
 
 
 if __name__ == "__main__":

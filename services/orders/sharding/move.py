@@ -11,6 +11,9 @@ Each step is in one database, of transactions that may be repeated, so that a mo
     open     target  no fence: what the user's orders emit from now on is answered to where the map leads
     leave    source  everything of the user goes, and their sales with it; the fence stays
     end      home    the move is over
+
+What cannot be done before the switch, or is aborted, turns back: the map says that the user leaves the target, the source opens, and
+what has arrived goes as after any move.
 """
 
 import threading
@@ -22,8 +25,8 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, CursorResult, text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from structlog.contextvars import bound_contextvars
 
 from chassis.base import clock
@@ -31,7 +34,7 @@ from chassis.base.problems import Conflict, NotFound
 from services.orders.models.analytics import COUNTED, TABLES, Sums
 from services.orders.models.events import read
 from services.orders.rebuild import LOCK
-from services.orders.sharding.shards import FENCE_LOCK, Shards
+from services.orders.sharding.shards import AN_ID, FENCE_LOCK, Shards
 
 DRAIN_SECONDS = 30.0
 """For the relay to send what the user's orders have emitted. Meanwhile the user's writes are refused."""
@@ -49,9 +52,9 @@ POLL_SECONDS = 0.05
 OWNED = {
     "orders": "user_id = :user",
     "events": "stream IN (SELECT id FROM orders WHERE user_id = :user)",
-    # A refund is asked for by staff, with a key of theirs.
-    "idempotency": "caller = CAST(:user AS text) OR substring(route from '[0-9a-f-]{36}') IN"
-    " (SELECT CAST(id AS text) FROM orders WHERE user_id = :user)",
+    # A refund is asked for by staff, with a key of theirs: it stays with the order, wherever they are.
+    "idempotency": f"coalesce(substring(lower(route) from '{AN_ID}') IN"  # noqa: S608 - ours
+    " (SELECT CAST(id AS text) FROM orders WHERE user_id = :user), caller = CAST(:user AS text))",
     "operator_actions": "subject IN (SELECT CAST(id AS text) FROM orders WHERE user_id = :user)",
 }
 """A user's rows, by table, in the order in which they are copied."""
@@ -82,13 +85,19 @@ _BEGIN = text(
 _SWITCH = text(
     "UPDATE shard_map SET shard = moving_to, leaving = shard, moving_to = NULL WHERE move = :move AND moving_to IS NOT NULL"
 )
-_END = text("UPDATE shard_map SET leaving = NULL, move = NULL WHERE move = :move")
-_GIVE_UP = text("UPDATE shard_map SET moving_to = NULL, move = NULL WHERE move = :move AND moving_to IS NOT NULL")
+_END = text("UPDATE shard_map SET leaving = NULL, move = NULL WHERE move = :move AND leaving = :source")
+_TURN_BACK = text(
+    "UPDATE shard_map SET leaving = moving_to, moving_to = NULL WHERE move = :move AND moving_to IS NOT NULL"
+)
+"""As if it came from where it was to go: what has arrived there goes as after any move."""
+
 _FENCE = text("INSERT INTO shard_fences VALUES (:user, :move) ON CONFLICT (user_id) DO UPDATE SET move = excluded.move")
-_OPEN = text("DELETE FROM shard_fences WHERE user_id = :user")
+_OPEN = text("DELETE FROM shard_fences WHERE user_id = :user AND move = :move")
+_OPEN_TO_COPY = text("DELETE FROM shard_fences WHERE user_id = :user")
 _UNSENT = text(f"SELECT EXISTS (SELECT 1 FROM events WHERE sent_at IS NULL AND {OWNED['events']})")  # noqa: S608 - ours
 _HAS_ARRIVED = text("SELECT EXISTS (SELECT 1 FROM shard_arrivals WHERE move = :move)")
 _ARRIVED = text("INSERT INTO shard_arrivals VALUES (:move, :user)")
+_ARRIVES_NO_MORE = text("INSERT INTO shard_arrivals VALUES (:move, :user) ON CONFLICT DO NOTHING")
 _COPIED_UNTIL = text("SELECT copied_until FROM shard_inboxes WHERE shard = :shard")
 _NOTE_COPIED = text(
     "INSERT INTO shard_inboxes VALUES (:shard, :until) ON CONFLICT (shard) DO UPDATE SET copied_until = excluded.copied_until"
@@ -115,8 +124,14 @@ class NotDrained(Conflict):
     type, title = "/problems/not-drained", "Messages are not being sent"
 
 
-class Differs(RuntimeError):
-    """The copy is not what was copied, and was not kept."""
+class Differs(Conflict):
+    """The copy was not kept."""
+
+    type, title = "/problems/copy-differs", "Copy differs"
+
+
+class GivenUp(Conflict):
+    type, title = "/problems/move-given-up", "Move was given up"
 
 
 @dataclass(frozen=True)
@@ -128,7 +143,7 @@ class _Move:
 
     @property
     def values(self) -> dict[str, Any]:
-        return {"user": self.user_id, "move": self.id}
+        return {"user": self.user_id, "move": self.id, "source": self.source}
 
 
 class Mover:
@@ -138,7 +153,7 @@ class Mover:
         self._shards, self._drain_seconds, self._linger_seconds = shards, drain_seconds, linger_seconds
 
     def move(self, user_id: UUID, to: str) -> None:
-        """Returns when they are there. Raises NotFound, AlreadyMoving, and NotDrained: then nothing has changed."""
+        """Returns when they are there. Raises NotFound, AlreadyMoving, and NotDrained, Differs and GivenUp: nothing has changed."""
         if to not in self._shards.databases:
             raise NotFound(f"There is no shard {to}.")
         if self._shards.of_user(user_id) == to and self._unfinished(user_id) is None:
@@ -155,6 +170,12 @@ class Mover:
         """Goes on with a move that was begun. Raises AlreadyMoving while another does."""
         with self._claimed(user_id):
             self._finish(user_id)
+
+    def abort(self, user_id: UUID) -> None:
+        """Back to where they were. Raises AlreadyMoving when the map leads elsewhere already."""
+        with self._claimed(user_id):
+            if (found := self._unfinished(user_id)) is not None:
+                self._turn_back(found)
 
     def unfinished(self) -> Sequence[UUID]:
         """Users whose move was begun."""
@@ -186,15 +207,13 @@ class Mover:
         if self._shards.of_user(user_id) == found.source:
             self._bring(found)
             with self._step("switch", self._shards.home) as connection:
-                connection.execute(_SWITCH, found.values)
+                _expect_one(connection.execute(_SWITCH, found.values), found)
         with self._step("open", found.target) as connection:
             connection.execute(_OPEN, found.values)
         threading.Event().wait(self._linger_seconds)
         # The claim goes with its connection.
         if self._unfinished(user_id) == found:
-            self._leave(found)
-        with self._step("end", self._shards.home) as connection:
-            connection.execute(_END, found.values)
+            self._end(found)
 
     def _unfinished(self, user_id: UUID) -> _Move | None:
         with self._shards.map.engine.connect() as connection:
@@ -210,24 +229,41 @@ class Mover:
             yield connection
 
     def _bring(self, move: _Move) -> None:
-        """All that is the user's. Goes back if it cannot, and as long as it can."""
-        with self._shards.databases[move.target].engine.connect() as connection:
-            if connection.scalar(_HAS_ARRIVED, move.values):
-                return
+        """All that is the user's. Turns back if it cannot."""
         try:
+            with self._shards.databases[move.target].engine.connect() as connection:
+                if connection.scalar(_HAS_ARRIVED, move.values):
+                    return
             self._copy_ids_ahead(move)
             with self._step("close", move.source) as connection:
                 connection.execute(FENCE_LOCK, move.values)
                 connection.execute(_FENCE, move.values)
             self._await_sent(move)
             self._copy(move)
-        except (NotDrained, Differs):
-            # In this order: killed in between, it goes on as a move. A fence that no move knows of would stay.
-            with self._step("reopen", move.source) as connection:
-                connection.execute(_OPEN, move.values)
-            with self._step("give up", self._shards.home) as connection:
-                connection.execute(_GIVE_UP, move.values)
+        except BaseException as error:
+            self._turn_back(move)
+            if isinstance(error, SQLAlchemyError):
+                raise GivenUp(f"User {move.user_id} stays at {move.source}: {reason(error)}") from error
             raise
+
+    def _turn_back(self, move: _Move) -> None:
+        """In this order: killed in between, it goes on to the same end. A fence that no move knows of would stay."""
+        with self._step("turn back", self._shards.home) as connection:
+            _expect_one(connection.execute(_TURN_BACK, move.values), move)
+        with self._step("reopen", move.source) as connection:
+            connection.execute(_OPEN, move.values)
+        try:
+            # At once: nobody was sent to the target yet.
+            self._end(_Move(move.id, move.user_id, move.target, move.source))
+        except SQLAlchemyError as error:
+            raise GivenUp(
+                f"User {move.user_id} is back at {move.source}. What has arrived at {move.target} goes with `finish`: {reason(error)}"
+            ) from error
+
+    def _end(self, move: _Move) -> None:
+        self._leave(move)
+        with self._step("end", self._shards.home) as connection:
+            connection.execute(_END, move.values)
 
     def _copy_ids_ahead(self, move: _Move) -> None:
         until = clock.now()
@@ -265,7 +301,7 @@ class Mover:
             self._shards.databases[move.source].engine.connect() as source,
             self._step("copy", move.target) as target,
         ):
-            target.execute(_OPEN, move.values)
+            target.execute(_OPEN_TO_COPY, move.values)
             for batch in self._ids(move):
                 target.execute(_REMEMBER, batch)
             for table in OWNED:
@@ -278,11 +314,24 @@ class Mover:
 
     def _leave(self, move: _Move) -> None:
         with self._step("leave", move.source) as connection:
+            # Of a mover that has lost its claim, and goes on.
+            connection.execute(_ARRIVES_NO_MORE, move.values)
             # A rebuild that has read the events would bring the orders back.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             _uncount(connection, move)
             for table in reversed(OWNED):
                 connection.execute(text(f"DELETE FROM {table} WHERE {OWNED[table]}"), move.values)  # noqa: S608 - ours
+
+
+def reason(error: SQLAlchemyError) -> str:
+    """In one line."""
+    return " ".join(str(getattr(error, "orig", error)).split())
+
+
+def _expect_one(result: CursorResult[Any], move: _Move) -> None:
+    """Raises AlreadyMoving for a step in the map that was taken already, or is not this move's any more."""
+    if not result.rowcount:
+        raise AlreadyMoving(f"The map leads user {move.user_id} to another shard by now: finish that move first.")
 
 
 def _copy_table(source: Connection, target: Connection, table: str, move: _Move) -> None:

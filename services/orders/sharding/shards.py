@@ -1,6 +1,6 @@
 """Which database has a user's orders.
 
-The home shard has the map, and everyone whom the map does not name: all, as long as nobody was moved. A shard refuses events of
+The home shard has the map, and everyone whom the map does not name: all, as long as nobody was moved. A shard refuses what is new of
 users whom it has given up, whatever an old map said: HTTP answers 503, and messages wait, as if the database were away.
 """
 
@@ -21,24 +21,53 @@ CREATE TABLE IF NOT EXISTS shard_map (
 """
 """At home. A move goes from `moving_to` over `leaving` to neither."""
 
+REFUSAL = "57P03"
+"""PostgreSQL: cannot_connect_now, what a server says that cannot be used yet."""
+
+AN_ID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+OWNERS = {
+    # A rebuild replaces the table of orders.
+    "events": "coalesce(CAST(NEW.data->>'user_id' AS uuid), (SELECT user_id FROM orders WHERE id = NEW.stream))",
+    # What is asked about an order is the order's, whoever asks.
+    "idempotency": f"coalesce(owner_of_order_in(NEW.route), CAST(substring(NEW.caller from '^{AN_ID}$') AS uuid))",
+    "operator_actions": "owner_of_order_in(NEW.subject)",
+}
+"""Whose a new row is, by table."""
+
 FENCES = (
     "CREATE TABLE IF NOT EXISTS shard_fences (user_id uuid PRIMARY KEY, move uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_arrivals (move uuid PRIMARY KEY, user_id uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_inboxes (shard text PRIMARY KEY, copied_until timestamptz NOT NULL)",
-    # On events, which are the truth: a rebuild replaces the table of orders. 57P03 is what a server says that cannot be used now.
-    """
-CREATE OR REPLACE FUNCTION refuse_fenced() RETURNS trigger LANGUAGE plpgsql AS $$
-DECLARE
-    owner uuid := coalesce(CAST(NEW.data->>'user_id' AS uuid), (SELECT user_id FROM orders WHERE id = NEW.stream));
+    f"""
+CREATE OR REPLACE FUNCTION owner_of_order_in(words text) RETURNS uuid LANGUAGE plpgsql STABLE AS $$
+BEGIN
+    RETURN (SELECT user_id FROM orders WHERE id = CAST(substring(lower(words) from '{AN_ID}') AS uuid));
+END $$
+""",  # noqa: S608 - ours
+    f"""
+CREATE OR REPLACE FUNCTION expect_no_fence(owner uuid) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(CAST(owner AS text), 57));
     IF EXISTS (SELECT 1 FROM shard_fences WHERE user_id = owner) THEN
-        RAISE EXCEPTION 'The orders of user % are on their way to another shard.', owner USING ERRCODE = '57P03';
+        RAISE EXCEPTION 'The orders of user % are on their way to another shard.', owner USING ERRCODE = '{REFUSAL}';
     END IF;
+END $$
+""",  # noqa: S608 - ours
+    *(
+        f"""
+CREATE OR REPLACE FUNCTION refuse_fenced_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM expect_no_fence({owner});
     RETURN NEW;
 END $$
-""",
-    "CREATE OR REPLACE TRIGGER fence BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_fenced()",
+"""
+        for table, owner in OWNERS.items()
+    ),
+    *(
+        f"CREATE OR REPLACE TRIGGER fence BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_fenced_{table}()"
+        for table in OWNERS
+    ),
 )
 """In every shard."""
 
@@ -87,3 +116,8 @@ class Shards:
     def close(self) -> None:
         for database in self.databases.values():
             database.close()
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a fence has refused a row."""
+    return getattr(getattr(error, "orig", None), "pgcode", "") == REFUSAL
