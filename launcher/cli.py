@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from launcher import running
-from launcher.errors import LaunchError
+from launcher.errors import LaunchError, from_os_error, is_of_a_disk
 from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
@@ -30,22 +30,31 @@ Name = Annotated[
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Print a LaunchError with its log lines, and exit with 1."""
+    """Print a LaunchError with its log lines, or what is wrong with a disk, and exit with 1."""
 
     @wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
         except LaunchError as error:
-            errors.print(f"[bold red]souk:[/] {escape(str(error))}", soft_wrap=True)
-            for line in error.last_lines:
-                errors.print(f"    {escape(line)}", soft_wrap=True)
+            _tell(error)
+            raise typer.Exit(1) from error
+        except OSError as error:
+            if not is_of_a_disk(error):
+                raise
+            _tell(from_os_error(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             errors.print("souk: interrupted; stopped what was being started.")
             raise typer.Exit(130) from None
 
     return run
+
+
+def _tell(error: LaunchError) -> None:
+    errors.print(f"[bold red]souk:[/] {escape(str(error))}", soft_wrap=True)
+    for line in error.last_lines:
+        errors.print(f"    {escape(line)}", soft_wrap=True)
 
 
 def operate(service: str, *arguments: str) -> None:

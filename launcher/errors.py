@@ -19,6 +19,11 @@ class Cancelled(Exception):
     """Another part of the same start has failed."""
 
 
+def is_of_a_disk(error: OSError) -> bool:
+    """Full, or not writable."""
+    return error.errno in _ADVICE
+
+
 def from_os_error(error: OSError) -> LaunchError:
     """A full disk, missing permission and the like."""
     where = f" ({error.filename})" if error.filename else ""

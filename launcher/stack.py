@@ -60,8 +60,10 @@ class Stack:
     def up(self, without: Collection[str] = (), first: Callable[[], None] | None = None) -> list[str]:
         """Returns what it started. What fails is reported, and all else runs; an interruption stops what it started.
 
-        without: programs. first: runs when the servers and databases are ready, before any program.
+        without: programs. first: runs when the servers and databases are ready, before any program, and completes the data.
         """
+        if first is None:
+            self.state.expect_complete()
         self._without, self._first = without, first
         self._started = []
         self.installation.cancelled.clear()

@@ -17,6 +17,8 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 # For root; see `servers/postgres.py`.
 SYSTEM_ROOT = Path("/var/lib/souk")
 
+INCOMPLETE = "incomplete"
+
 ROOM_BYTES = 400_000_000
 """Our files (100 MB), plus the free space that RabbitMQ requires."""
 
@@ -96,6 +98,21 @@ class StateFolder:
     @property
     def system_folder(self) -> Path:
         return SYSTEM_ROOT / self.token[:16]
+
+    @contextmanager
+    def incomplete(self) -> Iterator[None]:
+        """Until the block has ended well, `expect_complete` raises."""
+        self.write(INCOMPLETE, "")
+        yield
+        (self.path / INCOMPLETE).unlink()
+
+    def expect_complete(self) -> None:
+        """Raises LaunchError for data of which a restore has put back only a part."""
+        if (self.path / INCOMPLETE).exists():
+            raise LaunchError(
+                "A restore was interrupted, and a part of the data is missing: ./souk down, then ./souk restore again. "
+                f"Or put back what {self.path}/before-… has, and remove {self.path / INCOMPLETE}."
+            )
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -1,6 +1,7 @@
 """MongoDB's documents, through its protocol, as of one moment: a gzip file of BSON for each collection."""
 
 import gzip
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.client_session import ClientSession
 from pymongo.errors import OperationFailure
 
+from launcher.backup.pause import paused
 from launcher.backup.target import sync_folder
 
 ENDING = ".bson.gz"
@@ -31,13 +33,16 @@ Client = pymongo.MongoClient[Any]
 def dump(url: str, name: str, folder: Path) -> None:
     """Of the database `name`. As of one moment: a reservation without its hold would look like a lost unit."""
     folder.mkdir(mode=0o700, parents=True)
-    with _client(url) as client, _moment(client) as session:
+    with _client(url) as client, _moment(client, url) as session:
         database = client[name]
         names = [each for each in database.list_collection_names() if not each.startswith("system.")]
         for collection in sorted(names):
-            with gzip.open(folder / f"{collection}{ENDING}", "wb", compresslevel=1) as file:
-                for document in database[collection].find({}, session=session, batch_size=BATCH):
-                    file.write(document.raw)
+            with (folder / f"{collection}{ENDING}").open("wb") as packed:
+                with gzip.open(packed, "wb", compresslevel=1) as file:
+                    for document in database[collection].find({}, session=session, batch_size=BATCH):
+                        file.write(document.raw)
+                packed.flush()
+                os.fsync(packed.fileno())
     sync_folder(folder)
 
 
@@ -71,7 +76,7 @@ def _client(url: str) -> Client:
 
 
 @contextmanager
-def _moment(client: Client) -> Iterator[ClientSession | None]:
+def _moment(client: Client, url: str) -> Iterator[ClientSession | None]:
     """What is read in the session is as of one moment."""
     if "setName" in client.admin.command("hello"):
         with client.start_session(snapshot=True) as session:
@@ -81,11 +86,8 @@ def _moment(client: Client) -> Iterator[ClientSession | None]:
             yield session
     else:
         # A server alone: its writers wait.
-        client.admin.command("fsync", lock=True)
-        try:
+        with paused(url):
             yield None
-        finally:
-            client.admin.command("fsyncUnlock")
 
 
 def _has_transactions(client: Client) -> bool:

@@ -66,7 +66,7 @@ def _replay(postgres: Postgres, data: Path, log: Path, target: dict[str, str]) -
     said, waiting = data.with_name("said"), threading.Event()
     with said.open("wb") as output:
         process = subprocess.Popen(
-            postgres.command(data, port, settings), cwd=data.parent, stdout=output, stderr=output
+            postgres.command(data, port, settings, bound=True), cwd=data.parent, stdout=output, stderr=output
         )
     url = f"postgresql://postgres:{postgres.secret('postgres')}@127.0.0.1:{port}/postgres"
     try:

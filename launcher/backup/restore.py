@@ -62,8 +62,11 @@ def restore(stack: Stack, target: Target, moment: Moment) -> Restored:
         with stack.state.lock():
             unpack_secrets(stack, moment, key)
             vault.make_key(stack.state, {vault.KEY_VARIABLE: key})
-            set_aside(stack)
-        restored = rebuild(stack, moment)
+        # Killed anywhere here, its programs may go on; ./souk up would open a shop without the stock's moves.
+        with stack.state.incomplete():
+            with stack.state.lock():
+                set_aside(stack)
+            restored = rebuild(stack, moment)
     with restored.step(stack, "A full backup"):
         _begin_anew(stack, target, ended)
     with restored.step(stack, "The gateway opens"):
@@ -94,11 +97,11 @@ def set_aside(stack: Stack) -> None:
     aside = f"before-{stamp(datetime.now(UTC))}"
     if postgres.data.exists() and not postgres.data.is_relative_to(stack.state.data):
         postgres.data.rename(postgres.data.with_name(f"postgres-{aside}"))
-    kept = stack.state.data.rename(stack.state.path / aside)
-    stack.state.make()
-    for name in OUTSIDE:
-        if (kept / name).exists():
-            (kept / name).rename(stack.state.data / name)
+    kept = stack.state.path / aside
+    kept.mkdir(mode=0o700)
+    for path in [*stack.state.data.iterdir()]:
+        if path.name not in OUTSIDE:
+            path.rename(kept / path.name)
 
 
 def rebuild(stack: Stack, moment: Moment, books: Path | None = None) -> Restored:

@@ -98,9 +98,10 @@ class Postgres(Server):
         server = Program("postgres", command, folder=self._home, stop_signal="INT")
         return [self._receiver(), server] if self.backup_folder else [server]
 
-    def command(self, data: Path, port: int, settings: Mapping[str, str]) -> list[str]:
+    def command(self, data: Path, port: int, settings: Mapping[str, str], bound: bool = False) -> list[str]:
+        """bound: ends with this thread, even if it is killed."""
         options = [f"--{name}={value}" for name, value in settings.items()]
-        return [*self._as_user(), str(self._bin / "postgres"), "-D", str(data), f"--port={port}", *options]
+        return [*self._as_user(bound), str(self._bin / "postgres"), "-D", str(data), f"--port={port}", *options]
 
     def own_url(self) -> str:
         return f"postgresql://postgres:{self.secret('postgres')}@{self.address('postgres')}/postgres"
@@ -191,10 +192,11 @@ class Postgres(Server):
     def _role_url(self, role: str) -> str:
         return f"postgresql://{role}:{self.secret(f'{role}-database')}@{self.address('postgres')}/postgres"
 
-    def _as_user(self) -> list[str]:
-        if os.geteuid() != 0:
-            return []
-        return ["setpriv", f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
+    def _as_user(self, bound: bool = False) -> list[str]:
+        options = ["--pdeathsig=KILL"] if bound else []
+        if os.geteuid() == 0:
+            options += [f"--reuid={SYSTEM_USER}", f"--regid={SYSTEM_USER}", "--clear-groups"]
+        return ["setpriv", *options] if options else []
 
     def _make_cluster(self) -> None:
         """Run initdb aside: `data` is complete or absent."""

@@ -1,5 +1,6 @@
 """PostgreSQL at one moment, out of backups and log."""
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -133,6 +134,19 @@ def test_what_was_there_is_kept_beside_except_what_stands_for_outsiders(backed, 
     assert (state.data / "bank" / "books").read_text() == "theirs"
     assert [path.name for path in state.data.iterdir()] == ["bank"]
     assert next(state.path.glob("before-*/mongo"))
+
+
+def test_what_an_interrupted_restore_has_left_is_not_opened(tmp_path):
+    stack = Stack(tmp_path / "state", servers=[], services=False, standard_ports=False, bound=True)
+    stack.state.make()
+    with contextlib.suppress(KeyboardInterrupt), stack.state.incomplete():
+        raise KeyboardInterrupt
+    with pytest.raises(LaunchError, match="restore again"):
+        stack.up()
+    assert not stack.supervisor.is_running()
+    with stack.state.incomplete():
+        pass
+    stack.state.expect_complete()
 
 
 def test_external_servers_are_not_restored(tmp_path, monkeypatch):
