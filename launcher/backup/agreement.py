@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from chassis.messaging import broker
 from launcher import queues
 from launcher.errors import LaunchError
-from launcher.manifests import SERVICES, WITH_POSTGRES
+from launcher.manifests import SERVICES, WITH_MONGO, WITH_POSTGRES
 from launcher.stack import Stack
 
 ON_THE_WAY = timedelta(hours=1)
@@ -50,15 +50,30 @@ class Agreement:
     """What nobody but a person can decide."""
 
 
-def send_again(stack: Stack, since: datetime) -> int:
-    """Messages sent since then leave once more when the workers start. Returns their number."""
+def send_again(stack: Stack, since: datetime, until: datetime) -> int:
+    """Messages sent between documents and PostgreSQL leave once more when the workers start. Returns their number."""
     declare_queues(stack)
-    types = sorted({type_ for service in SERVICES for type_ in queues.types(service)})
-    options = ["--since", (since - ON_THE_WAY).isoformat(), "--unless", REFUSED]
-    counts = [
-        stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types, *options) for sender in WITH_POSTGRES
-    ]
-    return sum(map(int, counts))
+    count = 0
+    for types, moment in to_send_again(since - ON_THE_WAY, until).items():
+        options = ["--since", moment.isoformat(), "--unless", REFUSED]
+        for sender in WITH_POSTGRES:
+            count += int(stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types, *options))
+    return count
+
+
+def to_send_again(since: datetime, until: datetime) -> dict[tuple[str, ...], datetime]:
+    """Types of messages, and since when they are sent again.
+
+    What only services on PostgreSQL receive was handled there long ago, and their inboxes may not remember it any more.
+    """
+    # Here, as every command would pay for it.
+    from chassis.run.resend import MAX_AGE
+
+    types = {type_ for service in SERVICES for type_ in queues.types(service)}
+    of_documents = {type_ for service in WITH_MONGO for type_ in queues.types(service)}
+    if since >= until - MAX_AGE:
+        return {tuple(sorted(types)): since}
+    return {tuple(sorted(of_documents)): since, tuple(sorted(types - of_documents)): until - MAX_AGE}
 
 
 def declare_queues(stack: Stack) -> None:

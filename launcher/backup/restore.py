@@ -120,7 +120,8 @@ def rebuild(stack: Stack, moment: Moment, books: Path | None = None) -> Restored
         assert isinstance(mongo, Mongo)
         for name in WITH_MONGO:
             documents.load(mongo.url, name, moment.backup.folder / "mongo" / name)
-        restored.sent_again = agreement.send_again(stack, moment.backup.began_at)
+        until = restored.last_commit or moment.backup.ended_at
+        restored.sent_again = agreement.send_again(stack, moment.backup.began_at, until)
 
     with restored.step(stack, "Servers, documents and programs"):
         stack.up(without=[GATEWAY], first=load)
