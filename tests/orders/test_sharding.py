@@ -38,8 +38,9 @@ from contracts.payments import PaymentAuthorized, PaymentCaptured
 from contracts.stock import StockCommitted, StockReserved
 from services.orders import deadlines, projector
 from services.orders.rebuild import PROJECTIONS, rebuild
+from services.orders.sharding import __main__ as sharding
 from services.orders.sharding.move import AlreadyMoving, Differs, GivenUp, Mover, NotDrained
-from services.orders.sharding.shards import Shards
+from services.orders.sharding.shards import Shards, WrongShard
 from tests.installation import until
 from tests.orders.conftest import fresh_key, order_of
 
@@ -410,6 +411,28 @@ def test_an_abort_that_is_killed_at_every_step_comes_to_the_same_end(rush: World
     rush.stopping.set()
     all_is_right(rush)
     assert rush.cells["second"].ask("SELECT 1 FROM orders") == []
+
+
+def test_one_database_is_no_two_shards(world: World) -> None:
+    """A move from it to itself would end with the deletion of what it had copied."""
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    twice = Shards({**world.shards.databases, "second": Database(world.cells["first"].url)}, "first")
+    for use in (twice.prepare, lambda: Mover(twice, linger_seconds=0).move(user, "second")):
+        with pytest.raises(WrongShard, match="prepared as first"):
+            use()
+    twice.databases["second"].close()
+    all_is_right(world)
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"home": "third", "shards": {}}', None])
+def test_a_file_of_shards_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "shards.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(SystemExit, match="cannot be used"):
+        sharding.main([str(file), "finish"])
 
 
 def test_a_user_whom_the_map_has_sent_on_is_not_brought_back(world: World, mover: Callable[..., int]) -> None:

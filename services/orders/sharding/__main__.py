@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if directory := os.environ.get("SOUK_FAILPOINTS_DIRECTORY"):
         failpoints.arm(directory, "orders-sharding")
-    shards = Shards.read(given.shards)
+    try:
+        shards = Shards.read(given.shards)
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"{given.shards} cannot be used: {error}.")
     mover = Mover(shards, given.drain_seconds, given.linger_seconds)
     try:
         match given.command:

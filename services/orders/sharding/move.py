@@ -187,6 +187,7 @@ class Mover:
     @contextmanager
     def _claimed(self, user_id: UUID) -> Iterator[None]:
         """Two at once would delete what one of them has brought back."""
+        self._shards.check()
         with self._shards.map.engine.connect() as connection:
             try:
                 connection.execute(_PATIENCE)

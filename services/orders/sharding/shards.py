@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
+from chassis.base.problems import Conflict
 from chassis.storage.postgres import Database
 
 MAP = """
@@ -36,6 +37,7 @@ OWNERS = {
 """Whose a new row is, by table."""
 
 FENCES = (
+    "CREATE TABLE IF NOT EXISTS shard_name (is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only), name text NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_fences (user_id uuid PRIMARY KEY, move uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_arrivals (move uuid PRIMARY KEY, user_id uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_inboxes (shard text PRIMARY KEY, copied_until timestamptz NOT NULL)",
@@ -74,8 +76,14 @@ END $$
 FENCE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:user AS text), 57))")
 """Waits for all who have written an event of this user and not committed yet."""
 
+_NAME = text("INSERT INTO shard_name (name) VALUES (:name) ON CONFLICT DO NOTHING")
+_NAMED = text("SELECT name FROM shard_name")
 _SHARD = text("SELECT shard FROM shard_map WHERE user_id = :user")
 _OWNER = text("SELECT user_id FROM orders WHERE id = :order")
+
+
+class WrongShard(Conflict):
+    type, title = "/problems/wrong-shard", "Wrong database"
 
 
 @dataclass(frozen=True)
@@ -85,20 +93,32 @@ class Shards:
 
     @classmethod
     def read(cls, path: Path) -> "Shards":
-        """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}."""
+        """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}. Raises OSError, ValueError, KeyError."""
         found = json.loads(path.read_text())
-        return cls({name: Database(url, pool_size=3) for name, url in found["shards"].items()}, found["home"])
+        databases = {name: Database(url, pool_size=3) for name, url in found["shards"].items()}
+        if found["home"] not in databases:
+            raise ValueError(f"home is {found['home']}, which is no shard")
+        return cls(databases, found["home"])
 
     @property
     def map(self) -> Database:
         return self.databases[self.home]
 
     def prepare(self) -> None:
-        """Idempotent. Shards have the service's own tables already."""
+        """Idempotent. Shards have the service's own tables already. Raises WrongShard."""
         for name, database in self.databases.items():
             with database.engine.begin() as connection:
                 for statement in (*FENCES, *([MAP] if name == self.home else [])):
                     connection.execute(text(statement))
+                connection.execute(_NAME, {"name": name})
+        self.check()
+
+    def check(self) -> None:
+        """Raises WrongShard: of two names for one database, a move to the second would delete what it copies."""
+        for name, database in self.databases.items():
+            with database.engine.connect() as connection:
+                if (own := connection.scalar(_NAMED)) != name:
+                    raise WrongShard(f"The database that is called {name} here has been prepared as {own}.")
 
     def of_user(self, user_id: UUID) -> str:
         with self.map.engine.connect() as connection:
