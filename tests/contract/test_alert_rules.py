@@ -90,6 +90,7 @@ FIRING: dict[str, dict[str, Values]] = {
     "PaymentDisputed": {"souk_payments_disputed": gauge(1)},
     "FraudWarning": {"souk_payments_fraud_warnings_total": COUNTER},
     "CanaryRolledBack": {'souk_operator_reason{kind="canaries",name="orders",reason="RolledBack"}': gauge(1)},
+    "CanaryStuck": {'souk_operator_reason{kind="canaries",name="orders",reason="RollingBack"}': gauge(1)},
     "RefundReturned": {'souk_payments_external_total{move="refund_returned"}': COUNTER},
 }
 """For each alert, what makes it fire."""
