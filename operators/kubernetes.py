@@ -12,6 +12,8 @@ from chassis.discovery.api_server import APIServer
 GROUP, VERSION = "souk.dev", "v1alpha1"
 TIMEOUT = urllib3.Timeout(connect=3, read=10)
 
+FORBIDDEN = 403
+
 Object = dict[str, Any]
 
 

@@ -22,9 +22,9 @@ from chassis.base import failpoints, health, telemetry
 from chassis.discovery.api_server import APIServer
 from operators.canary.canary import Canary
 from operators.keyring.keyring import Keyring
-from operators.kubernetes import GROUP, VERSION, Conflict, Kubernetes, Object, Refused, Unavailable
+from operators.kubernetes import FORBIDDEN, GROUP, VERSION, Conflict, Kubernetes, Object, Refused, Unavailable
 from operators.prometheus import Prometheus
-from operators.reconciler import Reconciler, reconcile
+from operators.reconciler import Events, Reconciler, reconcile
 from operators.scaler.scaler import ConsumerScaler
 from operators.settings import Settings
 
@@ -40,6 +40,8 @@ RETRY_SECONDS = 5.0
 
 START_SECONDS = 30.0
 RETRY_START_SECONDS = 0.5
+FORBIDDEN_SECONDS = 5.0
+"""An API server that has just started does not know our rights yet. kopf, too, asks again for some time."""
 
 MAX_IDLE_SECONDS = 120
 """Without progress for longer the process is restarted."""
@@ -66,6 +68,7 @@ class Loop:
     def __init__(self, kubernetes: Kubernetes, reconcilers: Sequence[Reconciler], interval_seconds: float) -> None:
         self._kubernetes, self._reconcilers, self._interval = kubernetes, reconcilers, interval_seconds
         self.reasons = Reasons()
+        self._events = Events(kubernetes)
         self._wake = asyncio.Event()
         self._generations: dict[str, int] = {}
         self._progress_at = time.monotonic()
@@ -119,13 +122,24 @@ class Loop:
                     reasons[resource["metadata"]["name"]] = condition["reason"]
                 self._progress_at = time.monotonic()
             self.reasons.found[reconciler.plural] = reasons
+            is_done &= self._post_events()
         return is_done
+
+    def _post_events(self) -> bool:
+        """Whether none is left."""
+        try:
+            self._events.post()
+        except (Unavailable, Refused) as error:
+            log.warning("event not posted", reason=str(error))
+            FAILED.labels("events").inc()
+            return False
+        return True
 
     def _reconcile(self, reconciler: Reconciler, resource: Object) -> Object | None:
         """Its status; None if something failed."""
         about = {"kind": reconciler.plural, "name": resource["metadata"]["name"]}
         try:
-            return reconcile(self._kubernetes, reconciler, resource, datetime.now(UTC))
+            return reconcile(self._kubernetes, self._events, reconciler, resource, datetime.now(UTC))
         except Conflict as error:
             log.info("another one was faster", reason=str(error), **about)
             return None
@@ -154,14 +168,18 @@ def run(settings: Settings) -> None:
 
 def _wait_for(kubernetes: Kubernetes, plural: str) -> None:
     """The API server answers 429 for a kind that it has just been given."""
-    until = time.monotonic() + START_SECONDS
+    begun = time.monotonic()
     while True:
         try:
             kubernetes.list(plural)
             return
         except Unavailable:
-            if time.monotonic() > until:
+            if time.monotonic() - begun > START_SECONDS:
                 raise
+        except Refused as refused:
+            if refused.status != FORBIDDEN or time.monotonic() - begun > FORBIDDEN_SECONDS:
+                raise
+            log.info("not allowed yet", kind=plural)
         time.sleep(RETRY_START_SECONDS)
 
 

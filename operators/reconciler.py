@@ -4,13 +4,16 @@ Of two operators that decide at the same moment one writes, and the other meets 
 between, the next decision starts from what the cluster has by then.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from chassis.base import failpoints
-from operators.kubernetes import Kubernetes, Object
+from operators.kubernetes import FORBIDDEN, Kubernetes, Object, Refused
+
+MAX_UNPOSTED = 100
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,6 @@ class Change:
     status: Object
     act: Callable[[], None] | None = None
     event: Event | None = None
-    """Posted once `act` has returned."""
 
 
 class Reconciler(Protocol):
@@ -35,18 +37,43 @@ class Reconciler(Protocol):
         """May only read."""
 
 
-def reconcile(kubernetes: Kubernetes, reconciler: Reconciler, resource: Object, now: datetime) -> Object:
+class Events:
+    """Those that the API server does not take are posted later, in their order. A crash loses them."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self._kubernetes = kubernetes
+        self._unposted: deque[tuple[Object, Event, datetime]] = deque(maxlen=MAX_UNPOSTED)
+
+    def add(self, resource: Object, event: Event, now: datetime) -> None:
+        self._unposted.append((resource, event, now))
+
+    def post(self) -> None:
+        """Raises Unavailable or Refused."""
+        while self._unposted:
+            resource, event, now = self._unposted[0]
+            try:
+                self._kubernetes.post_event(resource, event.reason, event.message, event.is_warning, time_of(now))
+            except Refused as refused:
+                # What is not allowed now may be soon; another refusal is of this Event.
+                if refused.status != FORBIDDEN:
+                    self._unposted.popleft()
+                raise
+            self._unposted.popleft()
+
+
+def reconcile(
+    kubernetes: Kubernetes, events: Events, reconciler: Reconciler, resource: Object, now: datetime
+) -> Object:
     """The new status. Raises Conflict, Unavailable or Refused."""
     change = reconciler.decide(resource, now)
     if change.status != resource.get("status"):
         kubernetes.write_status(reconciler.plural, resource, change.status)
     failpoints.point("status written")
+    if change.event:
+        events.add(resource, change.event, now)
     if change.act:
         change.act()
         failpoints.point("acted")
-    if change.event:
-        event = change.event
-        kubernetes.post_event(resource, event.reason, event.message, event.is_warning, time_of(now))
     return change.status
 
 

@@ -23,7 +23,7 @@ from operators.keyring import rotation
 from operators.keyring.keyring import Keyring
 from operators.keyring.law import Step
 from operators.kubernetes import GROUP, VERSION, Kubernetes
-from operators.reconciler import reconcile
+from operators.reconciler import Events, reconcile
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
 from tests.operators.conftest import MERGE, Namespace, Start
@@ -207,7 +207,7 @@ def reconciled(namespace: Namespace, now: datetime) -> str:
     kubernetes = Kubernetes(server)
     resource = {"apiVersion": f"{GROUP}/{VERSION}", "kind": "Keyring", **namespace.get(KEYRING)}
     try:
-        reconcile(kubernetes, Keyring(kubernetes), resource, now)
+        reconcile(kubernetes, Events(kubernetes), Keyring(kubernetes), resource, now)
     except Exception:
         return ""
     return namespace.reason(KEYRING)
