@@ -82,10 +82,12 @@ class Kubernetes:
         """Raises Conflict if it has changed since `body` was read."""
         self._request("PUT", self._path(f"{plural}/{body['metadata']['name']}", version), body)
 
-    def delete(self, version: str, resource: str) -> None:
-        """What it owns goes with it. Nothing if there is none."""
+    def delete(self, version: str, plural: str, found: Object) -> None:
+        """What it owns goes with it. Nothing if there is none. Raises Conflict if there is another one of its name by now."""
+        metadata = found["metadata"]
+        options = {"propagationPolicy": "Background", "preconditions": {"uid": metadata["uid"]}}
         with suppress(Missing):
-            self._request("DELETE", self._path(resource, version), {"propagationPolicy": "Background"})
+            self._request("DELETE", self._path(f"{plural}/{metadata['name']}", version), options)
 
     def annotate_pod(self, name: str, annotations: Mapping[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}

@@ -11,12 +11,12 @@ from structlog import get_logger
 
 from chassis.base import failpoints
 from operators.canary import figures, objects
-from operators.canary.objects import COMPONENT, ROLES, has_rolled_out, is_as, release_of
+from operators.canary.objects import ROLES, has_rolled_out, is_as, is_available, is_edge, release_of
 from operators.canary.rollout import Facts, Plan, Release, Rollout, Stage, Wish, after, begin
 from operators.canary.verdict import Limits, Result, Tally, Verdict, compare
-from operators.kubernetes import Kubernetes, Object
-from operators.pods import ended_since, is_running, reports
-from operators.prometheus import Query
+from operators.kubernetes import Kubernetes, Object, Refused
+from operators.pods import ended_since, is_out_of_service, is_running, reports, unready_since
+from operators.prometheus import Query, Unmeasured
 from operators.reconciler import Change, Event, conditions, reason_of, time_of
 
 log = get_logger(__name__)
@@ -40,6 +40,9 @@ MESSAGES = {
     Stage.ROLLING_BACK: "its pods get no more requests",
     Stage.ROLLED_BACK: "the release before serves alone",
 }
+
+TIMES = {"entered_at": "enteredAt", "begun_at": "begunAt", "judged_at": "judgedAt"}
+"""Of a rollout, by field of the status."""
 
 Objects = Mapping[str, Object]
 
@@ -76,7 +79,7 @@ class Canary:
 
     def decide(self, resource: Object, now: datetime) -> Change:
         spec, name = resource["spec"], resource["metadata"]["name"]
-        place = self._read(name)
+        place = self._read(name, now)
         if "web" not in place.stable:
             return _without_deployment(resource, now)
         running = release_of(place.stable["web"])
@@ -84,30 +87,34 @@ class Canary:
         rollout = _rollout(resource.get("status", {})) or begin(wish, running)
         todo, waits_for = _pending(self._wants(resource, place, rollout, plan))
         failures = [objects.failure_of(each) for each in _rolling(place, rollout)]
-        facts = Facts(not todo and not waits_for, next(filter(None, failures), ""))
+        facts = Facts(not todo and not waits_for, next(filter(None, failures), ""), waits_for)
         judge = partial(self._judge, resource, place, rollout, plan, limits, now)
         following = after(rollout, wish, plan, running, facts, limits, judge, now)
         todo, waits_for = _pending(self._wants(resource, place, following, plan))
-        message = _message(following, plan, waits_for)
-        if (following.stage, following.step) != (rollout.stage, rollout.step):
+        message = _message(following, waits_for)
+        if _step(following) != _step(rollout):
             log.info("canary moved", canary=name, stage=following.stage.value, step=following.step, why=following.why)
         return Change(
-            _status(resource, following, plan, message, now),
+            _status(resource, following, message, now),
             partial(_do, todo) if todo else None,
             _event(resource, rollout, following, message),
         )
 
     # --- inside
 
-    def _read(self, name: str) -> Place:
+    def _read(self, name: str, now: datetime) -> Place:
         def deployments(suffix: str) -> Objects:
             found = {role: self._kubernetes.read(APPS, f"deployments/{name}-{role}{suffix}") for role in ROLES}
             return {role: each for role, each in found.items() if each}
 
-        pods, canaries = self._kubernetes.pods(), deployments("-canary")
-        edges = [each for each in pods if is_running(each) and _is_edge(each)]
+        pods, stable, canaries = self._kubernetes.pods(), deployments(""), deployments("-canary")
+        edges = [
+            each
+            for each in pods
+            if is_running(each) and is_edge(each, stable.get("web")) and not is_out_of_service(each, now)
+        ]
         return Place(
-            deployments(""),
+            stable,
             canaries,
             self._kubernetes.read("v1", f"services/{name}-canary"),
             self._kubernetes.read("v1", f"configmaps/{name}-weights"),
@@ -128,19 +135,29 @@ class Canary:
             case Stage.DRAINING:
                 return [*drained, *self._weighted(resource, place, {})]
             case Stage.ROLLING_BACK:
-                wants = [*drained, *self._weighted(resource, place, {}), *self._released(place, rollout.before)]
+                # What somebody else has released since is left as it is.
+                back = {
+                    role: rollout.before if release_of(each) == release else release_of(each)
+                    for role, each in place.stable.items()
+                }
+                wants = [*drained, *self._weighted(resource, place, {}), *self._released(place, back)]
                 # One does not wait for the other.
                 return sorted(wants, key=lambda want: bool(want.waits_for))
-        weight = _weight(rollout, plan)
-        addresses = [f"{each}.{namespace}.svc.cluster.local:{objects.PORT}" for each in (name, f"{name}-canary")]
-        weights = dict(zip(addresses, (100 - weight, weight), strict=True))
+        targets = (objects.target_of(each, namespace) for each in (name, f"{name}-canary"))
+        weights = dict(zip(targets, (100 - rollout.weight, rollout.weight), strict=True))
         wanted = {
             role: objects.canary_of(each, release, replicas, resource)
             for role, each in place.stable.items()
             if (replicas := _replicas(place, role, rollout, plan))
         }
         service = objects.service_of(wanted["web"], f"{name}-canary", resource)
-        wants = [self._made("services", "v1", place.service, service)]
+        # There is no right to change one: it is made anew.
+        is_changed = place.service and not is_as(place.service, service)
+        wants = [
+            self._gone("services", "v1", place.service)
+            if is_changed
+            else self._made("services", "v1", place.service, service)
+        ]
         wants += [self._made("deployments", APPS, place.canaries.get(role), each) for role, each in wanted.items()]
         wants += [
             Want(
@@ -151,7 +168,8 @@ class Canary:
         ]
         wants += [want for role, want in gone.items() if role not in wanted]
         wants += self._weighted(resource, place, weights)
-        return wants + (self._released(place, release) if rollout.stage == Stage.PROMOTING else [])
+        releases = dict.fromkeys(place.stable, release)
+        return wants + (self._released(place, releases) if rollout.stage == Stage.PROMOTING else [])
 
     def _made(self, plural: str, version: str, found: Object | None, wanted: Object) -> Want:
         if not found:
@@ -163,9 +181,9 @@ class Canary:
         return Want(is_as(found, wanted), partial(self._kubernetes.replace, version, plural, changed))
 
     def _gone(self, plural: str, version: str, found: Object | None) -> Want:
-        name = found["metadata"]["name"] if found else ""
-        is_going = not found or "deletionTimestamp" in found["metadata"]
-        return Want(is_going, partial(self._kubernetes.delete, version, f"{plural}/{name}"))
+        if not found or "deletionTimestamp" in found["metadata"]:
+            return Want(True)
+        return Want(False, partial(self._kubernetes.delete, version, plural, found))
 
     def _weighted(self, resource: Object, place: Place, weights: Mapping[str, int]) -> list[Want]:
         name = resource["metadata"]["name"]
@@ -186,13 +204,15 @@ class Canary:
             Want(is_made and not late, waits_for=named + (" and more" if len(late) > MAX_NAMED else "") or "the edge"),
         ]
 
-    def _released(self, place: Place, release: Release) -> list[Want]:
+    def _released(self, place: Place, releases: Mapping[str, Release]) -> list[Want]:
+        """releases: by role."""
         changes: list[Want] = []
         rollouts: list[Want] = []
         for role, each in place.stable.items():
             # Requests come back, and an autoscaler may have stopped pods meanwhile.
             wanted = _count(place.canaries[role]) if role == "web" and role in place.canaries else 0
-            is_so, changed = release_of(each) == release and _count(each) >= wanted, objects.with_release(each, release)
+            is_so = release_of(each) == releases[role] and _count(each) >= wanted
+            changed = objects.with_release(each, releases[role])
             changed["spec"]["replicas"] = max(_count(each), wanted)
             changes.append(Want(is_so, partial(self._kubernetes.replace, APPS, "deployments", changed)))
             rollouts.append(Want(is_so and has_rolled_out(each), waits_for=each["metadata"]["name"]))
@@ -202,17 +222,26 @@ class Canary:
         self, resource: Object, place: Place, rollout: Rollout, plan: Plan, limits: Limits, now: datetime
     ) -> Verdict:
         name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
-        late = [each["metadata"]["name"] for each in place.canaries.values() if not has_rolled_out(each)]
-        if late or "web" not in place.canaries:
-            return Verdict(Result.FAILED, f"{', '.join(late) or f'{name}-web-canary'} is not ready")
+        if "web" not in place.canaries or not is_available(place.canaries["web"]):
+            return Verdict(Result.FAILED, f"{name}-web-canary is not ready")
+        since = rollout.judged_at or now
+        if unready := unready_since(place.pods, since):
+            return Verdict(Result.FAILED, f"{', '.join(unready[:MAX_NAMED])} is not ready")
         # What a program has not answered when it ends, it has not counted either.
-        if rollout.judged_at and (ended := ended_since(place.pods, rollout.judged_at)):
+        if ended := ended_since(place.pods, since):
             return Verdict(Result.FAILED, f"a program has ended in {', '.join(ended[:MAX_NAMED])}")
+        target = objects.target_of(f"{name}-canary", namespace)
+        # A request that it refuses counts with no program: the edge sends it to the stable release.
+        try:
+            if self._query(figures.unreachable(namespace, target)) > 0:
+                return Verdict(Result.FAILED, "an edge does not reach it")
+        except Unmeasured:
+            return Verdict(Result.ERROR, "whether an edge reaches it could not be measured")
         kinds = [figures.REQUESTS, *([figures.MESSAGES] if len(place.canaries) > 1 else [])]
         labels = {"namespace": namespace, "app": name}
         seconds = round(plan.interval.total_seconds())
         # With no request left to the stable release, its last ones count.
-        is_switched = _weight(rollout, plan) == 100 and rollout.begun_at
+        is_switched = rollout.weight == 100 and rollout.begun_at
         ago = math.ceil((now - rollout.begun_at).total_seconds()) if is_switched and rollout.begun_at else 0
 
         def measured(kind: str, release: Release, since: int = 0) -> Any:
@@ -229,9 +258,16 @@ class Canary:
 
 
 def _do(todo: Sequence[Callable[[], None]]) -> None:
+    """One that is refused, as for a pod that has just gone, keeps none of the others from being done."""
+    refused: list[Refused] = []
     for each in todo:
-        each()
+        try:
+            each()
+        except Refused as error:
+            refused.append(error)
         failpoints.point("an object changed")
+    if refused:
+        raise refused[0]
 
 
 def _pending(wants: Sequence[Want]) -> tuple[list[Callable[[], None]], str]:
@@ -245,26 +281,13 @@ def _pending(wants: Sequence[Want]) -> tuple[list[Callable[[], None]], str]:
     return todo, ""
 
 
-def _is_edge(pod: Object) -> bool:
-    return bool(pod["metadata"].get("labels", {}).get(COMPONENT) == "edge")
-
-
-def _weight(rollout: Rollout, plan: Plan) -> int:
-    """Percent. None before it is judged, nor when it goes."""
-    return _next_weight(rollout, plan) if rollout.stage in (Stage.JUDGING, Stage.PROMOTING) else 0
-
-
-def _next_weight(rollout: Rollout, plan: Plan) -> int:
-    return plan.steps[min(rollout.step, len(plan.steps) - 1)]
-
-
 def _replicas(place: Place, role: str, rollout: Rollout, plan: Plan) -> int:
     """Web pods are there before their requests, consumers take messages at once."""
     if role != "web":
-        return objects.replicas_of(place.stable[role], role, _weight(rollout, plan))
+        return objects.replicas_of(place.stable[role], role, rollout.weight)
     # An autoscaler stops stable pods as requests leave them.
     before = _count(place.canaries["web"]) if "web" in place.canaries else 0
-    return max(before, objects.replicas_of(place.stable[role], role, _next_weight(rollout, plan)))
+    return max(before, objects.replicas_of(place.stable[role], role, rollout.weight or plan.weight(0)))
 
 
 def _count(deployment: Object) -> int:
@@ -303,23 +326,21 @@ def _rollout(status: Object) -> Rollout | None:
     """None at first."""
     if "stage" not in status:
         return None
-    times = {
-        name: datetime.fromisoformat(status[field]) if field in status else None
-        for name, field in (("begun_at", "begunAt"), ("judged_at", "judgedAt"))
-    }
+    times = {name: datetime.fromisoformat(status[field]) if field in status else None for name, field in TIMES.items()}
     return Rollout(
         Wish(Release(status["image"], status["version"]), status["attempt"]),
         Release(**status["before"]),
         Stage(status["stage"]),
         status["step"],
+        status["weight"],
         tally=Tally(**status["tally"]),
         why=status["why"],
         **times,
     )
 
 
-def _status(resource: Object, rollout: Rollout, plan: Plan, message: str, now: datetime) -> Object:
-    times = {"begunAt": rollout.begun_at, "judgedAt": rollout.judged_at}
+def _status(resource: Object, rollout: Rollout, message: str, now: datetime) -> Object:
+    times = {field: getattr(rollout, name) for name, field in TIMES.items()}
     is_rolled_back, is_promoted = rollout.stage == Stage.ROLLED_BACK, rollout.stage == Stage.PROMOTED
     stalled = conditions(resource, STALLED, is_rolled_back, rollout.stage, message, now)
     both = conditions({"status": {"conditions": stalled}}, CONDITION, is_promoted, rollout.stage, message, now)
@@ -329,7 +350,7 @@ def _status(resource: Object, rollout: Rollout, plan: Plan, message: str, now: d
         "before": asdict(rollout.before),
         "stage": rollout.stage.value,
         "step": rollout.step,
-        "weight": _weight(rollout, plan),
+        "weight": rollout.weight,
         "tally": asdict(rollout.tally),
         "why": rollout.why,
         **{name: time_of(moment) for name, moment in times.items() if moment},
@@ -338,18 +359,22 @@ def _status(resource: Object, rollout: Rollout, plan: Plan, message: str, now: d
     }
 
 
-def _message(rollout: Rollout, plan: Plan, waits_for: str) -> str:
-    message = MESSAGES.get(rollout.stage) or f"it gets {_weight(rollout, plan)} % of the requests"
+def _message(rollout: Rollout, waits_for: str) -> str:
+    message = MESSAGES.get(rollout.stage) or f"it gets {rollout.weight} % of the requests"
     return message + (f"; {rollout.why}" if rollout.why else "") + (f"; waits for {waits_for}" if waits_for else "")
 
 
 def _event(resource: Object, rollout: Rollout, following: Rollout, message: str) -> Event | None:
     """Of each stage and step."""
-    is_new = (following.stage, following.step, following.wish) != (rollout.stage, rollout.step, rollout.wish)
+    is_new = _step(following) != _step(rollout)
     is_first = reason_of(resource, CONDITION) in ("", MISSING)
     if not is_new and not is_first:
         return None
     return Event(following.stage.value, message, following.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK))
+
+
+def _step(rollout: Rollout) -> tuple[Any, ...]:
+    return rollout.wish, rollout.stage, rollout.step, rollout.weight
 
 
 def _without_deployment(resource: Object, now: datetime) -> Change:

@@ -40,6 +40,12 @@ def queries(kind: str, labels: Mapping[str, str], version: str, seconds: int, ag
     }
 
 
+def unreachable(namespace: str, target: str) -> str:
+    """How many of the edge's pods, Kong's or ours, find the target unhealthy."""
+    where = {"namespace=": namespace, "target=": target, "state=~": "unhealthy|dns_error"}
+    return f"sum(kong_upstream_target_health{_selector(where)})"
+
+
 def measure(query: Query, expressions: Mapping[str, str]) -> Sample | None:
     try:
         found = {name: query(expression) for name, expression in expressions.items()}

@@ -13,7 +13,10 @@ from operators.kubernetes import GROUP, VERSION, Object
 ROLES = ("web", "worker", "celery")
 """A service's programs, as far as it has them: Deployments SERVICE-ROLE."""
 
-COMPONENT, RELEASE = "app.kubernetes.io/component", "app.kubernetes.io/version"
+NAME, COMPONENT, INSTANCE, RELEASE = (
+    f"app.kubernetes.io/{each}" for each in ("name", "component", "instance", "version")
+)
+EDGE = {NAME: "gateway", COMPONENT: "edge"}
 MADE_OF = f"{GROUP}/made-of"
 """Digest of what the operator has made: the API server adds defaults."""
 
@@ -72,10 +75,21 @@ def weights_of(name: str, weights: Mapping[str, int], owner: Object) -> Object:
     return _owned("v1", "ConfigMap", name, owner, {}, {"data": {WEIGHTS: json.dumps(weights)}})
 
 
+def target_of(service: str, namespace: str) -> str:
+    """As the edge knows it."""
+    return f"{service}.{namespace}.svc.cluster.local:{PORT}"
+
+
+def is_edge(pod: Object, web: Object | None) -> bool:
+    """Of the release to which this stable web program belongs."""
+    labels = pod["metadata"].get("labels", {})
+    own = web["spec"]["template"]["metadata"]["labels"].get(INSTANCE) if web else None
+    return bool(labels.items() >= EDGE.items() and labels.get(INSTANCE) == own)
+
+
 def is_as(found: Object | None, wanted: Object) -> bool:
-    """Whether the operator has made it so."""
-    made = wanted["metadata"]["annotations"][MADE_OF]
-    return bool(found and found["metadata"].get("annotations", {}).get(MADE_OF) == made)
+    """Whether the operator has made it so, and nobody has changed it."""
+    return bool(found and _contains(found, wanted))
 
 
 def has_rolled_out(deployment: Object) -> bool:
@@ -84,6 +98,11 @@ def has_rolled_out(deployment: Object) -> bool:
     updated, all_ = status.get("updatedReplicas", 0), status.get("replicas", 0)
     is_observed = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
     return bool(is_observed and wanted <= updated and all_ <= updated <= status.get("availableReplicas", 0))
+
+
+def is_available(deployment: Object) -> bool:
+    """At least a pod of it."""
+    return bool(deployment.get("status", {}).get("availableReplicas"))
 
 
 def pods_of(deployment: Object, pods: Iterable[Object]) -> list[Object]:
@@ -120,6 +139,15 @@ def replicas_of(deployment: Object, role: str, weight: int) -> int:
 def _program(deployment: Object) -> Object:
     container: Object = deployment["spec"]["template"]["spec"]["containers"][0]
     return container
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    """The API server adds defaults to what it is given."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(_contains(found.get(name), each) for name, each in wanted.items())
+    if isinstance(wanted, list):
+        return isinstance(found, list) and len(found) == len(wanted) and all(map(_contains, found, wanted))
+    return bool(found == wanted)
 
 
 def _renamed(value: Any, role: str) -> Any:

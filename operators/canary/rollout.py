@@ -25,6 +25,10 @@ class Stage(StrEnum):
 
 
 AT_REST = (Stage.PROMOTED, Stage.ROLLED_BACK)
+BEFORE_PROMOTION = (Stage.STARTING, Stage.PREVIEW, Stage.JUDGING)
+
+MAX_WAIT = timedelta(minutes=10)
+"""For a step to be in place: an edge that never reports its weights would leave those of the others unjudged."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,9 @@ class Plan:
     is_held: bool = False
     """Whether it stays in preview."""
 
+    def weight(self, step: int) -> int:
+        return self.steps[min(step, len(self.steps) - 1)]
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -56,8 +63,12 @@ class Rollout:
     """What ran."""
     stage: Stage
     step: int = 0
+    weight: int = 0
+    """Percent of the requests that it shall get."""
+    entered_at: datetime | None = None
+    """This step."""
     begun_at: datetime | None = None
-    """Of this step: once everything was in place."""
+    """Its measurement: once everything was in place."""
     judged_at: datetime | None = None
     """Since when the next verdict's figures count."""
     tally: Tally = field(default_factory=Tally)
@@ -71,6 +82,7 @@ class Facts:
     """Whether all that this stage wants is there."""
     failure: str = ""
     """What keeps it from ever being."""
+    waits_for: str = ""
 
 
 def begin(wish: Wish, running: Release) -> Rollout:
@@ -103,22 +115,47 @@ def after(
         return replace(rollout, stage=Stage.ROLLED_BACK) if wish == rollout.wish else begin(wish, running)
     if wish != rollout.wish:
         return _back(rollout, "another release is wanted")
+    if rollout.stage in BEFORE_PROMOTION and running != rollout.before:
+        return _back(rollout, f"somebody else gave {running.image} to the stable programs")
     if facts.failure:
         return _back(rollout, facts.failure)
-    if rollout.stage == Stage.JUDGING and rollout.begun_at:
-        return _judged(rollout, plan, limits, judge, now)
+    if rollout.stage == Stage.JUDGING:
+        return _judging(rollout, plan, facts, limits, judge, now)
     if not facts.is_in_place:
         return rollout
-    match rollout.stage:
-        case Stage.PROMOTING:
-            return replace(rollout, stage=Stage.DRAINING)
-        case Stage.JUDGING:
-            return replace(rollout, begun_at=now, judged_at=now)
-        case _:
-            return replace(rollout, stage=Stage.PREVIEW if plan.is_held else Stage.JUDGING)
+    if rollout.stage == Stage.PROMOTING:
+        return replace(rollout, stage=Stage.DRAINING, weight=0)
+    return replace(rollout, stage=Stage.PREVIEW) if plan.is_held else _entered(rollout, 0, plan, now)
 
 
 # --- inside
+
+
+def _entered(rollout: Rollout, step: int, plan: Plan, now: datetime) -> Rollout:
+    return replace(
+        rollout,
+        stage=Stage.JUDGING,
+        step=step,
+        weight=plan.weight(step),
+        entered_at=now,
+        begun_at=None,
+        judged_at=None,
+    )
+
+
+def _judging(
+    rollout: Rollout, plan: Plan, facts: Facts, limits: Limits, judge: Callable[[], Verdict], now: datetime
+) -> Rollout:
+    if rollout.weight != plan.weight(rollout.step):
+        # The steps are others than before: so far it was measured at another weight.
+        return _entered(rollout, rollout.step, plan, now)
+    if rollout.begun_at:
+        return _judged(rollout, plan, limits, judge, now)
+    if facts.is_in_place:
+        return replace(rollout, begun_at=now, judged_at=now)
+    if rollout.entered_at and now - rollout.entered_at > MAX_WAIT:
+        return _back(rollout, f"waited too long for {facts.waits_for or 'its weights'}")
+    return rollout
 
 
 def _judged(rollout: Rollout, plan: Plan, limits: Limits, judge: Callable[[], Verdict], now: datetime) -> Rollout:
@@ -133,10 +170,10 @@ def _judged(rollout: Rollout, plan: Plan, limits: Limits, judge: Callable[[], Ve
         case Step.ABORT:
             return _back(judged, judged.why)
         case Step.ADVANCE if rollout.step + 1 < len(plan.steps):
-            return replace(judged, step=rollout.step + 1, begun_at=None, judged_at=None)
+            return _entered(judged, rollout.step + 1, plan, now)
         case Step.ADVANCE:
             return replace(judged, stage=Stage.PROMOTING)
 
 
 def _back(rollout: Rollout, why: str) -> Rollout:
-    return replace(rollout, stage=Stage.ROLLING_BACK, why=why)
+    return replace(rollout, stage=Stage.ROLLING_BACK, weight=0, why=why)

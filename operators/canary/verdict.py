@@ -50,8 +50,14 @@ class Limits:
     """Failed verdicts of the whole rollout that abort it."""
 
     inconclusive: int = 30
+    """Verdicts of the whole rollout that came to no result, errors too."""
+
     errors: int = 10
-    """Consecutive ones that abort it."""
+    """Consecutive ones."""
+
+    def longest(self, steps: int) -> int:
+        """Verdicts after which a rollout of so many steps has ended, whatever they are."""
+        return steps + self.failures - 1 + self.inconclusive - 1
 
 
 @dataclass(frozen=True)
@@ -66,8 +72,8 @@ class Tally:
 
     failures: int = 0
     inconclusive: int = 0
-    """Consecutive, as are errors."""
     errors: int = 0
+    """Consecutive."""
 
 
 Samples = Mapping[str, tuple[Sample | None, Sample | None]]
@@ -87,16 +93,19 @@ def compare(samples: Samples, limits: Limits) -> Verdict:
 def count(tally: Tally, verdict: Verdict, limits: Limits) -> tuple[Step, Tally]:
     match verdict.result:
         case Result.PASSED:
-            return Step.ADVANCE, Tally(failures=tally.failures)
+            return Step.ADVANCE, replace(tally, errors=0)
         case Result.FAILED:
-            counted = Tally(failures=tally.failures + 1)
-            return (Step.ABORT if counted.failures >= limits.failures else Step.WAIT), counted
+            counted = replace(tally, failures=tally.failures + 1, errors=0)
         case Result.INCONCLUSIVE:
             counted = replace(tally, inconclusive=tally.inconclusive + 1, errors=0)
-            return (Step.ABORT if counted.inconclusive >= limits.inconclusive else Step.WAIT), counted
         case Result.ERROR:
-            counted = replace(tally, errors=tally.errors + 1)
-            return (Step.ABORT if counted.errors >= limits.errors else Step.WAIT), counted
+            counted = replace(tally, inconclusive=tally.inconclusive + 1, errors=tally.errors + 1)
+    is_over = (
+        counted.failures >= limits.failures
+        or counted.inconclusive >= limits.inconclusive
+        or counted.errors >= limits.errors
+    )
+    return (Step.ABORT if is_over else Step.WAIT), counted
 
 
 # --- inside

@@ -2,8 +2,8 @@
 
 import json
 import threading
-from collections.abc import Callable, Sequence
-from datetime import datetime
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import urllib3
@@ -11,7 +11,7 @@ import urllib3
 from chassis.base import health
 from operators.canary import figures as canary_figures
 from operators.canary.canary import CONFIGURED
-from operators.canary.objects import COMPONENT, ROLES, WEIGHTS
+from operators.canary.objects import COMPONENT, EDGE, NAME, ROLES, WEIGHTS
 from operators.reconciler import time_of
 from tests.kubernetes import Refused
 from tests.operators.conftest import Figures, Namespace
@@ -20,6 +20,7 @@ SERVICE, CANARY = "orders", "canaries/orders"
 WAIT_SECONDS = 120
 INTERVAL_SECONDS = 5
 APPS = "apps/v1"
+LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 AWAY = (Refused, urllib3.exceptions.HTTPError, ValueError)
 """The server is restarted, or a Deployment is deleted meanwhile."""
 
@@ -27,7 +28,7 @@ AWAY = (Refused, urllib3.exceptions.HTTPError, ValueError)
 def a_service(namespace: Namespace, service: str = SERVICE, **replicas: int) -> None:
     """Version 1, as the chart has it. replicas: by role."""
     for role, count in replicas.items():
-        labels = {"app.kubernetes.io/name": service, COMPONENT: role}
+        labels = {NAME: service, COMPONENT: role}
         environment = [{"name": "SOUK_VERSION", "value": "1"}]
         namespace.deployment(f"{service}-{role}", count, labels=labels, image="souk:1", env=environment)
 
@@ -62,28 +63,35 @@ class Cluster:
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
 
-    def edge_pod(self, name: str, port: int) -> None:
-        """It is reached at this port of ours."""
+    def edge_pod(self, name: str, port: int, is_ready: bool = True, labels: Mapping[str, str] = EDGE) -> None:
+        """It is reached at this port of ours. Not ready: for a long time."""
         ports = [{"name": "keys", "containerPort": port}]
-        spec = {"nodeName": "node", "containers": [{"name": "keys", "image": "souk", "ports": ports}]}
-        self.namespace.apply("v1", "Pod", name, {COMPONENT: "edge"}, spec)
-        status = {"status": {"phase": "Running", "podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}}
-        self.namespace.patch(f"pods/{name}/status", status, "v1")
+        containers = [{"name": "keys", "image": "souk", "ports": ports}]
+        self._pod(name, labels, containers, LONG_AGO if not is_ready else None)
 
-    def ended_pod(self, name: str, at: datetime) -> None:
-        """Of the canary's web program, which runs again."""
-        spec = {"nodeName": "node", "containers": [{"name": "web", "image": "souk:2"}]}
-        self.namespace.apply("v1", "Pod", name, {"app.kubernetes.io/name": SERVICE, COMPONENT: "web-canary"}, spec)
-        last = {"terminated": {"exitCode": 137, "finishedAt": time_of(at)}}
-        container = {
-            "name": "web",
-            "image": "souk:2",
-            "imageID": "",
-            "ready": True,
-            "restartCount": 1,
-            "lastState": last,
+    def canary_pod(self, name: str, unready_since: datetime | None = None, ended_at: datetime | None = None) -> None:
+        """Of its web program, which runs again when it has ended."""
+        last = {"terminated": {"exitCode": 137, "finishedAt": time_of(ended_at)}} if ended_at else {}
+        container = {"name": "web", "image": "souk:2", "imageID": "", "ready": True, "restartCount": 1}
+        self._pod(
+            name,
+            {NAME: SERVICE, COMPONENT: "web-canary"},
+            [{"name": "web", "image": "souk:2"}],
+            unready_since,
+            containerStatuses=[{**container, "lastState": last}],
+        )
+
+    def _pod(
+        self, name: str, labels: Mapping[str, str], containers: Any, unready_since: datetime | None, **status: Any
+    ) -> None:
+        self.namespace.apply("v1", "Pod", name, labels, {"nodeName": "node", "containers": containers})
+        ready = {
+            "type": "Ready",
+            "status": "False" if unready_since else "True",
+            "lastTransitionTime": time_of(unready_since or LONG_AGO),
         }
-        status = {"phase": "Running", "containerStatuses": [container]}
+        address = "127.0.0.1"
+        status |= {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "conditions": [ready]}
         self.namespace.patch(f"pods/{name}/status", {"status": status}, "v1")
 
     def percents(self) -> list[int]:

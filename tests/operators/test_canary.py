@@ -8,11 +8,14 @@ from typing import Any
 
 import pytest
 
+from operators.canary import figures as canary_figures
+from operators.canary.objects import COMPONENT, EDGE, INSTANCE, WEIGHTS, target_of
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
 from tests.operators.canary import (
     APPS,
     CANARY,
+    LONG_AGO,
     SERVICE,
     WAIT_SECONDS,
     Cluster,
@@ -24,7 +27,7 @@ from tests.operators.canary import (
     stable,
     weights,
 )
-from tests.operators.conftest import Figures, Namespace, Start
+from tests.operators.conftest import RULES, Figures, Namespace, Start
 
 pytestmark = pytest.mark.kubernetes
 
@@ -57,6 +60,9 @@ def is_gone(namespace: Namespace) -> bool:
 
 
 def test_it_takes_over_step_by_step(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    # Neither is asked: the edge of something else, and a pod on a node that is gone.
+    cluster.edge_pod("other", 1, labels={**EDGE, INSTANCE: "other"})
+    cluster.edge_pod("gateway-lost", 1, is_ready=False)
     a_canary(namespace)
     start()
     comes_to(namespace, "Promoted")
@@ -113,13 +119,64 @@ def test_one_that_ends_is_rolled_back_though_it_counted_no_error(
 ) -> None:
     a_canary(namespace)
     start()
-    until(lambda: namespace.get(CANARY).get("status", {}).get("begunAt"), WAIT_SECONDS)
-    begun = datetime.fromisoformat(namespace.get(CANARY)["status"]["begunAt"])
-    cluster.ended_pod("orders-web-canary-before", begun - timedelta(minutes=1))
-    cluster.ended_pod("orders-web-canary-since", begun + timedelta(minutes=10))
+    begun = begun_at(namespace)
+    cluster.canary_pod("orders-web-canary-before", ended_at=begun - timedelta(minutes=1))
+    cluster.canary_pod("orders-web-canary-since", ended_at=begun + timedelta(minutes=10))
     comes_to(namespace, "RolledBack")
     assert namespace.condition(CANARY)["message"].endswith("a program has ended in orders-web-canary-since")
     assert cluster.percents() == [0, 5, 0]
+
+
+def begun_at(namespace: Namespace) -> datetime:
+    """Once it has."""
+    until(lambda: namespace.get(CANARY).get("status", {}).get("begunAt"), WAIT_SECONDS)
+    return datetime.fromisoformat(namespace.get(CANARY)["status"]["begunAt"])
+
+
+def test_one_that_does_not_stay_ready_is_rolled_back(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    cluster.canary_pod("orders-web-canary-1", unready_since=LONG_AGO)
+    a_canary(namespace, limits={"failures": 1})
+    start()
+    comes_to(namespace, "RolledBack")
+    assert namespace.condition(CANARY)["message"].endswith("orders-web-canary-1 is not ready")
+
+
+def test_one_that_the_edge_does_not_reach_is_rolled_back(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start
+) -> None:
+    figures.values[canary_figures.unreachable(namespace.name, target_of(f"{SERVICE}-canary", namespace.name))] = 1
+    a_canary(namespace, limits={"failures": 1})
+    start()
+    comes_to(namespace, "RolledBack")
+    assert namespace.condition(CANARY)["message"].endswith("an edge does not reach it")
+    assert cluster.percents() == [0, 5, 0]
+
+
+def test_what_is_changed_by_hand_meanwhile(namespace: Namespace, cluster: Cluster, start: Start) -> None:
+    long = 3600
+    a_canary(namespace, steps=[50], intervalSeconds=long)
+    start()
+    begun_at(namespace)
+    # Its steps: what was measured counts no longer.
+    a_canary(namespace, steps=[25], intervalSeconds=long)
+    until(lambda: cluster.percents()[-1] == 25, WAIT_SECONDS)
+    begun_at(namespace)
+    # What the operator makes is made again.
+    shares = weights(namespace)
+    namespace.patch(f"configmaps/{SERVICE}-weights", {"data": {WEIGHTS: "{}"}}, "v1")
+    until(lambda: weights(namespace) == shares, WAIT_SECONDS)
+    selector = namespace.get(f"services/{SERVICE}-canary", "v1")["spec"]["selector"]
+    namespace.patch(f"services/{SERVICE}-canary", {"spec": {"selector": {COMPONENT: "web"}}}, "v1")
+    until(soon(lambda: namespace.get(f"services/{SERVICE}-canary", "v1")["spec"]["selector"] == selector), WAIT_SECONDS)
+    namespace.patch(f"deployments/{SERVICE}-web-canary", {"spec": {"replicas": 0}}, APPS)
+    until(lambda: namespace.replicas(f"{SERVICE}-web-canary") == 1, WAIT_SECONDS)
+    # Another release of the stable programs is somebody's will.
+    container = {"name": "worker", "image": "souk:9"}
+    namespace.patch(f"deployments/{SERVICE}-web", {"spec": {"template": {"spec": {"containers": [container]}}}}, APPS)
+    comes_to(namespace, "RolledBack")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert "somebody else gave souk:9" in namespace.condition(CANARY)["message"]
+    assert images(namespace) == {f"{SERVICE}-web": "souk:9", f"{SERVICE}-worker": "souk:1"}
 
 
 def is_observed(namespace: Namespace) -> bool:
@@ -197,6 +254,8 @@ def test_blue_green_is_looked_at_switched_at_once_and_switched_back(
 
 def _last(figures: Figures, query: str) -> float | None:
     """Of a release that got its last request before a switch, and since then none."""
+    if "kong" in query:
+        return None
     is_now = "offset" not in query.partition(" - (")[0]
     if 'version="1"' in query and is_now and "flask" in query:
         return 0
@@ -231,8 +290,13 @@ def test_stable_programs_that_do_not_start_with_it_get_theirs_back(
     start()
     until(lambda: images(namespace).items() >= stable("souk:2").items(), WAIT_SECONDS)
     assert namespace.reason(CANARY) == "Promoting"
+    # Nothing that is refused meanwhile keeps them from it.
+    patches = [rule for rule in RULES if rule["verbs"] == ["patch"]]
+    namespace.account.grant([rule for rule in RULES if rule not in patches])
+    until(lambda: not namespace.account.may("patch", "", "pods"))
     is_late(namespace, f"{SERVICE}-worker")
     until(lambda: images(namespace).items() >= stable("souk:1").items(), WAIT_SECONDS)
+    namespace.account.grant(RULES)
     cluster.held_back = set()
     comes_to(namespace, "RolledBack")
 
@@ -257,6 +321,27 @@ def test_killed_in_each_step_it_goes_on(
     assert deaths >= 2
     assert images(namespace) == stable("souk:2")
     assert (namespace.generation(f"{SERVICE}-web"), weights(namespace)) == (2, {})
+
+
+@pytest.mark.long
+def test_killed_while_it_goes_back_it_goes_on(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start, tmp_path: Path
+) -> None:
+    a_canary(namespace, steps=[50], limits={"failures": 1})
+    operators, file = start(), tmp_path / "operators: outside: status written"
+    until(lambda: cluster.seen[-1][0] == 50, WAIT_SECONDS)
+    cluster.held_back = {"gateway-b"}
+    measured(figures, namespace, **BAD)
+    comes_to(namespace, "RollingBack")
+    for _ in range(2):
+        file.touch()
+        until(lambda it=operators: not it.is_alive(), WAIT_SECONDS)
+        operators = start()
+    cluster.held_back = set()
+    comes_to(namespace, "RolledBack")
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert images(namespace) == stable("souk:1")
+    assert weights(namespace) == {}
 
 
 def is_done(namespace: Namespace) -> bool:

@@ -114,6 +114,21 @@ def test_figures_are_those_of_a_release(
     evaluated(tmp_path, RELEASES, {found[name]: value for name, value in values.items()}, "10m")
 
 
+def test_an_edge_says_whether_it_reaches_a_canary(tmp_path: Path) -> None:
+    """As both edges do: 1 for the state that a target is in."""
+
+    def series(namespace: str, instance: str, target: str, state: str) -> dict[str, str]:
+        labels = f'namespace="{namespace}",instance="{instance}",target="{target}",subsystem="http"'
+        states = ("healthchecks_off", "healthy", "unhealthy", "dns_error")
+        return {f'kong_upstream_target_health{{{labels},state="{each}"}}': f"{each == state:d}x40" for each in states}
+
+    found = series("shop", "a", "orders-canary:1", "unhealthy") | series("shop", "b", "orders-canary:1", "healthy")
+    found |= series("shop", "c", "orders-canary:1", "dns_error") | series("other", "a", "orders:1", "unhealthy")
+    found |= series("shop", "a", "orders:1", "healthchecks_off")
+    expected = {"orders-canary:1": 2, "orders:1": 0, "users-canary:1": None}
+    evaluated(tmp_path, found, {figures.unreachable("shop", target): value for target, value in expected.items()})
+
+
 def evaluated(tmp_path: Path, series: Mapping[str, str], expected: Mapping[str, float | None], at: str = "9m") -> None:
     """expected: by expression, None without data."""
     test = {

@@ -1,10 +1,10 @@
-"""How many pods a canary has."""
+"""How many pods a canary has, and what belongs to it."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.canary.objects import replicas_of
+from operators.canary.objects import EDGE, INSTANCE, is_as, is_edge, replicas_of, weights_of
 
 
 def beside(stable: int, role: str, weight: int) -> int:
@@ -24,3 +24,27 @@ def test_consumers_get_no_more_than_the_weight_and_are_no_more_than_the_stable_o
     found = beside(stable, "worker", weight)
     assert found <= stable
     assert found * 100 <= weight * (stable + found)
+
+
+OWNER = {"metadata": {"name": "orders", "uid": "1"}}
+
+
+def test_what_somebody_has_changed_is_not_as_the_operator_made_it() -> None:
+    wanted = weights_of("orders-weights", {"orders": 95, "orders-canary": 5}, OWNER)
+    stored = {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": "7"}, "immutable": False}
+    assert is_as(stored, wanted)
+    assert not is_as(None, wanted)
+    assert not is_as({**stored, "data": {"weights.json": "{}"}}, wanted)
+    assert not is_as(stored, weights_of("orders-weights", {}, OWNER))
+
+
+def test_the_edge_is_that_of_the_same_release() -> None:
+    web = {"spec": {"template": {"metadata": {"labels": {INSTANCE: "souk"}}}}}
+
+    def found(**labels: str) -> bool:
+        return is_edge({"metadata": {"labels": {**EDGE, INSTANCE: "souk"} | labels}}, web)
+
+    assert found()
+    assert not found(**{INSTANCE: "other"})
+    assert not found(**{"app.kubernetes.io/name": "varnish"})
+    assert not is_edge({"metadata": {}}, web)

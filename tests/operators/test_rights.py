@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from operators.canary.objects import EDGE
 from tests.installation import until
 from tests.operators.canary import a_service
 from tests.operators.conftest import RULES, Figures, Namespace, Start
@@ -61,11 +62,10 @@ def canaries(namespace: Namespace) -> None:
             namespace.apply("v1", "Service", f"{service}-canary", {}, {"ports": [{"port": 1}]})
             release = {"image": "souk:0", "version": "0"}
             status = {"image": "souk:2", "version": "2", "attempt": 0, "before": release, "stage": stage, "step": 0}
-            status |= {"why": "", "tally": {"failures": 0, "inconclusive": 0, "errors": 0}}
+            status |= {"weight": 0, "why": "", "tally": {"failures": 0, "inconclusive": 0, "errors": 0}}
             namespace.patch(f"canaries/{service}/status", {"status": status})
         if stage == "RollingBack":
             namespace.apply("v1", "ConfigMap", f"{service}-weights", {})
 
 
 STAGES = {"users": "", "notifications": "RollingBack", "payments": "Draining", "products": "RolledBack"}
-EDGE = {"app.kubernetes.io/component": "edge"}

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from operators.canary.rollout import Facts, Plan, Release, Rollout, Stage, Wish, after, begin
+from operators.canary.rollout import MAX_WAIT, Facts, Plan, Release, Rollout, Stage, Wish, after, begin
 from operators.canary.verdict import Limits, Result, Verdict
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
@@ -33,13 +33,13 @@ def follow(
 
 
 STARTING = begin(WISH, OLD)
-JUDGING = replace(STARTING, stage=Stage.JUDGING)
+JUDGING = follow(STARTING)
 BEGUN = follow(JUDGING)
 LATER = NOW + PLAN.interval
 
 
 def at(stage: Stage) -> Rollout:
-    return replace(STARTING, stage=stage)
+    return JUDGING if stage == Stage.JUDGING else replace(STARTING, stage=stage)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_step_is_judged_once_its_figures_are_its_own() -> None:
     # From then on pods may come and go.
     assert follow(BEGUN, WAITING, now=LATER - timedelta(seconds=1)) == BEGUN
     passed = follow(BEGUN, WAITING, result=Result.PASSED, now=LATER)
-    assert (passed.step, passed.begun_at, passed.stage) == (1, None, Stage.JUDGING)
+    assert (passed.step, passed.weight, passed.begun_at, passed.stage) == (1, 50, None, Stage.JUDGING)
     last = replace(passed, begun_at=NOW, judged_at=NOW)
     assert follow(last, result=Result.PASSED, now=LATER).stage == Stage.PROMOTING
 
@@ -125,5 +125,35 @@ def test_what_was_rolled_back_is_tried_again_when_asked() -> None:
 
 
 def test_fewer_steps_than_before_end_it() -> None:
-    second = replace(BEGUN, step=1)
-    assert follow(second, plan=replace(PLAN, steps=(5,)), result=Result.PASSED, now=LATER).stage == Stage.PROMOTING
+    one, second = replace(PLAN, steps=(5,)), replace(BEGUN, step=1, weight=50)
+    begun = follow(follow(second, plan=one), plan=one)
+    assert (begun.weight, begun.begun_at) == (5, NOW)
+    assert follow(begun, plan=one, result=Result.PASSED, now=LATER).stage == Stage.PROMOTING
+
+
+def test_a_step_of_another_weight_is_measured_anew() -> None:
+    other = replace(PLAN, steps=(25, 50))
+    entered = follow(BEGUN, plan=other, now=LATER)
+    assert (entered.step, entered.weight, entered.begun_at) == (0, 25, None)
+    begun = follow(entered, plan=other, now=LATER)
+    assert follow(begun, plan=other, now=LATER + PLAN.interval / 2) == begun
+    # A step to come changes nothing of this one.
+    assert follow(BEGUN, plan=replace(PLAN, steps=(5, 25)), now=NOW) == BEGUN
+
+
+def test_one_that_is_promoted_keeps_the_weight_that_it_was_judged_at() -> None:
+    promoting = replace(BEGUN, stage=Stage.PROMOTING, step=1, weight=50)
+    assert follow(promoting, WAITING, plan=replace(PLAN, steps=(5, 99))) == promoting
+
+
+def test_a_step_that_is_never_in_place_goes_back() -> None:
+    waiting = Facts(False, waits_for="gateway-b")
+    assert follow(JUDGING, waiting, now=NOW + MAX_WAIT) == JUDGING
+    back = follow(JUDGING, waiting, now=NOW + MAX_WAIT + timedelta(seconds=1))
+    assert (back.stage, back.weight, back.why) == (Stage.ROLLING_BACK, 0, "waited too long for gateway-b")
+
+
+@pytest.mark.parametrize("stage", [Stage.STARTING, Stage.PREVIEW, Stage.JUDGING])
+def test_a_release_beside_another_stable_one_goes_back(stage: Stage) -> None:
+    back = follow(at(stage), running=OTHER)
+    assert (back.stage, back.why) == (Stage.ROLLING_BACK, "somebody else gave souk:3 to the stable programs")

@@ -84,7 +84,7 @@ def test_only_a_whole_sample_of_both_passes(stable: Sample | None, canary: Sampl
 
 
 def steps(*results: Result) -> list[Step]:
-    limits, tally, taken = Limits(failures=2, inconclusive=3, errors=2), Tally(), []
+    limits, tally, taken = Limits(failures=2, inconclusive=4, errors=2), Tally(), []
     for result in results:
         step, tally = count(tally, Verdict(result, ""), limits)
         taken.append(step)
@@ -101,12 +101,14 @@ P, F, I, E = Result.PASSED, Result.FAILED, Result.INCONCLUSIVE, Result.ERROR  # 
         ([F], Step.WAIT),
         ([F, F], Step.ABORT),
         ([F, P, F], Step.ABORT),
-        ([I, I], Step.WAIT),
-        ([I, I, I], Step.ABORT),
-        ([I, I, P, I, I], Step.WAIT),
+        ([I, I, I], Step.WAIT),
+        ([I, I, I, I], Step.ABORT),
+        ([I, P, I, F, I, I], Step.ABORT),
         ([E, E], Step.ABORT),
         ([E, I, E], Step.WAIT),
         ([E, P, E], Step.WAIT),
+        # An error has no result either.
+        ([E, I, E, I], Step.ABORT),
     ],
 )
 def test_limits(results: list[Result], last: Step) -> None:
@@ -117,3 +119,13 @@ def test_limits(results: list[Result], last: Step) -> None:
 def test_only_a_pass_advances(results: list[Result]) -> None:
     for result, step in zip(results, steps(*results), strict=True):
         assert (step == Step.ADVANCE) == (result == Result.PASSED)
+
+
+@given(st.lists(st.sampled_from(Result), min_size=8, max_size=12), st.integers(1, 4))
+def test_whatever_the_verdicts_are_it_ends(results: list[Result], steps: int) -> None:
+    limits, tally = Limits(failures=2, inconclusive=4, errors=3), Tally()
+    taken: list[Step] = []
+    while Step.ABORT not in taken and taken.count(Step.ADVANCE) < steps:
+        step, tally = count(tally, Verdict(results[len(taken)], ""), limits)
+        taken.append(step)
+    assert len(taken) <= limits.longest(steps)
