@@ -1,10 +1,14 @@
 """What a release consists of: an image for two architectures, the chart, notes, and its installation in a cluster."""
 
+import math
 import re
 import shutil
 import subprocess
 import tomllib
+from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -13,6 +17,8 @@ from launcher.kubernetes import helm
 from launcher.kubernetes.chart import CHART
 from launcher.progress import Progress
 from launcher.state import REPOSITORY
+from operators.canary.rollout import MAX_WAIT
+from operators.canary.verdict import Limits
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
 CHANGELOG = REPOSITORY / "CHANGELOG.md"
@@ -26,7 +32,8 @@ OPERATORS = "-operators"
 """Behind the image's name: that of the operators."""
 
 NAMESPACE = "souk"
-TIMEOUT, CANARY_TIMEOUT = "15m", "90m"
+ROLLED_OUT = timedelta(minutes=15)
+"""For Deployments to get a new image."""
 
 
 def version() -> str:
@@ -70,16 +77,46 @@ def push_chart(target: str, folder: Path, progress: Progress) -> Path:
     return package
 
 
-def deploy(stage: str, image: str, by_canary: bool, progress: Progress) -> None:
-    """In KUBECONFIG's cluster; what fails is taken back: all of it by Helm, or a service by its Canary. Raises LaunchError."""
-    values = [f"--values={CHART / 'values' / name}.yaml" for name in STAGES[stage]]
-    options = [f"--namespace={NAMESPACE}", *values, f"--set=image.name={image}", "--wait"]
-    if by_canary:
-        # Waits for the Canaries. What Helm would take back are images that they have replaced since.
-        options += [f"--values={CANARY}", f"--set=operators.image={image}{OPERATORS}", f"--timeout={CANARY_TIMEOUT}"]
-    else:
-        options += [f"--timeout={TIMEOUT}", "--rollback-on-failure"]
-    helm.Helm(helm.find(progress))("upgrade", "--install", "souk", CHART, *options)
+def deploy(stage: str, image: str, by_canary: bool, is_forced: bool, progress: Progress) -> None:
+    """In KUBECONFIG's cluster; what fails is taken back: all of it by Helm, or a service by its Canary.
+
+    is_forced: over what has been changed by hand, which is a conflict else. Raises LaunchError.
+    """
+    values = [CHART / "values" / f"{name}.yaml" for name in STAGES[stage]]
+    options = ("--force-conflicts",) if is_forced else ()
+    upgrade(helm.Helm(helm.find(progress)), NAMESPACE, values, image, by_canary, *options)
+
+
+def upgrade(run: helm.Helm, namespace: str, values: Sequence[Path], image: str, by_canary: bool, *options: str) -> None:
+    """Or install. options: more of Helm's. Raises LaunchError."""
+    command: list[str | Path] = ["upgrade", "souk", CHART, "--install", f"--namespace={namespace}"]
+    command += [f"--values={file}" for file in (*values, *([CANARY] if by_canary else []))]
+    command += [f"--set=image.name={image}"]
+    if not by_canary:
+        # Over the image that a Canary may have given a Deployment, too.
+        waiting = ["--wait", f"--timeout={_minutes(ROLLED_OUT)}", "--rollback-on-failure"]
+        run(*command, *waiting, "--force-conflicts", *options)
+        return
+    command += [f"--set=operators.image={image}{OPERATORS}"]
+    # No --rollback-on-failure: Helm would bring back images that Canaries have replaced since.
+    run(*command, "--wait", f"--timeout={_minutes(longest())}", *options)
+    # Changes nothing in the cluster, but Helm learns what the Canaries have promoted: to that it would go back.
+    run(*command, "--no-hooks", *options)
+
+
+def longest() -> timedelta:
+    """Until each Canary has promoted its release or taken it back, by the chart's values."""
+    canary: dict[str, Any] = {}
+    for file in (CHART / "values.yaml", CANARY):
+        canary |= yaml.safe_load(file.read_text())["operators"]["canary"]
+    known = {name: canary["limits"][name] for name in ("failures", "inconclusive") if name in canary["limits"]}
+    steps = len(canary["steps"])
+    verdicts = Limits(**known).longest(steps) * timedelta(seconds=canary["intervalSeconds"])
+    return ROLLED_OUT + steps * MAX_WAIT + verdicts + ROLLED_OUT
+
+
+def _minutes(duration: timedelta) -> str:
+    return f"{math.ceil(duration / timedelta(minutes=1))}m"
 
 
 def _docker(*arguments: str) -> None:

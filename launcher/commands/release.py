@@ -53,8 +53,9 @@ def deploy(
     stage: Annotated[str, typer.Argument(help=f"One of: {', '.join(steps.STAGES)}.")],
     image: Annotated[str, typer.Argument(help="With registry and tag.")],
     canary: Annotated[bool, typer.Option(help="Services get it step by step; waits for the verdicts.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrites what has been changed by hand, as a Canary.")] = False,
 ) -> None:
     """Install the chart in the cluster of KUBECONFIG; a roll-out that fails is taken back."""
     if stage not in steps.STAGES:
         raise LaunchError(f"Unknown stage {stage}. Choose from: {', '.join(steps.STAGES)}.")
-    steps.deploy(stage, image, canary, progress.for_terminal())
+    steps.deploy(stage, image, canary, force, progress.for_terminal())

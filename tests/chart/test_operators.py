@@ -11,6 +11,7 @@ from launcher.errors import LaunchError
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
 from launcher.manifests import CALLERS, ROLES, SERVICES
+from launcher.release import upgrade
 from operators.canary.objects import WEIGHTS, canary_of, release_of, with_release
 from operators.canary.rollout import Release
 from operators.kubernetes import GROUP, VERSION
@@ -342,6 +343,52 @@ def test_an_upgrade_leaves_images_to_the_canaries(kubernetes: KubernetesServer, 
         Helm(run_helm.binary, kubernetes.kubeconfig)("rollback", "souk", "2", "--no-hooks", f"--namespace={namespace}")
     assert "conflict" in " ".join(refused.value.last_lines)
     assert images()[0] == "souk:v2"
+
+
+@pytest.mark.kubernetes
+def test_a_release_without_canaries_follows_one_with_them(
+    kubernetes: KubernetesServer, run_helm: Helm, namespace: str
+) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/orders-web"
+    canary = f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/canaries/orders"
+
+    def deploy(image: str, by_canary: bool, *more: str) -> None:
+        # Nothing gets ready, as there are no nodes.
+        options = ("--wait=hookOnly", "--rollback-on-failure=false", "--no-hooks")
+        helm = Helm(run_helm.binary, kubernetes.kubeconfig)
+        upgrade(helm, namespace, [CHART / "values/kind.yaml"], image, by_canary, *options, *more)
+
+    def running() -> str:
+        return release_of(kubernetes.request("GET", path)).image
+
+    deploy("souk:v1", by_canary=True)
+    deploy("souk:v2", by_canary=True)
+    assert running() == "souk:v1"
+    stage(kubernetes, canary, "Judging")
+    with pytest.raises(LaunchError) as refused:
+        deploy("souk:v3", by_canary=False)
+    assert "the Canary of orders has not ended" in " ".join(refused.value.last_lines)
+    # As the operator promotes it.
+    kubernetes.request("PUT", path, with_release(kubernetes.request("GET", path), Release("souk:v2", "2")))
+    stage(kubernetes, canary, "Promoted")
+    deploy("souk:v3", by_canary=False)
+    assert running() == "souk:v3"
+    with pytest.raises(Refused, match="404"):
+        kubernetes.request("GET", canary)
+    deploy("souk:v4", by_canary=True)
+    assert running() == "souk:v3"
+    # Somebody stops it.
+    kubernetes.request("PATCH", canary, {"spec": {"image": "souk:v3"}}, "application/merge-patch+json")
+    with pytest.raises(LaunchError) as conflict:
+        deploy("souk:v5", by_canary=True)
+    assert "conflict" in " ".join(conflict.value.last_lines)
+    deploy("souk:v5", True, "--force-conflicts")
+    assert kubernetes.request("GET", canary)["spec"]["image"] == "souk:v5"
+
+
+def stage(kubernetes: KubernetesServer, canary: str, name: str) -> None:
+    status = {"status": {"stage": name}}
+    kubernetes.request("PATCH", f"{canary}/status", status, "application/merge-patch+json")
 
 
 def install(kubernetes: KubernetesServer, helm: Helm, namespace: str, *options: str) -> None:

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from launcher.go import Module
 from launcher.kubernetes.chart import CHART
 from launcher.progress import Progress
 from launcher.state import REPOSITORY
+from operators.canary.verdict import Limits
 
 WORKFLOWS = sorted((REPOSITORY / ".github/workflows").glob("*.yml"))
 ACTIONLINT = Module("workflows", "actionlint", REPOSITORY / ".github/tools")
@@ -78,6 +80,28 @@ def test_each_stage_has_values_and_a_job() -> None:
     deployed = [words[2] for words in lines() if words[:2] == ["release", "deploy"]]
     assert deployed == list(release.STAGES)
     assert all((CHART / "values" / f"{name}.yaml").exists() for names in release.STAGES.values() for name in names)
+
+
+def test_production_is_released_by_canaries_which_get_the_time_they_may_take() -> None:
+    assert ["release", "deploy", "production", '"$IMAGE"', "--canary"] in lines()
+    workflow = yaml.safe_load((REPOSITORY / ".github/workflows/release.yml").read_text())
+    assert timedelta(minutes=workflow["jobs"]["production"]["timeout-minutes"]) > release.longest()
+    # Of GitHub's own machines.
+    assert release.longest() < timedelta(hours=6)
+
+
+def test_the_limits_of_a_canary_are_those_that_its_time_is_counted_with() -> None:
+    [crd] = [
+        each
+        for each in yaml.safe_load_all((CHART / "crds/operators.yaml").read_text())
+        if each["spec"]["names"]["kind"] == "Canary"
+    ]
+    [version] = crd["spec"]["versions"]
+    spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]
+    default = {name: each["default"] for name, each in spec["limits"]["properties"].items()}
+    assert {"failures": Limits.failures, "inconclusive": Limits.inconclusive, "errors": Limits.errors}.items() <= (
+        default.items()
+    )
 
 
 def test_the_notes_of_this_version_are_its_section_of_the_changelog() -> None:

@@ -234,6 +234,13 @@ automountServiceAccountToken: false
 {{- if and .operators.canary.strategy (not .operators.enabled) }}
 {{- fail "operators.canary: needs operators.enabled, or nobody would bring services a new image" }}
 {{- end }}
+{{- if and (not .operators.canary.strategy) ($.root.Capabilities.APIVersions.Has "souk.dev/v1alpha1/Canary") }}
+{{- range (lookup "souk.dev/v1alpha1" "Canary" $.root.Release.Namespace "").items }}
+{{- if not (has (dig "status" "stage" "Promoted" .) (list "Promoted" "RolledBack")) }}
+{{- fail (printf "operators.canary: the Canary of %s has not ended; wait, or give it its old image and version" .metadata.name) }}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- if lt (int .graceSeconds) (add .drainSeconds 20 | int) }}
 {{- fail "graceSeconds: must be at least drainSeconds + 20, which programs may take to finish what they have begun" }}
 {{- end }}
