@@ -91,6 +91,7 @@ FIRING: dict[str, dict[str, Values]] = {
     "FraudWarning": {"souk_payments_fraud_warnings_total": COUNTER},
     "CanaryRolledBack": {'souk_operator_reason{kind="canaries",name="orders",reason="RolledBack"}': gauge(1)},
     "CanaryStuck": {'souk_operator_reason{kind="canaries",name="orders",reason="RollingBack"}': gauge(1)},
+    "OperatorFails": {'souk_operator_failures_total{instance="operators",kind="canaries"}': COUNTER},
     "RefundReturned": {'souk_payments_external_total{move="refund_returned"}': COUNTER},
 }
 """For each alert, what makes it fire."""
