@@ -46,7 +46,9 @@ def operators_lock_is_fresh(project: Path = REPOSITORY) -> Outcome:
 
 def compile_arguments(target: Path) -> list[str]:
     """For every platform and Python version, without index addresses."""
-    groups = [argument for group in ("launcher", "operators", "s3", "dev") for argument in ("--group", group)]
+    groups = [
+        argument for group in ("launcher", "operators", "s3", "containers", "dev") for argument in ("--group", group)
+    ]
     return [*_COMPILE, *groups, "--output-file", str(target)]
 
 

@@ -77,6 +77,14 @@ LAUNCHER = {
 TESTS = {
     **{f"SOUK_TEST_{name}_URL": "Set by `./souk test`." for name in ("POSTGRES", "MONGO", "REDIS", "BROKER")},
     "SOUK_TEST_SERVER_LOGS": "Set by `./souk test`.",
+    **{
+        f"SOUK_TEST_{name}_IMAGE": "Another image for `./souk test --servers=containers` than compose.yaml's."
+        for name in ("POSTGRES", "MONGO", "REDIS", "RABBITMQ", "CONSUL", "KONG")
+    },
+    **dict.fromkeys(
+        ("SOUK_TEST_SERVERS", "SOUK_TEST_KONG_URL", "SOUK_TEST_KONG_ADMIN_URL"),
+        "Set by `./souk test --servers=containers`.",
+    ),
     "SOUK_BENCH_GATEWAY_URL": "Set by `./souk bench`.",
     "SOUK_BENCH_PROGRAMS": "Set by `./souk bench`.",
     "SOUK_BENCH_STATE_DIR": "Set by `./souk bench`.",

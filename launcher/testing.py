@@ -12,6 +12,7 @@ from pathlib import Path
 from launcher.progress import Progress
 from launcher.stack import Stack
 from launcher.state import REPOSITORY
+from launcher.temporary import SERVERS, Where
 
 MIN_PERCENT = 90.0
 PACKAGES = {
@@ -20,8 +21,6 @@ PACKAGES = {
 }
 """Folder by package."""
 
-SERVERS = ("postgres", "mongo", "redis", "rabbitmq")
-
 _UNLIMITED = {
     "SOUK_RATE_LIMITS": json.dumps(dict.fromkeys(("enter", "anonymous", "token", "partner"), 1_000_000)),
     "SOUK_MAX_PER_HOUR": json.dumps(dict.fromkeys(("email", "sms", "push"), 1_000_000)),
@@ -29,9 +28,9 @@ _UNLIMITED = {
 """A benchmark's few customers order more than people do."""
 
 
-def run(arguments: Sequence[str], progress: Progress) -> tuple[int, dict[str, float | None]]:
+def run(arguments: Sequence[str], progress: Progress, where: Where = Where.HERE) -> tuple[int, dict[str, float | None]]:
     """Exit code, and coverage in percent by package (None without files)."""
-    with servers(progress) as (folder, urls):
+    with servers(progress, where=where) as (folder, urls):
         environment = {**urls, "COVERAGE_FILE": str(folder / "coverage")}
         command = [
             sys.executable,
@@ -53,9 +52,17 @@ def on_servers(progress: Progress, arguments: Sequence[str], services: bool = Fa
 
 
 @contextmanager
-def servers(progress: Progress, services: bool = False) -> Iterator[tuple[Path, dict[str, str]]]:
-    """Yields a temporary folder and the servers' URLs."""
+def servers(
+    progress: Progress, services: bool = False, where: Where = Where.HERE
+) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Yields a temporary folder and the servers' URLs. services: only HERE."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
+        if where is not Where.HERE:
+            from launcher import containers
+
+            with containers.running(Path(name), where, progress) as (stack, more):
+                yield Path(name), {**os.environ, **test_urls(stack), **more}
+            return
         chosen = {} if services else {"servers": SERVERS}
         stack = Stack(
             Path(name) / "state", services=services, standard_ports=False, bound=True, progress=progress, **chosen

@@ -9,13 +9,16 @@ import importlib
 import logging
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import hypothesis
 import mongoengine
+import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -46,6 +49,8 @@ API_KEYS = {name: f"{name}-key" for name in SERVICES}
 # On a busy machine Redis may take longer than a request waits for it, and a revoked token then passes.
 PATIENT = "socket_timeout=30&socket_connect_timeout=30"
 
+LOG_SECONDS = 30
+"""From a container its lines come a moment later."""
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 """`gw0`, `gw1`, ... where tests run in parallel."""
@@ -59,6 +64,27 @@ def server_url(name: str) -> str:
         # Of a worker that exits, pytest-xdist would report a crash.
         pytest.fail(advice, pytrace=False) if WORKER else pytest.exit(advice, returncode=1)
     return f"{url.rpartition('/')[0]}/{int(WORKER[2:]) + 1}" if WORKER and name == "REDIS" else url
+
+
+def need_local_servers(why: str) -> None:
+    """Skips the test where servers run in containers."""
+    if os.environ.get("SOUK_TEST_SERVERS"):
+        pytest.skip(f"NOT TESTED in containers: {why}")
+
+
+def postgres_log() -> str:
+    """Of the tests' server, with all that it has logged so far."""
+    log, last = Path(os.environ["SOUK_TEST_SERVER_LOGS"], "postgres.log"), f"so far {uuid.uuid4()}"
+    connection = psycopg2.connect(server_url("POSTGRES"))
+    try:
+        connection.cursor().execute(f"DO $$ BEGIN RAISE WARNING '{last}'; END $$")
+    finally:
+        connection.close()
+    deadline = time.monotonic() + LOG_SECONDS
+    while last not in (text := log.read_text(errors="replace")):
+        assert time.monotonic() < deadline, "PostgreSQL's log stands still"
+        time.sleep(0.01)
+    return text
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from launcher.ports import any_free
-from tests.conftest import server_url
+from tests.conftest import need_local_servers, server_url
 from tests.installation import until
 
 
@@ -64,6 +64,7 @@ def _ask(url: str, query: str) -> Any:
 
 @contextmanager
 def standing_by() -> Iterator[Standby]:
+    need_local_servers("a replica starts with the primary's own programs, as its user.")
     primary = server_url("POSTGRES")
     binaries = Path(_ask(primary, "SELECT setting FROM pg_config() WHERE name = 'BINDIR'"))
     owner = os.stat(_ask(primary, "SHOW data_directory"))

@@ -1,18 +1,27 @@
 """Tests and checks."""
 
+from typing import Annotated
+
 import typer
 
 from launcher import check as checks
 from launcher import progress, report, testing
 from launcher.cli import app, command, console
 from launcher.errors import LaunchError
+from launcher.temporary import Where
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command("test", context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 @command
-def test(context: typer.Context) -> None:
+def run_tests(
+    context: typer.Context,
+    servers: Annotated[
+        Where,
+        typer.Option(help="Where they run: here, in containers of compose.yaml's images, or of Debian's packages."),
+    ] = Where.HERE,
+) -> None:
     """Run the tests on temporary servers. Arguments go to pytest; the whole suite must cover 90 % of each package."""
-    code, covered = testing.run(context.args, progress.for_terminal())
+    code, covered = testing.run(context.args, progress.for_terminal(), servers)
     if code or context.args:
         raise typer.Exit(code)
     report.coverage(console, covered, testing.MIN_PERCENT)

@@ -1,9 +1,7 @@
 """PostgreSQL's log has no value of a statement that failed, whichever constraint of whichever table it broke."""
 
 import importlib
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +13,7 @@ from sqlalchemy.pool import NullPool
 from chassis.run.service import Service
 from chassis.storage.migrate import upgrade
 from launcher.manifests import SERVICES
+from tests.conftest import postgres_log
 
 CANARY = f"canary{uuid4().hex[:12]}"
 """Fits into most columns."""
@@ -34,10 +33,6 @@ SAMPLES = {
 """SQL of a value of each type; others are null."""
 
 WITH_TABLES = [name for name in SERVICES if SERVICES[name].store == "postgres"]
-
-
-def log_file() -> Path:
-    return Path(os.environ["SOUK_TEST_SERVER_LOGS"], "postgres.log")
 
 
 def rows(columns: dict[str, str], required: list[str]) -> Iterator[list[dict[str, str]]]:
@@ -68,7 +63,7 @@ def test_no_violated_constraint_writes_a_value_to_the_log(name: str, make_databa
     url = make_database(name)
     upgrade(importlib.import_module(f"services.{name}"), url)
     engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://", 1), poolclass=NullPool)
-    refused, start = set(), log_file().stat().st_size
+    refused, start = set(), len(postgres_log())
     for table in inspect(engine).get_table_names():
         with engine.connect() as connection:
             found = columns_of(connection, table)
@@ -82,7 +77,7 @@ def test_no_violated_constraint_writes_a_value_to_the_log(name: str, make_databa
                     refused.add(table)
                 connection.rollback()
     assert refused == set(inspect(engine).get_table_names())
-    logged = log_file().read_bytes()[start:].decode(errors="replace")
+    logged = postgres_log()[start:]
     assert "violates" in logged
     assert not [line for line in logged.splitlines() if CANARY in line]
 

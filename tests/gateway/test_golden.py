@@ -1,9 +1,12 @@
-"""The golden cases against our gateway, the same way as against real Kong: through its port and its admin port."""
+"""The golden cases against our gateway, and against real Kong where `./souk test --servers=containers` has started one."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import urllib3
@@ -19,9 +22,25 @@ SECTIONS = 17
 """In the description of Kong's behaviour."""
 
 
-@pytest.fixture(scope="module")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
-    folder = tmp_path_factory.mktemp("golden")
+KONG = os.environ.get("SOUK_TEST_KONG_URL", "")
+EDGES = ["gateway", *(["kong"] if KONG else [])]
+
+
+@pytest.fixture(scope="module", params=EDGES)
+def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runner]:
+    if request.param == "kong":
+        address = urlsplit(KONG)
+        assert address.hostname
+        assert address.port
+        with runner.running(Edge(address.hostname, address.port, os.environ["SOUK_TEST_KONG_ADMIN_URL"])) as running:
+            yield running
+    else:
+        with our_gateway(tmp_path_factory.mktemp("golden")) as running:
+            yield running
+
+
+@contextmanager
+def our_gateway(folder: Path) -> Iterator[Runner]:
     (folder / "kong.yml").write_text('_format_version: "3.0"\n')
     port, admin_port = free_port(), free_port()
     environment = {
@@ -59,7 +78,7 @@ def groups() -> list[object]:
 
 
 @pytest.mark.parametrize("group", groups())
-def test_the_gateway_responds_as_kong_does(golden: Runner, group: Group) -> None:
+def test_an_edge_responds_as_kong_does(golden: Runner, group: Group) -> None:
     wrong = [f"{outcome.case.name}: {each}" for outcome in golden.run(group) for each in outcome.wrong]
     assert not wrong, "\n".join(wrong)
 

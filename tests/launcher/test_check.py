@@ -11,7 +11,7 @@ from launcher import check
 def project(tmp_path: Path) -> Path:
     (tmp_path / "pyproject.toml").write_text(
         '[project]\nname = "x"\nversion = "1"\nrequires-python = ">=3.11"\ndependencies = []\n\n'
-        "[dependency-groups]\nlauncher = []\noperators = []\ns3 = []\ndev = []\n"
+        "[dependency-groups]\nlauncher = []\noperators = []\ns3 = []\ncontainers = []\ndev = []\n"
     )
     (tmp_path / check.LOCK).write_text("")
     return tmp_path

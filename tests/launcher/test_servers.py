@@ -16,7 +16,7 @@ from launcher.errors import LaunchError
 from launcher.servers import Postgres
 from launcher.servers.postgres import BACKUP, RESERVED_CONNECTIONS, SETTINGS
 from launcher.stack import Stack
-from launcher.testing import SERVERS
+from launcher.temporary import SERVERS
 from tests.broker import an_envelope, taken_from
 from tests.installation import planned, servers_alone
 

@@ -22,7 +22,7 @@ from chassis.messaging import broker
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.publisher import Publisher
 from launcher.stack import Stack
-from launcher.testing import SERVERS
+from launcher.temporary import SERVERS
 from tests.installation import Person, catalogue_of, mails_url, until
 from tests.operations import INNER, Operation, Place, Things, documents_of, operations_of, replaced, text_places
 from tests.otlp import Receiver

@@ -1,13 +1,12 @@
-import os
 import threading
 import uuid
-from pathlib import Path
 
 import pytest
 
 from chassis.run.testing import bearer
 from contracts.users import RegistrationRepeated
 from services.users.settings import Settings
+from tests.conftest import postgres_log
 
 from .conftest import PASSWORD, person
 
@@ -175,7 +174,7 @@ def test_a_taken_address_or_username_leaves_no_trace_in_the_databases_log(http, 
     bob = register("bob")
     profile = {"email": "ada@example.com", "username": "ada", "last_name": "Canaryname"}
     http.put(f"/users/{bob['id']}", json=profile, headers=bearer(users, uuid.UUID(bob["id"])))
-    log = Path(os.environ["SOUK_TEST_SERVER_LOGS"], "postgres.log").read_text()
+    log = postgres_log()
     assert "users_username_key" in log
     for secret in ("argon2", "Canaryname", "ada@example.com"):
         assert secret not in log
