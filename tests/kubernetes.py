@@ -16,6 +16,7 @@ import urllib3
 import yaml
 
 from launcher.cluster.api_server import APIServer
+from launcher.kubernetes.chart import CHART
 from launcher.state import REPOSITORY
 from tests.installation import until
 
@@ -200,3 +201,17 @@ def kubernetes(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
         yield KubernetesServer(server)
     finally:
         server.stop()
+
+
+@pytest.fixture
+def our_kinds(kubernetes: KubernetesServer) -> None:
+    """It knows the operators' kinds."""
+    for crd in kubernetes.apply((CHART / "crds/operators.yaml").read_text()):
+        name = crd["metadata"]["name"]
+        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
+
+        def is_served(path: str = path) -> bool:
+            conditions = kubernetes.request("GET", path).get("status", {}).get("conditions", [])
+            return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
+
+        until(is_served)

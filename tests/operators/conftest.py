@@ -24,7 +24,6 @@ from operators.kubernetes import GROUP, VERSION
 from tests.installation import until
 from tests.kubernetes import Account, KubernetesServer
 
-CRDS = CHART / "crds" / "operators.yaml"
 RULES: list[Any] = [
     {**rule, "resources": [resource]}
     for name in ("rules", "canary-rules")
@@ -188,26 +187,13 @@ def figures() -> Iterator[Figures]:
 
 
 @pytest.fixture
-def definitions(kubernetes: KubernetesServer) -> None:
-    for crd in kubernetes.apply(CRDS.read_text()):
-        name = crd["metadata"]["name"]
-        path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}"
-
-        def is_served(path: str = path) -> bool:
-            conditions = kubernetes.request("GET", path).get("status", {}).get("conditions", [])
-            return any((each["type"], each["status"]) == ("Established", "True") for each in conditions)
-
-        until(is_served)
-
-
-@pytest.fixture
 def rules() -> list[Any]:
     """The operators' rights."""
     return RULES
 
 
 @pytest.fixture
-def namespace(kubernetes: KubernetesServer, definitions: None, tmp_path: Path, rules: list[Any]) -> Namespace:
+def namespace(kubernetes: KubernetesServer, our_kinds: None, tmp_path: Path, rules: list[Any]) -> Namespace:
     name = f"operators-{uuid4().hex[:8]}"
     kubernetes.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
     folder = tmp_path / "account"
