@@ -82,6 +82,8 @@ def kong_environment() -> dict[str, str]:
     return found | {
         # For Prometheus and probes. It can change nothing.
         "KONG_STATUS_LISTEN": "0.0.0.0:8100",
+        # By default SRV comes first: the weights of a cluster's records would replace a Canary's.
+        "KONG_DNS_ORDER": "LAST,A,CNAME",
         # A stopped instance is not called for long.
         "KONG_DNS_VALID_TTL": "2",
         # For the container beside it only, which brings new keys.

@@ -46,7 +46,8 @@ def follow(settings: GatewaySettings, name: str) -> AsyncIterator[list[Address]]
         return watch(name, consul.Query(Agent.of(settings), name).fetch)
     if settings.discovery == "kubernetes" and kubernetes.NAME.fullmatch(name):
         return watch(name, kubernetes.Query(APIServer.of(settings), name).fetch)
-    return dns.follow(settings.dns_server, name)
+    # A cluster's DNS has SRV records of each Service. Their weights would replace the targets' own.
+    return dns.follow(settings.dns_server, name, has_srv=not kubernetes.NAME.fullmatch(name))
 
 
 class Runtime:

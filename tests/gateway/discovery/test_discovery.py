@@ -16,6 +16,7 @@ import dns.rrset
 import pytest
 
 from chassis.base import telemetry
+from services.gateway.config.schema import Target
 from services.gateway.discovery.names import Address, Names
 from tests.gateway.conftest import InThread
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
@@ -146,6 +147,9 @@ def test_a_name_is_followed_again_after_an_error_of_ours(capsys: pytest.CaptureF
     assert '"event": "discovery failed, starting again"' in capsys.readouterr().out
 
 
+HOSTS = ("host.internal.", "plain.internal.", "shop.souk.svc.internal.")
+
+
 class Zone:
     """A name server with one service and one host."""
 
@@ -168,9 +172,11 @@ class Zone:
         name, kind = query.question[0].name.to_text(), query.question[0].rdtype
         if name == "shop.internal." and kind == dns.rdatatype.SRV and self.has_service:
             reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", f"1 5 {self.port} host.internal."))
-        elif name in ("host.internal.", "plain.internal.") and kind == dns.rdatatype.A:
+        elif name == "shop.souk.svc.internal." and kind == dns.rdatatype.SRV:
+            reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", "1 100 1 host.internal."))
+        elif name in HOSTS and kind == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(name, 1, "IN", "A", "127.0.0.1"))
-        elif name not in ("host.internal.", "plain.internal."):
+        elif name not in HOSTS:
             reply.set_rcode(dns.rcode.NXDOMAIN)
         return reply
 
@@ -196,6 +202,16 @@ def test_names_are_resolved_by_dns_with_the_ports_of_srv_records(
         until(lambda: client.get("/").status == 503, lambda: "the name is gone")
         zone.has_service = True
         until(lambda: client.get("/").status == 200, lambda: "the name is back")
+    edge.stop()
+
+
+def test_a_kubernetes_service_has_the_port_and_weight_of_its_target(zone: Zone, upstream: Upstream) -> None:
+    """Not those of its SRV records, which weigh all Services alike."""
+    edge = InThread(dns_server=f"127.0.0.1:{zone.server.server_address[1]}")
+    client = edge.load(DOCUMENT.replace("NAME", "shop.souk.svc.internal").replace("PORT", str(upstream.port)))
+    assert client.get("/").status == 200
+    [node] = [node for peers in edge.gateway.edge._peers.values() for node in peers.nodes]
+    assert node.weight == Target(target="any").weight
     edge.stop()
 
 
