@@ -1,7 +1,6 @@
 """From an empty cluster to a paid order: images, Secrets, the chart, and the edge as kubectl forwards it."""
 
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +12,7 @@ from launcher.cluster.theirs import Theirs
 from launcher.errors import LaunchError
 from launcher.kubernetes import helm, images, place, secrets
 from launcher.kubernetes.chart import CHART
+from launcher.kubernetes.forward import Forward
 from launcher.progress import Progress
 from launcher.stack import Stack
 
@@ -68,17 +68,13 @@ def install(cluster: Cluster | Theirs, progress: Progress, live_reload: bool = F
 @contextmanager
 def forwarded(kubectl: Kubectl, service: str, port: int) -> Iterator[str]:
     """host:port on this machine, while the block runs."""
-    forward = [*kubectl.of(NAMESPACE).command, "port-forward", f"service/{service}", f":{port}"]
-    process = subprocess.Popen(forward, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    forward = Forward(kubectl.of(NAMESPACE), service, port)
     try:
-        assert process.stdout
-        found = re.match(r"Forwarding from (\S+) ->", process.stdout.readline())
-        if not found:
+        if not forward.address:
             raise LaunchError(f"kubectl cannot forward the port of {service}.", _not_ready(kubectl))
-        yield found[1]
+        yield forward.address
     finally:
-        process.terminate()
-        process.wait()
+        forward.stop()
 
 
 def addresses(kubectl: str) -> list[str]:
