@@ -130,7 +130,8 @@ class Truth:
         return pymongo.MongoClient(self._stack.backing.mongo["products"]).get_default_database()
 
     def _rows(self, service: str, query: str, **values: object) -> list[Any]:
-        with self.connect(service) as connection:
+        # A third of the round trips: in a cluster they take a way through kubectl.
+        with self.connect(service).execution_options(isolation_level="AUTOCOMMIT") as connection:
             return list(connection.execute(text(query), values))
 
     def _unsent(self) -> Iterable[str]:

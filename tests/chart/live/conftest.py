@@ -5,13 +5,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from launcher import apt
+from launcher.check import OPERATORS_LOCK, SERVICES_LOCK
 from launcher.cluster.cluster import Cluster
+from launcher.kubernetes import images
+from launcher.progress import Progress
 from launcher.state import REPOSITORY
 from tests.chart.live.shop import Shop
 from tests.installation import ATTEMPT_SECONDS
@@ -51,13 +54,40 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     cluster = Cluster(folder / "cluster")
     try:
         printed = souk("cluster", "demo", environment=environment)
-        cluster.up(nodes=2)
-        for image in sorted((folder / "kubernetes/images").glob("*.tar")):
-            cluster.node(2).load(image)
+        if "n2" not in cluster.ready_nodes():
+            cluster.up(nodes=2)
+            for image in sorted((folder / "kubernetes/images").glob("*.tar")):
+                cluster.node(2).load(image)
         yield Shop(cluster, folder, printed, environment)
     finally:
         if not kept:
             cluster.down(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def operators(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Their image's name."""
+    image = images.souk(tmp_path_factory.mktemp("operators"), 0, Progress(), lock=OPERATORS_LOCK)
+    shop.cluster.load(str(image.archive))
+    return image.name
+
+
+@pytest.fixture
+def changed(shop: Shop, tmp_path: Path) -> Callable[[str, str], str]:
+    """Makes an image of this code but for one file, and returns its name; every node has it."""
+
+    def image(path: str, text: str) -> str:
+        folder = tmp_path / "code"
+        for name in images.CODE:
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(REPOSITORY / SERVICES_LOCK, folder / SERVICES_LOCK)
+        (folder / path).write_text(text)
+        made = images.souk(tmp_path, 0, Progress(), repository=folder)
+        shop.cluster.load(str(made.archive))
+        made.archive.unlink()
+        return made.name
+
+    return image
 
 
 def souk(*arguments: str, environment: Mapping[str, str]) -> str:

@@ -120,13 +120,18 @@ class Load:
     def __init__(
         self, shop: Shop, lookers: int = 1, buyers: int = 1, pause: float = 0.1, is_patient: bool = False
     ) -> None:
-        self.looked = 0
+        self.statuses: list[int] = []
+        """Of looks, in their order."""
         self.errors: list[str] = []
         self._shop, self._pause, self._is_patient = shop, pause, is_patient
         self._url, self._product = shop.url, shop.new_product()
         self._ended = threading.Event()
         self._threads = [threading.Thread(target=self._look) for _ in range(lookers)]
         self._threads += [threading.Thread(target=self._buy, args=[Person(self._url).sign_up()]) for _ in range(buyers)]
+
+    @property
+    def looked(self) -> int:
+        return len(self.statuses)
 
     @property
     def bought(self) -> int:
@@ -152,7 +157,7 @@ class Load:
         while not self._ended.wait(self._pause):
             try:
                 status = pool.request("GET", f"{self._url}/products/?limit=5").status
-                self.looked += 1
+                self.statuses.append(status)
                 self.errors += [] if status == 200 else [f"products: {status}"]
             except urllib3.exceptions.HTTPError as error:
                 self.errors.append(f"products: {error!r}")

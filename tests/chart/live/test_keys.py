@@ -4,9 +4,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from launcher.check import OPERATORS_LOCK
-from launcher.kubernetes import images
-from launcher.progress import Progress
 from operators.keyring.law import Step
 from tests.chart.live.shop import MANY_SECONDS, Load, Shop
 from tests.installation import Person, until
@@ -16,12 +13,10 @@ KEYRING = "keyring/souk"
 
 
 @pytest.fixture(scope="module")
-def keyring(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    image = images.souk(tmp_path_factory.mktemp("operators"), 0, Progress(), lock=OPERATORS_LOCK)
-    shop.cluster.load(str(image.archive))
+def keyring(shop: Shop, operators: str) -> Iterator[None]:
     chosen = {
         "enabled": "true",
-        "image": image.name,
+        "image": operators,
         # Which scalers ask, and here are none.
         "metricsUrl": "http://prometheus.monitoring:9090",
         "keyring.enabled": "true",
