@@ -15,6 +15,7 @@ from launcher.cluster.cluster import Cluster
 from launcher.kubernetes import demo, helm, place
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
+from launcher.manifests import SERVICES
 from launcher.stack import Stack
 from tests.chaos.lives import SOLD, insist
 from tests.chaos.truth import Expected, Truth
@@ -31,6 +32,11 @@ import email.parser, pathlib
 for path in pathlib.Path("/data/new").iterdir():
     print(email.parser.BytesHeaderParser().parsebytes(path.read_bytes())["Message-ID"])
 """
+
+
+def with_image(name: str) -> list[str]:
+    """Options for this image in every program. Bank and mailbox keep theirs, and so all that they know."""
+    return [f"--set=image.names.{each}={name}" for each in (*SERVICES, "console", "gateway")]
 
 
 @dataclass

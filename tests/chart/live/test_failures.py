@@ -1,4 +1,4 @@
-"""Programs and a node that end at any time lose no order."""
+"""Programs that end at any time lose no order."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -25,27 +25,6 @@ def test_an_order_is_paid_after_each_program_was_killed(shop: Shop, render: Rend
             shop.kubectl("delete", "pods", *before, "--force", "--grace-period=0")
             until(lambda: len(shop.pods(program).items() - before.items()) >= len(before), MANY_SECONDS)  # noqa: B023 - now
         load.goes_on()
-    shop.comes_right()
-
-
-def test_orders_go_on_after_a_node_was_killed(shop: Shop, render: Render) -> None:
-    single = [name for name in of(render(VALUES), "Deployment") if name.endswith(("-worker", "-celery"))]
-    # All must fit on the other node.
-    small = [f"--set={kind}.resources.requests.cpu=10m" for kind in ("web", "gateway", "worker", "celery")]
-    shop.upgrade("--set=web.replicas=2", "--set=gateway.replicas=2", *small)
-    with shop.without_node("n1"):
-        shop.kubectl("rollout", "restart", *(f"deployment/{name}" for name in single))
-        for name in single:
-            shop.kubectl("rollout", "status", f"deployment/{name}", f"--timeout={MANY_SECONDS}s")
-    with Load(shop, is_patient=True) as load:
-        load.goes_on()
-        shop.cluster.node(2).stop()
-        until(lambda: shop.cluster.ready_nodes() == ["n1"], MANY_SECONDS)
-        until(lambda: all(shop.pods(name) for name in single), MANY_SECONDS)
-        load.goes_on()
-        shop.cluster.up(nodes=2)
-        load.goes_on()
-    shop.rollback()
     shop.comes_right()
 
 

@@ -16,19 +16,21 @@ from tests.chart.live.shop import MANY_SECONDS, Shop
 from tests.installation import until
 
 PAGE = "services/console/templates/login.html"
+EDGE, NO_ROUTE = "services/gateway/exchange/responses.py", "no Route matched with those values"
 STOP_SECONDS = 30
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clone")
     tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
     for path in tracked.splitlines():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(REPOSITORY / path, tmp_path / path)
-    return tmp_path
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPOSITORY / path, folder / path)
+    return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def loop(clone: Path, shop: Shop) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "launcher", "dev"]
     process = subprocess.Popen(command, cwd=clone, env=shop.environment, stdout=subprocess.PIPE, text=True)
@@ -37,17 +39,44 @@ def loop(clone: Path, shop: Shop) -> Iterator["subprocess.Popen[str]"]:
     process.wait(STOP_SECONDS)
 
 
-def test_a_saved_page_answers_from_the_pod_that_runs(clone: Path, loop: "subprocess.Popen[str]", shop: Shop) -> None:
+@pytest.fixture(scope="module")
+def address(loop: "subprocess.Popen[str]") -> str:
     assert loop.stdout
-    found = next(filter(None, (re.search(r"Shop: (http://\S+)", line) for line in loop.stdout)))
+    return next(filter(None, (re.search(r"Shop: (http://\S+)", line) for line in loop.stdout)))[1]
 
+
+def test_a_saved_page_answers_from_the_pod_that_runs(
+    clone: Path, loop: "subprocess.Popen[str]", address: str, shop: Shop
+) -> None:
     def pods() -> list[tuple[str, int]]:
         items = shop.items("pods", "-l=app.kubernetes.io/name=console")
         return [(each["metadata"]["uid"], each["status"]["containerStatuses"][0]["restartCount"]) for each in items]
 
     before = pods()
-    (clone / PAGE).write_text((clone / PAGE).read_text().replace("<h1>Log in</h1>", "<h1>Log in, changed</h1>"))
-    page = f"{found[1]}/account/login"
-    until(lambda: b"Log in, changed" in urllib3.request("GET", page, retries=False).data, MANY_SECONDS)
+    replace(clone / PAGE, "<h1>Log in</h1>", "<h1>Log in, changed</h1>")
+    until(lambda: says(f"{address}/account/login", "Log in, changed"), MANY_SECONDS)
     assert pods() == before
+    assert loop.stdout
     assert f"{PAGE}: into console-web-" in loop.stdout.readline()
+
+
+def test_the_edge_answers_at_the_same_address_with_saved_code_and_from_another_pod(
+    clone: Path, address: str, shop: Shop
+) -> None:
+    replace(clone / EDGE, NO_ROUTE, f"{NO_ROUTE}, changed")
+    until(lambda: says(f"{address}/nowhere", f"{NO_ROUTE}, changed"), MANY_SECONDS)
+    shop.kubectl("delete", "pod", *shop.pods("gateway"))
+    until(lambda: says(f"{address}/nowhere", f"{NO_ROUTE}, changed"), MANY_SECONDS)
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    before = path.read_text()
+    assert old in before
+    path.write_text(before.replace(old, new))
+
+
+def says(url: str, text: str) -> bool:
+    try:
+        return text in urllib3.request("GET", url, retries=False, timeout=10).data.decode()
+    except urllib3.exceptions.HTTPError:
+        return False
