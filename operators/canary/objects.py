@@ -142,7 +142,9 @@ def _program(deployment: Object) -> Object:
 
 
 def _contains(found: Any, wanted: Any) -> bool:
-    """The API server adds defaults to what it is given."""
+    """The API server adds defaults to what it is given, and leaves out what is empty."""
+    if found is None and not wanted:
+        return True
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_contains(found.get(name), each) for name, each in wanted.items())
     if isinstance(wanted, list):

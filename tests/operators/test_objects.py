@@ -1,10 +1,13 @@
 """How many pods a canary has, and what belongs to it."""
 
+import copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.canary.objects import EDGE, INSTANCE, is_as, is_edge, replicas_of, weights_of
+from operators.canary.objects import COMPONENT, EDGE, INSTANCE, canary_of, is_as, is_edge, replicas_of, weights_of
+from operators.canary.rollout import Release
 
 
 def beside(stable: int, role: str, weight: int) -> int:
@@ -36,6 +39,17 @@ def test_what_somebody_has_changed_is_not_as_the_operator_made_it() -> None:
     assert not is_as(None, wanted)
     assert not is_as({**stored, "data": {"weights.json": "{}"}}, wanted)
     assert not is_as(stored, weights_of("orders-weights", {}, OWNER))
+
+
+def test_what_the_api_server_leaves_out_is_as_the_operator_made_it() -> None:
+    """Of a program that needs no migrations, and runs beside Consul."""
+    pod = {"initContainers": [{"name": "sidecar", "image": "souk:1"}], "containers": [{"image": "souk:1"}]}
+    template = {"metadata": {"labels": {COMPONENT: "web"}}, "spec": pod}
+    spec = {"selector": {"matchLabels": {COMPONENT: "web"}}, "template": template}
+    wanted = canary_of({"metadata": {"name": "orders-web"}, "spec": spec}, Release("souk:2", "2"), 1, OWNER)
+    stored = copy.deepcopy(wanted)
+    assert stored["spec"]["template"]["spec"].pop("initContainers") == []
+    assert is_as(stored, wanted)
 
 
 def test_the_edge_is_that_of_the_same_release() -> None:
