@@ -423,6 +423,21 @@ def test_one_database_is_no_two_shards(world: World) -> None:
         with pytest.raises(WrongShard, match="prepared as first"):
             use()
     twice.databases["second"].close()
+    assert Mover(world.shards).unfinished() == []
+    all_is_right(world)
+
+
+def test_an_abort_brings_the_user_back_though_the_other_shard_is_away(world: World, mover: Callable[..., int]) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    assert mover("move", str(user), "second", at="close: committed") == -signal.SIGKILL
+    away = Shards({**world.shards.databases, "second": Database("postgresql://127.0.0.1:1/none")}, "first")
+    with pytest.raises(GivenUp, match="is back at first"):
+        Mover(away).abort(user)
+    world.order(user)
+    assert mover("finish") == 0
+    assert Mover(world.shards).unfinished() == []
     all_is_right(world)
 
 
@@ -508,6 +523,13 @@ def test_the_key_of_a_refund_stays_with_the_order_and_not_with_who_asked(world: 
     for user, home in ((staff, "first"), (customer, "second")):
         Mover(world.shards, linger_seconds=0).move(user, "second")
         assert [name for name, cell in world.cells.items() if cell.ask(found)] == [home]
+
+
+def test_what_was_answered_to_who_has_no_order_moves_too(world: World) -> None:
+    user = next(iter(world.headers))
+    world.cells["first"].do(answered(user, "POST /orders"))
+    Mover(world.shards, linger_seconds=0).move(user, "second")
+    assert [name for name, cell in world.cells.items() if cell.ask("SELECT 1 FROM idempotency")] == ["second"]
 
 
 def answered(caller: object, route: str) -> str:

@@ -34,7 +34,7 @@ from chassis.base.problems import Conflict, NotFound
 from services.orders.models.analytics import COUNTED, TABLES, Sums
 from services.orders.models.events import read
 from services.orders.rebuild import LOCK
-from services.orders.sharding.shards import AN_ID, FENCE_LOCK, Shards
+from services.orders.sharding.shards import AN_ID, FENCE_LOCK, Shards, expect_named
 
 DRAIN_SECONDS = 30.0
 """For the relay to send what the user's orders have emitted. Meanwhile the user's writes are refused."""
@@ -53,8 +53,8 @@ OWNED = {
     "orders": "user_id = :user",
     "events": "stream IN (SELECT id FROM orders WHERE user_id = :user)",
     # A refund is asked for by staff, with a key of theirs: it stays with the order, wherever they are.
-    "idempotency": f"coalesce(substring(lower(route) from '{AN_ID}') IN"  # noqa: S608 - ours
-    " (SELECT CAST(id AS text) FROM orders WHERE user_id = :user), caller = CAST(:user AS text))",
+    "idempotency": f"CASE WHEN lower(route) ~ '{AN_ID}' THEN substring(lower(route) from '{AN_ID}') IN"  # noqa: S608 - ours
+    " (SELECT CAST(id AS text) FROM orders WHERE user_id = :user) ELSE caller = CAST(:user AS text) END",
     "operator_actions": "subject IN (SELECT CAST(id AS text) FROM orders WHERE user_id = :user)",
 }
 """A user's rows, by table, in the order in which they are copied."""
@@ -153,9 +153,13 @@ class Mover:
         self._shards, self._drain_seconds, self._linger_seconds = shards, drain_seconds, linger_seconds
 
     def move(self, user_id: UUID, to: str) -> None:
-        """Returns when they are there. Raises NotFound, AlreadyMoving, and NotDrained, Differs and GivenUp: nothing has changed."""
+        """Returns when they are there.
+
+        Raises NotFound, WrongShard, AlreadyMoving, and NotDrained, Differs and GivenUp: nothing has changed.
+        """
         if to not in self._shards.databases:
             raise NotFound(f"There is no shard {to}.")
+        self._shards.check()
         if self._shards.of_user(user_id) == to and self._unfinished(user_id) is None:
             return
         with self._step("begin", self._shards.home) as connection:
@@ -187,17 +191,10 @@ class Mover:
     @contextmanager
     def _claimed(self, user_id: UUID) -> Iterator[None]:
         """Two at once would delete what one of them has brought back."""
-        self._shards.check()
         with self._shards.map.engine.connect() as connection:
             try:
-                connection.execute(_PATIENCE)
-                connection.execute(_CLAIM, {"user": user_id})
-                connection.commit()
+                _claim(connection, user_id)
                 yield
-            except OperationalError as error:
-                if getattr(error.orig, "pgcode", "") == _IS_LOCKED:
-                    raise AlreadyMoving(f"Another mover is at work on user {user_id}.") from error
-                raise
             finally:
                 # The lock is its session's.
                 connection.invalidate()
@@ -314,7 +311,9 @@ class Mover:
             target.execute(_FENCE, move.values)
 
     def _leave(self, move: _Move) -> None:
+        """Raises WrongShard."""
         with self._step("leave", move.source) as connection:
+            expect_named(connection, move.source)
             # Of a mover that has lost its claim, and goes on.
             connection.execute(_ARRIVES_NO_MORE, move.values)
             # A rebuild that has read the events would bring the orders back.
@@ -327,6 +326,18 @@ class Mover:
 def reason(error: SQLAlchemyError) -> str:
     """In one line."""
     return " ".join(str(getattr(error, "orig", error)).split())
+
+
+def _claim(connection: Connection, user_id: UUID) -> None:
+    """Raises AlreadyMoving."""
+    try:
+        connection.execute(_PATIENCE)
+        connection.execute(_CLAIM, {"user": user_id})
+        connection.commit()
+    except OperationalError as error:
+        if getattr(error.orig, "pgcode", "") == _IS_LOCKED:
+            raise AlreadyMoving(f"Another mover is at work on user {user_id}.") from error
+        raise
 
 
 def _expect_one(result: CursorResult[Any], move: _Move) -> None:

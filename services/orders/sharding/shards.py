@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from chassis.base.problems import Conflict
 from chassis.storage.postgres import Database
@@ -114,11 +114,10 @@ class Shards:
         self.check()
 
     def check(self) -> None:
-        """Raises WrongShard: of two names for one database, a move to the second would delete what it copies."""
+        """Raises WrongShard."""
         for name, database in self.databases.items():
             with database.engine.connect() as connection:
-                if (own := connection.scalar(_NAMED)) != name:
-                    raise WrongShard(f"The database that is called {name} here has been prepared as {own}.")
+                expect_named(connection, name)
 
     def of_user(self, user_id: UUID) -> str:
         with self.map.engine.connect() as connection:
@@ -136,6 +135,12 @@ class Shards:
     def close(self) -> None:
         for database in self.databases.values():
             database.close()
+
+
+def expect_named(connection: Connection, name: str) -> None:
+    """Raises WrongShard: of two names for one database, a move to the second would delete what it copies."""
+    if (own := connection.scalar(_NAMED)) != name:
+        raise WrongShard(f"The database that is called {name} here has been prepared as {own}.")
 
 
 def is_refusal(error: Exception) -> bool:
