@@ -39,7 +39,9 @@ def temporary(parent: Path, prefix: str, remove: Remove = shutil.rmtree) -> Iter
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        # What cannot be removed now goes with the next.
+        with suppress(OSError):
+            remove(folder)
         os.close(descriptor)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from launcher.backup import drill, scratch
+from launcher.errors import LaunchError
 from launcher.progress import Progress
 from launcher.state import StateFolder
 
@@ -54,6 +55,14 @@ def test_a_killed_drills_data_go_with_its_folder(tmp_path: Path, monkeypatch: py
     state.make()
     (state.system_folder / "postgres").mkdir(parents=True)
     scratch.sweep(tmp_path, drill.PREFIX, drill.forget)
+    assert [*tmp_path.rglob("*")] == [tmp_path / "system"]
+
+
+def test_a_failed_drills_data_go_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launcher.state.SYSTEM_ROOT", tmp_path / "system")
+    with pytest.raises(LaunchError), scratch.temporary(tmp_path, drill.PREFIX, drill.forget) as folder:
+        (StateFolder(folder / drill.STATE).system_folder / "postgres").mkdir(parents=True)
+        raise LaunchError("its servers do not stop")
     assert [*tmp_path.rglob("*")] == [tmp_path / "system"]
 
 
