@@ -163,6 +163,7 @@ SERIES = sorted(set(re.findall(r"\b(?:souk|rabbitmq|pg|redis)_[a-z_]+[a-z]|\bup\
 ELSEWHERE = {
     "souk_backup_created_timestamp_seconds",
     "souk_restore_proven_timestamp_seconds",
+    "souk_operator_failures_total",
     "souk_operator_reason",
     "souk_payments_differences",
 }

@@ -37,15 +37,13 @@ def single(shop: Shop, render: Render, doubled: list[str]) -> list[str]:
 def test_customers_do_not_notice_that_a_node_is_drained(shop: Shop, single: list[str]) -> None:
     with Load(shop) as load:
         load.goes_on()
-        shop.cluster.kubectl(
-            "drain", "n2", "--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={MANY_SECONDS}s"
-        )
-        try:
+        with shop.without_node("n2"):
+            shop.cluster.kubectl(
+                "drain", "n2", "--ignore-daemonsets", "--delete-emptydir-data", f"--timeout={MANY_SECONDS}s"
+            )
             assert not shop.items("pods", "--field-selector=spec.nodeName=n2")
             until(lambda: all(shop.pods(name) for name in single), MANY_SECONDS)
             load.goes_on()
-        finally:
-            shop.cluster.kubectl("uncordon", "n2")
     assert not load.errors, load.errors[:9]
     shop.comes_right()
 

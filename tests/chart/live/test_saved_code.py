@@ -16,7 +16,7 @@ from tests.chart.live.shop import MANY_SECONDS, Shop
 from tests.installation import until
 
 PAGE = "services/console/templates/login.html"
-EDGE, NO_ROUTE = "services/gateway/exchange/responses.py", "no Route matched with those values"
+EDGE, NO_KEY = "services/gateway/plugins/key_auth.py", "No API key found in request"
 STOP_SECONDS = 30
 
 
@@ -63,10 +63,10 @@ def test_a_saved_page_answers_from_the_pod_that_runs(
 def test_the_edge_answers_at_the_same_address_with_saved_code_and_from_another_pod(
     clone: Path, address: str, shop: Shop
 ) -> None:
-    replace(clone / EDGE, NO_ROUTE, f"{NO_ROUTE}, changed")
-    until(lambda: says(f"{address}/nowhere", f"{NO_ROUTE}, changed"), MANY_SECONDS)
+    replace(clone / EDGE, NO_KEY, f"{NO_KEY}, changed")
+    until(lambda: says(f"{address}/partners/products", f"{NO_KEY}, changed"), MANY_SECONDS)
     shop.kubectl("delete", "pod", *shop.pods("gateway"))
-    until(lambda: says(f"{address}/nowhere", f"{NO_ROUTE}, changed"), MANY_SECONDS)
+    until(lambda: says(f"{address}/partners/products", f"{NO_KEY}, changed"), MANY_SECONDS)
 
 
 def replace(path: Path, old: str, new: str) -> None:

@@ -173,7 +173,7 @@ class Zone:
         if name == "shop.internal." and kind == dns.rdatatype.SRV and self.has_service:
             reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", f"1 5 {self.port} host.internal."))
         elif name == "shop.souk.svc.internal." and kind == dns.rdatatype.SRV:
-            reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", "1 100 1 host.internal."))
+            reply.answer.append(dns.rrset.from_text(name, 1, "IN", "SRV", "1 7 1 host.internal."))
         elif name in HOSTS and kind == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(name, 1, "IN", "A", "127.0.0.1"))
         elif name not in HOSTS:
