@@ -40,7 +40,7 @@ RETRY_SECONDS = 5.0
 
 START_SECONDS = 30.0
 RETRY_START_SECONDS = 0.5
-FORBIDDEN_SECONDS = 5.0
+FORBIDDEN_SECONDS = 10.0
 """An API server that has just started does not know our rights yet. kopf, too, asks again for some time."""
 
 MAX_IDLE_SECONDS = 120

@@ -15,6 +15,9 @@ from launcher.errors import LaunchError
 from launcher.state import REPOSITORY
 
 TIMEOUT_MILLISECONDS = 10_000
+SYNC_MILLISECONDS = 120_000
+"""For all that MongoDB has not written yet."""
+
 LAST_LINES = 5
 
 
@@ -46,7 +49,9 @@ def paused(url: str) -> Iterator[None]:
 
 def main() -> None:
     url = sys.stdin.readline().strip()
-    with pymongo.MongoClient[dict[str, object]](url, serverSelectionTimeoutMS=TIMEOUT_MILLISECONDS) as client:
+    with pymongo.MongoClient[dict[str, object]](
+        url, serverSelectionTimeoutMS=TIMEOUT_MILLISECONDS, socketTimeoutMS=SYNC_MILLISECONDS
+    ) as client:
         client.admin.command("fsync", lock=True)
         try:
             print("paused", flush=True)

@@ -24,7 +24,7 @@ from launcher.state import REPOSITORY
 UNROUTED = "unrouted"
 PLACES = (*(name for name, manifest in SERVICES.items() if manifest.has_queue), UNROUTED)
 
-MAX_ERROR = 200
+MAX_CELL = 200
 """Characters of it in a list."""
 
 dead = typer.Typer(no_args_is_help=True, help="Dead letters: messages, tasks and rows that failed for good.")
@@ -53,9 +53,9 @@ def list_dead(
         console.print("No dead letters.")
         return
     for title, count in [*counts, ("total", total)]:
-        console.print(f"{count:>8,}  {title}", markup=False)
+        console.print(f"{count:>8,}  {title}", markup=False, emoji=False)
     for line in _aligned([_row(letter) for letter in _page(queues, (page - 1) * size, size)]):
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(line, markup=False, emoji=False, soft_wrap=True)
     pages = math.ceil(total / size)
     console.print(f"Page {page} of {pages}" + (f"; next: --page {page + 1}" if page < pages else ""))
     console.print("Details: ./souk dead show ID", "Replay: ./souk dead replay ID, or --all; --dry-run first", sep="\n")
@@ -135,8 +135,9 @@ def _has_rows(place: str) -> bool:
 
 
 def _row(letter: dict[str, Any]) -> list[str]:
-    error = " ".join(letter["error"].split())
-    return [letter["id"], _moment(letter["since"]), letter["queue"], letter["type"], error[:MAX_ERROR]]
+    cells = letter["id"], _moment(letter["since"]), letter["queue"], letter["type"], letter["error"]
+    # Whoever sent it wrote most of them.
+    return [" ".join(str(cell).split())[:MAX_CELL] for cell in cells]
 
 
 def _moment(time: str) -> str:

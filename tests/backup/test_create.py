@@ -118,7 +118,7 @@ def test_a_killed_one_leaves_nobody_at_work_and_goes_with_the_next(backed: Backe
     places = {"SOUK_STATE_DIR": str(backed.stack.state.path), VARIABLE: str(backed.target.path)}
     command = [sys.executable, "-m", "launcher", "backup", "create", "--full"]
     with psutil.Popen(command, cwd=REPOSITORY, env={**os.environ, **places}) as killed:
-        [copying] = until(lambda: [each for each in killed.children() if each.name() == "pg_basebackup"])
+        [copying] = until(lambda: children(killed.pid, "pg_basebackup"))
         killed.kill()
     until(lambda: not copying.is_running() or copying.status() == psutil.STATUS_ZOMBIE)
     assert len(era.unfinished()) == 1
@@ -154,3 +154,7 @@ def test_a_proof_that_cannot_be_read_proves_nothing(tmp_path: Path) -> None:
 def test_another_installation_gets_no_room_in_the_folder(backed: Backed) -> None:
     with pytest.raises(LaunchError, match="another installation"):
         backed.target.claim("1")
+
+
+def children(parent: int, name: str) -> list[psutil.Process]:
+    return [each for each in psutil.process_iter(["ppid", "name"]) if each.info == {"ppid": parent, "name": name}]

@@ -441,7 +441,9 @@ def test_an_abort_brings_the_user_back_though_the_other_shard_is_away(world: Wor
     all_is_right(world)
 
 
-@pytest.mark.parametrize("content", ["{", "{}", '{"home": "third", "shards": {}}', None])
+@pytest.mark.parametrize(
+    "content", ["{", "{}", "[]", '{"home": "third", "shards": {}}', '{"home": "a", "shards": {"a": "b"}}', None]
+)
 def test_a_file_of_shards_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "shards.json"
     if content is not None:

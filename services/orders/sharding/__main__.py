@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         failpoints.arm(directory, "orders-sharding")
     try:
         shards = Shards.read(given.shards)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError) as error:
         sys.exit(f"{given.shards} cannot be used: {error}.")
     mover = Mover(shards, given.drain_seconds, given.linger_seconds)
     try:

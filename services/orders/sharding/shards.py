@@ -4,13 +4,14 @@ The home shard has the map, and everyone whom the map does not name: all, as lon
 users whom it has given up, whatever an old map said: HTTP answers 503, and messages wait, as if the database were away.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from pydantic import BaseModel
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import ArgumentError
 
 from chassis.base.problems import Conflict
 from chassis.storage.postgres import Database
@@ -82,6 +83,11 @@ _SHARD = text("SELECT shard FROM shard_map WHERE user_id = :user")
 _OWNER = text("SELECT user_id FROM orders WHERE id = :order")
 
 
+class _File(BaseModel):
+    home: str
+    shards: Mapping[str, str]
+
+
 class WrongShard(Conflict):
     type, title = "/problems/wrong-shard", "Wrong database"
 
@@ -93,12 +99,14 @@ class Shards:
 
     @classmethod
     def read(cls, path: Path) -> "Shards":
-        """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}. Raises OSError, ValueError, KeyError."""
-        found = json.loads(path.read_text())
-        databases = {name: Database(url, pool_size=3) for name, url in found["shards"].items()}
-        if found["home"] not in databases:
-            raise ValueError(f"home is {found['home']}, which is no shard")
-        return cls(databases, found["home"])
+        """A JSON file: {"home": "first", "shards": {"first": "postgresql://...", ...}}. Raises OSError, ValueError."""
+        found = _File.model_validate_json(path.read_text())
+        if found.home not in found.shards:
+            raise ValueError(f"home is {found.home}, which is no shard")
+        try:
+            return cls({name: Database(url, pool_size=3) for name, url in found.shards.items()}, found.home)
+        except ArgumentError as error:
+            raise ValueError(error) from None
 
     @property
     def map(self) -> Database:
