@@ -139,7 +139,7 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_server_is_away(store: stand_in.Store, bucket: Bucket) -> None:
     store.stop()
     try:
-        with pytest.raises(LaunchError, match="Could not connect"):
+        with pytest.raises(LaunchError, match="does not respond: start it"):
             bucket.get("x")
     finally:
         store.start()

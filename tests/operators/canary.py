@@ -25,12 +25,12 @@ AWAY = (Refused, urllib3.exceptions.HTTPError, ValueError)
 """The server is restarted, or a Deployment is deleted meanwhile."""
 
 
-def a_service(namespace: Namespace, service: str = SERVICE, **replicas: int) -> None:
-    """Version 1, as the chart has it. replicas: by role."""
+def a_service(namespace: Namespace, service: str = SERVICE, version: int = 1, **replicas: int) -> None:
+    """As the chart has it. replicas: by role."""
     for role, count in replicas.items():
         labels = {NAME: service, COMPONENT: role}
-        environment = [{"name": "SOUK_VERSION", "value": "1"}]
-        namespace.deployment(f"{service}-{role}", count, labels=labels, image="souk:1", env=environment)
+        environment = [{"name": "SOUK_VERSION", "value": f"{version}"}]
+        namespace.deployment(f"{service}-{role}", count, labels=labels, image=f"souk:{version}", env=environment)
 
 
 def a_canary(namespace: Namespace, **spec: Any) -> None:

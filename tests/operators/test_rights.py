@@ -55,7 +55,8 @@ def canaries(namespace: Namespace) -> None:
         "v1", "Pod", "gateway", EDGE, {"nodeName": "node", "containers": [{"name": "keys", "image": "souk"}]}
     )
     for service, stage in STAGES.items():
-        a_service(namespace, service, web=1, worker=1)
+        # Only what it has released is taken back.
+        a_service(namespace, service, version=2 if stage == "RollingBack" else 1, web=1, worker=1)
         namespace.make("Canary", service, image="souk:2", version="2")
         if stage:
             namespace.deployment(f"{service}-worker-canary", 1)

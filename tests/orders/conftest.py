@@ -6,6 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
@@ -18,6 +19,7 @@ from contracts.stock import StockCommitted, StockReserved
 from services.orders import projector
 from services.orders.models import Order
 from tests.conftest import a_product
+from tests.installation import until
 
 CUSTOMER = UUID(int=100)
 
@@ -131,3 +133,17 @@ def refused(placed: dict[str, Any], deliver: Deliver, http: FlaskClient, custome
 def project(orders: Service) -> None:
     with store.active(orders.store), orders.store.transaction():
         projector.project()
+
+
+def project_all(orders: Service) -> None:
+    """Also what is younger than a transaction elsewhere, such as one of a test beside this one."""
+
+    def is_done() -> bool:
+        project(orders)
+        return oldest_uncounted() == 0
+
+    until(is_done)
+
+
+def oldest_uncounted() -> float | None:
+    return REGISTRY.get_sample_value("souk_analytics_oldest_uncounted_timestamp_seconds")

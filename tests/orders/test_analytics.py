@@ -7,7 +7,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -20,7 +19,16 @@ from contracts.reasons import Reason
 from contracts.stock import StockReserved
 from services.orders import projector
 from services.orders.models import Event
-from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of, project
+from tests.orders.conftest import (
+    Deliver,
+    confirming,
+    fresh_key,
+    fulfilling,
+    oldest_uncounted,
+    order_of,
+    project,
+    project_all,
+)
 
 Product = Callable[..., dict[str, Any]]
 Place = Callable[..., UUID]
@@ -50,7 +58,7 @@ def test_sales_are_reported_by_day_category_and_product(
         *confirming(first), *confirming(second), StockReserved(third), PaymentDeclined(third, uuid4(), Reason.DECLINED)
     )
     deliver(*fulfilling(first)[:1], PaymentRefunded(first, uuid4(), uuid4(), 1250, "EUR"))
-    project(orders)
+    project_all(orders)
     shown = sales(http, staff)
     assert shown["total"] == {
         "placed": 4,
@@ -71,7 +79,7 @@ def test_days_outside_are_not_counted(
     orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
 ) -> None:
     place((product(), 1))
-    project(orders)
+    project_all(orders)
     today = clock.now().date()
     yesterday = today - timedelta(days=1)
     assert sales(http, staff, f"?since={today}&until={today}")["total"]["placed"] == 1
@@ -116,11 +124,11 @@ def test_events_are_counted_once_however_often_the_projector_runs_or_crashes(
 
     for _ in range(3):
         place((kettle, 1))
-        project(orders)
+        project_all(orders)
         place((kettle, 1))
         with pytest.raises(ConnectionAbortedError):
             die_before_the_commit()
-    project(orders)
+    project_all(orders)
     assert sales(http, staff)["total"]["placed"] == 6
 
 
@@ -145,26 +153,22 @@ def test_an_event_that_commits_after_a_later_one_is_counted_too(
         assert sales(http, staff)["total"]["placed"] == 0, "while an older transaction may still bring its own"
         assert oldest_uncounted() == late.occurred_at.timestamp()
         slow.commit()
-    project(orders)
+    project_all(orders)
     assert sales(http, staff)["total"]["placed"] == 2
     assert oldest_uncounted() == 0
-
-
-def oldest_uncounted() -> float | None:
-    return REGISTRY.get_sample_value("souk_analytics_oldest_uncounted_timestamp_seconds")
 
 
 def test_of_two_projectors_one_skips(
     orders: Service, http: FlaskClient, product: Product, place: Place, staff: dict[str, str]
 ) -> None:
     place((product(), 1))
-    project(orders)
+    project_all(orders)
     place((product(), 1))
     with orders.store.engine.begin() as other:
         other.execute(text("SELECT 1 FROM projections FOR UPDATE"))
         project(orders)
         assert sales(http, staff)["total"]["placed"] == 1
-    project(orders)
+    project_all(orders)
     assert sales(http, staff)["total"]["placed"] == 2
 
 

@@ -13,11 +13,10 @@ from sqlalchemy import text
 
 from chassis.run.service import Service
 from chassis.storage import store
-from services.orders import projector
 from services.orders.models import Order
 from services.orders.rebuild import PROJECTIONS, rebuild
 from services.orders.refund import refund
-from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of
+from tests.orders.conftest import Deliver, confirming, fresh_key, fulfilling, order_of, project, project_all
 
 Product = Callable[..., dict[str, Any]]
 
@@ -40,11 +39,6 @@ def dump(orders: Service) -> dict[str, str]:
     return dumps
 
 
-def project(orders: Service) -> None:
-    with store.active(orders.store), orders.store.transaction():
-        projector.project()
-
-
 @pytest.fixture
 def order_ids(
     orders: Service, http: FlaskClient, product: Product, customer: dict[str, str], deliver: Deliver
@@ -60,7 +54,7 @@ def order_ids(
     http.delete(f"/orders/{ids[3]}", headers=customer)
     with store.active(orders.store), orders.store.transaction():
         refund(Order.get_for_update(ids[4]), 300)
-    project(orders)
+    project_all(orders)
     return ids
 
 
@@ -81,7 +75,7 @@ def test_a_rebuild_repairs_corrupted_projections(orders: Service, order_ids: lis
     rebuild(orders.settings.database_url)
     assert dump(orders) == before
     deliver(*fulfilling(order_ids[1]))
-    project(orders)
+    project_all(orders)
     assert dump(orders)["analytics_days"] == before["analytics_days"]
 
 
@@ -121,7 +115,7 @@ def test_orders_go_on_while_it_rebuilds(orders: Service, order_ids: list[UUID], 
     for _ in range(3):
         rebuild(orders.settings.database_url)
     busy()
-    project(orders)
+    project_all(orders)
     after = dump(orders)
     rebuild(orders.settings.database_url)
     assert dump(orders) == after

@@ -14,6 +14,7 @@ from celery.contrib.testing.worker import start_worker
 from prometheus_client import REGISTRY
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
+from structlog import get_logger
 
 from chassis.base import clock, telemetry
 from chassis.messaging import broker
@@ -211,9 +212,11 @@ def test_what_celery_sends_itself_is_confirmed(tasks: Tasks) -> None:
 
 @pytest.mark.usefixtures("dead_letter_queue")
 def test_each_row_of_a_task_is_one_line_of_the_log(
-    tasks: Tasks, publisher: Publisher, capsys: pytest.CaptureFixture[str]
+    tasks: Tasks, publisher: Publisher, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     telemetry.configure_logging("tasks", "info")
+    # Its logger may have been bound by an earlier test.
+    monkeypatch.setattr(running, "log", get_logger("chassis.run.tasks"))
     failing, request, logged = uuid4(), str(uuid4()), ""
 
     @tasks.task(retries=0)
