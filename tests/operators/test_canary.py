@@ -211,7 +211,7 @@ def test_nothing_is_judged_before_each_edge_has_the_weights(
     cluster.held_back = set()
     comes_to(namespace, "Judging")
     # And its pods stay while one edge still sends them requests.
-    until(lambda: cluster.seen[-1][0] == 50, WAIT_SECONDS)
+    until(lambda: cluster.percents()[-1:] == [50], WAIT_SECONDS)
     cluster.held_back = {"gateway-b"}
     a_canary(namespace, steps=[50], image="souk:1", version="1")
     until(lambda: waits_for(namespace) == "gateway-b" and namespace.reason(CANARY) == "RollingBack", WAIT_SECONDS)
@@ -235,7 +235,7 @@ def test_blue_green_is_looked_at_switched_at_once_and_switched_back(
     assert service.items() <= pods["template"]["metadata"]["labels"].items()
     assert pods["replicas"] == 2
     a_canary(namespace, strategy="BlueGreen")
-    until(lambda: cluster.seen[-1][0] == 100, WAIT_SECONDS)
+    until(lambda: cluster.percents()[-1:] == [100], WAIT_SECONDS)
     # An autoscaler sees idle pods.
     namespace.patch(f"deployments/{SERVICE}-web", {"spec": {"replicas": 1}}, APPS)
     # The old colour has not stopped.
@@ -331,7 +331,7 @@ def test_killed_while_it_goes_back_it_goes_on(
     measured(figures, namespace, v1=(1, 0, 0), v2=(1, 0, 0))
     a_canary(namespace, steps=[50], limits={"failures": 1})
     operators, file = start(), tmp_path / "operators: outside: status written"
-    until(lambda: cluster.seen[-1][0] == 50, WAIT_SECONDS)
+    until(lambda: cluster.percents()[-1:] == [50], WAIT_SECONDS)
     cluster.held_back = {"gateway-b"}
     measured(figures, namespace, **BAD)
     comes_to(namespace, "RollingBack")
