@@ -41,8 +41,7 @@ class Prometheus(Plugin):
             metrics.bandwidth(service, route, "egress", consumer).inc(exchange.sent_bytes)
         if self._config.latency_metrics:
             whole, waited = (exchange.finished or exchange.seconds()) * 1000, (exchange.upstream_seconds or 0.0) * 1000
-            exemplar = tracing.exemplar(exchange.span)
-            metrics.request_latency(service, route).observe(whole, exemplar)
+            metrics.request_latency(service, route).observe(whole, tracing.exemplar(exchange.span))
             metrics.kong_latency(service, route).observe(max(whole - waited, 0))
             if exchange.from_upstream:
-                metrics.upstream_latency(service, route).observe(waited, exemplar)
+                metrics.upstream_latency(service, route).observe(waited)
