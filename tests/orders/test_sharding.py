@@ -111,6 +111,7 @@ class World:
     captured: int = 0
     errors: list[BaseException] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    threads: list[threading.Thread] = field(default_factory=list)
 
     def place(self, user: UUID, key: dict[str, str]) -> Any:
         cell = self.cells[self.shards.of_user(user)]
@@ -157,9 +158,7 @@ class World:
         assert verdict is None or isinstance(verdict, Retry), verdict
         return verdict
 
-    def run(self) -> Iterator[None]:
-        """Until it is stopped."""
-
+    def start(self) -> None:
         def repeat(work: Callable[[], object]) -> None:
             try:
                 while not self.stopping.is_set():
@@ -173,13 +172,16 @@ class World:
             lambda: self.answer() or self.stopping.wait(POLL_SECONDS),
             *(lambda user=user: self.order(user) or self.stopping.wait(PAUSE_SECONDS) for user in self.headers),
         ]
-        threads = [threading.Thread(target=repeat, args=[work]) for work in works]
-        for thread in threads:
+        self.threads = [threading.Thread(target=repeat, args=[work]) for work in works]
+        for thread in self.threads:
             thread.start()
-        yield
+
+    def stop(self) -> None:
+        """Returns when nobody orders, sends or answers any more: what they had in hand is done."""
         self.stopping.set()
-        for thread in threads:
+        for thread in self.threads:
             thread.join()
+        assert not self.errors, self.errors
 
     def await_orders(self, user: UUID, more: int = ENOUGH) -> None:
         wanted = len(self.placed.get(user, ())) + more
@@ -230,12 +232,9 @@ def world(
 @pytest.fixture
 def rush(world: World) -> Iterator[World]:
     """While customers order."""
-    running = world.run()
-    next(running)
-    try:
-        yield world
-    finally:
-        next(running, None)
+    world.start()
+    yield world
+    world.stop()
 
 
 @pytest.fixture
@@ -314,7 +313,7 @@ def test_a_user_moves_while_customers_order_and_the_mover_is_killed_at_every_ste
     assert rush.shards.of_user(user) == "second"
     rush.await_orders(user)
     assert rush.refused[user]
-    rush.stopping.set()
+    rush.stop()
     all_is_right(rush)
     assert rush.cells["first"].ask("SELECT 1 FROM orders WHERE user_id = :user", user=user) == []
 
@@ -328,7 +327,7 @@ def test_a_user_moves_there_and_back(rush: World) -> None:
         Mover(rush.shards, linger_seconds=1).move(user, to)
         print(f"To {to} in {time.monotonic() - began:.2f} s.")
     rush.await_orders(user)
-    rush.stopping.set()
+    rush.stop()
     all_is_right(rush)
     assert rush.cells["second"].ask("SELECT 1 FROM orders") == []
 
@@ -408,7 +407,7 @@ def test_an_abort_that_is_killed_at_every_step_comes_to_the_same_end(rush: World
         assert mover("finish", at=f"{step}: commit") == -signal.SIGKILL, step
     assert mover("finish") == 0
     rush.await_orders(user)
-    rush.stopping.set()
+    rush.stop()
     all_is_right(rush)
     assert rush.cells["second"].ask("SELECT 1 FROM orders") == []
 
