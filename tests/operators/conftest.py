@@ -192,11 +192,10 @@ def rules() -> list[Any]:
     return RULES
 
 
-@pytest.fixture
-def namespace(kubernetes: KubernetesServer, our_kinds: None, tmp_path: Path, rules: list[Any]) -> Namespace:
+def a_namespace(kubernetes: KubernetesServer, folder: Path, rules: list[Any]) -> Namespace:
+    """A new one, in which an account, whose credentials come into this new folder, has these rights."""
     name = f"operators-{uuid4().hex[:8]}"
     kubernetes.apply(yaml.safe_dump({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}))
-    folder = tmp_path / "account"
     folder.mkdir()
     account = Account(kubernetes, folder, "list", namespace=name)
     account.grant(rules)
@@ -204,6 +203,11 @@ def namespace(kubernetes: KubernetesServer, our_kinds: None, tmp_path: Path, rul
     [group], [resource], verb = rules[0]["apiGroups"], rules[0]["resources"], rules[0]["verbs"][0]
     until(lambda: account.may(verb, group, resource))
     return Namespace(kubernetes, name, account)
+
+
+@pytest.fixture
+def namespace(kubernetes: KubernetesServer, our_kinds: None, tmp_path: Path, rules: list[Any]) -> Namespace:
+    return a_namespace(kubernetes, tmp_path / "account", rules)
 
 
 Start = Callable[..., Operators]
