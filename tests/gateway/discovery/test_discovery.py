@@ -17,6 +17,7 @@ import pytest
 
 from chassis.base import telemetry
 from services.gateway.config.schema import Target
+from services.gateway.discovery import watch
 from services.gateway.discovery.names import Address, Names
 from tests.gateway.conftest import InThread
 from tests.gateway.upstream import DEADLINE_SECONDS, Client, Upstream, running
@@ -97,7 +98,8 @@ def arrives(client: Client, *upstreams: Upstream) -> Callable[[], bool]:
     return check
 
 
-def test_targets_follow_changes_in_consul(upstream: Upstream) -> None:
+def test_targets_follow_changes_in_consul(upstream: Upstream, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "EMPTY_GRACE_SECONDS", 0.1)
     catalog = Catalog()
     catalog.update(upstream.port)
     with serving(catalog.server), running(Upstream()) as other:
