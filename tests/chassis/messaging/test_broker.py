@@ -195,6 +195,12 @@ def delete_exchange() -> None:
         connection.default_channel.exchange_delete(broker.EXCHANGE.name)
 
 
+@pytest.fixture
+def declaring_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consuming, "DECLARE_SECONDS", 0.2)
+
+
+@pytest.mark.usefixtures("declaring_often")
 def test_a_consumer_binds_its_queue_again_after_the_exchange_was_deleted(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
@@ -204,6 +210,7 @@ def test_a_consumer_binds_its_queue_again_after_the_exchange_was_deleted(
     until_it_arrives(name, publisher, arrived)
 
 
+@pytest.mark.usefixtures("declaring_often")
 def test_a_consumer_binds_its_queue_again_after_the_binding_was_deleted(
     name: str, publisher: Publisher, consume: Start
 ) -> None:
@@ -214,6 +221,7 @@ def test_a_consumer_binds_its_queue_again_after_the_binding_was_deleted(
     until_it_arrives(name, publisher, arrived)
 
 
+@pytest.mark.usefixtures("declaring_often")
 def test_a_consumer_makes_its_queue_again_after_it_was_deleted(name: str, publisher: Publisher, consume: Start) -> None:
     arrived: Mailbox[bytes] = Mailbox()
     consume(lambda body, headers: arrived.put(body))
