@@ -230,6 +230,7 @@ def test_a_consumer_makes_its_queue_again_after_it_was_deleted(name: str, publis
     until_it_arrives(name, publisher, arrived)
 
 
+@pytest.mark.usefixtures("declaring_often")
 def test_a_consumer_that_cannot_bind_its_queue_is_not_ready(consume: Start, name: str) -> None:
     consumer = consume(lambda body, headers: None)
     with broker.connect(server_url("BROKER")) as connection:
@@ -441,6 +442,28 @@ def test_messages_that_cannot_be_handled_together_are_handled_one_by_one(
     assert sizes == [consuming.PREFETCH] + [1] * consuming.PREFETCH
     assert progress[-1] > progress[1], "however long they take, it is ready"
     assert taken_from(broker.dead_letter_queue(name).name, envelopes[3])
+    with broker.connect(server_url("BROKER")) as connection:
+        until(lambda: broker.depth(connection.default_channel, name) == 0)
+
+
+def test_messages_handled_together_each_get_their_own_verdict(
+    name: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "GATHER_SECONDS", DEADLINE_SECONDS)
+    broker.declare(server_url("BROKER"), name, [f"{name}.greeted"])
+    envelopes = [an_envelope(name) for _ in range(consuming.PREFETCH)]
+    list(publisher.send_all([Outgoing.of(each) for each in envelopes]))
+    verdicts: dict[int, Verdict] = {3: DeadLetter("it cannot be done"), 5: Retry(1)}
+
+    def handle(deliveries: Sequence[Delivery]) -> list[Verdict]:
+        consumer.should_stop = True
+        return [verdicts.get(number) for number in range(len(deliveries))]
+
+    consumer = Consumer(server_url("BROKER"), name, [f"{name}.greeted"], handle)
+    consumer.run()
+    assert taken_from(broker.dead_letter_queue(name).name, envelopes[3])
+    retried = taken_from(broker.delay_queue(name, broker.DELAYS_MILLISECONDS[1]).name, envelopes[5])
+    assert retried.headers[broker.ATTEMPT_HEADER] == 2
     with broker.connect(server_url("BROKER")) as connection:
         until(lambda: broker.depth(connection.default_channel, name) == 0)
 

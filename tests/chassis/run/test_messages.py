@@ -356,13 +356,17 @@ def test_a_timer_with_more_to_do_runs_again_at_once(counting: Service, monkeypat
 
 
 def test_old_rows_are_purged(counting: Service) -> None:
+    """Younger ones stay: a message that comes again must still be known."""
     system = System([counting])
-    with counting.store.transaction():
-        outbox.emit(UserDeleted(uuid4()))
-    system.drain()
+    # The first will be three days old, the second one and a half.
+    for _ in range(2):
+        with counting.store.transaction():
+            outbox.emit(UserDeleted(uuid4()))
+        system.drain()
+        with engine(counting).begin() as connection:
+            connection.execute(text("UPDATE outbox SET sent_at = sent_at - interval '36 hours'"))
+            connection.execute(text("UPDATE inbox SET received_at = received_at - interval '36 hours'"))
     with engine(counting).begin() as connection:
-        connection.execute(text("UPDATE outbox SET sent_at = sent_at - interval '3 days'"))
-        connection.execute(text("UPDATE inbox SET received_at = received_at - interval '3 days'"))
         connection.execute(
             text(
                 "INSERT INTO idempotency (caller, route, key_hash, request_hash, created_at)"
@@ -376,7 +380,9 @@ def test_old_rows_are_purged(counting: Service) -> None:
     with engine(counting).connect() as connection:
         tables = ("outbox", "inbox", "idempotency")
         left = [connection.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() for table in tables]
-    assert left == [1, 0, 1]
+    assert left == [2, 1, 1]
+    system.deliver(counting, system.sent[1])
+    assert counted(counting) == 2
 
 
 def test_old_rows_are_purged_in_bounded_batches(counting: Service) -> None:
