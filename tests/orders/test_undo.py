@@ -161,7 +161,9 @@ def test_a_cancelled_order_is_refunded_once_all_money_is_back(
     assert (refund.type, refund.data["amount"]) == ("payment.refund", CAPTURED)
     assert refund.data["reason"] == "cancelled_by_customer"
     back = PaymentRefunded(id_, PAYMENT, UUID(refund.data["refund_id"]), CAPTURED, "EUR")
-    assert published(deliver(back, StockRestocked(id_))) == ["order.refunded"]
+    told = deliver(back, StockRestocked(id_))
+    assert published(told) == ["order.refunded"]
+    assert (told.sent[0].data["amount"], told.sent[0].data["reason"]) == (CAPTURED, "cancelled_by_customer")
     assert published(deliver(back)) == []
     order = http.get(f"/orders/{id_}", headers=customer).json
     assert (order["status"], order["refunded_amount"], order["captured_amount"]) == ("refunded", "25.00", "25.00")
@@ -275,6 +277,7 @@ class TestRefunds:
         [(requested, _)] = self.sent(deliver())
         deliver(RefundRefused(paid, requested, Reason.EXCEEDS_CAPTURED))
         system = deliver(PaymentRefunded(paid, PAYMENT, uuid4(), 1000, "EUR"))
+        assert system.sent[0].data["reason"] == "refunded_by_shop"
         [(again, owed)] = self.sent(system)
         assert owed == 1500
         deliver(PaymentRefunded(paid, PAYMENT, again, 1500, "EUR"), StockRestocked(paid))
