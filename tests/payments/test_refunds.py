@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
 
 import pytest
+from sqlalchemy import text
 
 from contracts.payments import CapturePayment, PaymentRefunded, PaymentVoided, RefundPayment, RefundRefused, VoidPayment
 from contracts.reasons import Note, Reason
@@ -193,10 +194,21 @@ def test_a_refund_without_a_bank_is_made_once_the_bank_is_back(orders, paid, ban
     command = refund(paid(), 1250)
     with settings(sandbox_url="http://127.0.0.1:1"), pytest.raises(ProviderUnavailable):
         orders.send(command)
-    assert (books.kept(payments), sweep(0), sweep(120)) == (1250, 0, 1)
+    assert (books.kept(payments), sweep(0), sweep(120), sweep(130)) == (1250, 0, 1, 1)
     orders.system.drain()
     assert (orders.reply_types[-1], refunded_at(bank, orders)) == ("payment.refunded", [1250])
     assert sweep(86_400) == 0
+
+
+def test_a_refund_in_progress_does_not_hold_up_the_sweep(orders, paid, payments, sweep, settings):
+    for _ in range(2):
+        command = refund(paid())
+        with settings(sandbox_url="http://127.0.0.1:1"), pytest.raises(ProviderUnavailable):
+            orders.send(command)
+    with payments.store.engine.connect() as busy:
+        busy.execute(text("SELECT 1 FROM refunds ORDER BY id LIMIT 1 FOR UPDATE"))
+        assert sweep(120) == 1
+    assert sweep(120) == 2
 
 
 def test_a_lookup_continues_a_refund_that_waits(orders, paid, settings, payments):
