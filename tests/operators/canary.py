@@ -18,7 +18,10 @@ from tests.operators.conftest import Figures, Namespace
 
 SERVICE, CANARY = "orders", "canaries/orders"
 WAIT_SECONDS = 120
-INTERVAL_SECONDS = 5
+INTERVAL_SECONDS = 1
+LONG_SECONDS = 3600
+"""Nothing is judged."""
+
 APPS = "apps/v1"
 LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 AWAY = (Refused, urllib3.exceptions.HTTPError, ValueError)
