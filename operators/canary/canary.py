@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,36 +13,20 @@ from chassis.base import failpoints
 from operators.canary import figures, objects
 from operators.canary.objects import ROLES, has_rolled_out, is_as, is_available, is_edge, release_of
 from operators.canary.rollout import Facts, Plan, Release, Rollout, Stage, Wish, after, begin
-from operators.canary.verdict import Limits, Result, Tally, Verdict, compare
+from operators.canary.status import event_of, message_of, rollout_of, status_of, step_of, without_deployment
+from operators.canary.verdict import Limits, Result, Verdict, compare
 from operators.kubernetes import Kubernetes, Object, Refused
 from operators.pods import ended_since, is_out_of_service, is_running, reports, unready_since
 from operators.prometheus import Query, Unmeasured
-from operators.reconciler import Change, Event, conditions, reason_of, time_of
+from operators.reconciler import Change
 
 log = get_logger(__name__)
 
-CONDITION, STALLED = "Ready", "Stalled"
-"""What Helm and kubectl wait for."""
-
-MISSING = "DeploymentMissing"
 APPS = "apps/v1"
 CONFIGURED = "souk.dev/weights"
 """Changed on a pod of the edge, its kubelet brings it the weights at once instead of within a minute."""
 
 MAX_NAMED = 5
-
-MESSAGES = {
-    Stage.STARTING: "its pods start, without requests",
-    Stage.PREVIEW: "it can be looked at; `hold: false` lets it go on",
-    Stage.PROMOTING: "the stable programs get it",
-    Stage.DRAINING: "the stable programs have it; its own pods get no more requests",
-    Stage.PROMOTED: "it has taken over",
-    Stage.ROLLING_BACK: "its pods get no more requests",
-    Stage.ROLLED_BACK: "the release before serves alone",
-}
-
-TIMES = {"entered_at": "enteredAt", "begun_at": "begunAt", "judged_at": "judgedAt"}
-"""Of a rollout, by field of the status."""
 
 Objects = Mapping[str, Object]
 
@@ -81,23 +65,23 @@ class Canary:
         spec, name = resource["spec"], resource["metadata"]["name"]
         place = self._read(name, now)
         if "web" not in place.stable:
-            return _without_deployment(resource, now)
+            return without_deployment(resource, now)
         running = release_of(place.stable["web"])
         wish, plan, limits = _wish(spec), _plan(spec), _limits(spec)
-        rollout = _rollout(resource.get("status", {})) or begin(wish, running)
+        rollout = rollout_of(resource.get("status", {})) or begin(wish, running)
         todo, waits_for = _pending(self._wants(resource, place, rollout, plan))
         failures = [objects.failure_of(each) for each in _rolling(place, rollout)]
         facts = Facts(not todo and not waits_for, next(filter(None, failures), ""), waits_for)
         judge = partial(self._judge, resource, place, rollout, plan, limits, now)
         following = after(rollout, wish, plan, running, facts, limits, judge, now)
         todo, waits_for = _pending(self._wants(resource, place, following, plan))
-        message = _message(following, waits_for)
-        if _step(following) != _step(rollout):
+        message = message_of(following, waits_for)
+        if step_of(following) != step_of(rollout):
             log.info("canary moved", canary=name, stage=following.stage.value, step=following.step, why=following.why)
         return Change(
-            _status(resource, following, message, now),
+            status_of(resource, following, message, now),
             partial(_do, todo) if todo else None,
-            _event(resource, rollout, following, message),
+            event_of(resource, rollout, following, message),
         )
 
     # --- inside
@@ -317,69 +301,3 @@ def _limits(spec: Object) -> Limits:
         inconclusive=given["inconclusive"],
         errors=given["errors"],
     )
-
-
-# --- its status
-
-
-def _rollout(status: Object) -> Rollout | None:
-    """None at first."""
-    if "stage" not in status:
-        return None
-    times = {name: datetime.fromisoformat(status[field]) if field in status else None for name, field in TIMES.items()}
-    return Rollout(
-        Wish(Release(status["image"], status["version"]), status["attempt"]),
-        Release(**status["before"]),
-        Stage(status["stage"]),
-        status["step"],
-        status["weight"],
-        tally=Tally(**status["tally"]),
-        why=status["why"],
-        **times,
-    )
-
-
-def _status(resource: Object, rollout: Rollout, message: str, now: datetime) -> Object:
-    times = {field: getattr(rollout, name) for name, field in TIMES.items()}
-    is_rolled_back, is_promoted = rollout.stage == Stage.ROLLED_BACK, rollout.stage == Stage.PROMOTED
-    stalled = conditions(resource, STALLED, is_rolled_back, rollout.stage, message, now)
-    both = conditions({"status": {"conditions": stalled}}, CONDITION, is_promoted, rollout.stage, message, now)
-    return {
-        **asdict(rollout.wish.release),
-        "attempt": rollout.wish.attempt,
-        "before": asdict(rollout.before),
-        "stage": rollout.stage.value,
-        "step": rollout.step,
-        "weight": rollout.weight,
-        "tally": asdict(rollout.tally),
-        "why": rollout.why,
-        **{name: time_of(moment) for name, moment in times.items() if moment},
-        "conditions": both,
-        "observedGeneration": resource["metadata"]["generation"],
-    }
-
-
-def _message(rollout: Rollout, waits_for: str) -> str:
-    message = MESSAGES.get(rollout.stage) or f"it gets {rollout.weight} % of the requests"
-    return message + (f"; {rollout.why}" if rollout.why else "") + (f"; waits for {waits_for}" if waits_for else "")
-
-
-def _event(resource: Object, rollout: Rollout, following: Rollout, message: str) -> Event | None:
-    """Of each stage and step."""
-    is_new = _step(following) != _step(rollout)
-    is_first = reason_of(resource, CONDITION) in ("", MISSING)
-    if not is_new and not is_first:
-        return None
-    return Event(following.stage.value, message, following.stage in (Stage.ROLLING_BACK, Stage.ROLLED_BACK))
-
-
-def _step(rollout: Rollout) -> tuple[Any, ...]:
-    return rollout.wish, rollout.stage, rollout.step, rollout.weight
-
-
-def _without_deployment(resource: Object, now: datetime) -> Change:
-    message = f"there is no deployment {resource['metadata']['name']}-web"
-    known = {**resource.get("status", {}), "observedGeneration": resource["metadata"]["generation"]}
-    known["conditions"] = conditions(resource, CONDITION, False, MISSING, message, now)
-    is_new = reason_of(resource, CONDITION) != MISSING
-    return Change(known, event=Event(MISSING, message, True) if is_new else None)
