@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlencode
 
 import urllib3
 
@@ -92,6 +93,11 @@ class Kubernetes:
     def annotate_pod(self, name: str, annotations: Mapping[str, str]) -> None:
         body = {"metadata": {"annotations": annotations}}
         self._request("PATCH", self._path(f"pods/{name}", "v1"), body, "application/merge-patch+json")
+
+    def deployments(self, labels: Mapping[str, str]) -> Sequence[Object]:
+        selector = urlencode({"labelSelector": ",".join(f"{name}={value}" for name, value in labels.items())})
+        found: list[Object] = self._request("GET", self._path(f"deployments?{selector}", "apps/v1"))["items"]
+        return found
 
     def deployment(self, name: str) -> Object:
         return self._request("GET", self._path(f"deployments/{name}", "apps/v1"))

@@ -78,10 +78,13 @@ class Loop:
         """After the current resource."""
         self._stopping = True
 
-    def notice(self, resource: Object) -> None:
-        """Wakes the loop if the resource's spec is new."""
+    def notice(self, resource: Object, is_gone: bool) -> None:
+        """Wakes the loop if the resource is gone, or its spec is new."""
         uid, generation = resource["metadata"]["uid"], resource["metadata"]["generation"]
-        if self._generations.get(uid) != generation:
+        if is_gone:
+            self._generations.pop(uid, None)
+            self._wake.set()
+        elif self._generations.get(uid) != generation:
             self._generations[uid] = generation
             self._wake.set()
 
@@ -121,9 +124,26 @@ class Loop:
                 for condition in (status or resource.get("status", {})).get("conditions", []):
                     reasons[resource["metadata"]["name"]] = condition["reason"]
                 self._progress_at = time.monotonic()
-            self.reasons.found[reconciler.plural] = reasons
+            left = self._clear(reconciler)
+            is_done &= left is not None
+            known = self.reasons.found.get(reconciler.plural, {}) if left is None else left
+            self.reasons.found[reconciler.plural] = {**known, **reasons}
             is_done &= self._post_events()
         return is_done
+
+    def _clear(self, reconciler: Reconciler) -> dict[str, str] | None:
+        """What is left of resources that are gone, with the reason; None if something failed."""
+        try:
+            return reconciler.clear(datetime.now(UTC))
+        except Conflict as error:
+            log.info("another one was faster", reason=str(error), kind=reconciler.plural)
+            return None
+        except (Unavailable, Refused) as error:
+            log.warning("not cleared", reason=str(error), kind=reconciler.plural)
+        except Exception as error:  # the others go on
+            log.error("not cleared", exc_info=error, kind=reconciler.plural)
+        FAILED.labels(reconciler.plural).inc()
+        return None
 
     def _post_events(self) -> bool:
         """Whether none is left."""
@@ -228,7 +248,7 @@ def _registry(server: APIServer, loop: Loop, plurals: Sequence[str]) -> kopf.Ope
 
         @kopf.on.event(GROUP, VERSION, plural, registry=registry, id=plural)
         async def notice(event: kopf.RawEvent, **_: object) -> None:
-            loop.notice(dict(event["object"]))
+            loop.notice(dict(event["object"]), event["type"] == "DELETED")
 
     return registry
 

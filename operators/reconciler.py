@@ -36,6 +36,10 @@ class Reconciler(Protocol):
     def decide(self, resource: Object, now: datetime) -> Change:
         """May only read."""
 
+    def clear(self, now: datetime) -> dict[str, str]:
+        """Takes away what resources that are gone have left; gives the reason why something still is, by name."""
+        return {}
+
 
 class Events:
     """Those that the API server does not take are posted later, in their order. A crash loses them."""

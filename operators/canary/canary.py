@@ -18,7 +18,7 @@ from operators.canary.verdict import Limits, Result, Verdict, compare
 from operators.kubernetes import Kubernetes, Object, Refused
 from operators.pods import ended_since, is_out_of_service, is_running, reports, unready_since
 from operators.prometheus import Query, Unmeasured
-from operators.reconciler import Change
+from operators.reconciler import Change, Reconciler
 
 log = get_logger(__name__)
 
@@ -54,7 +54,7 @@ class Place:
     reports: Sequence[Object]
 
 
-class Canary:
+class Canary(Reconciler):
     plural = "canaries"
 
     def __init__(self, kubernetes: Kubernetes, query: Query) -> None:
@@ -84,7 +84,33 @@ class Canary:
             event_of(resource, rollout, following, message),
         )
 
+    def clear(self, now: datetime) -> dict[str, str]:
+        """Takes away what Canaries that are gone have left: as in a rollback, the edge stops first. Stable programs keep their release.
+
+        Gives the reason why something is left, by name.
+        """
+        found = objects.services_of(self._kubernetes.deployments(objects.WEB_CANARY))
+        # Read later: an operator beside this one may have made some for a new one.
+        known = {each["metadata"]["name"] for each in self._kubernetes.list(self.plural)} if found else set()
+        left = [name for name in found if name not in known]
+        _do([partial(self._clear, name, now) for name in left])
+        return dict.fromkeys(left, Stage.ROLLING_BACK.value)
+
     # --- inside
+
+    def _clear(self, name: str, now: datetime) -> None:
+        place = self._read(name, now)
+        if "web" not in place.stable:
+            # Kubernetes deletes it with that.
+            return
+        kept = {role: release_of(each) for role, each in place.stable.items()}
+        # Requests come back at once: no roll-out is waited for.
+        grown = [want for want in self._released(place, kept) if want.do]
+        todo, waits_for = _pending(
+            [*self._drained(place), *grown, *self._weighted(name, place, {}), *self._cleared(place)]
+        )
+        log.info("canary is gone", canary=name, waits_for=waits_for)
+        _do(todo)
 
     def _read(self, name: str, now: datetime) -> Place:
         def deployments(suffix: str) -> Objects:
@@ -110,31 +136,31 @@ class Canary:
     def _wants(self, resource: Object, place: Place, rollout: Rollout, plan: Plan) -> list[Want]:
         """In the order in which they become so."""
         name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
-        release = rollout.wish.release
-        gone = {role: self._gone("deployments", APPS, each) for role, each in place.canaries.items()}
-        drained = [want for role, want in gone.items() if role != "web"]
+        release, owner = rollout.wish.release, place.stable["web"]
         match rollout.stage:
             case Stage.PROMOTED | Stage.ROLLED_BACK:
-                return [*gone.values(), self._gone("services", "v1", place.service)]
+                # The edge has dropped them by now, unless they are of a Canary that was deleted and made anew.
+                weighted = self._weighted(name, place, {}) if place.canaries else ()
+                return [*weighted, *self._drained(place), *self._cleared(place)]
             case Stage.DRAINING:
-                return [*drained, *self._weighted(resource, place, {})]
+                return [*self._drained(place), *self._weighted(name, place, {})]
             case Stage.ROLLING_BACK:
                 # What somebody else has released since is left as it is.
                 back = {
                     role: rollout.before if release_of(each) == release else release_of(each)
                     for role, each in place.stable.items()
                 }
-                wants = [*drained, *self._weighted(resource, place, {}), *self._released(place, back)]
+                wants = [*self._drained(place), *self._weighted(name, place, {}), *self._released(place, back)]
                 # One does not wait for the other.
                 return sorted(wants, key=lambda want: bool(want.waits_for))
         targets = (objects.target_of(each, namespace) for each in (name, f"{name}-canary"))
         weights = dict(zip(targets, (100 - rollout.weight, rollout.weight), strict=True))
         wanted = {
-            role: objects.canary_of(each, release, replicas, resource)
+            role: objects.canary_of(each, release, replicas, owner)
             for role, each in place.stable.items()
             if (replicas := _replicas(place, role, rollout, plan))
         }
-        service = objects.service_of(wanted["web"], f"{name}-canary", resource)
+        service = objects.service_of(wanted["web"], f"{name}-canary", owner)
         # There is no right to change one: it is made anew.
         is_changed = place.service and not is_as(place.service, service)
         wants = [
@@ -150,8 +176,11 @@ class Canary:
             )
             for role, each in wanted.items()
         ]
-        wants += [want for role, want in gone.items() if role not in wanted]
-        wants += self._weighted(resource, place, weights)
+        wants += [self._gone("deployments", APPS, each) for role, each in place.canaries.items() if role not in wanted]
+        wants += self._weighted(name, place, weights)
+        if not rollout.weight and place.weights and not is_as(place.weights, self._weights_of(name, place, {})):
+            # One that was deleted and made anew: what its pods get ends before they change.
+            wants = [*self._weighted(name, place, weights), *wants]
         releases = dict.fromkeys(place.stable, release)
         return wants + (self._released(place, releases) if rollout.stage == Stage.PROMOTING else [])
 
@@ -169,9 +198,19 @@ class Canary:
             return Want(True)
         return Want(False, partial(self._kubernetes.delete, version, plural, found))
 
-    def _weighted(self, resource: Object, place: Place, weights: Mapping[str, int]) -> list[Want]:
-        name = resource["metadata"]["name"]
-        wanted = objects.weights_of(f"{name}-weights", weights, resource)
+    def _drained(self, place: Place) -> list[Want]:
+        """Programs that the edge sends nothing."""
+        return [self._gone("deployments", APPS, each) for role, each in place.canaries.items() if role != "web"]
+
+    def _cleared(self, place: Place) -> list[Want]:
+        """By its web program, which goes last, `clear` finds it."""
+        return [
+            self._gone("services", "v1", place.service),
+            self._gone("deployments", APPS, place.canaries.get("web")),
+        ]
+
+    def _weighted(self, name: str, place: Place, weights: Mapping[str, int]) -> list[Want]:
+        wanted = self._weights_of(name, place, weights)
         late = [
             pod
             for pod, report in zip(place.edges, place.reports, strict=True)
@@ -187,6 +226,9 @@ class Canary:
             *(Want(False, partial(self._kubernetes.annotate_pod, each["metadata"]["name"], told)) for each in untold),
             Want(is_made and not late, waits_for=named + (" and more" if len(late) > MAX_NAMED else "") or "the edge"),
         ]
+
+    def _weights_of(self, name: str, place: Place, weights: Mapping[str, int]) -> Object:
+        return objects.weights_of(f"{name}-weights", weights, place.stable["web"])
 
     def _released(self, place: Place, releases: Mapping[str, Release]) -> list[Want]:
         """releases: by role."""

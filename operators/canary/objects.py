@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from operators.canary.rollout import Release
-from operators.kubernetes import GROUP, VERSION, Object
+from operators.kubernetes import GROUP, Object
 
 ROLES = ("web", "worker", "celery")
 """A service's programs, as far as it has them: Deployments SERVICE-ROLE."""
@@ -17,6 +17,7 @@ NAME, COMPONENT, INSTANCE, RELEASE = (
     f"app.kubernetes.io/{each}" for each in ("name", "component", "instance", "version")
 )
 EDGE = {NAME: "gateway", COMPONENT: "edge"}
+WEB_CANARY = {COMPONENT: "web-canary"}
 MADE_OF = f"{GROUP}/made-of"
 """Digest of what the operator has made: the API server adds defaults."""
 
@@ -49,7 +50,7 @@ def with_release(deployment: Object, release: Release) -> Object:
 
 
 def canary_of(deployment: Object, release: Release, replicas: int, owner: Object) -> Object:
-    """Beside this one: it belongs to no Service, budget or autoscaler of its."""
+    """Beside this one: it belongs to no Service, budget or autoscaler of its. owner: the stable web program, here and below."""
     role = deployment["spec"]["template"]["metadata"]["labels"][COMPONENT]
     spec = _renamed(with_release(deployment, release)["spec"], role)
     pod = spec["template"]["spec"]
@@ -78,6 +79,12 @@ def weights_of(name: str, weights: Mapping[str, int], owner: Object) -> Object:
 def target_of(service: str, namespace: str) -> str:
     """As the edge knows it."""
     return f"{service}.{namespace}.svc.cluster.local:{PORT}"
+
+
+def services_of(deployments: Iterable[Object]) -> list[str]:
+    """Those whose canary's web program is among them."""
+    names = (each["metadata"]["name"] for each in deployments if MADE_OF in each["metadata"].get("annotations", {}))
+    return [name.removesuffix("-web-canary") for name in names]
 
 
 def is_edge(pod: Object, web: Object | None) -> bool:
@@ -160,13 +167,12 @@ def _renamed(value: Any, role: str) -> Any:
 
 
 def _owned(version: str, kind: str, name: str, owner: Object, selector: Object, content: Object) -> Object:
-    """Kubernetes deletes it with its owner."""
+    """Kubernetes deletes it with its owner: with its Canary, its pods would end while the edge still sends them requests."""
     reference = {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": "Canary",
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
         "name": owner["metadata"]["name"],
         "uid": owner["metadata"]["uid"],
-        "controller": True,
     }
     made_of = json.dumps([reference, content], sort_keys=True)
     metadata = {

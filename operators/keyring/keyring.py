@@ -15,7 +15,7 @@ from operators.keyring import rotation
 from operators.keyring.law import Ring, Step, Wish, after
 from operators.kubernetes import Kubernetes, Missing, Object
 from operators.pods import is_running, reports
-from operators.reconciler import Change, Event, conditions, reason_of, time_of
+from operators.reconciler import Change, Event, Reconciler, conditions, reason_of, time_of
 
 log = get_logger(__name__)
 
@@ -36,7 +36,7 @@ MESSAGES = {
 }
 
 
-class Keyring:
+class Keyring(Reconciler):
     plural = "keyrings"
 
     def __init__(self, kubernetes: Kubernetes) -> None:

@@ -10,7 +10,7 @@ from structlog import get_logger
 
 from operators.kubernetes import Kubernetes, Missing, Object
 from operators.prometheus import Query, Unmeasured
-from operators.reconciler import Change, Event, conditions, reason_of, time_of
+from operators.reconciler import Change, Event, Reconciler, conditions, reason_of, time_of
 from operators.scaler.law import Decision, Limits, Load, Reason, Replicas, decide
 
 log = get_logger(__name__)
@@ -44,7 +44,7 @@ MESSAGES = {
 }
 
 
-class ConsumerScaler:
+class ConsumerScaler(Reconciler):
     plural = "consumerscalers"
 
     def __init__(self, kubernetes: Kubernetes, query: Query) -> None:

@@ -386,6 +386,26 @@ def test_a_release_without_canaries_follows_one_with_them(
     assert kubernetes.request("GET", canary)["spec"]["image"] == "souk:v5"
 
 
+@pytest.mark.kubernetes
+def test_rights_for_canaries_stay_while_one_has_left_something(
+    kubernetes: KubernetesServer, run_helm: Helm, namespace: str
+) -> None:
+    deployments = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    role = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles/operators"
+
+    def may_create(strategy: str) -> bool:
+        install(kubernetes, run_helm, namespace, *ENABLED, f"operators.canary.strategy={strategy}")
+        rules = kubernetes.request("GET", role)["rules"]
+        return any((each["resources"], each["verbs"]) == (["deployments"], ["create"]) for each in rules)
+
+    assert may_create("Canary")
+    stable = kubernetes.request("GET", f"{deployments}/orders-web")
+    kubernetes.request("POST", deployments, canary_of(stable, Release("souk:2", "2"), 1, stable))
+    assert may_create("")
+    kubernetes.request("DELETE", f"{deployments}/orders-web-canary")
+    assert not may_create("")
+
+
 def stage(kubernetes: KubernetesServer, canary: str, name: str) -> None:
     status = {"status": {"stage": name}}
     kubernetes.request("PATCH", f"{canary}/status", status, "application/merge-patch+json")

@@ -373,22 +373,57 @@ def test_it_goes_on_after_the_api_server_is_restarted(
     assert cluster.percents() == [0, 5, 50, 0]
 
 
-def test_without_its_operator_it_can_be_deleted_and_takes_what_it_made(
-    kubernetes: KubernetesServer, namespace: Namespace, cluster: Cluster, start: Start
-) -> None:
-    a_canary(namespace, strategy="BlueGreen", intervalSeconds=LONG_SECONDS)
+def deleted_without_an_operator(namespace: Namespace, cluster: Cluster, start: Start, **spec: Any) -> None:
+    """At its full weight."""
+    a_canary(namespace, intervalSeconds=LONG_SECONDS, **spec)
     operators = start()
-    until(lambda: f"{SERVICE}-worker-canary" in images(namespace), WAIT_SECONDS)
+    begun_at(namespace)
     operators.end()
-    uid = namespace.get(CANARY)["metadata"]["uid"]
+    namespace.server.request("DELETE", namespace.path(CANARY))
+    with pytest.raises(Refused, match="404"):
+        namespace.get(CANARY)
+
+
+def test_deleted_in_the_middle_its_pods_stay_until_no_edge_sends_them_requests(
+    namespace: Namespace, cluster: Cluster, start: Start
+) -> None:
+    deleted_without_an_operator(namespace, cluster, start, strategy="BlueGreen")
+    # Kubernetes would delete at once what belonged to it.
+    uid = namespace.get(f"deployments/{SERVICE}-web", APPS)["metadata"]["uid"]
     made = [(f"deployments/{SERVICE}-{role}-canary", APPS) for role in ALL]
     for resource, version in [*made, (f"services/{SERVICE}-canary", "v1"), (f"configmaps/{SERVICE}-weights", "v1")]:
         metadata = namespace.get(resource, version)["metadata"]
         assert [each["uid"] for each in metadata["ownerReferences"]] == [uid], resource
         assert "finalizers" not in metadata
-    kubernetes.request("DELETE", namespace.path(CANARY))
-    with pytest.raises(Refused, match="404"):
-        namespace.get(CANARY)
+    # An autoscaler sees idle pods.
+    namespace.patch(f"deployments/{SERVICE}-web", {"spec": {"replicas": 1}}, APPS)
+    cluster.held_back = {"gateway-b"}
+    operators = start()
+    metric = f'souk_operator_reason{{kind="canaries",name="{SERVICE}",reason="RollingBack"}} 1.0'
+    until(lambda: metric in operators.get("/metrics")[1], WAIT_SECONDS)
+    until(lambda: not cluster.weights["gateway-a"], WAIT_SECONDS)
+    until(lambda: images(namespace).keys() == {*stable(""), f"{SERVICE}-web-canary"}, WAIT_SECONDS)
+    assert not is_gone(namespace)
+    cluster.held_back = set()
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert (images(namespace), namespace.replicas(f"{SERVICE}-web")) == (stable("souk:1"), 2)
+    assert cluster.percents() == [0, 100, 0]
+    assert all(web for percent, web, _ in cluster.seen if percent)
+    until(lambda: metric not in operators.get("/metrics")[1], WAIT_SECONDS)
+
+
+@pytest.mark.parametrize(("version", "beside"), [("3", "souk:3"), ("1", None)])
+def test_made_anew_it_first_ends_what_the_one_before_it_gets(
+    namespace: Namespace, cluster: Cluster, start: Start, version: str, beside: str | None
+) -> None:
+    deleted_without_an_operator(namespace, cluster, start, steps=[50])
+    cluster.held_back = {"gateway-b"}
+    a_canary(namespace, image=f"souk:{version}", version=version)
+    start()
+    until(lambda: waits_for(namespace) == "gateway-b", WAIT_SECONDS)
+    assert images(namespace)[f"{SERVICE}-web-canary"] == "souk:2"
+    cluster.held_back = set()
+    until(lambda: images(namespace).get(f"{SERVICE}-web-canary") == beside, WAIT_SECONDS)
 
 
 def test_a_missing_deployment_is_waited_for(namespace: Namespace, figures: Figures, start: Start) -> None:

@@ -78,7 +78,9 @@ def canaries(namespace: Namespace) -> None:
         a_service(namespace, service, version=2 if stage == "RollingBack" else 1, web=1, worker=1)
         namespace.make("Canary", service, image="souk:2", version="2")
         if stage:
-            namespace.deployment(f"{service}-worker-canary", 1)
+            # It is rolled back once the edge sends nothing more to its pods.
+            if stage != "RolledBack":
+                namespace.deployment(f"{service}-worker-canary", 1)
             namespace.apply("v1", "Service", f"{service}-canary", {}, {"ports": [{"port": 1}]})
             release = {"image": "souk:0", "version": "0"}
             status = {"image": "souk:2", "version": "2", "attempt": 0, "before": release, "stage": stage, "step": 0}
