@@ -27,6 +27,10 @@ CONFIGURED = "souk.dev/weights"
 """Changed on a pod of the edge, its kubelet brings it the weights at once instead of within a minute."""
 
 MAX_NAMED = 5
+UNREACHED = "an edge does not reach it"
+
+MEASURED = timedelta(minutes=1)
+"""After a switch, until Prometheus has looked at what came of it, and no longer says what was before."""
 
 Objects = Mapping[str, Object]
 
@@ -70,7 +74,7 @@ class Canary(Reconciler):
         wish, plan, limits = _wish(spec), _plan(spec), _limits(spec)
         rollout = rollout_of(resource.get("status", {})) or begin(wish, running)
         todo, waits_for = _pending(self._wants(resource, place, rollout, plan))
-        failures = [objects.failure_of(each) for each in _rolling(place, rollout)]
+        failures = [self._outage(resource, place, rollout, now), *map(objects.failure_of, _rolling(place, rollout))]
         facts = Facts(not todo and not waits_for, next(filter(None, failures), ""), waits_for)
         judge = partial(self._judge, resource, place, rollout, plan, limits, now)
         following = after(rollout, wish, plan, running, facts, limits, judge, now)
@@ -244,6 +248,25 @@ class Canary(Reconciler):
             rollouts.append(Want(is_so and has_rolled_out(each), waits_for=each["metadata"]["name"]))
         return [*changes, *rollouts]
 
+    def _outage(self, resource: Object, place: Place, rollout: Rollout, now: datetime) -> str:
+        """What no verdict is waited for: with all requests, those that fail are sent to no other release."""
+        if rollout.weight < 100:
+            return ""
+        if "web" not in place.canaries or not is_available(place.canaries["web"]):
+            return f"{resource['metadata']['name']}-web-canary is not ready"
+        if not rollout.begun_at or now - rollout.begun_at < MEASURED:
+            return ""
+        try:
+            return UNREACHED if self._is_unreached(resource) else ""
+        except Unmeasured:
+            return ""
+
+    def _is_unreached(self, resource: Object) -> bool:
+        """Raises Unmeasured."""
+        name, namespace = resource["metadata"]["name"], resource["metadata"]["namespace"]
+        target = objects.target_of(f"{name}-canary", namespace)
+        return self._query(figures.unreachable(namespace, target)) > 0
+
     def _judge(
         self, resource: Object, place: Place, rollout: Rollout, plan: Plan, limits: Limits, now: datetime
     ) -> Verdict:
@@ -256,19 +279,17 @@ class Canary(Reconciler):
         # What a program has not answered when it ends, it has not counted either.
         if ended := ended_since(place.pods, since):
             return Verdict(Result.FAILED, f"a program has ended in {', '.join(ended[:MAX_NAMED])}")
-        target = objects.target_of(f"{name}-canary", namespace)
         # A request that it refuses counts with no program: the edge sends it to the stable release.
         try:
-            if self._query(figures.unreachable(namespace, target)) > 0:
-                return Verdict(Result.FAILED, "an edge does not reach it")
+            if self._is_unreached(resource):
+                return Verdict(Result.FAILED, UNREACHED)
         except Unmeasured:
             return Verdict(Result.ERROR, "whether an edge reaches it could not be measured")
         kinds = [figures.REQUESTS, *([figures.MESSAGES] if len(place.canaries) > 1 else [])]
         labels = {"namespace": namespace, "app": name}
         seconds = round(plan.interval.total_seconds())
         # With no request left to the stable release, its last ones count.
-        is_switched = rollout.weight == 100 and rollout.begun_at
-        ago = math.ceil((now - rollout.begun_at).total_seconds()) if is_switched and rollout.begun_at else 0
+        ago = math.ceil(rollout.switched_for(now).total_seconds())
 
         def measured(kind: str, release: Release, since: int = 0) -> Any:
             return figures.measure(self._query, figures.queries(kind, labels, release.version, seconds, since))

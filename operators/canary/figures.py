@@ -32,7 +32,8 @@ SERIES = {
 def queries(kind: str, labels: Mapping[str, str], version: str, seconds: int, ago: int = 0) -> dict[str, str]:
     """By figure, over so many seconds that ended so long ago. labels: of the service's series."""
     own = {f"{name}=": value for name, value in labels.items()}
-    build = f"souk_build_info{_selector({**own, 'version=': version})}"
+    # Of then, too: an autoscaler stops pods that get no requests.
+    build = f"souk_build_info{_selector({**own, 'version=': version})}{_offset(ago)}"
     return {
         figure: f"sum({_grown(f'{metric}{_selector({**own, **more})}', seconds, ago)}"
         f" and on (namespace, instance) {build})" + (" or vector(0)" if figure != "count" else "")

@@ -75,6 +75,10 @@ class Rollout:
     why: str = ""
     """The last verdict, or what ended it."""
 
+    def switched_for(self, now: datetime) -> timedelta:
+        """For how long the stable release may have got no requests; 0 while it gets its share. Edges switch one after the other."""
+        return now - self.entered_at if self.weight == 100 and self.entered_at else timedelta(0)
+
 
 @dataclass(frozen=True)
 class Facts:

@@ -10,6 +10,7 @@ import pytest
 
 from operators.canary import figures as canary_figures
 from operators.canary.objects import COMPONENT, EDGE, INSTANCE, WEIGHTS, target_of
+from operators.reconciler import time_of
 from tests.installation import until
 from tests.kubernetes import KubernetesServer, Refused
 from tests.operators.canary import (
@@ -262,6 +263,28 @@ def _last(figures: Figures, query: str) -> float | None:
     if "status=~" in query or "outcome=~" in query:
         return 0
     return 1_000
+
+
+@pytest.mark.parametrize("why", ["orders-web-canary is not ready", "an edge does not reach it"])
+def test_a_colour_that_leaves_all_requests_unanswered_is_not_judged_first(
+    namespace: Namespace, figures: Figures, cluster: Cluster, start: Start, why: str
+) -> None:
+    a_canary(namespace, strategy="BlueGreen", intervalSeconds=3600)
+    start()
+    begun_at(namespace)
+    if "edge" in why:
+        # Some time ago, so that this has been measured since.
+        status = {"begunAt": time_of(datetime.now(UTC) - timedelta(minutes=2))}
+        namespace.patch(f"{CANARY}/status", {"status": status})
+        target = target_of(f"{SERVICE}-canary", namespace.name)
+        figures.values[canary_figures.unreachable(namespace.name, target)] = 1
+    else:
+        status = {"readyReplicas": 0, "availableReplicas": 0}
+        namespace.patch(f"deployments/{SERVICE}-web-canary/status", {"status": status}, APPS)
+    comes_to(namespace, "RolledBack")
+    assert namespace.condition(CANARY)["message"].endswith(why)
+    until(lambda: is_gone(namespace), WAIT_SECONDS)
+    assert (images(namespace), cluster.percents()) == (stable("souk:1"), [0, 100, 0])
 
 
 def test_what_never_gets_ready_gets_no_request(namespace: Namespace, cluster: Cluster, start: Start) -> None:

@@ -84,6 +84,10 @@ RELEASES = {
     f'souk_build_info{{{OF},instance="switched",version="5"}}': "1x40",
     f'{REQUESTS}_count{{{OF},instance="switched",status="200"}}': "0+30x32 960x7",
     f'{REQUESTS}_bucket{{{OF},instance="switched",status="200",le="0.2"}}': "0+28x32 896x7",
+    # And is stopped since.
+    f'souk_build_info{{{OF},instance="stopped",version="6"}}': "1x35 stale",
+    f'{REQUESTS}_count{{{OF},instance="stopped",status="200"}}': "0+30x32 960x2 stale",
+    f'{REQUESTS}_bucket{{{OF},instance="stopped",status="200",le="0.2"}}': "0+28x32 896x2 stale",
     f'souk_messages_handled_total{{{STABLE},type="order.placed",outcome="done"}}': "0+4x40",
     f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="done"}}': "_x35 8x4",
     f'souk_messages_handled_total{{{CANARY},type="order.placed",outcome="retried"}}': "_x35 2x4",
@@ -101,6 +105,7 @@ AFTER_10_MINUTES = [
     # As it was before a switch.
     ("requests", "5", 120, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
     ("requests", "5", 0, {"count": 360, "failed": 0, "timed": 360, "fast": 336}),
+    ("requests", "6", 120, {"count": 600, "failed": 0, "timed": 600, "fast": 560}),
     ("requests", "4", 0, {"count": 3, "failed": 3, "timed": 3, "fast": 2}),
     ("requests", "3", 0, {"count": None, "failed": 0, "timed": 0, "fast": 0}),
 ]

@@ -109,6 +109,13 @@ def test_only_so_many_verdicts_are_waited_for(results: list[Result], stage: Stag
     assert rollout.why == f"{results[-1]}: why"
 
 
+def test_the_stable_release_has_its_last_requests_before_the_first_edge_switches() -> None:
+    switching = follow(STARTING, plan=replace(PLAN, steps=(100,)))
+    begun = follow(switching, plan=replace(PLAN, steps=(100,)), now=NOW + timedelta(minutes=2))
+    assert begun.switched_for(LATER) == PLAN.interval
+    assert BEGUN.switched_for(LATER) == timedelta(0)
+
+
 def test_what_runs_already_is_promoted() -> None:
     assert begin(Wish(OLD), OLD).stage == Stage.PROMOTED
 
