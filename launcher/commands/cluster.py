@@ -96,9 +96,13 @@ def dev() -> None:
                 if any(map(live_reload.needs_release, paths)):
                     break
                 started = time.monotonic()
-                if changed := pods.copy(paths):
+                copied = pods.copy(paths)
+                if copied.pods:
                     files = ", ".join(map(str, sorted(paths))) or "What was saved before"
-                    line = f"{files}: into {', '.join(changed)} ({time.monotonic() - started:.1f} s)"
+                    line = f"{files}: into {', '.join(copied.pods)} ({time.monotonic() - started:.1f} s)"
+                    console.print(line, soft_wrap=True, markup=False)
+                for pod, reason in copied.failed.items():
+                    line = f"{pod} took nothing ({reason}); what runs next gets it."
                     console.print(line, soft_wrap=True, markup=False)
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from watchfiles import watch
 
 from launcher.cluster.kubectl import Kubectl
-from launcher.errors import LaunchError
 from launcher.kubernetes.images import CODE
 from launcher.state import REPOSITORY
 
@@ -48,6 +47,13 @@ class Container:
         return any(path.is_relative_to(each) for each in self.code)
 
 
+@dataclass(frozen=True)
+class Copied:
+    pods: list[str]
+    failed: dict[str, str]
+    """By pod that got nothing: the reason, said once."""
+
+
 @dataclass
 class LiveReload:
     kubectl: Kubectl
@@ -59,13 +65,19 @@ class LiveReload:
     _current: set[str] = field(default_factory=set)
     """Containers that have them."""
 
+    _told: set[str] = field(default_factory=set)
+    """Containers that nothing could be copied into."""
+
     def begin(self) -> None:
         """After an installation: all containers have the code as it is."""
         self._saved = set()
         self._current = {each.id for each in self._containers()}
 
-    def copy(self, paths: set[Path]) -> list[str]:
-        """To the containers that run them, and all that was saved before to new ones; returns the names of their pods."""
+    def copy(self, paths: set[Path]) -> Copied:
+        """To the containers that run them, and all that was saved before to new ones.
+
+        One that takes nothing has most often just gone. The next call brings all of it to those that are there by then.
+        """
         self._saved |= paths
         containers = self._containers()
         wanted = [
@@ -74,9 +86,13 @@ class LiveReload:
             if (files := sorted(filter(each.runs, paths if each.id in self._current else self._saved)))
         ]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda each: self._copy(*each), wanted))
-        self._current = {each.id for each in containers}
-        return [container.pod for container, _ in wanted]
+            reasons = list(pool.map(lambda each: self._copy(*each), wanted))
+        outcomes = [(container, reason) for (container, _), reason in zip(wanted, reasons, strict=True)]
+        failed = {container.id: (container.pod, reason) for container, reason in outcomes if reason}
+        self._current = {each.id for each in containers} - failed.keys()
+        new = {pod: reason for id_, (pod, reason) in failed.items() if paths or id_ not in self._told}
+        self._told = set(failed)
+        return Copied([container.pod for container, reason in outcomes if not reason], new)
 
     def _containers(self) -> list[Container]:
         pods = json.loads(self.kubectl("get", "pods", "--selector=app.kubernetes.io/part-of=souk", "--output=json"))
@@ -91,7 +107,8 @@ class LiveReload:
             if status["name"] == each["name"] and "running" in status["state"]
         ]
 
-    def _copy(self, container: Container, paths: Sequence[Path]) -> None:
+    def _copy(self, container: Container, paths: Sequence[Path]) -> str:
+        """Why not; empty when it is done."""
         there = [path for path in paths if (REPOSITORY / path).is_file()]
         gone = [str(path) for path in paths if path not in there]
         archive = io.BytesIO()
@@ -109,5 +126,5 @@ class LiveReload:
             *script,
         ]
         outcome = subprocess.run(command, input=archive.getvalue(), capture_output=True, check=False)
-        if outcome.returncode:
-            raise LaunchError(f"Nothing can be copied into {container.pod}.", outcome.stderr.decode().splitlines()[-3:])
+        said = outcome.stderr.decode().strip() or f"kubectl ended with {outcome.returncode}"
+        return said.splitlines()[-1] if outcome.returncode else ""

@@ -1,5 +1,6 @@
 """Saved code is served without a new pod, as the chart's `liveReload` starts programs."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 import urllib3
 
+from launcher.cluster.kubectl import Kubectl
 from launcher.kubernetes.images import CODE
-from launcher.kubernetes.live_reload import needs_release
+from launcher.kubernetes.live_reload import Copied, LiveReload, needs_release
 from launcher.state import REPOSITORY
 from tests.chart.conftest import DEVELOPMENT, KIND, PRODUCTION, Object, Render, containers, pods
 from tests.installation import until
@@ -78,6 +80,39 @@ def test_only_in_development_may_code_be_written(render: Render) -> None:
         ]
         assert bool(ours) == may_write
         assert not any(each["securityContext"]["readOnlyRootFilesystem"] or "livenessProbe" in each for each in ours)
+
+
+KUBECTL = """#!/bin/sh
+case "$*" in
+    *" get pods "*) cat "$(dirname "$0")/pods.json" ;;
+    *" going "*) echo 'Error from server (NotFound): pods "going" not found' >&2; exit 1 ;;
+    *) tar --list ;;
+esac
+"""
+
+
+def test_what_a_pod_that_goes_did_not_take_is_brought_to_the_next(tmp_path: Path) -> None:
+    """By a program that stands in for kubectl."""
+
+    def there_is(pod: str) -> None:
+        spec = {"containers": [{"name": "web", "args": ["watchfiles", "--a", "--b", "python", "services/console"]}]}
+        status = {"containerStatuses": [{"name": "web", "containerID": pod, "state": {"running": {}}}]}
+        body = {"items": [{"metadata": {"name": pod}, "spec": spec, "status": status}]}
+        (tmp_path / "pods.json").write_text(json.dumps(body))
+
+    program = tmp_path / "kubectl"
+    program.write_text(KUBECTL)
+    program.chmod(0o755)
+    live = LiveReload(Kubectl(program, tmp_path / "kubeconfig", "souk"))
+    there_is("going")
+    live.begin()
+    copied = live.copy({Path(PAGE)})
+    assert copied == Copied([], {"going": 'Error from server (NotFound): pods "going" not found'})
+    # It is still there at the next look: that is said once.
+    assert live.copy(set()) == Copied([], {})
+    there_is("new")
+    assert live.copy(set()) == Copied(["new"], {})
+    assert live.copy(set()) == Copied([], {})
 
 
 @pytest.mark.parametrize(
