@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from launcher.cluster.kubectl import Kubectl
+from launcher.cluster.theirs import find_kubectl
 from launcher.errors import LaunchError
 from launcher.kubernetes import helm
 from launcher.kubernetes.chart import CHART
@@ -34,6 +36,9 @@ OPERATORS = "-operators"
 NAMESPACE = "souk"
 ROLLED_OUT = timedelta(minutes=15)
 """For Deployments to get a new image."""
+
+SERVED = timedelta(minutes=1)
+"""For the API server to serve a kind that it has just been given."""
 
 
 def version() -> str:
@@ -84,7 +89,18 @@ def deploy(stage: str, image: str, by_canary: bool, is_forced: bool, progress: P
     """
     values = [CHART / "values" / f"{name}.yaml" for name in STAGES[stage]]
     options = ("--force-conflicts",) if is_forced else ()
+    if by_canary:
+        with progress.step("Operators' kinds"):
+            apply_kinds(Kubectl(find_kubectl(progress)))
     upgrade(helm.Helm(helm.find(progress)), NAMESPACE, values, image, by_canary, *options)
+
+
+def apply_kinds(kubectl: Kubectl) -> None:
+    """Helm installs them, and never changes them. Before it sends resources with new fields. Raises LaunchError."""
+    file = f"--filename={CHART / 'crds'}"
+    # Over what Helm has installed.
+    kubectl("apply", "--server-side", "--force-conflicts", "--field-manager=souk", file)
+    kubectl("wait", "--for=condition=Established", f"--timeout={_minutes(SERVED)}", file)
 
 
 def upgrade(run: helm.Helm, namespace: str, values: Sequence[Path], image: str, by_canary: bool, *options: str) -> None:

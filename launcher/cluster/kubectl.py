@@ -1,4 +1,4 @@
-"""kubectl with one kubeconfig."""
+"""kubectl with one kubeconfig, or that of the environment."""
 
 import subprocess
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ LAST_LINES = 10
 @dataclass(frozen=True)
 class Kubectl:
     binary: Path
-    kubeconfig: Path
+    kubeconfig: Path | None = None
     namespace: str = ""
     """Empty for the kubeconfig's own."""
 
@@ -21,8 +21,9 @@ class Kubectl:
 
     @property
     def command(self) -> list[str]:
+        chosen = [f"--kubeconfig={self.kubeconfig}"] if self.kubeconfig else []
         named = [f"--namespace={self.namespace}"] if self.namespace else []
-        return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *named]
+        return [str(self.binary), *chosen, *named]
 
     def __call__(self, *arguments: str, given: str | None = None) -> str:
         """Its output. Raises LaunchError with its last lines."""

@@ -26,10 +26,14 @@ class Theirs:
 
     @property
     def kubectl(self) -> Kubectl:
-        installed = shutil.which("kubectl")
-        return Kubectl(
-            Path(installed) if installed else programs.build(programs.NODE, Progress()) / "kubectl", self.kubeconfig
-        )
+        return Kubectl(find_kubectl(), self.kubeconfig)
+
+
+def find_kubectl(progress: Progress | None = None) -> Path:
+    """Installed, else built. Raises LaunchError."""
+    if installed := shutil.which("kubectl"):
+        return Path(installed)
+    return programs.build(programs.NODE, progress or Progress()) / "kubectl"
 
 
 def of_kubeconfig(given: Path) -> Theirs:

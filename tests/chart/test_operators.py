@@ -1,5 +1,6 @@
 """The operators and their resources in the chart, which has none by default."""
 
+import shutil
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -7,11 +8,13 @@ from uuid import uuid4
 import pytest
 import yaml
 
+from launcher.cluster.kubectl import Kubectl
+from launcher.cluster.theirs import find_kubectl
 from launcher.errors import LaunchError
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
 from launcher.manifests import CALLERS, ROLES, SERVICES
-from launcher.release import upgrade
+from launcher.release import apply_kinds, upgrade
 from operators.canary.objects import WEIGHTS, canary_of, release_of, with_release
 from operators.canary.rollout import Release
 from operators.kubernetes import GROUP, VERSION
@@ -297,6 +300,28 @@ def test_kinds_and_resources_are_installed_at_once(
     install(kubernetes, run_helm, namespace, *ENABLED, "operators.scaler=souk")
     found = kubernetes.request("GET", f"/apis/{GROUP}/{VERSION}/namespaces/{namespace}/consumerscalers")["items"]
     assert {each["metadata"]["name"] for each in found} == CONSUMERS
+
+
+@pytest.mark.kubernetes
+def test_a_release_brings_the_kinds_up_to_date_which_helm_leaves_as_they_are(
+    kubernetes: KubernetesServer, run_helm: Helm, namespace: str
+) -> None:
+    if not shutil.which("kubectl"):
+        pytest.skip("NOT TESTED: kubectl, which changes the operators' kinds, is not installed")
+    path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/canaries.souk.dev"
+
+    def columns() -> list[str]:
+        [version] = kubernetes.request("GET", path)["spec"]["versions"]
+        return [each["name"] for each in version["additionalPrinterColumns"]]
+
+    install(kubernetes, run_helm, namespace)
+    now = columns()
+    older = [{"op": "remove", "path": "/spec/versions/0/additionalPrinterColumns/0"}]
+    kubernetes.request("PATCH", path, older, "application/json-patch+json")
+    install(kubernetes, run_helm, namespace)
+    assert columns() == now[1:]
+    apply_kinds(Kubectl(find_kubectl(), kubernetes.kubeconfig))
+    assert columns() == now
 
 
 @pytest.mark.kubernetes
