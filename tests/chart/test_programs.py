@@ -115,6 +115,17 @@ def test_programs_accept_their_settings(
     assert accepted > len(ROLES)
 
 
+def test_a_services_own_image_can_be_ended_where_values_are_reused(render: Render) -> None:
+    """With --reuse-values a name that is left out stays."""
+
+    def images(own: str) -> set[str]:
+        pod = pods(render(*KIND, "image.tag=v2", f"image.names.orders={own}"))["orders-worker"]
+        return {each["image"] for each in containers(pod)}
+
+    assert images("souk-orders:v1") == {"souk-orders:v1"}
+    assert images("") == {"souk:v2"}
+
+
 def test_production_needs_nothing_that_only_a_laptop_has(render: Render) -> None:
     text = json.dumps(render(*PRODUCTION))
     assert not re.search(r"127\.0\.0\.1:(?!8100|8001)|sandbox://|mailbox|devservers", text)
