@@ -7,7 +7,7 @@ server forgets no lock before it is restarted, and a backup may be killed.
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pymongo
 
@@ -37,8 +37,10 @@ def paused(url: str) -> Iterator[None]:
         assert other.stdin
         assert other.stdout
         try:
-            other.stdin.write(f"{url}\n")
-            other.stdin.flush()
+            # It may have ended by now, and says why.
+            with suppress(BrokenPipeError):
+                other.stdin.write(f"{url}\n")
+                other.stdin.flush()
             if other.stdout.readline():
                 yield
         finally:

@@ -56,6 +56,18 @@ def test_writers_wait_for_the_block(url: str, locks: list[str]) -> None:
     assert locks == []
 
 
+def test_a_program_that_ends_at_once_is_an_error_with_what_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pymongo.py").write_text('raise SystemExit("This driver does not start.")')
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    more_than_a_pipe_holds = 1_000_000
+    with pytest.raises(LaunchError) as failed, paused("m" * more_than_a_pipe_holds):
+        raise AssertionError
+    assert "could not be held up" in str(failed.value)
+    assert failed.value.last_lines == ("This driver does not start.",)
+
+
 def test_writers_do_not_wait_for_a_killed_program(url: str, locks: list[str]) -> None:
     command = [sys.executable, "-c", AT_WORK, url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY) as killed:
