@@ -13,7 +13,7 @@ from launcher import running
 from launcher.errors import LaunchError, from_os_error, is_of_a_disk
 from launcher.manifests import SERVICES
 from launcher.stack import Stack
-from launcher.state import REPOSITORY
+from launcher.state import REPOSITORY, StateFolder
 
 app = typer.Typer(
     help="Run Souk on this machine: from nothing to a paid order in one command.",
@@ -42,7 +42,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except OSError as error:
             if not is_of_a_disk(error):
                 raise
-            _tell(from_os_error(error))
+            _tell(from_os_error(error, StateFolder().path))
             raise typer.Exit(1) from error
         except KeyboardInterrupt:
             errors.print("souk: interrupted; stopped what was being started.")

@@ -81,7 +81,7 @@ class Stack:
                     self._undo(supervised)
                     raise
         except OSError as error:
-            raise from_os_error(error) from error
+            raise from_os_error(error, self.state.path) from error
         return sorted(self._started)
 
     def down(self, wipe: bool = False) -> None:
@@ -92,7 +92,7 @@ class Stack:
                 if wipe:
                     self.state.wipe()
         except OSError as error:
-            raise from_os_error(error) from error
+            raise from_os_error(error, self.state.path) from error
 
     @property
     def gateway_url(self) -> str:
