@@ -11,14 +11,15 @@ from launcher.manifests import SERVICES
 
 def lost(url: str) -> list[str]:
     """Services with such a queue. Before any worker has run, none has one: RabbitMQ logs each question as an error."""
-    if not broker.is_amqp(url) or not _exists(url, broker.UNROUTED):
+    if not broker.is_amqp(url) or not _is_declared(url):
         return []
     with_queues = [name for name, manifest in SERVICES.items() if manifest.has_queue]
     return [service for service in with_queues if any(_is_lost(url, queue) for queue in _names(service))]
 
 
 def delete_lost(url: str, service: str) -> None:
-    for queue in _names(service):
+    """Its worker declares them at its start, and the one for unrouted messages."""
+    for queue in (*_names(service), broker.UNROUTED):
         if _is_lost(url, queue):
             with broker.connect(url) as connection:
                 connection.default_channel.queue_delete(queue)
@@ -35,10 +36,11 @@ def _names(service: str) -> list[str]:
     return [broker.service_queue(service, []).name, *delays, broker.dead_letter_queue(service).name]
 
 
-def _exists(url: str, queue: str) -> bool:
+def _is_declared(url: str) -> bool:
+    """By the exchange, which has no leader to lose."""
     with broker.connect(url) as connection:
         try:
-            broker.depth(connection.default_channel, queue)
+            connection.default_channel.exchange_declare(broker.EXCHANGE.name, broker.EXCHANGE.type, passive=True)
         except NotFound:
             return False
     return True

@@ -37,3 +37,8 @@ def test_a_lost_queue_is_found_and_can_be_declared_again(stack: Stack) -> None:
     queues.delete_lost(url, "orders")
     broker.declare(url, "orders", ["orders.greeted"])
     assert queues.lost(url) == ["payments"]
+    with broker.connect(url) as connection:
+        # It was lost with them.
+        connection.default_channel.basic_consume(broker.UNROUTED)
+        connection.default_channel.queue_delete(broker.UNROUTED)
+    assert queues.lost(url) == ["payments"]
