@@ -58,9 +58,9 @@ def servers(
     """Yields a temporary folder and the servers' URLs. services: only HERE."""
     with tempfile.TemporaryDirectory(prefix="souk-test-") as name:
         if where is not Where.HERE:
-            from launcher import containers
+            from launcher.containers.servers import running
 
-            with containers.running(Path(name), where, progress) as (stack, more):
+            with running(Path(name), where, progress) as (stack, more):
                 yield Path(name), {**os.environ, **test_urls(stack), **more}
             return
         chosen = {} if services else {"servers": SERVERS}

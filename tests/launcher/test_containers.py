@@ -12,9 +12,11 @@ import yaml
 from typer.testing import CliRunner
 
 import launcher.commands  # noqa: F401 - importing registers them
-from launcher import apt, compose, containers, probes, testing
+from launcher import apt, compose, probes, testing
 from launcher.cli import app
-from launcher.containers import Container, described, planned
+from launcher.containers.engine import expect_engine
+from launcher.containers.plan import VARIABLES, Container, described, planned
+from launcher.containers.servers import running
 from launcher.errors import LaunchError
 from launcher.kubernetes import place
 from launcher.progress import Progress
@@ -71,7 +73,7 @@ def test_the_image_of_debians_packages_serves_for_all_as_in_our_cluster() -> Non
 
 def test_its_variables_are_documented() -> None:
     documented = (REPOSITORY / "docs/settings.md").read_text()
-    assert all(f"`{variable}`" in documented for variable in containers.VARIABLES.values())
+    assert all(f"`{variable}`" in documented for variable in VARIABLES.values())
 
 
 @pytest.mark.parametrize("servers", ["containers", "debian"])
@@ -86,19 +88,19 @@ def test_without_an_engine_one_line_says_what_to_do(servers: str, tmp_path: Path
 @pytest.fixture
 def engine() -> docker.DockerClient:
     try:
-        containers.expect_engine()
+        expect_engine()
     except LaunchError as error:
         pytest.skip(f"NOT TESTED with containers: {error}")
     return docker.from_env()
 
 
 def test_an_image_that_cannot_be_pulled_is_named(engine: docker.DockerClient, tmp_path: Path) -> None:
-    missing = {"PATH": "", **dict.fromkeys(containers.VARIABLES.values(), "localhost:1/none:1")}
+    missing = {"PATH": "", **dict.fromkeys(VARIABLES.values(), "localhost:1/none:1")}
     with (
         pytest.raises(
             LaunchError, match=r"localhost:1/none:1 cannot be pulled .* SOUK_TEST_\w+_IMAGE, .*--servers=debian"
         ),
-        containers.running(tmp_path, Where.CONTAINERS, Progress(), missing),
+        running(tmp_path, Where.CONTAINERS, Progress(), missing),
     ):
         pass
 
@@ -110,7 +112,7 @@ def test_servers_in_containers_answer_to_their_urls_and_end_with_the_tests(
     if not apt.is_available():
         pytest.skip("NOT TESTED with containers: their image is made by root on Debian.")
     before = {each.id for each in engine.containers.list(all=True)}
-    with containers.running(tmp_path, Where.DEBIAN, Progress()) as (stack, more):
+    with running(tmp_path, Where.DEBIAN, Progress()) as (stack, more):
         urls = testing.test_urls(stack)
         probes.mongo(urls["SOUK_TEST_MONGO_URL"])
         probes.rabbitmq(urls["SOUK_TEST_BROKER_URL"])

@@ -1,0 +1,1 @@
+"""Temporary servers in containers, for `./souk test --servers=...`."""
