@@ -3,7 +3,7 @@
 import hashlib
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,6 +67,10 @@ class Letter:
     details: dict[str, Any]
 
 
+def unrecorded(letters: Sequence[Letter]) -> None:
+    """They are sent without a trail, or their caller keeps one."""
+
+
 class DeadLetterQueue:
     """Replays to the queues of `service`, or without one to the exchange."""
 
@@ -96,8 +100,10 @@ class DeadLetterQueue:
         """More than one if it was copied."""
         return [letter for letter in self.letters() if letter.id == letter_id]
 
-    def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
-        """`ids` None: all. `details` says where each went."""
+    def replay(
+        self, ids: Sequence[str] | None, dry_run: bool, before: Callable[[Sequence[Letter]], None] = unrecorded
+    ) -> list[Letter]:
+        """`ids` None: all. `details` says where each went. before: called with what is about to be sent."""
         replayed, moves = [], []
         wanted = None if ids is None else frozenset(ids)
         with self._held() as messages:
@@ -111,6 +117,7 @@ class DeadLetterQueue:
                 to = key if exchange == self._service else f"{exchange}: {key}"
                 replayed.append(replace(letter, details={"to": to, "replayed": not dry_run}))
             if not dry_run:
+                before(replayed)
                 self._move(moves)
         return replayed
 

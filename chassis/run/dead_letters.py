@@ -8,7 +8,7 @@ import argparse
 import importlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from chassis.base import failpoints
 from chassis.base.problems import NotFound
 from chassis.base.settings import Settings
 from chassis.messaging import broker
-from chassis.messaging.dead_letters import MAX_LETTERS, DeadLetterQueue, Letter
+from chassis.messaging.dead_letters import MAX_LETTERS, DeadLetterQueue, Letter, unrecorded
 from chassis.run import terminal
 from chassis.run.dead_rows import DeadRow
 from chassis.run.service import Service
@@ -52,10 +52,15 @@ class Rows:
             row = self._rows.row(row_id)
         return [_row_letter(row)] if row is not None and str(row.id) == letter_id else []
 
-    def replay(self, ids: Sequence[str] | None, dry_run: bool) -> list[Letter]:
+    def replay(
+        self, ids: Sequence[str] | None, dry_run: bool, before: Callable[[Sequence[Letter]], None] = unrecorded
+    ) -> list[Letter]:
+        """before: called with what is about to be sent."""
         details = {"to": f"{self._service.name}.celery", "replayed": not dry_run}
         wanted = None if ids is None else frozenset(ids)
         chosen = [letter for letter in self.letters() if wanted is None or letter.id in wanted]
+        if not dry_run:
+            before(chosen)
         return [replace(letter, details=details) for letter in chosen if dry_run or self._replay_one(letter)]
 
     def _replay_one(self, letter: Letter) -> bool:
@@ -136,12 +141,15 @@ def _print_rows(package: str, limit: int) -> None:
 
 
 def _replay(package: str, ids: Sequence[str] | None, reason: str) -> list[Letter]:
-    chosen = sources(package)
-    wanted = [letter.id for source in chosen for letter in source.replay(ids, dry_run=True)]
-    with store.active(_service(package).store):
+    begun: dict[str, UUID] = {}
+
+    def begin(letters: Sequence[Letter]) -> None:
         with store.transaction():
-            begun = {letter_id: terminal.begin("replay dead letter", letter_id, reason) for letter_id in wanted}
-        found = [letter for source in chosen for letter in source.replay(wanted, dry_run=False)]
+            for letter_id in {letter.id for letter in letters}:
+                begun[letter_id] = terminal.begin("replay dead letter", letter_id, reason)
+
+    with store.active(_service(package).store):
+        found = [letter for source in sources(package) for letter in source.replay(ids, dry_run=False, before=begin)]
         with store.transaction():
             for letter in found:
                 terminal.end(begun[letter.id], f"{letter.type} sent to {letter.details['to']}")
