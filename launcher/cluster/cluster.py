@@ -153,6 +153,7 @@ class Cluster:
         while not condition():
             stopped = [node for node in self.nodes() if not node.is_running()]
             if stopped or time.monotonic() > deadline:
-                log = [*stopped, *self.nodes()][0].log
+                ready = self.ready_nodes()
+                log = min(self.nodes(), key=lambda node: (node.is_running(), node.name in ready)).log
                 raise LaunchError(f"{otherwise}: see {log.parent}/log.", last_lines(log))
             time.sleep(POLL_SECONDS)

@@ -10,7 +10,6 @@ import string
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 from launcher.cluster import cgroups, programs
@@ -20,12 +19,19 @@ RUN = Path("/run")
 SOCKET = RUN / "containerd" / "containerd.sock"
 POLL_SECONDS = 0.1
 
+RESTART_SECONDS = 1.0
+"""Before a program that has ended is started again."""
+
 KUBELETS_OWN = ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops")
 """Of /proc/sys: the kubelet changes them, but not the machine's."""
 
 
+_running: dict[int, tuple["subprocess.Popen[bytes]", tuple[str | Path, ...]]] = {}
+"""The node's own programs and their commands, by process number."""
+
+
 def main(file: Path) -> None:
-    """Returns when no process is left."""
+    """Ends only when it is killed, and with it the node."""
     about = json.loads(file.read_text())
     number, folder, built = about["number"], Path(about["folder"]), Path(about["programs"])
     network, home, name = Network(about["network"], about["owner"]), file.parent, f"n{about['number']}"
@@ -54,11 +60,8 @@ def main(file: Path) -> None:
         host,
     )
     start(built / "kube-proxy", f"--config={RUN}/kube-proxy.yaml", host)
-    # It ends where it has no API server.
-    start("/bin/sh", "-c", 'until "$@"; do sleep 1; done', "netpol", built / "netpol", folder / "admin.conf", name)
-    with suppress(ChildProcessError):
-        while True:
-            os.wait()
+    start(built / "netpol", folder / "admin.conf", name)
+    keep_running()
 
 
 def isolate(home: Path, name: str) -> None:
@@ -96,9 +99,20 @@ def import_images(built: Path) -> None:
 
 
 def start(program: str | Path, *arguments: str | Path) -> None:
-    name = arguments[2] if program == "/bin/sh" else Path(program).name
-    with open(f"/var/log/{name}.log", "ab") as log:
-        subprocess.Popen([program, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    command = (program, *arguments)
+    with open(f"/var/log/{Path(program).name}.log", "ab") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    _running[process.pid] = process, command
+
+
+def keep_running() -> None:
+    """As systemd does elsewhere: some end where another is not ready yet, as the kubelet without containerd. Reaps orphans, too."""
+    while True:
+        ended, _ = os.wait()
+        if ended in _running:
+            _, command = _running.pop(ended)
+            time.sleep(RESTART_SECONDS)
+            start(*command)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import json
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from launcher.cluster import cgroups
@@ -129,6 +131,26 @@ def test_pods_of_a_killed_node_move_and_it_comes_back(pods: Cluster) -> None:
     until(lambda: nodes_of_server(pods) == {"n1"} and reaches(pods, "friend"), MANY_SECONDS)
     pods.up(nodes=2)
     assert pods.ready_nodes() == ["n1", "n2"]
+
+
+@pytest.mark.parametrize("name", ["kubelet", "containerd"])
+def test_a_program_of_a_node_that_is_killed_is_started_again(pods: Cluster, name: str) -> None:
+    def running() -> list[psutil.Process]:
+        def is_it(process: psutil.Process) -> bool:
+            with suppress(psutil.NoSuchProcess):
+                return process.name() == name
+            return False
+
+        return list(filter(is_it, pods.node(2).processes()))
+
+    def beat() -> str:
+        return pods.kubectl("get", "lease", "n2", "-n=kube-node-lease", "-o=jsonpath={.spec.renewTime}")
+
+    [killed] = running()
+    killed.kill()
+    until(lambda: running() not in ([], [killed]), MANY_SECONDS)
+    before = beat()
+    until(lambda: beat() > before and "n2" in pods.ready_nodes(), MANY_SECONDS)
 
 
 def test_the_command_uses_a_cluster_that_kubeconfig_names(cluster: Cluster, tmp_path: Path) -> None:
