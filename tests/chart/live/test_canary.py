@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from launcher.state import REPOSITORY
-from operators.canary.objects import release_of
+from operators.canary.objects import PORT, release_of
 from operators.canary.rollout import Release
 from tests.chart.conftest import Render, of
 from tests.chart.live import metrics
@@ -29,6 +29,14 @@ CODE = "services/products/api/products.py"
 LIST = "        _check_allowed(query)\n\n        def page(finder: Finder) -> ProductPage:"
 """Where the list of products begins, before its cache."""
 
+ASK = """
+import http.client, sys, urllib.parse
+url = urllib.parse.urlsplit(sys.argv[1])
+connection = http.client.HTTPConnection(url.netloc, timeout=10)
+connection.request("GET", f"{url.path}?{url.query}")
+print(connection.getresponse().status)
+"""
+
 Make = Callable[[str, str], Release]
 
 
@@ -41,9 +49,11 @@ class Products:
     def get(self, resource: str) -> Any:
         return json.loads(self.shop.kubectl("get", resource, "-o=json"))
 
-    def wants(self, release: Release) -> None:
-        spec = {"image": release.image, "version": release.version}
+    def change(self, **spec: Any) -> None:
         self.shop.kubectl("patch", CANARY, "--type=merge", f"--patch={json.dumps({'spec': spec})}")
+
+    def wants(self, release: Release) -> None:
+        self.change(image=release.image, version=release.version)
 
     def running(self) -> Release:
         return release_of(self.get("deployment/products-web"))
@@ -57,6 +67,11 @@ class Products:
 
         why: str = until(status, MANY_SECONDS)["why"]
         return why
+
+    def previewed(self) -> int:
+        """Status of what the canary's pods answer, asked from the edge's."""
+        [edge] = self.shop.pods("gateway")
+        return int(self.shop.python(edge, ASK, f"http://products-canary:{PORT}/products/?limit=5"))
 
     def events(self, reason: str) -> list[str]:
         found = self.shop.items("events", f"--field-selector=involvedObject.kind=Canary,reason={reason}")
@@ -95,6 +110,14 @@ def make(changed: Callable[[str, str], str]) -> Make:
         return Release(changed(CODE, before.replace(LIST, f"        {line}\n{LIST}")), version)
 
     return release
+
+
+@pytest.fixture
+def switched(products: Products) -> Iterator[Products]:
+    """By blue-green, once somebody has looked."""
+    products.change(strategy="BlueGreen", hold=True)
+    yield products
+    products.change(strategy="Canary", hold=False)
 
 
 @pytest.mark.parametrize(
@@ -138,4 +161,41 @@ def test_a_good_release_takes_over_and_nobody_notices(products: Products, shop: 
     assert products.running() == good
     assert products.events("Judging")
     assert products.events("Promoted")
+    shop.comes_right()
+
+
+def test_a_bad_colour_is_looked_at_then_gets_all_requests_and_gives_them_back(
+    switched: Products, shop: Shop, make: Make
+) -> None:
+    bad, before = make("0.3.0-erring", 'raise RuntimeError("not this one")'), switched.running()
+    with Load(shop, lookers=4) as load:
+        switched.wants(bad)
+        switched.comes_to("Preview", bad)
+        assert switched.previewed() == 500
+        load.goes_on()
+        assert not load.errors, load.errors[:9]
+        switched.change(hold=False)
+        assert "failed" in switched.comes_to("RolledBack", bad)
+        errors = len(load.errors)
+        load.goes_on()
+    assert switched.running() == before
+    until(switched.is_alone, MANY_SECONDS)
+    assert {*load.errors} == {"products: 500"}
+    # None after it had gone back.
+    assert len(load.errors) == errors
+    shop.comes_right()
+
+
+def test_a_good_colour_takes_over_at_once_and_nobody_notices(switched: Products, shop: Shop, make: Make) -> None:
+    good = make("0.3.0", "str()")
+    with Load(shop, lookers=4) as load:
+        switched.wants(good)
+        switched.comes_to("Preview", good)
+        assert switched.previewed() == 200
+        switched.change(hold=False)
+        switched.comes_to("Promoted", good)
+        until(switched.is_alone, MANY_SECONDS)
+        load.goes_on()
+    assert not load.errors, load.errors[:9]
+    assert switched.running() == good
     shop.comes_right()

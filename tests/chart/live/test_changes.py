@@ -35,7 +35,7 @@ def test_customers_notice_neither_an_upgrade_nor_a_rollback(shop: Shop, changed:
         load.goes_on()
     assert not load.errors, load.errors[:9]
     migrations = "app.kubernetes.io/name=payments,app.kubernetes.io/component=migrations"
-    assert "a later release's (9999), and stays as it is" in shop.kubectl("logs", "--selector", migrations)
+    until(lambda: "a later release's (9999), and stays as it is" in shop.kubectl("logs", "--selector", migrations))
     shop.comes_right()
     with truth(shop) as found, found.connect("payments") as connection:
         # For a cluster that is kept.
