@@ -269,9 +269,9 @@ def _last(figures: Figures, query: str) -> float | None:
 def test_a_colour_that_leaves_all_requests_unanswered_is_not_judged_first(
     namespace: Namespace, figures: Figures, cluster: Cluster, start: Start, why: str
 ) -> None:
-    a_canary(namespace, strategy="BlueGreen", intervalSeconds=3600)
+    a_canary(namespace, strategy="BlueGreen", intervalSeconds=LONG_SECONDS)
     start()
-    begun_at(namespace)
+    begins(namespace)
     if "edge" in why:
         # Some time ago, so that this has been measured since.
         status = {"begunAt": time_of(datetime.now(UTC) - timedelta(minutes=2))}
@@ -400,7 +400,7 @@ def deleted_without_an_operator(namespace: Namespace, cluster: Cluster, start: S
     """At its full weight."""
     a_canary(namespace, intervalSeconds=LONG_SECONDS, **spec)
     operators = start()
-    begun_at(namespace)
+    begins(namespace)
     operators.end()
     namespace.server.request("DELETE", namespace.path(CANARY))
     with pytest.raises(Refused, match="404"):
