@@ -97,7 +97,7 @@ class TableSource:
         with self.database.engine.connect() as connection:
             rows = connection.execute(self._unsent).all()
             telemetry.OLDEST_UNSENT.set(rows[0].occurred_at.timestamp() if rows else 0)
-            batch = Batch([self._envelope(row) for row in rows])
+            batch = Batch([self.envelope(row) for row in rows])
             try:
                 yield batch
             finally:
@@ -105,7 +105,7 @@ class TableSource:
                     connection.execute(self._mark, {"ids": [each.id for each in batch.sent], "now": clock.now()})
                 connection.commit()
 
-    def _envelope(self, row: Any) -> Envelope:
+    def envelope(self, row: Any) -> Envelope:
         subject = str(getattr(row, "subject", None) or row.stream)
         return Envelope(row.id, self.name, row.type, subject, row.occurred_at, row.data, *relay.origin(row.meta))
 

@@ -1,8 +1,8 @@
 """Brings restored services to agreement, and proves it.
 
 Documents are as of the backup, PostgreSQL as of the moment, RabbitMQ is empty, and the payment provider went on. So what
-was sent since the backup is sent again: who has handled a message ignores it, and products takes its stock on to the moment. Payments
-asks the provider for what it does not know.
+was sent since the backup is sent again: who has handled a message ignores it, and products takes its stock on to the moment. What is
+older than inboxes remember goes to products alone. Payments asks the provider for what it does not know.
 """
 
 import re
@@ -50,30 +50,49 @@ class Agreement:
     """What nobody but a person can decide."""
 
 
+@dataclass(frozen=True)
+class Again:
+    """Messages that are sent again."""
+
+    types: tuple[str, ...]
+    since: datetime
+    until: datetime | None = None
+    to: str = ""
+    """All who receive them by default."""
+
+    @property
+    def options(self) -> list[str]:
+        options = ["--since", self.since.isoformat(), "--unless", REFUSED]
+        if self.until is not None:
+            return [*options, "--until", self.until.isoformat(), "--to", self.to]
+        # What was handled before that moment must not be forgotten before what is sent again.
+        return [*options, "--renew"]
+
+
 def send_again(stack: Stack, since: datetime, until: datetime) -> int:
-    """Messages sent between documents and PostgreSQL leave once more when the workers start. Returns their number."""
+    """Messages sent between documents and PostgreSQL are there once more when the workers start. Returns their number."""
     declare_queues(stack)
-    count = 0
-    for types, moment in to_send_again(since - ON_THE_WAY, until).items():
-        options = ["--since", moment.isoformat(), "--unless", REFUSED]
-        for sender in WITH_POSTGRES:
-            count += int(stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *types, *options))
-    return count
+    return sum(
+        int(stack.run_once(sender, "chassis.run.resend", f"services.{sender}", *again.types, *again.options))
+        for again in to_send_again(since - ON_THE_WAY, until)
+        for sender in WITH_POSTGRES
+    )
 
 
-def to_send_again(since: datetime, until: datetime) -> dict[tuple[str, ...], datetime]:
-    """Types of messages, and since when they are sent again.
+def to_send_again(since: datetime, until: datetime) -> list[Again]:
+    """Oldest first.
 
-    What only services on PostgreSQL receive was handled there long ago, and their inboxes may not remember it any more.
+    What services on PostgreSQL received long ago they have handled, and their inboxes may not remember it any more.
     """
     # Here, as every command would pay for it.
     from chassis.run.resend import MAX_AGE
 
+    remembered = until - MAX_AGE
     types = {type_ for service in SERVICES for type_ in queues.types(service)}
-    of_documents = {type_ for service in WITH_MONGO for type_ in queues.types(service)}
-    if since >= until - MAX_AGE:
-        return {tuple(sorted(types)): since}
-    return {tuple(sorted(of_documents)): since, tuple(sorted(types - of_documents)): until - MAX_AGE}
+    recent = Again(tuple(sorted(types)), max(since, remembered))
+    if since >= remembered:
+        return [recent]
+    return [*(Again(tuple(queues.types(name)), since, remembered, name) for name in WITH_MONGO), recent]
 
 
 def declare_queues(stack: Stack) -> None:

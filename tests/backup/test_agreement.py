@@ -12,14 +12,17 @@ STOCK, MONEY, BOTH = CommitStock.type, OrderSettledExternally.type, OrderConfirm
 
 
 def test_all_messages_since_a_backup_of_the_day() -> None:
-    [(types, since)] = to_send_again(BEGAN_AT, BEGAN_AT + MAX_AGE).items()
-    assert {STOCK, MONEY, BOTH} <= {*types}
-    assert since == BEGAN_AT
+    [again] = to_send_again(BEGAN_AT, BEGAN_AT + MAX_AGE)
+    assert {STOCK, MONEY, BOTH} <= {*again.types}
+    assert (again.since, again.to) == (BEGAN_AT, "")
 
 
-def test_since_an_old_backup_only_what_moves_stock_as_inboxes_forget() -> None:
-    """What staff gave back by other means would be booked once more."""
+def test_since_an_old_backup_only_to_products_as_inboxes_forget() -> None:
+    """What staff gave back by other means would be booked once more, and a customer hear of an order of last week."""
     until = BEGAN_AT + MAX_AGE + timedelta(days=3)
-    found = {type_: since for types, since in to_send_again(BEGAN_AT, until).items() for type_ in types}
-    assert (found[STOCK], found[BOTH]) == (BEGAN_AT, BEGAN_AT)
-    assert found[MONEY] == until - MAX_AGE
+    old, recent = to_send_again(BEGAN_AT, until)
+    assert {STOCK, BOTH} <= {*old.types}
+    assert MONEY not in old.types
+    assert (old.since, old.until, old.to) == (BEGAN_AT, until - MAX_AGE, "products")
+    assert {STOCK, MONEY, BOTH} <= {*recent.types}
+    assert (recent.since, recent.to) == (until - MAX_AGE, "")

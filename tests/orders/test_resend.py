@@ -4,14 +4,19 @@ from datetime import datetime, timedelta
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import func, insert, select
 
 from chassis.base import clock
+from chassis.messaging import broker
+from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
-from chassis.run.resend import resend
+from chassis.run import worker
+from chassis.run.resend import MAX_AGE, renew, resend, send_to
+from chassis.storage.inbox import inbox
 from contracts.reasons import Reason
 from contracts.stock import ReserveStock, StockRefused
 from services.orders.models import Event
+from tests.conftest import server_url
 
 NOW = clock.now()
 RESERVE = [ReserveStock.type]
@@ -58,3 +63,28 @@ def test_not_those_of_orders_with_an_event(orders, orders_of_old):
     _, other, older = orders_of_old
     assert resend(orders, RESERVE, unless=StockRefused.type) == 2
     assert unsent(orders) == {other, older}
+
+
+def test_what_inboxes_may_not_remember_goes_to_one_receiver_past_the_others(orders, orders_of_old):
+    *_, older = orders_of_old
+    receiver, other = (f"{name}{uuid4().hex[:8]}" for name in ("receiver", "other"))
+    for name in (receiver, other):
+        broker.declare(server_url("BROKER"), name, RESERVE)
+    assert send_to(receiver, orders, RESERVE, NOW - MAX_AGE, NOW - timedelta(hours=1)) == 1
+    with broker.connect(server_url("BROKER")) as connection:
+        channel = connection.default_channel
+        arrived = broker.service_queue(receiver, [])(channel).get(no_ack=True)
+        assert Envelope.from_json(broker.body_of(arrived)).subject == str(older)
+        assert [broker.depth(channel, name) for name in (receiver, other)] == [0, 0]
+    assert unsent(orders) == set()
+
+
+def test_after_a_restore_what_was_handled_is_remembered_as_long_as_what_is_sent_again(orders):
+    long_ago = clock.now() - worker.RETENTION - timedelta(days=1)
+    with orders.store.engine.begin() as connection:
+        connection.execute(insert(inbox).values(message_id=uuid4(), received_at=long_ago))
+    renew(orders)
+    with orders.store.transaction():
+        worker.purge(orders)
+    with orders.store.engine.connect() as connection:
+        assert connection.scalar(select(func.count()).select_from(inbox)) == 1
