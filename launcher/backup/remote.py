@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from launcher.backup import wal
@@ -38,6 +38,9 @@ SHIP_SECONDS = 10.0
 
 MAX_WAITING_BYTES = 4 * 1024**3
 """Of log that the bucket has not taken. Beyond, PostgreSQL keeps it (see BACKED_UP)."""
+
+ABANDONED_AFTER = timedelta(days=1)
+"""What another machine has not described since: longer than a backup takes."""
 
 DOWNLOADS = 8
 CHUNK_BYTES = 1024 * 1024
@@ -119,10 +122,15 @@ class BucketTarget(Target):
             tarfile.open(fileobj=packed, mode="w|") as archive,
         ):
             archive.add(backup.folder, arcname=".")
-        self._bucket.put(f"{key}/{MANIFEST}", (backup.postgres / MANIFEST).read_bytes())
-        backup = replace(backup, archive=upload.digest, archive_bytes=upload.size)
-        backup.write()
-        self._bucket.put(f"{key}/{DESCRIPTION}", (backup.folder / DESCRIPTION).read_bytes())
+        try:
+            self._bucket.put(f"{key}/{MANIFEST}", (backup.postgres / MANIFEST).read_bytes())
+            backup = replace(backup, archive=upload.digest, archive_bytes=upload.size)
+            backup.write()
+            self._bucket.put(f"{key}/{DESCRIPTION}", (backup.folder / DESCRIPTION).read_bytes())
+        except BaseException:
+            with suppress(LaunchError):
+                self._delete(key)
+            raise
         shutil.rmtree(backup.folder)
         return Backup.read(self._take_over(f"{key}/{DESCRIPTION}"))
 
@@ -167,18 +175,23 @@ class BucketTarget(Target):
     # What goes.
 
     def drop_unfinished(self, era: Era) -> None:
+        """This machine's at once. Another's program may be at work: no lock here is seen there."""
+        ours = {folder.stem for folder in era.unfinished()}
+        before = datetime.now(UTC) - ABANDONED_AFTER
+
+        def is_abandoned(key: str, at: datetime) -> bool:
+            return at < before or not ours.isdisjoint(key.split("/"))
+
         super().drop_unfinished(era)
         sweep(self.path, FETCHED)
-        self._bucket.abort_uploads()
+        self._bucket.abort_uploads(is_abandoned)
         whole = {backup.name for backup in era.backups()} | {folder.name for folder in era.broken()}
         for each in self._bucket.listed(f"{self._key(era)}/backups/"):
-            if each.key.split("/")[3] not in whole:
+            if each.key.split("/")[3] not in whole and is_abandoned(each.key, each.changed_at):
                 self._bucket.delete(each.key)
 
     def drop(self, backup: Backup) -> None:
-        """Its description first: what is left of an interrupted deletion is no backup."""
-        for name in (DESCRIPTION, MANIFEST, FILES):
-            self._bucket.delete(f"{self._key(backup.folder)}/{name}")
+        self._delete(self._key(backup.folder))
         super().drop(backup)
 
     def drop_log(self, era: Era, before: int) -> int:
@@ -197,6 +210,11 @@ class BucketTarget(Target):
         super().drop_era(era)
 
     # --- inside
+
+    def _delete(self, key: str) -> None:
+        """A backup, its description first: what is left of an interrupted deletion is none."""
+        for name in (DESCRIPTION, MANIFEST, FILES):
+            self._bucket.delete(f"{key}/{name}")
 
     def _mark(self, content: bytes) -> None:
         self._bucket.put(MARKER, content)

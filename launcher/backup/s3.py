@@ -8,9 +8,10 @@ import hashlib
 import io
 import ipaddress
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -37,6 +38,7 @@ _RIGHTS = (
 class Found:
     key: str
     size: int
+    changed_at: datetime
 
 
 class Bucket:
@@ -75,20 +77,23 @@ class Bucket:
             )
             for page in pages:
                 for each in page.get("Contents", ()):
-                    yield Found(each["Key"].removeprefix(self._prefix), each["Size"])
+                    yield Found(each["Key"].removeprefix(self._prefix), each["Size"], each["LastModified"])
 
     def delete(self, key: str) -> None:
         """Also if it is not there."""
         with self._explained():
             self._client.delete_object(Bucket=self.name, Key=self._prefix + key)
 
-    def abort_uploads(self) -> None:
-        """What killed programs have left, which costs money and is listed nowhere."""
+    def abort_uploads(self, is_abandoned: Callable[[str, datetime], bool]) -> None:
+        """What killed programs have left, which costs money and is listed nowhere. By key, and when it was begun."""
         with self._explained():
             pages = self._client.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=self._prefix)
             for page in pages:
                 for each in page.get("Uploads", ()):
-                    self._client.abort_multipart_upload(Bucket=self.name, Key=each["Key"], UploadId=each["UploadId"])
+                    if is_abandoned(each["Key"].removeprefix(self._prefix), each["Initiated"]):
+                        self._client.abort_multipart_upload(
+                            Bucket=self.name, Key=each["Key"], UploadId=each["UploadId"]
+                        )
 
     @contextmanager
     def writing(self, key: str) -> Iterator["Upload"]:

@@ -70,6 +70,7 @@ def _new(parent: Path, prefix: str) -> tuple[Path, int]:
 
 
 def _lock(folder: Path, wait: bool) -> int:
+    # Also on NFS, where a file would have to be open for writing: locks on its folders are this machine's own, as they are.
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

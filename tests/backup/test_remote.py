@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.backup import wal
+from launcher.backup import remote, wal
 from launcher.backup.remote import BucketTarget
 from launcher.backup.s3 import Bucket
 from launcher.backup.target import Backup, Era
@@ -203,6 +203,31 @@ def test_what_killed_programs_fetched_goes_with_the_next_backup(
     left.mkdir()
     target.drop_unfinished(era)
     assert [*target.path.glob("fetched-*")] == []
+
+
+def test_what_cannot_be_described_does_not_stay(target: BucketTarget, made: Backup, store: stand_in.Store) -> None:
+    def full(method: str, path: str) -> int | None:
+        return 403 if method == "PUT" and "/backup.json" in path else None
+
+    with store.failing(full), pytest.raises(LaunchError):
+        target.keep(made)
+    assert [key for key in store.keys(BUCKET, f"{target.path.name}/eras/") if "/backups/" in key] == []
+
+
+def test_a_backup_that_another_machine_is_making_is_no_remnant(
+    target: BucketTarget, era: Era, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine's `prune` does not see the lock of another's `create`."""
+    bucket = Bucket(str(target))
+    theirs, ours = (f"eras/{era.name}/backups/20261129T1{hour}0000000000Z" for hour in (3, 4))
+    for name in (theirs, ours):
+        bucket.put(f"{name}/files.tar.gz", b"")
+    (target.path / f"{ours}.unfinished").mkdir()
+    target.drop_unfinished(era)
+    assert [each.key for each in bucket.listed("eras/") if "/backups/" in each.key] == [f"{theirs}/files.tar.gz"]
+    monkeypatch.setattr(remote, "ABANDONED_AFTER", timedelta())
+    target.drop_unfinished(era)
+    assert [each.key for each in bucket.listed("eras/") if "/backups/" in each.key] == []
 
 
 def test_a_drill_sees_only_what_would_be_left(target: BucketTarget, era: Era, backup: Backup) -> None:

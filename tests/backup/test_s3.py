@@ -109,8 +109,11 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(bucket: Bucket, sto
 
 
 def test_what_killed_programs_have_left_is_removed(bucket: Bucket, store: stand_in.Store) -> None:
-    store.client.create_multipart_upload(Bucket="backups", Key="shop/left")
-    bucket.abort_uploads()
+    for name in ("left", "at work"):
+        store.client.create_multipart_upload(Bucket="backups", Key=f"shop/{name}")
+    bucket.abort_uploads(lambda key, at: key == "left")
+    assert [each["Key"] for each in uploads(store)] == ["shop/at work"]
+    bucket.abort_uploads(lambda key, at: True)
     assert uploads(store) == []
 
 
