@@ -1,8 +1,9 @@
 """Late replies: repeat the command, then fail the step. A compensation never fails: its order is marked as stuck."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from prometheus_client import Counter
 from sqlalchemy import Select, func, select
@@ -42,14 +43,16 @@ def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None
     late = now - clock.LEEWAY - timedelta(seconds=Settings.current().reply_grace_seconds)
     session = postgres.session()
     stop_at = time.monotonic() + seconds
-    for order in overdue(late):
+    away: set[UUID] = set()
+    for order in _overdue_here(late, away):
         try:
             # One order's error must not hold up the others.
             with session.begin_nested():
                 process_late(order, late)
         except Exception as error:
-            # While its user moves to another shard, it waits for that one.
-            if not is_refusal(error):
+            if is_refusal(error):
+                away.add(order.user_id)
+            else:
                 log.error("order deadline failed", order_id=str(order.id), exc_info=error)
         if time.monotonic() >= stop_at:
             break
@@ -58,9 +61,23 @@ def watch(now: datetime | None = None, seconds: float = MAX_RUN_SECONDS) -> None
     OLDEST_PENDING_AT.set(oldest.timestamp() if oldest is not None else 0)
 
 
-def overdue(now: datetime) -> Sequence[Order]:
+def _overdue_here(now: datetime, away: set[UUID]) -> Iterator[Order]:
+    """Each once. away: users on their way to another shard, found meanwhile: their orders give way to others, and wait for it."""
+    seen: set[UUID] = set()
+    while True:
+        known = len(away)
+        for order in overdue(now, away):
+            if order.id not in seen and order.user_id not in away:
+                seen.add(order.id)
+                yield order
+        if len(away) == known:
+            return
+
+
+def overdue(now: datetime, without_users: Collection[UUID] = ()) -> Sequence[Order]:
     """Most overdue first, locked; skips locked ones."""
-    return postgres.session().scalars(due(now).limit(BATCH).with_for_update(skip_locked=True)).all()
+    orders = due(now).where(Order.user_id.not_in(without_users)) if without_users else due(now)
+    return postgres.session().scalars(orders.limit(BATCH).with_for_update(skip_locked=True)).all()
 
 
 def due(now: datetime) -> Select[Order]:

@@ -24,7 +24,7 @@ from structlog.testing import capture_logs
 
 import services.orders
 from chassis.base import clock, failpoints
-from chassis.messaging.consumer import Retry
+from chassis.messaging.consumer import DeadLetter, Retry
 from chassis.messaging.envelope import Envelope
 from chassis.messaging.message import Message
 from chassis.messaging.relay import Relay
@@ -40,7 +40,7 @@ from services.orders import deadlines, projector
 from services.orders.rebuild import PROJECTIONS, rebuild
 from services.orders.sharding import __main__ as sharding
 from services.orders.sharding.move import AlreadyMoving, Differs, GivenUp, Mover, NotDrained
-from services.orders.sharding.shards import Shards, WrongShard
+from services.orders.sharding.shards import NotPrepared, Shards, WrongShard
 from tests.installation import until
 from tests.orders.conftest import fresh_key, order_of
 
@@ -557,3 +557,55 @@ def test_late_orders_on_their_way_wait_without_an_alarm(world: World) -> None:
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []
     reminded = "SELECT DISTINCT stream FROM events WHERE type = 'stock.reserve' AND version > 2"
     assert [str(row.stream) for row in first.ask(reminded)] == [world.placed[other][0].order]
+
+
+def test_many_late_orders_on_their_way_do_not_hold_up_the_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, other = list(world.headers)[:2]
+    for each in (user, user, user, other):
+        world.order(each)
+    world.send()
+    first = world.cells["first"]
+    first.do(f"INSERT INTO shard_fences VALUES ('{user}', '{uuid4()}')")
+    monkeypatch.setattr(deadlines, "BATCH", 2)
+    with store.active(first.store), first.store.transaction():
+        deadlines.watch(clock.now() + timedelta(hours=1), seconds=60)
+    reminded = "SELECT stream FROM events WHERE type = 'stock.reserve' AND version > 2"
+    assert [str(row.stream) for row in first.ask(reminded)] == [world.placed[other][0].order]
+
+
+def test_a_late_message_for_an_order_that_has_left_waits_to_be_led_there(world: World) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.send()
+    Mover(world.shards, linger_seconds=0).move(user, "second")
+    first = world.cells["first"].service
+    [late] = world.waiting
+    assert isinstance(worker.receive(first, late.to_json(), {}), Retry)
+    of_nobody = Envelope.of(StockReserved(uuid4()), "test")
+    assert isinstance(worker.receive(first, of_nobody.to_json(), {}), DeadLetter)
+    all_is_right(world)
+    Mover(world.shards, linger_seconds=0).move(user, "first")
+    assert world.cells["first"].ask("SELECT 1 FROM shard_departures") == []
+    all_is_right(world)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "DROP TABLE shard_name",
+        "ALTER TABLE shard_name DROP COLUMN prepared_as",
+        "UPDATE shard_name SET prepared_as = 'a release before'",
+    ],
+)
+def test_a_database_that_another_release_has_prepared_is_prepared_again_before_a_move(
+    world: World, before: str
+) -> None:
+    user = next(iter(world.headers))
+    world.order(user)
+    world.settle()
+    world.cells["second"].do(before)
+    with pytest.raises(NotPrepared, match="shard second has not been prepared by this release: run `prepare` first"):
+        Mover(world.shards, linger_seconds=0).move(user, "second")
+    world.shards.prepare()
+    Mover(world.shards, linger_seconds=0).move(user, "second")
+    all_is_right(world)

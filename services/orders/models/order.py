@@ -30,6 +30,7 @@ from contracts.orders import (
 from contracts.payments import PaymentCaptured, PaymentMovedExternally, PaymentRefunded
 from contracts.reasons import Audience
 from services.orders.models import steps
+from services.orders.models.departures import expect_not_departed
 from services.orders.models.events import Base, Event
 from services.orders.models.status import NEXT, InvalidTransition, OrderStatus
 from services.orders.models.steps import Outcome, Step
@@ -101,9 +102,10 @@ class Order(Base):
 
     @classmethod
     def get_for_update(cls, order_id: UUID) -> "Order":
-        """Raises NotFound."""
+        """Raises NotFound; what an unavailable database raises if another shard has it."""
         order = rows.get_for_update(cls, order_id)
         if order is None:
+            expect_not_departed(order_id)
             raise NotFound(f"There is no order {order_id}.")
         return order
 

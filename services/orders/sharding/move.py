@@ -9,7 +9,7 @@ Each step is in one database, of transactions that may be repeated, so that a mo
     copy     target  everything of the user, compared before the commit; a fence, so that nothing happens here yet
     switch   home    the map leads to the target
     open     target  no fence: what the user's orders emit from now on is answered to where the map leads
-    leave    source  everything of the user goes, and their sales with it; the fence stays
+    leave    source  everything of the user goes, and their sales with it; the fence stays, and the ids of their orders
     end      home    the move is over
 
 What cannot be done before the switch, or is aborted, turns back: the map says that the user leaves the target, the source opens, and
@@ -34,7 +34,7 @@ from chassis.base.problems import Conflict, NotFound
 from services.orders.models.analytics import COUNTED, TABLES, Sums
 from services.orders.models.events import read
 from services.orders.rebuild import LOCK
-from services.orders.sharding.shards import AN_ID, FENCE_LOCK, Shards, expect_named
+from services.orders.sharding.shards import AN_ID, FENCE_LOCK, NotPrepared, Shards, WrongShard, expect_prepared
 
 DRAIN_SECONDS = 30.0
 """For the relay to send what the user's orders have emitted. Meanwhile the user's writes are refused."""
@@ -98,6 +98,10 @@ _UNSENT = text(f"SELECT EXISTS (SELECT 1 FROM events WHERE sent_at IS NULL AND {
 _HAS_ARRIVED = text("SELECT EXISTS (SELECT 1 FROM shard_arrivals WHERE move = :move)")
 _ARRIVED = text("INSERT INTO shard_arrivals VALUES (:move, :user)")
 _ARRIVES_NO_MORE = text("INSERT INTO shard_arrivals VALUES (:move, :user) ON CONFLICT DO NOTHING")
+_DEPARTS = text(
+    "INSERT INTO shard_departures SELECT id, user_id FROM orders WHERE user_id = :user ON CONFLICT DO NOTHING"
+)
+_IS_BACK = text("DELETE FROM shard_departures WHERE user_id = :user")
 _COPIED_UNTIL = text("SELECT copied_until FROM shard_inboxes WHERE shard = :shard")
 _NOTE_COPIED = text(
     "INSERT INTO shard_inboxes VALUES (:shard, :until) ON CONFLICT (shard) DO UPDATE SET copied_until = excluded.copied_until"
@@ -155,7 +159,7 @@ class Mover:
     def move(self, user_id: UUID, to: str) -> None:
         """Returns when they are there.
 
-        Raises NotFound, WrongShard, AlreadyMoving, and NotDrained, Differs and GivenUp: nothing has changed.
+        Raises NotFound, WrongShard, NotPrepared, AlreadyMoving, and NotDrained, Differs and GivenUp: nothing has changed.
         """
         if to not in self._shards.databases:
             raise NotFound(f"There is no shard {to}.")
@@ -234,6 +238,7 @@ class Mover:
                     return
             self._copy_ids_ahead(move)
             with self._step("close", move.source) as connection:
+                expect_prepared(connection, move.source)
                 connection.execute(FENCE_LOCK, move.values)
                 connection.execute(_FENCE, move.values)
             self._await_sent(move)
@@ -253,7 +258,7 @@ class Mover:
         try:
             # At once: nobody was sent to the target yet.
             self._end(_Move(move.id, move.user_id, move.target, move.source))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, NotPrepared, WrongShard) as error:
             raise GivenUp(
                 f"User {move.user_id} is back at {move.source}. What has arrived at {move.target} goes with `finish`: {reason(error)}"
             ) from error
@@ -294,12 +299,14 @@ class Mover:
             waiting.wait(POLL_SECONDS)
 
     def _copy(self, move: _Move) -> None:
-        """Raises Differs."""
+        """Raises Differs, WrongShard, NotPrepared."""
         with (
             self._shards.databases[move.source].engine.connect() as source,
             self._step("copy", move.target) as target,
         ):
+            expect_prepared(target, move.target)
             target.execute(_OPEN_TO_COPY, move.values)
+            target.execute(_IS_BACK, move.values)
             for batch in self._ids(move):
                 target.execute(_REMEMBER, batch)
             for table in OWNED:
@@ -311,19 +318,20 @@ class Mover:
             target.execute(_FENCE, move.values)
 
     def _leave(self, move: _Move) -> None:
-        """Raises WrongShard."""
+        """Raises WrongShard, NotPrepared."""
         with self._step("leave", move.source) as connection:
-            expect_named(connection, move.source)
+            expect_prepared(connection, move.source)
             # Of a mover that has lost its claim, and goes on.
             connection.execute(_ARRIVES_NO_MORE, move.values)
             # A rebuild that has read the events would bring the orders back.
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
             _uncount(connection, move)
+            connection.execute(_DEPARTS, move.values)
             for table in reversed(OWNED):
                 connection.execute(text(f"DELETE FROM {table} WHERE {OWNED[table]}"), move.values)  # noqa: S608 - ours
 
 
-def reason(error: SQLAlchemyError) -> str:
+def reason(error: Exception) -> str:
     """In one line."""
     return " ".join(str(getattr(error, "orig", error)).split())
 

@@ -4,6 +4,7 @@ The home shard has the map, and everyone whom the map does not name: all, as lon
 users whom it has given up, whatever an old map said: HTTP answers 503, and messages wait, as if the database were away.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +40,10 @@ OWNERS = {
 
 FENCES = (
     "CREATE TABLE IF NOT EXISTS shard_name (is_only boolean PRIMARY KEY DEFAULT true CHECK (is_only), name text NOT NULL)",
+    "ALTER TABLE shard_name ADD COLUMN IF NOT EXISTS prepared_as text",
     "CREATE TABLE IF NOT EXISTS shard_fences (user_id uuid PRIMARY KEY, move uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_arrivals (move uuid PRIMARY KEY, user_id uuid NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS shard_departures (order_id uuid PRIMARY KEY, user_id uuid NOT NULL)",
     "CREATE TABLE IF NOT EXISTS shard_inboxes (shard text PRIMARY KEY, copied_until timestamptz NOT NULL)",
     f"""
 CREATE OR REPLACE FUNCTION owner_of_order_in(words text) RETURNS uuid LANGUAGE plpgsql STABLE AS $$
@@ -54,6 +57,16 @@ BEGIN
     PERFORM pg_advisory_xact_lock_shared(hashtextextended(CAST(owner AS text), 57));
     IF EXISTS (SELECT 1 FROM shard_fences WHERE user_id = owner) THEN
         RAISE EXCEPTION 'The orders of user % are on their way to another shard.', owner USING ERRCODE = '{REFUSAL}';
+    END IF;
+END $$
+""",  # noqa: S608 - ours
+    f"""
+CREATE OR REPLACE FUNCTION expect_not_departed(expected uuid) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    -- It may have come back since the caller looked.
+    IF EXISTS (SELECT 1 FROM shard_departures AS departed WHERE departed.order_id = expected)
+        OR EXISTS (SELECT 1 FROM orders WHERE orders.id = expected) THEN
+        RAISE EXCEPTION 'Order % has left for another shard.', expected USING ERRCODE = '{REFUSAL}';
     END IF;
 END $$
 """,  # noqa: S608 - ours
@@ -77,8 +90,16 @@ END $$
 FENCE_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(CAST(:user AS text), 57))")
 """Waits for all who have written an event of this user and not committed yet."""
 
-_NAME = text("INSERT INTO shard_name (name) VALUES (:name) ON CONFLICT DO NOTHING")
-_NAMED = text("SELECT name FROM shard_name")
+PREPARED_AS = hashlib.sha256("".join([MAP, *FENCES]).encode()).hexdigest()
+"""Differs from release to release if what they make does."""
+
+_NAME = text(
+    "INSERT INTO shard_name (name, prepared_as) VALUES (:name, :prepared_as)"
+    " ON CONFLICT (is_only) DO UPDATE SET prepared_as = excluded.prepared_as"
+)
+_IS_PREPARED = text("SELECT to_regclass('shard_name') IS NOT NULL")
+# Earlier releases did not note what they had made.
+_NAMED = text("SELECT name, to_jsonb(shard_name)->>'prepared_as' AS prepared_as FROM shard_name")
 _SHARD = text("SELECT shard FROM shard_map WHERE user_id = :user")
 _OWNER = text("SELECT user_id FROM orders WHERE id = :order")
 
@@ -90,6 +111,10 @@ class _File(BaseModel):
 
 class WrongShard(Conflict):
     type, title = "/problems/wrong-shard", "Wrong database"
+
+
+class NotPrepared(Conflict):
+    type, title = "/problems/shard-not-prepared", "Shard is not prepared"
 
 
 @dataclass(frozen=True)
@@ -118,14 +143,14 @@ class Shards:
             with database.engine.begin() as connection:
                 for statement in (*FENCES, *([MAP] if name == self.home else [])):
                     connection.execute(text(statement))
-                connection.execute(_NAME, {"name": name})
+                connection.execute(_NAME, {"name": name, "prepared_as": PREPARED_AS})
         self.check()
 
     def check(self) -> None:
-        """Raises WrongShard."""
+        """Raises WrongShard, NotPrepared."""
         for name, database in self.databases.items():
             with database.engine.connect() as connection:
-                expect_named(connection, name)
+                expect_prepared(connection, name)
 
     def of_user(self, user_id: UUID) -> str:
         with self.map.engine.connect() as connection:
@@ -145,10 +170,16 @@ class Shards:
             database.close()
 
 
-def expect_named(connection: Connection, name: str) -> None:
-    """Raises WrongShard: of two names for one database, a move to the second would delete what it copies."""
-    if (own := connection.scalar(_NAMED)) != name:
-        raise WrongShard(f"The database that is called {name} here has been prepared as {own}.")
+def expect_prepared(connection: Connection, name: str) -> None:
+    """Raises WrongShard: of two names for one database, a move to the second would delete what it copies.
+
+    And NotPrepared: fences of another release may let through what they should refuse.
+    """
+    named = connection.execute(_NAMED).one_or_none() if connection.scalar(_IS_PREPARED) else None
+    if named is not None and named.name != name:
+        raise WrongShard(f"The database that is called {name} here has been prepared as {named.name}.")
+    if named is None or named.prepared_as != PREPARED_AS:
+        raise NotPrepared(f"The database of shard {name} has not been prepared by this release: run `prepare` first.")
 
 
 def is_refusal(error: Exception) -> bool:
