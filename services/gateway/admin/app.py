@@ -10,6 +10,7 @@ from chassis.base.health import Health
 from services.gateway.admin import config, entities, state, targets
 from services.gateway.admin.access import Access
 from services.gateway.admin.openapi import JoinedDocument
+from services.gateway.admin.readiness import Readiness
 from services.gateway.runtime import Runtime
 
 OPEN_METRICS = "application/openmetrics-text"
@@ -21,7 +22,8 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
     app.url_map.strict_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's own provider has it
     document = JoinedDocument(services, runtime.settings.internal_ca_file, lambda: runtime.gateway.edge.router)
-    health = Health({})
+    readiness = Readiness(runtime.resources.names)
+    health = Health({"names": readiness.check})
     access = Access(runtime.settings)
     access.guard(app)
     app.register_error_handler(HTTPException, _as_kong_error)
@@ -54,8 +56,12 @@ def create_admin(runtime: Runtime, services: dict[str, str]) -> Flask:
         return response
 
     @app.get("/status/ready")
-    def ready() -> dict[str, str]:
-        return {"message": "ready"}
+    def ready() -> tuple[dict[str, str], int]:
+        try:
+            readiness.check()
+        except ConnectionError as error:
+            return {"message": str(error)}, 503
+        return {"message": "ready"}, 200
 
     @app.get("/metrics")
     def metrics() -> Response:

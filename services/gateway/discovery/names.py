@@ -29,6 +29,7 @@ class Resolution:
         self.addresses: tuple[Address, ...] = ()
         self.version = 0
         self._resolved = asyncio.Event()
+        self._was_awaited = False
 
     def update(self, addresses: Iterable[Address]) -> None:
         """Sorted: record order must not affect balancing."""
@@ -39,10 +40,14 @@ class Resolution:
         self._resolved.set()
 
     async def first(self, timeout_seconds: float) -> None:
+        """Returns at once where somebody has waited so long already."""
+        if self._was_awaited:
+            return
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._resolved.wait()
         except TimeoutError:
+            self._was_awaited = True
             log.warning("name not resolved in time", name=self.name)
 
 
@@ -65,6 +70,13 @@ class Names:
             else:
                 self._watched[name] = resolution, asyncio.get_running_loop().create_task(self._follow_name(resolution))
         return self._watched[name][0]
+
+    def unresolved(self) -> list[str]:
+        """Those of which nothing was ever learned, not even that there is nobody. From any thread."""
+        return [name for name, (resolution, _) in list(self._watched.items()) if resolution.version == 0]
+
+    def is_any_resolved(self) -> bool:
+        return any(resolution.addresses for resolution, _ in list(self._watched.values()))
 
     def retain(self, names: Iterable[str]) -> None:
         for name in self._watched.keys() - set(names):

@@ -16,6 +16,7 @@ import dns.rrset
 import pytest
 
 from chassis.base import telemetry
+from services.gateway.admin.app import create_admin
 from services.gateway.config.schema import Target
 from services.gateway.discovery import watch
 from services.gateway.discovery.names import Address, Names
@@ -157,12 +158,14 @@ class Zone:
 
     def __init__(self) -> None:
         self.port = 0
-        self.has_service = True
+        self.has_service, self.is_silent = True, False
         zone = self
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
                 data, sock = self.request
+                if zone.is_silent:
+                    return
                 query = dns.message.from_wire(data)
                 sock.sendto(zone.answer(query).to_wire(), self.client_address)
 
@@ -204,6 +207,46 @@ def test_names_are_resolved_by_dns_with_the_ports_of_srv_records(
         until(lambda: client.get("/").status == 503, lambda: "the name is gone")
         zone.has_service = True
         until(lambda: client.get("/").status == 200, lambda: "the name is back")
+    edge.stop()
+
+
+def test_what_was_found_stays_while_the_name_server_is_silent(
+    zone: Zone, upstream: Upstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edge = InThread(dns_server=f"127.0.0.1:{zone.server.server_address[1]}")
+    client = edge.load(DOCUMENT.replace("NAME", "shop.internal").replace("PORT", "1"))
+    assert client.get("/").status == 200
+    zone.is_silent = True
+    said = ""
+
+    def has_noticed() -> bool:
+        nonlocal said
+        said += capsys.readouterr().out
+        return "name server unavailable" in said
+
+    until(has_noticed, lambda: "the silence is noticed")
+    assert client.get("/").status == 200
+    edge.stop()
+
+
+@pytest.mark.parametrize(("name", "status"), [("shop.internal", 200), ("nobody.internal", 503)])
+def test_an_edge_is_ready_once_it_knows_its_targets_or_that_there_are_none(zone: Zone, name: str, status: int) -> None:
+    zone.is_silent = True
+    edge = InThread(dns_server=f"127.0.0.1:{zone.server.server_address[1]}")
+    client = edge.load(DOCUMENT.replace("NAME", name).replace("PORT", "1"))
+    admin = create_admin(edge.runtime, {}).test_client()
+    waiting = admin.get("/status/ready")
+    assert (waiting.status_code, waiting.json) == (503, {"message": f"no addresses yet for {name}"})
+    assert admin.get("/health/ready").status_code == 503
+    zone.is_silent = False
+    until(lambda: admin.get("/status/ready").status_code == 200, lambda: "the name server responds")
+    until(lambda: admin.get("/health/ready").status_code == 200, lambda: "the check is made again")
+    assert client.get("/").status == status
+    # What nobody knows yet keeps nothing else from being served.
+    zone.is_silent = True
+    edge.load(DOCUMENT.replace("NAME", "new.internal").replace("PORT", "1"))
+    assert edge.runtime.resources.names.unresolved() == ["new.internal"]
+    assert admin.get("/status/ready").status_code == 200
     edge.stop()
 
 
