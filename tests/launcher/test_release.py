@@ -63,13 +63,8 @@ def test_workflows_are_valid() -> None:
 
 def test_workflows_call_commands_that_exist() -> None:
     called = list(lines())
-    assert {" ".join(words[:2]) for words in called} >= {
-        "release image",
-        "release chart",
-        "release deploy",
-        "test",
-        "check",
-    }
+    assert {words[0] for words in called} >= {"test", "check"}
+    assert {" ".join(words[:2]) for words in called} >= {"release image", "release chart", "release deploy"}
     for words in called:
         found = command(words)
         options = {option for each in found.params for option in each.opts}
