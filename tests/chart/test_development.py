@@ -72,14 +72,21 @@ def test_skaffold_builds_and_deploys_what_exists(render: Render) -> None:
 
 def test_skaffolds_profiles_change_what_is_there(run_helm: Helm) -> None:
     for profile in SKAFFOLD["profiles"]:
+        made = {artifact["image"] for artifact in SKAFFOLD["build"]["artifacts"]}
+        made |= {each["value"]["image"] for each in profile["patches"] if each["path"] == "/build/artifacts/-"}
+        chosen = []
         for patch in profile["patches"]:
-            *path, _ = [int(part) if part.isdigit() else part for part in patch["path"].split("/")[1:]]
+            *path, last = [int(part) if part.isdigit() else part for part in patch["path"].split("/")[1:]]
             place: Any = SKAFFOLD
             for part in path:
                 place = place[part]
+            if path[-1] == "setValueTemplates":
+                assert known(str(last))
+                assert patch["value"] in {f"{{{{.IMAGE_FULLY_QUALIFIED_{each.replace('-', '_')}}}}}" for each in made}
+                chosen.append(f"--set={last}=souk:1")
         values = [patch["value"] for patch in profile["patches"] if patch["path"].endswith("valuesFiles")]
         files = [file for each in values or [RELEASE["valuesFiles"]] for file in each]
-        run_helm("template", "souk", CHART, *(f"--values={REPOSITORY / file}" for file in files))
+        run_helm("template", "souk", CHART, *(f"--values={REPOSITORY / file}" for file in files), *chosen)
 
 
 def test_skaffold_dev_copies_all_code_that_programs_run(render: Render) -> None:
