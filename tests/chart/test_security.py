@@ -8,7 +8,7 @@ import pytest
 from launcher.errors import LaunchError
 from launcher.kubernetes.chart import CHART
 from launcher.kubernetes.helm import Helm
-from launcher.kubernetes.place import HOSTS
+from launcher.kubernetes.place import HOSTS, PORTS
 from launcher.manifests import ROLES, SERVICES
 from tests.chart.conftest import KIND, VARIANTS, Object, Render, containers, of, pods
 
@@ -252,3 +252,16 @@ def test_a_server_that_is_nowhere_is_named(run_helm: Helm) -> None:
 @pytest.mark.parametrize("values", ["kind", "production"])
 def test_helm_finds_nothing_to_complain_of(run_helm: Helm, values: str) -> None:
     run_helm("lint", "--strict", CHART, "--values", CHART / f"values/{values}.yaml")
+
+
+def test_prometheus_alone_reads_rabbitmqs_figures(render: Render) -> None:
+    objects = render(*KIND, "monitoring.podMonitor=true")
+    [monitor] = of(objects, "PodMonitor").values()
+    paths = {each["path"] for each in monitor["spec"]["podMetricsEndpoints"] if each["port"] == "metrics"}
+    assert paths == {"/metrics", "/metrics/detailed"}
+    [container] = pods(objects)["rabbitmq"]["spec"]["containers"]
+    assert {"name": "metrics", "containerPort": PORTS["rabbitmq-metrics"]} in container["ports"]
+    rules = of(objects, "NetworkPolicy")["rabbitmq"]["spec"]["ingress"]
+    [rule] = [each for each in rules if {"port": "metrics"} in each["ports"]]
+    name = {"kubernetes.io/metadata.name": "monitoring"}
+    assert rule == {"from": [{"namespaceSelector": {"matchLabels": name}}], "ports": [{"port": "metrics"}]}
