@@ -84,6 +84,8 @@ def configuration(pod_monitor: Object) -> Object:
     jobs = [
         {
             "job_name": f"souk/{number}",
+            "metrics_path": endpoint.get("path", "/metrics"),
+            "params": endpoint.get("params", {}),
             "file_sd_configs": [{"files": ["/data/targets.json"]}],
             "relabel_configs": [
                 {"source_labels": ["__meta_kubernetes_pod_phase"], "regex": "Failed|Succeeded", "action": "drop"},
